@@ -1,0 +1,139 @@
+"""Which number is where: staged by us, borne without a row, given out, left behind.
+
+A sequence orders "we staged number N at a VM" against "another VM began to carry N"; each keeps
+its place in that order for as long as the number stays the same.
+"""
+
+from typing import Iterable, Mapping, NamedTuple, Optional
+
+from registry.connection import Connection
+
+ORDINARY = 'vm'
+
+
+class Staged(NamedTuple):
+    """What we staged at a VM; `value` is the managed span, or '' for none."""
+
+    vm_uuid: str
+    vm_id: int
+    value: str
+    sequence: int = 0
+    at: str = ''
+
+
+class Bearer(NamedTuple):
+    """A VM, template or snapshot (`kind`) that carries a number without having a row."""
+
+    vm_uuid: str
+    vm_name: Optional[str]
+    vm_id: int
+    kind: str = ORDINARY
+    sequence: int = 0
+    at: str = ''
+
+
+class Orphan(NamedTuple):
+    """A VM whose row was removed, and that may still carry our span."""
+
+    vm_uuid: str
+    vm_id: int
+    at: str
+
+
+def read_counter(connection: Connection, name: str) -> int:
+    """Read a counter; one that was never written is 0."""
+    rows = connection.execute('SELECT value FROM counters WHERE name = ?', (name,))
+    return int(rows[0][0]) if rows else 0
+
+
+def write_counter(connection: Connection, name: str, value: int) -> None:
+    """Write a counter."""
+    connection.execute('INSERT OR REPLACE INTO counters (name, value) VALUES (?, ?)',
+                       (name, value))
+
+
+def next_sequence(connection: Connection) -> int:
+    """Give a number that was never given before."""
+    number = read_counter(connection, 'sequence') + 1
+    write_counter(connection, 'sequence', number)
+    return number
+
+
+def note_number(connection: Connection, number: int) -> None:
+    """Remember the largest number ever given out."""
+    if number > read_counter(connection, 'largest_number'):
+        write_counter(connection, 'largest_number', number)
+
+
+def largest_number(connection: Connection) -> int:
+    """Give the largest number ever given out, or borne now."""
+    rows = connection.execute('SELECT max(vm_id) FROM bearers')
+    return max(read_counter(connection, 'largest_number'), rows[0][0] or 0)
+
+
+def read_staged(connection: Connection) -> Mapping[str, Staged]:
+    """Read what is staged, by UUID."""
+    rows = connection.execute('SELECT vm_uuid, vm_id, value, sequence, at FROM staged')
+    return {row[0]: Staged(*row) for row in rows}
+
+
+def note_staged(connection: Connection, at: str, vm_uuid: str, vm_id: int, value: str) -> None:
+    """Record what we staged; the place in the sequence changes only with the number."""
+    rows = connection.execute('SELECT vm_id, sequence FROM staged WHERE vm_uuid = ?', (vm_uuid,))
+    is_same = bool(rows) and rows[0][0] == vm_id
+    sequence = rows[0][1] if is_same else next_sequence(connection)
+    connection.execute(
+        'INSERT OR REPLACE INTO staged (vm_uuid, vm_id, value, sequence, at) '
+        'VALUES (?, ?, ?, ?, ?)', (vm_uuid, vm_id, value, sequence, at))
+
+
+def forget_staged(connection: Connection, vm_uuid: str) -> None:
+    """Forget what we staged at a VM."""
+    connection.execute('DELETE FROM staged WHERE vm_uuid = ?', (vm_uuid,))
+
+
+def read_bearers(connection: Connection) -> Mapping[str, Bearer]:
+    """Read who bears a number without a row, by UUID."""
+    rows = connection.execute('SELECT vm_uuid, vm_name, vm_id, kind, sequence, at FROM bearers')
+    return {row[0]: Bearer(*row) for row in rows}
+
+
+def note_bearers(connection: Connection, at: str, bearers: Iterable[Bearer],
+                 gone: Iterable[str]) -> None:
+    """Record who bears which number; only what differs is written."""
+    known = read_bearers(connection)
+    for vm_uuid in gone:
+        connection.execute('DELETE FROM bearers WHERE vm_uuid = ?', (vm_uuid.lower(),))
+    for bearer in bearers:
+        _note_bearer(connection, at, bearer, known.get(bearer.vm_uuid.lower()))
+
+
+def read_orphans(connection: Connection) -> Mapping[str, Orphan]:
+    """Read whose row was removed, by UUID."""
+    rows = connection.execute('SELECT vm_uuid, vm_id, at FROM orphans')
+    return {row[0]: Orphan(*row) for row in rows}
+
+
+def note_orphan(connection: Connection, at: str, vm_uuid: str, vm_id: int) -> None:
+    """Remember that a VM lost its row."""
+    connection.execute('INSERT OR REPLACE INTO orphans (vm_uuid, vm_id, at) VALUES (?, ?, ?)',
+                       (vm_uuid, vm_id, at))
+
+
+def forget_orphan(connection: Connection, vm_uuid: str) -> None:
+    """Forget an orphan: its span is gone, or it has a row again."""
+    connection.execute('DELETE FROM orphans WHERE vm_uuid = ?', (vm_uuid,))
+
+
+def _note_bearer(connection: Connection, at: str, bearer: Bearer,
+                 known: Optional[Bearer]) -> None:
+    if known is not None and known.vm_id == bearer.vm_id:
+        if (known.vm_name, known.kind) == (bearer.vm_name, bearer.kind):
+            return
+        sequence, at = known.sequence, known.at
+    else:
+        sequence = next_sequence(connection)
+    connection.execute(
+        'INSERT OR REPLACE INTO bearers (vm_uuid, vm_name, vm_id, kind, sequence, at) '
+        'VALUES (?, ?, ?, ?, ?, ?)',
+        (bearer.vm_uuid.lower(), bearer.vm_name, bearer.vm_id, bearer.kind, sequence, at))

@@ -1,0 +1,273 @@
+"""One connection to SQLite: how it is opened, how it waits, and what its errors mean.
+
+The main database is the journal (or nothing), the shared file is attached as `registry`. So the
+names of our own tables can never be shadowed by tables that others put into the shared file, and
+one transaction covers both files.
+"""
+
+import contextlib
+import os
+import sqlite3
+import stat
+import time
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple, Type
+from urllib.parse import quote
+
+from registry.errors import Conflict, InvalidValue, JournalUnavailable, Reason, RegistryError
+from registry.errors import RegistryUnavailable
+
+Row = Tuple[Any, ...]
+
+# A busy time-out blocks Python's signal handlers for its whole length, so SQLite itself waits
+# only this long, and the rest of the patience is spent between attempts.
+BUSY_SLICE_SECONDS = 0.02
+PAUSE_SECONDS = 0.005
+_BUSY_CODES = (5, 6)
+_NEXT_STEPS = {
+    Reason.LOCKED: 'is locked by another program; try again when that has finished',
+    Reason.MISSING: "does not exist; create it with 'vgpu-admin init' or restore it",
+    Reason.UNREADABLE: 'cannot be read; check its kind, owner and mode',
+    Reason.UNWRITABLE: 'cannot be written; check the mode of file and directory, and the space',
+    Reason.EMPTY: "has no content at all; restore it, or start afresh with 'vgpu-admin init'",
+    Reason.CORRUPT: 'is damaged or is not an SQLite database; restore it from a copy',
+    Reason.FOREIGN: 'does not have the tables pools and vms with their columns; check the path',
+    Reason.WAL: 'is in WAL mode, which other readers of the file do not bear; stop its users and '
+                "run: sqlite3 FILE 'PRAGMA journal_mode=DELETE'",
+    Reason.FAILED: 'could not be used; check the disk and the space on it',
+}
+_JOURNAL_STEPS = {
+    Reason.MISSING: 'does not exist, and neither does its directory, perhaps; check the path',
+    Reason.CORRUPT: 'is damaged; move it away, and a new one will be begun (its history is lost)',
+}
+
+
+class Connection:
+    """The journal as main database, the registry attached; either may be left out."""
+
+    def __init__(self, *, journal_path: Optional[str], registry_path: Optional[str],
+                 timeout_seconds: float, monotonic: Callable[[], float] = time.monotonic,
+                 sleep: Callable[[float], None] = time.sleep) -> None:
+        self._journal_path = journal_path
+        self._registry_path = registry_path
+        self._timeout_seconds = timeout_seconds
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._deadline = 0.0
+        self._opening = ''
+        self._connection = None  # type: Optional[sqlite3.Connection]
+
+    @property
+    def registry_path(self) -> str:
+        """Name the shared file for messages."""
+        return self._registry_path or ''
+
+    def __enter__(self) -> 'Connection':
+        self.open()
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Connect and set what every connection must have; wait while others hold locks."""
+        self._deadline = self._monotonic() + self._timeout_seconds
+        try:
+            self._patiently(self._open_once)
+        except sqlite3.Error as error:
+            self.close()
+            raise self._translated(error, self._opening, waited=True) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close; an open transaction is rolled back by SQLite."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> List[Row]:
+        """Run one statement and give all its rows."""
+        try:
+            return self._cursor(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._translated(error, self._path_in(sql), waited=False) from error
+
+    def insert(self, sql: str, parameters: Sequence[Any]) -> int:
+        """Run one INSERT and give the row's number."""
+        try:
+            return self._cursor(sql, parameters).lastrowid or 0
+        except sqlite3.Error as error:
+            raise self._translated(error, self._path_in(sql), waited=False) from error
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """See one state of the registry for the length of the block."""
+        self._run('BEGIN')
+        try:
+            yield
+        finally:
+            self._roll_back()
+
+    @contextlib.contextmanager
+    def writing(self, *, keep: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Do all of the block or nothing of it, in both files; with `keep` false, nothing."""
+        self._deadline = self._monotonic() + self._timeout_seconds
+        self._run('BEGIN IMMEDIATE')
+        try:
+            yield
+            if keep():
+                self._run('COMMIT')
+        finally:
+            self._roll_back()
+
+    def _open_once(self) -> None:
+        self.close()
+        self._check_files()
+        self._opening = self._journal_path or ''
+        main = ':memory:' if self._journal_path is None else _uri(self._journal_path)
+        self._connection = sqlite3.connect(
+            main, timeout=self._busy_seconds(), isolation_level=None, uri=True)
+        self._connection.text_factory = _decoded
+        self._set('PRAGMA foreign_keys=ON', 'PRAGMA foreign_keys', 1)
+        if self._journal_path is not None:
+            self._set('PRAGMA main.journal_mode=TRUNCATE', 'PRAGMA main.journal_mode', 'truncate')
+            self._set('PRAGMA main.synchronous=FULL', 'PRAGMA main.synchronous', 2)
+        if self._registry_path is not None:
+            self._attach(self._registry_path)
+
+    def _attach(self, path: str) -> None:
+        self._opening = path
+        self._cursor('ATTACH ? AS registry', (_uri(path),)).fetchall()
+        if self._cursor('PRAGMA registry.journal_mode').fetchone()[0] == 'wal':
+            raise unavailable(path, Reason.WAL)
+        self._set('PRAGMA registry.journal_mode=TRUNCATE', 'PRAGMA registry.journal_mode',
+                  'truncate')
+        self._set('PRAGMA registry.synchronous=FULL', 'PRAGMA registry.synchronous', 2)
+
+    def _set(self, sql: str, query: str, wanted: Any) -> None:
+        """Set a PRAGMA and read it back: an old SQLite ignores silently what it does not know."""
+        self._cursor(sql).fetchall()
+        found = self._cursor(query).fetchone()
+        if found is None or found[0] != wanted:
+            raise RegistryError(f'SQLite {sqlite3.sqlite_version} did not take {sql!r}: {found!r}')
+
+    def _check_files(self) -> None:
+        if self._journal_path is not None:
+            check_file(self._journal_path, JournalUnavailable, may_be_empty=True)
+        if self._registry_path is not None:
+            check_file(self._registry_path, may_be_empty=True)
+
+    def _run(self, sql: str) -> None:
+        """Run BEGIN or COMMIT, the two statements that wait for locks of others."""
+        try:
+            self._patiently(lambda: self._cursor(sql).fetchall())
+        except sqlite3.Error as error:
+            path = self._registry_path or self._journal_path or ''
+            raise self._translated(error, path, waited=self._may_wait(error, sql)) from error
+
+    def _roll_back(self) -> None:
+        if self._connection is not None and self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._cursor('ROLLBACK').fetchall()
+
+    def _patiently(self, action: Callable[[], Any]) -> None:
+        while True:
+            try:
+                action()
+                return
+            except sqlite3.OperationalError as error:
+                left = self._deadline - self._monotonic()
+                if not _is_busy(error) or left <= BUSY_SLICE_SECONDS + PAUSE_SECONDS:
+                    raise
+            self._sleep(PAUSE_SECONDS)
+
+    def _may_wait(self, error: sqlite3.Error, sql: str) -> bool:
+        """Tell a lock from a failed COMMIT: only after the latter is the transaction gone."""
+        in_transaction = self._connection is not None and self._connection.in_transaction
+        return _is_busy(error) and (sql != 'COMMIT' or in_transaction)
+
+    def _cursor(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        if self._connection is None:
+            raise RegistryError('the connection is closed')
+        try:
+            return self._connection.execute(sql, [_bindable(value) for value in parameters])
+        except OverflowError as error:
+            raise InvalidValue('a number does not fit into 64 bits') from error
+
+    def _busy_seconds(self) -> float:
+        return min(BUSY_SLICE_SECONDS, self._timeout_seconds)
+
+    def _path_in(self, sql: str) -> str:
+        of_registry = 'registry.' in sql or self._journal_path is None
+        return (self._registry_path if of_registry else self._journal_path) or ''
+
+    def _translated(self, error: sqlite3.Error, path: str, *, waited: bool) -> RegistryError:
+        error_class = RegistryUnavailable if path == self._registry_path else JournalUnavailable
+        if isinstance(error, sqlite3.IntegrityError):
+            return Conflict(f'{path}: a constraint of the file forbids this change: {error}')
+        if isinstance(error, sqlite3.OperationalError):
+            reason = Reason.LOCKED if waited and _is_busy(error) else Reason.FAILED
+            return unavailable(path, reason, error_class, detail=str(error))
+        if type(error) is sqlite3.DatabaseError:
+            return unavailable(path, Reason.CORRUPT, error_class, detail=str(error))
+        return RegistryError(f'{path}: {error}')
+
+
+def check_file(path: str, error_class: Type[RegistryUnavailable] = RegistryUnavailable, *,
+               may_be_empty: bool = False) -> None:
+    """Refuse, by its status alone, a file that cannot be a database of ours.
+
+    Never open it for that: closing such a descriptor drops the locks of SQLite's connections.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise unavailable(path, Reason.MISSING, error_class) from error
+    except (OSError, ValueError) as error:
+        raise unavailable(path, Reason.UNREADABLE, error_class, detail=str(error)) from error
+    if not stat.S_ISREG(status.st_mode) or not os.access(path, os.R_OK):
+        raise unavailable(path, Reason.UNREADABLE, error_class)
+    if status.st_size == 0 and not may_be_empty:
+        raise unavailable(path, Reason.EMPTY, error_class)
+    # The -wal file exists while somebody has the database open, and opening it would join in.
+    if os.path.exists(path + '-wal'):
+        raise unavailable(path, Reason.WAL, error_class)
+
+
+def check_writable(path: str,
+                   error_class: Type[RegistryUnavailable] = RegistryUnavailable) -> None:
+    """Refuse a file whose permissions allow no transaction."""
+    if not os.access(path, os.W_OK) or not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
+        raise unavailable(path, Reason.UNWRITABLE, error_class)
+
+
+def unavailable(path: str, reason: Reason,
+                error_class: Type[RegistryUnavailable] = RegistryUnavailable, *,
+                detail: str = '') -> RegistryUnavailable:
+    """Build the error that names the file, the problem and the next step."""
+    is_journal = issubclass(error_class, JournalUnavailable)
+    step = _JOURNAL_STEPS.get(reason) if is_journal else None
+    text = f"{'journal' if is_journal else 'registry'} {path} {step or _NEXT_STEPS[reason]}"
+    return error_class(f'{text} ({detail})' if detail else text, reason=reason)
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether a lock may be behind an error; Python 3.10 and older do not say."""
+    code = getattr(error, 'sqlite_errorcode', None)
+    return code is None or code & 0xff in _BUSY_CODES
+
+
+def _uri(path: str) -> str:
+    """Name an existing file so that opening never creates it."""
+    return f'file:{quote(os.fsencode(os.path.abspath(path)))}?mode=rw'
+
+
+def _decoded(data: bytes) -> str:
+    """Decode text of any origin: a name that is not UTF-8 must not hide the other rows."""
+    return data.decode('utf-8', 'replace')
+
+
+def _bindable(value: Any) -> Any:
+    """Keep text with lone surrogates storable instead of failing the whole transaction."""
+    return value.encode('utf-8', 'backslashreplace').decode() if isinstance(value, str) else value

@@ -1,0 +1,233 @@
+"""The journal beside the registry: history, receipts, replacements under way, who bears what.
+
+It is ours alone, so the shared file stays small and free for programs without a busy time-out.
+Every call is one transaction that is on the disk when the call returns; `batch` makes one
+transaction of several calls. One Journal belongs to one thread.
+"""
+
+import contextlib
+import json
+import time
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optional, Tuple
+
+from registry import bearers, history, receipts, sightings
+from registry.bearers import Bearer, Orphan, Staged
+from registry.connection import Connection
+from registry.errors import NotFound
+from registry.history import HistoryEntry
+from registry.receipts import Boot
+from registry.schema import migrate_journal, prepare_journal
+from registry.timestamps import render_timestamp
+from registry.values import Contents
+
+
+class Replacement(NamedTuple):
+    """A value being replaced: what stood there, and what shall (None: nothing)."""
+
+    vm_uuid: str
+    vm_ref: str
+    before: Optional[str]
+    after: Optional[str]
+    reason: str
+    begun_at: str = ''
+
+
+class Journal:
+    """Our own file, open for the life of its owner."""
+
+    def __init__(self, path: str, *, timeout_seconds: float,
+                 clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        self._in_batch = False
+        self._connection = Connection(journal_path=path, registry_path=None,
+                                      timeout_seconds=timeout_seconds)
+
+    def open(self) -> None:
+        """Open the file; create it, for nobody else to read, when it is missing."""
+        prepare_journal(self.path)
+        self._connection.open()
+        try:
+            migrate_journal(self._connection, self.path)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; closing twice is allowed."""
+        self._connection.close()
+
+    def __enter__(self) -> 'Journal':
+        self.open()
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Make one transaction of all calls in the block; an exception undoes them all."""
+        if self._in_batch:
+            yield
+            return
+        with self._connection.writing():
+            self._in_batch = True
+            try:
+                yield
+            finally:
+                self._in_batch = False
+
+    # Rows last seen.
+
+    def note_contents(self, contents: Contents, *,
+                      allow_emptied: bool = False) -> Tuple[HistoryEntry, ...]:
+        """Record what other programs changed since the rows were last seen.
+
+        Raises RegistryUnavailable with reason `emptied`, and changes nothing, when several rows
+        were seen and there are none now. A reading older than an edit of ours records nothing.
+        """
+        with self.batch():
+            return sightings.note_contents(self._connection, self._now(), contents,
+                                           allow_emptied=allow_emptied)
+
+    # Numbers.
+
+    def next_sequence(self) -> int:
+        """Give a number that was never given before."""
+        with self.batch():
+            return bearers.next_sequence(self._connection)
+
+    def largest_number(self) -> int:
+        """Give the largest vm_id ever given out, or borne now without a row."""
+        return bearers.largest_number(self._connection)
+
+    def note_number(self, number: int) -> None:
+        """Remember a vm_id as given out."""
+        with self.batch():
+            bearers.note_number(self._connection, number)
+
+    def staged(self) -> Mapping[str, Staged]:
+        """Read what we staged where, by UUID."""
+        return bearers.read_staged(self._connection)
+
+    def note_staged(self, vm_uuid: str, vm_id: int, value: str) -> None:
+        """Record what we staged at a VM."""
+        with self.batch():
+            bearers.note_staged(self._connection, self._now(), vm_uuid.lower(), vm_id, value)
+
+    def forget_staged(self, vm_uuid: str) -> None:
+        """Forget what we staged at a VM."""
+        with self.batch():
+            bearers.forget_staged(self._connection, vm_uuid.lower())
+
+    def bearers(self) -> Mapping[str, Bearer]:
+        """Read who bears a number without a row, by UUID."""
+        return bearers.read_bearers(self._connection)
+
+    def note_bearers(self, found: Iterable[Bearer], gone: Iterable[str] = ()) -> None:
+        """Record bearers; sequence and time are ours to set, and stay while the number does."""
+        with self.batch():
+            bearers.note_bearers(self._connection, self._now(), found, gone)
+
+    def orphans(self) -> Mapping[str, Orphan]:
+        """Read which VMs lost their row and may still carry our span, by UUID."""
+        return bearers.read_orphans(self._connection)
+
+    def forget_orphan(self, vm_uuid: str) -> None:
+        """Forget an orphan: its span is gone."""
+        with self.batch():
+            bearers.forget_orphan(self._connection, vm_uuid.lower())
+
+    # Replacements under way.
+
+    def begin_replacement(self, replacement: Replacement) -> None:
+        """Have the whole old and new value on the disk before the key is removed."""
+        with self.batch():
+            self._connection.execute(
+                'INSERT OR REPLACE INTO replacements '
+                '(vm_uuid, vm_ref, before_json, after_json, reason, begun_at) '
+                'VALUES (?, ?, ?, ?, ?, ?)',
+                (replacement.vm_uuid, replacement.vm_ref, json.dumps(replacement.before),
+                 json.dumps(replacement.after), replacement.reason, self._now()))
+
+    def end_replacement(self, vm_uuid: str) -> None:
+        """Forget a replacement: the new value has been read back."""
+        with self.batch():
+            self._connection.execute('DELETE FROM replacements WHERE vm_uuid = ?', (vm_uuid,))
+
+    def replacements(self) -> Tuple[Replacement, ...]:
+        """Read what was under way, the oldest first."""
+        rows = self._connection.execute(
+            'SELECT vm_uuid, vm_ref, before_json, after_json, reason, begun_at FROM replacements '
+            'ORDER BY begun_at, vm_uuid')
+        return tuple(Replacement(row[0], row[1], json.loads(row[2]), json.loads(row[3]), *row[4:])
+                     for row in rows)
+
+    # History and receipts.
+
+    def add_history(self, who: str, command: str, what: str, vm_uuid: Optional[str] = None,
+                    before: Any = None, after: Any = None) -> HistoryEntry:
+        """Record a change; `before` and `after` are text, or anything that JSON can say."""
+        with self.batch():
+            return history.add_entry(self._connection, self._now(), who, command, what,
+                                     vm_uuid=vm_uuid, before=before, after=after)
+
+    def list_history(self, vm_uuid: Optional[str] = None, limit: int = 100,
+                     before_id: Optional[int] = None) -> Tuple[HistoryEntry, ...]:
+        """List changes, the newest first."""
+        return history.list_entries(self._connection, vm_uuid, limit, before_id)
+
+    def open_boot(self, boot: Boot) -> int:
+        """Record a boot as open and give its number; the id in the given value is ignored."""
+        with self.batch():
+            return receipts.add_boot(
+                self._connection, boot._replace(opened_at=boot.opened_at or self._now()))
+
+    def write_boot(self, number: int, boot: Boot) -> None:
+        """Write what is known of an open boot so far."""
+        with self.batch():
+            receipts.write_boot(self._connection, number, boot)
+
+    def close_boot(self, number: int, boot: Boot) -> None:
+        """Write the verdict of a boot."""
+        if boot.verdict is None:
+            raise NotFound(f'boot {number} has no verdict, so it cannot be closed')
+        self.write_boot(number, boot._replace(
+            opened_at=boot.opened_at or self._now(), closed_at=boot.closed_at or self._now()))
+
+    def open_boots(self) -> Tuple[Boot, ...]:
+        """List boots without a verdict, the oldest first."""
+        return receipts.list_open_boots(self._connection)
+
+    def last_boot(self, vm_uuid: str) -> Optional[Boot]:
+        """Find the newest boot of a VM, open or closed."""
+        boots = self.list_boots(vm_uuid, limit=1)
+        return boots[0] if boots else None
+
+    def last_boots(self) -> Mapping[str, Boot]:
+        """Read the newest boot of each VM, by UUID."""
+        return {boot.vm_uuid: boot for boot in receipts.list_last_boots(self._connection)}
+
+    def list_boots(self, vm_uuid: Optional[str] = None, limit: int = 100) -> Tuple[Boot, ...]:
+        """List boots, the newest first."""
+        return receipts.list_boots(self._connection, vm_uuid, limit)
+
+    def count_verdicts(self, since: str = '') -> Mapping[str, int]:
+        """Count boots closed at or after a time (a timestamp's text), by verdict."""
+        return receipts.count_verdicts(self._connection, since)
+
+    # Small texts.
+
+    def read_note(self, key: str) -> Optional[str]:
+        """Read a small text, or None."""
+        rows = self._connection.execute('SELECT value FROM notes WHERE key = ?', (key,))
+        return rows[0][0] if rows else None
+
+    def write_note(self, key: str, value: str) -> None:
+        """Keep a small text under a key."""
+        with self.batch():
+            self._connection.execute('INSERT OR REPLACE INTO notes (key, value) VALUES (?, ?)',
+                                     (key, value))
+
+    def _now(self) -> str:
+        return render_timestamp(self._clock())

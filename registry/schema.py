@@ -1,0 +1,138 @@
+"""The tables of both files, as numbered migrations that are applied in order.
+
+The shared file keeps the tables and columns of the earlier tool, and nothing of ours: adopting
+one of its files adds the rows of missing pools and the version, and touches no row, column or
+default. SQLite 3.7.17 must be able to run every line of this.
+"""
+
+import os
+from typing import Tuple
+
+from registry.connection import Connection, check_file, check_writable, unavailable
+from registry.errors import JournalUnavailable, Reason, SchemaTooNew
+
+Migration = Tuple[int, Tuple[str, ...]]
+
+CURRENT_VERSION = 1
+JOURNAL_VERSION = 1
+JOURNAL_NAME = 'vgpu_journal.db'
+
+MIGRATIONS = (
+    (1, (
+        """CREATE TABLE IF NOT EXISTS registry.pools (
+            pool_id CHAR(1) PRIMARY KEY CHECK (pool_id IN ('A', 'B')),
+            pool_name TEXT NOT NULL,
+            description TEXT,
+            enabled INTEGER DEFAULT 1 CHECK (enabled IN (0, 1)),
+            created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
+            updated_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP)""",
+        """CREATE TABLE IF NOT EXISTS registry.vms (
+            vm_id INTEGER NOT NULL UNIQUE,
+            vm_uuid TEXT UNIQUE NOT NULL,
+            vm_name TEXT,
+            pool_id CHAR(1) NOT NULL DEFAULT 'A' REFERENCES pools (pool_id),
+            priority INTEGER NOT NULL DEFAULT 1 CHECK (priority IN (0, 1, 2)),
+            weight INTEGER NOT NULL DEFAULT 50,
+            max_jobs_per_sec INTEGER NOT NULL DEFAULT 0,
+            max_queue_depth INTEGER NOT NULL DEFAULT 0,
+            quarantined INTEGER NOT NULL DEFAULT 0,
+            error_count INTEGER NOT NULL DEFAULT 0,
+            created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
+            updated_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP)""",
+        "INSERT OR IGNORE INTO registry.pools (pool_id, pool_name) VALUES ('A', 'Pool A')",
+        "INSERT OR IGNORE INTO registry.pools (pool_id, pool_name) VALUES ('B', 'Pool B')",
+        'PRAGMA registry.user_version=1',
+    )),
+)  # type: Tuple[Migration, ...]
+
+JOURNAL_MIGRATIONS = (
+    (1, (
+        'CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)',
+        'CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL)',
+        """CREATE TABLE seen_vms (
+            vm_uuid TEXT PRIMARY KEY, vm_id INTEGER NOT NULL, vm_name TEXT,
+            pool_id TEXT NOT NULL, priority INTEGER NOT NULL)""",
+        """CREATE TABLE seen_pools (
+            pool_id TEXT PRIMARY KEY, pool_name TEXT NOT NULL, description TEXT,
+            enabled INTEGER NOT NULL)""",
+        """CREATE TABLE staged (
+            vm_uuid TEXT PRIMARY KEY, vm_id INTEGER NOT NULL, value TEXT NOT NULL,
+            sequence INTEGER NOT NULL, at TEXT NOT NULL)""",
+        """CREATE TABLE bearers (
+            vm_uuid TEXT PRIMARY KEY, vm_name TEXT, vm_id INTEGER NOT NULL, kind TEXT NOT NULL,
+            sequence INTEGER NOT NULL, at TEXT NOT NULL)""",
+        """CREATE TABLE orphans (
+            vm_uuid TEXT PRIMARY KEY, vm_id INTEGER NOT NULL, at TEXT NOT NULL)""",
+        """CREATE TABLE replacements (
+            vm_uuid TEXT PRIMARY KEY, vm_ref TEXT NOT NULL, before_json TEXT NOT NULL,
+            after_json TEXT NOT NULL, reason TEXT NOT NULL, begun_at TEXT NOT NULL)""",
+        """CREATE TABLE history (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL,
+            command TEXT NOT NULL, what TEXT NOT NULL, vm_uuid TEXT,
+            before_json TEXT, after_json TEXT)""",
+        'CREATE INDEX history_of_vm ON history (vm_uuid, id)',
+        """CREATE TABLE receipts (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, vm_uuid TEXT NOT NULL, vm_name TEXT,
+            kind TEXT NOT NULL, host TEXT, domid INTEGER, boot_id TEXT, task TEXT,
+            opened_at TEXT NOT NULL, closed_at TEXT, desired TEXT, carried TEXT, found TEXT,
+            verdict TEXT, rescued INTEGER NOT NULL, elapsed_ms INTEGER)""",
+        'CREATE INDEX receipts_of_vm ON receipts (vm_uuid, id)',
+        'CREATE INDEX receipts_closed ON receipts (closed_at)',
+        'PRAGMA main.user_version=1',
+    )),
+)  # type: Tuple[Migration, ...]
+
+
+def read_version(connection: Connection) -> int:
+    """Read the shared file's version, and refuse one that is newer than this program."""
+    version = int(connection.execute('PRAGMA registry.user_version')[0][0])
+    if version > CURRENT_VERSION:
+        raise SchemaTooNew(
+            f'registry {connection.registry_path} has version {version}, and this program knows '
+            f'{CURRENT_VERSION} at most; upgrade this program')
+    return version
+
+
+def migrate_registry(connection: Connection) -> None:
+    """Bring the shared file to the current version, inside the caller's transaction."""
+    version = read_version(connection)
+    for number, statements in MIGRATIONS:
+        if number > version:
+            for statement in statements:
+                connection.execute(statement)
+
+
+def prepare_journal(path: str) -> None:
+    """Create the journal's file when it is missing: nobody else may read it, ever."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        pass
+    except FileNotFoundError as error:
+        raise unavailable(path, Reason.MISSING, JournalUnavailable) from error
+    except (OSError, ValueError) as error:
+        raise unavailable(path, Reason.UNWRITABLE, JournalUnavailable,
+                          detail=str(error)) from error
+    check_file(path, JournalUnavailable, may_be_empty=True)
+    check_writable(path, JournalUnavailable)
+
+
+def migrate_journal(connection: Connection, path: str) -> None:
+    """Bring the journal to the current version, in a transaction of its own."""
+    if _journal_version(connection, path) == JOURNAL_VERSION:
+        return
+    with connection.writing():
+        version = _journal_version(connection, path)
+        for number, statements in JOURNAL_MIGRATIONS:
+            if number > version:
+                for statement in statements:
+                    connection.execute(statement)
+
+
+def _journal_version(connection: Connection, path: str) -> int:
+    version = int(connection.execute('PRAGMA main.user_version')[0][0])
+    if version > JOURNAL_VERSION:
+        raise JournalUnavailable(
+            f'journal {path} has version {version}, and this program knows {JOURNAL_VERSION} at '
+            'most; upgrade this program', reason=Reason.TOO_NEW)
+    return version

@@ -1,0 +1,149 @@
+"""The rows as last seen, to tell other programs' edits from ours, and a file that lost its rows.
+
+All of it runs inside the caller's transaction.
+"""
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from registry.bearers import (forget_orphan, note_number, note_orphan, read_counter,
+                              write_counter)
+from registry.connection import Connection
+from registry.errors import Reason, RegistryUnavailable
+from registry.history import ANOTHER_PROGRAM, HistoryEntry, add_entry
+from registry.values import MAX_VM_ID, Contents
+
+# Losing one row is an ordinary deletion; losing all of several at once is an accident.
+ROWS_THAT_DO_NOT_VANISH = 2
+_FOUND = 'found'
+
+
+class Seen(NamedTuple):
+    """The rows of both tables, each as the fields that count, by UUID and pool_id."""
+
+    vms: Mapping[str, Dict[str, Any]]
+    pools: Mapping[str, Dict[str, Any]]
+
+
+def read_edition(connection: Connection) -> int:
+    """Read how often our programs have edited the shared file."""
+    return read_counter(connection, 'edition')
+
+
+def note_contents(connection: Connection, at: str, contents: Contents, *,
+                  allow_emptied: bool = False) -> Tuple[HistoryEntry, ...]:
+    """Record what other programs changed since the rows were last seen.
+
+    A reading older than our last edit says nothing: an edit of ours, committed while the file
+    was being read, would pass for the work of another program, and be recorded undone.
+    """
+    if contents.edition is not None and contents.edition != read_edition(connection):
+        return ()
+    seen, found = _read_seen(connection), _seen_in(contents)
+    if not seen.pools:
+        return (_begin(connection, at, contents, found),)
+    if not allow_emptied:
+        _refuse_emptied(seen, contents)
+    entries = _note_vms(connection, at, seen, found, _faulty(contents))
+    entries += _note_pools(connection, at, seen, found)
+    if entries:
+        _write_seen(connection, seen, found, _faulty(contents))
+        write_counter(connection, 'edition', read_edition(connection) + 1)
+    return tuple(entries)
+
+
+def refresh(connection: Connection, contents: Contents) -> None:
+    """Take the rows as seen, after an edit of ours that has its own history."""
+    _write_seen(connection, _read_seen(connection), _seen_in(contents), _faulty(contents))
+    write_counter(connection, 'edition', read_edition(connection) + 1)
+
+
+def fields_of(row: Any) -> Dict[str, Any]:
+    """Give the fields of a Vm or Pool that count as its content."""
+    return {name: int(value) if name == 'priority' else value
+            for name, value in row._asdict().items()
+            if name not in ('created_at', 'updated_at')}
+
+
+def _begin(connection: Connection, at: str, contents: Contents, found: Seen) -> HistoryEntry:
+    """Start with a file never seen before: one entry, not one per row."""
+    _write_seen(connection, Seen({}, {}), found, frozenset())
+    return add_entry(connection, at, ANOTHER_PROGRAM, _FOUND, 'registry_found', after={
+        'version': contents.version, 'vms': len(contents.vms), 'faults': len(contents.faults)})
+
+
+def _refuse_emptied(seen: Seen, contents: Contents) -> None:
+    if len(seen.vms) >= ROWS_THAT_DO_NOT_VANISH and not contents.vms and not contents.faults:
+        raise RegistryUnavailable(
+            f'the registry lost all of its {len(seen.vms)} VMs at once, and no command of ours '
+            "did that; restore it, or take it as it is with 'vgpu-admin accept'",
+            reason=Reason.EMPTIED)
+
+
+def _note_vms(connection: Connection, at: str, seen: Seen, found: Seen,
+              faulty: frozenset) -> List[HistoryEntry]:
+    entries = []
+    for vm_uuid in sorted(set(seen.vms) | set(found.vms)):
+        before, after = seen.vms.get(vm_uuid), found.vms.get(vm_uuid)
+        if before == after or (after is None and vm_uuid in faulty):
+            continue
+        if after is None:
+            note_orphan(connection, at, vm_uuid, before['vm_id'])
+        elif before is None:
+            forget_orphan(connection, vm_uuid)
+        entries.append(add_entry(
+            connection, at, ANOTHER_PROGRAM, _FOUND, _what('vm', before, after),
+            vm_uuid=vm_uuid, before=before, after=after))
+    return entries
+
+
+def _note_pools(connection: Connection, at: str, seen: Seen, found: Seen) -> List[HistoryEntry]:
+    return [
+        add_entry(connection, at, ANOTHER_PROGRAM, _FOUND, _what('pool', before, after),
+                  before=before, after=after)
+        for before, after in ((seen.pools.get(pool_id), pool)
+                              for pool_id, pool in sorted(found.pools.items()))
+        if before != after]
+
+
+def _what(subject: str, before: Optional[Mapping[str, Any]],
+          after: Optional[Mapping[str, Any]]) -> str:
+    if before is None:
+        return f'{subject}_added'
+    return f'{subject}_removed' if after is None else f'{subject}_changed'
+
+
+def _faulty(contents: Contents) -> frozenset:
+    """Give the UUIDs of faulty rows: such a row is not gone, its VM is left alone."""
+    return frozenset(fault.vm_uuid.lower() for fault in contents.faults)
+
+
+def _seen_in(contents: Contents) -> Seen:
+    return Seen({vm.vm_uuid: fields_of(vm) for vm in contents.vms},
+                {pool.pool_id: fields_of(pool) for pool in contents.pools})
+
+
+def _read_seen(connection: Connection) -> Seen:
+    vms = connection.execute('SELECT vm_id, vm_uuid, vm_name, pool_id, priority FROM seen_vms')
+    pools = connection.execute('SELECT pool_id, pool_name, description, enabled FROM seen_pools')
+    return Seen(
+        {row[1]: dict(zip(('vm_id', 'vm_uuid', 'vm_name', 'pool_id', 'priority'), row))
+         for row in vms},
+        {row[0]: dict(zip(('pool_id', 'pool_name', 'description', 'enabled'),
+                          row[:3] + (bool(row[3]),)))
+         for row in pools})
+
+
+def _write_seen(connection: Connection, seen: Seen, found: Seen, faulty: frozenset) -> None:
+    for vm_uuid in set(seen.vms) - set(found.vms) - faulty:
+        connection.execute('DELETE FROM seen_vms WHERE vm_uuid = ?', (vm_uuid,))
+    for vm_uuid, vm in found.vms.items():
+        if seen.vms.get(vm_uuid) != vm:
+            note_number(connection, min(vm['vm_id'], MAX_VM_ID))
+            connection.execute(
+                'INSERT OR REPLACE INTO seen_vms (vm_id, vm_uuid, vm_name, pool_id, priority) '
+                'VALUES (?, ?, ?, ?, ?)', tuple(vm.values()))
+    for pool_id, pool in found.pools.items():
+        if seen.pools.get(pool_id) != pool:
+            connection.execute(
+                'INSERT OR REPLACE INTO seen_pools (pool_id, pool_name, description, enabled) '
+                'VALUES (?, ?, ?, ?)', tuple(pool.values()))

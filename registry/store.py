@@ -1,0 +1,142 @@
+"""The registry file: read it, create it, edit it.
+
+No connection is kept: each call opens the file, does one transaction and closes it, so others
+find it free. The file is never opened by other means, and never created but by `create`.
+"""
+
+import contextlib
+import os
+import time
+from typing import Callable, Iterator, Optional, Tuple
+
+from registry import history, sightings
+from registry.connection import Connection, check_file, check_writable, unavailable
+from registry.edit import Edit
+from registry.errors import JournalUnavailable, Reason
+from registry.rows import check_tables, list_tables, read_contents
+from registry.schema import (JOURNAL_NAME, migrate_journal, migrate_registry, prepare_journal,
+                             read_version)
+from registry.timestamps import render_timestamp
+from registry.values import Contents
+
+# As the earlier tool made them, so that the programs that share the file can read it.
+FILE_MODE = 0o644
+DIRECTORY_MODE = 0o755
+
+
+class Registry:
+    """The registry at a path, and the journal beside it."""
+
+    def __init__(self, path: str, *, timeout_seconds: float, journal_path: Optional[str] = None,
+                 clock: Callable[[], float] = time.time) -> None:
+        self.path = os.path.abspath(path)
+        self.journal_path = journal_path or os.path.join(os.path.dirname(self.path), JOURNAL_NAME)
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+
+    def read(self) -> Contents:
+        """Read all of the registry in one transaction."""
+        check_file(self.path)
+        edition = self._read_edition()
+        with self._connected(None) as connection, connection.reading():
+            return read_contents(connection, edition)
+
+    def create(self, who: str) -> bool:
+        """Create the registry; False when the file is one already."""
+        self._create_file()
+        prepare_journal(self.journal_path)
+        with self._connected(self.journal_path) as connection:
+            migrate_journal(connection, self.journal_path)
+            with connection.writing():
+                return self._create_tables(connection, who)
+
+    @contextlib.contextmanager
+    def edit(self, *, who: str, command: str, dry_run: bool = False,
+             allow_emptied: bool = False) -> Iterator[Edit]:
+        """Edit the registry: all of the block, with its history, or nothing (`dry_run`).
+
+        What other programs changed before is recorded first, as theirs. With `allow_emptied` a
+        file that lost all its rows is taken as it is.
+        """
+        check_file(self.path)
+        check_writable(self.path)
+        prepare_journal(self.journal_path)
+        with self._connected(self.journal_path) as connection:
+            migrate_journal(connection, self.journal_path)
+            with connection.writing(keep=lambda: not dry_run):
+                sightings.note_contents(connection, self._now(), read_contents(connection),
+                                        allow_emptied=allow_emptied)
+                edit = Edit(connection, who=who, command=command, now=self._now)
+                yield edit
+                if edit.changed:
+                    sightings.refresh(connection, edit.contents())
+
+    def check(self) -> Tuple[str, ...]:
+        """Read the whole file, and give what is wrong with its structure and its rows."""
+        check_file(self.path)
+        with self._connected(None) as connection, connection.reading():
+            read_version(connection)
+            check_tables(connection)
+            damages = [row[0] for row in connection.execute('PRAGMA registry.integrity_check')]
+            strays = connection.execute('PRAGMA registry.foreign_key_check(vms)')
+            faults = read_contents(connection).faults
+        problems = [f'structure: {damage}' for damage in damages if damage != 'ok']
+        problems += [f'vms: row {row[1]} refers to a pool that has no row' for row in strays]
+        return tuple(problems + [f'vms: {fault.vm_uuid}: {fault.problem}' for fault in faults])
+
+    def _connected(self, journal_path: Optional[str]) -> Connection:
+        return Connection(journal_path=journal_path, registry_path=self.path,
+                          timeout_seconds=self._timeout_seconds)
+
+    def _read_edition(self) -> Optional[int]:
+        """Read the count of our own edits, before the registry is read.
+
+        Somebody who may not read the journal may still read the registry, and a damaged journal
+        is reported by whoever needs it; but while it is locked the count may be about to change.
+        """
+        if not os.access(self.journal_path, os.R_OK | os.W_OK):
+            return None
+        try:
+            with Connection(journal_path=self.journal_path, registry_path=None,
+                            timeout_seconds=self._timeout_seconds) as connection:
+                return sightings.read_edition(connection)
+        except JournalUnavailable as error:
+            if error.reason == Reason.LOCKED:
+                raise
+            return None
+
+    def _create_file(self) -> None:
+        directory = os.path.dirname(self.path)
+        try:
+            if not os.path.isdir(directory):
+                os.makedirs(directory, DIRECTORY_MODE)
+                os.chmod(directory, DIRECTORY_MODE)
+            descriptor = os.open(
+                self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        except FileExistsError:
+            check_file(self.path, may_be_empty=True)
+            check_writable(self.path)
+        except (OSError, ValueError) as error:
+            raise unavailable(self.path, Reason.UNWRITABLE, detail=str(error)) from error
+        else:
+            # The daemon's umask must not hide the file from the programs that share it.
+            os.fchmod(descriptor, FILE_MODE)
+            os.close(descriptor)
+
+    def _create_tables(self, connection: Connection, who: str) -> bool:
+        found = list_tables(connection)
+        if found:
+            check_tables(connection)
+            return False
+        if connection.execute('SELECT count(*) FROM registry.sqlite_master')[0][0]:
+            raise unavailable(self.path, Reason.FOREIGN)
+        migrate_registry(connection)
+        history.add_entry(connection, self._now(), who, 'init', 'registry_created',
+                          after={'path': self.path})
+        contents = read_contents(connection)
+        sightings.note_contents(connection, self._now(), contents, allow_emptied=True)
+        sightings.refresh(connection, contents)
+        return True
+
+    def _now(self) -> str:
+        return render_timestamp(self._clock())
