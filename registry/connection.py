@@ -9,20 +9,16 @@ import contextlib
 import os
 import sqlite3
 import stat
-import time
 from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple, Type
 from urllib.parse import quote
 
 from registry.errors import Conflict, InvalidValue, JournalUnavailable, Reason, RegistryError
 from registry.errors import RegistryUnavailable
+from registry.patience import Patience, is_busy
 
 Row = Tuple[Any, ...]
 
-# A busy time-out blocks Python's signal handlers for its whole length, so SQLite itself waits
-# only this long, and the rest of the patience is spent between attempts.
-BUSY_SLICE_SECONDS = 0.02
-PAUSE_SECONDS = 0.005
-_BUSY_CODES = (5, 6)
+SMALLEST_DATABASE_BYTES = 512
 _NEXT_STEPS = {
     Reason.LOCKED: 'is locked by another program; try again when that has finished',
     Reason.MISSING: "does not exist; create it with 'vgpu-admin init' or restore it",
@@ -45,14 +41,10 @@ class Connection:
     """The journal as main database, the registry attached; either may be left out."""
 
     def __init__(self, *, journal_path: Optional[str], registry_path: Optional[str],
-                 timeout_seconds: float, monotonic: Callable[[], float] = time.monotonic,
-                 sleep: Callable[[float], None] = time.sleep) -> None:
+                 patience: Patience) -> None:
         self._journal_path = journal_path
         self._registry_path = registry_path
-        self._timeout_seconds = timeout_seconds
-        self._monotonic = monotonic
-        self._sleep = sleep
-        self._deadline = 0.0
+        self._patience = patience
         self._opening = ''
         self._connection = None  # type: Optional[sqlite3.Connection]
 
@@ -70,9 +62,8 @@ class Connection:
 
     def open(self) -> None:
         """Connect and set what every connection must have; wait while others hold locks."""
-        self._deadline = self._monotonic() + self._timeout_seconds
         try:
-            self._patiently(self._open_once)
+            self._patience.run(self._open_once)
         except sqlite3.Error as error:
             self.close()
             raise self._translated(error, self._opening, waited=True) from error
@@ -87,14 +78,16 @@ class Connection:
             self._connection = None
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> List[Row]:
-        """Run one statement and give all its rows."""
+        """Run one statement and give all its rows; outside a transaction it may wait."""
+        waits = not self._in_transaction
+        run = self._patience.run if waits else _at_once
         try:
-            return self._cursor(sql, parameters).fetchall()
+            return run(self._rows, sql, parameters)
         except sqlite3.Error as error:
-            raise self._translated(error, self._path_in(sql), waited=False) from error
+            raise self._translated(error, self._path_in(sql), waited=waits) from error
 
     def insert(self, sql: str, parameters: Sequence[Any]) -> int:
-        """Run one INSERT and give the row's number."""
+        """Run one INSERT inside a transaction and give the row's number."""
         try:
             return self._cursor(sql, parameters).lastrowid or 0
         except sqlite3.Error as error:
@@ -105,6 +98,8 @@ class Connection:
         """See one state of the registry for the length of the block."""
         self._run('BEGIN')
         try:
+            # BEGIN alone takes no lock; this takes it, so all waiting is done here.
+            self._run('SELECT count(*) FROM registry.sqlite_master')
             yield
         finally:
             self._roll_back()
@@ -112,7 +107,6 @@ class Connection:
     @contextlib.contextmanager
     def writing(self, *, keep: Callable[[], bool] = lambda: True) -> Iterator[None]:
         """Do all of the block or nothing of it, in both files; with `keep` false, nothing."""
-        self._deadline = self._monotonic() + self._timeout_seconds
         self._run('BEGIN IMMEDIATE')
         try:
             yield
@@ -127,7 +121,7 @@ class Connection:
         self._opening = self._journal_path or ''
         main = ':memory:' if self._journal_path is None else _uri(self._journal_path)
         self._connection = sqlite3.connect(
-            main, timeout=self._busy_seconds(), isolation_level=None, uri=True)
+            main, timeout=self._patience.busy_seconds, isolation_level=None, uri=True)
         self._connection.text_factory = _decoded
         self._set('PRAGMA foreign_keys=ON', 'PRAGMA foreign_keys', 1)
         if self._journal_path is not None:
@@ -138,18 +132,19 @@ class Connection:
 
     def _attach(self, path: str) -> None:
         self._opening = path
-        self._cursor('ATTACH ? AS registry', (_uri(path),)).fetchall()
-        if self._cursor('PRAGMA registry.journal_mode').fetchone()[0] == 'wal':
+        self._rows('ATTACH ? AS registry', (_uri(path),))
+        if self._rows('PRAGMA registry.journal_mode') == [('wal',)]:
             raise unavailable(path, Reason.WAL)
-        self._set('PRAGMA registry.journal_mode=TRUNCATE', 'PRAGMA registry.journal_mode',
-                  'truncate')
-        self._set('PRAGMA registry.synchronous=FULL', 'PRAGMA registry.synchronous', 2)
+        if self._journal_path is not None:
+            self._set('PRAGMA registry.journal_mode=TRUNCATE', 'PRAGMA registry.journal_mode',
+                      'truncate')
+            self._set('PRAGMA registry.synchronous=FULL', 'PRAGMA registry.synchronous', 2)
 
     def _set(self, sql: str, query: str, wanted: Any) -> None:
         """Set a PRAGMA and read it back: an old SQLite ignores silently what it does not know."""
-        self._cursor(sql).fetchall()
-        found = self._cursor(query).fetchone()
-        if found is None or found[0] != wanted:
+        self._rows(sql)
+        found = self._rows(query)
+        if found != [(wanted,)]:
             raise RegistryError(f'SQLite {sqlite3.sqlite_version} did not take {sql!r}: {found!r}')
 
     def _check_files(self) -> None:
@@ -159,33 +154,28 @@ class Connection:
             check_file(self._registry_path, may_be_empty=True)
 
     def _run(self, sql: str) -> None:
-        """Run BEGIN or COMMIT, the two statements that wait for locks of others."""
+        """Run a statement that waits for the locks of others."""
         try:
-            self._patiently(lambda: self._cursor(sql).fetchall())
+            self._patience.run(self._rows, sql)
         except sqlite3.Error as error:
             path = self._registry_path or self._journal_path or ''
             raise self._translated(error, path, waited=self._may_wait(error, sql)) from error
 
     def _roll_back(self) -> None:
-        if self._connection is not None and self._connection.in_transaction:
+        if self._in_transaction:
             with contextlib.suppress(sqlite3.Error):
-                self._cursor('ROLLBACK').fetchall()
-
-    def _patiently(self, action: Callable[[], Any]) -> None:
-        while True:
-            try:
-                action()
-                return
-            except sqlite3.OperationalError as error:
-                left = self._deadline - self._monotonic()
-                if not _is_busy(error) or left <= BUSY_SLICE_SECONDS + PAUSE_SECONDS:
-                    raise
-            self._sleep(PAUSE_SECONDS)
+                self._rows('ROLLBACK')
 
     def _may_wait(self, error: sqlite3.Error, sql: str) -> bool:
         """Tell a lock from a failed COMMIT: only after the latter is the transaction gone."""
-        in_transaction = self._connection is not None and self._connection.in_transaction
-        return _is_busy(error) and (sql != 'COMMIT' or in_transaction)
+        return is_busy(error) and (sql != 'COMMIT' or self._in_transaction)
+
+    @property
+    def _in_transaction(self) -> bool:
+        return self._connection is not None and self._connection.in_transaction
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> List[Row]:
+        return self._cursor(sql, parameters).fetchall()
 
     def _cursor(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         if self._connection is None:
@@ -194,9 +184,6 @@ class Connection:
             return self._connection.execute(sql, [_bindable(value) for value in parameters])
         except OverflowError as error:
             raise InvalidValue('a number does not fit into 64 bits') from error
-
-    def _busy_seconds(self) -> float:
-        return min(BUSY_SLICE_SECONDS, self._timeout_seconds)
 
     def _path_in(self, sql: str) -> str:
         of_registry = 'registry.' in sql or self._journal_path is None
@@ -207,7 +194,7 @@ class Connection:
         if isinstance(error, sqlite3.IntegrityError):
             return Conflict(f'{path}: a constraint of the file forbids this change: {error}')
         if isinstance(error, sqlite3.OperationalError):
-            reason = Reason.LOCKED if waited and _is_busy(error) else Reason.FAILED
+            reason = Reason.LOCKED if waited and is_busy(error) else Reason.FAILED
             return unavailable(path, reason, error_class, detail=str(error))
         if type(error) is sqlite3.DatabaseError:
             return unavailable(path, Reason.CORRUPT, error_class, detail=str(error))
@@ -230,6 +217,9 @@ def check_file(path: str, error_class: Type[RegistryUnavailable] = RegistryUnava
         raise unavailable(path, Reason.UNREADABLE, error_class)
     if status.st_size == 0 and not may_be_empty:
         raise unavailable(path, Reason.EMPTY, error_class)
+    # SQLite takes a file shorter than a page for an empty database, and would write over it.
+    if 0 < status.st_size < SMALLEST_DATABASE_BYTES:
+        raise unavailable(path, Reason.CORRUPT, error_class)
     # The -wal file exists while somebody has the database open, and opening it would join in.
     if os.path.exists(path + '-wal'):
         raise unavailable(path, Reason.WAL, error_class)
@@ -252,10 +242,8 @@ def unavailable(path: str, reason: Reason,
     return error_class(f'{text} ({detail})' if detail else text, reason=reason)
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
-    """Tell whether a lock may be behind an error; Python 3.10 and older do not say."""
-    code = getattr(error, 'sqlite_errorcode', None)
-    return code is None or code & 0xff in _BUSY_CODES
+def _at_once(action: Callable[..., List[Row]], *arguments: Any) -> List[Row]:
+    return action(*arguments)
 
 
 def _uri(path: str) -> str:

@@ -15,6 +15,7 @@ from registry.bearers import Bearer, Orphan, Staged
 from registry.connection import Connection
 from registry.errors import NotFound
 from registry.history import HistoryEntry
+from registry.patience import Patience
 from registry.receipts import Boot
 from registry.schema import migrate_journal, prepare_journal
 from registry.timestamps import render_timestamp
@@ -40,12 +41,14 @@ class Journal:
         self.path = path
         self._clock = clock
         self._in_batch = False
+        self._patience = Patience(timeout_seconds)
         self._connection = Connection(journal_path=path, registry_path=None,
-                                      timeout_seconds=timeout_seconds)
+                                      patience=self._patience)
 
     def open(self) -> None:
         """Open the file; create it, for nobody else to read, when it is missing."""
         prepare_journal(self.path)
+        self._patience.renew()
         self._connection.open()
         try:
             migrate_journal(self._connection, self.path)
@@ -70,6 +73,7 @@ class Journal:
         if self._in_batch:
             yield
             return
+        self._patience.renew()
         with self._connection.writing():
             self._in_batch = True
             try:
@@ -99,7 +103,7 @@ class Journal:
 
     def largest_number(self) -> int:
         """Give the largest vm_id ever given out, or borne now without a row."""
-        return bearers.largest_number(self._connection)
+        return bearers.largest_number(self._reader())
 
     def note_number(self, number: int) -> None:
         """Remember a vm_id as given out."""
@@ -108,7 +112,7 @@ class Journal:
 
     def staged(self) -> Mapping[str, Staged]:
         """Read what we staged where, by UUID."""
-        return bearers.read_staged(self._connection)
+        return bearers.read_staged(self._reader())
 
     def note_staged(self, vm_uuid: str, vm_id: int, value: str) -> None:
         """Record what we staged at a VM."""
@@ -122,7 +126,7 @@ class Journal:
 
     def bearers(self) -> Mapping[str, Bearer]:
         """Read who bears a number without a row, by UUID."""
-        return bearers.read_bearers(self._connection)
+        return bearers.read_bearers(self._reader())
 
     def note_bearers(self, found: Iterable[Bearer], gone: Iterable[str] = ()) -> None:
         """Record bearers; sequence and time are ours to set, and stay while the number does."""
@@ -131,7 +135,7 @@ class Journal:
 
     def orphans(self) -> Mapping[str, Orphan]:
         """Read which VMs lost their row and may still carry our span, by UUID."""
-        return bearers.read_orphans(self._connection)
+        return bearers.read_orphans(self._reader())
 
     def forget_orphan(self, vm_uuid: str) -> None:
         """Forget an orphan: its span is gone."""
@@ -157,7 +161,7 @@ class Journal:
 
     def replacements(self) -> Tuple[Replacement, ...]:
         """Read what was under way, the oldest first."""
-        rows = self._connection.execute(
+        rows = self._reader().execute(
             'SELECT vm_uuid, vm_ref, before_json, after_json, reason, begun_at FROM replacements '
             'ORDER BY begun_at, vm_uuid')
         return tuple(Replacement(row[0], row[1], json.loads(row[2]), json.loads(row[3]), *row[4:])
@@ -175,7 +179,7 @@ class Journal:
     def list_history(self, vm_uuid: Optional[str] = None, limit: int = 100,
                      before_id: Optional[int] = None) -> Tuple[HistoryEntry, ...]:
         """List changes, the newest first."""
-        return history.list_entries(self._connection, vm_uuid, limit, before_id)
+        return history.list_entries(self._reader(), vm_uuid, limit, before_id)
 
     def open_boot(self, boot: Boot) -> int:
         """Record a boot as open and give its number; the id in the given value is ignored."""
@@ -197,7 +201,7 @@ class Journal:
 
     def open_boots(self) -> Tuple[Boot, ...]:
         """List boots without a verdict, the oldest first."""
-        return receipts.list_open_boots(self._connection)
+        return receipts.list_open_boots(self._reader())
 
     def last_boot(self, vm_uuid: str) -> Optional[Boot]:
         """Find the newest boot of a VM, open or closed."""
@@ -206,21 +210,21 @@ class Journal:
 
     def last_boots(self) -> Mapping[str, Boot]:
         """Read the newest boot of each VM, by UUID."""
-        return {boot.vm_uuid: boot for boot in receipts.list_last_boots(self._connection)}
+        return {boot.vm_uuid: boot for boot in receipts.list_last_boots(self._reader())}
 
     def list_boots(self, vm_uuid: Optional[str] = None, limit: int = 100) -> Tuple[Boot, ...]:
         """List boots, the newest first."""
-        return receipts.list_boots(self._connection, vm_uuid, limit)
+        return receipts.list_boots(self._reader(), vm_uuid, limit)
 
     def count_verdicts(self, since: str = '') -> Mapping[str, int]:
         """Count boots closed at or after a time (a timestamp's text), by verdict."""
-        return receipts.count_verdicts(self._connection, since)
+        return receipts.count_verdicts(self._reader(), since)
 
     # Small texts.
 
     def read_note(self, key: str) -> Optional[str]:
         """Read a small text, or None."""
-        rows = self._connection.execute('SELECT value FROM notes WHERE key = ?', (key,))
+        rows = self._reader().execute('SELECT value FROM notes WHERE key = ?', (key,))
         return rows[0][0] if rows else None
 
     def write_note(self, key: str, value: str) -> None:
@@ -228,6 +232,10 @@ class Journal:
         with self.batch():
             self._connection.execute('INSERT OR REPLACE INTO notes (key, value) VALUES (?, ?)',
                                      (key, value))
+
+    def _reader(self) -> Connection:
+        self._patience.renew()
+        return self._connection
 
     def _now(self) -> str:
         return render_timestamp(self._clock())

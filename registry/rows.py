@@ -4,6 +4,7 @@ Columns are read by name, since four shapes of the file are in the field. A row 
 validate costs that row: it becomes a RowFault, and hides no other.
 """
 
+import os
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from registry.connection import Connection, unavailable
@@ -41,7 +42,8 @@ def read_contents(connection: Connection, edition: Optional[int] = None) -> Cont
     version = read_version(connection)
     check_tables(connection)
     vms, faults = validated(list_raw_vms(connection))
-    return Contents(version, list_pools(connection), vms, faults, edition)
+    source = os.path.basename(connection.registry_path)
+    return Contents(version, list_pools(connection), vms, faults, edition, source)
 
 
 def check_tables(connection: Connection) -> None:

@@ -50,11 +50,11 @@ JOURNAL_MIGRATIONS = (
         'CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)',
         'CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL)',
         """CREATE TABLE seen_vms (
-            vm_uuid TEXT PRIMARY KEY, vm_id INTEGER NOT NULL, vm_name TEXT,
-            pool_id TEXT NOT NULL, priority INTEGER NOT NULL)""",
+            source TEXT NOT NULL, vm_uuid TEXT NOT NULL, vm_id INTEGER NOT NULL, vm_name TEXT,
+            pool_id TEXT NOT NULL, priority INTEGER NOT NULL, PRIMARY KEY (source, vm_uuid))""",
         """CREATE TABLE seen_pools (
-            pool_id TEXT PRIMARY KEY, pool_name TEXT NOT NULL, description TEXT,
-            enabled INTEGER NOT NULL)""",
+            source TEXT NOT NULL, pool_id TEXT NOT NULL, pool_name TEXT NOT NULL,
+            description TEXT, enabled INTEGER NOT NULL, PRIMARY KEY (source, pool_id))""",
         """CREATE TABLE staged (
             vm_uuid TEXT PRIMARY KEY, vm_id INTEGER NOT NULL, value TEXT NOT NULL,
             sequence INTEGER NOT NULL, at TEXT NOT NULL)""",

@@ -10,7 +10,7 @@ from registry.bearers import (forget_orphan, note_number, note_orphan, read_coun
 from registry.connection import Connection
 from registry.errors import Reason, RegistryUnavailable
 from registry.history import ANOTHER_PROGRAM, HistoryEntry, add_entry
-from registry.values import MAX_VM_ID, Contents
+from registry.values import Contents
 
 # Losing one row is an ordinary deletion; losing all of several at once is an accident.
 ROWS_THAT_DO_NOT_VANISH = 2
@@ -24,9 +24,14 @@ class Seen(NamedTuple):
     pools: Mapping[str, Dict[str, Any]]
 
 
-def read_edition(connection: Connection) -> int:
-    """Read how often our programs have edited the shared file."""
-    return read_counter(connection, 'edition')
+def read_edition(connection: Connection, source: str) -> int:
+    """Read how often our programs have edited the shared file of that name."""
+    return read_counter(connection, f'edition of {source}')
+
+
+def has_seen(connection: Connection, source: str) -> bool:
+    """Tell whether the file of that name was ever looked at."""
+    return bool(_read_seen(connection, source).pools)
 
 
 def note_contents(connection: Connection, at: str, contents: Contents, *,
@@ -36,25 +41,24 @@ def note_contents(connection: Connection, at: str, contents: Contents, *,
     A reading older than our last edit says nothing: an edit of ours, committed while the file
     was being read, would pass for the work of another program, and be recorded undone.
     """
-    if contents.edition is not None and contents.edition != read_edition(connection):
+    edition = read_edition(connection, contents.source)
+    if contents.edition is not None and contents.edition != edition:
         return ()
-    seen, found = _read_seen(connection), _seen_in(contents)
+    seen, found = _read_seen(connection, contents.source), _seen_in(contents)
     if not seen.pools:
-        return (_begin(connection, at, contents, found),)
+        return (_begin(connection, at, contents),)
     if not allow_emptied:
         _refuse_emptied(seen, contents)
     entries = _note_vms(connection, at, seen, found, _faulty(contents))
     entries += _note_pools(connection, at, seen, found)
     if entries:
-        _write_seen(connection, seen, found, _faulty(contents))
-        write_counter(connection, 'edition', read_edition(connection) + 1)
+        _write_seen(connection, contents, seen)
     return tuple(entries)
 
 
 def refresh(connection: Connection, contents: Contents) -> None:
     """Take the rows as seen, after an edit of ours that has its own history."""
-    _write_seen(connection, _read_seen(connection), _seen_in(contents), _faulty(contents))
-    write_counter(connection, 'edition', read_edition(connection) + 1)
+    _write_seen(connection, contents, _read_seen(connection, contents.source))
 
 
 def fields_of(row: Any) -> Dict[str, Any]:
@@ -64,9 +68,9 @@ def fields_of(row: Any) -> Dict[str, Any]:
             if name not in ('created_at', 'updated_at')}
 
 
-def _begin(connection: Connection, at: str, contents: Contents, found: Seen) -> HistoryEntry:
+def _begin(connection: Connection, at: str, contents: Contents) -> HistoryEntry:
     """Start with a file never seen before: one entry, not one per row."""
-    _write_seen(connection, Seen({}, {}), found, frozenset())
+    _write_seen(connection, contents, Seen({}, {}))
     return add_entry(connection, at, ANOTHER_PROGRAM, _FOUND, 'registry_found', after={
         'version': contents.version, 'vms': len(contents.vms), 'faults': len(contents.faults)})
 
@@ -122,9 +126,13 @@ def _seen_in(contents: Contents) -> Seen:
                 {pool.pool_id: fields_of(pool) for pool in contents.pools})
 
 
-def _read_seen(connection: Connection) -> Seen:
-    vms = connection.execute('SELECT vm_id, vm_uuid, vm_name, pool_id, priority FROM seen_vms')
-    pools = connection.execute('SELECT pool_id, pool_name, description, enabled FROM seen_pools')
+def _read_seen(connection: Connection, source: str) -> Seen:
+    vms = connection.execute(
+        'SELECT vm_id, vm_uuid, vm_name, pool_id, priority FROM seen_vms WHERE source = ?',
+        (source,))
+    pools = connection.execute(
+        'SELECT pool_id, pool_name, description, enabled FROM seen_pools WHERE source = ?',
+        (source,))
     return Seen(
         {row[1]: dict(zip(('vm_id', 'vm_uuid', 'vm_name', 'pool_id', 'priority'), row))
          for row in vms},
@@ -133,17 +141,23 @@ def _read_seen(connection: Connection) -> Seen:
          for row in pools})
 
 
-def _write_seen(connection: Connection, seen: Seen, found: Seen, faulty: frozenset) -> None:
-    for vm_uuid in set(seen.vms) - set(found.vms) - faulty:
-        connection.execute('DELETE FROM seen_vms WHERE vm_uuid = ?', (vm_uuid,))
+def _write_seen(connection: Connection, contents: Contents, seen: Seen) -> None:
+    """Write what differs, and count the edition so that older readings are known as such."""
+    source, found = contents.source, _seen_in(contents)
+    for vm_uuid in set(seen.vms) - set(found.vms) - _faulty(contents):
+        connection.execute('DELETE FROM seen_vms WHERE source = ? AND vm_uuid = ?',
+                           (source, vm_uuid))
     for vm_uuid, vm in found.vms.items():
         if seen.vms.get(vm_uuid) != vm:
-            note_number(connection, min(vm['vm_id'], MAX_VM_ID))
+            note_number(connection, vm['vm_id'])
             connection.execute(
-                'INSERT OR REPLACE INTO seen_vms (vm_id, vm_uuid, vm_name, pool_id, priority) '
-                'VALUES (?, ?, ?, ?, ?)', tuple(vm.values()))
+                'INSERT OR REPLACE INTO seen_vms '
+                '(source, vm_id, vm_uuid, vm_name, pool_id, priority) '
+                'VALUES (?, ?, ?, ?, ?, ?)', (source,) + tuple(vm.values()))
     for pool_id, pool in found.pools.items():
         if seen.pools.get(pool_id) != pool:
             connection.execute(
-                'INSERT OR REPLACE INTO seen_pools (pool_id, pool_name, description, enabled) '
-                'VALUES (?, ?, ?, ?)', tuple(pool.values()))
+                'INSERT OR REPLACE INTO seen_pools '
+                '(source, pool_id, pool_name, description, enabled) '
+                'VALUES (?, ?, ?, ?, ?)', (source,) + tuple(pool.values()))
+    write_counter(connection, f'edition of {source}', read_edition(connection, source) + 1)

@@ -13,6 +13,7 @@ from registry import history, sightings
 from registry.connection import Connection, check_file, check_writable, unavailable
 from registry.edit import Edit
 from registry.errors import JournalUnavailable, Reason
+from registry.patience import Patience
 from registry.rows import check_tables, list_tables, read_contents
 from registry.schema import (JOURNAL_NAME, migrate_journal, migrate_registry, prepare_journal,
                              read_version)
@@ -37,15 +38,16 @@ class Registry:
     def read(self) -> Contents:
         """Read all of the registry in one transaction."""
         check_file(self.path)
-        edition = self._read_edition()
-        with self._connected(None) as connection, connection.reading():
+        patience = Patience(self._timeout_seconds)
+        edition = self._read_edition(patience)
+        with self._connected(None, patience) as connection, connection.reading():
             return read_contents(connection, edition)
 
     def create(self, who: str) -> bool:
         """Create the registry; False when the file is one already."""
         self._create_file()
         prepare_journal(self.journal_path)
-        with self._connected(self.journal_path) as connection:
+        with self._connected(self.journal_path, Patience(self._timeout_seconds)) as connection:
             migrate_journal(connection, self.journal_path)
             with connection.writing():
                 return self._create_tables(connection, who)
@@ -61,7 +63,7 @@ class Registry:
         check_file(self.path)
         check_writable(self.path)
         prepare_journal(self.journal_path)
-        with self._connected(self.journal_path) as connection:
+        with self._connected(self.journal_path, Patience(self._timeout_seconds)) as connection:
             migrate_journal(connection, self.journal_path)
             with connection.writing(keep=lambda: not dry_run):
                 sightings.note_contents(connection, self._now(), read_contents(connection),
@@ -74,7 +76,8 @@ class Registry:
     def check(self) -> Tuple[str, ...]:
         """Read the whole file, and give what is wrong with its structure and its rows."""
         check_file(self.path)
-        with self._connected(None) as connection, connection.reading():
+        patience = Patience(self._timeout_seconds)
+        with self._connected(None, patience) as connection, connection.reading():
             read_version(connection)
             check_tables(connection)
             damages = [row[0] for row in connection.execute('PRAGMA registry.integrity_check')]
@@ -84,11 +87,10 @@ class Registry:
         problems += [f'vms: row {row[1]} refers to a pool that has no row' for row in strays]
         return tuple(problems + [f'vms: {fault.vm_uuid}: {fault.problem}' for fault in faults])
 
-    def _connected(self, journal_path: Optional[str]) -> Connection:
-        return Connection(journal_path=journal_path, registry_path=self.path,
-                          timeout_seconds=self._timeout_seconds)
+    def _connected(self, journal_path: Optional[str], patience: Patience) -> Connection:
+        return Connection(journal_path=journal_path, registry_path=self.path, patience=patience)
 
-    def _read_edition(self) -> Optional[int]:
+    def _read_edition(self, patience: Patience) -> Optional[int]:
         """Read the count of our own edits, before the registry is read.
 
         Somebody who may not read the journal may still read the registry, and a damaged journal
@@ -98,8 +100,8 @@ class Registry:
             return None
         try:
             with Connection(journal_path=self.journal_path, registry_path=None,
-                            timeout_seconds=self._timeout_seconds) as connection:
-                return sightings.read_edition(connection)
+                            patience=patience) as connection:
+                return sightings.read_edition(connection, os.path.basename(self.path))
         except JournalUnavailable as error:
             if error.reason == Reason.LOCKED:
                 raise
@@ -134,7 +136,9 @@ class Registry:
         history.add_entry(connection, self._now(), who, 'init', 'registry_created',
                           after={'path': self.path})
         contents = read_contents(connection)
-        sightings.note_contents(connection, self._now(), contents, allow_emptied=True)
+        if sightings.has_seen(connection, contents.source):
+            # The journal remembers a file that was here before: its VMs have lost their rows.
+            sightings.note_contents(connection, self._now(), contents, allow_emptied=True)
         sightings.refresh(connection, contents)
         return True
 

@@ -63,7 +63,8 @@ class RowFault(NamedTuple):
 class Contents(NamedTuple):
     """All that the registry file says, read in one transaction.
 
-    `edition` counts our own edits of the file as of just before the reading (None: not known).
+    `source` is the file's name: files in one directory share a journal, and must not pass for
+    one another. `edition` counts our own edits of the file as of just before the reading (None: not known).
     It lets the journal tell a reading that is older than an edit from another program's edit.
     """
 
@@ -72,6 +73,7 @@ class Contents(NamedTuple):
     vms: Tuple[Vm, ...]
     faults: Tuple[RowFault, ...] = ()
     edition: Optional[int] = None
+    source: str = ''
 
     @property
     def accepted(self) -> bool:

@@ -1,0 +1,51 @@
+"""How long one call waits for the locks of others, in short waits that Ctrl-C can interrupt."""
+
+import sqlite3
+import time
+from typing import Any, Callable, TypeVar
+
+Result = TypeVar('Result')
+
+# A busy time-out blocks Python's signal handlers for its whole length, so SQLite itself waits
+# only this long, and the rest of the patience is spent between attempts.
+BUSY_SLICE_SECONDS = 0.02
+PAUSE_SECONDS = 0.005
+_BUSY_CODES = (5, 6)
+
+
+class Patience:
+    """One deadline for all that a call has to wait for."""
+
+    def __init__(self, timeout_seconds: float, *,
+                 monotonic: Callable[[], float] = time.monotonic,
+                 sleep: Callable[[float], None] = time.sleep) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._deadline = monotonic() + timeout_seconds
+
+    @property
+    def busy_seconds(self) -> float:
+        """Give the time-out for SQLite itself."""
+        return min(BUSY_SLICE_SECONDS, self._timeout_seconds)
+
+    def renew(self) -> None:
+        """Start the time of a new call."""
+        self._deadline = self._monotonic() + self._timeout_seconds
+
+    def run(self, action: Callable[..., Result], *arguments: Any) -> Result:
+        """Repeat an action that meets a lock, until it succeeds or the time is up."""
+        while True:
+            try:
+                return action(*arguments)
+            except sqlite3.OperationalError as error:
+                left = self._deadline - self._monotonic()
+                if not is_busy(error) or left <= BUSY_SLICE_SECONDS + PAUSE_SECONDS:
+                    raise
+            self._sleep(PAUSE_SECONDS)
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether a lock may be behind an error; Python 3.10 and older do not say."""
+    code = getattr(error, 'sqlite_errorcode', None)
+    return code is None or code & 0xff in _BUSY_CODES

@@ -1,0 +1,42 @@
+"""What several tests of the registry need: UUIDs, other programs, child processes."""
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__)))))
+FIXTURES = os.path.join(ROOT, 'tests', 'fixtures')
+
+
+def uuid_of(number):
+    return f'0000{number:04x}-1111-2222-3333-44444444abcd'
+
+
+@contextlib.contextmanager
+def other_program(path):
+    """Connect as the programs that share the file do."""
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def start_child(code, *arguments):
+    """Start Python code as a process of its own, with our packages on its path."""
+    environment = dict(os.environ)
+    old_path = environment.get('PYTHONPATH')
+    environment['PYTHONPATH'] = ROOT if not old_path else old_path + os.pathsep + ROOT
+    return subprocess.Popen(
+        [sys.executable, '-c', code] + [str(argument) for argument in arguments],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+
+
+def run_child(code, *arguments):
+    """Run Python code as a process of its own and give its exit status, output and errors."""
+    child = start_child(code, *arguments)
+    output, errors = child.communicate(timeout=60)
+    return child.returncode, output, errors

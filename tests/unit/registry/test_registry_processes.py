@@ -1,0 +1,101 @@
+"""Several processes at once, and processes that die: no edit is lost, none is half done."""
+
+import os
+import shutil
+
+import pytest
+
+from registry.journal import Journal
+from registry.store import Registry
+from tests.unit.registry.helpers import run_child, start_child, uuid_of
+
+REGISTER = '''
+import sys
+from registry.store import Registry
+with Registry(sys.argv[1], timeout_seconds=10).edit(who='child', command='register-vm') as edit:
+    print(edit.add_vm(sys.argv[2]).vm_id)
+'''
+
+# Dies by SIGKILL as statement number N begins; prints the number of statements when N is 0.
+DIE_AT_STATEMENT = '''
+import os, signal, sqlite3, sys
+from registry.store import Registry
+path, last, first_uuid, second_uuid = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+count = 0
+def trace(statement):
+    global count
+    count += 1
+    if count == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+connect = sqlite3.connect
+def traced(*arguments, **keywords):
+    connection = connect(*arguments, **keywords)
+    connection.set_trace_callback(trace)
+    return connection
+sqlite3.connect = traced
+with Registry(path, timeout_seconds=1).edit(who='child', command='x') as edit:
+    edit.add_vm(second_uuid)
+    edit.remove_vm(first_uuid)
+print(count)
+'''
+
+# Dies by SIGALRM, which ends the process at any instant, also in the middle of a commit.
+DIE_AT_AN_INSTANT = '''
+import signal, sys, uuid
+from registry.store import Registry
+registry = Registry(sys.argv[1], timeout_seconds=1)
+signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
+while True:
+    with registry.edit(who='child', command='x') as edit:
+        edit.add_vm(str(uuid.uuid4()))
+'''
+
+
+def state_of(registry):
+    """Read both files: which VMs there are, and which changes the history and orphans tell."""
+    with Journal(registry.journal_path, timeout_seconds=1) as journal:
+        changes = [(entry.what, entry.vm_uuid) for entry in journal.list_history()]
+        orphans = set(journal.orphans())
+    return {vm.vm_uuid for vm in registry.read().vms}, changes, orphans
+
+
+def test_eight_registrations_at_once_make_eight_rows_with_eight_numbers(registry):
+    children = [start_child(REGISTER, registry.path,
+                            uuid_of(number)) for number in range(8)]
+    outputs = [child.communicate(timeout=60) for child in children]
+    assert [child.returncode for child in children] == [0] * 8, outputs
+    vms = registry.read().vms
+    assert {vm.vm_uuid for vm in vms} == {uuid_of(number) for number in range(8)}
+    assert sorted(vm.vm_id for vm in vms) == list(range(1, 9))
+    assert sorted(int(output) for output, _ in outputs) == list(range(1, 9))
+
+
+def test_kill_at_any_statement_leaves_all_or_nothing_in_both_files(registry, tmp_path):
+    with registry.edit(who='me', command='x') as edit:
+        edit.add_vm(uuid_of(1))
+    untouched = state_of(registry)
+    directory = os.path.dirname(registry.path)
+    kept = str(tmp_path / 'kept')
+    shutil.copytree(directory, kept)
+    status, output, errors = run_child(
+        DIE_AT_STATEMENT, registry.path, 0, uuid_of(1), uuid_of(2))
+    assert status == 0, errors
+    done = state_of(registry)
+    assert done[0] == {uuid_of(2)} and done[2] == {uuid_of(1)}
+    for last in range(1, int(output) + 1):
+        shutil.rmtree(directory)
+        shutil.copytree(kept, directory)
+        status, output, errors = run_child(
+            DIE_AT_STATEMENT, registry.path, last, uuid_of(1), uuid_of(2))
+        assert status == -9, errors
+        assert state_of(registry) == untouched, f'killed at statement {last}'
+        assert registry.check() == ()
+
+
+@pytest.mark.parametrize('milliseconds', range(1, 25, 2))
+def test_kill_at_any_instant_leaves_as_many_rows_as_the_history_tells(registry, milliseconds):
+    status, _, errors = run_child(DIE_AT_AN_INSTANT, registry.path, milliseconds / 1000)
+    assert status == -14, errors
+    uuids, changes, _ = state_of(registry)
+    assert uuids == {vm_uuid for what, vm_uuid in changes if what == 'vm_added'}
+    assert Registry(registry.path, timeout_seconds=0).check() == ()
