@@ -1,0 +1,33 @@
+# make demo | test | bench | check | clean. Needs Python 3.8 or newer, make, and PyPI by pip;
+# `make test` also a C compiler and npm for SQLite 3.7.17 (tests/sqlite_floor).
+
+PYTHON ?= python3
+VENV := .venv
+# A test run may choose what it runs: make test TESTS="tests/unit -k plan"
+TESTS ?= tests
+
+.PHONY: demo test bench check clean
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/python -m simulator.demo
+
+test: $(VENV)/.installed
+	$(VENV)/bin/python -m pytest $(TESTS)
+
+# BENCH_JSON=FILE in the environment or on the command line also writes JSON.
+bench: $(VENV)/.installed
+	BENCH_JSON="$(BENCH_JSON)" $(VENV)/bin/python -m benchmarks
+
+check: $(VENV)/.installed
+	$(VENV)/bin/python -m pytest tests/test_architecture.py tests/test_deploy.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+# Once, and again when pyproject.toml changes. Editable, so that the installed programs are the
+# code of this tree; pip itself first, since what Python 3.8 brings cannot do that.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@

@@ -1,0 +1,348 @@
+"""The configuration: one INI file, read once, into a frozen `Settings`.
+
+The defaults stand in the classes below and nowhere else; `KEYS` adds to each key its unit and
+the reason for its default. The shipped file and the documentation are checked against both.
+
+Rule: a file that does not pass is refused as a whole, with all its problems at once.
+"""
+
+import configparser
+import enum
+import ipaddress
+import os
+import re
+import stat
+from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
+
+from watcher.device_args import InvalidTemplate, Template, parse_template
+from watcher.errors import ConfigError
+
+DEFAULT_PATH = '/etc/vgpu/vgpu-watcher.conf'
+# A configuration is a page; what is larger is another file that was named by mistake.
+MAX_BYTES = 1 << 20
+MAX_INTERVAL_SECONDS = 86400
+# The kernel's limit of a Unix socket's path, without the final NUL.
+MAX_SOCKET_PATH = 107
+
+_DEVICE_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]*\Z')
+_URL = re.compile(r'(https?)://(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?/?\Z')
+_CONTROL = re.compile(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]')
+_PORTS = {'http': 80, 'https': 443}
+
+
+class LogFormat(str, enum.Enum):
+    """How log lines look."""
+    JSON = 'json'
+    CONSOLE = 'console'
+
+
+class LogLevel(str, enum.Enum):
+    """The least that is logged."""
+    DEBUG = 'debug'
+    INFO = 'info'
+    WARNING = 'warning'
+    ERROR = 'error'
+
+
+class XapiAddress(NamedTuple):
+    """Where XAPI listens: `path` for unix, `host` and `port` for http and https."""
+    scheme: str
+    path: str = ''
+    host: str = ''
+    port: int = 0
+
+
+class XapiSettings(NamedTuple):
+    """How to reach XAPI, and as whom."""
+    url: str = 'unix:/var/lib/xcp/xapi'
+    username: str = 'root'
+    password_file: str = ''
+    verify_tls: bool = True
+
+    @property
+    def address(self) -> XapiAddress:
+        """The parts of the url."""
+        return parse_url(self.url)
+
+
+class RegistrySettings(NamedTuple):
+    """Where the registry is."""
+    path: str = '/etc/vgpu/vgpu_config.db'
+
+
+class DeviceSettings(NamedTuple):
+    """Which device is written, and which count as ours."""
+    template: Template = parse_template(
+        '-device vgpu-stub,pool_id={pool_id},priority={priority},vm_id={vm_id}')
+    names: Tuple[str, ...] = ('vgpu-stub', 'vgpu-cuda')
+
+    @property
+    def known_names(self) -> FrozenSet[str]:
+        """Every name that counts as ours: the configured ones, and always the template's."""
+        return frozenset(self.names) | {self.template.name}
+
+
+class HostSettings(NamedTuple):
+    """Where this host shows what runs; an empty `xenstore_read` switches verification off."""
+    xenstore_read: str = '/usr/bin/xenstore-read'
+    proc: str = '/proc'
+
+
+class ScanSettings(NamedTuple):
+    """How often all VMs are compared with the registry."""
+    interval_seconds: int = 60
+
+
+class LogSettings(NamedTuple):
+    """What is logged, and how it looks."""
+    format: LogFormat = LogFormat.JSON
+    level: LogLevel = LogLevel.INFO
+
+
+class Settings(NamedTuple):
+    """The whole configuration; without arguments, the defaults."""
+    xapi: XapiSettings = XapiSettings()
+    registry: RegistrySettings = RegistrySettings()
+    device: DeviceSettings = DeviceSettings()
+    host: HostSettings = HostSettings()
+    scan: ScanSettings = ScanSettings()
+    log: LogSettings = LogSettings()
+
+
+class Key(NamedTuple):
+    """One key of the file: how it is read, its unit, and why its default is what it is."""
+    section: str
+    name: str
+    parse: Callable[[str], Any]
+    unit: str
+    reason: str
+
+    @property
+    def default(self) -> str:
+        """The default as it stands in a file."""
+        return self.render(Settings())
+
+    def render(self, settings: Settings) -> str:
+        """Its value in these settings, as it stands in a file."""
+        return _render_value(getattr(getattr(settings, self.section), self.name))
+
+
+def load(path: Optional[str]) -> Settings:
+    """Read the file; None means the default one, which may be missing. Raises ConfigError."""
+    try:
+        text = _read_text(DEFAULT_PATH if path is None else path)
+    except FileNotFoundError as error:
+        if path is None:
+            return Settings()
+        raise ConfigError('%s: there is no such file' % path) from error
+    return parse(text, DEFAULT_PATH if path is None else path)
+
+
+def parse(text: str, path: str) -> Settings:
+    """Turn the text of a file into settings; `path` is for the messages."""
+    values, problems = {}, []  # type: Dict[Tuple[str, str], Any], List[str]
+    known = {(key.section, key.name): key for key in KEYS}
+    for section, name, value in _read_items(text, path):
+        try:
+            values[section, name] = _parse_item(known, section, name, value)
+        except ValueError as error:
+            place = '[%s] %s' % (section, name) if name else '[%s]' % section
+            problems.append('%s: %s: %s' % (path, place, error))
+    if problems:
+        raise ConfigError(problems)
+    return _build(values)
+
+
+def render(settings: Settings) -> str:
+    """The settings as the text of a file."""
+    lines = []  # type: List[str]
+    for section in Settings._fields:
+        lines.append('[%s]' % section)
+        lines += [('%s = %s' % (key.name, key.render(settings))).rstrip()
+                  for key in KEYS if key.section == section]
+    return '\n'.join(lines) + '\n'
+
+
+def parse_url(text: str) -> XapiAddress:
+    """Take an url of XAPI apart; raise ValueError with the reason."""
+    if text.startswith('unix:'):
+        return _parse_socket_path(text[len('unix:'):])
+    match = _URL.match(text)
+    if match is None:
+        raise ValueError('%r is none of unix:/path, http://host:port, https://host' % text)
+    scheme, address, name, port = match.groups()
+    if address:
+        ipaddress.IPv6Address(address)
+    number = int(port) if port else _PORTS[scheme]
+    if not 1 <= number <= 65535:
+        raise ValueError('port %d is not between 1 and 65535' % number)
+    return XapiAddress(scheme, host=address or name, port=number)
+
+
+def _parse_socket_path(path: str) -> XapiAddress:
+    _parse_path(path)
+    if len(path.encode('utf-8')) > MAX_SOCKET_PATH:
+        raise ValueError('the path of a socket may have at most %d bytes' % MAX_SOCKET_PATH)
+    return XapiAddress('unix', path=path)
+
+
+def _read_text(path: str) -> str:
+    """The text of a regular file; a missing one is FileNotFoundError, all else ConfigError."""
+    try:
+        content = _read_bytes(path)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError('%s: cannot be read: %s' % (path, reason)) from error
+    if content.startswith(b'\xef\xbb\xbf'):
+        raise ConfigError('%s: begins with a byte order mark; save it as UTF-8 without one' % path)
+    if b'\0' in content:
+        raise ConfigError('%s: line %d holds a NUL byte'
+                          % (path, content[:content.index(b'\0')].count(b'\n') + 1))
+    try:
+        return content.decode('utf-8')
+    except UnicodeDecodeError as error:
+        raise ConfigError('%s: line %d is not UTF-8'
+                          % (path, content[:error.start].count(b'\n') + 1)) from error
+
+
+def _read_bytes(path: str) -> bytes:
+    # Without waiting: opening a named pipe would otherwise hold up the start for ever.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), 'rb') as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise ValueError('it is not a regular file')
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError('it is larger than %d bytes' % MAX_BYTES)
+    return content
+
+
+def _read_items(text: str, path: str) -> List[Tuple[str, str, str]]:
+    """(section, key, value) as written; a section without keys has an item with empty key."""
+    parser = configparser.RawConfigParser(
+        delimiters=('=',), comment_prefixes=('#', ';'), inline_comment_prefixes=None, strict=True,
+        empty_lines_in_values=False, default_section='\0')
+    parser.optionxform = str  # type: ignore
+    try:
+        parser.read_string(text, path)
+    except configparser.Error as error:
+        raise ConfigError('%s: %s' % (path, ' '.join(str(error).split()))) from error
+    return [(section, name, value) for section in parser.sections()
+            for name, value in parser.items(section) or [('', '')]]
+
+
+def _parse_item(known: Dict[Tuple[str, str], Key], section: str, name: str, value: str) -> Any:
+    if section not in Settings._fields:
+        raise ValueError('there is no such section; there are %s' % ' '.join(Settings._fields))
+    if not name:
+        return None
+    if (section, name) not in known:
+        raise ValueError('there is no such key; there are %s'
+                         % ' '.join(key for part, key in known if part == section))
+    if _CONTROL.search(value):
+        raise ValueError('holds a control character')
+    return known[section, name].parse(value)
+
+
+def _build(values: Dict[Tuple[str, str], Any]) -> Settings:
+    settings = Settings()
+    for section in Settings._fields:
+        found = {name: value for (part, name), value in values.items() if part == section and name}
+        settings = settings._replace(
+            **{section: getattr(settings, section)._replace(**found)})
+    return settings
+
+
+def _render_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return 'yes' if value else 'no'
+    if isinstance(value, Template):
+        return value.text
+    if isinstance(value, tuple):
+        return ' '.join(value)
+    return value.value if isinstance(value, enum.Enum) else str(value)
+
+
+def _parse_checked_url(text: str) -> str:
+    parse_url(text)
+    return text
+
+
+def _parse_word(text: str) -> str:
+    if not text or '\n' in text:
+        raise ValueError('needs a value of one line')
+    return text
+
+
+def _parse_path(text: str) -> str:
+    # The daemon's working directory is the service manager's business.
+    if not _parse_word(text).startswith('/'):
+        raise ValueError('%r is not an absolute path' % text)
+    return text
+
+
+def _parse_path_or_nothing(text: str) -> str:
+    return _parse_path(text) if text else ''
+
+
+def _parse_flag(text: str) -> bool:
+    states = configparser.RawConfigParser.BOOLEAN_STATES
+    if text.lower() not in states:
+        raise ValueError('%r is neither yes nor no' % text)
+    return states[text.lower()]
+
+
+def _parse_template(text: str) -> Template:
+    try:
+        return parse_template(text)
+    except InvalidTemplate as error:
+        raise ValueError('%r %s' % (text, error)) from error
+
+
+def _parse_names(text: str) -> Tuple[str, ...]:
+    for name in text.split():
+        if not _DEVICE_NAME.match(name):
+            raise ValueError('%r is no name of a device: [A-Za-z][A-Za-z0-9_-]*' % name)
+    return tuple(text.split())
+
+
+def _parse_interval(text: str) -> int:
+    if not re.match(r'[0-9]{1,6}\Z', text) or not 1 <= int(text) <= MAX_INTERVAL_SECONDS:
+        raise ValueError('%r is no whole number from 1 to %d' % (text, MAX_INTERVAL_SECONDS))
+    return int(text)
+
+
+def _parse_format(text: str) -> LogFormat:
+    if text not in [item.value for item in LogFormat]:
+        raise ValueError('%r is none of %s' % (text, ' '.join(item.value for item in LogFormat)))
+    return LogFormat(text)
+
+
+def _parse_level(text: str) -> LogLevel:
+    if text not in [item.value for item in LogLevel]:
+        raise ValueError('%r is none of %s' % (text, ' '.join(item.value for item in LogLevel)))
+    return LogLevel(text)
+
+
+KEYS = (
+    Key('xapi', 'url', _parse_checked_url, 'url', 'the socket of dom0, which needs no password'),
+    Key('xapi', 'username', _parse_word, 'name', 'the only user that XAPI always knows'),
+    Key('xapi', 'password_file', _parse_path_or_nothing, 'path',
+        'empty is no password, which is right for the local socket'),
+    Key('xapi', 'verify_tls', _parse_flag, 'yes or no',
+        'a password must not go to whoever answers; matters for https only'),
+    Key('registry', 'path', _parse_path, 'path', 'where the earlier tool keeps it'),
+    Key('device', 'template', _parse_template, 'device',
+        'the properties that the device takes, priority as a word'),
+    Key('device', 'names', _parse_names, 'names',
+        "what the earlier tools wrote; the template's own name always counts as well"),
+    Key('host', 'xenstore_read', _parse_path_or_nothing, 'path',
+        'where dom0 has it; empty switches verification off'),
+    Key('host', 'proc', _parse_path, 'path', 'where Linux shows its processes'),
+    Key('scan', 'interval_seconds', _parse_interval, 'seconds',
+        'one bulk read a minute is nothing to XAPI, and what it does not show is found soon'),
+    Key('log', 'format', _parse_format, 'json or console', 'programs read the log of a service'),
+    Key('log', 'level', _parse_level, ' '.join(item.value for item in LogLevel),
+        'a steady pool then writes one line per scan'),
+)
