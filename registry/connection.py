@@ -155,20 +155,19 @@ class Connection:
 
     def _run(self, sql: str) -> None:
         """Run a statement that waits for the locks of others."""
+        def may_repeat(error: sqlite3.Error) -> bool:
+            # A COMMIT that met a lock can be repeated; one that failed has ended its transaction.
+            return is_busy(error) and (sql != 'COMMIT' or self._in_transaction)
         try:
-            self._patience.run(self._rows, sql)
+            self._patience.run(self._rows, sql, may_repeat=may_repeat)
         except sqlite3.Error as error:
             path = self._registry_path or self._journal_path or ''
-            raise self._translated(error, path, waited=self._may_wait(error, sql)) from error
+            raise self._translated(error, path, waited=may_repeat(error)) from error
 
     def _roll_back(self) -> None:
         if self._in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._rows('ROLLBACK')
-
-    def _may_wait(self, error: sqlite3.Error, sql: str) -> bool:
-        """Tell a lock from a failed COMMIT: only after the latter is the transaction gone."""
-        return is_busy(error) and (sql != 'COMMIT' or self._in_transaction)
 
     @property
     def _in_transaction(self) -> bool:

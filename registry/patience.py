@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Optional, TypeVar
 
 Result = TypeVar('Result')
 
@@ -33,14 +33,16 @@ class Patience:
         """Start the time of a new call."""
         self._deadline = self._monotonic() + self._timeout_seconds
 
-    def run(self, action: Callable[..., Result], *arguments: Any) -> Result:
+    def run(self, action: Callable[..., Result], *arguments: Any,
+            may_repeat: Optional[Callable[[sqlite3.Error], bool]] = None) -> Result:
         """Repeat an action that meets a lock, until it succeeds or the time is up."""
+        may_repeat = may_repeat or is_busy
         while True:
             try:
                 return action(*arguments)
             except sqlite3.OperationalError as error:
                 left = self._deadline - self._monotonic()
-                if not is_busy(error) or left <= BUSY_SLICE_SECONDS + PAUSE_SECONDS:
+                if left <= BUSY_SLICE_SECONDS + PAUSE_SECONDS or not may_repeat(error):
                     raise
             self._sleep(PAUSE_SECONDS)
 

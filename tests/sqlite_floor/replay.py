@@ -18,8 +18,8 @@ from tests.sqlite_floor.recording import DEFAULT_PATH, Statement, read
 CONSTRAINT = 19
 # An unknown PRAGMA is silently ignored by SQLite, so those of 3.7.17 that we use are listed.
 PRAGMAS = frozenset((
-    'foreign_keys', 'foreign_key_check', 'integrity_check', 'journal_mode', 'max_page_count',
-    'page_count', 'quick_check', 'synchronous', 'table_info', 'user_version'))
+    'foreign_keys', 'foreign_key_check', 'integrity_check', 'journal_mode', 'synchronous',
+    'table_info', 'user_version'))
 # What a PRAGMA that was set gives back when it took the word.
 READ_BACK = {'on': '1', 'off': '0', 'full': '2'}
 _PRAGMA = re.compile(r'PRAGMA\s+(?:(\w+)\.)?(\w+)\s*(?:=\s*(\w+)|\(.*\))?\s*$', re.IGNORECASE)

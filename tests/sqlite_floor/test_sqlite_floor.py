@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 
@@ -13,14 +12,13 @@ from registry.store import Registry
 from registry.values import Priority
 from tests.sqlite_floor import recording
 from tests.sqlite_floor.library import VERSION, Floor
+from tests.sqlite_floor.marks import needs_the_floor
 from tests.sqlite_floor.recording import Statement
 from tests.sqlite_floor.replay import main, make_databases, replay
 
 UUIDS = tuple(f'0000000{number}-1111-2222-3333-444444444444' for number in range(3))
 
-pytestmark = pytest.mark.skipif(
-    'CI' not in os.environ and not (shutil.which('npm') and shutil.which('gcc')),
-    reason='SQLite 3.7.17 is fetched with npm and built with gcc')
+pytestmark = needs_the_floor
 
 
 def test_floor_is_the_version_of_dom0():

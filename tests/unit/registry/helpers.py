@@ -25,9 +25,9 @@ def other_program(path):
         connection.close()
 
 
-def start_child(code, *arguments):
+def start_child(code, *arguments, without=()):
     """Start Python code as a process of its own, with our packages on its path."""
-    environment = dict(os.environ)
+    environment = {name: value for name, value in os.environ.items() if name not in without}
     old_path = environment.get('PYTHONPATH')
     environment['PYTHONPATH'] = ROOT if not old_path else old_path + os.pathsep + ROOT
     return subprocess.Popen(

@@ -9,7 +9,7 @@ import pytest
 from registry import history, receipts
 from registry.errors import JournalUnavailable, RegistryError
 from registry.journal import Bearer, Boot, Journal, Replacement
-from tests.unit.registry.helpers import other_program, uuid_of
+from tests.unit.registry.helpers import other_program, run_child, uuid_of
 
 BOOT = Boot(0, uuid_of(1), 'one', 'start', 'host', 7, 'boot', 'task', '2027-01-15 07:00:00',
             desired='-device x', carried='-device x')
@@ -73,13 +73,24 @@ def test_creation_that_died_after_making_the_file_is_completed(tmp_path):
         assert journal.list_history() == ()
 
 
+FILL_THE_DISK = '''
+import os, resource, sys
+from registry.errors import JournalUnavailable
+from registry.journal import Journal, Replacement
+with Journal(sys.argv[1], timeout_seconds=1) as journal:
+    limit = os.stat(sys.argv[1]).st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        journal.begin_replacement(Replacement('uuid', 'ref', 'x' * 1000000, 'y', 'drift'))
+    except JournalUnavailable as error:
+        print(error.reason)
+'''
+
+
 def test_full_disk_makes_the_journal_unavailable_and_keeps_what_was_there(journal):
     journal.add_history('me', 'x', 'first')
-    pages = journal._connection.execute('PRAGMA page_count')[0][0]
-    journal._connection.execute(f'PRAGMA max_page_count={pages}')
-    with pytest.raises(JournalUnavailable) as caught:
-        journal.begin_replacement(Replacement(uuid_of(1), 'ref', 'x' * 100000, 'y', 'drift'))
-    assert caught.value.reason == 'failed'
+    status, output, errors = run_child(FILL_THE_DISK, journal.path)
+    assert (status, output) == (0, 'failed\n'), errors
     assert journal.replacements() == ()
     assert journal.list_history()[0].what == 'first'
 

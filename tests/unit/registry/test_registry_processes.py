@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import signal
+import time
 
 import pytest
 
 from registry.journal import Journal
 from registry.store import Registry
-from tests.unit.registry.helpers import run_child, start_child, uuid_of
+from tests.unit.registry.helpers import other_program, run_child, start_child, uuid_of
 
 REGISTER = '''
 import sys
@@ -48,6 +50,27 @@ signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
 while True:
     with registry.edit(who='child', command='x') as edit:
         edit.add_vm(str(uuid.uuid4()))
+'''
+
+# Another program that dies with half of its rows written into the file itself.
+DIE_WITH_A_HOT_JOURNAL = '''
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute('PRAGMA cache_size=1')
+connection.execute('BEGIN IMMEDIATE')
+for number in range(2000):
+    connection.execute('INSERT INTO vms (vm_id, vm_uuid, vm_name) VALUES (?, ?, ?)',
+                       (100 + number, 'uuid %d' % number, 'x' * 200))
+os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+WAIT_TEN_SECONDS = '''
+import signal, sys
+from registry.store import Registry
+signal.signal(signal.SIGINT, signal.default_int_handler)
+print('waiting', flush=True)
+with Registry(sys.argv[1], timeout_seconds=10).edit(who='child', command='x'):
+    pass
 '''
 
 
@@ -99,3 +122,38 @@ def test_kill_at_any_instant_leaves_as_many_rows_as_the_history_tells(registry, 
     uuids, changes, _ = state_of(registry)
     assert uuids == {vm_uuid for what, vm_uuid in changes if what == 'vm_added'}
     assert Registry(registry.path, timeout_seconds=0).check() == ()
+
+
+def test_transaction_of_another_program_that_died_is_rolled_back_by_reading(registry):
+    with registry.edit(who='me', command='x') as edit:
+        edit.add_vm(uuid_of(1))
+    before = registry.read()
+    status, _, errors = run_child(DIE_WITH_A_HOT_JOURNAL, registry.path)
+    assert status == -9, errors
+    assert os.stat(registry.path + '-journal').st_size > 0
+    assert registry.read() == before
+    assert registry.check() == ()
+
+
+def test_waiting_for_a_lock_can_be_interrupted(registry):
+    with other_program(registry.path) as other:
+        other.execute('BEGIN EXCLUSIVE')
+        # Not recorded: Python swallows an interrupt that arrives within a trace callback.
+        child = start_child(WAIT_TEN_SECONDS, registry.path, without=('VGPU_SQL_RECORDING',))
+        assert child.stdout.readline() == 'waiting\n'
+        started = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=60)
+        assert time.monotonic() - started < 3
+    assert 'KeyboardInterrupt' in errors
+
+
+def test_editing_waits_patiently_for_another_writer(registry):
+    with other_program(registry.path) as other:
+        other.execute('BEGIN EXCLUSIVE')
+        child = start_child(REGISTER, registry.path, uuid_of(2))
+        other.execute("INSERT INTO vms (vm_id, vm_uuid) VALUES (30, ?)", (uuid_of(1),))
+        assert child.poll() is None
+        other.execute('COMMIT')
+    output, errors = child.communicate(timeout=60)
+    assert output == '31\n', errors
