@@ -80,6 +80,8 @@ class Journal:
                 yield
             finally:
                 self._in_batch = False
+            # However long the block took: the commit has its own time to wait.
+            self._patience.renew()
 
     # Rows last seen.
 

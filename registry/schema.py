@@ -5,6 +5,7 @@ one of its files adds the rows of missing pools and the version, and touches no 
 default. SQLite 3.7.17 must be able to run every line of this.
 """
 
+import contextlib
 import os
 from typing import Tuple
 
@@ -115,6 +116,7 @@ def prepare_journal(path: str) -> None:
                           detail=str(error)) from error
     check_file(path, JournalUnavailable, may_be_empty=True)
     check_writable(path, JournalUnavailable)
+    _make_private(path)
 
 
 def migrate_journal(connection: Connection, path: str) -> None:
@@ -127,6 +129,13 @@ def migrate_journal(connection: Connection, path: str) -> None:
             if number > version:
                 for statement in statements:
                     connection.execute(statement)
+
+
+def _make_private(path: str) -> None:
+    """Tighten the mode of a journal that came back from a copy; whose it is not may not."""
+    if os.stat(path).st_mode & 0o077:
+        with contextlib.suppress(PermissionError):
+            os.chmod(path, 0o600)
 
 
 def _journal_version(connection: Connection, path: str) -> int:

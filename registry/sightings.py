@@ -41,10 +41,11 @@ def note_contents(connection: Connection, at: str, contents: Contents, *,
     A reading older than our last edit says nothing: an edit of ours, committed while the file
     was being read, would pass for the work of another program, and be recorded undone.
     """
+    seen, found = _read_seen(connection, contents.source), _seen_in(contents)
     edition = read_edition(connection, contents.source)
     if contents.edition is not None and contents.edition != edition:
+        _refuse_outdated(seen, contents)
         return ()
-    seen, found = _read_seen(connection, contents.source), _seen_in(contents)
     if not seen.pools:
         return (_begin(connection, at, contents),)
     if not allow_emptied:
@@ -76,11 +77,24 @@ def _begin(connection: Connection, at: str, contents: Contents) -> HistoryEntry:
 
 
 def _refuse_emptied(seen: Seen, contents: Contents) -> None:
-    if len(seen.vms) >= ROWS_THAT_DO_NOT_VANISH and not contents.vms and not contents.faults:
+    if _has_lost_all(seen, contents):
         raise RegistryUnavailable(
             f'the registry lost all of its {len(seen.vms)} VMs at once, and no command of ours '
             "did that; restore it, or take it as it is with 'vgpu-admin accept'",
             reason=Reason.EMPTIED)
+
+
+def _refuse_outdated(seen: Seen, contents: Contents) -> None:
+    """Have an empty reading repeated: nobody shall act on it, right or wrong."""
+    if _has_lost_all(seen, contents):
+        raise RegistryUnavailable(
+            'the registry was edited while it was being read; read it again',
+            reason=Reason.LOCKED)
+
+
+def _has_lost_all(seen: Seen, contents: Contents) -> bool:
+    is_empty = not contents.vms and not contents.faults
+    return is_empty and len(seen.vms) >= ROWS_THAT_DO_NOT_VANISH
 
 
 def _note_vms(connection: Connection, at: str, seen: Seen, found: Seen,

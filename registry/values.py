@@ -82,7 +82,7 @@ class Contents(NamedTuple):
 
     @property
     def by_uuid(self) -> Mapping[str, Vm]:
-        """Give the VMs by UUID (lower case); built anew at each access, so keep it for a loop."""
+        """Give the VMs by UUID (lower case); built at each access, so keep it for a loop."""
         return {vm.vm_uuid: vm for vm in self.vms}
 
 

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import stat
+from concurrent import futures
 
 import pytest
 
@@ -25,6 +26,19 @@ def test_journal_is_created_for_nobody_else_whatever_the_umask(tmp_path):
     finally:
         os.umask(old_umask)
     assert modes == {0o600}
+
+
+def test_journal_that_came_back_readable_for_all_is_made_private(journal):
+    journal.close()
+    os.chmod(journal.path, 0o644)
+    journal.open()
+    assert stat.S_IMODE(os.stat(journal.path).st_mode) == 0o600
+
+
+def test_journal_refuses_to_be_used_by_another_thread(journal):
+    with futures.ThreadPoolExecutor(1) as executor:
+        with pytest.raises(RegistryError, match='thread'):
+            executor.submit(journal.orphans).result()
 
 
 def test_journal_settings_are_those_that_survive_a_power_cut(journal):

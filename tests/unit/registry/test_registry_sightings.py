@@ -116,6 +116,17 @@ def test_reading_older_than_our_edit_is_not_taken_for_another_programs_edit(two_
     assert journal.note_contents(two_vms.read()) == ()
 
 
+def test_empty_reading_older_than_our_edit_is_to_be_repeated(registry, journal):
+    older = registry.read()
+    with registry.edit(who='me', command='x') as edit:
+        edit.add_vm(uuid_of(1))
+        edit.add_vm(uuid_of(2))
+    with pytest.raises(RegistryUnavailable, match='read it again') as caught:
+        journal.note_contents(older)
+    assert caught.value.reason == 'locked'
+    assert journal.note_contents(registry.read()) == ()
+
+
 def test_copy_with_another_name_in_the_same_directory_is_another_file(two_vms, journal):
     copy = Registry(two_vms.path + '.copy', timeout_seconds=0.1)
     copy.create('me')

@@ -46,6 +46,13 @@ def test_creating_twice_changes_nothing(registry):
     assert (mode_of(registry.path), mode_of(os.path.dirname(registry.path))) == (0o640, 0o700)
 
 
+def test_path_with_odd_characters_is_taken_as_it_is(tmp_path):
+    path = str(tmp_path / 'a?b=c#d%20e é' / 'x y;&.db')
+    registry = Registry(path, timeout_seconds=0.1)
+    assert registry.create('somebody') and registry.read().accepted
+    assert os.path.exists(path)
+
+
 def test_creation_that_died_after_making_the_file_is_completed(path):
     os.makedirs(os.path.dirname(path))
     open(path, 'wb').close()
@@ -305,6 +312,14 @@ def test_rows_that_differ_in_case_only_are_both_faults(registry):
     with registry.edit(who='me', command='remove-vm') as edit:
         edit.remove_vm(uuid_of(1))
     assert registry.read().faults == ()
+
+
+def test_pool_without_a_value_for_enabled_has_the_default(registry):
+    with other_program(registry.path) as other:
+        other.execute("UPDATE pools SET enabled = NULL, description = x'ff' WHERE pool_id = 'A'")
+        other.execute("DELETE FROM pools WHERE pool_id = 'B'")
+    assert [pool[:4] for pool in registry.read().pools] == [
+        ('A', 'Pool A', '\ufffd', True), ('B', 'Pool B', None, True)]
 
 
 def test_uuid_in_upper_case_is_matched_and_given_in_lower_case(registry):
