@@ -1,0 +1,273 @@
+"""The grammar of platform:device-model-args: find our span, merge it, render it.
+
+In the value we own one span, `-device NAME,prop=value,...`. Everything else is foreign text and
+is preserved byte for byte. Three forms of the consumer exist in the field (dom0.md): one splits
+the value at white space, two split it like a shell. A value that these would read differently,
+or that could not be written back as it was read, is not touched: it has a `problem`.
+
+Pure: no clock, no I/O, no logging.
+"""
+
+import enum
+import re
+from typing import FrozenSet, List, NamedTuple, Optional, Tuple
+
+MAX_SPAN = 255
+# XAPI accepts more, but xenstore and the consumers do not promise it (xapi-boot-path.md).
+MAX_VALUE = 1023
+MAX_VM_ID = 2147483646
+
+_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]*\Z')
+_KEY = re.compile(r'[a-z][a-z0-9_]*\Z')
+_PROPERTY_VALUE = re.compile(r'[A-Za-z0-9._:-]+\Z')
+_PRINTABLE = re.compile(r'[ -~]*\Z')
+_PLACEHOLDER = re.compile(r'\{([^{}]*)\}')
+_PRIORITY_WORDS = ('low', 'medium', 'high')
+_OPTION = '-device'
+
+
+class Problem(enum.Enum):
+    """Why a value is left exactly as it is."""
+    NOT_PRINTABLE = 'holds characters that are not printable ASCII'
+    UNBALANCED = 'has an unbalanced quote or a trailing backslash'
+    QUOTED_DEVICE = 'names our device inside quotes, which consumers read differently'
+    DANGLING = 'ends in -device without a device'
+    TOO_LONG = 'would be longer than %d bytes' % MAX_VALUE
+
+
+class InvalidTemplate(ValueError):
+    """A template that does not fit the grammar; the text says why."""
+
+
+class Span(NamedTuple):
+    """One `-device NAME,...` of ours inside a value."""
+    start: int
+    end: int
+    name: str
+    properties: Tuple[Tuple[str, str], ...]
+
+
+class Reading(NamedTuple):
+    """A value as we understand it."""
+    value: Optional[str]
+    spans: Tuple[Span, ...] = ()
+    problem: Optional[Problem] = None
+
+    @property
+    def managed(self) -> Optional[str]:
+        """The text of our spans, one blank between; None when there is none."""
+        value = self.value or ''
+        return ' '.join(value[span.start:span.end] for span in self.spans) or None
+
+
+class Template(NamedTuple):
+    """The span as the configuration writes it, checked against the grammar."""
+    text: str
+    name: str
+    keys: FrozenSet[str]
+    number_key: str
+    """The property that carries vm_id."""
+
+    def render(self, pool_id: str, priority: int, vm_id: int) -> str:
+        """The span for one assignment; built from validated enumerations and integers only."""
+        if pool_id not in ('A', 'B') or priority not in (0, 1, 2) or not 1 <= vm_id <= MAX_VM_ID:
+            raise ValueError('not an assignment: %r %r %r' % (pool_id, priority, vm_id))
+        return self.text.format(pool_id=pool_id, priority=_PRIORITY_WORDS[priority],
+                                priority_level=int(priority), vm_id=int(vm_id))
+
+
+class Word(NamedTuple):
+    """One word of a value: where it stands, what a shell makes of it, whether it was quoted."""
+    start: int
+    end: int
+    text: str
+    is_quoted: bool
+
+
+def parse_template(text: str) -> Template:
+    """Check a template against the grammar; raise InvalidTemplate with the reason."""
+    head, _space, device = text.partition(' ')
+    name, *properties = device.split(',')
+    if head != _OPTION or not _NAME.match(name):
+        raise InvalidTemplate('must begin with "-device NAME," and one blank between')
+    keys: List[str] = []
+    number_key = None
+    for item in properties:
+        key, equals, value = item.partition('=')
+        if not equals or not _KEY.match(key) or key in keys:
+            raise InvalidTemplate('property %r must be key=value, each key once' % item)
+        if not _PROPERTY_VALUE.match(_fill(value)):
+            raise InvalidTemplate('value of %r may hold [A-Za-z0-9._:-] and placeholders' % key)
+        keys.append(key)
+        number_key = key if value == '{vm_id}' else number_key
+    if number_key is None:
+        raise InvalidTemplate('needs a property whose value is {vm_id}')
+    template = Template(text, name, frozenset(keys), number_key)
+    if len(template.render('A', 1, MAX_VM_ID)) > MAX_SPAN:
+        raise InvalidTemplate('is longer than %d bytes when filled in' % MAX_SPAN)
+    return template
+
+
+def parse_args(value: Optional[str], names: FrozenSet[str]) -> Reading:
+    """Find our spans in a value of device-model-args."""
+    if value is None:
+        return Reading(None)
+    if not _PRINTABLE.match(value):
+        # add_to_platform cuts a value at such a character: it could not be written back.
+        return Reading(value, (), Problem.NOT_PRINTABLE)
+    words = _split(value)
+    if words is None:
+        return Reading(value, (), Problem.UNBALANCED)
+    spans, problem = _find_spans(words, names)
+    plain_spans, plain_problem = _find_spans(_split_plainly(value), names)
+    problem = problem or plain_problem
+    if problem is None and spans != plain_spans:
+        problem = Problem.QUOTED_DEVICE
+    return Reading(value, () if problem else spans, problem)
+
+
+def parse_number(reading: Reading, template: Template) -> Optional[int]:
+    """The vm_id that a value carries; None when it carries none that is valid."""
+    keys = (template.number_key, 'vm_id')
+    numbers = [value for span in reading.spans[:1] for key, value in span.properties
+               if key in keys]
+    # QEMU takes the last of two equal properties.
+    if numbers and re.match(r'[0-9]{1,10}\Z', numbers[-1]):
+        number = int(numbers[-1])
+        return number if 1 <= number <= MAX_VM_ID else None
+    return None
+
+
+def mentions(value: Optional[str], names: FrozenSet[str]) -> bool:
+    """Whether one of the device names stands in the value at all, however it is written."""
+    return value is not None and any(
+        re.search(r'(?<![A-Za-z0-9_-])%s(?![A-Za-z0-9_-])' % re.escape(name), value)
+        for name in names)
+
+
+def render_span(reading: Reading, rendered: str, template: Template) -> str:
+    """The desired span: what the template says, and behind it the properties set by hand."""
+    span, seen = rendered, set(template.keys)
+    for key, value in (pair for found in reading.spans for pair in found.properties):
+        extended = '%s,%s=%s' % (span, key, value)
+        if key not in seen and _fits(key, value) and len(extended) <= MAX_SPAN:
+            span = extended
+            seen.add(key)
+    return span
+
+
+def merge(reading: Reading, span: Optional[str]) -> Optional[str]:
+    """The whole value with exactly `span` as ours (None: with nothing of ours).
+
+    None means that the key goes away. Foreign text keeps every byte; with a span that vanishes
+    goes one of the blanks beside it.
+    """
+    if not reading.spans:
+        return reading.value if span is None else _append(reading.value, span)
+    value = reading.value or ''
+    for index in reversed(range(len(reading.spans))):
+        found = reading.spans[index]
+        if index == 0 and span is not None:
+            value = value[:found.start] + span + value[found.end:]
+        else:
+            value = _cut(value, found.start, found.end)
+    return value if value.strip(' ') else None
+
+
+def _append(value: Optional[str], span: str) -> str:
+    if not value:
+        return span
+    # An escaped blank belongs to the word before it: it separates nothing.
+    is_separated = value.endswith(' ') and not value.endswith('\\ ')
+    return value + span if is_separated else value + ' ' + span
+
+
+def _cut(value: str, start: int, end: int) -> str:
+    if start > 0:
+        start -= 1
+    elif value[end:end + 1] == ' ':
+        end += 1
+    return value[:start] + value[end:]
+
+
+def _fits(key: str, value: str) -> bool:
+    return bool(_KEY.match(key) and _PROPERTY_VALUE.match(value))
+
+
+def _fill(text: str) -> str:
+    """Replace known placeholders by sample text; an unknown one stays, and fails the grammar."""
+    samples = {'pool_id': 'A', 'priority': 'low', 'priority_level': '0', 'vm_id': '1'}
+    return _PLACEHOLDER.sub(lambda match: samples.get(match.group(1), match.group(0)), text)
+
+
+def _find_spans(words: List[Word], names: FrozenSet[str]) \
+        -> Tuple[Tuple[Span, ...], Optional[Problem]]:
+    spans = []
+    index = 0
+    while index < len(words):
+        word = words[index]
+        index += 1
+        if word.text != _OPTION:
+            continue
+        if index == len(words):
+            # Whatever is appended would become this option's argument.
+            return (), Problem.DANGLING
+        device = words[index]
+        index += 1
+        name, *properties = _split_properties(device.text)
+        if name not in names:
+            continue
+        if word.is_quoted or device.is_quoted:
+            return (), Problem.QUOTED_DEVICE
+        spans.append(Span(word.start, device.end, name, tuple(
+            item.partition('=')[::2] for item in properties)))
+    return tuple(spans), None
+
+
+def _split_plainly(value: str) -> List[Word]:
+    """Split like a consumer that knows nothing of quotes."""
+    return [Word(match.start(), match.end(), match.group(), False)
+            for match in re.finditer('[^ ]+', value)]
+
+
+def _split_properties(text: str) -> List[str]:
+    """Split at single commas: in QEMU's syntax a doubled one stands for itself."""
+    return [item.replace('\0', ',') for item in text.replace(',,', '\0').split(',')]
+
+
+def _split(value: str) -> Optional[List[Word]]:
+    """Split like a POSIX shell, keeping positions; None when a quote does not close."""
+    words = []
+    position, length = 0, len(value)
+    while position < length:
+        if value[position] == ' ':
+            position += 1
+            continue
+        scanned = _scan_word(value, position)
+        if scanned is None:
+            return None
+        words.append(scanned)
+        position = scanned.end
+    return words
+
+
+def _scan_word(value: str, start: int) -> Optional[Word]:
+    text, quote, position, is_quoted = [], '', start, False
+    while position < len(value) and (quote or value[position] != ' '):
+        character = value[position]
+        if character == '\\' and quote != "'":
+            is_quoted = True
+            position += 1
+            if position == len(value):
+                return None
+            if quote and value[position] not in '"\\':
+                text.append('\\')
+            text.append(value[position])
+        elif character == quote:
+            quote = ''
+        elif character in '"\'' and not quote:
+            quote, is_quoted = character, True
+        else:
+            text.append(character)
+        position += 1
+    return None if quote else Word(start, position, ''.join(text), is_quoted)

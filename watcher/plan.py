@@ -1,0 +1,244 @@
+"""The decision: what to do about one VM, and why.
+
+`plan_vm` looks at one VM record, its assignment and its standing among those that carry numbers,
+and says what should happen now. `docs/decisions-table.md` shows every combination and is checked
+against this module. When in doubt the answer is: leave the VM as it is and say so.
+
+Pure: no clock, no I/O, no logging.
+"""
+
+import enum
+from typing import FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+
+from watcher.device_args import (MAX_VALUE, Problem, Reading, Template, mentions, merge,
+                                 parse_args, parse_number, render_span)
+from watcher.records import Kind, VmRecord
+
+
+class Action(enum.Enum):
+    """What to do with platform:device-model-args."""
+    NONE = 'none'
+    ADD = 'add'
+    """One call: the key is absent. At once, never fenced."""
+    REMOVE = 'remove'
+    """One call: nothing but our span is in the value. After the quiet time."""
+    REPLACE = 'replace'
+    """Two calls: the key is there and shall have another value. Quiet time and fence."""
+
+
+class State(enum.Enum):
+    """What an administrator is shown."""
+    AS_DESIRED = 'as_desired'
+    PENDING = 'pending'
+    DRIFT = 'drift'
+    UNREGISTERED = 'unregistered'
+    MANUAL = 'manual'
+    DOUBLED = 'doubled'
+    CONTESTED = 'contested'
+    ORPHANED = 'orphaned'
+    UNREADABLE = 'unreadable'
+
+
+class Standing(enum.Enum):
+    """How a VM stands to the numbers that others carry (P10, P12); found by numbers.py."""
+    CLEAR = 'clear'
+    CONTESTED = 'contested'
+    """Registered: an unregistered VM bore the number before. Unregistered: it is that VM."""
+    COPY = 'copy'
+    """Unregistered: began to carry a registered VM's number after that VM was staged."""
+    ORPHAN = 'orphan'
+    """Unregistered: its row was deleted and our span is still there."""
+
+
+class Reason(enum.Enum):
+    """Why the plan is what it is."""
+    NOT_ORDINARY = 'not_an_ordinary_vm'
+    UNREADABLE = 'value_not_readable'
+    TOO_LONG = 'value_would_be_too_long'
+    NUMBER_CONTESTED = 'number_contested'
+    AS_DESIRED = 'as_desired'
+    SPAN_MISSING = 'span_missing'
+    SPAN_DIFFERS = 'span_differs'
+    POOL_DISABLED = 'pool_disabled'
+    NOT_AT_REST = 'not_at_rest'
+    NOT_ACCEPTED = 'registry_not_accepted'
+    ROW_DELETED = 'row_deleted'
+    NUMBER_COPIED = 'number_copied'
+    MANUAL_ARGS = 'manual_args'
+    INTERRUPTED = 'replacement_interrupted'
+    NOT_REGISTERED = 'not_registered'
+
+
+class Assignment(NamedTuple):
+    """What the registry says of one VM."""
+    vm_uuid: str
+    vm_id: int
+    pool_id: str
+    priority: int
+    is_pool_enabled: bool = True
+
+
+class Policy(NamedTuple):
+    """What holds for all VMs alike."""
+    template: Template
+    names: FrozenSet[str]
+    is_accepted: bool = True
+    """False for a registry of others that nobody took over: spans are added, nothing else."""
+
+    def read(self, vm: VmRecord) -> Reading:
+        """Find our spans in what the VM carries."""
+        return parse_args(vm.args, self.names)
+
+    def number_of(self, vm: VmRecord) -> Optional[int]:
+        """The vm_id that the VM carries; None when it carries none."""
+        return parse_number(self.read(vm), self.template)
+
+
+class Plan(NamedTuple):
+    """What to do about one VM, and why."""
+    action: Action
+    reason: Reason
+    state: State
+    vm: VmRecord
+    value: Optional[str] = None
+    """The whole new value; None when the key goes away or nothing is done."""
+    desired: Optional[str] = None
+    """The desired span; None when nothing of ours belongs there."""
+    carried: Optional[str] = None
+    """The spans of ours that the value holds now."""
+    is_rescue: bool = False
+    """The VM is starting: act at once, without quiet time and fence (P3)."""
+
+
+def plan_vm(vm: VmRecord, assignment: Optional[Assignment], standing: Standing,
+            policy: Policy) -> Plan:
+    """Decide what to do about one VM."""
+    reading = policy.read(vm)
+    plan = Plan(Action.NONE, Reason.NOT_ORDINARY, State.UNREGISTERED, vm,
+                carried=reading.managed)
+    if vm.kind is not Kind.VM:
+        return plan
+    if assignment is None:
+        return _plan_unregistered(plan, reading, standing, policy)
+    return _plan_registered(plan, reading, assignment, standing, policy)
+
+
+def plan_restore(vm: VmRecord, saved: Optional[str], assignment: Optional[Assignment],
+                 policy: Policy) -> Plan:
+    """Bring back a value that was removed and not added again (P16).
+
+    `saved` is the whole value from the journal, foreign text included. The key is absent now:
+    one call adds what `saved` would be if it stood there and were made right.
+    """
+    as_if = vm._replace(args=saved)
+    plan = plan_vm(as_if, assignment, Standing.ORPHAN, policy)._replace(vm=vm, carried=None)
+    value = saved if plan.action is Action.NONE else plan.value
+    if not (vm.is_at_rest or vm.is_starting):
+        return plan._replace(action=Action.NONE, reason=Reason.NOT_AT_REST, state=State.PENDING)
+    action = Action.NONE if value is None else Action.ADD
+    return plan._replace(action=action, reason=Reason.INTERRUPTED, value=value,
+                         is_rescue=vm.is_starting)
+
+
+def render_desired(reading: Reading, assignment: Assignment, policy: Policy) -> Optional[str]:
+    """The span that the assignment asks for; None while its vGPU pool is disabled."""
+    if not assignment.is_pool_enabled:
+        return None
+    rendered = policy.template.render(assignment.pool_id, assignment.priority, assignment.vm_id)
+    return render_span(reading, rendered, policy.template)
+
+
+def by_urgency(plans: Iterable[Plan]) -> Tuple[Plan, ...]:
+    """Starting VMs first, in the order given; then what takes one call; then the rest."""
+    order = {Action.ADD: 1, Action.REMOVE: 2, Action.REPLACE: 2, Action.NONE: 3}
+    return tuple(sorted(plans, key=lambda plan: 0 if plan.is_rescue else order[plan.action]))
+
+
+def count_states(plans: Iterable[Plan]) -> Mapping[str, int]:
+    """How many VMs are in each state."""
+    counts = {state.value: 0 for state in State}
+    for plan in plans:
+        counts[plan.state.value] += 1
+    return counts
+
+
+def list_numbers(vms: Iterable[VmRecord], policy: Policy) -> Tuple[Tuple[VmRecord, int], ...]:
+    """Each VM record (of any kind) that carries a number, with it."""
+    found: List[Tuple[VmRecord, int]] = []
+    for vm in vms:
+        number = policy.number_of(vm) if vm.args else None
+        if number is not None:
+            found.append((vm, number))
+    return tuple(found)
+
+
+def _plan_registered(plan: Plan, reading: Reading, assignment: Assignment, standing: Standing,
+                     policy: Policy) -> Plan:
+    plan = plan._replace(desired=render_desired(reading, assignment, policy))
+    if reading.problem:
+        return plan._replace(reason=Reason.UNREADABLE, state=State.UNREADABLE,
+                             carried=plan.vm.args)
+    if standing is Standing.CONTESTED:
+        return plan._replace(reason=Reason.NUMBER_CONTESTED, state=State.CONTESTED)
+    value = merge(reading, plan.desired)
+    if value == plan.vm.args:
+        return plan._replace(reason=Reason.AS_DESIRED, state=State.AS_DESIRED)
+    return _plan_change(plan, reading, value, _reason_to_change(reading, plan.desired), policy)
+
+
+def _reason_to_change(reading: Reading, desired: Optional[str]) -> Reason:
+    if desired is None:
+        return Reason.POOL_DISABLED
+    return Reason.SPAN_DIFFERS if reading.spans else Reason.SPAN_MISSING
+
+
+def _plan_change(plan: Plan, reading: Reading, value: Optional[str], reason: Reason,
+                 policy: Policy) -> Plan:
+    """A registered VM carries something else than it should."""
+    vm = plan.vm
+    if value is not None and len(value) > MAX_VALUE:
+        return plan._replace(reason=Reason.TOO_LONG, state=State.UNREADABLE)
+    if not (vm.is_at_rest or vm.is_starting):
+        return plan._replace(reason=Reason.NOT_AT_REST, state=State.PENDING)
+    if reading.spans and not policy.is_accepted:
+        return plan._replace(reason=Reason.NOT_ACCEPTED, state=State.DRIFT)
+    return plan._replace(action=_action_for(vm.args, value), reason=reason, state=State.DRIFT,
+                         value=value, is_rescue=vm.is_starting)
+
+
+def _plan_unregistered(plan: Plan, reading: Reading, standing: Standing, policy: Policy) -> Plan:
+    if reading.problem and mentions(reading.value, policy.names):
+        return plan._replace(reason=Reason.UNREADABLE, state=State.UNREADABLE,
+                             carried=plan.vm.args)
+    if not reading.spans:
+        return plan._replace(reason=Reason.NOT_REGISTERED)
+    if standing is Standing.ORPHAN:
+        return _plan_removal(plan._replace(state=State.ORPHANED), reading, Reason.ROW_DELETED,
+                             policy)
+    if standing is Standing.COPY:
+        return _plan_removal(plan._replace(state=State.DOUBLED), reading, Reason.NUMBER_COPIED,
+                             policy)
+    if standing is Standing.CONTESTED:
+        return plan._replace(reason=Reason.NUMBER_CONTESTED, state=State.CONTESTED)
+    return plan._replace(reason=Reason.MANUAL_ARGS, state=State.MANUAL)
+
+
+def _plan_removal(plan: Plan, reading: Reading, reason: Reason, policy: Policy) -> Plan:
+    """Our span goes from an unregistered VM, at rest only: its start is nobody's promise."""
+    if not plan.vm.is_at_rest:
+        return plan._replace(reason=Reason.NOT_AT_REST)
+    if not policy.is_accepted:
+        return plan._replace(reason=Reason.NOT_ACCEPTED)
+    value = merge(reading, None)
+    return plan._replace(action=_action_for(plan.vm.args, value), reason=reason, value=value)
+
+
+def _action_for(before: Optional[str], after: Optional[str]) -> Action:
+    if before is None:
+        return Action.ADD
+    return Action.REMOVE if after is None else Action.REPLACE
+
+
+def describe_problem(reading: Reading) -> str:
+    """Say in words what is wrong with a value that is not touched."""
+    return (reading.problem or Problem.TOO_LONG).value

@@ -1,0 +1,244 @@
+"""What XAPI says, as values of ours: batches of events and VM records.
+
+Everything here comes from the wire and is input. A record that is not what XAPI's data model
+promises raises MalformedRecord, which costs that one VM and nothing else. Strings become enums
+here or nowhere. XML-RPC delivers integers as strings and JSON-RPC as numbers: both are accepted.
+
+Pure: no clock, no I/O, no logging.
+"""
+
+import enum
+import re
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from watcher.errors import MalformedRecord, XapiNonsense
+
+ARGS_KEY = 'device-model-args'
+NULL_REF = 'OpaqueRef:NULL'
+START_OPERATIONS = frozenset(['start', 'start_on'])
+
+_UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z')
+_KIND_FLAGS = ('is_a_template', 'is_default_template', 'is_a_snapshot', 'is_vmss_snapshot',
+               'is_control_domain')
+# XAPI's own bound for a name is far higher; a name is only ever shown, never compared.
+_MAX_NAME = 1024
+
+
+class PowerState(enum.Enum):
+    """VM.power_state, as XAPI spells it."""
+    HALTED = 'Halted'
+    PAUSED = 'Paused'
+    RUNNING = 'Running'
+    SUSPENDED = 'Suspended'
+
+
+class Kind(enum.Enum):
+    """What a row of XAPI's VM table is; only an ordinary VM is ever written to."""
+    VM = 'vm'
+    TEMPLATE = 'template'
+    SNAPSHOT = 'snapshot'
+    CONTROL_DOMAIN = 'control_domain'
+
+
+class VmRecord(NamedTuple):
+    """The fields of one VM record that decisions need."""
+    ref: str
+    uuid: str
+    name: str
+    kind: Kind
+    power_state: PowerState
+    operations: Tuple[Tuple[str, str], ...] = ()
+    """(task ref, operation) of each current operation."""
+    args: Optional[str] = None
+    """platform:device-model-args, None when the key is absent."""
+    start_blocks: Tuple[Tuple[str, str], ...] = ()
+    """(operation, text) of blocked_operations for start and start_on."""
+    domid: int = -1
+    resident_on: Optional[str] = None
+    has_high_availability: bool = False
+
+    @property
+    def operation_names(self) -> frozenset:
+        """The names of the current operations."""
+        return frozenset(name for _task, name in self.operations)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Halted, with no operation under way."""
+        return self.power_state is PowerState.HALTED and not self.operations
+
+    @property
+    def is_starting(self) -> bool:
+        """Halted, with a start under way and nothing else."""
+        return (self.power_state is PowerState.HALTED and bool(self.operations)
+                and self.operation_names <= START_OPERATIONS)
+
+    @property
+    def start_task(self) -> Optional[str]:
+        """The task of the start under way: one start, one task."""
+        return next((task for task, name in self.operations if name in START_OPERATIONS), None)
+
+    @property
+    def domain(self) -> Optional[Tuple[str, int]]:
+        """(host, domid) of the running domain; None while XAPI does not name both."""
+        lives = self.power_state in (PowerState.RUNNING, PowerState.PAUSED)
+        if lives and self.domid >= 0 and self.resident_on:
+            return self.resident_on, self.domid
+        return None
+
+
+class Batch(NamedTuple):
+    """One event.from answer."""
+    token: str
+    vms: Tuple[VmRecord, ...] = ()
+    gone: Tuple[str, ...] = ()
+    """Refs of deleted VMs."""
+    malformed: Tuple[MalformedRecord, ...] = ()
+    vm_count: Optional[int] = None
+    """Rows of XAPI's VM table (valid_ref_counts), to notice forgotten deletions."""
+    is_first: bool = False
+    """True when the batch was asked for with the empty token: it names every VM there is."""
+
+
+def parse_batch(answer: Any, *, is_first: bool) -> Batch:
+    """Turn an event.from answer into a Batch; XapiNonsense when it is not one."""
+    if not isinstance(answer, dict) or not isinstance(answer.get('events'), list):
+        raise XapiNonsense('event.from did not answer with events')
+    token = answer.get('token')
+    if not isinstance(token, str):
+        raise XapiNonsense('event.from did not answer with a token')
+    latest = _latest_per_vm(answer['events'])
+    vms, malformed = parse_records({ref: raw for ref, raw in latest.items() if raw is not None})
+    gone = tuple(ref for ref, raw in latest.items() if raw is None)
+    return Batch(token, vms, gone, malformed, _parse_count(answer), is_first)
+
+
+def parse_records(records: Mapping[str, Any]) \
+        -> Tuple[Tuple[VmRecord, ...], Tuple[MalformedRecord, ...]]:
+    """Parse each record on its own, so that an odd one costs only itself."""
+    vms: List[VmRecord] = []
+    malformed: List[MalformedRecord] = []
+    for ref, raw in records.items():
+        try:
+            vms.append(parse_vm(ref, raw))
+        except MalformedRecord as error:
+            malformed.append(error)
+    return tuple(vms), tuple(malformed)
+
+
+def parse_vm(ref: str, raw: Any) -> VmRecord:
+    """Turn a VM record off the wire into a VmRecord; raise MalformedRecord naming the field."""
+    if not isinstance(raw, dict):
+        raise MalformedRecord(ref, 'record', 'is not a map')
+    reader = _Reader(ref, raw)
+    platform = reader.read_map('platform')
+    resident_on = reader.read_text('resident_on')
+    return VmRecord(
+        ref=ref, uuid=reader.read_uuid(), name=reader.read_text('name_label')[:_MAX_NAME],
+        kind=_parse_kind(reader), power_state=reader.read_power_state(),
+        operations=tuple(sorted(reader.read_map('current_operations').items())),
+        args=platform.get(ARGS_KEY),
+        start_blocks=tuple(sorted(pair for pair in reader.read_map('blocked_operations').items()
+                                  if pair[0] in START_OPERATIONS)),
+        domid=reader.read_domid(),
+        resident_on=None if resident_on in (NULL_REF, '') else resident_on,
+        has_high_availability=raw.get('ha_restart_priority') == 'restart')
+
+
+def _latest_per_vm(events: List[Any]) -> Dict[str, Any]:
+    """ref -> record, None for a deletion. The order inside a batch means nothing; the id does."""
+    latest: Dict[str, Any] = {}
+    ids: Dict[str, int] = {}
+    for event in events:
+        if not isinstance(event, dict) or str(event.get('class', '')).lower() != 'vm':
+            continue
+        ref, event_id = event.get('ref'), _parse_event_id(event.get('id'))
+        if not isinstance(ref, str) or event_id < ids.get(ref, -1):
+            continue
+        is_deletion = event.get('operation') == 'del'
+        ids[ref], latest[ref] = event_id, None if is_deletion else event.get('snapshot', {})
+    # Those that changed first come first: of many that start at once, the first started first.
+    return {ref: latest[ref] for ref in sorted(latest, key=lambda ref: ids[ref])}
+
+
+def _parse_event_id(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return 0
+
+
+def _parse_count(answer: Mapping[str, Any]) -> Optional[int]:
+    counts = answer.get('valid_ref_counts')
+    count = counts.get('vm') if isinstance(counts, dict) else None
+    try:
+        return None if count is None else int(count)
+    except (TypeError, ValueError):
+        return None
+
+
+def _parse_kind(reader: '_Reader') -> Kind:
+    template, default, snapshot, scheduled, control = (
+        reader.read_flag(name) for name in _KIND_FLAGS)
+    if control:
+        return Kind.CONTROL_DOMAIN
+    if snapshot or scheduled:
+        return Kind.SNAPSHOT
+    return Kind.TEMPLATE if template or default else Kind.VM
+
+
+class _Reader:
+    """Reads the fields of one raw record; every problem names the ref and the field."""
+
+    def __init__(self, ref: str, raw: Mapping[str, Any]) -> None:
+        self._ref = ref
+        self._raw = raw
+
+    def read_text(self, field: str) -> str:
+        """A string."""
+        value = self._raw.get(field)
+        if not isinstance(value, str):
+            raise self._malformed(field, 'is missing or no text')
+        return value
+
+    def read_uuid(self) -> str:
+        """The UUID, in lower case."""
+        value = self.read_text('uuid').lower()
+        if not _UUID.match(value):
+            raise self._malformed('uuid', 'is no UUID')
+        return value
+
+    def read_flag(self, field: str) -> bool:
+        """A boolean."""
+        value = self._raw.get(field)
+        if not isinstance(value, bool):
+            raise self._malformed(field, 'is missing or no boolean')
+        return value
+
+    def read_map(self, field: str) -> Dict[str, str]:
+        """A map of text to text."""
+        value = self._raw.get(field)
+        if not isinstance(value, dict):
+            raise self._malformed(field, 'is missing or no map')
+        if not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
+            raise self._malformed(field, 'holds something that is no text')
+        return value
+
+    def read_power_state(self) -> PowerState:
+        """The power state."""
+        try:
+            return PowerState(self._raw.get('power_state'))
+        except ValueError:
+            raise self._malformed('power_state', 'is none that XAPI has') from None
+
+    def read_domid(self) -> int:
+        """The domain's number, -1 for none."""
+        value = self._raw.get('domid')
+        if isinstance(value, str) and re.match(r'-?[0-9]{1,10}\Z', value):
+            return int(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        raise self._malformed('domid', 'is missing or no number')
+
+    def _malformed(self, field: str, problem: str) -> MalformedRecord:
+        return MalformedRecord(self._ref, field, problem)
