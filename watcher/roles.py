@@ -1,0 +1,52 @@
+"""May we write now: is this host the master, and is its XAPI new enough?
+
+Asked once per connection: a change of master restarts XAPI on every host, and with it every
+connection (xapi-boot-path.md, "One pool, several hosts").
+"""
+
+import re
+from typing import Mapping, NamedTuple, Optional, Tuple
+
+from watcher.xapi import Identity
+
+# Older ones have no frozen copy of the platform map: an edit of a running VM would reach the
+# QEMU of its migration (P23).
+OLDEST_XAPI = (22, 7)
+
+
+class Role(NamedTuple):
+    """What this daemon may do on this connection."""
+    is_writer: bool
+    is_local: bool
+    """XAPI answers on this host's own socket: what runs here can be looked at."""
+    host: str
+    xapi_version: str
+    refusal: str = ''
+    """Why nothing is written; empty for a writer."""
+
+
+def decide_role(identity: Identity, *, is_local: bool) -> Role:
+    """Decide from what XAPI says of itself. Over TCP a member does not let us in at all."""
+    version, text = read_version(identity.software_version)
+    role = Role(True, is_local, identity.host, text)
+    if version is None:
+        return role._replace(is_writer=False, refusal='XAPI does not tell a version that can be '
+                             'read (%r); %d.%d or later is needed' % ((text,) + OLDEST_XAPI))
+    if version < OLDEST_XAPI:
+        return role._replace(is_writer=False, refusal='XAPI %s is older than %d.%d: it keeps no '
+                             'frozen copy of a running VM\'s arguments' % ((text,) + OLDEST_XAPI))
+    if is_local and identity.host != identity.master:
+        return role._replace(is_writer=False, refusal='this host is not the master of its pool')
+    return role
+
+
+def read_version(versions: Mapping[str, str]) -> Tuple[Optional[Tuple[int, int]], str]:
+    """(major, minor) and the text. Of the two keys that name it, the older version counts."""
+    texts = [str(versions[key]) for key in ('xapi', 'xapi_build') if versions.get(key)]
+    parsed = []
+    for text in texts:
+        match = re.match(r'([0-9]{1,6})\.([0-9]{1,6})(\.|\Z|[^0-9])', text)
+        if match is None:
+            return None, text
+        parsed.append(((int(match.group(1)), int(match.group(2))), text))
+    return min(parsed) if parsed else (None, '')

@@ -1,0 +1,169 @@
+"""The event stream: three loops with three endings.
+
+`forever` reconnects, with growing pauses, until it is stopped. `follow` owns the token, until the
+stream is lost for whatever reason. `poll_once` is one call. Every interruption is answered in
+the same way: a new session, and the empty token, whose first batch names every VM there is.
+
+Runs in a thread of its own and talks to the main thread by messages only.
+"""
+
+import threading
+import time
+from typing import Any, Callable, Iterator, NamedTuple, Optional, Set, Tuple
+
+from watcher.errors import (MalformedRecord, StreamLost, VmVanished, XapiError, XapiFailure,
+                            XapiNonsense)
+from watcher.logs import get_logger
+from watcher.records import Batch, parse_batch, parse_vm
+from watcher.xapi import Client
+
+# Two answers in a row that count other VMs than we know mean that a deletion was forgotten
+# (xapi keeps 512 of them); more often than this we do not start afresh for it, since a VM that
+# vanished before its record was taken is counted and never shown.
+_RECOUNT_SECONDS = 60.0
+
+
+class StreamStarted(NamedTuple):
+    """A session for events was opened."""
+    client: Client
+
+
+class StreamBroken(NamedTuple):
+    """The stream ended and will be started afresh."""
+    error: str
+    retry_seconds: float
+
+
+class ThreadDied(NamedTuple):
+    """A thread of ours ended in a way that was not foreseen."""
+    name: str
+    error: BaseException
+
+
+class Stream:
+    """Follows XAPI's events and puts Batch, StreamStarted and StreamBroken into the inbox."""
+
+    def __init__(self, connect: Callable[[], Client], put: Callable[[Any], None], *,
+                 stop: threading.Event, build_delays: Callable[[], Iterator[float]],
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._connect = connect
+        self._put = put
+        self._stop = stop
+        self._build_delays = build_delays
+        self._clock = clock
+        self._client: Optional[Client] = None
+        self._recounted_at = -_RECOUNT_SECONDS
+        self._has_met_nonsense = False
+        self.poll_started_at: Optional[float] = None
+
+    def forever(self) -> None:
+        """Follow the stream until stopped; the body of the stream thread."""
+        try:
+            delays = self._build_delays()
+            while not self._stop.is_set():
+                started_at = self._clock()
+                error = self._follow_until_lost()
+                if self._clock() - started_at > 5.0:
+                    delays = self._build_delays()
+                pause = next(delays)
+                if not self._stop.is_set():
+                    self._put(StreamBroken(error, pause))
+                self._stop.wait(pause)
+        except BaseException as error:  # the thread's body: the main thread ends the process
+            self._put(ThreadDied('stream', error))
+
+    def restart(self) -> None:
+        """Give up the call that waits now; the stream starts afresh."""
+        client = self._client
+        if client is not None:
+            client.abort()
+
+    def follow(self, client: Client) -> None:
+        """Deliver batches from the empty token on; ends by raising an XapiError."""
+        known: Set[str] = set()
+        token, miscounts = '', 0
+        while not self._stop.is_set():
+            batch = self._read_batch(client, token)
+            self._put(batch)
+            known = _update_known(known, batch)
+            miscounts = self._count_miscounts(batch, len(known), miscounts)
+            token = batch.token
+
+    def poll_once(self, client: Client, token: str) -> Batch:
+        """Wait for one answer."""
+        self.poll_started_at = self._clock()
+        try:
+            return parse_batch(client.event_from(token), is_first=not token)
+        finally:
+            self.poll_started_at = None
+
+    def _follow_until_lost(self) -> str:
+        client = None
+        try:
+            client = self._client = self._connect()
+            self._put(StreamStarted(client))
+            self.follow(client)
+            return 'stopped'
+        except XapiError as error:
+            return str(error)
+        finally:
+            self._client = None
+            if client is not None:
+                client.close()
+
+    def _read_batch(self, client: Client, token: str) -> Batch:
+        try:
+            batch = self.poll_once(client, token)
+            self._has_met_nonsense = False
+            return batch
+        except XapiNonsense:
+            # Once may be a torn answer: start afresh. Twice is a record that cannot be decoded.
+            if not self._has_met_nonsense:
+                self._has_met_nonsense = True
+                raise
+            self._has_met_nonsense = False
+            return read_one_by_one(client)
+
+    def _count_miscounts(self, batch: Batch, known: int, miscounts: int) -> int:
+        if batch.vm_count is None or batch.vm_count == known:
+            return 0
+        now = self._clock()
+        if miscounts and now - self._recounted_at > _RECOUNT_SECONDS:
+            self._recounted_at = now
+            raise StreamLost('VM_COUNT', (str(known), str(batch.vm_count)))
+        return miscounts + 1
+
+
+def read_one_by_one(client: Client) -> Batch:
+    """Read every VM with a call of its own, when one record spoils the answer for all (P15).
+
+    The token is taken first, so that nothing is missed in between. What cannot be read even so
+    is reported as malformed and stays aside until XAPI shows a change of it.
+    """
+    token = client.read_fresh_token()
+    vms, malformed = [], []
+    refs = client.read_vm_refs()
+    for ref in refs:
+        try:
+            vms.append(parse_vm(ref, client.call('VM.get_record', ref)))
+        except MalformedRecord as error:
+            malformed.append(error)
+        except VmVanished:
+            continue
+        except XapiNonsense as error:
+            malformed.append(MalformedRecord(ref, 'record', 'cannot be decoded: %s' % error))
+        except XapiFailure as error:
+            malformed.append(MalformedRecord(ref, 'record', 'cannot be read: %s' % error))
+    get_logger().warning('stream.read_one_by_one', vms=len(vms), set_aside=len(malformed))
+    return Batch(token, tuple(vms), (), tuple(malformed), len(refs), is_first=True)
+
+
+def _update_known(known: Set[str], batch: Batch) -> Set[str]:
+    shown = _refs_of(batch)
+    if batch.is_first:
+        return set(shown)
+    return (known | set(shown)) - set(batch.gone)
+
+
+def _refs_of(batch: Batch) -> Tuple[str, ...]:
+    return tuple(vm.ref for vm in batch.vms) + tuple(error.ref for error in batch.malformed)

@@ -1,0 +1,244 @@
+"""XAPI as the watcher uses it; the only module that knows `XenAPI`.
+
+A `Client` is one session over one connection. Nothing else of XAPI's errors leaves this module
+than the classes of `errors.py`: who answered comes first (nobody, XAPI, or something that is not
+the protocol). Two habits of `XenAPI.Session` are avoided by calling its methods by their wire
+names: it logs in again silently and repeats the call, so that a restarted XAPI would be asked
+with an old token (tried, xapi-events.md section 4).
+
+Events and bulk reads go by JSON-RPC where XAPI offers it, which costs a twentieth of XML-RPC to
+decode; everything else by XML-RPC.
+"""
+
+import contextlib
+import http.client
+import xml.parsers.expat
+import xmlrpc.client
+from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple
+
+import XenAPI
+
+from watcher.config import XapiSettings
+from watcher.errors import (NotTheMaster, SessionLost, StreamLost, VmVanished,
+                            XapiFailure, XapiNonsense, XapiUnreachable)
+from watcher.records import ARGS_KEY, VmRecord, parse_vm
+from watcher.transport import Transport
+from watcher.version import VERSION
+
+ORIGINATOR = 'vgpu-watcher'
+# The server's part of the long poll, and ours on top: a connection that neither answers nor
+# closes is given up after 40 s at most (P14).
+POLL_SECONDS = 30.0
+POLL_TIMEOUT_SECONDS = 38.0
+CALL_TIMEOUT_SECONDS = 15.0
+LOGOUT_TIMEOUT_SECONDS = 0.7
+
+_JSON_PATH = '/jsonrpc'
+_BULK_METHODS = frozenset(['event.from', 'VM.get_all_records', 'VM.get_record'])
+# What an XAPI without JSON-RPC does; a time-out is not among them: it would be waited for twice.
+_NO_JSON_HERE = (XapiUnreachable, XapiNonsense, http.client.RemoteDisconnected,
+                 ConnectionResetError, BrokenPipeError)
+_FAILURES = {
+    'SESSION_INVALID': SessionLost,
+    'EVENTS_LOST': StreamLost,
+    'EVENT_FROM_TOKEN_PARSE_FAILURE': StreamLost,
+    'HOST_IS_SLAVE': NotTheMaster,
+}
+
+
+class Identity(NamedTuple):
+    """Whom a session talks to."""
+    host: str
+    """The host that the session was opened on."""
+    master: str
+    software_version: Mapping[str, str]
+
+
+class Client:
+    """One session with XAPI over one connection; not to be shared between threads."""
+
+    def __init__(self, settings: XapiSettings, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS,
+                 handle: Optional[str] = None,
+                 is_given_up: Optional[Callable[[], bool]] = None) -> None:
+        self.settings = settings
+        self._transport = Transport(settings.address, timeout_seconds=timeout_seconds,
+                                    verify_tls=settings.verify_tls, is_given_up=is_given_up)
+        self._proxy = XenAPI.Session('http://localhost/', transport=self._transport)
+        self._has_spoken_json = False
+        self._is_json_refused = False
+        self.handle = handle
+
+    def login(self) -> None:
+        """Open a session. Any failure here can be the start-up of XAPI: all are transient."""
+        settings = self.settings
+        self.handle = self._call('session.login_with_password', settings.username,
+                                 read_password(settings), VERSION, ORIGINATOR)
+
+    def logout(self) -> bool:
+        """Close the session if XAPI can be reached; False, and no error, when it cannot."""
+        if self.handle is None:
+            return True
+        try:
+            self.call('session.logout')
+            return True
+        except XapiFailure:
+            return True  # the session was gone already
+        except (XapiUnreachable, XapiNonsense):
+            return False
+        finally:
+            self.handle = None
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection; the session stays."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Make a call that waits in another thread fail now."""
+        self._transport.abort()
+
+    def call(self, method: str, *params: Any) -> Any:
+        """Call a method with the session in front; raise what `errors.py` names."""
+        if self.handle is None:
+            raise SessionLost('SESSION_INVALID', ('no session',))
+        return self._call(method, self.handle, *params)
+
+    def event_from(self, token: str, timeout_seconds: float = POLL_SECONDS) -> Any:
+        """The long poll for VMs. The time goes over the wire as a float."""
+        return self.call('event.from', ['vm'], token, float(timeout_seconds))
+
+    def read_vm(self, ref: str) -> VmRecord:
+        """Read one VM record as it is now."""
+        return parse_vm(ref, self.call('VM.get_record', ref))
+
+    def read_vm_refs(self) -> Tuple[str, ...]:
+        """The refs of all rows of the VM table."""
+        return tuple(self.call('VM.get_all'))
+
+    def read_vms(self) -> Dict[str, Any]:
+        """All VM records, raw, in one call."""
+        records = self.call('VM.get_all_records')
+        if not isinstance(records, dict):
+            raise XapiNonsense('VM.get_all_records did not answer with a map')
+        return records
+
+    def add_args(self, ref: str, value: str) -> None:
+        """Set the absent key; MAP_DUPLICATE_KEY when it is there, even with the same value."""
+        self.call('VM.add_to_platform', ref, ARGS_KEY, value)
+
+    def remove_args(self, ref: str) -> None:
+        """Remove the key; nothing happens when it is absent."""
+        self.call('VM.remove_from_platform', ref, ARGS_KEY)
+
+    def add_block(self, ref: str, operation: str, text: str) -> None:
+        """Block an operation; MAP_DUPLICATE_KEY when somebody blocks it already."""
+        self.call('VM.add_to_blocked_operations', ref, operation, text)
+
+    def remove_block(self, ref: str, operation: str) -> None:
+        """Lift a block; nothing happens when there is none."""
+        self.call('VM.remove_from_blocked_operations', ref, operation)
+
+    def read_fresh_token(self) -> str:
+        """A token after everything written so far, without reading any record.
+
+        event.inject touches the pool's row and changes no field; xapi's own events use it so.
+        """
+        pools = self.call('pool.get_all')
+        return str(self.call('event.inject', 'pool', pools[0]))
+
+    def read_identity(self) -> Identity:
+        """Which host answers, which is master, and in which version."""
+        host = self.call('session.get_this_host', self.handle)
+        pools = self.call('pool.get_all')
+        if not isinstance(pools, list) or not pools:
+            raise XapiNonsense('XAPI knows no resource pool yet')
+        master = self.call('pool.get_master', pools[0])
+        versions = self.call('host.get_software_version', host)
+        if not isinstance(versions, dict):
+            raise XapiNonsense('host.get_software_version did not answer with a map')
+        return Identity(str(host), str(master), versions)
+
+    def _call(self, method: str, *params: Any) -> Any:
+        with _translated(method):
+            if method in _BULK_METHODS and not self._is_json_refused:
+                answer = self._call_json(method, params)
+                if not self._is_json_refused:
+                    return _parse_json(method, answer)
+            # By its wire name: XenAPI's own way would log in again and repeat the call.
+            return _parse_envelope(method, getattr(self._proxy, method)(*params))
+
+    def _call_json(self, method: str, params: Tuple[Any, ...]) -> Any:
+        """The JSON-RPC answer; None, once and for all, when XAPI does not speak it."""
+        try:
+            answer = self._transport.post_json(_JSON_PATH, method, params)
+        except _NO_JSON_HERE:
+            answer = None
+            if self._has_spoken_json:
+                raise
+        if isinstance(answer, dict) and ('result' in answer or 'error' in answer):
+            self._has_spoken_json = True
+            return answer
+        if self._has_spoken_json:
+            raise XapiNonsense('%s: not a JSON-RPC answer' % method)
+        self._is_json_refused = True
+        return None
+
+
+def read_password(settings: XapiSettings) -> str:
+    """The password from its file, without the final newline; '' when no file is named."""
+    if not settings.password_file:
+        return ''
+    try:
+        with open(settings.password_file, encoding='utf-8') as stream:
+            return stream.read().rstrip('\r\n')
+    except (OSError, ValueError) as error:
+        raise XapiUnreachable('cannot read the password file %s: %s'
+                              % (settings.password_file, error)) from error
+
+
+@contextlib.contextmanager
+def _translated(method: str) -> Iterator[None]:
+    try:
+        yield
+    except (XapiUnreachable, XapiNonsense, XapiFailure):
+        raise
+    except (xml.parsers.expat.ExpatError, xmlrpc.client.Fault, xmlrpc.client.ResponseError,
+            UnicodeError) as error:
+        raise XapiNonsense('%s: %s' % (method, error)) from error
+    except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
+        raise XapiUnreachable('%s: %s' % (method, _describe(error))) from error
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        # The decoders raise these on answers that only look like the protocol.
+        raise XapiNonsense('%s: %r' % (method, error)) from error
+
+
+def _describe(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _parse_envelope(method: str, answer: Any) -> Any:
+    if not isinstance(answer, dict) or 'Status' not in answer:
+        raise XapiNonsense('%s: an answer without a status' % method)
+    if answer['Status'] == 'Success' and 'Value' in answer:
+        return answer['Value']
+    raise _build_failure(method, answer.get('ErrorDescription'))
+
+
+def _parse_json(method: str, answer: Mapping[str, Any]) -> Any:
+    error = answer.get('error')
+    if error is None:
+        return answer.get('result')
+    if isinstance(error, dict):
+        data = error.get('data')
+        error = [error.get('message')] + (data if isinstance(data, list) else [])
+    # A bare array comes from a member that forwards, and in emergency mode.
+    raise _build_failure(method, error)
+
+
+def _build_failure(method: str, details: Any) -> Exception:
+    if not isinstance(details, list) or not details or not isinstance(details[0], str):
+        return XapiNonsense('%s: a failure without a code' % method)
+    code, params = details[0], tuple(str(item) for item in details[1:])
+    if code == 'HANDLE_INVALID' and params[:1] == ('VM',):
+        return VmVanished(code, params)
+    return _FAILURES.get(code, XapiFailure)(code, params)
