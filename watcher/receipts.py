@@ -1,0 +1,228 @@
+"""Receipts: follows the boots of registered VMs and has the last word on each.
+
+Between the records (`boots.py` says what they mean), the host that runs the VM (`host.py` says
+what it really runs) and the journal, where open boots survive a restart of the daemon. Every
+boot ends in exactly one line `vm.booted`.
+"""
+
+import calendar
+import time
+from typing import Any, Callable, Dict, FrozenSet, NamedTuple, Optional, Tuple
+
+from registry.journal import Boot, Journal
+from watcher.boots import (GOOD_VERDICTS, BootKind, Finding, Sign, Track, Verdict, follow, judge,
+                           resume_track)
+from watcher.device_args import parse_args
+from watcher.errors import HostUnreadable
+from watcher.host import Host
+from watcher.logs import get_logger
+from watcher.records import VmRecord
+
+_LOOKS = 4
+_LOOK_PAUSE_SECONDS = 0.5
+_TIME_FORMAT = '%Y-%m-%d %H:%M:%S'
+
+
+class Looked(NamedTuple):
+    """What the host showed of one domain."""
+    vm_uuid: str
+    domain: Tuple[str, int]
+    finding: Finding
+
+
+class _Open:
+    """A boot without a verdict: its number in the journal (once written), and when it began."""
+
+    def __init__(self, boot: Boot, began: float, number: Optional[int] = None) -> None:
+        self.boot = boot
+        self.began = began
+        self.number = number
+
+    def write(self, journal: Journal) -> None:
+        """Write what is known by now."""
+        if self.number is None:
+            self.number = journal.open_boot(self.boot)
+        else:
+            journal.write_boot(self.number, self.boot)
+
+
+class Receipts:
+    """The boots under way, by UUID, and the tracks of all VMs, by ref."""
+
+    def __init__(self, *, look: Callable[[Callable[[], Any]], None],
+                 write: Callable[[Callable[[Journal], None]], None],
+                 clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._submit = look
+        self._write = write
+        self._clock = clock
+        self._wall = wall
+        self._tracks: Dict[str, Track] = {}
+        self._past: Dict[str, Track] = {}
+        self._open: Dict[str, _Open] = {}
+        self._host: Optional[Host] = None
+        self._local_host: Optional[str] = None
+        self._boot_id = ''
+        self._names: FrozenSet[str] = frozenset()
+
+    def attend(self, host: Optional[Host], local_host: Optional[str],
+               names: FrozenSet[str]) -> None:
+        """From now on domains on `local_host` can be looked at through `host`."""
+        self._names = names
+        self._host = host if host is not None and host.is_available else None
+        self._local_host = local_host
+        self._boot_id = self._host.read_boot_id() if self._host is not None else ''
+
+    def recall(self, journal: Journal, local_host: Optional[str]) -> None:
+        """Take up what an earlier daemon knew: the last domain of each VM, and open boots."""
+        for vm_uuid, boot in journal.last_boots().items():
+            self._past[vm_uuid] = self._recall_track(boot, local_host)
+        for boot in journal.open_boots():
+            closed = [item for item in journal.list_boots(boot.vm_uuid, 5)
+                      if item.closed_at is not None]
+            track = self._recall_track(closed[0], local_host) if closed else Track()
+            self._past[boot.vm_uuid] = resume_track(track.domain, BootKind(boot.kind), boot.task)
+            self._open[boot.vm_uuid] = _Open(boot, self._guess_beginning(boot), boot.id)
+
+    def doubt(self) -> None:
+        """The stream was interrupted: how the next new domains came up was not watched."""
+        for ref, track in self._tracks.items():
+            self._tracks[ref] = track._replace(is_certain=False)
+
+    def note_record(self, vm: VmRecord, desired: Optional[str], carried: Optional[str],
+                    is_registered: bool) -> None:
+        """Take the next record of an ordinary VM."""
+        track = self._tracks.get(vm.ref)
+        if track is None:
+            track = self._past.pop(vm.uuid, Track())
+        track, sign, kind = follow(track, vm)
+        self._tracks[vm.ref] = track
+        is_followed = is_registered or vm.uuid in self._open
+        if sign is Sign.UNDER_WAY and is_registered and vm.uuid not in self._open:
+            self._begin(vm, kind, desired, carried)
+        elif sign is Sign.ARRIVED and is_followed:
+            self._arrive(vm, kind, desired, carried)
+        elif sign is Sign.GIVEN_UP:
+            self._give_up(vm.uuid)
+
+    def note_gone(self, vm: VmRecord) -> None:
+        """The VM does not exist any more."""
+        self._tracks.pop(vm.ref, None)
+        self._give_up(vm.uuid)
+
+    def note_rescued(self, vm_uuid: str) -> None:
+        """The boot under way had its args written after its start was seen."""
+        opened = self._open.get(vm_uuid)
+        if opened is not None:
+            opened.boot = opened.boot._replace(rescued=True)
+
+    def note_looked(self, looked: Looked, desired: Optional[str], staged: Optional[str]) -> None:
+        """The host has shown what runs: judge, record, tell."""
+        opened = self._open.get(looked.vm_uuid)
+        if opened is None or (opened.boot.host, opened.boot.domid) != looked.domain:
+            return
+        del self._open[looked.vm_uuid]
+        verdict = judge(BootKind(opened.boot.kind), desired, staged, looked.finding)
+        opened.boot = opened.boot._replace(
+            closed_at=self._now_text(), desired=desired, found=looked.finding.found,
+            verdict=verdict.value, elapsed_ms=int((self._clock() - opened.began) * 1000))
+        self._write(opened.write)
+        _tell(opened.boot, verdict, looked.finding)
+
+    def _begin(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
+               carried: Optional[str]) -> None:
+        opened = _Open(self._build(vm, kind, desired, carried), self._clock())
+        self._open[vm.uuid] = opened
+        self._write(opened.write)
+
+    def _arrive(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
+                carried: Optional[str]) -> None:
+        if vm.uuid not in self._open:
+            self._begin(vm, kind, desired, carried)
+        opened, (host, domid) = self._open[vm.uuid], vm.domain or ('', -1)
+        is_here = self._host is not None and host == self._local_host
+        opened.boot = opened.boot._replace(
+            kind=kind.value, host=host, domid=domid, carried=carried, desired=desired,
+            vm_name=vm.name, boot_id=self._boot_id if is_here else '')
+        looker = _Looker(self._host if is_here else None, self._names, vm.uuid, (host, domid))
+        self._submit(looker.look)
+
+    def _give_up(self, vm_uuid: str) -> None:
+        """The boot did not happen: no line, and a receipt without a verdict."""
+        opened = self._open.pop(vm_uuid, None)
+        if opened is not None:
+            opened.boot = opened.boot._replace(closed_at=self._now_text())
+            self._write(opened.write)
+
+    def _build(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
+               carried: Optional[str]) -> Boot:
+        return Boot(id=0, vm_uuid=vm.uuid, vm_name=vm.name, kind=kind.value, host=None,
+                    domid=None, boot_id=None, task=vm.start_task, opened_at=self._now_text(),
+                    desired=desired, carried=carried)
+
+    def _recall_track(self, boot: Boot, local_host: Optional[str]) -> Track:
+        is_earlier_host_boot = (boot.host == local_host and self._boot_id and boot.boot_id
+                                and boot.boot_id != self._boot_id)
+        if boot.domid is None or boot.host is None or is_earlier_host_boot:
+            return resume_track(None, None, None)
+        return resume_track((boot.host, boot.domid), None, None)
+
+    def _guess_beginning(self, boot: Boot) -> float:
+        try:
+            opened_at = calendar.timegm(time.strptime(boot.opened_at, _TIME_FORMAT))
+        except ValueError:
+            return self._clock()
+        return self._clock() - max(0.0, self._wall() - opened_at)
+
+    def _now_text(self) -> str:
+        return time.strftime(_TIME_FORMAT, time.gmtime(self._wall()))
+
+
+class _Looker:
+    """Looks, in a worker thread, at what one domain runs with."""
+
+    def __init__(self, host: Optional[Host], names: FrozenSet[str], vm_uuid: str,
+                 domain: Tuple[str, int]) -> None:
+        self._host = host
+        self._names = names
+        self._vm_uuid = vm_uuid
+        self._domain = domain
+
+    def look(self) -> Looked:
+        """Look, a few times if need be: xenstore fills up while the domain comes up."""
+        finding = Finding(is_readable=False, problem='this host cannot look where the VM runs')
+        for attempt in range(_LOOKS if self._host is not None else 0):
+            if attempt:
+                time.sleep(_LOOK_PAUSE_SECONDS)
+            try:
+                finding = self._read(self._host)
+                break
+            except HostUnreadable as error:
+                finding = Finding(is_readable=False, problem=str(error))
+        return Looked(self._vm_uuid, self._domain, finding)
+
+    def _read(self, host: Host) -> Finding:
+        domid = self._domain[1]
+        found = find_in_arguments(host.read_qemu_arguments(domid), self._names)
+        if found is not None:
+            return Finding(found)
+        delivered = host.read_delivered(domid)
+        reading = parse_args(delivered, self._names)
+        return Finding(None, reading.managed or (delivered if reading.problem else None))
+
+
+def find_in_arguments(arguments: Tuple[str, ...], names: FrozenSet[str]) -> Optional[str]:
+    """Our devices among a QEMU's arguments, written as a span; None when there is none."""
+    return ' '.join('%s %s' % (option, device)
+                    for option, device in zip(arguments, arguments[1:])
+                    if option == '-device' and device.split(',')[0] in names) or None
+
+
+def _tell(boot: Boot, verdict: Verdict, finding: Finding) -> None:
+    log = get_logger()
+    say = log.info if verdict in GOOD_VERDICTS else log.warning
+    fields = dict(vm_uuid=boot.vm_uuid, vm_name=boot.vm_name, kind=boot.kind, domid=boot.domid,
+                  desired=boot.desired, carried=boot.carried, found=boot.found,
+                  verdict=verdict.value, rescued=boot.rescued, elapsed_ms=boot.elapsed_ms)
+    if finding.problem:
+        fields['problem'] = finding.problem
+    say('vm.booted', **fields)
