@@ -1,0 +1,204 @@
+"""The registry file and the journal, as the daemon has them in front of it.
+
+`poll` is called twice a second and before every batch of events; it costs one `stat` while
+nothing has changed. What it read stays in memory, so that a start finds its assignment without
+touching a file. A file that cannot be used is a state, told once: VMs are then left as they are.
+"""
+
+import os
+from typing import Dict, FrozenSet, Mapping, NamedTuple, Optional
+
+from registry.errors import JournalUnavailable, RegistryError
+from registry.journal import Journal
+from registry.store import Registry
+from registry.values import Contents
+from registry.watch import FileWatch
+from watcher.inventory import Claim
+from watcher.plan import Assignment
+
+# Longer, and SQLite would hold up the main thread and its signals (P17).
+REGISTRY_TIMEOUT_SECONDS = 0.25
+WHO = 'vgpu-watcher'
+JOURNAL_NAME = 'vgpu_journal.db'
+
+
+class Change(NamedTuple):
+    """What a poll found."""
+    is_changed: bool = False
+    """Assignments, pools or availability are not as before: every VM deserves a look."""
+    concerns_all: bool = False
+    """Not single rows: the registry came or went, or was taken over."""
+    touched: FrozenSet[str] = frozenset()
+    """UUIDs of VMs whose assignment differs from before."""
+    edits: int = 0
+    """How many edits of other programs were found."""
+    became_unavailable: str = ''
+    became_available: bool = False
+
+
+class Books:
+    """Assignments by UUID, and what the journal says of numbers; all of it in memory."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.journal = Journal(os.path.join(os.path.dirname(path), JOURNAL_NAME),
+                               timeout_seconds=REGISTRY_TIMEOUT_SECONDS)
+        self.registry = Registry(path, timeout_seconds=REGISTRY_TIMEOUT_SECONDS)
+        self._watch = FileWatch(path)
+        self._must_read = True
+        self.is_journal_open = False
+        self.journal_problem = ''
+        self.contents: Optional[Contents] = None
+        self.unavailable = 'not read yet'
+        self.assignments: Dict[str, Assignment] = {}
+        self.owners: Dict[int, str] = {}
+        self.faulty: FrozenSet[str] = frozenset()
+        self.staged: Dict[str, Claim] = {}
+        self.staged_values: Dict[str, str] = {}
+        self.bearers: Dict[str, Claim] = {}
+        self.orphans: FrozenSet[str] = frozenset()
+        self._sequence = 0
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the registry can be gone by."""
+        return self.contents is not None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether we may replace and remove, or only add (interface.md, Taking over)."""
+        return self.contents is not None and self.contents.accepted
+
+    def open_journal(self) -> None:
+        """Open the journal and read what it knows; JournalUnavailable when that fails."""
+        if not self.is_journal_open:
+            self.journal.open()
+            self.is_journal_open = True
+            self.refresh_claims()
+
+    def refresh_claims(self) -> None:
+        """Read again who was staged, who bears which number, and whose row was deleted."""
+        staged = self.journal.staged()
+        self.staged = {uuid: Claim(item.vm_id, item.sequence) for uuid, item in staged.items()}
+        self.staged_values = {uuid: item.value for uuid, item in staged.items()}
+        self.bearers = {uuid: Claim(item.vm_id, item.sequence)
+                        for uuid, item in self.journal.bearers().items()}
+        self.orphans = frozenset(self.journal.orphans())
+        claims = list(self.staged.values()) + list(self.bearers.values())
+        self._sequence = max([claim.sequence for claim in claims] or [0])
+
+    def note_staged(self, vm_uuid: str, vm_id: int, value: str) -> None:
+        """In memory: the VM carries `value` because we had it so. The caller writes the journal.
+
+        Sequences here only order; the journal gives its own, in the same order.
+        """
+        self.staged[vm_uuid] = self._claim(self.staged.get(vm_uuid), vm_id)
+        self.staged_values[vm_uuid] = value
+
+    def note_bearer(self, vm_uuid: str, vm_id: Optional[int]) -> None:
+        """In memory: an unregistered VM carries a number, or none any more."""
+        if vm_id is None:
+            self.bearers.pop(vm_uuid, None)
+        else:
+            self.bearers[vm_uuid] = self._claim(self.bearers.get(vm_uuid), vm_id)
+
+    def forget_orphan(self, vm_uuid: str) -> None:
+        """In memory: the span of a VM without a row is gone."""
+        self.orphans -= {vm_uuid}
+        self.staged.pop(vm_uuid, None)
+        self.staged_values.pop(vm_uuid, None)
+
+    def _claim(self, before: Optional[Claim], vm_id: int) -> Claim:
+        if before is not None and before.vm_id == vm_id:
+            return before
+        self._sequence += 1
+        return Claim(vm_id, self._sequence)
+
+    def poll(self) -> Change:
+        """Look whether the file has changed, and read it when it has; never raises for it."""
+        has_changed = self._watch.has_changed()
+        if not (has_changed or self._must_read):
+            return Change()
+        try:
+            contents = self.registry.read()
+            edits = self._note(contents)
+        except RegistryError as error:
+            self._must_read = True
+            self._open_existing_journal()
+            return self._become_unavailable(str(error))
+        self._must_read = bool(self.journal_problem)
+        return self._take(contents, edits)
+
+    @property
+    def names(self) -> Dict[str, Optional[str]]:
+        """The names in the registry, by UUID."""
+        return {vm.vm_uuid: vm.vm_name for vm in self.contents.vms} if self.contents else {}
+
+    def rename(self, names: Mapping[str, str]) -> int:
+        """Write new names into the registry; a file that is locked waits for the next scan."""
+        if not names:
+            return 0
+        try:
+            with self.registry.edit(who=WHO, command='scan') as edit:
+                return edit.rename_vms(names)
+        except RegistryError:
+            return 0
+
+    def reread(self) -> None:
+        """Have the next poll read the file, changed or not."""
+        self._must_read = True
+
+    def close(self) -> None:
+        """Close the journal."""
+        if self.is_journal_open:
+            self.journal.close()
+            self.is_journal_open = False
+
+    def _note(self, contents: Contents) -> int:
+        """Record what others changed. Without a journal spans are added, and nothing replaced."""
+        try:
+            self.open_journal()
+            edits = self.journal.note_contents(contents)
+            # Our own commands write orphans in their own transaction: read these again as well.
+            self.orphans = frozenset(self.journal.orphans())
+        except JournalUnavailable as error:
+            self.journal_problem = str(error)
+            self.close()
+            return 0
+        self.journal_problem = ''
+        return len(edits)
+
+    def _open_existing_journal(self) -> None:
+        """Without a registry there may still be replacements to finish; never create it then."""
+        if not self.is_journal_open and os.path.exists(self.journal.path):
+            try:
+                self.open_journal()
+            except JournalUnavailable as error:
+                self.journal_problem = str(error)
+
+    def _become_unavailable(self, problem: str) -> Change:
+        if self.unavailable == problem:
+            return Change()
+        self.unavailable = problem
+        self.contents = None
+        return Change(is_changed=True, concerns_all=True, became_unavailable=problem)
+
+    def _take(self, contents: Contents, edits: int) -> Change:
+        became_available = self.contents is None
+        is_accepted_before = self.is_accepted
+        self.contents, self.unavailable = contents, ''
+        before, self.assignments = self.assignments, build_assignments(contents)
+        self.owners = {item.vm_id: uuid for uuid, item in self.assignments.items()}
+        self.faulty = frozenset(fault.vm_uuid.lower() for fault in contents.faults)
+        touched = frozenset(uuid for uuid in set(before) | set(self.assignments)
+                            if before.get(uuid) != self.assignments.get(uuid))
+        concerns_all = became_available or is_accepted_before != self.is_accepted
+        return Change(concerns_all or bool(touched), concerns_all, touched, edits,
+                      became_available=became_available)
+
+
+def build_assignments(contents: Contents) -> Dict[str, Assignment]:
+    """What each row asks for, by UUID."""
+    enabled = {pool.pool_id: pool.enabled for pool in contents.pools}
+    return {vm.vm_uuid: Assignment(vm.vm_uuid, vm.vm_id, vm.pool_id, int(vm.priority),
+                                   enabled.get(vm.pool_id, True)) for vm in contents.vms}

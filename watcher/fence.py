@@ -1,0 +1,70 @@
+"""The fence: a VM's start is blocked for the instant in which its args are replaced (P7).
+
+VM.blocked_operations is a map that others use too. A fence of ours is recognised by its text and
+by nothing else; foreign entries are never touched. The text says who put it there and how to
+lift it by hand, since it survives us: that makes it safe, and dangerous.
+"""
+
+import os
+import socket
+from typing import Iterable, List, NamedTuple, Tuple
+
+from watcher.errors import VmVanished, XapiFailure
+from watcher.records import START_OPERATIONS, VmRecord
+from watcher.xapi import Client
+
+OPERATIONS = tuple(sorted(START_OPERATIONS))
+MARK = 'vgpu-watcher:'
+
+
+class Owner(NamedTuple):
+    """Who puts up fences."""
+    host: str
+    pid: int
+
+
+def read_owner() -> Owner:
+    """This process."""
+    return Owner(socket.gethostname(), os.getpid())
+
+
+def render_fence(vm_uuid: str, operation: str, owner: Owner) -> str:
+    """The text that whoever tries to start the VM meanwhile gets to see."""
+    return ('%s replacing device-model-args, gone in a moment; owner %s pid %d; lift with: '
+            'xe vm-param-remove uuid=%s param-name=blocked-operations param-key=%s'
+            % (MARK, owner.host, owner.pid, vm_uuid, operation))
+
+
+def list_fences(vm: VmRecord) -> Tuple[str, ...]:
+    """The operations of the VM that a fence of ours blocks, whichever process put it up."""
+    return tuple(operation for operation, text in vm.start_blocks if text.startswith(MARK))
+
+
+def without_fences(vm: VmRecord, left: Iterable[str] = ()) -> VmRecord:
+    """The record as it is once our fences are lifted, but for the operations in `left`."""
+    return vm._replace(start_blocks=tuple(
+        (operation, text) for operation, text in vm.start_blocks
+        if operation in left or not text.startswith(MARK)))
+
+
+def block(client: Client, vm: VmRecord, owner: Owner, raised: List[str]) -> None:
+    """Put up the fence; each operation that we blocked is appended to `raised` at once.
+
+    An entry that is there already blocks just as well, and stays whose it is.
+    """
+    for operation in OPERATIONS:
+        try:
+            client.add_block(vm.ref, operation, render_fence(vm.uuid, operation, owner))
+            raised.append(operation)
+        except XapiFailure as error:
+            if error.code != 'MAP_DUPLICATE_KEY':
+                raise
+
+
+def lift(client: Client, vm_ref: str, operations: Iterable[str]) -> None:
+    """Take our entries away; entries of others must not be named here."""
+    for operation in operations:
+        try:
+            client.remove_block(vm_ref, operation)
+        except VmVanished:
+            return

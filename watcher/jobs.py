@@ -1,0 +1,78 @@
+"""What the workers do with XAPI, besides carrying out plans; each job ends in a message.
+
+None of them decides anything, and none raises for XAPI's sake: the message tells.
+"""
+
+from typing import Callable, NamedTuple, Optional, Tuple
+
+from watcher import fence
+from watcher.errors import MalformedRecord, VmVanished, XapiError
+from watcher.records import VmRecord, parse_records
+from watcher.workers import Clients
+
+
+class VmRead(NamedTuple):
+    """A record that was read on purpose; None when the VM is gone, or on an error."""
+    ref: str
+    vm: Optional[VmRecord]
+    error: str = ''
+    malformed: Optional[MalformedRecord] = None
+
+
+class FencesLifted(NamedTuple):
+    """What became of lifting a VM's fences: the record before, and the operations freed."""
+    ref: str
+    vm: Optional[VmRecord]
+    operations: Tuple[str, ...]
+    error: str = ''
+
+
+class Scan(NamedTuple):
+    """All VM records, from one call."""
+    vms: Tuple[VmRecord, ...] = ()
+    malformed: int = 0
+    began_at: float = 0.0
+    error: str = ''
+
+
+def read_vm(clients: Clients, ref: str) -> VmRead:
+    """Read one record as it is now."""
+    try:
+        return VmRead(ref, clients.current().read_vm(ref))
+    except VmVanished:
+        return VmRead(ref, None)
+    except MalformedRecord as error:
+        return VmRead(ref, None, malformed=error)
+    except XapiError as error:
+        return VmRead(ref, None, str(error))
+
+
+def lift_fences(clients: Clients, ref: str, saved: Optional[str]) -> FencesLifted:
+    """Lift what the record, read for it, shows as ours.
+
+    A key that was taken away comes back first (`saved`, from the journal): the fence is what
+    keeps the VM from starting without it.
+    """
+    try:
+        client = clients.current()
+        vm = client.read_vm(ref)
+        operations = fence.list_fences(vm)
+        if operations and saved is not None and vm.args is None and vm.is_at_rest:
+            client.add_args(ref, saved)
+            vm = vm._replace(args=saved)
+        fence.lift(client, ref, operations)
+        return FencesLifted(ref, vm, operations)
+    except VmVanished:
+        return FencesLifted(ref, None, ())
+    except (XapiError, MalformedRecord) as error:
+        return FencesLifted(ref, None, (), str(error))
+
+
+def read_scan(clients: Clients, clock: Callable[[], float]) -> Scan:
+    """Read all VM records."""
+    began_at = clock()
+    try:
+        vms, malformed = parse_records(clients.current().read_vms())
+        return Scan(vms, len(malformed), began_at)
+    except XapiError as error:
+        return Scan(began_at=began_at, error=str(error))

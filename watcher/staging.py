@@ -1,0 +1,323 @@
+"""Staging: has each VM carry its desired span while it rests, and rescues those that start.
+
+Between the decision (`plan.py`) and the hands (`injector.py`, run by workers). Per VM at most one
+job is under way; `due` says when a VM deserves the next look. The new value is in the journal
+before a job that removes a key begins, and leaves it when the key is known to be right (P16).
+"""
+
+import collections
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+
+from registry.errors import JournalUnavailable
+from registry.journal import Replacement
+from watcher.books import Books
+from watcher.device_args import parse_args
+from watcher.fence import without_fences
+from watcher.injector import Outcome, OutcomeKind
+from watcher.inventory import Inventory
+from watcher.logs import get_logger
+from watcher.plan import Action, Plan, Policy, Reason, State, plan_restore, plan_vm
+from watcher.records import Kind, VmRecord
+from watcher.standing import Standings
+
+# A replacement keeps away from restarts: a stop followed by a start is never refused (P7).
+QUIET_SECONDS = 1.2
+# Rest of the workers stays free for VMs that start.
+STAGING_AT_ONCE = 4
+# A span that keeps vanishing during one start is somebody else's doing.
+_ADDS_PER_START = 5
+_ECHO_SECONDS = 1.0
+_JOURNAL_RETRY_SECONDS = 0.5
+_HOLD_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
+_WORTH_SAYING = frozenset([State.CONTESTED, State.UNREADABLE, State.DOUBLED, State.DRIFT,
+                           State.ORPHANED])
+
+
+class Start(NamedTuple):
+    """What was already done for one start of a VM."""
+    task: Optional[str]
+    adds: int = 0
+    is_replaced: bool = False
+
+
+class _Wrote(NamedTuple):
+    """A write of ours that answers on their way do not show yet."""
+    before: Optional[str]
+    at: float
+
+
+class Staging:
+    """Which VM is looked at when, and what is under way."""
+
+    def __init__(self, books: Books, inventory: Inventory, standings: Standings, *,
+                 carry_out: Callable[[Plan], None], reread: Callable[[VmRecord], None],
+                 write: Callable[[Callable[..., None]], None]) -> None:
+        self._books = books
+        self._inventory = inventory
+        self._standings = standings
+        self._carry_out = carry_out
+        self._reread = reread
+        self._write = write
+        self.policy: Optional[Policy] = None
+        self.busy: Dict[str, Plan] = {}
+        self._due: Dict[str, float] = {}
+        self._ready: Dict[str, None] = collections.OrderedDict()
+        self._told: Dict[str, Tuple[Any, ...]] = {}
+        self._held_until: Dict[str, float] = {}
+        self._failures: Dict[str, int] = {}
+        self._starts: Dict[str, Start] = {}
+        self._wrote: Dict[str, _Wrote] = {}
+        self._restores: Dict[str, Replacement] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many VMs wait for a write, or for its outcome."""
+        return len(set(self.busy) | set(self._due) | set(self._ready))
+
+    @property
+    def next_due(self) -> Optional[float]:
+        """When the next VM deserves a look."""
+        return min(self._due.values()) if self._due else None
+
+    def recall(self) -> None:
+        """Take up the replacements that an earlier daemon, or a lost connection, left open."""
+        self._restores = {item.vm_uuid: item for item in self._books.journal.replacements()}
+        for item in self._restores.values():
+            get_logger().warning('replacement.recovered', vm_uuid=item.vm_uuid,
+                                 before=item.before, after=item.after)
+
+    def forget(self, vm: VmRecord) -> None:
+        """The VM is gone."""
+        for memory in (self._due, self._ready, self._held_until, self._failures, self._starts,
+                       self._told, self._wrote):
+            memory.pop(vm.ref, None)  # type: ignore
+
+    def defer(self, ref: str, until: float) -> None:
+        """Look again at that time, or earlier if that is planned."""
+        self._due[ref] = min(until, self._due.get(ref, until))
+
+    def take_due(self, now: float) -> Tuple[str, ...]:
+        """The refs whose time has come; they are not due any more."""
+        refs = [ref for ref, at in self._due.items() if at <= now]
+        for ref in refs:
+            del self._due[ref]
+        for _ in range(STAGING_AT_ONCE - self._count_staging()):
+            if self._ready:
+                refs.append(self._ready.popitem(last=False)[0])
+        return tuple(refs)
+
+    def plan(self, vm: VmRecord) -> Optional[Plan]:
+        """Decide about one VM; None while the registry or its row cannot be read."""
+        saved = self._restores.get(vm.uuid)
+        assignment = self._books.assignments.get(vm.uuid)
+        if saved is not None and vm.kind is Kind.VM and vm.args is None:
+            return plan_restore(vm, saved.after, assignment, self.policy)
+        if not self._books.is_available or vm.uuid in self._books.faulty:
+            return None
+        return plan_vm(vm, assignment, self._standings.find(vm), self.policy)
+
+    def look(self, ref: str, now: float, *, may_write: bool, is_fresh: bool = False) -> None:
+        """Decide about a VM, and begin what is to be done as soon as it may be."""
+        vm = self._inventory.find(ref)
+        if vm is None or ref in self.busy or self.policy is None:
+            return
+        plan = self.plan(vm)
+        if plan is None:
+            return
+        self._note_state(plan)
+        if plan.action is Action.NONE or not may_write:
+            self._due.pop(ref, None)
+            return
+        ready_at = self._ready_at(plan, now)
+        if ready_at > now:
+            self._due[ref] = ready_at
+        elif not is_fresh and self._is_echo(vm, now):
+            self._reread(vm)
+        elif plan.is_rescue:
+            self._rescue(plan, is_fresh, now)
+        elif self._is_full():
+            self._ready[ref] = None
+        else:
+            self._begin(plan, now)
+
+    def finish(self, outcome: Outcome, now: float) -> None:
+        """Take what came of a job."""
+        plan = self.busy.pop(outcome.plan.vm.ref, outcome.plan)
+        ref = plan.vm.ref
+        self._note_record_read(outcome, now)
+        self._settle_journal(outcome)
+        if outcome.kind is OutcomeKind.WRITTEN:
+            self._failures.pop(ref, None)
+            self._held_until.pop(ref, None)
+            self._wrote[ref] = _Wrote(plan.vm.args, now)
+            self._note_written(outcome)
+        elif outcome.kind in (OutcomeKind.REFUSED, OutcomeKind.UNREACHABLE):
+            self._hold(outcome, now)
+
+    def _is_echo(self, vm: VmRecord, now: float) -> bool:
+        """Whether the record may show what stood before, or between, our own calls (P3)."""
+        wrote = self._wrote.get(vm.ref)
+        return (wrote is not None and now - wrote.at < _ECHO_SECONDS
+                and vm.args in (wrote.before, None))
+
+    def _is_full(self) -> bool:
+        return self._count_staging() >= STAGING_AT_ONCE
+
+    def _count_staging(self) -> int:
+        return sum(1 for plan in self.busy.values() if not plan.is_rescue)
+
+    def _ready_at(self, plan: Plan, now: float) -> float:
+        """When the plan may begin: after the hold-off, and what removes also after rest."""
+        ref = plan.vm.ref
+        if plan.is_rescue and plan.reason is Reason.INTERRUPTED:
+            return now
+        ready_at = self._held_until.get(ref, now)
+        if plan.action is not Action.ADD and not plan.is_rescue:
+            ready_at = max(ready_at,
+                           now + QUIET_SECONDS - self._inventory.rested_seconds(ref, now))
+        return ready_at
+
+    def _rescue(self, plan: Plan, is_fresh: bool, now: float) -> None:
+        """Once per start a wrong value is replaced; a missing one is added as often as it goes.
+
+        An event may still show what stood before our own write: a second one for the same start
+        rests on a record read for it.
+        """
+        ref, task = plan.vm.ref, plan.vm.start_task
+        start = self._starts.get(ref, Start(task))
+        if start.task != task:
+            start = Start(task)
+        if plan.action is not Action.ADD:
+            if start.is_replaced:
+                return
+        elif start.adds >= _ADDS_PER_START:
+            return
+        elif (start.adds or start.is_replaced) and not is_fresh:
+            self._reread(plan.vm)
+            return
+        self._starts[ref] = start._replace(adds=start.adds + 1) \
+            if plan.action is Action.ADD else start
+        self._begin(plan, now)
+
+    def _begin(self, plan: Plan, now: float) -> None:
+        if plan.action is not Action.ADD and not self._save(plan):
+            self.defer(plan.vm.ref, now + _JOURNAL_RETRY_SECONDS)
+            return
+        self._due.pop(plan.vm.ref, None)
+        self.busy[plan.vm.ref] = plan
+        self._carry_out(plan)
+
+    def _save(self, plan: Plan) -> bool:
+        """Have the new value in the journal before the key is removed."""
+        vm = plan.vm
+        saved = Replacement(vm.uuid, vm.ref, vm.args, plan.value, plan.reason.value)
+        try:
+            self._books.open_journal()
+            self._books.journal.begin_replacement(saved)
+        except JournalUnavailable as error:
+            get_logger().error('journal.unwritable', vm_uuid=vm.uuid, error=str(error))
+            self._books.reread()
+            return False
+        self._restores[vm.uuid] = saved
+        return True
+
+    def _settle_journal(self, outcome: Outcome) -> None:
+        """The entry leaves the journal when the key is known not to be missing."""
+        vm_uuid = outcome.plan.vm.uuid
+        if vm_uuid not in self._restores or outcome.is_key_missing:
+            return
+        if outcome.plan.action is Action.ADD and outcome.kind in (OutcomeKind.REFUSED,
+                                                                  OutcomeKind.UNREACHABLE):
+            return
+        del self._restores[vm_uuid]
+        self._write(lambda journal: journal.end_replacement(vm_uuid))
+
+    def find_saved(self, vm_uuid: str) -> Optional[str]:
+        """The whole value that a replacement under way, or broken off, was to write."""
+        saved = self._restores.get(vm_uuid)
+        return saved.after if saved is not None else None
+
+    def settle_restored(self, vm: VmRecord) -> None:
+        """The record shows a value where one was to be restored: nothing is missing there."""
+        if vm.uuid in self._restores and vm.args is not None and vm.ref not in self.busy:
+            del self._restores[vm.uuid]
+            self._write(lambda journal: journal.end_replacement(vm.uuid))
+
+    def _note_record_read(self, outcome: Outcome, now: float) -> None:
+        plan, vm = outcome.plan, outcome.vm
+        if outcome.kind is OutcomeKind.WRITTEN:
+            # Events may have brought a newer record meanwhile: only the args are ours to say.
+            current = self._inventory.find(plan.vm.ref)
+            if current is not None and current.args in (plan.vm.args, None):
+                self._inventory.update(current._replace(args=plan.value), self.policy, now)
+        elif outcome.kind is OutcomeKind.OVERTAKEN and vm is not None:
+            self._inventory.update(without_fences(vm, outcome.fences_left), self.policy, now)
+
+    def _note_state(self, plan: Plan) -> None:
+        """Keep in the journal what was staged where: claims on numbers rest on it."""
+        vm, assignment = plan.vm, self._books.assignments.get(plan.vm.uuid)
+        self._tell_state(plan)
+        if assignment is not None and plan.state is State.AS_DESIRED:
+            self._note_staged(vm.uuid, assignment.vm_id, plan.carried or '')
+        elif (assignment is not None and plan.state is State.PENDING
+              and vm.uuid not in self._books.staged):
+            # Registered while it runs: what it rested with last is what it carries.
+            self._note_staged(vm.uuid, self._inventory.number_of(vm.ref) or 0,
+                              plan.carried or '')
+        elif vm.uuid in self._books.orphans and vm.is_at_rest and plan.carried is None \
+                and plan.state is State.UNREGISTERED:
+            self._books.forget_orphan(vm.uuid)
+            self._write(lambda journal: (journal.forget_orphan(vm.uuid),
+                                         journal.forget_staged(vm.uuid)))
+
+    def _tell_state(self, plan: Plan) -> None:
+        """Say once what keeps a VM from being as desired, when it is not simply under way."""
+        known = self._told.get(plan.vm.ref)
+        said = (plan.state, plan.reason, plan.desired)
+        if known == said:
+            return
+        self._told[plan.vm.ref] = said
+        if plan.state is State.PENDING:
+            get_logger().info('vm.change_pending', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
+                              power_state=plan.vm.power_state.value, desired=plan.desired,
+                              carried=plan.carried)
+        elif plan.action is Action.NONE and plan.state in _WORTH_SAYING:
+            reading = parse_args(plan.vm.args, self.policy.names)
+            get_logger().warning(
+                'vm.left_alone', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
+                state=plan.state.value, reason=plan.reason.value, desired=plan.desired,
+                carried=plan.carried, problem=reading.problem.value if reading.problem else None)
+
+    def _note_staged(self, vm_uuid: str, vm_id: int, value: str) -> None:
+        claim = self._books.staged.get(vm_uuid)
+        if claim is not None and claim.vm_id == vm_id \
+                and self._books.staged_values.get(vm_uuid) == value:
+            return
+        self._books.note_staged(vm_uuid, vm_id, value)
+        self._write(lambda journal: journal.note_staged(vm_uuid, vm_id, value))
+
+    def _note_written(self, outcome: Outcome) -> None:
+        plan = outcome.plan
+        vm = plan.vm
+        if plan.is_rescue and plan.action is not Action.ADD:
+            self._starts[vm.ref] = Start(vm.start_task, 1, True)
+        what = {Action.ADD: 'args_added', Action.REMOVE: 'args_removed',
+                Action.REPLACE: 'args_replaced'}[plan.action]
+        self._write(lambda journal: journal.add_history(
+            'vgpu-watcher', 'rescue' if plan.is_rescue else 'stage', what, vm_uuid=vm.uuid,
+            before=vm.args, after=plan.value))
+        event = 'vm.args_removed' if plan.desired is None else 'vm.args_injected'
+        get_logger().info(event, vm_uuid=vm.uuid, vm_name=vm.name, action=plan.action.value,
+                          reason=plan.reason.value, before=vm.args, after=plan.value,
+                          rescue=plan.is_rescue, elapsed_ms=round(outcome.elapsed_ms, 1))
+
+    def _hold(self, outcome: Outcome, now: float) -> None:
+        plan = outcome.plan
+        failures = self._failures.get(plan.vm.ref, 0)
+        self._failures[plan.vm.ref] = failures + 1
+        hold_seconds = _HOLD_SECONDS[min(failures, len(_HOLD_SECONDS) - 1)]
+        self._held_until[plan.vm.ref] = now + hold_seconds
+        get_logger().warning('vm.injection_failed', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
+                             action=plan.action.value, reason=plan.reason.value,
+                             outcome=outcome.kind.value, error=outcome.error,
+                             retry_seconds=hold_seconds)

@@ -1,0 +1,103 @@
+"""Threads that wait for XAPI and for the host, so that the main thread never has to.
+
+The main thread decides, and hands over one job for one VM at a time; what came of it returns as
+a message in the inbox. So there is one decider and no lock of ours, and a call that hangs holds
+up nothing but its own VM.
+"""
+
+import itertools
+import queue
+import threading
+from typing import Any, Callable, NamedTuple, Optional
+
+from watcher.config import XapiSettings
+from watcher.stream import ThreadDied
+from watcher.xapi import Client
+
+# Enough for a boot storm on a local socket; XAPI serves each connection with a thread of its own.
+CALLERS = 8
+# Reading what a host runs costs a process per boot: two keep a storm flowing.
+LOOKERS = 2
+
+
+class Urgency:
+    """Which job goes first."""
+    RESCUE = 0
+    STAGE = 1
+    LATER = 2
+
+
+class Workers:
+    """A few threads, started when there is work for them, that run jobs by urgency."""
+
+    def __init__(self, name: str, size: int, put: Callable[[Any], None]) -> None:
+        self._name = name
+        self._size = size
+        self._put = put
+        self._jobs: queue.PriorityQueue = queue.PriorityQueue()
+        self._order = itertools.count()
+        self._threads = 0
+        self._unfinished = 0
+
+    def submit(self, job: Callable[[], Any], urgency: int = Urgency.STAGE) -> None:
+        """Have a job run; the message it returns goes into the inbox. Main thread only."""
+        self._jobs.put((urgency, next(self._order), job))
+        self._unfinished += 1
+        if self._threads < min(self._size, self._unfinished):
+            self._threads += 1
+            threading.Thread(target=self._work, daemon=True,
+                             name='%s-%d' % (self._name, self._threads)).start()
+
+    def note_finished(self) -> None:
+        """The main thread has taken a message of ours out of the inbox."""
+        self._unfinished -= 1
+
+    @property
+    def unfinished(self) -> int:
+        """Jobs whose message has not been taken yet."""
+        return self._unfinished
+
+    def _work(self) -> None:
+        try:
+            while True:
+                self._put(self._jobs.get()[2]())
+        except BaseException as error:  # the thread's body: the main thread ends the process
+            self._put(ThreadDied(self._name, error))
+
+
+class _Session(NamedTuple):
+    settings: XapiSettings
+    handle: str
+
+
+class Clients:
+    """Gives each worker thread a connection of its own to the session for calls."""
+
+    def __init__(self, is_given_up: Callable[[], bool]) -> None:
+        self._is_given_up = is_given_up
+        self._session: Optional[_Session] = None
+        self._local = threading.local()
+
+    def begin(self, settings: XapiSettings, handle: str) -> None:
+        """A new session: connections to the one before are dropped when next asked for."""
+        self._session = _Session(settings, handle)
+
+    def end(self) -> None:
+        """There is no session; calls fail as lost until there is one."""
+        self._session = None
+
+    def current(self) -> Client:
+        """The calling thread's client for the session of now."""
+        session = self._session
+        if getattr(self._local, 'session', self) is not session:
+            self._replace(session)
+        return self._local.client
+
+    def _replace(self, session: Optional[_Session]) -> None:
+        before = getattr(self._local, 'client', None)
+        if before is not None:
+            before.close()
+        settings = session.settings if session else before.settings if before else XapiSettings()
+        self._local.client = Client(settings, handle=session.handle if session else None,
+                                    is_given_up=self._is_given_up)
+        self._local.session = session
