@@ -1,0 +1,103 @@
+"""vgpu-watcher: the composition root. Arguments, settings, logging, objects, run, exit status."""
+
+import argparse
+import signal
+import os
+import sys
+from typing import List, Optional
+
+from registry.errors import RegistryError
+from watcher import config, logs
+from watcher.clearing import clear_fences
+from watcher.config import Settings
+from watcher.errors import ConfigError, WatcherError
+from watcher.service import Service
+from watcher.systemd import Notifier
+from watcher.version import VERSION
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_CONFIG = 78
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of vgpu-watcher."""
+    parser = argparse.ArgumentParser(
+        prog='vgpu-watcher',
+        description='Sees to it that each registered VM boots with the vGPU arguments of its '
+                    'registry row.')
+    parser.add_argument('--version', action='version', version='vgpu-watcher %s' % VERSION)
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND')
+    for name, summary in (('run', 'run the daemon in the foreground'),
+                          ('check-config', 'say whether the configuration is good, and show it'),
+                          ('clear-fences', 'lift the fences that a dead daemon left')):
+        command = commands.add_parser(name, help=summary, description=summary,
+                                      epilog='example: vgpu-watcher %s' % name)
+        command.add_argument('--config', metavar='FILE', default=None,
+                             help='configuration file (%s)' % config.DEFAULT_PATH)
+    return parser
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run one command; the exit status."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.error('a command is needed: run, check-config or clear-fences')
+    command = {'run': run, 'check-config': check_config,
+               'clear-fences': clear}[arguments.command]
+    return command(arguments.config)
+
+
+def run(path: Optional[str]) -> int:
+    """The daemon."""
+    try:
+        settings = config.load(path)
+    except ConfigError as error:
+        _complain(str(error))
+        return EXIT_CONFIG
+    # Journal, lock and whatever else we create is for root only.
+    os.umask(0o077)
+    logs.configure(settings.log.format, settings.log.level)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    service = Service(settings, lambda: config.load(path), notifier=Notifier(os.environ))
+    try:
+        return service.run()
+    except RegistryError as error:
+        logs.get_logger().error('service.failed', error=str(error))
+        return EXIT_FAILED
+
+
+def check_config(path: Optional[str]) -> int:
+    """Say whether the configuration is good, and what it amounts to."""
+    try:
+        settings = config.load(path)
+    except ConfigError as error:
+        _complain(str(error))
+        return EXIT_CONFIG
+    sys.stdout.write(config.render(settings))
+    return EXIT_OK
+
+
+def clear(path: Optional[str]) -> int:
+    """Lift what a dead daemon left."""
+    try:
+        settings = config.load(path)
+    except ConfigError as error:
+        _complain('%s\nusing the defaults instead' % error)
+        settings = Settings()
+    try:
+        count = clear_fences(settings, lambda text: print(text))
+    except WatcherError as error:
+        _complain(str(error))
+        return EXIT_FAILED
+    print('no fence left' if not count else '%d VMs had a fence' % count)
+    return EXIT_OK
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write('vgpu-watcher: %s\n' % text)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

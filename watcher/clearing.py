@@ -1,0 +1,82 @@
+"""Lift what a dead daemon left: its fences, and before that a value it had taken away.
+
+Run by the service manager when the daemon's process has ended, and by hand. It needs no valid
+configuration beyond the socket's default. A fence survives its owner so that a VM whose args are
+half replaced cannot start; so the value comes back first, from the journal, and then the fence
+goes.
+"""
+
+import os
+from typing import Callable, Dict, Optional
+
+from registry.errors import RegistryError
+from registry.journal import Journal, Replacement
+from registry.lock import WriterLock
+from watcher import fence
+from watcher.books import JOURNAL_NAME
+from watcher.config import Settings
+from watcher.errors import WatcherError, XapiError
+from watcher.records import Kind, VmRecord, parse_records
+from watcher.xapi import Client
+
+_LOCK_SECONDS = 5.0
+_JOURNAL_SECONDS = 2.0
+
+
+class DaemonAlive(WatcherError):
+    """Another program holds the writer's lock: it lifts its own fences."""
+
+
+def clear_fences(settings: Settings, tell: Callable[[str], None]) -> int:
+    """Lift all fences of ours; how many VMs had one. Raises DaemonAlive or XapiError."""
+    lock = WriterLock(settings.registry.path)
+    try:
+        if not lock.acquire(_LOCK_SECONDS):
+            raise DaemonAlive('a program that writes for %s is alive (%s): it lifts its own fences'
+                              % (settings.registry.path, lock.holder() or 'it does not say who'))
+    except RegistryError:
+        pass  # without its directory there is no lock, and no daemon that could hold it
+    try:
+        return _clear(settings, tell)
+    finally:
+        lock.release()
+
+
+def read_replacements(registry_path: str) -> Dict[str, Replacement]:
+    """The replacements that the journal shows as under way; none when it cannot be read."""
+    path = os.path.join(os.path.dirname(registry_path), JOURNAL_NAME)
+    if not os.path.exists(path):
+        return {}
+    try:
+        with Journal(path, timeout_seconds=_JOURNAL_SECONDS) as journal:
+            return {item.vm_uuid: item for item in journal.replacements()}
+    except RegistryError:
+        return {}
+
+
+def _clear(settings: Settings, tell: Callable[[str], None]) -> int:
+    saved = read_replacements(settings.registry.path)
+    client = Client(settings.xapi)
+    client.login()
+    try:
+        vms, _malformed = parse_records(client.read_vms())
+        fenced = [vm for vm in vms if vm.kind is Kind.VM and fence.list_fences(vm)]
+        for vm in fenced:
+            _restore(client, vm, saved.get(vm.uuid), tell)
+            fence.lift(client, vm.ref, fence.list_fences(vm))
+            tell('lifted the fence of VM %s' % vm.uuid)
+        return len(fenced)
+    finally:
+        client.logout()
+
+
+def _restore(client: Client, vm: VmRecord, saved: Optional[Replacement],
+             tell: Callable[[str], None]) -> None:
+    """Put the value back that was removed and not added; the daemon settles the journal."""
+    if saved is None or saved.after is None or vm.args is not None or not vm.is_at_rest:
+        return
+    try:
+        client.add_args(vm.ref, saved.after)
+        tell('restored the arguments of VM %s' % vm.uuid)
+    except XapiError as error:
+        tell('could not restore the arguments of VM %s: %s' % (vm.uuid, error))

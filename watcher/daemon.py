@@ -1,0 +1,377 @@
+"""The Watcher: one thread that decides, with an inbox for everything that happens.
+
+Stream, workers and scheduler put messages into the inbox; signal handlers set flags. The main
+thread takes them one after the other, looks at the VMs concerned and hands out jobs. It never
+waits for XAPI, and 250 ms at most for the registry. Twice a second it looks whether the registry
+file, the wall clock or the configuration have changed.
+"""
+
+import time
+from typing import Any, Callable, Iterable, List, Optional
+
+from registry.errors import JournalUnavailable
+from registry.journal import Journal
+from watcher import fence
+from watcher.books import Books, Change
+from watcher.errors import MalformedRecord
+from watcher.injector import Outcome, OutcomeKind, carry_out
+from watcher.inventory import Inventory
+from watcher.jobs import FencesLifted, VmRead, lift_fences, read_vm
+from watcher.lifting import Lifting
+from watcher.logs import get_logger
+from watcher.plan import Plan, Policy
+from watcher.receipts import Looked, Receipts
+from watcher.reconcile import Summary, find_renamed, summarise
+from watcher.records import Batch, Kind, VmRecord
+from watcher.roles import Role
+from watcher.staging import Staging
+from watcher.standing import Standings
+from watcher.stream import StreamBroken
+from watcher.workers import Clients, Urgency, Workers
+
+TICK_SECONDS = 0.5
+_WRITES_KEPT = 10000
+
+
+class Watcher:
+    """Holds the registry and XAPI against each other, and has them agree."""
+
+    def __init__(self, books: Books, policy: Policy, *, callers: Workers, lookers: Workers, clients: Clients,
+                 restart_stream: Callable[[], None],
+                 clock: Callable[[], float] = time.monotonic,
+                 wall: Callable[[], float] = time.time) -> None:
+        self._books = books
+        self._policy = policy
+        self._callers = callers
+        self._clients = clients
+        self._restart_stream = restart_stream
+        self._clock = clock
+        self._owner = fence.read_owner()
+        self._writes: List[Callable[[Journal], Any]] = []
+        self._is_recalled = False
+        self.inventory = Inventory()
+        self.role: Optional[Role] = None
+        self.is_synced = False
+        self.is_locked = False
+        self.last_answer: Optional[float] = None
+        self.receipts = Receipts(
+            look=lookers.submit, write=self._writes.append, clock=clock, wall=wall)
+        self._standings = Standings(books, self.inventory, self._writes.append)
+        self._lifting = Lifting(self.inventory, self._submit_lift)
+        self.staging = Staging(books, self.inventory, self._standings, carry_out=self._carry_out,
+                               reread=self._reread, write=self._writes.append)
+        self.staging.policy = policy
+
+    @property
+    def may_write(self) -> bool:
+        """Whether platform keys may be written now: role, lock, in sync, no fence left behind."""
+        return bool(self.is_synced and self.is_locked and self.role and self.role.is_writer
+                    and self._lifting.is_clear)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all VMs have been seen and nothing waits for a write."""
+        return self.is_synced and not self.staging.waiting
+
+    def set_policy(self, policy: Policy) -> None:
+        """Take another template or other names; every VM deserves a look."""
+        self._policy = self.staging.policy = policy
+        self.inventory.renumber(policy)
+        self.sweep()
+
+    def handle(self, message: Any) -> None:
+        """Take one message out of the inbox."""
+        now = self._clock()
+        if isinstance(message, Batch):
+            self._handle_batch(message, now)
+        elif isinstance(message, Outcome):
+            self._callers.note_finished()
+            self._handle_outcome(message, now)
+        elif isinstance(message, VmRead):
+            self._callers.note_finished()
+            self._handle_read(message, now)
+        elif isinstance(message, FencesLifted):
+            self._callers.note_finished()
+            self._handle_lifted(message, now)
+        elif isinstance(message, Looked):
+            self._handle_looked(message)
+        elif isinstance(message, StreamBroken):
+            self.is_synced = False
+            self.receipts.doubt()
+
+    def begin_session(self, role: Role) -> None:
+        """A session was opened: from now on this is what we may do."""
+        self.role = role
+        self._lifting.restart()
+
+    def poll_registry(self) -> Change:
+        """Look whether the registry has changed, and at the VMs that it concerns."""
+        change = self._books.poll()
+        if self.is_synced:
+            self._recall()
+        if change.is_changed:
+            self._note_policy()
+            if self.is_synced:
+                self._standings.note_all()
+                self._flush_writes()
+                if change.concerns_all:
+                    self.sweep()
+                else:
+                    self._look_at_touched(change.touched)
+        return change
+
+    def sweep(self) -> None:
+        """Look at every VM, those first that start, then those that rested longest."""
+        now = self._clock()
+        vms = sorted(self.inventory.vms, key=lambda vm: (
+            not vm.is_starting, -self.inventory.rested_seconds(vm.ref, now)))
+        for vm in vms:
+            self._look(vm.ref, now)
+
+    def pump(self) -> None:
+        """Look at the VMs whose time has come, and write down what was learned."""
+        now = self._clock()
+        self._lifting.check(now, self.staging.busy)
+        for ref in self.staging.take_due(now):
+            self._look(ref, now)
+        self._flush_writes()
+
+    @property
+    def next_due(self) -> Optional[float]:
+        """When `pump` has something to do, on the monotonic clock."""
+        times = (self.staging.next_due, self._lifting.next_due)
+        return min([at for at in times if at is not None], default=None)
+
+    def take_scan(self, vms: Iterable[VmRecord]) -> int:
+        """Compare a scan with what events have shown; read again what differs. How many did."""
+        shown = {vm.ref: vm for vm in vms}
+        differing = [ref for ref, vm in shown.items()
+                     if ref not in self.staging.busy and self.inventory.find(ref) != vm]
+        differing += [vm.ref for vm in self.inventory.vms if vm.ref not in shown]
+        for ref in differing:
+            self._reread_ref(ref, Urgency.LATER)
+        return len(differing)
+
+    def summarise(self, vms: Iterable[VmRecord]) -> Summary:
+        """Count the states of all ordinary VMs, and of rows whose VM is gone."""
+        vms = [vm for vm in vms if vm.kind is Kind.VM]
+        assignments = self._books.assignments if self._books.is_available else {}
+        plans = [(plan, assignments.get(plan.vm.uuid))
+                 for plan in map(self.staging.plan, vms) if plan is not None]
+        shown = {vm.uuid for vm in vms}
+        return summarise(plans, [item for item in assignments.values()
+                                 if item.vm_uuid not in shown])
+
+    def refresh_names(self, vms: Iterable[VmRecord]) -> int:
+        """Bring the names in the registry up to date; how many were not."""
+        if not (self._books.is_accepted and self.may_write):
+            return 0
+        return self._books.rename(find_renamed(vms, self._books.names))
+
+    def describe(self) -> str:
+        """One line for whoever asks systemd: is it watching, how late, what waits."""
+        if self.role is None or not self.is_synced:
+            return 'waiting for XAPI; %d VMs known' % len(self.inventory)
+        if not self._books.is_available:
+            return 'watching; registry unavailable: %s' % self._books.unavailable
+        text = 'watching %d VMs, %d registered, %d wait for a write' % (
+            len(self.inventory), len(self._books.assignments), self.staging.waiting)
+        if not self.role.is_writer:
+            text += ', read-only'
+        return '%s; last answer %.0f s ago' % (text, self._clock() - (self.last_answer or 0.0))
+
+    def handle_last(self, message: Any) -> None:
+        """While stopping: only outcomes still count."""
+        if isinstance(message, Outcome):
+            self.staging.finish(message, self._clock())
+
+    def flush(self) -> None:
+        """Write down what was learned."""
+        self._flush_writes()
+
+    def _handle_batch(self, batch: Batch, now: float) -> None:
+        self.last_answer = now
+        if self._books.is_available or batch.is_first:
+            # A file that cannot be used is tried twice a second, not once per batch.
+            self.poll_registry()
+        if batch.is_first:
+            self._begin_sync(batch, now)
+        for error in batch.malformed:
+            self._set_aside(error)
+        for ref in batch.gone:
+            self._drop(ref)
+        for vm in batch.vms:
+            self._take(vm, now)
+        if batch.is_first:
+            self.is_synced = True
+            # Whoever bears a number now bore it before anything is staged from here on.
+            self._standings.note_all()
+            self._lifting.note_left(batch.vms, now)
+            self._note_boots(batch.vms)
+            get_logger().info('stream.resynced', vms=len(batch.vms),
+                              registered=len(self._books.assignments))
+            self.sweep()
+        else:
+            changed = self._standings.note(batch.vms)
+            for vm in batch.vms:
+                self._look(vm.ref, now)
+            for vm in changed:
+                self._look_at_peers(vm, now)
+            self._note_boots(batch.vms)
+
+    def _begin_sync(self, batch: Batch, now: float) -> None:
+        """The batch names every VM there is: forget the others, and what time has told."""
+        self.inventory.restart_rest(now)
+        shown = {vm.ref for vm in batch.vms}
+        for vm in tuple(self.inventory.vms):
+            if vm.ref not in shown:
+                self._drop(vm.ref)
+        self._recall()
+
+    def _recall(self) -> None:
+        """Once, as soon as the journal is open: what an earlier daemon left to be done."""
+        if not self._is_recalled and self._books.is_journal_open:
+            self._is_recalled = True
+            self.receipts.recall(self._books.journal, self.role.host if self.role else None)
+            self.staging.recall()
+
+    def _take(self, vm: VmRecord, now: float) -> None:
+        self.inventory.update(vm, self._policy, now)
+        if vm.args is not None:
+            self.staging.settle_restored(vm)
+        if vm.start_blocks and vm.ref not in self.staging.busy and self.is_synced:
+            self._lifting.suspect(vm, now)
+
+    def _drop(self, ref: str) -> None:
+        vm = self.inventory.drop(ref)
+        if vm is None:
+            return
+        self.staging.forget(vm)
+        self.receipts.note_gone(vm)
+        self._standings.note_gone(vm)
+        self._look_at_peers(vm, self._clock())
+
+    def _set_aside(self, error: MalformedRecord) -> None:
+        """A record we cannot understand: its VM is left alone until it changes."""
+        get_logger().warning('vm.set_aside', vm_ref=error.ref, field=error.field,
+                             problem=error.problem)
+        self._drop(error.ref)
+
+    def _look(self, ref: str, now: float, is_fresh: bool = False) -> None:
+        try:
+            self.staging.look(ref, now, may_write=self.may_write, is_fresh=is_fresh)
+        except Exception as error:  # around one VM: say it, hold it off, go on
+            get_logger().error('vm.processing_failed', vm_ref=ref, error=repr(error),
+                               exc_info=True)
+            self.staging.defer(ref, now + 30.0)
+
+    def _look_at_touched(self, touched: Iterable[str]) -> None:
+        now = self._clock()
+        for vm_uuid in touched:
+            vm = self.inventory.find_by_uuid(vm_uuid)
+            if vm is not None:
+                self._look(vm.ref, now)
+                self._look_at_peers(vm, now)
+
+    def _look_at_peers(self, vm: VmRecord, now: float) -> None:
+        for ref in self._standings.list_peers(vm, self._policy):
+            self._look(ref, now)
+
+    def _handle_outcome(self, outcome: Outcome, now: float) -> None:
+        plan = outcome.plan
+        if outcome.plan.is_rescue and outcome.kind is OutcomeKind.WRITTEN:
+            self.receipts.note_rescued(plan.vm.uuid)
+        self.staging.finish(outcome, now)
+        if outcome.kind is OutcomeKind.VANISHED:
+            self._drop(plan.vm.ref)
+        if outcome.fences_left:
+            self._lifting.lift(plan.vm.ref, now)
+        if outcome.fenced_seconds > 1.0:
+            get_logger().warning('fence.slow', vm_uuid=plan.vm.uuid,
+                                 fenced_ms=int(outcome.fenced_seconds * 1000))
+        if outcome.is_session_lost:
+            self._restart_stream()
+        self._look(plan.vm.ref, now, is_fresh=outcome.vm is not None)
+        self._look_at_peers(plan.vm, now)
+
+    def _handle_read(self, read: VmRead, now: float) -> None:
+        if read.malformed is not None:
+            self._set_aside(read.malformed)
+        elif read.error:
+            self.staging.defer(read.ref, now + 1.0)
+        elif read.vm is None:
+            self._drop(read.ref)
+        else:
+            self._take(read.vm, now)
+            changed = self._standings.note((read.vm,))
+            self._look(read.ref, now, is_fresh=True)
+            for vm in changed:
+                self._look_at_peers(vm, now)
+            self._note_boots((read.vm,))
+
+    def _handle_lifted(self, lifted: FencesLifted, now: float) -> None:
+        was_clear = self._lifting.is_clear
+        self._lifting.take(lifted, now)
+        if lifted.vm is not None:
+            self._take(fence.without_fences(lifted.vm), now)
+        if self._lifting.is_clear and not was_clear:
+            self.sweep()
+        else:
+            self._look(lifted.ref, now)
+
+    def _handle_looked(self, looked: Looked) -> None:
+        vm = self.inventory.find_by_uuid(looked.vm_uuid)
+        plan = self.staging.plan(vm) if vm is not None else None
+        self.receipts.note_looked(looked, plan.desired if plan else None,
+                                  self._books.staged_values.get(looked.vm_uuid))
+
+    def _note_boots(self, vms: Iterable[VmRecord]) -> None:
+        for vm in vms:
+            if vm.kind is Kind.VM:
+                assignment = self._books.assignments.get(vm.uuid)
+                plan = self.staging.plan(vm) if assignment is not None else None
+                self.receipts.note_record(
+                    vm, plan.desired if plan else None,
+                    plan.carried if plan else self._policy.read(vm).managed,
+                    is_registered=assignment is not None)
+
+    def _note_policy(self) -> None:
+        accepted = self._books.is_accepted
+        if accepted != self._policy.is_accepted:
+            self._policy = self.staging.policy = self._policy._replace(is_accepted=accepted)
+
+    # Jobs.
+
+    def _carry_out(self, plan: Plan) -> None:
+        clients, owner = self._clients, self._owner
+        urgency = Urgency.RESCUE if plan.is_rescue else Urgency.STAGE
+        self._callers.submit(lambda: carry_out(clients.current(), plan, owner), urgency)
+
+    def _reread(self, vm: VmRecord) -> None:
+        self._reread_ref(vm.ref, Urgency.RESCUE)
+
+    def _reread_ref(self, ref: str, urgency: int) -> None:
+        self._callers.submit(lambda: read_vm(self._clients, ref), urgency)
+
+    def _submit_lift(self, ref: str) -> None:
+        if self.role is not None and self.role.is_writer and self.is_locked:
+            vm = self.inventory.find(ref)
+            saved = self.staging.find_saved(vm.uuid) if vm is not None else None
+            self._callers.submit(lambda: lift_fences(self._clients, ref, saved), Urgency.RESCUE)
+
+    def _flush_writes(self) -> None:
+        """Commit to the journal what was learned, in one transaction."""
+        if not self._writes or not self._books.is_journal_open:
+            del self._writes[:-_WRITES_KEPT]
+            return
+        writes = self._writes[:]
+        try:
+            with self._books.journal.batch():
+                for write in writes:
+                    write(self._books.journal)
+            del self._writes[:len(writes)]
+        except JournalUnavailable as error:
+            get_logger().error('journal.unwritable', error=str(error))
+            self._books.close()
+            self._books.reread()
+

@@ -1,0 +1,356 @@
+"""The service around the Watcher: threads, signals, schedule, systemd, reload and stop.
+
+`Service.run` is the main loop. It wakes for a message, for the next VM that is due, and twice a
+second to look at what tells nobody when it changes: the registry file, the wall clock, flags set
+by signal handlers.
+"""
+
+import queue
+import random
+import signal
+import threading
+import time
+from typing import Any, Callable, List, NamedTuple, Optional
+
+from registry.errors import RegistryError
+from registry.lock import WriterLock
+from watcher import backoff
+from watcher.books import Books
+from watcher.config import Settings
+from watcher.daemon import TICK_SECONDS, Watcher
+from watcher.errors import XapiError
+from watcher.host import Host
+from watcher.jobs import Scan, read_scan
+from watcher.logs import get_logger
+from watcher.plan import Policy
+from watcher.roles import Role, decide_role
+from watcher.schedule import Schedule
+from watcher.stream import Stream, StreamBroken, StreamStarted, ThreadDied
+from watcher.systemd import Notifier
+from watcher.workers import CALLERS, LOOKERS, Clients, Urgency, Workers
+from watcher.xapi import LOGOUT_TIMEOUT_SECONDS, POLL_TIMEOUT_SECONDS, Client
+
+READY_SECONDS = 15.0
+# What a call in flight may still take once we are told to stop; a replacement ends in this time.
+STOP_GRACE_SECONDS = 2.0
+STATUS_SECONDS = 30.0
+# More than the clock drifts in a tick, less than what would delay a scan noticeably.
+_CLOCK_JUMP_SECONDS = 2.0
+_POLL_TOTAL_SECONDS = 120.0
+
+
+class SessionOpened(NamedTuple):
+    """Both sessions are open, and XAPI has said who it is."""
+    role: Role
+    handle: str
+    """The session for calls."""
+
+
+class ScanDue(NamedTuple):
+    """The scheduler says that it is time for a scan."""
+
+
+class WriterLockTaken(RegistryError):
+    """Another program holds the writer's lock of the registry."""
+
+
+class Service:
+    """Everything that runs, and the order in which it starts and stops."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings], *, notifier: Notifier,
+                 clock: Callable[[], float] = time.monotonic,
+                 wall: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._load = load
+        self._notifier = notifier
+        self._clock = clock
+        self._wall = wall
+        self._inbox: queue.Queue = queue.Queue()
+        self._stop = threading.Event()
+        self._stop_at: Optional[float] = None
+        self._must_reload = False
+        self._handles: List[str] = []
+        self._clients = Clients(self._is_given_up)
+        self._callers = Workers('caller', CALLERS, self._inbox.put)
+        self._lookers = Workers('looker', LOOKERS, self._inbox.put)
+        self._stream = Stream(self._connect, self._inbox.put, stop=self._stop,
+                              build_delays=self._build_delays, clock=clock)
+        self._schedule = Schedule(settings.scan.interval_seconds,
+                                  lambda: self._inbox.put(ScanDue()))
+        self._lock = WriterLock(settings.registry.path)
+        self._books = Books(settings.registry.path)
+        self.watcher = self._build_watcher()
+        self._started_at = clock()
+        self._offset = wall() - clock()
+        self._is_ready = False
+        self._told_status = (-STATUS_SECONDS, '')
+        self._told_broken: Optional[str] = None
+        self._next_tick = clock()
+
+    def run(self) -> int:
+        """Run until told to stop; the exit status."""
+        self._take_lock(wait_seconds=3.0)
+        get_logger().info('service.started', registry=self._settings.registry.path,
+                          xapi=str(self._settings.xapi.url))
+        self._install_signals()
+        self._schedule.start()
+        threading.Thread(target=self._stream.forever, name='stream', daemon=True).start()
+        try:
+            while not self._stop.is_set():
+                self._turn()
+            return 0
+        finally:
+            self._shut_down()
+
+    def stop(self, *_signal: Any) -> None:
+        """End the main loop; what a signal handler may do is set flags."""
+        if self._stop_at is None:
+            self._stop_at = self._clock()
+        self._stop.set()
+
+    def reload(self, *_signal: Any) -> None:
+        """Have the configuration read again by the main loop."""
+        self._must_reload = True
+
+    # The main loop.
+
+    def _turn(self) -> None:
+        for message in self._take_messages():
+            self._handle(message)
+        if self._clock() >= self._next_tick:
+            self._tick()
+        self.watcher.pump()
+
+    def _take_messages(self) -> List[Any]:
+        """Wait for the first message until something else is due; take all that are there."""
+        messages = []
+        try:
+            messages.append(self._inbox.get(timeout=self._wait_seconds()))
+            while True:
+                messages.append(self._inbox.get_nowait())
+        except queue.Empty:
+            return messages
+
+    def _wait_seconds(self) -> float:
+        until = self._next_tick
+        if self.watcher.next_due is not None:
+            until = min(until, self.watcher.next_due)
+        return max(0.001, until - self._clock())
+
+    def _handle(self, message: Any) -> None:
+        if isinstance(message, ThreadDied):
+            get_logger().error('thread.died', thread=message.name, error=repr(message.error))
+            raise message.error
+        if isinstance(message, SessionOpened):
+            self._begin_session(message)
+        elif isinstance(message, StreamBroken):
+            self._tell_broken(message)
+            self.watcher.handle(message)
+        elif isinstance(message, ScanDue):
+            self._callers.submit(lambda: read_scan(self._clients, self._clock), Urgency.LATER)
+        elif isinstance(message, Scan):
+            self._callers.note_finished()
+            self._finish_scan(message)
+        elif not isinstance(message, StreamStarted):
+            self.watcher.handle(message)
+
+    def _tick(self) -> None:
+        now = self._clock()
+        self._next_tick = now + TICK_SECONDS
+        self._notice_clock_jump(now)
+        if self._must_reload:
+            self._must_reload = False
+            self._reload()
+        if not self._lock.is_held:
+            self._take_late_lock()
+        self._tell_change(self.watcher.poll_registry())
+        self._give_up_stuck_poll(now)
+        self._notify(now)
+
+    def _notice_clock_jump(self, now: float) -> None:
+        offset = self._wall() - now
+        if abs(offset - self._offset) > _CLOCK_JUMP_SECONDS:
+            get_logger().warning('clock.jumped', seconds=round(offset - self._offset, 1))
+            self._schedule.rearm()
+        self._offset = offset
+
+    def _give_up_stuck_poll(self, now: float) -> None:
+        """An answer that trickles resets the time-out with every byte: it has an end as well."""
+        started_at = self._stream.poll_started_at
+        if started_at is not None and now - started_at > _POLL_TOTAL_SECONDS:
+            self._stream.restart()
+
+    # Sessions.
+
+    def _connect(self) -> Client:
+        """Open both sessions; runs in the stream thread."""
+        settings = self._settings.xapi
+        stream = Client(settings, timeout_seconds=POLL_TIMEOUT_SECONDS)
+        calls = Client(settings, is_given_up=self._is_given_up)
+        try:
+            calls.login()
+            identity = calls.read_identity()
+            stream.login()
+        except XapiError:
+            calls.logout()
+            stream.close()
+            raise
+        calls.close()
+        self._handles[:] = [calls.handle, stream.handle]
+        is_local = settings.address.scheme == 'unix'
+        self._inbox.put(SessionOpened(decide_role(identity, is_local=is_local), calls.handle))
+        return stream
+
+    def _begin_session(self, opened: SessionOpened) -> None:
+        role, settings = opened.role, self._settings
+        self._told_broken = None
+        self._clients.begin(settings.xapi, opened.handle)
+        self.watcher.begin_session(role)
+        host = Host(settings.host.xenstore_read, settings.host.proc) if role.is_local else None
+        self.watcher.receipts.attend(host, role.host, self.watcher.staging.policy.names)
+        get_logger().info('session.opened', xapi_version=role.xapi_version,
+                          writes=role.is_writer)
+        if role.refusal:
+            get_logger().warning('role.read_only', reason=role.refusal,
+                                 xapi_version=role.xapi_version)
+
+    def _tell_broken(self, broken: StreamBroken) -> None:
+        """Once per outage and kind of error, not once per attempt."""
+        if self._told_broken != broken.error:
+            get_logger().warning('stream.broken', error=broken.error,
+                                 retry_seconds=round(broken.retry_seconds, 2))
+        self._told_broken = broken.error
+
+    def _build_delays(self) -> Any:
+        return backoff.delays(self._settings.xapi.address.scheme == 'unix', random.random)
+
+    def _is_given_up(self) -> bool:
+        return (self._stop_at is not None
+                and self._clock() - self._stop_at > STOP_GRACE_SECONDS)
+
+    # Registry, scan, configuration.
+
+    def _take_lock(self, wait_seconds: float) -> None:
+        try:
+            is_held = self._lock.acquire(wait_seconds)
+        except RegistryError:
+            return  # the directory is not there: the registry is unavailable, and that is said
+        if not is_held:
+            raise WriterLockTaken('another program writes for the registry %s: %s; stop it first'
+                                  % (self._settings.registry.path, self._lock.holder()))
+        self.watcher.is_locked = True
+
+    def _take_late_lock(self) -> None:
+        """The registry's directory was missing at the start: begin afresh once it is there."""
+        self._take_lock(wait_seconds=0.0)
+        if self._lock.is_held:
+            self._stream.restart()
+
+    def _tell_change(self, change: Any) -> None:
+        if change.became_unavailable:
+            get_logger().error('registry.unavailable', path=self._books.path,
+                               error=change.became_unavailable)
+        elif change.became_available:
+            get_logger().info('registry.available', path=self._books.path,
+                              vms=len(self._books.assignments),
+                              accepted=self._books.is_accepted)
+        elif change.is_changed:
+            get_logger().info('registry.changed', vms=len(self._books.assignments),
+                              touched=len(change.touched), found=change.edits)
+
+    def _finish_scan(self, scan: Scan) -> None:
+        if scan.error:
+            get_logger().warning('scan.failed', error=scan.error)
+            return
+        differing = self.watcher.take_scan(scan.vms)
+        summary = self.watcher.summarise(scan.vms)
+        renamed = self.watcher.refresh_names(scan.vms)
+        get_logger().info('scan.completed', vms=len(scan.vms), states=summary.states,
+                          pools=summary.pools, differing=differing, renamed=renamed,
+                          elapsed_ms=round((self._clock() - scan.began_at) * 1000, 1))
+
+    def _reload(self) -> None:
+        try:
+            self._apply(self._load())
+        except Exception as error:  # whatever is wrong with it, the old settings stay in force
+            get_logger().error('settings.rejected', error=str(error))
+
+    def _apply(self, settings: Settings) -> None:
+        before = self._settings
+        if settings.registry.path != before.registry.path:
+            self._reopen_registry(settings)
+        self._settings = settings
+        self._schedule.change_interval(settings.scan.interval_seconds)
+        if settings.xapi != before.xapi or settings.registry != before.registry:
+            self._stream.restart()
+        self.watcher.set_policy(build_policy(settings, self._books.is_accepted))
+        get_logger().info('settings.reloaded')
+
+    def _reopen_registry(self, settings: Settings) -> None:
+        lock = WriterLock(settings.registry.path)
+        if not lock.acquire(1.0):
+            raise WriterLockTaken('another program writes for the registry %s: %s'
+                                  % (settings.registry.path, lock.holder()))
+        self.watcher.flush()
+        self._books.close()
+        self._lock.release()
+        self._lock, self._books = lock, Books(settings.registry.path)
+        self.watcher = self._build_watcher()
+
+    def _build_watcher(self) -> Watcher:
+        watcher = Watcher(
+            self._books, build_policy(self._settings, False), callers=self._callers,
+            lookers=self._lookers, clients=self._clients,
+            restart_stream=self._stream.restart, clock=self._clock, wall=self._wall)
+        watcher.is_locked = self._lock.is_held
+        return watcher
+
+    # systemd, signals, the end.
+
+    def _notify(self, now: float) -> None:
+        self._notifier.watchdog()
+        if not self._is_ready and (self.watcher.is_settled
+                                   or now - self._started_at > READY_SECONDS):
+            self._is_ready = True
+            self._notifier.ready()
+        text = self.watcher.describe()
+        told_at, told = self._told_status
+        if now - told_at >= STATUS_SECONDS or (text.partition(';')[0] != told):
+            self._told_status = (now, text.partition(';')[0])
+            self._notifier.status(text)
+
+    def _install_signals(self) -> None:
+        signal.signal(signal.SIGTERM, self.stop)
+        signal.signal(signal.SIGINT, self.stop)
+        signal.signal(signal.SIGHUP, self.reload)
+
+    def _shut_down(self) -> None:
+        """Let what is under way end, close what is open; all within the grace."""
+        self._notifier.stopping()
+        self.stop()
+        self._schedule.stop()
+        self._stream.restart()
+        deadline = self._stop_at + STOP_GRACE_SECONDS + 0.5
+        while self.watcher.staging.busy and self._clock() < deadline:
+            try:
+                self.watcher.handle_last(self._inbox.get(timeout=0.1))
+            except queue.Empty:
+                continue
+        self.watcher.flush()
+        self._books.close()
+        self._log_out()
+        self._lock.release()
+        get_logger().info('service.stopped')
+
+    def _log_out(self) -> None:
+        """Give both sessions back, unless XAPI does not answer."""
+        for handle in self._handles:
+            client = Client(self._settings.xapi, handle=handle,
+                            timeout_seconds=LOGOUT_TIMEOUT_SECONDS)
+            if not client.logout():
+                return
+
+
+def build_policy(settings: Settings, is_accepted: bool) -> Policy:
+    """What the configuration says of the device."""
+    return Policy(settings.device.template, settings.device.known_names, is_accepted)
