@@ -106,7 +106,12 @@ class Connection:
 
     @contextlib.contextmanager
     def writing(self, *, keep: Callable[[], bool] = lambda: True) -> Iterator[None]:
-        """Do all of the block or nothing of it, in both files; with `keep` false, nothing."""
+        """Do all of the block or nothing of it, in both files; with `keep` false, nothing.
+
+        A process killed in the middle of the commit may leave a file `…-mj…` of some hundred
+        bytes beside the journal. It is SQLite's and does no harm, but must not be removed by
+        us: as long as a journal names it, its presence means "roll back".
+        """
         self._run('BEGIN IMMEDIATE')
         try:
             yield

@@ -19,11 +19,10 @@ with Registry(sys.argv[1], timeout_seconds=10).edit(who='child', command='regist
 '''
 
 # Dies by SIGKILL as statement number N begins; prints the number of statements when N is 0.
-DIE_AT_STATEMENT = '''
+COUNT_AND_DIE = '''
 import os, signal, sqlite3, sys
 from registry.store import Registry
-path, last, first_uuid, second_uuid = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
-count = 0
+path, last, count = sys.argv[1], int(sys.argv[2]), 0
 def trace(statement):
     global count
     count += 1
@@ -35,10 +34,15 @@ def traced(*arguments, **keywords):
     connection.set_trace_callback(trace)
     return connection
 sqlite3.connect = traced
+'''
+EDIT_AND_DIE = COUNT_AND_DIE + '''
 with Registry(path, timeout_seconds=1).edit(who='child', command='x') as edit:
-    edit.add_vm(second_uuid)
-    edit.remove_vm(first_uuid)
+    edit.add_vm(sys.argv[4])
+    edit.remove_vm(sys.argv[3])
 print(count)
+'''
+CREATE_AND_DIE = COUNT_AND_DIE + '''
+print(Registry(path, timeout_seconds=1).create('child'), count)
 '''
 
 # Dies by SIGALRM, which ends the process at any instant, also in the middle of a commit.
@@ -101,7 +105,7 @@ def test_kill_at_any_statement_leaves_all_or_nothing_in_both_files(registry, tmp
     kept = str(tmp_path / 'kept')
     shutil.copytree(directory, kept)
     status, output, errors = run_child(
-        DIE_AT_STATEMENT, registry.path, 0, uuid_of(1), uuid_of(2))
+        EDIT_AND_DIE, registry.path, 0, uuid_of(1), uuid_of(2))
     assert status == 0, errors
     done = state_of(registry)
     assert done[0] == {uuid_of(2)} and done[2] == {uuid_of(1)}
@@ -109,10 +113,24 @@ def test_kill_at_any_statement_leaves_all_or_nothing_in_both_files(registry, tmp
         shutil.rmtree(directory)
         shutil.copytree(kept, directory)
         status, output, errors = run_child(
-            DIE_AT_STATEMENT, registry.path, last, uuid_of(1), uuid_of(2))
+            EDIT_AND_DIE, registry.path, last, uuid_of(1), uuid_of(2))
         assert status == -9, errors
         assert state_of(registry) == untouched, f'killed at statement {last}'
         assert registry.check() == ()
+
+
+def test_creation_killed_at_any_statement_is_completed_by_the_next(tmp_path):
+    status, output, errors = run_child(CREATE_AND_DIE, tmp_path / 'whole' / 'vgpu_config.db', 0)
+    assert (status, output.split()[0]) == (0, 'True'), errors
+    for last in range(1, int(output.split()[1]) + 1):
+        path = str(tmp_path / str(last) / 'vgpu_config.db')
+        status, _, errors = run_child(CREATE_AND_DIE, path, last)
+        assert status == -9, errors
+        registry = Registry(path, timeout_seconds=1)
+        assert registry.create('me'), f'killed at statement {last}'
+        assert registry.create('me') is False
+        assert registry.read().accepted and registry.check() == ()
+        assert [what for what, _ in state_of(registry)[1]] == ['registry_created']
 
 
 @pytest.mark.parametrize('milliseconds', range(1, 25, 2))
