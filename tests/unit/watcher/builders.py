@@ -1,0 +1,122 @@
+"""What several tests of the watcher's core need: a template, a policy, records, an XAPI."""
+
+import copy
+
+from watcher.device_args import parse_template
+from watcher.errors import VmVanished, XapiFailure, XapiUnreachable
+from watcher.plan import Assignment, Policy
+from watcher.records import ARGS_KEY, Kind, PowerState, VmRecord, parse_vm
+
+TEMPLATE = parse_template(
+    '-device vgpu-stub,pool_id={pool_id},priority={priority},vm_id={vm_id}')
+NAMES = frozenset(['vgpu-stub', 'vgpu-cuda'])
+POLICY = Policy(TEMPLATE, NAMES)
+HOST, OTHER_HOST = 'OpaqueRef:host-1', 'OpaqueRef:host-2'
+
+
+def uuid_of(number):
+    return '0000%04x-1111-2222-3333-44444444abcd' % number
+
+
+UUID = uuid_of(10)
+REF = 'OpaqueRef:vm-10'
+ASSIGNMENT = Assignment(UUID, 10, 'A', 2)
+SPAN = '-device vgpu-stub,pool_id=A,priority=high,vm_id=10'
+OTHER_SPAN = '-device vgpu-stub,pool_id=B,priority=low,vm_id=10'
+
+
+def build_vm(args=None, *, operation=None, **fields):
+    """A halted VM with nothing of ours, unless told otherwise."""
+    if operation is not None:
+        fields['operations'] = (('OpaqueRef:task-1', operation),)
+    vm = VmRecord(REF, UUID, 'web-01', Kind.VM, PowerState.HALTED, args=args)
+    return vm._replace(**fields)
+
+
+def build_raw(**fields):
+    """A VM record as it comes off the wire, with the fields that we read."""
+    raw = {
+        'uuid': UUID, 'name_label': 'web-01', 'power_state': 'Halted', 'is_a_template': False,
+        'is_default_template': False, 'is_a_snapshot': False, 'is_vmss_snapshot': False,
+        'is_control_domain': False, 'current_operations': {}, 'blocked_operations': {},
+        'platform': {'timeoffset': '0'}, 'domid': '-1', 'resident_on': 'OpaqueRef:NULL',
+        'ha_restart_priority': ''}
+    raw.update(copy.deepcopy(fields))
+    return raw
+
+
+class FakeXapi:
+    """One VM, as a client sees it: counts the calls, fails at one, lets others meddle.
+
+    `fail_at` is the number of the call that fails (1 is the first) and `is_executed` whether
+    XAPI had done it by then: a lost answer rather than a lost request. `meddle` is called before
+    each call with its number and this object.
+    """
+
+    def __init__(self, args=None, **fields):
+        platform = {'timeoffset': '0'}
+        if args is not None:
+            platform[ARGS_KEY] = args
+        self.raw = build_raw(platform=platform, **fields)
+        self.calls = []
+        self.fail_at = None
+        self.is_executed = False
+        self.is_down_for_good = False
+        self.error = XapiUnreachable('cut')
+        self.meddle = None
+        self.is_gone = False
+
+    @property
+    def args(self):
+        return self.raw['platform'].get(ARGS_KEY)
+
+    @args.setter
+    def args(self, value):
+        self.raw['platform'].pop(ARGS_KEY, None)
+        if value is not None:
+            self.raw['platform'][ARGS_KEY] = value
+
+    @property
+    def blocks(self):
+        return self.raw['blocked_operations']
+
+    @property
+    def names(self):
+        return [call[0] for call in self.calls]
+
+    def read_vm(self, ref):
+        return self._do('read_vm', ref, lambda: parse_vm(ref, copy.deepcopy(self.raw)))
+
+    def add_args(self, ref, value):
+        self._do('add_args', ref, lambda: self._add(self.raw['platform'], ARGS_KEY, value))
+
+    def remove_args(self, ref):
+        self._do('remove_args', ref, lambda: self.raw['platform'].pop(ARGS_KEY, None))
+
+    def add_block(self, ref, operation, text):
+        self._do('add_block', ref, lambda: self._add(self.blocks, operation, text))
+
+    def remove_block(self, ref, operation):
+        self._do('remove_block', ref, lambda: self.blocks.pop(operation, None))
+
+    def _do(self, name, ref, action):
+        number = len(self.calls) + 1
+        if self.meddle is not None:
+            self.meddle(number, self)
+        self.calls.append((name, ref))
+        is_failing = self.fail_at is not None and (
+            number == self.fail_at or self.is_down_for_good and number > self.fail_at)
+        if is_failing and not (self.is_executed and number == self.fail_at):
+            raise self.error
+        if self.is_gone:
+            raise VmVanished('HANDLE_INVALID', ('VM', ref))
+        result = action()
+        if is_failing:
+            raise self.error
+        return result
+
+    @staticmethod
+    def _add(mapping, key, value):
+        if key in mapping:
+            raise XapiFailure('MAP_DUPLICATE_KEY', ('VM', 'platform', REF, key))
+        mapping[key] = value
