@@ -1,0 +1,1 @@
+"""A small honest XAPI, for trying the service without a hypervisor; it imports nothing of ours."""

@@ -1,0 +1,121 @@
+"""From the body of a request to the body of an answer: sessions, emergencies, the log of calls."""
+
+import time
+from collections import deque
+from typing import Any, Deque, List, NamedTuple, Optional, Sequence, Tuple
+
+from simulator import wire
+from simulator.failures import Failure
+from simulator.methods import SESSIONLESS, Caller, Methods
+from simulator.pool_methods import host_is_slave
+from simulator.state import State
+
+CALLS_KEPT = 200000
+
+
+class Call(NamedTuple):
+    """One call that arrived."""
+    method: str
+    params: List[Any]
+    session: str
+    originator: str
+    user_agent: str
+    at: float
+    transport: str
+
+
+class Incoming(NamedTuple):
+    """A parsed request, in either protocol."""
+    method: str
+    params: List[Any]
+    json: Optional[wire.JsonCall]
+
+    @property
+    def ref(self) -> Optional[str]:
+        """Return the first reference among the parameters, the session left out."""
+        for param in self.params[0 if self.method in SESSIONLESS else 1:]:
+            if isinstance(param, str) and param.startswith('OpaqueRef:'):
+                return param
+        return None
+
+
+class Dispatcher:
+    """Carries out what arrives."""
+
+    def __init__(self, state: State, methods: Methods) -> None:
+        self._state = state
+        self._methods = methods
+        self.calls = deque(maxlen=CALLS_KEPT)  # type: Deque[Call]
+
+    def parse(self, path: str, body: bytes) -> Incoming:
+        """Read a request: /jsonrpc is JSON-RPC, any other path is XML-RPC."""
+        if path.split('?')[0].rstrip('/') == '/jsonrpc':
+            call = wire.parse_json_call(body)
+            return Incoming(call.method, call.params, call)
+        method, params = wire.parse_xml_call(body)
+        return Incoming(method, params, None)
+
+    def note(self, incoming: Incoming, caller: Caller) -> None:
+        """Write a call into the list of calls."""
+        session, params = _split(incoming.method, incoming.params)
+        originator = self._originator(incoming, session)
+        self.calls.append(Call(incoming.method, list(params), session, originator,
+                               caller.user_agent, time.monotonic(), caller.transport))
+        self._state.tell()
+
+    def answer(self, incoming: Incoming, caller: Caller) -> bytes:
+        """Carry a call out and render what came of it."""
+        if self._state.emergency is not None:
+            return self._refuse(incoming, self._state.emergency)
+        try:
+            value = self._call(incoming, caller)
+        except Failure as failure:
+            return self.fail(incoming, failure.description)
+        if incoming.method == 'system.listMethods' and incoming.json is None:
+            return wire.render_xml_bare(value)
+        if incoming.json is not None:
+            return wire.render_json_answer(incoming.json, value)
+        return wire.render_xml_answer(value)
+
+    def fail(self, incoming: Incoming, description: Sequence[str]) -> bytes:
+        """Render a failure in the protocol of the call."""
+        if incoming.json is not None:
+            return wire.render_json_failure(incoming.json, description)
+        return wire.render_xml_failure(description)
+
+    def _call(self, incoming: Incoming, caller: Caller) -> Any:
+        name, params = incoming.method, incoming.params
+        if name == 'system.listMethods':
+            return self._methods.list_names()
+        dotted = name.replace('_', '.', 1) if '.' not in name else name
+        if dotted in SESSIONLESS or dotted.startswith('sim.'):
+            return self._methods.call(caller, dotted, params)
+        if not params:
+            # Without a parameter there is no session to check, so the name is looked up first.
+            known = self._methods.resolve(name.replace('Async.', '', 1)) is not None
+            raise Failure('MESSAGE_PARAMETER_COUNT_MISMATCH', [name, '0', '-1']) if known else \
+                Failure('MESSAGE_METHOD_UNKNOWN', [name])
+        fields = self._state.sessions.check(params[0])
+        if caller.transport == 'tcp' and not self._state.settings.is_master:
+            raise host_is_slave(self._state)
+        caller = caller._replace(session=params[0], originator=fields['originator'],
+                                 user_name=fields['auth_user_name'])
+        return self._methods.call(caller, name, params[1:])
+
+    def _refuse(self, incoming: Incoming, description: Sequence[str]) -> bytes:
+        if incoming.json is not None:
+            return wire.render_json_emergency(incoming.json, description)
+        return wire.render_xml_failure(description)
+
+    def _originator(self, incoming: Incoming, session: str) -> str:
+        if incoming.method in SESSIONLESS:
+            return str(incoming.params[3]) if len(incoming.params) > 3 else ''
+        with self._state.database.lock:
+            row = self._state.database.find('session', session)
+            return row.fields['originator'] if row is not None else ''
+
+
+def _split(method: str, params: Sequence[Any]) -> Tuple[str, Sequence[Any]]:
+    if method in SESSIONLESS or method.startswith('sim.') or not params:
+        return '', params
+    return str(params[0]), params[1:]

@@ -1,0 +1,161 @@
+"""The table of RPC methods: the named ones, and the getters and setters each class has.
+
+A handler takes a Caller and its parameters, already counted. `Class_method` names and the
+`Async.` prefix are resolved here too.
+"""
+
+import threading
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from simulator import accessors, copies, lifecycle, pool_methods
+from simulator.failures import Failure, XapiGone, count_mismatch, method_unknown
+from simulator.state import State, now
+from simulator.wire import render_xml
+
+SESSIONLESS = ('session.login_with_password', 'session.slave_local_login_with_password',
+               'system.listMethods')
+
+
+class Caller(NamedTuple):
+    """Who calls, and how."""
+    session: str = ''
+    transport: str = 'local'
+    originator: str = ''
+    user_agent: str = ''
+    user_name: str = 'root'
+
+
+class Method(NamedTuple):
+    """A handler and its parameters: mandatory ones, then defaults."""
+    handler: Callable[..., Any]
+    mandatory: int
+    defaults: Tuple[Any, ...] = ()
+    is_operation: bool = False
+
+
+def _vm(handler: Callable[..., Any], mandatory: int, defaults: Tuple[Any, ...] = ()) -> Method:
+    """Make a method of an operation, which gets a task."""
+    return Method(handler, mandatory, defaults, True)
+
+
+OPERATIONS = {
+    'VM.start': _vm(lambda s, t, vm, paused, force: lifecycle.start(s, t, vm, _true(paused)), 3),
+    'VM.start_on': _vm(lambda s, t, vm, host, paused, force:
+                       lifecycle.start(s, t, vm, _true(paused), host), 4),
+    'VM.clean_shutdown': _vm(lifecycle.clean_shutdown, 1),
+    'VM.shutdown': _vm(lifecycle.clean_shutdown, 1),
+    'VM.hard_shutdown': _vm(lifecycle.hard_shutdown, 1),
+    'VM.clean_reboot': _vm(lambda s, t, vm: lifecycle.reboot(s, t, vm, 'clean_reboot'), 1),
+    'VM.hard_reboot': _vm(lambda s, t, vm: lifecycle.reboot(s, t, vm, 'hard_reboot'), 1),
+    'VM.suspend': _vm(lifecycle.suspend, 1),
+    'VM.resume': _vm(lambda s, t, vm, paused, force: lifecycle.resume(s, t, vm), 3),
+    'VM.resume_on': _vm(lambda s, t, vm, host, paused, force:
+                        lifecycle.resume(s, t, vm, host), 4),
+    'VM.pause': _vm(lifecycle.pause, 1),
+    'VM.unpause': _vm(lifecycle.unpause, 1),
+    'VM.pool_migrate': _vm(lambda s, t, vm, host, options: lifecycle.migrate(s, t, vm, host), 3),
+    'VM.clone': _vm(lambda s, t, vm, name: copies.clone(s, t, vm, name, 'clone'), 2),
+    'VM.copy': _vm(lambda s, t, vm, name, sr: copies.clone(s, t, vm, name, 'copy'), 3),
+    'VM.snapshot': _vm(lambda s, t, vm, name, ignored:
+                       copies.snapshot(s, t, vm, name), 2, ([],)),
+    'VM.checkpoint': _vm(copies.checkpoint, 2),
+    'VM.revert': _vm(copies.revert, 1),
+    'VM.provision': _vm(copies.provision, 1),
+    'VM.destroy': _vm(copies.destroy, 1),
+}
+
+
+class Methods:
+    """Resolves names and carries calls out, after whatever checks the session needs."""
+
+    def __init__(self, state: State, extra: Dict[str, Method]) -> None:
+        self._state = state
+        self._named = dict(OPERATIONS)
+        self._named.update(
+            {name: Method(handler, mandatory, defaults)
+             for name, (handler, mandatory, defaults) in pool_methods.METHODS.items()})
+        self._named.update(extra)
+
+    def call(self, caller: Caller, name: str, params: Sequence[Any]) -> Any:
+        """Carry out a call whose session, if it needs one, has been checked."""
+        is_async = name.startswith('Async.')
+        plain = name[len('Async.'):] if is_async else name
+        method = self.resolve(plain)
+        if method is None:
+            raise method_unknown(name)
+        arguments = self._count(name, method, params)
+        if is_async and not method.is_operation:
+            raise Failure('Fault', [f'No async mode for {plain}'])
+        if is_async:
+            return self._begin(plain, method, arguments)
+        if method.is_operation:
+            return self._carry_out(plain, method, arguments)
+        return method.handler(self._state, caller, *arguments)
+
+    def resolve(self, name: str) -> Optional[Method]:
+        """Find a method by its name, or by its name with an underscore for the dot."""
+        for candidate in _spellings(name):
+            if candidate in self._named:
+                return self._named[candidate]
+            found = accessors.find(self._state, candidate)
+            if found is not None:
+                return Method(*found)
+        return None
+
+    def list_names(self) -> List[str]:
+        """List the named methods and those that every class has."""
+        return sorted(list(self._named) + accessors.list_names(self._state))
+
+    def _count(self, name: str, method: Method, params: Sequence[Any]) -> List[Any]:
+        most = method.mandatory + len(method.defaults)
+        if not method.mandatory <= len(params) <= most:
+            raise count_mismatch(name, method.mandatory, len(params))
+        missing = most - len(params)
+        return list(params) + list(method.defaults[len(method.defaults) - missing:])
+
+    def _carry_out(self, name: str, method: Method, params: Sequence[Any]) -> Any:
+        task = self._state.create_task(name)
+        try:
+            return method.handler(self._state, task, *params)
+        finally:
+            self._state.destroy_task(task)
+
+    def _begin(self, name: str, method: Method, params: Sequence[Any]) -> str:
+        task = self._state.create_task('Async.' + name)
+        thread = threading.Thread(target=self._run, args=(task, method, params), daemon=True,
+                                  name=f'simulator-{name}')
+        thread.start()
+        return task
+
+    def _run(self, task: str, method: Method, params: Sequence[Any]) -> None:
+        try:
+            result = method.handler(self._state, task, *params)
+        except XapiGone:
+            return
+        except Failure as failure:
+            self._fail_task(task, failure)
+            return
+        except Exception as error:  # as in XAPI, whatever goes wrong is an answer
+            self._fail_task(task, Failure('INTERNAL_ERROR', [repr(error)]))
+            return
+        self._state.finish_task(task, [
+            ('allowed_operations', []), ('finished', now()), ('progress', 1.0),
+            ('result', render_xml(result)), ('status', 'success')])
+
+    def _fail_task(self, task: str, failure: Failure) -> None:
+        status = 'cancelled' if failure.code == 'TASK_CANCELLED' else 'failure'
+        self._state.finish_task(task, [
+            ('progress', 1.0), ('error_info', failure.description), ('backtrace', '()'),
+            ('finished', now()), ('allowed_operations', []), ('status', status)])
+
+
+def _spellings(name: str) -> List[str]:
+    spellings = [name]
+    if '.' not in name:
+        spellings += [name[:position] + '.' + name[position + 1:]
+                      for position, letter in enumerate(name) if letter == '_']
+    return spellings
+
+
+def _true(value: Any) -> bool:
+    return value in (True, 'true', '1', 1)

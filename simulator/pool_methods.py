@@ -1,0 +1,117 @@
+"""The methods that are neither VM operations nor getters and setters: sessions, events, tasks."""
+
+from typing import Any, Callable, Dict, Sequence, Tuple
+
+from simulator import copies, world
+from simulator.failures import Failure, handle_invalid
+from simulator.records import build_vm, coerce
+from simulator.sessions import bad_password
+from simulator.state import State, now
+
+CREATE_MANDATORY = (
+    'user_version', 'is_a_template', 'affinity', 'memory_static_max', 'memory_dynamic_max',
+    'memory_dynamic_min', 'memory_static_min', 'VCPUs_params', 'VCPUs_max', 'VCPUs_at_startup',
+    'actions_after_shutdown', 'actions_after_reboot', 'actions_after_crash', 'PV_bootloader',
+    'PV_kernel', 'PV_ramdisk', 'PV_args', 'PV_bootloader_args', 'PV_legacy_args',
+    'HVM_boot_policy', 'HVM_boot_params', 'platform', 'PCI_bus', 'other_config', 'recommendations')
+
+
+def login(state: State, caller: Any, user: str, password: str, version: str,
+          originator: str) -> str:
+    """Open a session; the Unix socket takes any password, a wrong one over TCP costs seconds."""
+    if caller.transport == 'tcp':
+        if not state.settings.is_master:
+            raise host_is_slave(state)
+        if (user, password) != (state.settings.username, state.settings.password):
+            state.pause(state.settings.login_penalty_seconds)
+            raise bad_password(user)
+    return state.sessions.login(user, originator, superuser=caller.transport != 'tcp', now=now())
+
+
+def host_is_slave(state: State) -> Failure:
+    """Build the answer of a member that was asked over TCP."""
+    master = state.database.read('pool', state.pool, 'master')
+    return Failure('HOST_IS_SLAVE', [state.database.read('host', master, 'address')])
+
+
+def _logout(state: State, caller: Any) -> None:
+    state.sessions.end(caller.session)
+
+
+def _this_host(state: State, caller: Any, session: str) -> str:
+    state.database.get('session', session)
+    return state.this_host
+
+
+def _event_from(state: State, caller: Any, classes: Sequence[str], token: str,
+                timeout: Any) -> Dict[str, Any]:
+    return state.events.event_from(caller.session, classes, token, float(timeout))
+
+
+def _inject(state: State, caller: Any, table: str, ref: str) -> str:
+    if table not in state.database.tables or state.database.find(table, ref) is None:
+        raise handle_invalid(table, ref)
+    return '%020d,%020d' % (state.database.touch(table, ref) - 1, 0)
+
+
+def _servertime(state: State, caller: Any, host: str) -> str:
+    state.database.get('host', host)
+    return now()
+
+
+def _create_task(state: State, caller: Any, name: str, description: str) -> str:
+    return state.create_task(name, description)
+
+
+def _destroy_task(state: State, caller: Any, ref: str) -> None:
+    state.database.get('task', ref)
+    state.destroy_task(ref)
+
+
+def _cancel_task(state: State, caller: Any, ref: str) -> None:
+    state.database.get('task', ref)
+    if ref in state.underway:
+        state.underway[ref].is_cancelled = True
+
+
+def _create_vm(state: State, caller: Any, given: Dict[str, Any]) -> str:
+    for name in CREATE_MANDATORY:
+        if name not in given:
+            raise Failure('INTERNAL_ERROR', [f'Server_helpers.Dispatcher_FieldNotFound("{name}")'])
+    record = build_vm(state.names.uuid(), str(given.get('name_label', '')))
+    record.update({name: coerce(record[name], value) for name, value in given.items()
+                   if name in record and name not in ('uuid', 'metrics', 'domid', 'power_state')})
+    record['other_config'] = dict({'mac_seed': state.names.uuid()}, **record['other_config'])
+    return copies.create(state, record)
+
+
+def _reset_power_state(state: State, caller: Any, ref: str) -> None:
+    with state.database.lock:
+        state.database.get('VM', ref)
+        world.reset_power_state(state, ref)
+
+
+def _create_message(state: State, caller: Any, name: str, priority: Any, about: str, uuid: str,
+                    body: str) -> str:
+    return state.messages.create(name, about, uuid, body, now())
+
+
+METHODS = {
+    'session.login_with_password': (login, 2, ('', '')),
+    'session.slave_local_login_with_password':
+        (lambda state, caller, user, password: login(state, caller, user, password, '', ''), 2, ()),
+    'session.logout': (_logout, 0, ()),
+    'session.local_logout': (_logout, 0, ()),
+    'session.get_this_host': (_this_host, 1, ()),
+    'event.from': (_event_from, 3, ()),
+    'event.inject': (_inject, 2, ()),
+    'event.get_current_id': (lambda state, caller: state.database.generation, 0, ()),
+    'host.get_servertime': (_servertime, 1, ()),
+    'task.create': (_create_task, 2, ()),
+    'task.destroy': (_destroy_task, 1, ()),
+    'task.cancel': (_cancel_task, 1, ()),
+    'VM.create': (_create_vm, 1, ()),
+    'VM.power_state_reset': (_reset_power_state, 1, ()),
+    'pool.sync_database': (lambda state, caller: None, 0, ()),
+    'message.create': (_create_message, 5, ()),
+}  # type: Dict[str, Tuple[Callable[..., Any], int, Tuple[Any, ...]]]

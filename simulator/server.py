@@ -1,0 +1,207 @@
+"""The simulator as a whole: what tests hold in their hands, and what its program runs."""
+
+import os
+import threading
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from simulator import remote, world
+from simulator.dispatch import Call, Dispatcher
+from simulator.failures import Failure, XapiGone
+from simulator.faults import Fault
+from simulator.host import HostFiles
+from simulator.hypervisor import Boot
+from simulator.listeners import Listener, open_tcp, open_unix
+from simulator.methods import Caller, Methods
+from simulator.settings import Settings
+from simulator.state import State
+
+
+class Spawned(threading.Thread):
+    """A call that runs beside the test."""
+
+    def __init__(self, simulator: 'Simulator', name: str, params: Tuple[Any, ...]) -> None:
+        super().__init__(name=f'simulator-spawned-{name}', daemon=True)
+        self._call = (simulator, name, params)
+        self.result = None  # type: Any
+        self.error = None   # type: Optional[Exception]
+
+    def run(self) -> None:
+        """Carry the call out, and keep what came of it."""
+        simulator, name, params = self._call
+        try:
+            self.result = simulator.call(name, *params)
+        except (Failure, XapiGone) as error:
+            self.error = error
+
+
+class Simulator:
+    """A pool with its XAPI, on sockets and in process."""
+
+    def __init__(self, settings: Settings = Settings()) -> None:
+        self.settings = settings
+        self.state = State(settings)
+        world.populate(self.state)
+        if settings.host_directory is not None:
+            self.state.hypervisor.files = HostFiles(settings.host_directory,
+                                                    self.state.names.uuid())
+        self.faults = self.state.faults
+        self.methods = Methods(self.state, remote.build_methods(self))
+        self.dispatcher = Dispatcher(self.state, self.methods)
+        self.address = None  # type: Optional[Tuple[str, int]]
+        self._listeners = []  # type: List[Listener]
+        self._spawned = []    # type: List[Spawned]
+
+    @property
+    def boots(self) -> List[Boot]:
+        """What each QEMU took, in order."""
+        return list(self.state.hypervisor.boots)
+
+    @property
+    def calls(self) -> List[Call]:
+        """Every call that arrived over a socket since the last clear_calls."""
+        return list(self.dispatcher.calls)
+
+    @property
+    def hosts(self) -> List[str]:
+        """The pool's hosts; the first is the one whose socket this is."""
+        return list(self.state.hosts)
+
+    @property
+    def pool(self) -> str:
+        """The pool's reference."""
+        return self.state.pool
+
+    def clear_calls(self) -> None:
+        """Forget the calls so far."""
+        self.dispatcher.calls.clear()
+
+    def start(self) -> None:
+        """Listen."""
+        settings = self.settings
+        if settings.socket_path is not None:
+            self._listen(open_unix(settings.socket_path), 'unix')
+        if settings.listen is not None:
+            listening = open_tcp(*(self.address or settings.listen))
+            self.address = listening.getsockname()[:2]
+            self._listen(listening, 'tcp')
+
+    def stop(self) -> None:
+        """Stop listening, cut all connections, and end what is under way."""
+        self.state.stopping.set()
+        self._close()
+        self.faults.clear()
+        with self.state.database.lock:
+            self.state.epoch += 1
+            self.state.events.end_all()
+        for spawned in self._spawned:
+            spawned.join(5.0)
+
+    def restart(self, mode: str = 'clean', down_seconds: float = 0.0,
+                rollback_generations: int = 0) -> None:
+        """End xapi and start it again; a crash takes the last writes back."""
+        self._close()
+        world.restart_database(self.state, mode, rollback_generations)
+        self.state.pause(down_seconds)
+        world.resynchronise(self.state)
+        self.start()
+
+    def set_emergency(self, code: Optional[str], *params: str) -> None:
+        """Answer every call with one error, as a host that is starting or cut off; None ends it."""
+        self.state.emergency = None if code is None else [code] + list(params)
+
+    def call(self, method: str, *params: Any) -> Any:
+        """Call a method as root, in process."""
+        value = self.methods.call(Caller(), method, params)
+        return value.fields if hasattr(value, 'fields') else value
+
+    def spawn(self, method: str, *params: Any) -> Spawned:
+        """Call a method beside the caller."""
+        spawned = Spawned(self, method, params)
+        self._spawned.append(spawned)
+        spawned.start()
+        return spawned
+
+    def wait_for(self, condition: Callable[[], Any], timeout: float = 5.0) -> bool:
+        """Wait until a condition holds; it is looked at after each write and each call."""
+        return self.state.wait_for(condition, timeout)
+
+    def create_vm(self, name: str = 'vm', uuid: Optional[str] = None,
+                  platform: Optional[Dict[str, str]] = None, **fields: Any) -> str:
+        """Add a halted ordinary VM; platform is added to the usual map, fields override."""
+        return world.create_vm(self.state, name, uuid, platform, **fields)
+
+    def vm(self, ref: str) -> Dict[str, Any]:
+        """Return a copy of a VM's record as it is now."""
+        return dict(self.state.database.get('VM', ref).fields)
+
+    def find(self, uuid: str) -> Optional[str]:
+        """Return the reference of the VM with a UUID, or None."""
+        return world.find_vm(self.state, uuid)
+
+    def set_field(self, ref: str, field: str, value: Any, table: str = 'VM') -> None:
+        """Write a field directly, also one that has no setter."""
+        self.state.database.write(table, ref, field, value)
+
+    def guest_reboot(self, ref: str) -> None:
+        """Restart a VM from inside."""
+        world.guest_reboot(self.state, ref)
+
+    def guest_shutdown(self, ref: str) -> None:
+        """Stop a VM from inside."""
+        world.guest_shutdown(self.state, ref)
+
+    def guest_crash(self, ref: str) -> None:
+        """Crash a guest."""
+        world.guest_crash(self.state, ref)
+
+    def change_timeoffset(self, ref: str, offset: str) -> None:
+        """Let a guest set its clock."""
+        world.change_timeoffset(self.state, ref, offset)
+
+    def import_vm(self, name: str, uuid: Optional[str] = None,
+                  platform: Optional[Dict[str, str]] = None, **fields: Any) -> str:
+        """Import a VM, first under a fresh UUID and then under its own."""
+        return world.import_vm(self.state, name, uuid, platform, **fields)
+
+    def arrive(self, name: str, uuid: str, platform: Optional[Dict[str, str]] = None,
+               frozen: Optional[Dict[str, str]] = None, **fields: Any) -> str:
+        """Take in a running VM from another pool."""
+        return world.arrive(self.state, name, uuid, platform, frozen, **fields)
+
+    def host_fails(self, host: str, restart: bool = True) -> List[Failure]:
+        """Lose a host; HA starts its VMs elsewhere, and what it could not start is returned."""
+        return world.start_all(self.state, world.host_fails(self.state, host, restart))
+
+    def auto_power_on(self) -> List[Failure]:
+        """Start the VMs that want it, as xapi-domains does."""
+        return world.start_all(self.state, world.list_auto_poweron(self.state))
+
+    def set_consumer(self, consumer: str) -> None:
+        """Change who reads device-model-args from now on: working, shell or off."""
+        self.state.hypervisor.consumer = consumer
+
+    def add_fault(self, kind: str, **fields: Any) -> Fault:
+        """Arm a fault."""
+        return self.faults.add(Fault(kind, **fields))
+
+    def _listen(self, listening: Any, transport: str) -> None:
+        listener = Listener(self.state, self.dispatcher, listening, transport, self._run_fault)
+        self._listeners.append(listener)
+        listener.start()
+
+    def _close(self) -> None:
+        path = self.settings.socket_path
+        if path is not None and os.path.lexists(path):
+            os.unlink(path)
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.close()
+
+    def _run_fault(self, fault: Fault) -> None:
+        parameters = fault.parameters
+        if 'run' in parameters:
+            parameters['run']()
+        elif fault.kind.startswith('spawn'):
+            self.spawn(parameters['method'], *parameters.get('params', ()))
+        else:
+            self.call(parameters['method'], *parameters.get('params', ()))

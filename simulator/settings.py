@@ -1,0 +1,44 @@
+"""How inconvenient this XAPI shall be: every knob with a default, fixed for the life of a simulator."""
+
+from typing import NamedTuple, Optional, Tuple
+
+
+class Settings(NamedTuple):
+    """All that a simulator can be told before it starts."""
+    socket_path: Optional[str] = None          # Unix socket, pre-authenticated as root
+    listen: Optional[Tuple[str, int]] = None   # TCP, port 0 takes a free one
+    host_directory: Optional[str] = None       # where the host shows xenstore and /proc
+    era: str = 'B'                             # batching of event.from: A, B or C
+    event_from_delay: Optional[Tuple[float, float]] = None  # (before, between) as xapi.conf has it
+    cutoff_seconds: float = 0.15               # from a start's first VM event to the metadata push
+    step_seconds: float = 0.002                # between other writes of an operation
+    build_seconds: float = 0.02                # from the metadata push to QEMU
+    running_seconds: float = 0.01              # from QEMU to the first write that tells of it
+    shutdown_seconds: float = 0.05             # what a guest takes to stop
+    suspend_seconds: float = 0.05              # what writing or reading a memory image takes
+    push_seconds: float = 0.005                # from a VM event to xapi's push of the metadata
+    call_delay_seconds: float = 0.0            # added to every call but the long poll
+    whole_map_seconds: float = 0.005           # between the read and the whole-map write of step 5
+    conflict_wait_seconds: float = 30.0        # xapi repeats on conflicts; real: up to 2 hours
+    login_penalty_seconds: float = 5.0         # what a bad password costs over TCP
+    session_idle_seconds: float = 86400.0
+    sessions_per_originator: int = 500
+    xapi_version: str = '26.1.4'
+    consumer: str = 'working'                  # working, shell or off: who reads device-model-args
+    is_master: bool = True                     # of the host whose socket this is
+    hosts: int = 1
+    username: str = 'root'
+    password: str = ''                         # over TCP; the Unix socket takes any
+    seed: int = 1
+    vms: int = 0
+    templates: int = 0
+    snapshots: int = 0
+    disks_per_vm: int = 1
+    interfaces_per_vm: int = 1
+    nvram_bytes: int = 0                       # size of NVRAM['EFI-variables'] of new VMs
+
+    @property
+    def version(self) -> Tuple[int, ...]:
+        """Return the version of xapi as numbers, (0,) when it is not made of numbers."""
+        words = self.xapi_version.split('-')[0].split('.')
+        return tuple(int(word) for word in words) if all(map(str.isdigit, words)) else (0,)

@@ -1,0 +1,117 @@
+"""Everything one simulated pool consists of, and the small acts that all operations share."""
+
+import threading
+import time
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from simulator.database import NULL, Database
+from simulator.events import Events
+from simulator.failures import XapiGone
+from simulator.faults import Faults
+from simulator.hypervisor import Hypervisor
+from simulator.messages import Messages
+from simulator.records import RELATIONS, TABLES, Names, build_task
+from simulator.sessions import Sessions
+from simulator.settings import Settings
+from simulator.wire import Date
+
+SHORT = 0.05  # seconds; longer pauses can be cut short by a stop
+TASK_LIMIT = 200  # finished tasks beyond this number are collected
+
+
+class State:
+    """The parts, wired together; the database's lock is the only lock."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.names = Names(settings.seed)
+        self.database = Database(TABLES, RELATIONS)
+        self.faults = Faults()
+        self.messages = Messages(self.database, self.names)
+        self.events = Events(self.database, self.messages, self.faults, settings)
+        self.sessions = Sessions(self.database, self.names, settings)
+        self.hypervisor = Hypervisor(settings.push_seconds)
+        self.hypervisor.consumer = settings.consumer
+        self.changed = threading.Condition(self.database.lock)
+        self.stopping = threading.Event()
+        self.epoch = 0
+        self.emergency = None  # type: Optional[List[str]]
+        self.hosts = []        # type: List[str]
+        self.pool = NULL
+        self.underway = {}     # type: Dict[str, Any]
+        self.database.observers.append(self._notice)
+        self.database.forgets = self._forgets
+
+    @property
+    def this_host(self) -> str:
+        """Return the host whose socket this is."""
+        return self.hosts[0]
+
+    def pause(self, seconds: float, epoch: Optional[int] = None) -> None:
+        """Let time go by; raise when the xapi of that epoch has ended meanwhile."""
+        if seconds > SHORT:
+            self.stopping.wait(seconds)
+        elif seconds > 0:
+            time.sleep(seconds)
+        if self.stopping.is_set() or epoch not in (None, self.epoch):
+            raise XapiGone()
+
+    def wait_for(self, condition: Callable[[], Any], timeout: float) -> bool:
+        """Wait until a condition holds, looking again after each write to the database."""
+        deadline = time.monotonic() + timeout
+        with self.changed:
+            while not condition():
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    return False
+                self.changed.wait(min(remaining, 0.5))
+            return True
+
+    def tell(self) -> None:
+        """Wake who waits for a condition."""
+        with self.changed:
+            self.changed.notify_all()
+
+    def create_task(self, name: str, description: str = '') -> str:
+        """Add a task row."""
+        ref = self.names.ref()
+        with self.database.lock:
+            self.database.create('task', ref, build_task(
+                self.names.uuid(), name, description, now(), self.this_host))
+            self._collect_tasks()
+        return ref
+
+    def destroy_task(self, ref: str) -> None:
+        """Remove a task row if it is still there."""
+        with self.database.lock:
+            if self.database.find('task', ref) is not None:
+                self.database.destroy('task', ref)
+
+    def finish_task(self, ref: str, fields: List[Tuple[str, Any]]) -> None:
+        """Write a task's end, field by field, status last."""
+        for field, value in fields:
+            with self.database.lock:
+                if self.database.find('task', ref) is None:
+                    return
+                self.database.write('task', ref, field, value)
+
+    def _collect_tasks(self) -> None:
+        rows = self.database.tables['task'].rows
+        finished = [row for row in rows.values() if row.fields['status'] != 'pending']
+        for row in finished[:max(0, len(rows) - TASK_LIMIT)]:
+            self.database.destroy('task', row.ref)
+
+    def _notice(self, table: str, ref: str) -> None:
+        if table == 'VM' and ref in self.hypervisor.domains:
+            row = self.database.find('VM', ref)
+            if row is not None:
+                self.hypervisor.push(ref, row.fields['platform'])
+        self.changed.notify_all()
+
+    def _forgets(self, table: str, ref: str) -> bool:
+        return bool(self.faults.take(('forget_deletion',), table, ref))
+
+
+def now() -> Date:
+    """Return this instant as XAPI writes it."""
+    return Date(time.strftime('%Y%m%dT%H:%M:%SZ', time.gmtime()))
