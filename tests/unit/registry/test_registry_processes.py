@@ -162,7 +162,7 @@ def test_waiting_for_a_lock_can_be_interrupted(registry):
         started = time.monotonic()
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=60)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 8
     assert 'KeyboardInterrupt' in errors
 
 

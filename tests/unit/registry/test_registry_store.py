@@ -139,7 +139,7 @@ def test_unusable_file_is_unavailable_and_says_why(path, make, reason):
             attempt()
         assert caught.value.reason == reason
         assert f'{caught.value.reason}' == reason
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 8
 
 
 def test_file_in_wal_mode_that_is_in_use_is_not_joined(registry):
@@ -190,7 +190,7 @@ def test_locked_registry_is_reported_in_time(registry, begin):
             with registry.edit(who='me', command='x'):
                 pass
         assert caught.value.reason == 'locked'
-        assert 0.15 < time.monotonic() - started < 0.6
+        assert 0.15 < time.monotonic() - started < 2
     with registry.edit(who='me', command='x') as edit:
         edit.add_vm(uuid_of(1))
     assert len(registry.read().vms) == 1
@@ -202,7 +202,7 @@ def test_reading_waits_for_the_time_allowed_and_no_longer(registry):
         started = time.monotonic()
         with pytest.raises(RegistryUnavailable) as caught:
             registry.read()
-        assert 0.15 < time.monotonic() - started < 0.6
+        assert 0.15 < time.monotonic() - started < 2
     assert caught.value.reason == 'locked'
     assert registry.read().vms == ()
 
