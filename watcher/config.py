@@ -8,48 +8,23 @@ Rule: a file that does not pass is refused as a whole, with all its problems at 
 
 import configparser
 import enum
-import ipaddress
 import os
 import re
 import stat
 from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
-from watcher.device_args import InvalidTemplate, Template, parse_template
+from watcher.config_values import (LogFormat, LogLevel, XapiAddress, parse_checked_url,
+                                   parse_device_template, parse_flag, parse_format,
+                                   parse_interval, parse_level, parse_names, parse_path,
+                                   parse_path_or_nothing, parse_url, parse_word)
+from watcher.device_args import Template, parse_template
 from watcher.errors import ConfigError
 
 DEFAULT_PATH = '/etc/vgpu/vgpu-watcher.conf'
 # A configuration is a page; what is larger is another file that was named by mistake.
 MAX_BYTES = 1 << 20
-MAX_INTERVAL_SECONDS = 86400
-# The kernel's limit of a Unix socket's path, without the final NUL.
-MAX_SOCKET_PATH = 107
 
-_DEVICE_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]*\Z')
-_URL = re.compile(r'(https?)://(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?/?\Z')
 _CONTROL = re.compile(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]')
-_PORTS = {'http': 80, 'https': 443}
-
-
-class LogFormat(str, enum.Enum):
-    """How log lines look."""
-    JSON = 'json'
-    CONSOLE = 'console'
-
-
-class LogLevel(str, enum.Enum):
-    """The least that is logged."""
-    DEBUG = 'debug'
-    INFO = 'info'
-    WARNING = 'warning'
-    ERROR = 'error'
-
-
-class XapiAddress(NamedTuple):
-    """Where XAPI listens: `path` for unix, `host` and `port` for http and https."""
-    scheme: str
-    path: str = ''
-    host: str = ''
-    port: int = 0
 
 
 class XapiSettings(NamedTuple):
@@ -163,29 +138,6 @@ def render(settings: Settings) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def parse_url(text: str) -> XapiAddress:
-    """Take an url of XAPI apart; raise ValueError with the reason."""
-    if text.startswith('unix:'):
-        return _parse_socket_path(text[len('unix:'):])
-    match = _URL.match(text)
-    if match is None:
-        raise ValueError('%r is none of unix:/path, http://host:port, https://host' % text)
-    scheme, address, name, port = match.groups()
-    if address:
-        ipaddress.IPv6Address(address)
-    number = int(port) if port else _PORTS[scheme]
-    if not 1 <= number <= 65535:
-        raise ValueError('port %d is not between 1 and 65535' % number)
-    return XapiAddress(scheme, host=address or name, port=number)
-
-
-def _parse_socket_path(path: str) -> XapiAddress:
-    _parse_path(path)
-    if len(path.encode('utf-8')) > MAX_SOCKET_PATH:
-        raise ValueError('the path of a socket may have at most %d bytes' % MAX_SOCKET_PATH)
-    return XapiAddress('unix', path=path)
-
-
 def _read_text(path: str) -> str:
     """The text of a regular file; a missing one is FileNotFoundError, all else ConfigError."""
     try:
@@ -264,85 +216,24 @@ def _render_value(value: Any) -> str:
     return value.value if isinstance(value, enum.Enum) else str(value)
 
 
-def _parse_checked_url(text: str) -> str:
-    parse_url(text)
-    return text
-
-
-def _parse_word(text: str) -> str:
-    if not text or '\n' in text:
-        raise ValueError('needs a value of one line')
-    return text
-
-
-def _parse_path(text: str) -> str:
-    # The daemon's working directory is the service manager's business.
-    if not _parse_word(text).startswith('/'):
-        raise ValueError('%r is not an absolute path' % text)
-    return text
-
-
-def _parse_path_or_nothing(text: str) -> str:
-    return _parse_path(text) if text else ''
-
-
-def _parse_flag(text: str) -> bool:
-    states = configparser.RawConfigParser.BOOLEAN_STATES
-    if text.lower() not in states:
-        raise ValueError('%r is neither yes nor no' % text)
-    return states[text.lower()]
-
-
-def _parse_template(text: str) -> Template:
-    try:
-        return parse_template(text)
-    except InvalidTemplate as error:
-        raise ValueError('%r %s' % (text, error)) from error
-
-
-def _parse_names(text: str) -> Tuple[str, ...]:
-    for name in text.split():
-        if not _DEVICE_NAME.match(name):
-            raise ValueError('%r is no name of a device: [A-Za-z][A-Za-z0-9_-]*' % name)
-    return tuple(text.split())
-
-
-def _parse_interval(text: str) -> int:
-    if not re.match(r'[0-9]{1,6}\Z', text) or not 1 <= int(text) <= MAX_INTERVAL_SECONDS:
-        raise ValueError('%r is no whole number from 1 to %d' % (text, MAX_INTERVAL_SECONDS))
-    return int(text)
-
-
-def _parse_format(text: str) -> LogFormat:
-    if text not in [item.value for item in LogFormat]:
-        raise ValueError('%r is none of %s' % (text, ' '.join(item.value for item in LogFormat)))
-    return LogFormat(text)
-
-
-def _parse_level(text: str) -> LogLevel:
-    if text not in [item.value for item in LogLevel]:
-        raise ValueError('%r is none of %s' % (text, ' '.join(item.value for item in LogLevel)))
-    return LogLevel(text)
-
-
 KEYS = (
-    Key('xapi', 'url', _parse_checked_url, 'url', 'the socket of dom0, which needs no password'),
-    Key('xapi', 'username', _parse_word, 'name', 'the only user that XAPI always knows'),
-    Key('xapi', 'password_file', _parse_path_or_nothing, 'path',
+    Key('xapi', 'url', parse_checked_url, 'url', 'the socket of dom0, which needs no password'),
+    Key('xapi', 'username', parse_word, 'name', 'the only user that XAPI always knows'),
+    Key('xapi', 'password_file', parse_path_or_nothing, 'path',
         'empty is no password, which is right for the local socket'),
-    Key('xapi', 'verify_tls', _parse_flag, 'yes or no',
+    Key('xapi', 'verify_tls', parse_flag, 'yes or no',
         'a password must not go to whoever answers; matters for https only'),
-    Key('registry', 'path', _parse_path, 'path', 'where the earlier tool keeps it'),
-    Key('device', 'template', _parse_template, 'device',
+    Key('registry', 'path', parse_path, 'path', 'where the earlier tool keeps it'),
+    Key('device', 'template', parse_device_template, 'device',
         'the properties that the device takes, priority as a word'),
-    Key('device', 'names', _parse_names, 'names',
+    Key('device', 'names', parse_names, 'names',
         "what the earlier tools wrote; the template's own name always counts as well"),
-    Key('host', 'xenstore_read', _parse_path_or_nothing, 'path',
+    Key('host', 'xenstore_read', parse_path_or_nothing, 'path',
         'where dom0 has it; empty switches verification off'),
-    Key('host', 'proc', _parse_path, 'path', 'where Linux shows its processes'),
-    Key('scan', 'interval_seconds', _parse_interval, 'seconds',
+    Key('host', 'proc', parse_path, 'path', 'where Linux shows its processes'),
+    Key('scan', 'interval_seconds', parse_interval, 'seconds',
         'one bulk read a minute is nothing to XAPI, and what it does not show is found soon'),
-    Key('log', 'format', _parse_format, 'json or console', 'programs read the log of a service'),
-    Key('log', 'level', _parse_level, ' '.join(item.value for item in LogLevel),
+    Key('log', 'format', parse_format, 'json or console', 'programs read the log of a service'),
+    Key('log', 'level', parse_level, ' '.join(item.value for item in LogLevel),
         'a steady pool then writes one line per scan'),
 )

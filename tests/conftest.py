@@ -1,0 +1,36 @@
+"""Fixtures that everybody uses, and the recording of all SQL that runs during the tests."""
+
+from typing import Any, Callable, Dict, Iterator, List
+
+import pytest
+import structlog
+
+from tests.sqlite_floor import recording
+from watcher.config import Settings
+
+# Before any test opens a database; tests/test_floor.py replays it on SQLite 3.7.17.
+recording.start()
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """Put what judges the other tests behind them."""
+    items.sort(key=lambda item: item.get_closest_marker('runs_last') is not None)
+
+
+@pytest.fixture
+def settings(tmp_path: Any) -> Callable[..., Settings]:
+    """Build settings: `settings(scan={'interval_seconds': 1})`; the registry is in tmp_path."""
+    def build(**sections: Dict[str, Any]) -> Settings:
+        built = Settings()
+        sections.setdefault('registry', {'path': str(tmp_path / 'vgpu_config.db')})
+        for section, keys in sections.items():
+            built = built._replace(**{section: getattr(built, section)._replace(**keys)})
+        return built
+    return build
+
+
+@pytest.fixture
+def log_output() -> Iterator[List[Dict[str, Any]]]:
+    """Collect what is logged: dictionaries with event, log_level and the fields."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines

@@ -1,0 +1,157 @@
+"""What this host runs, read from a real program and real files."""
+
+import subprocess
+import sys
+
+import pytest
+
+from watcher.errors import HostUnreadable, WatcherError
+from watcher.host import Host
+
+QEMU = b'qemu-dm\0-xen-domid\x007\0-device\0vgpu-stub,vm_id=1\0'
+
+
+class Xenstore:
+    """Plays xenstore-read, and remembers what it was asked."""
+
+    def __init__(self, values):
+        self.values = values
+        self.calls = []
+
+    def __call__(self, arguments, timeout_seconds):
+        self.calls.append((tuple(arguments), timeout_seconds))
+        value = self.values.get(arguments[1])
+        if isinstance(value, Exception):
+            raise value
+        if isinstance(value, int):
+            return value, b'', b'cannot connect'
+        return (1, b'', b"couldn't read path") if value is None else (0, value + b'\n', b'')
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Build a host: `build({'qemu-pid': b'42'}, {'42/cmdline': b'...'})` for domain 7."""
+    def build_host(values, files=None):
+        for name, content in (files or {}).items():
+            path = tmp_path / 'proc' / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        run = Xenstore({'/local/domain/7/' + key: value for key, value in values.items()})
+        return Host('/bin/xenstore-read', str(tmp_path / 'proc'), run=run), run
+    return build_host
+
+
+@pytest.mark.parametrize('content, words', [
+    pytest.param(QEMU, ('qemu-dm', '-xen-domid', '7', '-device', 'vgpu-stub,vm_id=1'), id='qemu'),
+    pytest.param(b'qemu\0\0x\0', ('qemu', '', 'x'), id='empty-word-in-between'),
+    pytest.param(b'qemu\0\xff\xc3\xa9\0', ('qemu', '\\xff\\xc3\\xa9'), id='not-ascii'),
+])
+def test_arguments_are_split_at_nul(build, content, words):
+    host, _run = build({'qemu-pid': b'42'}, {'42/cmdline': content})
+    assert host.read_qemu_arguments(7) == words
+
+
+def test_each_call_asks_for_one_path_with_a_time_limit(build):
+    host, run = build({'qemu-pid': b'42'}, {'42/cmdline': QEMU})
+    host.read_qemu_arguments(7)
+    assert run.calls == [(('/bin/xenstore-read', '/local/domain/7/qemu-pid'), 2.0)]
+
+
+@pytest.mark.parametrize('pid', [
+    b'0', b'-1', b'4194305', b'99999999999', b'', b'42 43', b'4x', b'../1', b'\xd9\xa4', b'42\n43'])
+def test_odd_process_number_is_refused(build, pid):
+    host, _run = build({'qemu-pid': pid}, {'42/cmdline': QEMU})
+    with pytest.raises(HostUnreadable, match='no process number'):
+        host.read_qemu_arguments(7)
+
+
+@pytest.mark.parametrize('values, files, problem', [
+    pytest.param({}, {}, 'knows no qemu-pid', id='no-qemu'),
+    pytest.param({'qemu-pid': b'42'}, {}, 'No such file', id='process-gone'),
+    pytest.param({'qemu-pid': b'42'}, {'42/cmdline': b''}, 'shows no arguments', id='zombie'),
+    pytest.param({'qemu-pid': b'42'}, {'42/cmdline': QEMU.replace(b'\x007\0', b'\x008\0')},
+                 'runs domain 8', id='number-went-to-another-domain'),
+    pytest.param({'qemu-pid': 2}, {}, 'exit status 2: cannot connect', id='xenstore-down'),
+    pytest.param({'qemu-pid': OSError('no program')}, {}, 'no program', id='no-program'),
+    pytest.param({'qemu-pid': subprocess.TimeoutExpired('xenstore-read', 2)}, {}, 'timed out',
+                 id='hangs'),
+])
+def test_what_cannot_be_read_is_told_with_its_reason(build, values, files, problem):
+    host, _run = build(values, files)
+    with pytest.raises(HostUnreadable, match=problem):
+        host.read_qemu_arguments(7)
+
+
+@pytest.mark.parametrize('domid', [-1, '7', '7/../0', None])
+def test_only_numbers_of_domains_are_looked_up(build, domid):
+    host, run = build({'qemu-pid': b'42'})
+    with pytest.raises(HostUnreadable, match='no domain number'):
+        host.read_qemu_arguments(domid)
+    assert run.calls == []
+
+
+@pytest.mark.parametrize('value, delivered', [
+    pytest.param(b'-device x,vm_id=1', '-device x,vm_id=1', id='value'),
+    pytest.param(b' two  blanks ', ' two  blanks ', id='blanks-are-kept'),
+    pytest.param(b'', '', id='empty'),
+    pytest.param(b'\xff', '\\xff', id='not-ascii'),
+    pytest.param(None, None, id='absent'),
+])
+def test_delivered_value_is_read_as_it_stands(build, value, delivered):
+    host, _run = build({'platform/device-model-args': value})
+    assert host.read_delivered(7) == delivered
+
+
+def test_delivered_value_of_a_broken_xenstore_is_an_error_and_not_absent(build):
+    host, _run = build({'platform/device-model-args': 3})
+    with pytest.raises(HostUnreadable):
+        host.read_delivered(7)
+
+
+def test_boot_id_is_empty_when_the_kernel_does_not_say(build):
+    assert build({})[0].read_boot_id() == ''
+    assert build({}, {'sys/kernel/random/boot_id': b'abc-1\n'})[0].read_boot_id() == 'abc-1'
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Write a real xenstore-read."""
+    def write(body):
+        path = tmp_path / 'xenstore-read'
+        path.write_text('#!%s\nimport os, sys, time\n%s\n' % (sys.executable, body))
+        path.chmod(0o755)
+        return str(path)
+    return write
+
+
+def test_real_program_gets_one_path_no_shell_and_no_input(program, tmp_path):
+    path = program('print(sys.argv[1:], sys.stdin.read())')
+    assert Host(path, str(tmp_path), timeout_seconds=30).read_delivered(7) == (
+        "['/local/domain/7/platform/device-model-args'] ")
+
+
+def test_real_program_that_hangs_is_given_up(program, tmp_path):
+    host = Host(program('time.sleep(60)'), str(tmp_path), timeout_seconds=0.2)
+    with pytest.raises(HostUnreadable, match='timed out'):
+        host.read_delivered(7)
+
+
+@pytest.mark.parametrize('make, is_available', [
+    pytest.param(lambda path: '', False, id='switched-off'),
+    pytest.param(lambda path: str(path / 'none'), False, id='missing'),
+    pytest.param(str, False, id='directory'),
+    pytest.param(lambda path: sys.executable, True, id='there'),
+])
+def test_host_is_available_when_its_program_is_there(tmp_path, make, is_available):
+    assert Host(make(tmp_path), '/proc').is_available is is_available
+
+
+def test_program_that_may_not_be_run_is_not_available(tmp_path):
+    path = tmp_path / 'xenstore-read'
+    path.write_text('')
+    path.chmod(0o644)
+    assert not Host(str(path), '/proc').is_available
+
+
+def test_error_is_one_of_the_watchers():
+    assert issubclass(HostUnreadable, WatcherError)

@@ -1,0 +1,29 @@
+"""How long to wait before XAPI is tried again.
+
+At once the first time, since most interruptions are over before they are noticed; then doubling,
+with jitter, so that the hosts of a pool do not come back in step. The caps are those of promise
+P14: nobody is disturbed by a knock on the local socket every two seconds.
+
+Pure: no clock, no I/O, no logging. The source of chance is an argument.
+"""
+
+from typing import Callable, Iterator
+
+FIRST_SECONDS = 0.1
+LOCAL_CAP_SECONDS = 2.0
+REMOTE_CAP_SECONDS = 30.0
+
+
+def _middle() -> float:
+    return 0.5
+
+
+def delays(is_local: bool, random: Callable[[], float] = _middle) -> Iterator[float]:
+    """Seconds to wait before each attempt, without end; `random` gives numbers from 0 to 1."""
+    cap = LOCAL_CAP_SECONDS if is_local else REMOTE_CAP_SECONDS
+    base = FIRST_SECONDS
+    yield 0.0
+    while True:
+        # Half of it is certain: a row of lucky draws must not become a tight loop.
+        yield min(cap, base) * (0.5 + 0.5 * random())
+        base = min(cap, base * 2)
