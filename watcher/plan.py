@@ -1,7 +1,7 @@
 """The decision: what to do about one VM, and why.
 
 `plan_vm` looks at one VM record, its assignment and its standing among those that carry numbers,
-and says what should happen now. `docs/decisions-table.md` shows every combination and is checked
+and says what should happen now. `docs/decision-table.md` shows every combination and is checked
 against this module. When in doubt the answer is: leave the VM as it is and say so.
 
 Pure: no clock, no I/O, no logging.
@@ -135,8 +135,11 @@ def plan_restore(vm: VmRecord, saved: Optional[str], assignment: Optional[Assign
     value = saved if plan.action is Action.NONE else plan.value
     if not (vm.is_at_rest or vm.is_starting):
         return plan._replace(action=Action.NONE, reason=Reason.NOT_AT_REST, state=State.PENDING)
-    action = Action.NONE if value is None else Action.ADD
-    return plan._replace(action=action, reason=Reason.INTERRUPTED, value=value,
+    if value is None:
+        return plan._replace(action=Action.NONE, reason=Reason.INTERRUPTED, value=None)
+    # What would be right if it stood there is not there yet.
+    state = State.DRIFT if plan.state is State.AS_DESIRED else plan.state
+    return plan._replace(action=Action.ADD, reason=Reason.INTERRUPTED, state=state, value=value,
                          is_rescue=vm.is_starting)
 
 
