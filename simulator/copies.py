@@ -3,8 +3,9 @@
 from typing import Any, Dict
 
 from simulator.database import NULL
+from simulator.domains import forget_image
 from simulator.failures import Failure
-from simulator.lifecycle import drop_suspended, forget_image, halt, load_image, save_image
+from simulator.lifecycle import drop_suspended, halt, load_image, save_image
 from simulator.operations import Operation, list_devices, operation, refresh_allowed
 from simulator.records import build_device, build_vdi, build_vm_metrics
 from simulator.state import State, now
@@ -63,7 +64,7 @@ def revert(state: State, task: str, ref: str) -> None:
         raise Failure('VM_REVERT_FAILED' if fields['is_a_snapshot'] else 'OPERATION_NOT_ALLOWED',
                       [ref, target])
     with operation(state, ref, 'revert', task):
-        with operation(state, target, 'reverting', task + '/') as running:
+        with operation(state, target, 'reverting', task) as running:
             _stop(running)
             _restore(running, state.database.get('VM', ref).fields)
 

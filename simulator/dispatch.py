@@ -51,9 +51,9 @@ class Dispatcher:
         """Read a request: /jsonrpc is JSON-RPC, any other path is XML-RPC."""
         if path.split('?')[0].rstrip('/') == '/jsonrpc':
             call = wire.parse_json_call(body)
-            return Incoming(call.method, call.params, call)
+            return Incoming(self._methods.canonical(call.method), call.params, call)
         method, params = wire.parse_xml_call(body)
-        return Incoming(method, params, None)
+        return Incoming(self._methods.canonical(method), params, None)
 
     def note(self, incoming: Incoming, caller: Caller) -> None:
         """Write a call into the list of calls."""
@@ -87,16 +87,15 @@ class Dispatcher:
         name, params = incoming.method, incoming.params
         if name == 'system.listMethods':
             return self._methods.list_names()
-        dotted = name.replace('_', '.', 1) if '.' not in name else name
-        if dotted in SESSIONLESS or dotted.startswith('sim.'):
-            return self._methods.call(caller, dotted, params)
+        if name in SESSIONLESS or name.startswith('sim.'):
+            return self._methods.call(caller, name, params)
         if not params:
             # Without a parameter there is no session to check, so the name is looked up first.
             known = self._methods.resolve(name.replace('Async.', '', 1)) is not None
             raise Failure('MESSAGE_PARAMETER_COUNT_MISMATCH', [name, '0', '-1']) if known else \
                 Failure('MESSAGE_METHOD_UNKNOWN', [name])
         fields = self._state.sessions.check(params[0])
-        if caller.transport == 'tcp' and not self._state.settings.is_master:
+        if caller.transport == 'tcp' and not self._state.is_master:
             raise host_is_slave(self._state)
         caller = caller._replace(session=params[0], originator=fields['originator'],
                                  user_name=fields['auth_user_name'])

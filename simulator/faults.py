@@ -19,7 +19,7 @@ AFTER_CALL = ('spawn_after', 'run_after', 'failure_after', 'drop_after', 'reset_
               'truncate', 'garbage', 'replace_body', 'drip', 'late')
 # In what the wire shows, or in how xapi behaves.
 ELSEWHERE = ('record', 'counts', 'phantom', 'lost_wakeup', 'forget_deletion', 'whole_map_race',
-             'consumer', 'boot_failure')
+             'consumer', 'boot_failure', 'operation_failure', 'operation_hang')
 KINDS = BEFORE_CALL + AFTER_CALL + ELSEWHERE
 
 
@@ -101,6 +101,8 @@ class Faults:
         return snapshot
 
     def _strike(self, kinds: Tuple[str, ...], method: str, ref: Optional[str]) -> List[_Armed]:
+        if not self._armed:
+            return []
         struck = []
         with self._lock:
             for armed in list(self._armed):

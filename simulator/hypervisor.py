@@ -29,6 +29,14 @@ class Boot(NamedTuple):
     task: Optional[str]
 
 
+class Cutoff(NamedTuple):
+    """The instant in which a start read the platform map, and what it read."""
+    ref: str
+    task: str
+    args: Optional[str]
+    at: float
+
+
 class Domain(NamedTuple):
     """A running domain, with its platform map frozen."""
     ref: str
@@ -47,6 +55,7 @@ class Hypervisor:
         self.domains = {}  # type: Dict[str, Domain]
         self.images = {}   # type: Dict[str, Dict[str, str]]
         self.boots = []    # type: List[Boot]
+        self.cutoffs = []  # type: List[Cutoff]
         self.consumer = 'working'
         self.files = None  # type: Optional[HostFiles]
         self.shown_host = ''

@@ -16,7 +16,7 @@ from simulator.state import State
 from simulator.wire import Malformed
 
 BACKLOG = 1024
-LONG_POLLS = ('event.from', 'event_from')
+LONG_POLLS = ('event.from', 'event.next')
 
 
 class Dropped(Exception):

@@ -7,7 +7,7 @@ A handler takes a Caller and its parameters, already counted. `Class_method` nam
 import threading
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from simulator import accessors, copies, lifecycle, pool_methods
+from simulator import accessors, copies, lifecycle, pool_methods, starting
 from simulator.failures import Failure, XapiGone, count_mismatch, method_unknown
 from simulator.state import State, now
 from simulator.wire import render_xml
@@ -39,9 +39,9 @@ def _vm(handler: Callable[..., Any], mandatory: int, defaults: Tuple[Any, ...] =
 
 
 OPERATIONS = {
-    'VM.start': _vm(lambda s, t, vm, paused, force: lifecycle.start(s, t, vm, _true(paused)), 3),
+    'VM.start': _vm(lambda s, t, vm, paused, force: starting.start(s, t, vm, _true(paused)), 3),
     'VM.start_on': _vm(lambda s, t, vm, host, paused, force:
-                       lifecycle.start(s, t, vm, _true(paused), host), 4),
+                       starting.start(s, t, vm, _true(paused), host), 4),
     'VM.clean_shutdown': _vm(lifecycle.clean_shutdown, 1),
     'VM.shutdown': _vm(lifecycle.clean_shutdown, 1),
     'VM.hard_shutdown': _vm(lifecycle.hard_shutdown, 1),
@@ -93,14 +93,16 @@ class Methods:
         return method.handler(self._state, caller, *arguments)
 
     def resolve(self, name: str) -> Optional[Method]:
-        """Find a method by its name, or by its name with an underscore for the dot."""
-        for candidate in _spellings(name):
-            if candidate in self._named:
-                return self._named[candidate]
-            found = accessors.find(self._state, candidate)
-            if found is not None:
-                return Method(*found)
-        return None
+        """Find a method by its name."""
+        if name in self._named:
+            return self._named[name]
+        found = accessors.find(self._state, name)
+        return None if found is None else Method(*found)
+
+    def canonical(self, name: str) -> str:
+        """Return the name with a dot of a method that was called with an underscore for it."""
+        known = [spelled for spelled in _spellings(name) if self.resolve(spelled) is not None]
+        return known[0] if known else name
 
     def list_names(self) -> List[str]:
         """List the named methods and those that every class has."""
@@ -150,11 +152,10 @@ class Methods:
 
 
 def _spellings(name: str) -> List[str]:
-    spellings = [name]
-    if '.' not in name:
-        spellings += [name[:position] + '.' + name[position + 1:]
-                      for position, letter in enumerate(name) if letter == '_']
-    return spellings
+    if '.' in name:
+        return []
+    return [name[:position] + '.' + name[position + 1:]
+            for position, letter in enumerate(name) if letter == '_']
 
 
 def _true(value: Any) -> bool:

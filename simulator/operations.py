@@ -25,6 +25,7 @@ FOR_SNAPSHOTS = FOR_TEMPLATES + ('revert',)
 # These run beside others, and cancel them.
 FORCEFUL = ('hard_shutdown', 'hard_reboot')
 NEVER_LISTED = ('reverting', 'migrate_send')
+SLICE = 0.05  # seconds between two looks whether the operation has been cancelled
 
 
 class Operation:
@@ -52,6 +53,10 @@ class Operation:
 
     def pause(self, seconds: float) -> None:
         """Let time go by."""
+        while seconds > SLICE:
+            self.state.pause(SLICE, self.epoch)
+            self.check()
+            seconds -= SLICE
         self.state.pause(seconds, self.epoch)
         self.check()
 
@@ -68,16 +73,29 @@ def operation(state: State, ref: str, name: str, task: str) -> Iterator[Operatio
     """Check an operation, show it in current_operations while it lasts, and take it out again."""
     running = _begin(state, ref, name, task)
     try:
+        _suffer(running)
         yield running
     finally:
         end(running)
+
+
+def _suffer(running: Operation) -> None:
+    """Let the faults that strike inside an operation strike."""
+    faults, method = running.state.faults, 'VM.' + running.name
+    for fault in faults.take(('operation_hang',), method, running.ref):
+        while fault in faults.list():
+            running.pause(SLICE)
+    for fault in faults.take(('operation_failure',), method, running.ref):
+        raise Failure(fault.parameters.get('code', 'INTERNAL_ERROR'),
+                      fault.parameters.get('params', ()))
 
 
 def end(running: Operation) -> None:
     """Take an operation out of current_operations; a xapi that has ended takes nothing out."""
     state = running.state
     with state.database.lock:
-        state.underway.pop(running.task, None)
+        if running in state.underway:
+            state.underway.remove(running)
         row = state.database.find('VM', running.ref)
         if row is None or running.epoch != state.epoch:
             return
@@ -132,11 +150,11 @@ def cancel_others(running: Operation) -> None:
     """Cancel what else is under way on the VM, and wait until it has let go."""
     state = running.state
     with state.database.lock:
-        others = [other for other in state.underway.values()
+        others = [other for other in state.underway
                   if other.ref == running.ref and other is not running]
         for other in others:
             other.is_cancelled = True
-    state.wait_for(lambda: not any(other.task in state.underway for other in others), 5.0)
+    state.wait_for(lambda: not any(other in state.underway for other in others), 5.0)
 
 
 def _begin(state: State, ref: str, name: str, task: str) -> Operation:
@@ -159,7 +177,7 @@ def _begin(state: State, ref: str, name: str, task: str) -> Operation:
 
 def _show(state: State, ref: str, name: str, task: str) -> Operation:
     running = Operation(state, ref, name, task)
-    state.underway[task] = running
+    state.underway.append(running)
     current = dict(state.database.read('VM', ref, 'current_operations'))
     current[task] = name
     state.database.write('VM', ref, 'current_operations', current)

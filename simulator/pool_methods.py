@@ -20,7 +20,7 @@ def login(state: State, caller: Any, user: str, password: str, version: str,
           originator: str) -> str:
     """Open a session; the Unix socket takes any password, a wrong one over TCP costs seconds."""
     if caller.transport == 'tcp':
-        if not state.settings.is_master:
+        if not state.is_master:
             raise host_is_slave(state)
         if (user, password) != (state.settings.username, state.settings.password):
             state.pause(state.settings.login_penalty_seconds)
@@ -70,8 +70,9 @@ def _destroy_task(state: State, caller: Any, ref: str) -> None:
 
 def _cancel_task(state: State, caller: Any, ref: str) -> None:
     state.database.get('task', ref)
-    if ref in state.underway:
-        state.underway[ref].is_cancelled = True
+    for running in state.underway:
+        if running.task == ref:
+            running.is_cancelled = True
 
 
 def _create_vm(state: State, caller: Any, given: Dict[str, Any]) -> str:

@@ -37,6 +37,8 @@ def build_methods(simulator: Any) -> Dict[str, Method]:
         'clear_faults': (simulator.faults.clear, 0, ()),
         'restart': (lambda mode, down, rollback: _restart(simulator, mode, down, rollback),
                     0, ('clean', 0.0, 0)),
+        'set_master': (simulator.set_master, 1, ()),
+        'reboot_host': (lambda down: _beside(simulator.reboot_host, float(down)), 0, (0.0,)),
         'hosts': (lambda: simulator.hosts, 0, ()),
     }  # type: Dict[str, Tuple[Callable[..., Any], int, Tuple[Any, ...]]]
     return {'sim.' + name: Method(_ignore_caller(handler), mandatory, defaults)
@@ -73,6 +75,9 @@ def _add_fault(simulator: Any, fields: Dict[str, Any]) -> None:
 
 
 def _restart(simulator: Any, mode: str, down: float, rollback: Any) -> None:
-    # The connection that asks is cut like all others: the restart happens beside it.
-    threading.Thread(target=simulator.restart, args=(mode, float(down), int(rollback)),
-                     daemon=True).start()
+    _beside(simulator.restart, mode, float(down), int(rollback))
+
+
+def _beside(act: Callable[..., None], *arguments: Any) -> None:
+    # The connection that asks is cut like all others, so the restart happens beside it.
+    threading.Thread(target=act, args=arguments, daemon=True).start()

@@ -9,7 +9,7 @@ from simulator.dispatch import Call, Dispatcher
 from simulator.failures import Failure, XapiGone
 from simulator.faults import Fault
 from simulator.host import HostFiles
-from simulator.hypervisor import Boot
+from simulator.hypervisor import Boot, Cutoff
 from simulator.listeners import Listener, open_tcp, open_unix
 from simulator.methods import Caller, Methods
 from simulator.settings import Settings
@@ -55,6 +55,11 @@ class Simulator:
     def boots(self) -> List[Boot]:
         """What each QEMU took, in order."""
         return list(self.state.hypervisor.boots)
+
+    @property
+    def cutoffs(self) -> List[Cutoff]:
+        """When each start read the platform map, and what it found there."""
+        return list(self.state.hypervisor.cutoffs)
 
     @property
     def calls(self) -> List[Call]:
@@ -171,6 +176,17 @@ class Simulator:
     def host_fails(self, host: str, restart: bool = True) -> List[Failure]:
         """Lose a host; HA starts its VMs elsewhere, and what it could not start is returned."""
         return world.start_all(self.state, world.host_fails(self.state, host, restart))
+
+    def set_master(self, host: str) -> None:
+        """Make another host the master; this one is then a member, or the other way round."""
+        self.state.database.write('pool', self.state.pool, 'master', host)
+
+    def reboot_host(self, down_seconds: float = 0.0) -> None:
+        """Restart this host: its domains are gone, its boot id is new, and so is xapi."""
+        world.end_domains(self.state, self.state.this_host)
+        if self.state.hypervisor.files is not None:
+            self.state.hypervisor.files.set_boot_id(self.state.names.uuid())
+        self.restart('clean', down_seconds)
 
     def auto_power_on(self) -> List[Failure]:
         """Start the VMs that want it, as xapi-domains does."""

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 from simulator.database import NULL, Database
 from simulator.events import Events
@@ -38,9 +38,14 @@ class State:
         self.emergency = None  # type: Optional[List[str]]
         self.hosts = []        # type: List[str]
         self.pool = NULL
-        self.underway = {}     # type: Dict[str, Any]
+        self.underway = []     # type: List[Any]
         self.database.observers.append(self._notice)
         self.database.forgets = self._forgets
+
+    @property
+    def is_master(self) -> bool:
+        """Ask whether this host is the pool's master."""
+        return bool(self.database.read('pool', self.pool, 'master') == self.this_host)
 
     @property
     def this_host(self) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, List, Optional
 
-from simulator import copies, lifecycle
+from simulator import copies, domains, lifecycle, starting
 from simulator.database import NULL
 from simulator.failures import Failure, handle_invalid
 from simulator.operations import Operation, list_devices, refresh_allowed
@@ -90,7 +90,7 @@ def guest_crash(state: State, ref: str) -> None:
 
 def change_timeoffset(state: State, ref: str, offset: str) -> None:
     """Let a guest set its clock."""
-    lifecycle.set_timeoffset(Operation(state, ref, '', NULL), offset)
+    domains.set_timeoffset(Operation(state, ref, '', NULL), offset)
 
 
 def import_vm(state: State, name: str, uuid: Optional[str] = None,
@@ -134,6 +134,14 @@ def host_fails(state: State, host: str, restart: bool = True) -> List[str]:
         for ref in lost:
             reset_power_state(state, ref)
     return lost if restart else []
+
+
+def end_domains(state: State, host: str) -> None:
+    """End every domain of a host."""
+    with state.database.lock:
+        for domain in list(state.hypervisor.domains.values()):
+            if domain.host == host:
+                state.hypervisor.destroy(domain)
 
 
 def reset_power_state(state: State, ref: str) -> None:
@@ -185,7 +193,7 @@ def start_all(state: State, refs: List[str]) -> List[Failure]:
     for ref in refs:
         task = state.create_task('VM.start')
         try:
-            lifecycle.start(state, task, ref, False)
+            starting.start(state, task, ref, False)
         except Failure as failure:
             refused.append(failure)
         state.destroy_task(task)

@@ -1,0 +1,121 @@
+"""Starting a VM, in the order of XAPI's writes.
+
+VM.platform is read once, in _push_metadata: that is the cut-off, and no event marks it.
+"""
+
+import time
+from typing import Dict, Optional
+
+from simulator.database import NULL
+from simulator.domains import build, publish
+from simulator.failures import Failure, XapiGone
+from simulator.hypervisor import KEY, Cutoff
+from simulator.operations import Operation, list_devices, operation, pick_host
+from simulator.records import BIOS_STRINGS
+from simulator.state import State
+
+
+def start(state: State, task: str, ref: str, paused: bool, host: Optional[str] = None) -> None:
+    """Start a halted VM, here or on a named host."""
+    name = 'start' if host is None else 'start_on'
+    with operation(state, ref, name, task) as running:
+        try:
+            _start(running, paused, host)
+        except Failure:
+            _undo_start(running)
+            raise
+
+
+def _start(running: Operation, paused: bool, host: Optional[str]) -> None:
+    state = running.state
+    began = time.monotonic()
+    _mark_devices(running, {running.task: 'attach'})
+    running.write('bios_strings', running.read('bios_strings') or dict(BIOS_STRINGS))
+    chosen = host or pick_host(state, running.ref)
+    operations = dict(state.database.read('host', chosen, 'current_operations'))
+    operations[running.task] = 'vm_start'
+    running.write('current_operations', operations, 'host', chosen)
+    try:
+        running.write('scheduled_to_be_resident_on', chosen)
+        _complete_platform(running)
+        _destroy_guest_metrics(running)
+        running.write('hardware_platform_version', 0)
+        for table, device in list_devices(state, running.ref):
+            running.write('currently_attached', True, table, device)
+        running.pause(began + state.settings.cutoff_seconds - time.monotonic())
+        platform = _push_metadata(running)
+        running.pause(state.settings.build_seconds)
+        with state.database.lock:
+            running.check()
+            domain = build(running, chosen, platform, 'start')
+        running.pause(state.settings.running_seconds)
+        publish(running, domain, 'Paused' if paused else 'Running')
+        _mark_devices(running, {})
+    finally:
+        _forget_host_operation(running, chosen)
+
+
+def _push_metadata(running: Operation) -> Dict[str, str]:
+    """Read VM.platform, once: later writes miss this boot."""
+    with running.state.database.lock:
+        running.check()
+        platform = running.read('platform')
+        hypervisor = running.state.hypervisor
+        hypervisor.push(running.ref, platform, at_once=True)
+        hypervisor.cutoffs.append(Cutoff(running.ref, running.task, platform.get(KEY),
+                                         time.monotonic()))
+        return platform
+
+
+def _complete_platform(running: Operation) -> None:
+    """Write the whole map back when xapi has something to add: edits in between are lost."""
+    state = running.state
+    platform = running.read('platform')
+    raced = bool(state.faults.take(('whole_map_race',), 'VM', running.ref))
+    completed = dict(platform)
+    completed.setdefault('device-model', 'qemu-upstream-compat')
+    if completed.get('secureboot') == 'auto':
+        completed['secureboot'] = 'false'
+    if completed != platform or raced:
+        running.pause(state.settings.whole_map_seconds)
+        running.write('platform', completed)
+
+
+def _mark_devices(running: Operation, operations: Dict[str, str]) -> None:
+    for table, device in list_devices(running.state, running.ref):
+        running.write('current_operations', operations, table, device)
+
+
+def _destroy_guest_metrics(running: Operation) -> None:
+    database = running.state.database
+    ref = running.read('guest_metrics')
+    if database.find('VM_guest_metrics', ref) is not None:
+        running.write('guest_metrics', NULL)
+        with database.lock:
+            database.destroy('VM_guest_metrics', ref)
+
+
+def _forget_host_operation(running: Operation, host: str) -> None:
+    database = running.state.database
+    with database.lock:
+        if running.epoch == running.state.epoch:
+            left = dict(database.read('host', host, 'current_operations'))
+            left.pop(running.task, None)
+            database.write('host', host, 'current_operations', left)
+
+
+def _undo_start(running: Operation) -> None:
+    """Clean up after a start that failed or was cancelled."""
+    state = running.state
+    with state.database.lock:
+        if running.epoch != state.epoch:
+            raise XapiGone()
+        if running.is_cancelled or state.database.find('VM', running.ref) is None:
+            return
+        state.hypervisor.destroy(state.hypervisor.domains.get(running.ref))
+        for table, device in list_devices(state, running.ref):
+            state.database.write(table, device, 'current_operations', {})
+            state.database.write(table, device, 'currently_attached', False)
+        for field, value in (('power_state', 'Halted'), ('resident_on', NULL),
+                             ('scheduled_to_be_resident_on', NULL), ('domid', -1)):
+            state.database.write('VM', running.ref, field, value)
