@@ -1,5 +1,7 @@
 """The recording of the SQL that ran during the tests: where it is, how it begins, what it holds."""
 
+import contextlib
+import glob
 import importlib.util
 import json
 import os
@@ -10,7 +12,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 TRACING = os.path.join(HERE, 'tracing')
 CACHE = os.path.join(ROOT, 'build', 'sqlite_floor')
-DEFAULT_PATH = os.path.join(CACHE, 'recording.jsonl')
 
 
 class Statement(NamedTuple):
@@ -21,15 +22,15 @@ class Statement(NamedTuple):
 
 
 def start() -> None:
-    """Record from now on, in this process and its children; a recording of before is removed.
+    """Record from now on, in this process and its children.
 
-    A path given in the environment is appended to instead.
+    Each test run has a file of its own, since several may run at once in the same tree; a path
+    given in the environment is appended to instead.
     """
     if VARIABLE not in os.environ:
         os.makedirs(CACHE, exist_ok=True)
-        os.environ[VARIABLE] = DEFAULT_PATH
-        if os.path.exists(DEFAULT_PATH):
-            os.remove(DEFAULT_PATH)
+        _remove_old_recordings()
+        os.environ[VARIABLE] = os.path.join(CACHE, f'recording-{os.getpid()}.jsonl')
     old_path = os.environ.get('PYTHONPATH')
     if TRACING not in (old_path or '').split(os.pathsep):
         os.environ['PYTHONPATH'] = TRACING + (os.pathsep + old_path if old_path else '')
@@ -53,3 +54,12 @@ def read(path: str) -> Tuple[Statement, ...]:
             fields = json.loads(line)
             statements.setdefault(Statement(fields['role'], fields['sql']), None)
     return tuple(statements)
+
+
+def _remove_old_recordings() -> None:
+    """Remove what runs have left that are over, and what one with our number left."""
+    for path in glob.glob(os.path.join(CACHE, 'recording-*.jsonl')):
+        pid = path.rsplit('-', 1)[1].split('.')[0]
+        if pid == str(os.getpid()) or not os.path.exists(f'/proc/{pid}'):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)

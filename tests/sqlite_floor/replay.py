@@ -1,8 +1,9 @@
-"""Replay recorded SQL on SQLite 3.7.17: python -m tests.sqlite_floor.replay [RECORDING]
+"""Replay recorded SQL on SQLite 3.7.17: python -m tests.sqlite_floor.replay RECORDING
 
 Databases are made on 3.7.17 with our own DDL and filled by the recorded INSERTs. Then each
 distinct statement is prepared and run there, and rolled back. Exit status: 0 all ran, 1 some did
-not, 2 there was nothing to replay or nothing to replay it on.
+not, 2 there was nothing to replay or nothing to replay it on. A test run records into
+build/sqlite_floor/recording-<pid>.jsonl.
 """
 
 import os
@@ -13,7 +14,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from registry.schema import JOURNAL_MIGRATIONS, MIGRATIONS
 from tests.sqlite_floor.library import VERSION, Floor, FloorError, FloorUnavailable
-from tests.sqlite_floor.recording import DEFAULT_PATH, Statement, read
+from tests.sqlite_floor.recording import Statement, read
 
 CONSTRAINT = 19
 # An unknown PRAGMA is silently ignored by SQLite, so those of 3.7.17 that we use are listed.
@@ -36,7 +37,10 @@ class Failure(NamedTuple):
 
 def main(arguments: Sequence[str]) -> int:
     """Replay a recording, print failures and one closing line, and give the exit status."""
-    path = arguments[0] if arguments else DEFAULT_PATH
+    if len(arguments) != 1:
+        print('usage: python -m tests.sqlite_floor.replay RECORDING')
+        return 2
+    path = arguments[0]
     try:
         statements = read(path)
         failures = replay(statements)

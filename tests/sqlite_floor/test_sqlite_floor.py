@@ -115,6 +115,20 @@ def test_files_made_by_3_7_17_are_used_here(tmp_path):
     assert registry.check() == ()
 
 
+def test_recordings_of_runs_that_are_over_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, 'CACHE', str(tmp_path))
+    monkeypatch.delenv(recording.VARIABLE, raising=False)
+    monkeypatch.setenv('PYTHONPATH', 'somewhere')
+    kept = tmp_path / f'recording-{os.getppid()}.jsonl'
+    over = tmp_path / 'recording-999999999.jsonl'
+    for path in (kept, over):
+        path.write_text('')
+    recording.start()
+    assert (kept.exists(), over.exists()) == (True, False)
+    assert os.environ[recording.VARIABLE] == str(tmp_path / f'recording-{os.getpid()}.jsonl')
+    assert os.environ['PYTHONPATH'].split(os.pathsep) == [recording.TRACING, 'somewhere']
+
+
 RECORDED = '''
 import sys
 from registry.store import Registry
