@@ -64,6 +64,7 @@ class Track(NamedTuple):
     """The last (host, domid) that was seen running."""
     under_way: Optional[BootKind] = None
     task: Optional[str] = None
+    """The operation under way, or the one that brought the domain."""
     is_certain: bool = True
     """False after an interruption: how the next new domain came up was not watched."""
 
@@ -82,6 +83,9 @@ def follow(track: Track, vm: VmRecord) -> Tuple[Track, Sign, BootKind]:
     """Take the next record of a VM: the track from now on, and what the record means."""
     kind, task = _kind_under_way(vm)
     was_idle = track.under_way is None
+    if was_idle and task is not None and task == track.task:
+        # The operation that brought the domain outlives its arrival by many records.
+        kind = None
     track = track._replace(under_way=kind or track.under_way, task=task or track.task)
     domain = vm.domain
     if domain is None:
@@ -92,7 +96,7 @@ def follow(track: Track, vm: VmRecord) -> Tuple[Track, Sign, BootKind]:
         # The host changes before the domid does: wait for the end of the operation.
         return track._replace(power_state=vm.power_state), Sign.UNDER_WAY, BootKind.MIGRATION
     arrived = _kind_of_arrival(track, domain)
-    return Track(vm.power_state, domain), Sign.ARRIVED, arrived
+    return Track(vm.power_state, domain, None, track.task), Sign.ARRIVED, arrived
 
 
 def judge(kind: BootKind, desired: Optional[str], staged: Optional[str],
@@ -145,7 +149,9 @@ def _follow_without_domain(track: Track, vm: VmRecord, is_new: bool) \
         was_under_way = track.under_way is not None
         rested = Track(vm.power_state)
         return rested, Sign.GIVEN_UP if was_under_way else Sign.NOTHING, BootKind.UNKNOWN
-    moved = track._replace(power_state=vm.power_state)
+    # Running is published before the domid: what the VM was before tells how it came up.
+    is_coming_up = vm.power_state in (PowerState.RUNNING, PowerState.PAUSED)
+    moved = track if is_coming_up else track._replace(power_state=vm.power_state)
     return (moved, Sign.UNDER_WAY, track.under_way or BootKind.UNKNOWN) if is_new else \
         (moved, Sign.NOTHING, BootKind.UNKNOWN)
 
