@@ -162,9 +162,10 @@ def _latest_per_vm(events: List[Any]) -> Dict[str, Any]:
 
 
 def _parse_event_id(value: Any) -> int:
+    # JSON as Python reads it knows Infinity, which no integer is.
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0
 
 
@@ -173,7 +174,7 @@ def _parse_count(answer: Mapping[str, Any]) -> Optional[int]:
     count = counts.get('vm') if isinstance(counts, dict) else None
     try:
         return None if count is None else int(count)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
