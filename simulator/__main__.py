@@ -9,7 +9,7 @@ from typing import List, Optional, Tuple
 from simulator.server import Simulator
 from simulator.settings import Settings
 
-EXAMPLE = 'example: xapi-simulator serve --socket /tmp/sim/xapi --vms 20 --host-directory /tmp/sim/host'
+EXAMPLE = 'example: xapi-simulator serve --socket /tmp/sim/xapi --vms 20'
 
 
 def main(argv: Optional[List[str]] = None) -> int:

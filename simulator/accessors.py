@@ -1,4 +1,4 @@
-"""What every class has: get_all, get_record, get_<field>, set_<field>, add_to_<map> and the like."""
+"""What every class has: get_all, get_record, get_<field>, set_<field>, add_to_<map> and so on."""
 
 from typing import Any, Callable, List, Optional, Tuple
 
@@ -103,7 +103,8 @@ def _get_field(state: State, caller: Any, table: str, field: str, ref: str) -> A
     with state.database.lock:
         fields = _dress(state, table, _row(state, table, ref)).fields
         if field not in fields:
-            raise Failure('INTERNAL_ERROR', [f'Db_exn.DBCache_NotFound("missing column","{field}")'])
+            missing = f'Db_exn.DBCache_NotFound("missing column","{field}")'
+            raise Failure('INTERNAL_ERROR', [missing])
         return fields[field]
 
 

@@ -14,7 +14,7 @@ from simulator.wire import Snapshot
 NULL = 'OpaqueRef:NULL'
 DELETED_LIMIT = 512        # entries per table, then the older half is forgotten without a word
 DELETED_KEPT = 256
-UNDO_LIMIT = 50000         # writes that a crash can take back; XAPI loses up to five minutes of them
+UNDO_LIMIT = 50000         # writes that a crash can take back: XAPI loses up to five minutes
 
 
 class Deletion(NamedTuple):

@@ -1,4 +1,4 @@
-"""Domains and what is written when they come and go; start, resume, reboot and migration share it."""
+"""Domains and what is written when they come and go; all operations share it."""
 
 from typing import Dict
 

@@ -59,7 +59,7 @@ def count_mismatch(method: str, expected: int, received: int) -> Failure:
 def operation_in_progress(
     version: Tuple[int, ...], ref: str, operations: Sequence[Tuple[str, str]], wanted: str
 ) -> Failure:
-    """Build the answer to a second operation; xapi 25.27 began to name the first one and its task."""
+    """Build the answer to a second operation; since 25.27 it names the first one and its task."""
     if version < (25, 27):
         return Failure('OTHER_OPERATION_IN_PROGRESS', ['VM.' + wanted, ref])
     names = [name for _, name in operations]

@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from typing import Any, Callable, Optional, Set
+from typing import Any, Callable, List, Optional, Set
 
 from simulator import http_wire
 from simulator.dispatch import Dispatcher, Incoming
@@ -226,5 +226,6 @@ def open_tcp(host: str, port: int) -> socket.socket:
             time.sleep(0.02)
 
 
-def _description(fault: Fault) -> list:
-    return [fault.parameters.get('code', 'INTERNAL_ERROR')] + list(fault.parameters.get('params', []))
+def _description(fault: Fault) -> List[str]:
+    code = fault.parameters.get('code', 'INTERNAL_ERROR')
+    return [code] + list(fault.parameters.get('params', ()))

@@ -1,4 +1,4 @@
-"""How inconvenient this XAPI shall be: every knob with a default, fixed for the life of a simulator."""
+"""How inconvenient this XAPI shall be: every knob, with a default."""
 
 from typing import NamedTuple, Optional, Tuple
 

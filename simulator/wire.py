@@ -96,7 +96,7 @@ def render_json_failure(call: JsonCall, description: Sequence[str]) -> bytes:
 
 
 def render_json_emergency(call: JsonCall, description: Sequence[str]) -> bytes:
-    """Render a failure of emergency mode: in version 2 the error is a bare array, and the id is 0."""
+    """Render a failure of emergency mode: in version 2 a bare array, and the id is 0."""
     if call.version == 1:
         return render_json_failure(call, description)
     return _utf8(f'{{"jsonrpc":"2.0","error":{render_json(description)},"id":0}}')

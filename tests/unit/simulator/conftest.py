@@ -1,0 +1,100 @@
+"""Fixtures of the simulator's tests: a running simulator, clients, and a list of writes."""
+
+import os
+import shutil
+import tempfile
+from typing import Any, Callable, Iterator, List, NamedTuple
+
+import pytest
+import XenAPI
+
+from simulator.server import Simulator
+from simulator.settings import Settings
+
+QUICK = Settings(cutoff_seconds=0.02, step_seconds=0.0, build_seconds=0.0, running_seconds=0.0,
+                 shutdown_seconds=0.0, suspend_seconds=0.0, push_seconds=0.0,
+                 whole_map_seconds=0.0, login_penalty_seconds=0.0, conflict_wait_seconds=0.0)
+
+
+class Write(NamedTuple):
+    """One write to a field that somebody saw."""
+    table: str
+    ref: str
+    field: str
+    value: Any
+
+
+class Recorder:
+    """Writes down each field that changes, in order."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._database = simulator.state.database
+        self._seen = {(name, row.ref): row.fields for name, table in self._database.tables.items()
+                      for row in table.rows.values()}
+        self.writes = []  # type: List[Write]
+        self._database.observers.append(self._look)
+
+    def fields(self, ref: str) -> List[str]:
+        """List the fields of one row in the order in which they were written."""
+        return [write.field for write in self.writes if write.ref == ref]
+
+    def _look(self, table: str, ref: str) -> None:
+        row = self._database.find(table, ref) if table != 'message' else None
+        if row is None:
+            return
+        before = self._seen.get((table, ref), {})
+        self.writes += [Write(table, ref, field, value) for field, value in row.fields.items()
+                        if field not in before or before[field] != value]
+        self._seen[(table, ref)] = row.fields
+
+
+@pytest.fixture
+def directory() -> Iterator[str]:
+    """Give a directory without an underscore in its path: the stock transport wants it so."""
+    path = tempfile.mkdtemp(prefix='sim', dir='/tmp').replace('_', '')
+    os.makedirs(path, exist_ok=True)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def build(directory: str) -> Iterator[Callable[..., Simulator]]:
+    """Build and start simulators that are stopped in the end."""
+    built = []  # type: List[Simulator]
+
+    def build_one(**changes: Any) -> Simulator:
+        changes.setdefault('socket_path', os.path.join(directory, 'xapi'))
+        changes.setdefault('listen', ('127.0.0.1', 0))
+        simulator = Simulator(QUICK._replace(**changes))
+        simulator.start()
+        built.append(simulator)
+        return simulator
+
+    yield build_one
+    for simulator in built:
+        simulator.stop()
+
+
+@pytest.fixture
+def simulator(build: Callable[..., Simulator]) -> Simulator:
+    """Give a running simulator without VMs."""
+    return build()
+
+
+@pytest.fixture
+def local(simulator: Simulator, directory: str) -> Iterator[Any]:
+    """Give a session of the unmodified XenAPI package over the Unix socket."""
+    url = 'http://' + directory.replace('/', '_') + '_xapi/'
+    session = XenAPI.Session(url, transport=XenAPI.UDSTransport())
+    session.login_with_password('root', '', '', 'tests/1')
+    yield session
+    session('close')()
+
+
+@pytest.fixture
+def remote(simulator: Simulator) -> Iterator[Any]:
+    """Give a session of the unmodified XenAPI package over TCP."""
+    session = XenAPI.Session('http://{}:{}'.format(*simulator.address))
+    session.login_with_password('root', '', '', 'tests/1')
+    yield session
+    session('close')()
