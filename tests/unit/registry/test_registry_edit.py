@@ -74,6 +74,15 @@ def test_number_of_a_removed_vm_is_not_given_out_again(edit_with):
     assert edit_with(lambda edit: edit.add_vm(uuid_of(2))).vm_id == 11
 
 
+def test_number_given_out_and_taken_back_in_one_edit_is_not_given_out_again(edit_with):
+    def add_change_and_remove(edit):
+        edit.add_vm(uuid_of(1))
+        edit.change_vm(uuid_of(1), vm_id=20)
+        edit.remove_vm(uuid_of(1))
+        return edit.add_vm(uuid_of(1))
+    assert edit_with(add_change_and_remove).vm_id == 21
+
+
 @pytest.mark.parametrize('kind', ['vm', 'template', 'snapshot'])
 def test_automatic_number_avoids_what_bearers_have(edit_with, journal, kind):
     journal.note_bearers([Bearer(uuid_of(9), 'nine', 40, kind)])
@@ -230,6 +239,8 @@ def test_history_says_who_when_and_what(edit_with, journal):
         for what in ('vm_removed', 'vm_changed', 'vm_added')]
     assert (entries[1].before['priority'], entries[1].after['priority']) == (1, 2)
     assert entries[0].after is None and entries[2].before is None
+    assert entries[0].before == {'vm_id': 1, 'vm_uuid': uuid_of(1), 'vm_name': None,
+                                 'pool_id': 'A', 'priority': 2}
 
 
 def test_row_that_another_program_inserted_meanwhile_is_kept(registry, edit_with, journal):
