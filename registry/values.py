@@ -64,7 +64,8 @@ class Contents(NamedTuple):
     """All that the registry file says, read in one transaction.
 
     `source` is the file's name: files in one directory share a journal, and must not pass for
-        """Give the VMs by UUID (lower case); built at each access, so keep it for loops."""
+    one another. `edition` counts our own edits of the file as of just before the reading (None:
+    not known).
     It lets the journal tell a reading that is older than an edit from another program's edit.
     """
 
