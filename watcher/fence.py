@@ -9,7 +9,7 @@ import os
 import socket
 from typing import Iterable, List, NamedTuple, Tuple
 
-from watcher.errors import VmVanished, XapiFailure
+from watcher.errors import VmVanished, XapiError, XapiFailure
 from watcher.records import START_OPERATIONS, VmRecord
 from watcher.xapi import Client
 
@@ -47,10 +47,12 @@ def without_fences(vm: VmRecord, left: Iterable[str] = ()) -> VmRecord:
         if operation in left or not text.startswith(MARK)))
 
 
-def block(client: Client, vm: VmRecord, owner: Owner, raised: List[str]) -> None:
+def block(client: Client, vm: VmRecord, owner: Owner, raised: List[str],
+          doubtful: List[str]) -> None:
     """Put up the fence; each operation that we blocked is appended to `raised` at once.
 
-    An entry that is there already blocks just as well, and stays whose it is.
+    An entry that is there already blocks just as well, and stays whose it is. When the answer is
+    lost, the operation is `doubtful`: the entry may be ours or of somebody else, or not there.
     """
     for operation in OPERATIONS:
         try:
@@ -59,6 +61,9 @@ def block(client: Client, vm: VmRecord, owner: Owner, raised: List[str]) -> None
         except XapiFailure as error:
             if error.code != 'MAP_DUPLICATE_KEY':
                 raise
+        except XapiError:
+            doubtful.append(operation)
+            raise
 
 
 def lift(client: Client, vm_ref: str, operations: Iterable[str]) -> None:

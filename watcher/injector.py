@@ -58,6 +58,7 @@ class _Progress:
         self.vm: Optional[VmRecord] = None
         self.is_key_missing = False
         self.raised: List[str] = []
+        self.doubtful: List[str] = []
         self.fenced_seconds = 0.0
 
 
@@ -85,7 +86,7 @@ def carry_out(client: Client, plan: Plan, owner: fence.Owner, *,
     except XapiError as failure:
         kind, error = OutcomeKind.UNREACHABLE, str(failure)
     return Outcome(kind, plan, progress.vm, error, progress.is_key_missing,
-                   tuple(progress.raised), progress.fenced_seconds,
+                   tuple(progress.raised + progress.doubtful), progress.fenced_seconds,
                    (clock() - started_at) * 1000.0, is_session_lost)
 
 
@@ -115,7 +116,7 @@ def _replace_behind_fence(client: Client, progress: _Progress, owner: fence.Owne
                           clock: Callable[[], float]) -> None:
     fenced_at = clock()
     try:
-        fence.block(client, progress.plan.vm, owner, progress.raised)
+        fence.block(client, progress.plan.vm, owner, progress.raised, progress.doubtful)
         # A start that passed the test before the fence stood shows up only now.
         _read_unchanged(client, progress)
         _exchange(client, progress)

@@ -65,6 +65,7 @@ class FakeXapi:
         self.error = XapiUnreachable('cut')
         self.meddle = None
         self.is_gone = False
+        self.reads = []
 
     @property
     def args(self):
@@ -84,8 +85,15 @@ class FakeXapi:
     def names(self):
         return [call[0] for call in self.calls]
 
+    def last_read_before(self, index):
+        """The record that the last read before a call (an index of `calls`) has shown."""
+        shown = [vm for number, vm in self.reads if number <= index]
+        return shown[-1] if shown else None
+
     def read_vm(self, ref):
-        return self._do('read_vm', ref, lambda: parse_vm(ref, copy.deepcopy(self.raw)))
+        vm = self._do('read_vm', ref, lambda: parse_vm(ref, copy.deepcopy(self.raw)))
+        self.reads.append((len(self.calls), vm))
+        return vm
 
     def add_args(self, ref, value):
         self._do('add_args', ref, lambda: self._add(self.raw['platform'], ARGS_KEY, value))
