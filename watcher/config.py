@@ -160,14 +160,18 @@ def _read_text(path: str) -> str:
 
 
 def _read_bytes(path: str) -> bytes:
-    # Without waiting: opening a named pipe would otherwise hold up the start for ever.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), 'rb') as stream:
+    with open(path, 'rb', opener=_open_without_waiting) as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise ValueError('it is not a regular file')
         content = stream.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise ValueError('it is larger than %d bytes' % MAX_BYTES)
     return content
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # Opening a named pipe would otherwise hold up the start for ever.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _read_items(text: str, path: str) -> List[Tuple[str, str, str]]:

@@ -1,0 +1,188 @@
+"""Who may import whom, which modules are pure, and how large a file may become."""
+
+import ast
+import os
+import re
+import sys
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PACKAGES = ('watcher', 'registry', 'cli', 'simulator')
+MAY_IMPORT = {
+    'watcher': {'watcher', 'registry'},
+    'registry': {'registry'},
+    'cli': {'cli', 'watcher', 'registry'},
+    'simulator': {'simulator'},
+}
+# A foreign package, and the one place that knows it.
+ONLY_IN = {
+    'XenAPI': ('watcher/xapi.py',),
+    'apscheduler': ('watcher/schedule.py',),
+    'structlog': ('watcher/logs.py',),
+    'sqlite3': ('registry/',),
+}
+PURE = ('watcher/records.py', 'watcher/device_args.py', 'watcher/plan.py', 'watcher/backoff.py',
+        'watcher/boots.py', 'watcher/log_lines.py', 'registry/values.py', 'simulator/database.py',
+        'cli/render.py')
+IMPURE_MODULES = {
+    'time', 'os', 'io', 'sys', 'socket', 'select', 'ssl', 'http', 'logging', 'sqlite3', 'random',
+    'secrets', 'subprocess', 'threading', 'signal', 'shutil', 'tempfile', 'pathlib', 'glob',
+    'structlog', 'XenAPI', 'apscheduler'}
+LONGEST_FILE = 400
+LONGEST_LINE = 100
+LONGEST_FUNCTION = 60
+THIRD_PARTY = {'XenAPI', 'apscheduler', 'structlog', 'pytz', 'tzlocal', 'six'}
+
+
+def list_modules():
+    found = []
+    for package in PACKAGES:
+        for directory, _names, files in os.walk(os.path.join(ROOT, package)):
+            found += [os.path.relpath(os.path.join(directory, name), ROOT)
+                      for name in files if name.endswith('.py')]
+    return sorted(found)
+
+
+MODULES = list_modules()
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding='utf-8') as stream:
+        return stream.read()
+
+
+def find_imports(source):
+    """Every module that the source imports, wherever the import stands."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            # A relative import would hide its direction from this test.
+            yield '.' * node.level + (node.module or '')
+
+
+def find_wrong_imports(path, source):
+    package = path.split('/')[0]
+    for name in find_imports(source):
+        top = name.split('.')[0]
+        if not top:
+            yield '%s: relative import %s' % (path, name)
+        elif top in PACKAGES and top not in MAY_IMPORT[package]:
+            yield '%s: %s may not import %s' % (path, package, name)
+        elif top in ONLY_IN and not path.startswith(ONLY_IN[top]):
+            yield '%s: %s belongs into %s' % (path, top, ONLY_IN[top][0])
+        elif package in ('registry', 'simulator') and top in THIRD_PARTY | {'tests'}:
+            yield '%s: only the standard library, not %s' % (path, name)
+
+
+def find_impurity(path, source):
+    for name in find_imports(source):
+        if name.split('.')[0] in IMPURE_MODULES:
+            yield '%s: a pure module imports %s' % (path, name)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Global, ast.Nonlocal)):
+            yield '%s:%d: a pure module has no globals' % (path, node.lineno)
+        elif (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+              and node.func.id in ('open', 'print', 'input')):
+            yield '%s:%d: a pure module calls %s' % (path, node.lineno, node.func.id)
+        elif (isinstance(node, ast.Attribute)
+              and node.attr in ('now', 'utcnow', 'today')
+              and isinstance(node.value, ast.Name)):
+            yield '%s:%d: a pure module asks the clock' % (path, node.lineno)
+
+
+def find_forbidden_text(path, source):
+    if re.search(r'shell\s*=\s*True|os\.system\(|os\.popen\(', source):
+        yield '%s: starts a shell' % path
+    if not path.startswith('simulator/') and 'set_platform' in source:
+        yield '%s: names VM.set_platform, which loses keys of others' % path
+
+
+def find_excess(path, source):
+    lines = source.splitlines()
+    if len(lines) > LONGEST_FILE:
+        yield '%s: %d lines' % (path, len(lines))
+    for number, line in enumerate(lines, 1):
+        if len(line) > LONGEST_LINE:
+            yield '%s:%d: %d columns' % (path, number, len(line))
+    for name, length in find_functions(source):
+        if length > LONGEST_FUNCTION:
+            yield '%s: %s has %d lines' % (path, name, length)
+
+
+def find_functions(source):
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            last = max(getattr(child, 'lineno', node.lineno) for child in ast.walk(node))
+            yield node.name, last - node.lineno + 1
+
+
+def test_all_packages_are_looked_at():
+    assert {path.split('/')[0] for path in MODULES} == set(PACKAGES)
+
+
+@pytest.mark.parametrize('path', MODULES)
+def test_imports_go_in_the_right_direction(path):
+    assert list(find_wrong_imports(path, read(path))) == []
+
+
+@pytest.mark.parametrize('path', PURE)
+def test_pure_module_has_no_clock_no_files_and_no_logging(path):
+    assert list(find_impurity(path, read(path))) == []
+
+
+@pytest.mark.parametrize('path', MODULES)
+def test_no_shell_is_started_and_no_platform_map_is_written_as_a_whole(path):
+    assert list(find_forbidden_text(path, read(path))) == []
+
+
+@pytest.mark.parametrize('path', MODULES)
+def test_files_lines_and_functions_stay_short(path):
+    assert list(find_excess(path, read(path))) == []
+
+
+@pytest.mark.parametrize('path, source', [
+    pytest.param('registry/a.py', 'import watcher.plan', id='registry-imports-watcher'),
+    pytest.param('watcher/a.py', 'from cli import x', id='watcher-imports-cli'),
+    pytest.param('simulator/a.py', 'import registry', id='simulator-imports-ours'),
+    pytest.param('cli/a.py', 'import simulator.server', id='cli-imports-simulator'),
+    pytest.param('watcher/stream.py', 'def f():\n    import XenAPI', id='inside-a-function'),
+    pytest.param('cli/a.py', 'import sqlite3', id='sqlite-outside-the-registry'),
+    pytest.param('watcher/daemon.py', 'from apscheduler.x import y', id='scheduler'),
+    pytest.param('watcher/daemon.py', 'import structlog', id='structlog'),
+    pytest.param('watcher/daemon.py', 'from . import plan', id='relative'),
+    pytest.param('registry/a.py', 'import six', id='registry-imports-a-package'),
+])
+def test_wrong_direction_is_found(path, source):
+    assert len(list(find_wrong_imports(path, source))) == 1
+
+
+@pytest.mark.parametrize('source', [
+    'import time', 'from os import path', 'import logging.handlers', 'x = open("y")',
+    'def f():\n    global x', 'datetime.now()', 'def f():\n    import random'])
+def test_impurity_is_found(source):
+    assert len(list(find_impurity('watcher/plan.py', source))) == 1
+
+
+@pytest.mark.parametrize('source', [
+    'run(x, shell=True)', 'run(x, shell = True)', 'os.system("x")', 'call("VM.set_platform")'])
+def test_forbidden_text_is_found(source):
+    assert len(list(find_forbidden_text('watcher/a.py', source))) == 1
+
+
+@pytest.mark.parametrize('source', [
+    'x = 1\n' * (LONGEST_FILE + 1), 'x' * (LONGEST_LINE + 1),
+    'def f():\n' + '    x = 1\n' * LONGEST_FUNCTION])
+def test_excess_is_found(source):
+    assert len(list(find_excess('watcher/a.py', source))) == 1
+
+
+@pytest.mark.skipif(not hasattr(sys, 'stdlib_module_names'), reason='Python before 3.10')
+@pytest.mark.parametrize('path', [path for path in MODULES
+                                  if path.startswith(('registry/', 'simulator/'))])
+def test_registry_and_simulator_need_the_standard_library_only(path):
+    package = path.split('/')[0]
+    allowed = set(sys.stdlib_module_names) | {package}
+    assert {name.split('.')[0] for name in find_imports(read(path))} <= allowed
