@@ -6,7 +6,6 @@ import os
 import sys
 from typing import List, Optional
 
-from registry.errors import RegistryError
 from watcher import config, logs
 from watcher.clearing import clear_fences
 from watcher.config import Settings
@@ -63,7 +62,7 @@ def run(path: Optional[str]) -> int:
     service = Service(settings, lambda: config.load(path), notifier=Notifier(os.environ))
     try:
         return service.run()
-    except RegistryError as error:
+    except WatcherError as error:
         logs.get_logger().error('service.failed', error=str(error))
         return EXIT_FAILED
 

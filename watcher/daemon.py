@@ -104,9 +104,10 @@ class Watcher:
         self.role = role
         self._lifting.restart()
 
-    def poll_registry(self) -> Change:
+    def poll_registry(self) -> None:
         """Look whether the registry has changed, and at the VMs that it concerns."""
         change = self._books.poll()
+        self._tell_change(change)
         if self.is_synced:
             self._recall()
         if change.is_changed:
@@ -118,7 +119,6 @@ class Watcher:
                     self.sweep()
                 else:
                     self._look_at_touched(change.touched)
-        return change
 
     def sweep(self) -> None:
         """Look at every VM, those first that start, then those that rested longest."""
@@ -321,19 +321,28 @@ class Watcher:
 
     def _handle_looked(self, looked: Looked) -> None:
         vm = self.inventory.find_by_uuid(looked.vm_uuid)
-        plan = self.staging.plan(vm) if vm is not None else None
-        self.receipts.note_looked(looked, plan.desired if plan else None,
+        desired = self.staging.find_desired(vm) if vm is not None else None
+        self.receipts.note_looked(looked, desired,
                                   self._books.staged_values.get(looked.vm_uuid))
 
     def _note_boots(self, vms: Iterable[VmRecord]) -> None:
         for vm in vms:
             if vm.kind is Kind.VM:
-                assignment = self._books.assignments.get(vm.uuid)
-                plan = self.staging.plan(vm) if assignment is not None else None
                 self.receipts.note_record(
-                    vm, plan.desired if plan else None,
-                    plan.carried if plan else self._policy.read(vm).managed,
-                    is_registered=assignment is not None)
+                    vm, self.staging.find_desired(vm), self._policy.read(vm).managed,
+                    is_registered=vm.uuid in self._books.assignments)
+
+    def _tell_change(self, change: Change) -> None:
+        books = self._books
+        if change.became_unavailable:
+            get_logger().error('registry.unavailable', path=books.path,
+                               error=change.became_unavailable)
+        elif change.became_available:
+            get_logger().info('registry.available', path=books.path,
+                              vms=len(books.assignments), accepted=books.is_accepted)
+        elif change.is_changed:
+            get_logger().info('registry.changed', vms=len(books.assignments),
+                              touched=len(change.touched), found=change.edits)
 
     def _note_policy(self) -> None:
         accepted = self._books.is_accepted

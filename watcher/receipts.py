@@ -80,7 +80,8 @@ class Receipts:
             closed = [item for item in journal.list_boots(boot.vm_uuid, 5)
                       if item.closed_at is not None]
             track = self._recall_track(closed[0], local_host) if closed else Track()
-            self._past[boot.vm_uuid] = resume_track(track.domain, BootKind(boot.kind), boot.task)
+            self._past[boot.vm_uuid] = resume_track(track.domain, track.arrived_task,
+                                                    BootKind(boot.kind), boot.task)
             self._open[boot.vm_uuid] = _Open(boot, self._guess_beginning(boot), boot.id)
 
     def doubt(self) -> None:
@@ -155,16 +156,18 @@ class Receipts:
 
     def _build(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
                carried: Optional[str]) -> Boot:
+        track = self._tracks[vm.ref]
+        task = track.task or track.arrived_task
         return Boot(id=0, vm_uuid=vm.uuid, vm_name=vm.name, kind=kind.value, host=None,
-                    domid=None, boot_id=None, task=vm.start_task, opened_at=self._now_text(),
+                    domid=None, boot_id=None, task=task, opened_at=self._now_text(),
                     desired=desired, carried=carried)
 
     def _recall_track(self, boot: Boot, local_host: Optional[str]) -> Track:
         is_earlier_host_boot = (boot.host == local_host and self._boot_id and boot.boot_id
                                 and boot.boot_id != self._boot_id)
         if boot.domid is None or boot.host is None or is_earlier_host_boot:
-            return resume_track(None, None, None)
-        return resume_track((boot.host, boot.domid), None, None)
+            return resume_track(None)
+        return resume_track((boot.host, boot.domid), boot.task)
 
     def _guess_beginning(self, boot: Boot) -> float:
         try:

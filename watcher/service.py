@@ -18,7 +18,7 @@ from watcher import backoff
 from watcher.books import Books
 from watcher.config import Settings
 from watcher.daemon import TICK_SECONDS, Watcher
-from watcher.errors import XapiError
+from watcher.errors import WatcherError, XapiError
 from watcher.host import Host
 from watcher.jobs import Scan, read_scan
 from watcher.logs import get_logger
@@ -50,8 +50,12 @@ class ScanDue(NamedTuple):
     """The scheduler says that it is time for a scan."""
 
 
-class WriterLockTaken(RegistryError):
+class WriterLockTaken(WatcherError):
     """Another program holds the writer's lock of the registry."""
+
+
+class ThreadLost(WatcherError):
+    """A thread of ours died of something unforeseen: the service manager starts us again."""
 
 
 class Service:
@@ -139,8 +143,8 @@ class Service:
 
     def _handle(self, message: Any) -> None:
         if isinstance(message, ThreadDied):
-            get_logger().error('thread.died', thread=message.name, error=repr(message.error))
-            raise message.error
+            get_logger().error('thread.died', thread=message.name, exc_info=message.error)
+            raise ThreadLost('the thread %s died: %r' % (message.name, message.error))
         if isinstance(message, SessionOpened):
             self._begin_session(message)
         elif isinstance(message, StreamBroken):
@@ -163,7 +167,7 @@ class Service:
             self._reload()
         if not self._lock.is_held:
             self._take_late_lock()
-        self._tell_change(self.watcher.poll_registry())
+        self.watcher.poll_registry()
         self._give_up_stuck_poll(now)
         self._notify(now)
 
@@ -245,18 +249,6 @@ class Service:
         self._take_lock(wait_seconds=0.0)
         if self._lock.is_held:
             self._stream.restart()
-
-    def _tell_change(self, change: Any) -> None:
-        if change.became_unavailable:
-            get_logger().error('registry.unavailable', path=self._books.path,
-                               error=change.became_unavailable)
-        elif change.became_available:
-            get_logger().info('registry.available', path=self._books.path,
-                              vms=len(self._books.assignments),
-                              accepted=self._books.is_accepted)
-        elif change.is_changed:
-            get_logger().info('registry.changed', vms=len(self._books.assignments),
-                              touched=len(change.touched), found=change.edits)
 
     def _finish_scan(self, scan: Scan) -> None:
         if scan.error:

@@ -16,7 +16,8 @@ from watcher.fence import without_fences
 from watcher.injector import Outcome, OutcomeKind
 from watcher.inventory import Inventory
 from watcher.logs import get_logger
-from watcher.plan import Action, Plan, Policy, Reason, State, plan_restore, plan_vm
+from watcher.plan import (Action, Plan, Policy, Reason, State, plan_restore, plan_vm,
+                          render_desired)
 from watcher.records import Kind, VmRecord
 from watcher.standing import Standings
 
@@ -115,6 +116,13 @@ class Staging:
         if not self._books.is_available or vm.uuid in self._books.faulty:
             return None
         return plan_vm(vm, assignment, self._standings.find(vm), self.policy)
+
+    def find_desired(self, vm: VmRecord) -> Optional[str]:
+        """The span that the VM's row asks for, by the registry as it was last readable."""
+        assignment = self._books.assignments.get(vm.uuid)
+        if assignment is None:
+            return None
+        return render_desired(self.policy.read(vm), assignment, self.policy)
 
     def look(self, ref: str, now: float, *, may_write: bool, is_fresh: bool = False) -> None:
         """Decide about a VM, and begin what is to be done as soon as it may be."""

@@ -48,6 +48,7 @@ class Transport(xmlrpc.client.Transport):
     def single_request(self, host: Any, handler: str, request_body: bytes,
                        verbose: bool = False) -> Any:
         """Send the request and parse the answer; on any error the connection is closed."""
+        self.verbose = verbose
         response = self._exchange(host, handler, request_body, 'text/xml')
         try:
             if response.status != 200:
