@@ -1,9 +1,9 @@
-"""Fixtures of the simulator's tests: a running simulator, clients, and a list of writes."""
+"""Fixtures of the simulator's tests: a running simulator and clients."""
 
 import os
 import shutil
 import tempfile
-from typing import Any, Callable, Iterator, List, NamedTuple
+from typing import Any, Callable, Iterator, List
 
 import pytest
 import XenAPI
@@ -14,38 +14,6 @@ from simulator.settings import Settings
 QUICK = Settings(cutoff_seconds=0.02, step_seconds=0.0, build_seconds=0.0, running_seconds=0.0,
                  shutdown_seconds=0.0, suspend_seconds=0.0, push_seconds=0.0,
                  whole_map_seconds=0.0, login_penalty_seconds=0.0, conflict_wait_seconds=0.0)
-
-
-class Write(NamedTuple):
-    """One write to a field that somebody saw."""
-    table: str
-    ref: str
-    field: str
-    value: Any
-
-
-class Recorder:
-    """Writes down each field that changes, in order."""
-
-    def __init__(self, simulator: Simulator) -> None:
-        self._database = simulator.state.database
-        self._seen = {(name, row.ref): row.fields for name, table in self._database.tables.items()
-                      for row in table.rows.values()}
-        self.writes = []  # type: List[Write]
-        self._database.observers.append(self._look)
-
-    def fields(self, ref: str) -> List[str]:
-        """List the fields of one row in the order in which they were written."""
-        return [write.field for write in self.writes if write.ref == ref]
-
-    def _look(self, table: str, ref: str) -> None:
-        row = self._database.find(table, ref) if table != 'message' else None
-        if row is None:
-            return
-        before = self._seen.get((table, ref), {})
-        self.writes += [Write(table, ref, field, value) for field, value in row.fields.items()
-                        if field not in before or before[field] != value]
-        self._seen[(table, ref)] = row.fields
 
 
 @pytest.fixture

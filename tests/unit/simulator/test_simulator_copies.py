@@ -3,7 +3,7 @@
 from typing import Any, Callable
 
 import pytest
-from conftest import Recorder
+from write_recorder import Recorder
 
 from simulator.database import NULL
 from simulator.failures import Failure
