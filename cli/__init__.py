@@ -1,0 +1,1 @@
+"""vgpu-admin: reads and edits the registry for administrators, and asks XAPI where needed."""

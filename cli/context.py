@@ -1,0 +1,184 @@
+"""What commands work with: settings, registry, journal, XAPI, and the person at the terminal.
+
+Everything is opened when it is first asked for, so that a command pays only for what it needs.
+"""
+
+import contextlib
+import os
+import pwd
+import sys
+import time
+from typing import Any, Callable, Iterator, List, Mapping, Optional, TextIO
+
+from cli.errors import CommandError, Kind
+from cli.options import CONFIG, DB, JSON, YES
+from cli.parser import Arguments
+from cli.text import escape
+from registry.errors import RegistryError
+from registry.store import Registry
+from watcher import config
+from watcher.config import Settings
+from watcher.errors import XapiError, XapiUnreachable
+
+# P17: vgpu-admin waits so long for a registry that others have locked.
+REGISTRY_SECONDS = 10.0
+
+
+class Context:
+    """One run of vgpu-admin."""
+
+    def __init__(self, arguments: Arguments, *, errors: TextIO, answers: TextIO,
+                 environment: Mapping[str, str],
+                 clock: Callable[[], float] = time.monotonic,
+                 sleep: Callable[[float], None] = time.sleep) -> None:
+        self.arguments = arguments
+        self.clock = clock
+        self.sleep = sleep
+        self.notes: List[str] = []
+        self.done: List[str] = []
+        """What was done so far, for whoever interrupts the command."""
+        self._errors = errors
+        self._answers = answers
+        self._environment = environment
+        self._settings: Optional[Settings] = None
+        self._registry: Optional[Registry] = None
+        self._live: Any = None
+        self._problem: Optional[XapiError] = None
+
+    @property
+    def is_json(self) -> bool:
+        """Whether a program reads what we print."""
+        return bool(self.arguments.get(JSON))
+
+    @property
+    def who(self) -> str:
+        """The login name of whoever runs this, also behind sudo."""
+        name = self._environment.get('SUDO_USER')
+        if name:
+            return name
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            return f'uid {os.getuid()}'
+
+    @property
+    def command(self) -> str:
+        """The name of the command, for the history."""
+        return self.arguments.command.name if self.arguments.command else ''
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration, with the registry of --db."""
+        if self._settings is None:
+            settings = config.load(self.arguments.get(CONFIG))
+            path = os.path.abspath(self.arguments.get(DB) or settings.registry.path)
+            self._settings = settings._replace(registry=settings.registry._replace(path=path))
+        return self._settings
+
+    @property
+    def registry(self) -> Registry:
+        """The registry."""
+        if self._registry is None:
+            self._registry = Registry(self.settings.registry.path,
+                                      timeout_seconds=REGISTRY_SECONDS)
+        return self._registry
+
+    @contextlib.contextmanager
+    def journal(self) -> Iterator[Any]:
+        """The journal, open; None where there is none, or where we may not read it."""
+        path = self.registry.journal_path
+        if not os.path.exists(path):
+            yield None
+            return
+        from registry.journal import Journal
+        journal = Journal(path, timeout_seconds=REGISTRY_SECONDS)
+        try:
+            journal.open()
+        except RegistryError as error:
+            self.note(str(error))
+            yield None
+            return
+        with contextlib.closing(journal):
+            yield journal
+
+    def live(self) -> Any:
+        """The session with XAPI; raises XapiError, again and again, when there is none."""
+        if self._problem is not None:
+            raise self._problem
+        if self._live is None:
+            self._live = self._connect()
+        return self._live
+
+    def find_live(self) -> Any:
+        """The session with XAPI, or None; why not is in `xapi_problem`."""
+        try:
+            return self.live()
+        except XapiError:
+            return None
+
+    @property
+    def xapi_problem(self) -> str:
+        """Why XAPI could not be asked."""
+        return str(self._problem) if self._problem is not None else ''
+
+    def lose_live(self, problem: XapiError) -> None:
+        """XAPI has ceased to answer: nobody asks it again in this run."""
+        self.close()
+        self._problem = problem
+
+    def close(self) -> None:
+        """Give the session back."""
+        if self._live is not None:
+            self._live.close()
+            self._live = None
+
+    def note(self, text: str) -> None:
+        """Keep something that the reader should know, beside the result."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def tell(self, text: str) -> None:
+        """Say at once what is going on; programs are not told."""
+        if not self.is_json:
+            self._errors.write(escape(text) + '\n')
+            self._errors.flush()
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there to answer."""
+        return self._answers is not None and self._answers.isatty()
+
+    def confirm(self, block: List[str], question: str, *, alternatives: str = '--yes') -> None:
+        """Have a question answered with yes, or raise; `--yes` answers in advance."""
+        for line in block:
+            self.tell(line)
+        if self.arguments.get(YES):
+            return
+        if not self.can_ask:
+            raise CommandError(Kind.USAGE, 'nobody is there to answer the question: say '
+                               f'{alternatives}; nothing was changed')
+        self._errors.write(f'{question} (yes/no): ')
+        self._errors.flush()
+        if self._answers.readline().strip().lower() not in ('yes', 'y'):
+            raise CommandError(Kind.DECLINED, 'not confirmed; nothing was changed')
+
+    def _connect(self) -> Any:
+        try:
+            _probe(self.settings)
+            from cli.xapi_session import open_session  # XenAPI costs 40 ms
+            return open_session(self.settings)
+        except XapiError as error:
+            self._problem = error
+            raise
+
+
+def _probe(settings: Settings) -> None:
+    """Find out cheaply that nothing listens on the local socket."""
+    address = settings.xapi.address
+    if address.scheme == 'unix' and not os.path.exists(address.path):
+        raise XapiUnreachable(f'XAPI cannot be reached: there is no socket {address.path}')
+
+
+def build_context(arguments: Arguments, environment: Mapping[str, str]) -> Context:
+    """Build the context of a real run."""
+    return Context(arguments, errors=sys.stderr, answers=sys.stdin, environment=environment)

@@ -1,0 +1,81 @@
+"""What follows an edit: staging, or the reason why it waits, and the answer that tells of it."""
+
+from typing import Any, List, Optional
+
+from cli.errors import ExitStatus
+from cli.render import render_vm
+from cli.result import Result, VmView, build_document
+from cli.situation import Situation
+from cli.text import Style
+from cli.views import view_record, view_row, vm_document
+from registry.errors import RegistryUnavailable
+from registry.values import Contents, Vm
+
+
+class Follow:
+    """The word and the sentence about what became of an edit in XAPI."""
+
+    def __init__(self, word: str, message: str, plan: Any = None,
+                 status: ExitStatus = ExitStatus.DONE) -> None:
+        self.word = word
+        self.message = message
+        self.plan = plan
+        self.status = status
+
+
+def follow(context: Any, vm_uuid: str, situation: Situation) -> Follow:
+    """Stage a VM at rest, or say why its change waits."""
+    if not situation.was_asked:
+        return Follow('not_asked', f'XAPI could not be asked ({situation.problem}), so nothing '
+                      'was checked there; the change is committed, and applied when the VM comes '
+                      'to rest')
+    record = situation.record
+    if record is None:
+        return Follow('unknown', 'XAPI has no such VM')
+    if situation.is_running:
+        return Follow('pending', f'the VM is {record.power_state.value}; the change is pending '
+                      'and applied when the VM comes to rest')
+    if not record.is_at_rest:
+        doing = ', '.join(sorted(record.operation_names)) or 'no operation'
+        return Follow('pending', f'the VM is {record.power_state.value} ({doing}); the change is '
+                      'pending: a resume keeps the old arguments, a shutdown applies the new ones')
+    from cli.staging import stage
+    staged = stage(context, vm_uuid)
+    return Follow(staged.word, staged.message, staged.plan)
+
+
+def build_answer(context: Any, what: str, sentence: str, row: Vm, situation: Situation,
+                 followed: Optional[Follow]) -> Result:
+    """Build the answer to an edit."""
+    view = _view(context, row, situation, followed)
+    document = build_document(result=what, vm=vm_document(view))
+    lines: List[str] = [sentence]
+    if followed is not None:
+        document['staging'] = {'result': followed.word, 'message': followed.message}
+        lines.append(f'{followed.message[0].upper()}{followed.message[1:]}.')
+
+    def render(_style: Style) -> List[str]:
+        return lines + render_vm(view)
+    return Result(document, render, followed.status if followed else ExitStatus.DONE,
+                  minimal=(row.vm_uuid,))
+
+
+def _view(context: Any, row: Vm, situation: Situation, followed: Optional[Follow]) -> VmView:
+    """The VM as it is after the edit, or as it would be after one that is only rehearsed."""
+    plan = followed.plan if followed is not None else None
+    if plan is None and situation.record is not None:
+        plan = plan_row(context, row, situation.record)
+    return view_row(row) if plan is None else view_record(row, plan.vm, plan)
+
+
+def plan_row(context: Any, row: Vm, record: Any) -> Any:
+    """The plan for a VM as if the registry held this row for it."""
+    from cli.pool_view import PoolView
+    try:
+        contents = context.registry.read()
+    except RegistryUnavailable:
+        # A rehearsal before there is a registry.
+        contents = Contents(1, (), ())
+    others = tuple(vm for vm in contents.vms if vm.vm_uuid != row.vm_uuid)
+    return PoolView(context.settings, contents._replace(vms=others + (row,)), None,
+                    [record]).plan(record)

@@ -1,0 +1,74 @@
+"""The commands of vgpu-admin as data: help, parsing and completion are made from this table."""
+
+from typing import NamedTuple, Tuple
+
+from cli import options
+from cli.options import Option
+
+
+class Command(NamedTuple):
+    """One command, and where its function is; modules are imported when they are needed."""
+
+    name: str
+    summary: str
+    module: str
+    function: str
+    options: Tuple[Option, ...] = ()
+    required: Tuple[Option, ...] = ()
+    needs_vm: bool = False
+    any_of: Tuple[Option, ...] = ()
+    """At least one of these must be given."""
+    words: Tuple[str, ...] = ()
+    """Words that stand behind the command, such as `fence clear`."""
+    example: str = ''
+
+
+_EXAMPLE_UUID = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
+_BY_UUID = f'--vm-uuid={_EXAMPLE_UUID}'
+
+
+def _change(name: str, summary: str, value: Option, example: str) -> Command:
+    return Command(name, summary, 'cli.editing', 'change_vm',
+                   options.VM + (value,) + options.RESTARTING + (options.DRY_RUN,),
+                   required=(value,), needs_vm=True, example=f'{name} --vm-name=web01 {example}')
+
+
+COMMANDS = (
+    Command('register-vm', 'register a VM and give it a number', 'cli.registering', 'register_vm',
+            options.VM + (options.POOL, options.PRIORITY, options.VM_ID, options.RESTART,
+                          options.FORCE, options.TIMEOUT, options.DRY_RUN), needs_vm=True,
+            example=f'register-vm {_BY_UUID} --pool=A --priority=high'),
+    Command('show-vm', 'show one VM', 'cli.viewing', 'show_vm', options.VM, needs_vm=True,
+            example=f'show-vm {_BY_UUID}'),
+    Command('remove-vm', 'remove the registration of a VM', 'cli.registering', 'remove_vm',
+            options.VM + options.RESTARTING + (options.RESTART, options.DRY_RUN), needs_vm=True,
+            example='remove-vm --vm-name=web01'),
+    _change('set-pool', 'move a VM to another vGPU pool', options.POOL, '--pool=B'),
+    _change('set-priority', 'change the priority of a VM', options.PRIORITY,
+            '--priority=low'),
+    _change('set-vm-id', 'give a VM another number', options.VM_ID, '--vm-id=12'),
+    Command('update-vm', 'change several settings of a VM at once', 'cli.editing', 'change_vm',
+            options.VM + (options.POOL, options.PRIORITY, options.VM_ID) + options.RESTARTING
+            + (options.DRY_RUN,), needs_vm=True,
+            any_of=(options.POOL, options.PRIORITY, options.VM_ID),
+            example='update-vm --vm-name=web01 --pool=B --priority=high --no-restart'),
+    Command('list-vms', 'list the registered VMs', 'cli.viewing', 'list_vms',
+            (options.POOL, options.PRIORITY), example='list-vms --pool=A --json'),
+    Command('list-pools', 'list the vGPU pools', 'cli.viewing', 'list_pools',
+            example='list-pools'),
+    Command('show-pool', 'show one vGPU pool and its VMs', 'cli.viewing', 'show_pool',
+            (options.POOL_ID,), required=(options.POOL_ID,), example='show-pool --pool-id=A'),
+    Command('scan-vms', 'compare all VMs in XAPI with the registry', 'cli.surveying', 'scan_vms',
+            (options.EXIT_CODE,), example='scan-vms --exit-code'),
+    Command('status', 'show the control panel', 'cli.surveying', 'status', example='status'),
+    Command('init', 'create the registry', 'cli.keeping', 'init', example='init'),
+    Command('accept', 'take over a registry that another program created', 'cli.keeping',
+            'accept', (options.YES, options.DRY_RUN), example='accept'),
+    Command('check', 'validate structure and content of the registry', 'cli.keeping', 'check',
+            example='check'),
+    Command('fence', 'lift the start blocks that a dead daemon left', 'cli.keeping',
+            'clear_fences', words=('clear',), example='fence clear'),
+    Command('help', 'show help, for all commands or for one', 'cli.usage', 'show_help',
+            example='help register-vm'),
+)
+BY_NAME = {command.name: command for command in COMMANDS}

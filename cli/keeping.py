@@ -1,0 +1,105 @@
+"""The commands that keep the registry in order: init, accept, check, fence clear."""
+
+from typing import List
+
+from cli import options
+from cli.context import Context
+from cli.errors import CommandError, ExitStatus, Kind
+from cli.parser import Arguments
+from cli.result import Result, build_document, plain
+from cli.situation import refuse_on_member
+from cli.text import escape, plural
+from registry.errors import Reason, RegistryUnavailable
+from registry.values import Contents
+from watcher.errors import WatcherError, XapiError
+from watcher.plan import Action
+
+
+def init(_arguments: Arguments, context: Context) -> Result:
+    """Create the registry; one that is there already stays as it is."""
+    refuse_on_member(context)
+    is_new = context.registry.create(context.who)
+    path = context.registry.path
+    text = f'The registry {path} {"was created" if is_new else "is there already"}.'
+    return Result(build_document(result='created' if is_new else 'already_there', path=path),
+                  plain([text]))
+
+
+def accept(arguments: Arguments, context: Context) -> Result:
+    """Take over a registry that another program created, after showing what will change."""
+    contents = context.registry.read()
+    refuse_on_member(context)
+    changes = _plan_changes(context, contents)
+    if contents.accepted and not _is_emptied(context):
+        return Result(build_document(result='already_accepted', changes=[]),
+                      plain([f'The registry {context.registry.path} is ours already.']))
+    block = [f'The registry {context.registry.path} has {plural(len(contents.vms), "VM")} and '
+             f'{plural(len(contents.faults), "row")} that cannot be understood.'] + changes
+    if arguments.get(options.DRY_RUN):
+        return Result(build_document(result='would_be_accepted', changes=changes), plain(block))
+    context.confirm(block, 'Do you want to take this registry over?')
+    with context.registry.edit(who=context.who, command=context.command,
+                               allow_emptied=True) as edit:
+        edit.accept()
+    return Result(build_document(result='accepted', changes=changes),
+                  plain([f'The registry {context.registry.path} is accepted; the daemon, or '
+                         "'vgpu-admin reconcile', carries the changes out."]))
+
+
+def check(_arguments: Arguments, context: Context) -> Result:
+    """Validate structure and content of the registry."""
+    problems = list(context.registry.check())
+    contents = context.registry.read()
+    if not contents.accepted:
+        context.note('the registry was made by another program and is not accepted: spans are '
+                     "added, nothing is replaced or removed; see 'vgpu-admin accept'")
+    lines = [f'{context.registry.path}: {escape(problem)}' for problem in problems]
+    summary = (f'{context.registry.path}: {plural(len(contents.vms), "VM")}, '
+               f'{plural(len(problems), "problem")}')
+    return Result(build_document(problems=problems, vm_count=len(contents.vms),
+                                 accepted=contents.accepted, path=context.registry.path),
+                  plain(lines + [summary]),
+                  ExitStatus.FAILED if problems else ExitStatus.DONE)
+
+
+def clear_fences(_arguments: Arguments, context: Context) -> Result:
+    """Lift the start blocks that a dead daemon left."""
+    from watcher.clearing import clear_fences as clear
+    told: List[str] = []
+    try:
+        count = clear(context.settings, told.append)
+    except XapiError:
+        raise
+    except WatcherError as error:
+        # The daemon that is alive lifts its own.
+        raise CommandError(Kind.FAILED, str(error)) from error
+    summary = f'{plural(count, "VM")} had a fence.' if count else 'No VM has a fence of ours.'
+    return Result(build_document(lifted=count, actions=told), plain(told + [summary]))
+
+
+def _is_emptied(context: Context) -> bool:
+    """Whether the file lost all its rows at once without a command of ours."""
+    try:
+        with context.registry.edit(who=context.who, command=context.command, dry_run=True):
+            return False
+    except RegistryUnavailable as error:
+        if error.reason == Reason.EMPTIED:
+            return True
+        raise
+
+
+def _plan_changes(context: Context, contents: Contents) -> List[str]:
+    """What would be written to XAPI once the registry is ours, VM by VM."""
+    try:
+        context.live()
+        from cli.pool_view import read_pool
+        view = read_pool(context, contents._replace(version=max(1, contents.version)))
+    except XapiError as error:
+        context.note(f'XAPI could not be asked ({error}), so what would change there is not '
+                     'known')
+        return []
+    plans = [plan for plan in view.list_plans().values()
+             if plan is not None and plan.action is not Action.NONE]
+    return [f'{plan.vm.uuid} ({escape(plan.vm.name)}): {plan.action.value}, '
+            f'{escape(plan.vm.args) or "nothing"} -> {escape(plan.value) or "nothing"}'
+            for plan in plans]

@@ -1,0 +1,61 @@
+"""Which VM is meant: by UUID or by name, the registry first and XAPI second."""
+
+from typing import Any, Dict, NamedTuple, Optional
+
+from cli.errors import CommandError, Kind
+from cli.options import VM_NAME, VM_UUID
+from cli.text import escape
+from registry.values import Contents, clean_name
+from watcher.errors import XapiError
+
+
+class Target(NamedTuple):
+    """The VM that a command is about."""
+
+    vm_uuid: str
+    name: Optional[str] = None
+    """The name that was given, or found in looking for it."""
+
+
+def find_target(context: Any, contents: Optional[Contents], *, everywhere: bool = False) -> Target:
+    """Find the VM that the arguments name; with `everywhere` a name must be unique in XAPI too."""
+    vm_uuid, name = context.arguments.get(VM_UUID), clean_name(context.arguments.get(VM_NAME))
+    if vm_uuid is not None:
+        return _with_name(contents, vm_uuid, name)
+    found = _find_in_registry(contents, name)
+    if everywhere or not found:
+        found = dict(_find_in_xapi(context, name, is_needed=not found), **found)
+    if not found:
+        raise CommandError(Kind.NOT_FOUND, f"no VM has the name '{escape(name)}', neither in the "
+                           "registry nor in XAPI; see 'vgpu-admin scan-vms'")
+    if len(found) > 1:
+        listed = ', '.join(f'{uuid} ({where})' for uuid, where in sorted(found.items()))
+        raise CommandError(Kind.CONFLICT, f"the name '{escape(name)}' fits {len(found)} VMs: "
+                           f"{listed}; say --vm-uuid=UUID")
+    return Target(next(iter(found)), name)
+
+
+def _with_name(contents: Optional[Contents], vm_uuid: str, name: Optional[str]) -> Target:
+    """With both given, the UUID counts, and the name must not belong to another VM."""
+    row = contents.by_uuid.get(vm_uuid) if contents else None
+    if name is not None and row is not None and row.vm_name not in (None, name):
+        raise CommandError(Kind.CONFLICT, f"VM {vm_uuid} has the name '{escape(row.vm_name)}' in "
+                           f"the registry, not '{escape(name)}'; leave --vm-name out")
+    return Target(vm_uuid, name)
+
+
+def _find_in_registry(contents: Optional[Contents], name: Optional[str]) -> Dict[str, str]:
+    vms = contents.vms if contents else ()
+    return {vm.vm_uuid: 'registered' for vm in vms if vm.vm_name == name}
+
+
+def _find_in_xapi(context: Any, name: Optional[str], *, is_needed: bool) -> Dict[str, str]:
+    try:
+        vms = context.live().read_vms()
+    except XapiError as error:
+        if not is_needed:
+            return {}
+        raise CommandError(Kind.UNAVAILABLE, f"the name '{escape(name)}' is not in the registry, "
+                           f'and XAPI could not be asked: {error}; say --vm-uuid=UUID') from error
+    return {vm.uuid: vm.power_state.value for vm in vms
+            if vm.kind.value == 'vm' and clean_name(vm.name) == name}

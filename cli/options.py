@@ -1,0 +1,77 @@
+"""The options of vgpu-admin: their names, their values, and the words that explain them."""
+
+from typing import Any, Callable, NamedTuple, Optional, Tuple
+
+from registry.errors import InvalidValue
+from registry.values import parse_pool_id, parse_priority, parse_uuid, parse_vm_id
+
+
+class Option(NamedTuple):
+    """One option; without a placeholder it is a flag."""
+
+    name: str
+    placeholder: Optional[str]
+    summary: str
+    parse: Callable[[str], Any] = str
+    xe_names: Tuple[str, ...] = ()
+    """How xe people spell it: `uuid=...`, without dashes."""
+    choices: Tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """The spelling on the command line."""
+        return '--' + self.name
+
+    @property
+    def shown(self) -> str:
+        """How it is shown in help texts."""
+        return f'{self.flag}={self.placeholder}' if self.placeholder else self.flag
+
+
+def parse_text(text: str) -> str:
+    """Check that there is something."""
+    if not text:
+        raise InvalidValue('needs a value')
+    return text
+
+
+def parse_seconds(text: str) -> int:
+    """Check a number of seconds."""
+    if not text.isdigit() or len(text) > 6 or not 1 <= int(text) <= 86400:
+        raise InvalidValue(f'{ascii(text)} is not a number of seconds; allowed: 1 to 86400')
+    return int(text)
+
+
+def parse_count(text: str) -> int:
+    """Check a number of things to show."""
+    if not text.isdigit() or len(text) > 9 or int(text) < 1:
+        raise InvalidValue(f'{ascii(text)} is not a number from 1')
+    return int(text)
+
+
+CONFIG = Option('config', 'FILE', 'configuration file (/etc/vgpu/vgpu-watcher.conf)', parse_text)
+DB = Option('db', 'FILE', 'registry file, instead of the configured one', parse_text)
+JSON = Option('json', None, 'print one JSON document')
+MINIMAL = Option('minimal', None, 'print identifiers only, comma-separated, as xe does')
+HELP = Option('help', None, 'show this help')
+EVERYWHERE = (CONFIG, DB, JSON, MINIMAL, HELP)
+
+VM_UUID = Option('vm-uuid', 'UUID', 'the VM, by its UUID', parse_uuid, ('uuid', 'vm-uuid'))
+VM_NAME = Option('vm-name', 'NAME', 'the VM, by its name', parse_text, ('name-label', 'vm-name'))
+VM = (VM_UUID, VM_NAME)
+
+POOL = Option('pool', 'A|B', 'the vGPU pool', parse_pool_id, (), ('A', 'B'))
+POOL_ID = Option('pool-id', 'A|B', 'the vGPU pool', parse_pool_id, (), ('A', 'B'))
+PRIORITY = Option('priority', 'low|medium|high', 'the priority', parse_priority, (),
+                  ('low', 'medium', 'high'))
+VM_ID = Option('vm-id', 'N', 'the number (1 to 2147483646)', parse_vm_id)
+
+YES = Option('yes', None, 'answer the question with yes')
+NO_RESTART = Option('no-restart', None, 'leave a running VM running; the change is pending')
+RESTART = Option('restart', None, 'restart the VM if it is running')
+FORCE = Option('force', None, 'stop the VM hard when it does not stop cleanly in time')
+TIMEOUT = Option('timeout', 'SECONDS', 'how long a clean stop may take (120)', parse_seconds)
+DRY_RUN = Option('dry-run', None, 'check everything and change nothing')
+EXIT_CODE = Option('exit-code', None, 'exit with 6 when something differs')
+LIMIT = Option('limit', 'N', 'how many to show (50)', parse_count)
+RESTARTING = (YES, NO_RESTART, FORCE, TIMEOUT)

@@ -1,0 +1,90 @@
+"""The only place that prints: results on standard output, everything else on standard error."""
+
+import json
+import os
+from typing import Any, List, Mapping, Sequence, TextIO
+
+from cli.errors import CommandError
+from cli.result import Result, build_document
+from cli.text import Style, escape
+
+
+class Output:
+    """Standard output and standard error of one run."""
+
+    def __init__(self, results: TextIO, errors: TextIO, environment: Mapping[str, str]) -> None:
+        self._results = results
+        self._errors = errors
+        self._environment = environment
+
+    def print_result(self, result: Result, notes: Sequence[str], *, is_json: bool,
+                     is_minimal: bool) -> None:
+        """Print a result, and what should be known beside it."""
+        if is_json:
+            document = dict(result.document, notes=list(notes)) if notes else result.document
+            self._write(self._results, [json.dumps(document, indent=2)])
+            return
+        for note in notes:
+            self._write(self._errors, [f'vgpu-admin: {escape(note)}'])
+        if is_minimal:
+            self._write(self._results,
+                        [','.join(item.replace(',', '\\,') for item in result.minimal)])
+        else:
+            self._write(self._results, result.lines(self._style()))
+
+    def print_error(self, error: CommandError, notes: Sequence[str], *, is_json: bool) -> None:
+        """Print why a command came to nothing."""
+        if is_json:
+            content = {'kind': error.kind.value, 'message': str(error)}  # type: dict
+            if notes:
+                content['notes'] = list(notes)
+            self._write(self._errors, [json.dumps(build_document(error=content))])
+            return
+        for note in notes:
+            self._write(self._errors, [f'vgpu-admin: {escape(note)}'])
+        for line in str(error).splitlines():
+            self._write(self._errors, [f'vgpu-admin: {escape(line)}'])
+
+    def close(self) -> None:
+        """Flush; a reader that went away early (`| head`) is not an error."""
+        for stream in (self._results, self._errors):
+            try:
+                stream.flush()
+            except (BrokenPipeError, ValueError):
+                _discard(stream)
+
+    def _style(self) -> Style:
+        is_terminal = self._results.isatty()
+        has_colours = (is_terminal and 'NO_COLOR' not in self._environment
+                       and self._environment.get('TERM') not in (None, '', 'dumb'))
+        return Style(_can_show(self._results, '\u2713\u26a0'), has_colours)
+
+    def _write(self, stream: TextIO, lines: List[str]) -> None:
+        encoding = stream.encoding or 'ascii'
+        for line in lines:
+            # A character that the locale has no code for is shown by its number.
+            text = line.encode(encoding, 'backslashreplace').decode(encoding)
+            try:
+                stream.write(text + '\n')
+            except BrokenPipeError:
+                _discard(stream)
+                return
+
+
+def _can_show(stream: TextIO, text: str) -> bool:
+    try:
+        text.encode(stream.encoding or 'ascii')
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
+def _discard(stream: Any) -> None:
+    """Send the rest nowhere, so that Python does not complain when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, stream.fileno())
+    except (OSError, ValueError):
+        pass  # a stream without a descriptor has nothing to complain about
+    finally:
+        os.close(nowhere)

@@ -1,0 +1,106 @@
+"""The control panel that `status` shows.  Pure."""
+
+from collections import OrderedDict
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+
+from cli.render import GOOD_STATES, describe_boot, describe_state
+from cli.result import PoolCount, VmView
+from cli.text import Style, escape, plural, table
+from cli.views import word
+
+_MANY = 20
+
+
+class Panel(NamedTuple):
+    """All that the control panel shows."""
+
+    path: str
+    is_accepted: bool
+    daemon: Optional[str]
+    """Who holds the writer's lock; None when nobody watches."""
+    xapi_problem: str
+    role: str
+    pools: Tuple[Tuple[PoolCount, Tuple[VmView, ...]], ...]
+    unregistered: Tuple[VmView, ...]
+    odd_boots: Tuple[Any, ...] = ()
+    """The last boots of registered VMs that are not as desired."""
+    replacements: int = 0
+    faults: int = 0
+
+
+def render_panel(panel: Panel, style: Style) -> List[str]:
+    """The whole panel."""
+    lines = [style.colour('=== vGPU Control Panel ===', 'title')] + _head(panel, style)
+    for pool, views in panel.pools:
+        lines += [''] + _pool(pool, views, style)
+    lines += [''] + _unregistered(panel.unregistered, panel.xapi_problem, style)
+    lines += [''] + _attention(panel, style)
+    return lines + [''] + _summary(panel, style)
+
+
+def _head(panel: Panel, style: Style) -> List[str]:
+    accepted = '' if panel.is_accepted else " (not accepted; see 'vgpu-admin accept')"
+    daemon = (f'{style.tick} watching ({escape(panel.daemon)})' if panel.daemon
+              else f'{style.warning} not watching: nobody holds the writer\'s lock')
+    xapi = (f'{style.warning} cannot be asked: {escape(panel.xapi_problem)}'
+            if panel.xapi_problem else escape(panel.role))
+    return [f'Registry: {panel.path}{accepted}', f'Daemon: {daemon}', f'XAPI: {xapi}']
+
+
+def _pool(pool: PoolCount, views: Sequence[VmView], style: Style) -> List[str]:
+    enabled = 'enabled' if pool.enabled else f'{style.warning} disabled'
+    counts = ', '.join(f'{word(level)} {sum(1 for view in views if view.priority == level)}'
+                       for level in (2, 1, 0))
+    title = f'=== Pool {pool.pool_id}: {escape(pool.pool_name)} ({enabled}) ==='
+    lines = [style.colour(title, 'title'), f'VMs: {pool.vm_count} ({counts})']
+    if pool.description:
+        lines.append(f'Description: {escape(pool.description)}')
+    if views:
+        rows = [(str(view.vm_id), word(view.priority) or '-', view.power_state or '-',
+                 view.state or '-', view.vm_uuid, escape(view.vm_name) or '-') for view in views]
+        lines += table(('VM ID', 'PRIORITY', 'POWER', 'STATE', 'UUID', 'NAME'), rows, style)
+    return lines
+
+
+def _unregistered(views: Sequence[VmView], problem: str, style: Style) -> List[str]:
+    if problem:
+        return [style.colour('=== Unregistered VMs: not known ===', 'title')]
+    lines = [style.colour(f'=== Unregistered VMs: {len(views)} ===', 'title')]
+    rows = [(view.vm_uuid, view.power_state or '-', view.state or '-',
+             escape(view.vm_name) or '-') for view in views[:_MANY]]
+    if rows:
+        lines += table(('UUID', 'POWER', 'STATE', 'NAME'), rows, style)
+    if len(views) > _MANY:
+        lines.append(f"... and {len(views) - _MANY} more; see 'vgpu-admin scan-vms'")
+    return lines
+
+
+def _attention(panel: Panel, style: Style) -> List[str]:
+    """What is pending, and what is wrong."""
+    views = [view for _pool_count, views in panel.pools for view in views]
+    views += list(panel.unregistered)
+    found = [f'{style.warning} {view.vm_uuid} {escape(view.vm_name)}: {describe_state(view)}'
+             for view in views if view.state is not None and view.state not in GOOD_STATES]
+    found += [f'{style.warning} {boot.vm_uuid} {escape(boot.vm_name)}: last boot '
+              f'{describe_boot(boot)}' for boot in panel.odd_boots]
+    if panel.replacements:
+        found.append(f'{style.warning} {plural(panel.replacements, "replacement")} under way; '
+                     "when no daemon runs: 'vgpu-admin fence clear'")
+    if panel.faults:
+        found.append(f'{style.warning} {plural(panel.faults, "row")} cannot be understood; see '
+                     "'vgpu-admin check'")
+    return ([style.colour(f'=== Needs attention: {len(found)} ===', 'title')]
+            + (found or [f'{style.tick} nothing']))
+
+
+def _summary(panel: Panel, style: Style) -> List[str]:
+    views = [view for _pool_count, views in panel.pools for view in views]
+    counts = OrderedDict()  # type: OrderedDict[str, int]
+    for view in views + list(panel.unregistered):
+        if view.state is not None:
+            counts[view.state] = counts.get(view.state, 0) + 1
+    states = ', '.join(f'{state} {count}' for state, count in sorted(counts.items()))
+    return [style.colour('=== Summary ===', 'title'),
+            f'Registered VMs: {len(views)}',
+            f"Unregistered VMs: {'not known' if panel.xapi_problem else len(panel.unregistered)}",
+            f'States: {states or "not known"}']

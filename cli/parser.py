@@ -1,0 +1,148 @@
+"""Reads the command line: options before or after the command, with `=` or a blank.
+
+What is not understood is refused, with the allowed values and the nearest name. Options are
+never abbreviated: a script must not change its meaning when an option is added.
+"""
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from cli.errors import CommandError, Kind
+from cli.grammar import BY_NAME, COMMANDS, Command
+from cli.options import EVERYWHERE, VM, Option
+from cli.text import escape, nearest
+from registry.errors import InvalidValue
+
+
+class Arguments(NamedTuple):
+    """A command line as we understand it."""
+
+    command: Optional[Command]
+    values: Mapping[str, Any]
+    topic: Optional[str] = None
+    """The command that help is wanted for."""
+
+    def get(self, option: Option) -> Any:
+        """Give the value of an option, True for a flag; None when it is not there."""
+        return self.values.get(option.name)
+
+
+_ALL_OPTIONS = {option.name: option
+                for command in COMMANDS for option in command.options + EVERYWHERE}
+_XE_NAMES = {name: option for option in VM for name in option.xe_names}
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Turn the words of the command line into Arguments, or raise a usage error."""
+    words, pairs = _split(list(argv))
+    if not words:
+        return Arguments(None, _checked(None, pairs))
+    command = BY_NAME.get(words[0])
+    if command is None:
+        raise _usage(f"unknown command '{escape(words[0])}'"
+                     f"{nearest(words[0], list(BY_NAME))}; see 'vgpu-admin help'")
+    values = _checked(command, pairs)
+    if 'help' in values or command.name == 'help':
+        return Arguments(command, values, _find_topic(command, words[1:]))
+    _check_words(command, words[1:])
+    _check_needs(command, values)
+    return Arguments(command, values)
+
+
+def _split(argv: List[str]) -> Tuple[List[str], List[Tuple[Option, str, str]]]:
+    """Part words from options; each option with the text given for it."""
+    words, pairs = [], []  # type: List[str], List[Tuple[Option, str, str]]
+    waiting = list(reversed(argv))
+    while waiting:
+        word = waiting.pop()
+        name, equals, text = word.lstrip('-').partition('=')
+        if word == '-h':
+            pairs.append((_ALL_OPTIONS['help'], word, ''))
+        elif word.startswith('--'):
+            pairs.append(_take_option(word, name, equals, text, waiting))
+        elif equals and not word.startswith('-') and name in _XE_NAMES:
+            pairs.append((_XE_NAMES[name], name, text))
+        elif word.startswith('-'):
+            raise _usage(f"unknown option '{escape(word)}'{_hint(name)}")
+        else:
+            words.append(word)
+    return words, pairs
+
+
+def _take_option(word: str, name: str, equals: str, text: str,
+                 waiting: List[str]) -> Tuple[Option, str, str]:
+    option = _ALL_OPTIONS.get(name) if word[2:3] != '-' else None
+    if option is None:
+        raise _usage(f"unknown option '{escape(word.partition('=')[0])}'{_hint(name)}")
+    if option.placeholder is None:
+        if equals:
+            raise _usage(f'{option.flag} takes no value')
+        return option, option.flag, ''
+    if not equals:
+        # A value that begins like an option is more likely an option whose value was forgotten.
+        if not waiting or waiting[-1].startswith('--'):
+            raise _usage(f'{option.flag} needs a value: {option.shown}')
+        text = waiting.pop()
+    return option, option.flag, text
+
+
+def _checked(command: Optional[Command], pairs: List[Tuple[Option, str, str]]) -> Dict[str, Any]:
+    allowed = {option.name for option in EVERYWHERE + (command.options if command else ())}
+    values = {}  # type: Dict[str, Any]
+    for option, spelling, text in pairs:
+        if option.name not in allowed:
+            known = ' '.join(item.flag for item in command.options) if command else ''
+            raise _usage(f"{spelling} is not an option of "
+                         f"{command.name if command else 'vgpu-admin'}"
+                         f"; allowed: {known or 'none but --config --db --json --minimal --help'}")
+        if option.name in values and option.placeholder is not None:
+            raise _usage(f'{option.flag} is given twice')
+        values[option.name] = True if option.placeholder is None else _value(option, text)
+    return values
+
+
+def _value(option: Option, text: str) -> Any:
+    try:
+        return option.parse(text)
+    except InvalidValue as error:
+        hint = nearest(text.lower(), option.choices) if option.choices else ''
+        raise _usage(f'{option.flag}: {error}{hint}') from error
+
+
+def _check_words(command: Command, words: List[str]) -> None:
+    if tuple(words) == command.words:
+        return
+    if command.words:
+        raise _usage(f"say 'vgpu-admin {command.name} {' '.join(command.words)}'")
+    raise _usage(f"{command.name}: '{escape(words[0])}' is not understood; "
+                 f"example: vgpu-admin {command.example}")
+
+
+def _check_needs(command: Command, values: Mapping[str, Any]) -> None:
+    for option in command.required:
+        if option.name not in values:
+            raise _usage(f'{command.name} needs {option.shown}')
+    if command.any_of and not any(option.name in values for option in command.any_of):
+        raise _usage(f"{command.name} needs at least one of "
+                     f"{' '.join(option.shown for option in command.any_of)}")
+    if command.needs_vm and not any(option.name in values for option in VM):
+        raise _usage(f'{command.name} needs a VM: --vm-uuid=UUID or --vm-name=NAME')
+    if 'json' in values and 'minimal' in values:
+        raise _usage('--json and --minimal exclude each other')
+    if 'restart' in values and 'no-restart' in values:
+        raise _usage('--restart and --no-restart exclude each other')
+
+
+def _find_topic(command: Command, words: List[str]) -> Optional[str]:
+    if command.name != 'help':
+        return command.name
+    if words and words[0] not in BY_NAME:
+        raise _usage(f"no help for '{escape(words[0])}'{nearest(words[0], list(BY_NAME))}")
+    return words[0] if words else None
+
+
+def _hint(name: str) -> str:
+    return nearest(name, list(_ALL_OPTIONS)).replace("mean '", "mean '--")
+
+
+def _usage(message: str) -> CommandError:
+    return CommandError(Kind.USAGE, message)

@@ -1,0 +1,100 @@
+"""All VMs of the resource pool held against the registry, once: a plan per VM, with its standing.
+
+The daemon's own pure functions decide; this module only lays before them what one command has
+read. Nothing is written unless the caller passes a `write` that does.
+"""
+
+import os
+from typing import Any, Callable, Dict, Iterable, Optional, Tuple
+
+from registry.journal import Journal
+from registry.values import Contents
+from watcher.books import Books, build_assignments
+from watcher.config import Settings
+from watcher.inventory import Inventory
+from watcher.plan import Plan, Policy, plan_restore, plan_vm
+from watcher.records import Kind, VmRecord
+from watcher.standing import Standings
+
+Write = Callable[[Callable[[Journal], Any]], None]
+
+
+def build_policy(settings: Settings, contents: Contents) -> Policy:
+    """What holds for all VMs alike."""
+    return Policy(settings.device.template, settings.device.known_names, contents.accepted)
+
+
+class PoolView:
+    """What the registry, the journal and XAPI say, at one moment."""
+
+    def __init__(self, settings: Settings, contents: Contents, journal: Optional[Journal],
+                 vms: Iterable[VmRecord], write: Write = lambda _write: None) -> None:
+        self.contents = contents
+        self.policy = build_policy(settings, contents)
+        self.books = _build_books(settings, contents, journal)
+        self.inventory = Inventory()
+        self._standings = Standings(self.books, self.inventory, write)
+        self._saved = {item.vm_uuid: item for item in journal.replacements()} if journal else {}
+        for vm in vms:
+            self.inventory.update(vm, self.policy, 0.0)
+
+    def note_all(self) -> 'PoolView':
+        """Take all records as all there are: who is not among them bears nothing any more."""
+        self._standings.note_all()
+        return self
+
+    @property
+    def ordinary_vms(self) -> Tuple[VmRecord, ...]:
+        """The VMs that are neither templates nor snapshots nor control domains, by name."""
+        found = [vm for vm in self.inventory.vms if vm.kind is Kind.VM]
+        return tuple(sorted(found, key=lambda vm: (vm.name, vm.uuid)))
+
+    def plan(self, vm: VmRecord) -> Optional[Plan]:
+        """Decide about one VM; None while its row cannot be read."""
+        assignment = self.books.assignments.get(vm.uuid)
+        saved = self._saved.get(vm.uuid)
+        if saved is not None and vm.kind is Kind.VM and vm.args is None:
+            return plan_restore(vm, saved.after, assignment, self.policy)
+        if vm.uuid in self.books.faulty:
+            return None
+        return plan_vm(vm, assignment, self._standings.find(vm), self.policy)
+
+    def list_plans(self) -> Dict[str, Optional[Plan]]:
+        """The plans of all ordinary VMs, by UUID."""
+        return {vm.uuid: self.plan(vm) for vm in self.ordinary_vms}
+
+
+def read_pool(context: Any, contents: Contents) -> PoolView:
+    """Read all VMs and hold them against the registry; raises XapiError."""
+    vms = context.live().read_vms()
+    with context.journal() as journal:
+        return PoolView(context.settings, contents, journal, vms).note_all()
+
+
+def read_neighbourhood(context: Any, contents: Contents, vm_uuid: str) -> PoolView:
+    """Read one VM, and those that the journal knows to bear its number; raises XapiError."""
+    live = context.live()
+    vm = live.find_vm(vm_uuid)
+    policy = build_policy(context.settings, contents)
+    row = contents.by_uuid.get(vm_uuid)
+    numbers = {row.vm_id if row else None, policy.number_of(vm) if vm else None} - {None}
+    with context.journal() as journal:
+        bearers = journal.bearers().values() if journal else ()
+        others = {bearer.vm_uuid for bearer in bearers if bearer.vm_id in numbers}
+        others |= {item.vm_uuid for item in contents.vms if item.vm_id in numbers}
+        found = [vm] + [live.find_vm(uuid) for uuid in sorted(others - {vm_uuid})]
+        return PoolView(context.settings, contents, journal,
+                        [item for item in found if item is not None])
+
+
+def _build_books(settings: Settings, contents: Contents, journal: Optional[Journal]) -> Books:
+    """What the daemon has in memory, filled from one reading instead of by polling."""
+    books = Books(os.path.abspath(settings.registry.path))
+    books.contents, books.unavailable = contents, ''
+    books.assignments = build_assignments(contents)
+    books.owners = {item.vm_id: uuid for uuid, item in books.assignments.items()}
+    books.faulty = frozenset(fault.vm_uuid.lower() for fault in contents.faults)
+    if journal is not None:
+        books.journal = journal
+        books.refresh_claims()
+    return books

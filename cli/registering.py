@@ -1,0 +1,170 @@
+"""register-vm and remove-vm: a row comes, a row goes."""
+
+from collections import OrderedDict
+from typing import Any, List, Optional
+
+from cli import options
+from cli.context import Context
+from cli.errors import CommandError, Kind
+from cli.following import Follow, build_answer, follow
+from cli.naming import Target, find_target
+from cli.parser import Arguments
+from cli.render import priority_text, render_change
+from cli.result import Result
+from cli.situation import Situation, look
+from cli.text import escape
+from registry.errors import Conflict, NotFound, Reason, RegistryUnavailable
+from registry.values import Contents, Priority, Vm, clean_name
+
+DEFAULT_POOL = 'A'
+DEFAULT_PRIORITY = Priority.MEDIUM
+
+
+def register_vm(arguments: Arguments, context: Context) -> Result:
+    """Register a VM; asking for what already is succeeds and changes nothing."""
+    contents = _read_or_none(context)
+    target = find_target(context, contents, everywhere=True)
+    situation = look(context, contents, target.vm_uuid, with_numbers=True)
+    name = _checked_name(contents, target, situation)
+    is_dry = bool(arguments.get(options.DRY_RUN))
+    if contents is None:
+        _check_number(arguments, situation)
+        if is_dry:
+            return _rehearse_first(arguments, context, target, name, situation)
+        context.registry.create(context.who)
+        context.done.append(f'the registry {context.registry.path} was created')
+        context.note(f'created the registry {context.registry.path}')
+    vm, is_new = _add(arguments, context, target, name, situation, is_dry)
+    what = 'registered' if is_new else 'already_registered'
+    if is_dry or not is_new:
+        return build_answer(context, f'would_be_{what}' if is_dry and is_new else what,
+                            _sentence(vm, what, is_dry and is_new), vm, situation, None)
+    context.done.append(f'VM {vm.vm_uuid} was registered')
+    if arguments.get(options.RESTART) and situation.is_running:
+        from cli.restart import restart
+        return build_answer(context, what, _sentence(vm, what), vm, situation,
+                            restart(context, situation.record, take_back=_take_back(vm)))
+    return build_answer(context, what, _sentence(vm, what), vm, situation,
+                        follow(context, vm.vm_uuid, situation))
+
+
+def remove_vm(arguments: Arguments, context: Context) -> Result:
+    """Remove a row, also one of a VM that XAPI does not know any more."""
+    contents = context.registry.read()
+    target = find_target(context, contents)
+    situation = look(context, contents, target.vm_uuid, with_numbers=False)
+    with context.registry.edit(who=context.who, command=context.command, dry_run=True) as edit:
+        before = edit.remove_vm(target.vm_uuid)
+    if arguments.get(options.DRY_RUN):
+        return build_answer(context, 'would_be_removed', f'VM {before.vm_uuid} would be removed '
+                            'from the registry.', before, situation, None)
+    is_stopped = situation.is_running and not arguments.get(options.NO_RESTART)
+    if is_stopped:
+        context.confirm(_removal_block(before, arguments), 'Do you want to apply these settings?',
+                        alternatives='--yes (stops the VM) or --no-restart (leaves it running)')
+    with context.registry.edit(who=context.who, command=context.command) as edit:
+        _refuse_changed(edit.contents(), before)
+        edit.remove_vm(target.vm_uuid)
+    context.done.append(f'VM {before.vm_uuid} was removed from the registry')
+    followed = _follow_removal(arguments, context, before, situation, is_stopped)
+    return build_answer(context, 'removed', f'VM {before.vm_uuid} is not registered any more.',
+                        before, situation, followed)
+
+
+def _follow_removal(arguments: Arguments, context: Context, before: Vm, situation: Situation,
+                    is_stopped: bool) -> Follow:
+    if not is_stopped:
+        return follow(context, before.vm_uuid, situation)
+    from cli.restart import restart
+    return restart(context, situation.record, starts=bool(arguments.get(options.RESTART)),
+                   take_back=f'vgpu-admin register-vm --vm-uuid={before.vm_uuid} '
+                   f'--pool={before.pool_id} --priority={before.priority.word} '
+                   f'--vm-id={before.vm_id}')
+
+
+def _read_or_none(context: Context) -> Optional[Contents]:
+    """Read the registry; None when there is none yet: the first registration creates it."""
+    try:
+        return context.registry.read()
+    except RegistryUnavailable as error:
+        if error.reason == Reason.MISSING:
+            return None
+        raise
+
+
+def _checked_name(contents: Optional[Contents], target: Target,
+                  situation: Situation) -> Optional[str]:
+    """Refuse what is not an ordinary VM; give the name that goes into the registry."""
+    is_registered = contents is not None and target.vm_uuid in contents.by_uuid
+    if situation.kind_problem and not is_registered:
+        raise CommandError(Kind.FAILED, f'VM {target.vm_uuid} {situation.kind_problem}; nothing '
+                           'was changed')
+    if situation.record is None:
+        if situation.was_asked and not is_registered:
+            raise NotFound(f"XAPI has no VM {target.vm_uuid}; see 'vgpu-admin scan-vms'")
+        return target.name
+    name = clean_name(situation.record.name)
+    if target.name is not None and target.name != name and not is_registered:
+        raise Conflict(f"VM {target.vm_uuid} has the name '{escape(name)}' in XAPI, not "
+                       f"'{escape(target.name)}'; leave --vm-name out")
+    return name
+
+
+def _check_number(arguments: Arguments, situation: Situation) -> None:
+    """Refuse a borne number before a registry is created for it."""
+    number = arguments.get(options.VM_ID)
+    if number in situation.taken:
+        raise Conflict(f'vm_id {number} is taken by {escape(situation.taken[number])}; choose '
+                       'another')
+
+
+def _rehearse_first(arguments: Arguments, context: Context, target: Target,
+                    name: Optional[str], situation: Situation) -> Result:
+    vm = Vm(arguments.get(options.VM_ID) or situation.largest + 1, target.vm_uuid, name,
+            arguments.get(options.POOL) or DEFAULT_POOL, _priority(arguments))
+    return build_answer(context, 'would_be_registered', 'The registry would be created. '
+                        + _sentence(vm, 'registered', True), vm, situation, None)
+
+
+def _add(arguments: Arguments, context: Context, target: Target, name: Optional[str],
+         situation: Situation, is_dry: bool) -> Any:
+    with context.registry.edit(who=context.who, command=context.command,
+                               dry_run=is_dry) as edit:
+        vm = edit.add_vm(target.vm_uuid, vm_name=name,
+                         pool_id=arguments.get(options.POOL) or DEFAULT_POOL,
+                         priority=_priority(arguments), vm_id=arguments.get(options.VM_ID),
+                         taken=situation.taken, floor=situation.largest)
+        return vm, edit.changed
+
+
+def _priority(arguments: Arguments) -> Priority:
+    priority = arguments.get(options.PRIORITY)
+    return DEFAULT_PRIORITY if priority is None else priority
+
+
+def _sentence(vm: Vm, what: str, is_dry: bool = False) -> str:
+    verb = 'would be registered' if is_dry else what.replace('_', ' ')
+    auxiliary = '' if is_dry else 'is '
+    return (f'VM {vm.vm_uuid} {auxiliary}{verb} with pool {vm.pool_id}, priority '
+            f'{vm.priority.word}, vm_id {vm.vm_id}.')
+
+
+def _take_back(vm: Vm) -> str:
+    return f'vgpu-admin remove-vm --vm-uuid={vm.vm_uuid} --no-restart'
+
+
+def _refuse_changed(contents: Contents, before: Vm) -> None:
+    """Refuse to remove what somebody changed while the question was open."""
+    row = contents.by_uuid.get(before.vm_uuid)
+    if row is not None and row != before:
+        raise Conflict(f'VM {before.vm_uuid}: somebody else changed it meanwhile; look at it '
+                       'again and repeat')
+
+
+def _removal_block(before: Vm, arguments: Arguments) -> List[str]:
+    current = OrderedDict([('Name', escape(before.vm_name) or '-'), ('UUID', before.vm_uuid),
+                           ('Pool', before.pool_id),
+                           ('Priority', priority_text(before.priority)),
+                           ('VM ID', str(before.vm_id))])
+    starts = bool(arguments.get(options.RESTART))
+    return render_change(current, {'Registered': 'no'}, starts=starts)

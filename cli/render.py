@@ -1,0 +1,140 @@
+"""What people see: VMs, vGPU pools, lists, the scan. The shapes are those of the earlier tool.
+
+Pure: no clock, no I/O, no logging.
+"""
+
+from collections import OrderedDict
+from typing import Any, List, Mapping, Optional, Sequence
+
+from cli.result import PoolCount, VmView
+from cli.text import Style, escape, fields, table
+from cli.views import word
+
+GOOD_STATES = ('as_desired', 'manual', 'unregistered')
+_STATE_WORDS = {
+    'as_desired': 'Configured', 'pending': 'Pending', 'drift': 'Drift',
+    'unregistered': 'Not registered', 'manual': 'Not registered', 'doubled': 'Doubled number',
+    'contested': 'Contested number', 'orphaned': 'Orphaned', 'unreadable': 'Unreadable',
+}
+_REASON_HINTS = {
+    'not_at_rest': 'applied when the VM comes to rest',
+    'registry_not_accepted': "run 'vgpu-admin accept'",
+    'vm_not_in_xapi': "the VM is not in XAPI; run 'vgpu-admin remove-vm'",
+    'row_not_valid': "its row is not valid; run 'vgpu-admin check'",
+    'number_contested': 'another VM bore the number before; choose another for one of them',
+    'value_not_readable': 'its device-model-args cannot be told apart; mend them with xe',
+    'value_would_be_too_long': 'its device-model-args would be too long; shorten them with xe',
+}
+
+
+def priority_text(priority: Optional[int]) -> str:
+    """The form `high (2)`."""
+    return '-' if priority is None else f'{word(priority)} ({int(priority)})'
+
+
+def render_vm(view: VmView, boot: Any = None, title: str = 'VM Configuration:') -> List[str]:
+    """One VM, as lines `  Key: value`."""
+    values = OrderedDict([('UUID', view.vm_uuid), ('Name', escape(view.vm_name) or '-')])
+    if view.is_registered:
+        values.update([('VM ID', str(view.vm_id)), ('Pool', str(view.pool_id)),
+                       ('Priority', priority_text(view.priority)),
+                       ('Created', view.created_at), ('Updated', view.updated_at)])
+    elif not view.problem:
+        values['Status'] = 'not registered'
+    if view.problem:
+        values['Problem'] = escape(view.problem)
+    if view.was_asked:
+        values.update(_live_fields(view))
+    if boot is not None:
+        values['Last boot'] = describe_boot(boot)
+    return fields(title, values)
+
+
+def _live_fields(view: VmView) -> 'OrderedDict[str, str]':
+    return OrderedDict([
+        ('Power state', view.power_state or 'not in XAPI'),
+        ('Carried', escape(view.carried) or '-'), ('Desired', escape(view.desired) or '-'),
+        ('State', describe_state(view))])
+
+
+def describe_state(view: VmView) -> str:
+    """The state in one word, and what to do about it."""
+    hint = _REASON_HINTS.get(view.reason or '')
+    return f"{view.state} ({hint})" if hint else str(view.state)
+
+
+def describe_boot(boot: Any) -> str:
+    """One receipt on one line."""
+    verdict = boot.verdict or ('given up' if boot.closed_at else 'under way')
+    text = f'{boot.opened_at} {boot.kind}: {verdict}'
+    if boot.found and boot.verdict not in (None, 'as_desired'):
+        text += f', found {escape(boot.found)}'
+    return text + (', rescued' if boot.rescued else '')
+
+
+def render_vm_table(views: Sequence[VmView], style: Style) -> List[str]:
+    """The registered VMs as a table."""
+    if not views:
+        return ['No VM is registered.']
+    rows = [(str(view.vm_id), view.vm_uuid, view.pool_id or '-', priority_text(view.priority),
+             escape(view.vm_name) or '-') for view in views]
+    return table(('VM ID', 'UUID', 'POOL', 'PRIORITY', 'NAME'), rows, style)
+
+
+def render_pool_table(pools: Sequence[PoolCount], style: Style) -> List[str]:
+    """The vGPU pools as a table."""
+    rows = [(pool.pool_id, escape(pool.pool_name), 'yes' if pool.enabled else 'no',
+             str(pool.vm_count), escape(pool.description) or '-') for pool in pools]
+    return table(('POOL', 'NAME', 'ENABLED', 'VMS', 'DESCRIPTION'), rows, style)
+
+
+def render_pool(pool: PoolCount, views: Sequence[VmView], style: Style) -> List[str]:
+    """One vGPU pool with its VMs."""
+    lines = fields('Pool Configuration:', OrderedDict([
+        ('Pool', pool.pool_id), ('Name', escape(pool.pool_name)),
+        ('Description', escape(pool.description) or '-'),
+        ('Enabled', 'yes' if pool.enabled else 'no'), ('VMs', str(pool.vm_count))]))
+    return lines + ([''] + render_vm_table(views, style) if views else [])
+
+
+def render_group(title: str, views: Sequence[VmView], style: Style) -> List[str]:
+    """One group of the scan."""
+    return ([style.colour(f'=== {title} ===', 'title')]
+            + [render_scan_line(view, style) for view in views])
+
+
+def render_scan_line(view: VmView, style: Style) -> str:
+    """One VM of the scan, in the shape that people know."""
+    parts = [f'UUID: {view.vm_uuid}', f'Name: {escape(view.vm_name) or "-"}']
+    if view.is_registered:
+        parts += [f'Pool: {view.pool_id}', f'Priority: {priority_text(view.priority)}',
+                  f'VM ID: {view.vm_id}', scan_mark(view, style)]
+    else:
+        parts += [f'Status: {scan_mark(view, style)}']
+    parts += [f'Power: {view.power_state or "-"}', f'Carries: {escape(view.carried) or "-"}']
+    if view.is_registered and view.state != 'as_desired':
+        parts.append(f'Desired: {escape(view.desired) or "-"}')
+    if not view.is_registered:
+        parts.append("Action: Run 'vgpu-admin register-vm'" if view.state in GOOD_STATES
+                     else f'Action: {_REASON_HINTS.get(view.reason or "", "our span goes away")}')
+    return ' | '.join(parts)
+
+
+def scan_mark(view: VmView, style: Style) -> str:
+    """The tick of what is well, the warning of what is not, with the state in words."""
+    text = _STATE_WORDS.get(view.state or '', str(view.state))
+    if view.state == 'as_desired':
+        return style.colour(f'{style.tick} {text}', 'good')
+    if view.state == 'manual':
+        text += ' (manual args)'
+    elif view.is_registered or view.state not in GOOD_STATES:
+        hint = _REASON_HINTS.get(view.reason or '')
+        text += f' ({hint})' if hint else ''
+    return style.colour(f'{style.warning} {text}', 'warn')
+
+
+def render_change(before: Mapping[str, str], after: Mapping[str, str], *,
+                  starts: bool = True) -> List[str]:
+    """The block that people know: what is, and what shall be."""
+    return (fields('Current configuration:', before) + fields('New configuration:', after)
+            + [f"This change requires stopping{' and restarting' if starts else ''} the VM."])

@@ -1,0 +1,145 @@
+"""The restart of a running VM: stop it, have it staged, start it, verify the boot.
+
+The edit is committed before. Each step can fail or be interrupted: the message then says what
+was done, what was not, how to go on and how to take the edit back. `--yes` never means a hard
+stop: only `--force` does.
+"""
+
+from typing import Any, Optional
+
+from cli import options
+from cli.errors import CommandError, ExitStatus, Kind
+from cli.following import Follow
+from cli.staging import stage
+from cli.tasks import TookTooLong, run_task, wait_until
+from cli.verifying import verify_boot
+from watcher.errors import MalformedRecord, VmVanished, XapiError
+from watcher.plan import Action
+from watcher.records import PowerState, VmRecord
+
+STOP_SECONDS = 120
+START_SECONDS = 300
+# The daemon waits 1.2 s after the stop; more than 20 VMs at once may queue before this one.
+STAGE_SECONDS = 30
+
+
+def restart(context: Any, record: VmRecord, *, take_back: str, starts: bool = True) -> Follow:
+    """Restart a running VM whose edit is committed; with `starts` false, stop it only."""
+    try:
+        return _Restart(context, record, take_back).run(starts)
+    except (XapiError, VmVanished, MalformedRecord) as error:
+        raise CommandError(Kind.FAILED, f'{error}\n' + '\n'.join(
+            context.done + [f'take it back with: {take_back}'])) from error
+
+
+class _Restart:
+    """One restart, and the words for where it stopped."""
+
+    def __init__(self, context: Any, record: VmRecord, take_back: str) -> None:
+        self._context = context
+        self._client = context.live().client
+        self._record = record
+        self._take_back = take_back
+        self._name = f'VM {record.uuid}'
+
+    def run(self, starts: bool) -> Follow:
+        """Take step after step."""
+        if not self._is_still_running():
+            from cli.following import follow
+            from cli.situation import Situation
+            self._context.note(f'{self._name} does not run any more; its power state is left '
+                               'as it is')
+            return follow(self._context, self._record.uuid, Situation(self._read()))
+        before = self._last_boot_number()
+        self._stop()
+        self._context.done.append(f'{self._name} was stopped')
+        staged = self._stage()
+        if not starts:
+            return Follow(staged.word, f'the VM was stopped; {staged.message}', staged.plan)
+        self._start()
+        self._context.done.append(f'{self._name} was started')
+        return self._verify(before)
+
+    def _is_still_running(self) -> bool:
+        return self._read().power_state in (PowerState.RUNNING, PowerState.PAUSED)
+
+    def _read(self) -> VmRecord:
+        return self._client.read_vm(self._record.ref)
+
+    def _stop(self) -> None:
+        seconds = self._context.arguments.get(options.TIMEOUT) or STOP_SECONDS
+        is_forced = bool(self._context.arguments.get(options.FORCE))
+        self._context.tell(f'stopping {self._name} cleanly (at most {seconds} s)')
+        try:
+            run_task(self._context, 'VM.clean_shutdown', self._record.ref,
+                     timeout_seconds=seconds, progress='clean stop')
+            return
+        except TookTooLong as error:
+            problem = f'it did not stop within {seconds} s'
+            problem += ('; the stop was cancelled' if error.is_cancelled else
+                        '; the stop could not be cancelled and may still happen')
+        except XapiError as error:
+            problem = f'XAPI could not stop it ({error})'
+        if self._read().power_state is PowerState.HALTED:
+            return  # somebody, or the stop that came late, was quicker
+        if not is_forced:
+            raise self._failed(problem, 'go on with --force, which allows a hard stop, or stop '
+                               'the VM yourself: the change is applied when it is at rest')
+        self._context.tell(f'{problem}; stopping {self._name} hard')
+        run_task(self._context, 'VM.hard_shutdown', self._record.ref,
+                 timeout_seconds=STOP_SECONDS, progress='hard stop')
+
+    def _stage(self) -> Any:
+        """Stage, or wait until the daemon has."""
+        self._context.tell(f'staging {self._name}')
+        staged = stage(self._context, self._record.uuid)
+        if staged.word == 'by_daemon':
+            plan = wait_until(self._context, self._find_settled_plan, STAGE_SECONDS)
+            staged = staged._replace(plan=plan, word='staged' if plan else 'failed',
+                                     message='the daemon staged it' if plan else
+                                     f'the daemon did not stage it within {STAGE_SECONDS} s')
+        if staged.word == 'failed':
+            raise self._failed(f'it is stopped, and {staged.message}',
+                               f'start it with: xe vm-start uuid={self._record.uuid}')
+        return staged
+
+    def _find_settled_plan(self) -> Optional[Any]:
+        """The plan, once nothing is left to do and no fence stands."""
+        from cli.pool_view import read_neighbourhood
+        view = read_neighbourhood(self._context, self._context.registry.read(),
+                                  self._record.uuid)
+        vm = view.inventory.find_by_uuid(self._record.uuid)
+        plan = view.plan(vm) if vm is not None else None
+        is_settled = plan is not None and plan.action is Action.NONE and not plan.vm.start_blocks
+        return plan if is_settled else None
+
+    def _start(self) -> None:
+        self._context.tell(f'starting {self._name}')
+        try:
+            run_task(self._context, 'VM.start', self._record.ref, False, False,
+                     timeout_seconds=START_SECONDS, progress='start')
+        except TookTooLong:
+            raise self._failed('it is staged, but did not start in time', 'it may be stopped '
+                               f'now; start it with: xe vm-start uuid={self._record.uuid}')
+        except XapiError as error:
+            if self._read().power_state is PowerState.RUNNING:
+                return  # somebody else was quicker
+            raise self._failed(f'it is staged and STOPPED: XAPI could not start it ({error})',
+                               f'start it with: xe vm-start uuid={self._record.uuid}')
+
+    def _verify(self, before: int) -> Follow:
+        verdict = verify_boot(self._context, self._record, before)
+        status = ExitStatus.DONE if verdict.is_good else ExitStatus.FAILED
+        return Follow(verdict.word, f'the VM was restarted; {verdict.message}', verdict.plan,
+                      status)
+
+    def _last_boot_number(self) -> int:
+        with self._context.journal() as journal:
+            boot = journal.last_boot(self._record.uuid) if journal is not None else None
+            return boot.id if boot is not None else 0
+
+    def _failed(self, problem: str, advice: str) -> CommandError:
+        return CommandError(Kind.FAILED, '\n'.join(
+            [f'{self._name}: {problem}'] + self._context.done
+            + ['the change is committed and pending', advice,
+               f'take it back with: {self._take_back}']))

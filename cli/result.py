@@ -1,0 +1,63 @@
+"""What a command gives back: a document for programs and lines for people."""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from cli.errors import ExitStatus
+from cli.text import Style
+
+FORMAT = 1
+
+
+class Result(NamedTuple):
+    """The outcome of a command; printing it is somebody else's work."""
+
+    document: Dict[str, Any]
+    lines: Callable[[Style], List[str]]
+    status: ExitStatus = ExitStatus.DONE
+    minimal: Tuple[str, ...] = ()
+    """What `--minimal` prints: the identifiers, as xe does."""
+
+
+class VmView(NamedTuple):
+    """One VM as it is shown: its row, what XAPI says of it, and its last boot."""
+
+    vm_uuid: str
+    vm_name: Optional[str] = None
+    vm_id: Optional[int] = None
+    pool_id: Optional[str] = None
+    priority: Optional[int] = None
+    created_at: str = ''
+    updated_at: str = ''
+    power_state: Optional[str] = None
+    carried: Optional[str] = None
+    desired: Optional[str] = None
+    state: Optional[str] = None
+    reason: Optional[str] = None
+    problem: str = ''
+    was_asked: bool = False
+    """Whether XAPI was asked about this VM."""
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the VM has a row."""
+        return self.vm_id is not None
+
+
+class PoolCount(NamedTuple):
+    """One vGPU pool and how many VMs it has."""
+
+    pool_id: str
+    pool_name: str
+    description: Optional[str]
+    enabled: bool
+    vm_count: int
+
+
+def plain(lines: List[str]) -> Callable[[Style], List[str]]:
+    """Give lines that look the same everywhere."""
+    return lambda _style: lines
+
+
+def build_document(**content: Any) -> Dict[str, Any]:
+    """Begin a JSON document with the number of its shape."""
+    return dict({'format': FORMAT}, **content)

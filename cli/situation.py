@@ -1,0 +1,74 @@
+"""What XAPI says of a VM before an edit: does it run, who bears which number, may we edit here."""
+
+from typing import Any, Mapping, NamedTuple, Optional
+
+from cli.errors import CommandError, Kind
+from cli.text import escape
+from registry.values import Contents
+from watcher.errors import XapiError
+from watcher.records import Kind as VmKind
+from watcher.records import PowerState, VmRecord
+
+_RUNNING = (PowerState.RUNNING, PowerState.PAUSED)
+
+
+class Situation(NamedTuple):
+    """One VM as XAPI has it, or why XAPI could not be asked."""
+
+    record: Optional[VmRecord] = None
+    taken: Mapping[int, str] = {}
+    """number -> the unregistered VM that bears it."""
+    largest: int = 0
+    """The largest number on any VM, template or snapshot."""
+    problem: str = ''
+
+    @property
+    def was_asked(self) -> bool:
+        """Whether XAPI answered."""
+        return not self.problem
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the VM runs, as far as we know."""
+        return self.record is not None and self.record.power_state in _RUNNING
+
+    @property
+    def kind_problem(self) -> str:
+        """What keeps the VM from being registered; '' when nothing does."""
+        if self.record is None or self.record.kind is VmKind.VM:
+            return ''
+        return f"is a {self.record.kind.value.replace('_', ' ')}, not an ordinary VM"
+
+
+def look(context: Any, contents: Optional[Contents], vm_uuid: str, *,
+         with_numbers: bool) -> Situation:
+    """Ask XAPI about a VM; an XAPI that cannot be asked is not an error, a member host is."""
+    try:
+        refuse_on_member(context)
+        live = context.live()
+        if with_numbers:
+            return _look_at_all(context, live, contents, vm_uuid)
+        return Situation(live.find_vm(vm_uuid))
+    except XapiError as error:
+        context.lose_live(error)
+        return Situation(problem=str(error))
+
+
+def refuse_on_member(context: Any) -> None:
+    """Refuse an edit on a pool member that is not the master, and name the master."""
+    live = context.find_live()
+    if live is not None and live.master is not None:
+        raise CommandError(Kind.FAILED, 'this host is a member of its pool, and the registry is '
+                           f'edited on the master, {escape(live.master)}; nothing was changed')
+
+
+def _look_at_all(context: Any, live: Any, contents: Optional[Contents],
+                 vm_uuid: str) -> Situation:
+    from cli.pool_view import build_policy
+    from cli.xapi_session import find_numbers
+    vms = live.read_vms()
+    contents = contents or Contents(1, (), ())
+    numbers = find_numbers(vms, build_policy(context.settings, contents), contents.by_uuid,
+                           vm_uuid)
+    record = next((vm for vm in vms if vm.uuid == vm_uuid), None)
+    return Situation(record, numbers.taken, numbers.largest)

@@ -1,0 +1,202 @@
+"""Stages VMs when no daemon does: takes the writer's lock, and then does as the daemon would.
+
+The decision and the hands are the daemon's own. The registry has been edited before; whatever
+goes wrong here leaves a pending change, which the daemon applies as soon as it runs.
+"""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+
+from cli.interrupts import deferred
+from cli.pool_view import PoolView
+from registry.errors import RegistryError
+from registry.journal import Journal, Replacement
+from registry.lock import WriterLock
+from watcher import fence
+from watcher.clearing import clear_fences
+from watcher.errors import MalformedRecord, VmVanished, WatcherError
+from watcher.injector import Outcome, OutcomeKind, carry_out
+from watcher.plan import Action, Plan, Reason, State
+from watcher.records import VmRecord
+
+# A replacement keeps away from restarts: a stop followed by a start is never refused (P7).
+QUIET_SECONDS = 1.2
+_JOURNAL_SECONDS = 10.0
+_ATTEMPTS = 3
+_WRITTEN = {Action.ADD: 'args_added', Action.REMOVE: 'args_removed',
+            Action.REPLACE: 'args_replaced'}
+_SAID = {
+    State.AS_DESIRED: 'it carries what is desired',
+    State.PENDING: 'the change is pending: it is applied when the VM comes to rest',
+    State.CONTESTED: 'its number is contested: another VM bore it before; neither is changed',
+    State.UNREADABLE: 'its device-model-args cannot be told apart and are left alone',
+    State.UNREGISTERED: 'it carries nothing of ours',
+    State.MANUAL: 'it carries arguments made by hand, which are left alone',
+}
+
+
+class Staged(NamedTuple):
+    """What became of staging one VM."""
+
+    word: str
+    """staged, as_desired, pending, by_daemon, refused, failed, unknown, or another state."""
+    message: str
+    plan: Optional[Plan] = None
+
+
+def stage(context: Any, vm_uuid: str) -> Staged:
+    """Stage one VM, unless a daemon does; never raises for XAPI's or the journal's sake."""
+    return stage_many(context, [vm_uuid])[vm_uuid]
+
+
+def stage_many(context: Any, vm_uuids: Sequence[str]) -> Dict[str, Staged]:
+    """Stage VMs; the outcome of each."""
+    try:
+        return _stage_locked(context, vm_uuids)
+    except (WatcherError, RegistryError) as error:
+        return _all(vm_uuids, Staged('failed', f'it could not be staged: {error}; the change is '
+                                     'pending'))
+
+
+def _stage_locked(context: Any, vm_uuids: Sequence[str]) -> Dict[str, Staged]:
+    live = context.live()
+    if not live.role.is_writer:
+        return _all(vm_uuids, Staged('refused', f'nothing is written to XAPI: {live.role.refusal}'))
+    with WriterLock(context.settings.registry.path) as lock:
+        if not lock.acquire():
+            return _all(vm_uuids, Staged('by_daemon', 'the daemon that is running stages it'))
+        vms = live.read_vms()
+        if any(fence.list_fences(vm) for vm in vms):
+            # It takes the lock itself: what a dead daemon left goes before anything is written.
+            lock.release()
+            clear_fences(context.settings, context.tell)
+            if not lock.acquire():
+                return _all(vm_uuids, Staged('by_daemon', 'the daemon that is running stages it'))
+            vms = live.read_vms()
+        with Journal(context.registry.journal_path, timeout_seconds=_JOURNAL_SECONDS) as journal:
+            return _Stager(context, journal, vms).run(vm_uuids)
+
+
+def _all(vm_uuids: Sequence[str], staged: Staged) -> Dict[str, Staged]:
+    return {vm_uuid: staged for vm_uuid in vm_uuids}
+
+
+class _Stager:
+    """One pass over some VMs, with the lock held."""
+
+    def __init__(self, context: Any, journal: Journal, vms: Sequence[VmRecord]) -> None:
+        self._context = context
+        self._client = context.live().client
+        self._journal = journal
+        self._writes: List[Callable[[Journal], Any]] = []
+        self._view = PoolView(context.settings, context.registry.read(), journal, vms,
+                              self._writes.append).note_all()
+
+    def run(self, vm_uuids: Sequence[str]) -> Dict[str, Staged]:
+        """Add at once; wait before anything is replaced or removed."""
+        self._flush()
+        staged = {vm_uuid: self._stage(vm_uuid, may_replace=False) for vm_uuid in vm_uuids}
+        waiting = [vm_uuid for vm_uuid in vm_uuids if staged[vm_uuid].word == 'waiting']
+        if waiting:
+            self._context.sleep(QUIET_SECONDS)
+        for vm_uuid in waiting:
+            self._reread(vm_uuid)
+            staged[vm_uuid] = self._stage(vm_uuid, may_replace=True)
+        self._flush()
+        return staged
+
+    def _stage(self, vm_uuid: str, *, may_replace: bool) -> Staged:
+        for _attempt in range(_ATTEMPTS):
+            vm = self._view.inventory.find_by_uuid(vm_uuid)
+            plan = self._view.plan(vm) if vm is not None else None
+            if vm is None or plan is None:
+                return Staged('unknown', 'XAPI has no such VM, or its row is not valid')
+            if plan.action is Action.NONE or plan.is_rescue:
+                self._note_state(plan)
+                return _describe(plan)
+            if plan.action is not Action.ADD and not may_replace:
+                return Staged('waiting', '')
+            outcome = self._carry_out(plan)
+            if outcome.kind is OutcomeKind.WRITTEN:
+                return self._take_written(plan)
+            if outcome.kind is not OutcomeKind.OVERTAKEN:
+                return _failed(outcome)
+            self._reread(vm_uuid)
+        return Staged('pending', 'somebody else keeps changing the VM; the change is pending')
+
+    def _carry_out(self, plan: Plan) -> Outcome:
+        """The whole new value is in the journal before the key is removed (P16)."""
+        vm = plan.vm
+        with deferred():
+            if plan.action is not Action.ADD:
+                self._journal.begin_replacement(Replacement(
+                    vm.uuid, vm.ref, vm.args, plan.value, plan.reason.value))
+            outcome = carry_out(self._client, plan, fence.read_owner())
+            is_settled = plan.action is not Action.ADD or outcome.kind is OutcomeKind.WRITTEN
+            if is_settled and not outcome.is_key_missing:
+                self._journal.end_replacement(vm.uuid)
+        if outcome.kind is OutcomeKind.WRITTEN:
+            self._journal.add_history(self._context.who, self._context.command,
+                                      _WRITTEN[plan.action], vm_uuid=vm.uuid, before=vm.args,
+                                      after=plan.value)
+        if outcome.fences_left:
+            self._context.note(f"a start block could not be lifted from VM {vm.uuid}; run "
+                               "'vgpu-admin fence clear'")
+        return outcome
+
+    def _take_written(self, plan: Plan) -> Staged:
+        self._view.inventory.update(plan.vm._replace(args=plan.value), self._view.policy, 0.0)
+        vm = self._view.inventory.find(plan.vm.ref)
+        after = self._view.plan(vm) if vm is not None else None
+        if after is not None:
+            self._note_state(after)
+        what = 'were removed' if plan.desired is None else 'are in XAPI now'
+        return Staged('staged', f'its arguments {what}', after)
+
+    def _reread(self, vm_uuid: str) -> None:
+        vm = self._view.inventory.find_by_uuid(vm_uuid)
+        if vm is None:
+            return
+        try:
+            self._view.inventory.update(self._client.read_vm(vm.ref), self._view.policy, 0.0)
+        except (VmVanished, MalformedRecord):
+            self._view.inventory.drop(vm.ref)
+
+    def _note_state(self, plan: Plan) -> None:
+        """Keep in the journal what was staged where, as the daemon does: claims rest on it."""
+        vm, books = plan.vm, self._view.books
+        assignment = books.assignments.get(vm.uuid)
+        if assignment is not None and plan.state is State.AS_DESIRED:
+            number, value = assignment.vm_id, plan.carried or ''
+            self._writes.append(lambda journal: journal.note_staged(vm.uuid, number, value))
+        elif (assignment is not None and plan.state is State.PENDING
+              and vm.uuid not in books.staged):
+            carried = self._view.inventory.number_of(vm.ref) or 0
+            self._writes.append(
+                lambda journal: journal.note_staged(vm.uuid, carried, plan.carried or ''))
+        elif vm.uuid in books.orphans and vm.is_at_rest and plan.carried is None:
+            self._writes.append(lambda journal: journal.forget_orphan(vm.uuid))
+            self._writes.append(lambda journal: journal.forget_staged(vm.uuid))
+
+    def _flush(self) -> None:
+        with self._journal.batch():
+            for write in self._writes:
+                write(self._journal)
+        self._writes.clear()
+
+
+def _describe(plan: Plan) -> Staged:
+    if plan.is_rescue:
+        return Staged('pending', 'the VM is starting; the change is pending', plan)
+    if plan.reason is Reason.NOT_ACCEPTED:
+        return Staged('drift', "nothing is replaced until 'vgpu-admin accept' has been run", plan)
+    if plan.reason is Reason.NOT_AT_REST:
+        return Staged('pending', _SAID[State.PENDING], plan)
+    return Staged(plan.state.value, _SAID.get(plan.state, plan.reason.value), plan)
+
+
+def _failed(outcome: Outcome) -> Staged:
+    message = f'it could not be staged ({outcome.kind.value}: {outcome.error})'
+    if outcome.is_key_missing:
+        message += "; its arguments are missing now: run 'vgpu-admin fence clear', or start the " \
+                   'daemon, which puts them back from the journal'
+    return Staged('failed', message + '; the change is pending', outcome.plan)

@@ -1,0 +1,172 @@
+"""scan-vms and status: all VMs of the resource pool against the registry, in one read."""
+
+import os
+from collections import OrderedDict
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+from cli import options
+from cli.context import Context
+from cli.errors import ExitStatus
+from cli.panel import Panel, render_panel
+from cli.parser import Arguments
+from cli.render import GOOD_STATES, render_group
+from cli.result import Result, VmView, build_document
+from cli.text import Style
+from cli.viewing import note_faults
+from cli.views import (boot_document, count_pools, pool_document, view_record, view_row,
+                       view_vanished, vm_document)
+from registry.errors import RegistryError
+from registry.lock import LOCK_SUFFIX, WriterLock
+from registry.values import Contents
+from watcher.errors import XapiError
+
+
+class Survey(NamedTuple):
+    """All VMs, in the groups of the scan."""
+
+    groups: 'OrderedDict[str, List[VmView]]'
+    """Pool letter -> its VMs."""
+    unregistered: List[VmView]
+
+    @property
+    def registered(self) -> List[VmView]:
+        """The VMs that have a row."""
+        return [view for views in self.groups.values() for view in views]
+
+    @property
+    def everything(self) -> List[VmView]:
+        """All of them."""
+        return self.registered + self.unregistered
+
+
+def scan_vms(arguments: Arguments, context: Context) -> Result:
+    """Compare all VMs in XAPI with the registry."""
+    contents = context.registry.read()
+    survey = read_survey(context, contents)
+    note_faults(context, contents)
+    differs = [view for view in survey.everything if view.state not in GOOD_STATES]
+    is_drift = bool(differs) and bool(arguments.get(options.EXIT_CODE))
+    return Result(_scan_document(survey), lambda style: _scan_lines(survey, style),
+                  ExitStatus.DRIFT if is_drift else ExitStatus.DONE,
+                  minimal=tuple(view.vm_uuid for view in survey.everything))
+
+
+def read_survey(context: Context, contents: Contents) -> Survey:
+    """Read all VMs and group them; raises XapiError."""
+    context.live()
+    from cli.pool_view import read_pool
+    pool = read_pool(context, contents)
+    rows, faults = contents.by_uuid, {item.vm_uuid.lower(): item.problem
+                                      for item in contents.faults}
+    views = {vm.uuid: view_record(rows.get(vm.uuid), vm, pool.plan(vm), faults.get(vm.uuid, ''))
+             for vm in pool.ordinary_vms}
+    groups = OrderedDict((item.pool_id, []) for item in contents.pools)
+    for row in contents.vms:
+        groups[row.pool_id].append(views.get(row.vm_uuid) or view_vanished(row))
+    return Survey(groups, [view for uuid, view in views.items() if uuid not in rows])
+
+
+def status(_arguments: Arguments, context: Context) -> Result:
+    """Show the control panel; without XAPI, what the registry and the journal know."""
+    contents = context.registry.read()
+    survey = None  # type: Optional[Survey]
+    problem = ''
+    try:
+        survey = read_survey(context, contents)
+    except XapiError as error:
+        problem = str(error)
+    shown = survey or _survey_registry(contents)
+    panel = _build_panel(context, contents, shown, problem)
+    note_faults(context, contents)
+    return Result(_status_document(contents, shown, panel),
+                  lambda style: render_panel(panel, style),
+                  ExitStatus.UNAVAILABLE if problem else ExitStatus.DONE)
+
+
+def find_daemon(context: Context) -> Optional[str]:
+    """Say who holds the writer's lock; None when nobody does."""
+    path = context.settings.registry.path
+    lock = WriterLock(path)
+    if not os.path.exists(path + LOCK_SUFFIX):
+        return None
+    try:
+        if lock.acquire():
+            lock.release()
+            return None
+    except RegistryError:
+        # Without the right to try, what the lock's file says is all there is.
+        return lock.holder()
+    return lock.holder() or 'a program that does not say who it is'
+
+
+def _survey_registry(contents: Contents) -> Survey:
+    groups = OrderedDict((item.pool_id, []) for item in contents.pools)
+    for row in contents.vms:
+        groups[row.pool_id].append(view_row(row))
+    return Survey(groups, [])
+
+
+def _build_panel(context: Context, contents: Contents, survey: Survey, problem: str) -> Panel:
+    with context.journal() as journal:
+        boots = dict(journal.last_boots()) if journal is not None else {}
+        replacements = len(journal.replacements()) if journal is not None else 0
+    registered = contents.by_uuid
+    odd_boots = tuple(boot for uuid, boot in sorted(boots.items())
+                      if uuid in registered and boot.verdict not in (None, 'as_desired'))
+    pools = tuple((pool, tuple(survey.groups[pool.pool_id])) for pool in count_pools(contents))
+    return Panel(context.registry.path, contents.accepted, find_daemon(context), problem,
+                 _describe_role(context), pools, tuple(survey.unregistered), odd_boots,
+                 replacements, len(contents.faults))
+
+
+def _describe_role(context: Context) -> str:
+    live = context.find_live()
+    if live is None:
+        return ''
+    if live.master is not None:
+        return f'this host is a member; the master is {live.master}'
+    refusal = f'; {live.role.refusal}' if live.role.refusal else ''
+    return f'XAPI {live.role.xapi_version}{refusal}'
+
+
+def _scan_lines(survey: Survey, style: Style) -> List[str]:
+    lines: List[str] = []
+    for pool_id, views in survey.groups.items():
+        lines += render_group(f'Pool {pool_id}: {len(views)} VMs', views, style) + ['']
+    return lines + render_group(f'Unregistered VMs: {len(survey.unregistered)}',
+                                survey.unregistered, style)
+
+
+def _scan_document(survey: Survey) -> Dict[str, Any]:
+    return build_document(
+        vms=_documents(survey.everything),
+        groups=dict({pool_id: [view.vm_uuid for view in views]
+                     for pool_id, views in survey.groups.items()},
+                    unregistered=[view.vm_uuid for view in survey.unregistered]),
+        states=count_states(survey.everything))
+
+
+def _status_document(contents: Contents, survey: Survey, panel: Panel) -> Dict[str, Any]:
+    return build_document(
+        registry={'path': panel.path, 'accepted': panel.is_accepted,
+                  'faults': [dict(fault._asdict()) for fault in contents.faults]},
+        daemon={'watching': panel.daemon is not None, 'holder': panel.daemon},
+        xapi={'reachable': not panel.xapi_problem, 'problem': panel.xapi_problem or None},
+        pools=[pool_document(pool) for pool, _views in panel.pools],
+        vms=_documents(survey.everything), states=count_states(survey.everything),
+        boots=[dict(boot_document(boot) or {}, vm_uuid=boot.vm_uuid)
+               for boot in panel.odd_boots],
+        replacements_under_way=panel.replacements)
+
+
+def _documents(views: Sequence[VmView]) -> List[Mapping[str, Any]]:
+    return [vm_document(view) for view in views]
+
+
+def count_states(views: Sequence[VmView]) -> Dict[str, int]:
+    """Count the VMs by state; those that XAPI was not asked about have none."""
+    counts = {}  # type: Dict[str, int]
+    for view in views:
+        if view.state is not None:
+            counts[view.state] = counts.get(view.state, 0) + 1
+    return counts

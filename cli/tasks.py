@@ -1,0 +1,85 @@
+"""Long operations of XAPI: begun as tasks, watched with a time limit, cancelled when given up."""
+
+from typing import Any, Callable
+
+from watcher.errors import XapiError, XapiFailure, XapiUnreachable
+
+_LOOK_SECONDS = 0.25
+_TELL_SECONDS = 5.0
+_CANCEL_SECONDS = 10.0
+
+
+class TookTooLong(Exception):
+    """The time limit passed; the operation was cancelled, or `is_cancelled` is False."""
+
+    def __init__(self, is_cancelled: bool) -> None:
+        super().__init__()
+        self.is_cancelled = is_cancelled
+
+
+def run_task(context: Any, method: str, *params: Any, timeout_seconds: float,
+             progress: str) -> None:
+    """Run an operation to its end; an operation that is given up is cancelled in XAPI.
+
+    Raises XapiFailure when XAPI says no, TookTooLong, and whatever interrupts the wait.
+    """
+    client = context.live().client
+    task = client.call('Async.' + method, *params)
+    try:
+        deadline = context.clock() + timeout_seconds
+        status = _wait(context, client, task, deadline, progress)
+        if status == 'pending':
+            raise TookTooLong(_cancel(context, client, task))
+        if status != 'success':
+            error = client.call('task.get_error_info', task) or [status]
+            raise XapiFailure(str(error[0]), [str(item) for item in error[1:]])
+    except KeyboardInterrupt:
+        is_cancelled = _cancel(context, client, task)
+        context.done.append(f'the {progress} was cancelled' if is_cancelled else
+                            f'the {progress} could not be cancelled and may still happen')
+        raise
+    finally:
+        _destroy(client, task)
+
+
+def wait_until(context: Any, condition: Callable[[], Any], timeout_seconds: float) -> Any:
+    """Look again and again until something is there; None when the time is over."""
+    deadline = context.clock() + timeout_seconds
+    while True:
+        value = condition()
+        if value or context.clock() >= deadline:
+            return value or None
+        context.sleep(_LOOK_SECONDS)
+
+
+def _wait(context: Any, client: Any, task: str, deadline: float, progress: str) -> str:
+    """The task's status when it has ended; 'pending' when the time is over."""
+    told_at = context.clock()
+    while True:
+        status = str(client.call('task.get_status', task))
+        if status not in ('pending', 'cancelling'):
+            return status
+        now = context.clock()
+        if now >= deadline:
+            return 'pending'
+        if now - told_at >= _TELL_SECONDS:
+            told_at = now
+            context.tell(f'{progress}: {int(deadline - now)} s left')
+        context.sleep(_LOOK_SECONDS)
+
+
+def _cancel(context: Any, client: Any, task: str) -> bool:
+    """Cancel, and wait for the end; whether the operation did not come about."""
+    try:
+        client.call('task.cancel', task)
+        status = _wait(context, client, task, context.clock() + _CANCEL_SECONDS, 'cancelling')
+        return status in ('cancelled', 'failure')
+    except XapiError:
+        return False
+
+
+def _destroy(client: Any, task: str) -> None:
+    try:
+        client.call('task.destroy', task)
+    except (XapiFailure, XapiUnreachable):
+        pass  # XAPI collects finished tasks by itself

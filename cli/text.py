@@ -1,0 +1,108 @@
+"""Text for a terminal: hostile names made harmless, columns that line up in any script.
+
+Pure: no clock, no I/O, no logging.
+"""
+
+import unicodedata
+from typing import List, Mapping, NamedTuple, Optional, Sequence
+
+# Zero-width joiners belong to the spelling of several scripts; everything else that is not
+# printed (controls, bidi controls, separators of lines, lone surrogates) could deceive.
+_HARMLESS = frozenset('\u200c\u200d')
+_HIDDEN = frozenset(['Cc', 'Cf', 'Cs', 'Cn', 'Zl', 'Zp'])
+_COLOURS = {'good': '32', 'bad': '31', 'warn': '33', 'title': '1'}
+# A name is at most this wide in a table; what is cut is shown in full by show-vm.
+MAX_COLUMN = 48
+
+
+class Style(NamedTuple):
+    """What the place where text is shown can do."""
+
+    has_ticks: bool = False
+    has_colours: bool = False
+    width: Optional[int] = None
+    """Columns of the terminal; None where nothing needs to fit."""
+
+    @property
+    def tick(self) -> str:
+        """The mark for what is well."""
+        return '\u2713' if self.has_ticks else 'OK'
+
+    @property
+    def warning(self) -> str:
+        """The mark for what needs a look."""
+        return '\u26a0' if self.has_ticks else '!'
+
+    def colour(self, text: str, name: str) -> str:
+        """Colour a text, where colours are shown."""
+        return f'\033[{_COLOURS[name]}m{text}\033[0m' if self.has_colours else text
+
+
+def escape(text: Optional[str]) -> str:
+    """Show every character that would not be printed by its number."""
+    return ''.join(_shown(character) for character in text or '')
+
+
+def display_width(text: str) -> int:
+    """Count the columns that a text takes on a terminal."""
+    return sum(_character_width(character) for character in text)
+
+
+def pad(text: str, width: int) -> str:
+    """Fill up with blanks to a width."""
+    return text + ' ' * max(0, width - display_width(text))
+
+
+def cut(text: str, width: int) -> str:
+    """Shorten to a width, and mark that something was cut."""
+    if display_width(text) <= width:
+        return text
+    kept, taken = '', 0
+    for character in text:
+        taken += _character_width(character)
+        if taken > width - 3:
+            break
+        kept += character
+    return kept + '...'
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> List[str]:
+    """Lay rows out in columns; the last column is as wide as it wants."""
+    cells = [list(headings)] + [[cut(cell, MAX_COLUMN) for cell in row[:-1]] + [row[-1]]
+                                for row in rows]
+    widths = [max(display_width(row[index]) for row in cells) for index in range(len(headings))]
+    lines = ['  '.join(pad(cell, width) for cell, width in zip(row, widths)).rstrip()
+             for row in cells]
+    return [style.colour(lines[0], 'title')] + lines[1:]
+
+
+def fields(title: str, values: Mapping[str, str]) -> List[str]:
+    """Give a title and `  Key: value` lines, the shape that people know."""
+    return [title] + [f'  {key}: {value}' for key, value in values.items()]
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Give the hint '; did you mean X?' when a known word is close, else ''."""
+    import difflib  # costs 10 ms, and only a mistake needs it
+    found = difflib.get_close_matches(word, known, 1, 0.6)
+    return f"; did you mean '{found[0]}'?" if found else ''
+
+
+def plural(number: int, singular: str) -> str:
+    """Say how many."""
+    return f'{number} {singular}' if number == 1 else f'{number} {singular}s'
+
+
+def _shown(character: str) -> str:
+    if character in _HARMLESS or unicodedata.category(character) not in _HIDDEN:
+        return character
+    number = ord(character)
+    if number <= 0xff:
+        return f'\\x{number:02x}'
+    return f'\\u{number:04x}' if number <= 0xffff else f'\\U{number:08x}'
+
+
+def _character_width(character: str) -> int:
+    if character in _HARMLESS or unicodedata.category(character) in ('Mn', 'Me'):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in 'WF' else 1

@@ -1,0 +1,96 @@
+"""The commands that only look: show-vm, list-vms, list-pools, show-pool."""
+
+from typing import Any, List, Optional
+
+from cli import options
+from cli.context import Context
+from cli.errors import CommandError, Kind
+from cli.naming import find_target
+from cli.parser import Arguments
+from cli.render import render_pool, render_pool_table, render_vm, render_vm_table
+from cli.result import Result, VmView, build_document
+from cli.text import escape, plural
+from cli.views import (boot_document, count_pool, count_pools, pool_document, view_record,
+                       view_row, view_vanished, vm_document)
+from registry.values import Contents
+from watcher.errors import XapiError
+
+
+def show_vm(_arguments: Arguments, context: Context) -> Result:
+    """Show one VM: its row, what XAPI says when it can be asked, and its last boot."""
+    contents = context.registry.read()
+    vm_uuid = find_target(context, contents).vm_uuid
+    view = find_view(context, contents, vm_uuid)
+    if view is None:
+        raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} is not registered'
+                           + (f', and XAPI could not be asked: {context.xapi_problem}'
+                              if context.xapi_problem else ', and XAPI has no such VM'))
+    boot = _find_boot(context, vm_uuid)
+    document = dict(vm_document(view), last_boot=boot_document(boot))
+    return Result(build_document(vm=document), lambda _style: render_vm(view, boot),
+                  minimal=(vm_uuid,))
+
+
+def find_view(context: Context, contents: Contents, vm_uuid: str) -> Optional[VmView]:
+    """View one VM, with what XAPI says when it can be asked; None when nobody knows it."""
+    row = contents.by_uuid.get(vm_uuid)
+    fault = next((fault.problem for fault in contents.faults
+                  if fault.vm_uuid.lower() == vm_uuid), '')
+    view = view_row(row) if row else VmView(vm_uuid, problem=fault) if fault else None
+    try:
+        context.live()
+        from cli.pool_view import read_neighbourhood  # costs what XenAPI costs
+        pool = read_neighbourhood(context, contents, vm_uuid)
+    except XapiError as error:
+        context.note(f'XAPI could not be asked: {error}')
+        return view
+    record = pool.inventory.find_by_uuid(vm_uuid)
+    if record is None:
+        return view_vanished(row) if row else view
+    return view_record(row, record, pool.plan(record), fault)
+
+
+def list_vms(arguments: Arguments, context: Context) -> Result:
+    """List the registered VMs; needs the registry file only."""
+    contents = context.registry.read()
+    pool_id, priority = arguments.get(options.POOL), arguments.get(options.PRIORITY)
+    views = [view_row(vm) for vm in contents.vms
+             if pool_id in (None, vm.pool_id) and priority in (None, vm.priority)]
+    note_faults(context, contents)
+    return Result(build_document(vms=[vm_document(view) for view in views],
+                                 faults=[dict(fault._asdict()) for fault in contents.faults]),
+                  lambda style: render_vm_table(views, style),
+                  minimal=tuple(view.vm_uuid for view in views))
+
+
+def list_pools(_arguments: Arguments, context: Context) -> Result:
+    """List the vGPU pools; needs the registry file only."""
+    pools = count_pools(context.registry.read())
+    return Result(build_document(pools=[pool_document(pool) for pool in pools]),
+                  lambda style: render_pool_table(pools, style),
+                  minimal=tuple(pool.pool_id for pool in pools))
+
+
+def show_pool(arguments: Arguments, context: Context) -> Result:
+    """Show one vGPU pool and its VMs; needs the registry file only."""
+    contents = context.registry.read()
+    pool_id = arguments.get(options.POOL_ID)
+    pool = count_pool(contents, next(pool for pool in contents.pools if pool.pool_id == pool_id))
+    views = [view_row(vm) for vm in contents.vms if vm.pool_id == pool_id]
+    document = dict(pool_document(pool), vms=[vm_document(view) for view in views])
+    return Result(build_document(pool=document), lambda style: render_pool(pool, views, style),
+                  minimal=(pool_id,))
+
+
+def note_faults(context: Context, contents: Contents) -> None:
+    """Say which rows could not be understood; their VMs are left alone."""
+    if contents.faults:
+        shown: List[str] = [f'{escape(fault.vm_uuid) or "(no UUID)"}: {escape(fault.problem)}'
+                            for fault in contents.faults]
+        context.note(f'{plural(len(shown), "row")} could not be understood and left out; '
+                     f"see 'vgpu-admin check': {'; '.join(shown[:5])}")
+
+
+def _find_boot(context: Context, vm_uuid: str) -> Any:
+    with context.journal() as journal:
+        return journal.last_boot(vm_uuid) if journal is not None else None

@@ -1,0 +1,73 @@
+"""Turns rows, records and plans into what is shown, and that into JSON.  Pure."""
+
+from typing import Any, Dict, List, Optional
+
+from cli.result import PoolCount, VmView
+from registry.values import Contents, Pool, Priority, Vm
+
+
+def view_row(vm: Vm) -> VmView:
+    """A VM as the registry alone knows it."""
+    return VmView(vm.vm_uuid, vm.vm_name, vm.vm_id, vm.pool_id, int(vm.priority),
+                  vm.created_at, vm.updated_at)
+
+
+def view_record(row: Optional[Vm], record: Any, plan: Any, problem: str = '') -> VmView:
+    """A VM as XAPI shows it, with its row if it has one, and the plan for it."""
+    view = view_row(row) if row is not None else VmView(record.uuid)
+    view = view._replace(vm_name=record.name, power_state=record.power_state.value,
+                         carried=record.args, was_asked=True, problem=problem)
+    if plan is None:
+        return view._replace(state='unreadable', reason='row_not_valid')
+    return view._replace(carried=plan.carried, desired=plan.desired, state=plan.state.value,
+                         reason=plan.reason.value)
+
+
+def view_vanished(row: Vm) -> VmView:
+    """A row whose VM is not in XAPI."""
+    return view_row(row)._replace(state='orphaned', reason='vm_not_in_xapi', was_asked=True)
+
+
+def word(priority: Optional[int]) -> Optional[str]:
+    """The word of a priority."""
+    return None if priority is None else Priority(priority).word
+
+
+def vm_document(view: VmView) -> Dict[str, Any]:
+    """A VM as JSON."""
+    document = {'vm_uuid': view.vm_uuid, 'vm_name': view.vm_name, 'vm_id': view.vm_id,
+                'pool_id': view.pool_id, 'priority': word(view.priority)}  # type: Dict[str, Any]
+    if view.is_registered:
+        document.update(created_at=view.created_at, updated_at=view.updated_at)
+    if view.was_asked:
+        document.update(power_state=view.power_state, carried=view.carried,
+                        desired=view.desired, state=view.state, reason=view.reason)
+    if view.problem:
+        document['problem'] = view.problem
+    return document
+
+
+def boot_document(boot: Any) -> Optional[Dict[str, Any]]:
+    """A receipt as JSON."""
+    if boot is None:
+        return None
+    return {'boot': boot.id, 'kind': boot.kind, 'opened_at': boot.opened_at,
+            'closed_at': boot.closed_at, 'host': boot.host, 'domid': boot.domid,
+            'desired': boot.desired, 'carried': boot.carried, 'found': boot.found,
+            'verdict': boot.verdict, 'rescued': boot.rescued, 'elapsed_ms': boot.elapsed_ms}
+
+
+def count_pools(contents: Contents) -> List[PoolCount]:
+    """The vGPU pools, each with the number of its VMs."""
+    return [count_pool(contents, pool) for pool in contents.pools]
+
+
+def count_pool(contents: Contents, pool: Pool) -> PoolCount:
+    """One vGPU pool with the number of its VMs."""
+    count = sum(1 for vm in contents.vms if vm.pool_id == pool.pool_id)
+    return PoolCount(pool.pool_id, pool.pool_name, pool.description, pool.enabled, count)
+
+
+def pool_document(pool: PoolCount) -> Dict[str, Any]:
+    """A vGPU pool as JSON."""
+    return dict(pool._asdict())
