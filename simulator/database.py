@@ -25,11 +25,14 @@ class Deletion(NamedTuple):
 
 
 class Undo(NamedTuple):
-    """How one row looked before a write."""
+    """What one write replaced: one field or all of them, or nothing when the row was new."""
     generation: int
     table: str
     ref: str
-    before: Optional[Tuple[int, int, Dict[str, Any]]]
+    created: int
+    modified: int
+    before: Optional[Dict[str, Any]]
+    is_whole: bool
 
 
 class Row:
@@ -42,7 +45,7 @@ class Row:
         self.created = created
         self.modified = modified
         self.fields = fields
-        self.cache = {}  # type: Dict[str, str]
+        self.cache = {}  # type: Dict[str, Any]
 
     @property
     def snapshot(self) -> Snapshot:
@@ -104,7 +107,7 @@ class Database:
         with self.lock:
             self.generation += 1
             row = Row(ref, self.generation, self.generation, dict(fields))
-            self._remember(table, ref, None)
+            self._undo.append(Undo(self.generation, table, ref, 0, 0, None, True))
             self.tables[table].rows[ref] = row
             for column in self._columns.get(table, ()):
                 self._relate(table, column, ref, NULL, fields.get(column, NULL))
@@ -118,7 +121,7 @@ class Database:
             self.generation += 1
             for column in self._columns.get(table, ()):
                 self._relate(table, column, ref, row.fields.get(column, NULL), NULL)
-            self._remember(table, ref, row)
+            self._remember(table, row, row.fields, is_whole=True)
             del self.tables[table].rows[ref]
             if not self.forgets(table, ref):
                 self.tables[table].remember(Deletion(row.created, self.generation, ref))
@@ -144,7 +147,7 @@ class Database:
             row = self.get(table, ref)
             self.generation += 1
             touched = self.generation
-            self._remember(table, ref, row)
+            self._remember(table, row, {})
             row.modified = touched
             self.tables[table].rows.move_to_end(ref)
             self.generation += 1
@@ -209,10 +212,13 @@ class Database:
             self.tables[table].rows.clear()
 
     def _replace(self, table: str, row: Row, field: str, value: Any) -> None:
-        self._remember(table, row.ref, row)
+        self._remember(table, row, {field: row.fields.get(field)})
         row.fields = dict(row.fields)
         row.fields[field] = value
-        row.cache = {}
+        # What was rendered of the other fields is still right.
+        members = dict(row.cache.get('members', ()))
+        members.pop(field, None)
+        row.cache = {'members': members}
         row.modified = self.generation
         self.tables[table].rows.move_to_end(row.ref)
 
@@ -226,16 +232,20 @@ class Database:
             self._replace(other, row, members, sorted(current + [ref] * is_member))
             self._tell(other, target)
 
-    def _remember(self, table: str, ref: str, row: Optional[Row]) -> None:
-        before = None if row is None else (row.created, row.modified, row.fields)
-        self._undo.append(Undo(self.generation, table, ref, before))
+    def _remember(self, table: str, row: Row, before: Dict[str, Any], *,
+                  is_whole: bool = False) -> None:
+        self._undo.append(Undo(self.generation, table, row.ref, row.created, row.modified,
+                               before, is_whole))
 
     def _revert(self, undo: Undo) -> None:
         rows = self.tables[undo.table].rows
         if undo.before is None:
             rows.pop(undo.ref, None)
-        elif undo.table not in ('session', 'task'):
-            rows[undo.ref] = Row(undo.ref, *undo.before)
+        elif undo.is_whole:
+            rows[undo.ref] = Row(undo.ref, undo.created, undo.modified, undo.before)
+        elif undo.ref in rows:
+            fields = dict(rows[undo.ref].fields, **undo.before)
+            rows[undo.ref] = Row(undo.ref, undo.created, undo.modified, fields)
 
     def _tell(self, table: str, ref: str) -> None:
         for observer in self.observers:

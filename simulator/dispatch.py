@@ -71,6 +71,9 @@ class Dispatcher:
             value = self._call(incoming, caller)
         except Failure as failure:
             return self.fail(incoming, failure.description)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            # As in XAPI: a parameter of the wrong type is found out by whoever stumbles over it.
+            return self.fail(incoming, ['INTERNAL_ERROR', repr(error)])
         if incoming.method == 'system.listMethods' and incoming.json is None:
             return wire.render_xml_bare(value)
         if incoming.json is not None:

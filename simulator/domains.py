@@ -50,6 +50,16 @@ def publish(running: Operation, domain: Domain, power_state: str) -> None:
     write_start_time(running)
 
 
+def follow_domain(state: State, ref: str) -> None:
+    """Write what a xapi that has just come up learns of a domain."""
+    domain = state.hypervisor.domains[ref]
+    paused = state.database.read('VM', ref, 'power_state') == 'Paused'
+    for field, value in (('resident_on', domain.host),
+                         ('power_state', 'Paused' if paused else 'Running'),
+                         ('domid', domain.domid)):
+        state.database.write('VM', ref, field, value)
+
+
 def set_timeoffset(running: Operation, offset: str) -> None:
     """Remove and add the key, two writes, as xapi does on each change of a guest's clock."""
     database = running.state.database

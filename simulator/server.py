@@ -98,6 +98,7 @@ class Simulator:
         with self.state.database.lock:
             self.state.epoch += 1
             self.state.events.end_all()
+            self.state.tell()
         for spawned in self._spawned:
             spawned.join(5.0)
 
@@ -106,7 +107,8 @@ class Simulator:
         """End xapi and start it again; a crash takes the last writes back."""
         self._close()
         world.restart_database(self.state, mode, rollback_generations)
-        self.state.pause(down_seconds)
+        if self.state.stopping.wait(down_seconds):
+            return
         world.resynchronise(self.state)
         self.start()
 

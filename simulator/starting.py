@@ -7,9 +7,9 @@ import time
 from typing import Dict, Optional
 
 from simulator.database import NULL
-from simulator.domains import build, publish
+from simulator.domains import build, follow_domain, publish
 from simulator.failures import Failure, XapiGone
-from simulator.hypervisor import KEY, Cutoff
+from simulator.hypervisor import KEY, Cutoff, Domain
 from simulator.operations import Operation, list_devices, operation, pick_host
 from simulator.records import BIOS_STRINGS
 from simulator.state import State
@@ -44,10 +44,7 @@ def _start(running: Operation, paused: bool, host: Optional[str]) -> None:
             running.write('currently_attached', True, table, device)
         running.pause(began + state.settings.cutoff_seconds - time.monotonic())
         platform = _push_metadata(running)
-        running.pause(state.settings.build_seconds)
-        with state.database.lock:
-            running.check()
-            domain = build(running, chosen, platform, 'start')
+        domain = _build_below(running, chosen, platform)
         running.pause(state.settings.running_seconds)
         publish(running, domain, 'Paused' if paused else 'Running')
         _mark_devices(running, {})
@@ -65,6 +62,20 @@ def _push_metadata(running: Operation) -> Dict[str, str]:
         hypervisor.cutoffs.append(Cutoff(running.ref, running.task, platform.get(KEY),
                                          time.monotonic()))
         return platform
+
+
+def _build_below(running: Operation, host: str, platform: Dict[str, str]) -> Domain:
+    """Let xenopsd build the domain, which it does even when xapi has ended meanwhile."""
+    state = running.state
+    state.pause(state.settings.build_seconds)
+    with state.database.lock:
+        if running.is_cancelled:
+            running.check()
+        domain = build(running, host, platform, 'start')
+        if running.epoch != state.epoch:
+            follow_domain(state, running.ref)
+            raise XapiGone()
+    return domain
 
 
 def _complete_platform(running: Operation) -> None:

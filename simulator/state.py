@@ -16,6 +16,7 @@ from simulator.settings import Settings
 from simulator.wire import Date
 
 SHORT = 0.05  # seconds; longer pauses can be cut short by a stop
+LOOK_AGAIN = 0.02  # seconds; conditions may hang on what is no write
 TASK_LIMIT = 200  # finished tasks beyond this number are collected
 
 
@@ -69,7 +70,7 @@ class State:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     return False
-                self.changed.wait(min(remaining, 0.5))
+                self.changed.wait(min(remaining, LOOK_AGAIN))
             return True
 
     def tell(self) -> None:

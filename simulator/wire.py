@@ -31,7 +31,7 @@ class Int32(int):
 class Snapshot(NamedTuple):
     """The fields of one row at one generation, with a place for their renderings."""
     fields: Dict[str, Any]
-    cache: Dict[str, str]
+    cache: Dict[str, Any]
 
 
 class JsonCall(NamedTuple):
@@ -134,7 +134,7 @@ def parse_json_call(body: bytes) -> JsonCall:
 def _render_xml_inner(value: Any) -> str:
     if isinstance(value, Snapshot):
         if 'xml' not in value.cache:
-            value.cache['xml'] = _struct(value.fields)
+            value.cache['xml'] = _render_snapshot(value)
         return value.cache['xml']
     if isinstance(value, Date):
         return f'<dateTime.iso8601>{value}</dateTime.iso8601>'
@@ -153,6 +153,15 @@ def _render_xml_inner(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return '<array><data>' + ''.join(map(render_xml, value)) + '</data></array>'
     return ''
+
+
+def _render_snapshot(snapshot: Snapshot) -> str:
+    # Of 91 fields one has changed since the last time: the others are kept as they were rendered.
+    members = snapshot.cache.setdefault('members', {})
+    for name, value in snapshot.fields.items():
+        if name not in members:
+            members[name] = _member(name, value)
+    return '<struct>' + ''.join([members[name] for name in snapshot.fields]) + '</struct>'
 
 
 def _struct(fields: Dict[str, Any]) -> str:

@@ -181,7 +181,7 @@ def resynchronise(state: State) -> None:
             if row is None or row.fields['is_control_domain']:
                 continue
             state.database.write('VM', ref, 'current_operations', {})
-            _follow_domain(state, ref, row.fields['power_state'])
+            _follow_hypervisor(state, ref, row.fields['power_state'])
             refresh_allowed(state, ref)
     for host in state.hosts:
         state.database.write('host', host, 'current_operations', {})
@@ -208,18 +208,12 @@ def list_auto_poweron(state: State) -> List[str]:
                 and row.fields['power_state'] == 'Halted' and not row.fields['is_a_template']]
 
 
-def _follow_domain(state: State, ref: str, power_state: str) -> None:
-    domain = state.hypervisor.domains.get(ref)
-    if domain is None:
-        if power_state in ('Running', 'Paused'):
-            reset_power_state(state, ref)
-        state.database.write('VM', ref, 'scheduled_to_be_resident_on', NULL)
-        return
-    paused = power_state == 'Paused'
-    for field, value in (('resident_on', domain.host), ('scheduled_to_be_resident_on', NULL),
-                         ('power_state', 'Paused' if paused else 'Running'),
-                         ('domid', domain.domid)):
-        state.database.write('VM', ref, field, value)
+def _follow_hypervisor(state: State, ref: str, power_state: str) -> None:
+    if ref in state.hypervisor.domains:
+        domains.follow_domain(state, ref)
+    elif power_state in ('Running', 'Paused'):
+        reset_power_state(state, ref)
+    state.database.write('VM', ref, 'scheduled_to_be_resident_on', NULL)
 
 
 def _unannounced(state: State, ref: str) -> Operation:

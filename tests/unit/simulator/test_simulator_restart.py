@@ -103,6 +103,19 @@ def test_a_start_that_was_not_built_yet_is_gone_after_a_restart(
     assert simulator.boots == []
 
 
+def test_a_boot_that_was_pushed_goes_on_without_xapi(build: Callable[..., Simulator]) -> None:
+    simulator = build(build_seconds=0.3)
+    ref = simulator.create_vm('web')
+    starting = simulator.spawn('VM.start', ref, False, False)
+    assert simulator.wait_for(lambda: simulator.cutoffs)
+    simulator.restart()
+    assert simulator.vm(ref)['power_state'] == 'Halted'
+    starting.join(5.0)
+    assert [boot.ref for boot in simulator.boots] == [ref]
+    assert simulator.vm(ref)['power_state'] == 'Running'
+    assert simulator.vm(ref)['domid'] == simulator.boots[0].domid
+
+
 def test_the_socket_is_gone_while_xapi_is_down(build: Callable[..., Simulator],
                                                directory: str) -> None:
     simulator = build()
