@@ -1,0 +1,337 @@
+"""The client and its transport, on real sockets, against the simulated XAPI and its faults."""
+
+import http.server
+import threading
+
+import pytest
+
+from simulator.server import Simulator
+from simulator.settings import Settings
+from tests.unit.watcher.builders import SPAN
+from tests.waiting import wait_until
+from watcher.config import XapiSettings
+from watcher.errors import (NotTheMaster, SessionLost, StreamLost, VmVanished, XapiError,
+                            XapiFailure, XapiNonsense, XapiUnreachable)
+from watcher.records import PowerState, parse_batch
+from watcher.xapi import Client, read_password
+
+NO_VM = 'OpaqueRef:99999999-0000-0000-0000-000000000000'
+
+
+@pytest.fixture
+def build_simulator(tmp_path):
+    """Start a simulated XAPI on a Unix socket whose path has an underscore in it."""
+    simulators = []
+
+    def build(**fields):
+        fields.setdefault('socket_path', str(tmp_path / 'xapi_socket'))
+        simulators.append(Simulator(Settings(**fields)))
+        simulators[-1].start()
+        return simulators[-1]
+    yield build
+    for simulator in simulators:
+        simulator.stop()
+
+
+@pytest.fixture
+def simulator(build_simulator):
+    return build_simulator()
+
+
+@pytest.fixture
+def build_client():
+    """Build a client; all of them are closed at the end."""
+    clients = []
+
+    def build(url, handle=None, timeout_seconds=5.0, is_given_up=None, **fields):
+        clients.append(Client(XapiSettings(url=url, **fields), handle=handle,
+                              timeout_seconds=timeout_seconds, is_given_up=is_given_up))
+        return clients[-1]
+    yield build
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def url(simulator):
+    return 'unix:' + simulator.settings.socket_path
+
+
+@pytest.fixture
+def client(build_client, url):
+    client = build_client(url)
+    client.login()
+    return client
+
+
+@pytest.fixture
+def ref(simulator):
+    return simulator.create_vm('web', platform={'timeoffset': '5'})
+
+
+def count(simulator, method):
+    return [call.method for call in simulator.calls].count(method)
+
+
+# What is read and written.
+
+def test_record_is_read_and_its_args_are_written(simulator, client, ref):
+    client.add_args(ref, SPAN)
+    vm = client.read_vm(ref)
+    assert (vm.ref, vm.name, vm.power_state, vm.args) == (ref, 'web', PowerState.HALTED, SPAN)
+    client.remove_args(ref)
+    client.remove_args(ref)
+    assert client.read_vm(ref).args is None
+    assert simulator.vm(ref)['platform']['timeoffset'] == '5'
+
+
+def test_blocks_are_put_up_and_lifted(client, ref):
+    client.add_block(ref, 'start', 'text')
+    assert client.read_vm(ref).start_blocks == (('start', 'text'),)
+    client.remove_block(ref, 'start')
+    client.remove_block(ref, 'start')
+    assert client.read_vm(ref).start_blocks == ()
+
+
+def test_key_that_is_there_is_not_added_again(client, ref):
+    client.add_args(ref, SPAN)
+    with pytest.raises(XapiFailure) as caught:
+        client.add_args(ref, SPAN)
+    assert (caught.value.code, caught.value.params[-1]) == (
+        'MAP_DUPLICATE_KEY', 'device-model-args')
+
+
+def test_all_records_come_in_one_call(simulator, client, ref):
+    simulator.clear_calls()
+    records = client.read_vms()
+    assert records[ref]['name_label'] == 'web' and set(client.read_vm_refs()) == set(records)
+    assert count(simulator, 'VM.get_all_records') == 1
+
+
+def test_events_begin_with_every_vm_and_go_on_from_the_token(simulator, client, ref):
+    first = parse_batch(client.event_from(''), is_first=True)
+    assert ref in [vm.ref for vm in first.vms] and first.vm_count == len(client.read_vm_refs())
+    simulator.call('VM.set_name_label', ref, 'other')
+    batch = parse_batch(client.event_from(first.token), is_first=False)
+    assert [(vm.ref, vm.name) for vm in batch.vms] == [(ref, 'other')]
+
+
+def test_fresh_token_skips_what_was_written_before(simulator, client, ref):
+    token = client.read_fresh_token()
+    assert parse_batch(client.event_from(token, 0.0), is_first=False).vms == ()
+    simulator.call('VM.set_name_label', ref, 'other')
+    assert parse_batch(client.event_from(token), is_first=False).vms[0].name == 'other'
+
+
+def test_time_of_the_long_poll_goes_over_the_wire_as_a_float(simulator, client):
+    client.event_from('', 1)
+    call, = [call for call in simulator.calls if call.method == 'event.from']
+    assert isinstance(call.params[-1], float)
+
+
+def test_identity_names_host_master_and_version(simulator, client):
+    identity = client.read_identity()
+    assert identity.host == identity.master == simulator.hosts[0]
+    assert identity.software_version['xapi'].startswith('26.1')
+
+
+def test_calls_can_be_told_by_originator_and_user_agent(simulator, client, ref):
+    client.read_vm(ref)
+    assert {call.originator for call in simulator.calls if call.originator} == {'vgpu-watcher'}
+    assert all('vgpu-watcher' in call.user_agent for call in simulator.calls)
+
+
+# Who answered.
+
+def test_vm_that_is_gone_has_vanished(client):
+    with pytest.raises(VmVanished):
+        client.read_vm(NO_VM)
+
+
+def test_lost_session_is_told_and_not_opened_again_in_silence(simulator, client, ref):
+    simulator.add_fault('evict_session', method='VM.get_record', count=1)
+    with pytest.raises(SessionLost):
+        client.read_vm(ref)
+    assert count(simulator, 'session.login_with_password') == 1
+
+
+def test_call_without_a_session_asks_nobody(simulator, build_client, url, ref):
+    client = build_client(url)
+    with pytest.raises(SessionLost):
+        client.read_vm(ref)
+    assert simulator.calls == []
+
+
+@pytest.mark.parametrize('code, kind', [
+    ('SESSION_INVALID', SessionLost), ('EVENTS_LOST', StreamLost),
+    ('EVENT_FROM_TOKEN_PARSE_FAILURE', StreamLost), ('HOST_IS_SLAVE', NotTheMaster),
+    ('INTERNAL_ERROR', XapiFailure), ('HOST_STILL_BOOTING', XapiFailure)])
+@pytest.mark.parametrize('method', ['VM.get_record', 'VM.get_all'], ids=['json', 'xml'])
+def test_failure_becomes_the_error_of_its_code(simulator, client, ref, code, kind, method):
+    simulator.add_fault('failure', method=method, parameters={'code': code, 'params': ['x']})
+    with pytest.raises(XapiFailure) as caught:
+        client.read_vm(ref) if method == 'VM.get_record' else client.read_vm_refs()
+    assert (type(caught.value), caught.value.code) == (kind, code)
+    assert caught.value.params == ('x',)
+
+
+@pytest.mark.parametrize('code', ['HOST_STILL_BOOTING', 'UUID_INVALID', 'INTERNAL_ERROR'])
+def test_emergency_is_a_failure_in_either_protocol(simulator, client, ref, code):
+    client.read_vm(ref)
+    simulator.set_emergency(code)
+    for call in (lambda: client.read_vm(ref), client.read_vm_refs):
+        with pytest.raises(XapiFailure) as caught:
+            call()
+        assert caught.value.code == code
+
+
+@pytest.mark.parametrize('kind, parameters, error', [
+    ('http_500', {}, XapiUnreachable), ('http_500_before', {}, XapiUnreachable),
+    ('drop_before', {}, XapiUnreachable), ('drop_after', {}, XapiUnreachable),
+    ('reset_before', {}, XapiUnreachable), ('reset_after', {}, XapiUnreachable),
+    ('truncate', {}, XapiError), ('garbage', {}, XapiNonsense)])
+@pytest.mark.parametrize('method', ['VM.get_record', 'VM.add_to_platform'], ids=['json', 'xml'])
+def test_trouble_is_told_and_no_request_is_sent_twice(simulator, client, ref, kind, parameters,
+                                                      error, method):
+    client.read_vm(ref)
+    simulator.clear_calls()
+    simulator.add_fault(kind, method=method, count=1, parameters=parameters)
+    with pytest.raises(error):
+        client.read_vm(ref) if method == 'VM.get_record' else client.add_args(ref, SPAN)
+    assert count(simulator, method) == 1
+    assert client.read_vm(ref).ref == ref
+
+
+def test_xapi_that_is_not_there_is_unreachable(build_client, tmp_path):
+    with pytest.raises(XapiUnreachable):
+        build_client('unix:%s' % (tmp_path / 'nobody')).login()
+
+
+def test_kept_connection_that_xapi_closed_meanwhile_is_replaced(simulator, client, ref):
+    client.read_vm(ref)
+    simulator.restart()
+    with pytest.raises(SessionLost):
+        client.read_vm(ref)
+
+
+# Every wait has an end.
+
+def test_answer_that_never_comes_is_given_up(simulator, build_client, url, client, ref):
+    simulator.add_fault('hang', method='VM.get_record')
+    slow = build_client(url, client.handle, timeout_seconds=0.2)
+    with pytest.raises(XapiUnreachable):
+        slow.read_vm(ref)
+
+
+def test_call_is_given_up_when_asked_to(simulator, build_client, url, client, ref):
+    simulator.add_fault('hang', method='VM.get_record')
+    asked = []
+    hurried = build_client(url, client.handle, timeout_seconds=30.0,
+                           is_given_up=lambda: asked.append(1) or True)
+    with pytest.raises(XapiUnreachable, match='given up'):
+        hurried.read_vm(ref)
+    assert asked
+
+
+def test_long_poll_is_aborted_from_another_thread(simulator, client):
+    token, errors = client.read_fresh_token(), []
+
+    def poll():
+        try:
+            client.event_from(token, 30.0)
+        except XapiError as error:
+            errors.append(error)
+    thread = threading.Thread(target=poll)
+    thread.start()
+    wait_until(lambda: count(simulator, 'event.from') == 1)
+    client.abort()
+    thread.join(5.0)
+    assert [type(error) for error in errors] == [XapiUnreachable]
+    with pytest.raises(XapiUnreachable, match='given up'):
+        client.read_fresh_token()
+
+
+# Login and logout.
+
+def test_logout_ends_the_session_and_can_be_repeated(client, simulator):
+    handle = client.handle
+    assert client.logout() and client.logout()
+    assert client.handle is None and handle
+    assert count(simulator, 'session.logout') == 1
+
+
+def test_logout_of_a_lost_session_is_no_error(simulator, client):
+    simulator.restart()
+    assert client.logout()
+
+
+def test_logout_says_when_xapi_does_not_answer(simulator, client):
+    simulator.stop()
+    assert not client.logout() and client.handle is None
+
+
+def test_password_is_read_from_its_file(build_simulator, build_client, tmp_path):
+    simulator = build_simulator(listen=('127.0.0.1', 0), password='s e', login_penalty_seconds=0)
+    path = tmp_path / 'password'
+    path.write_text('s e\n')
+    url = 'http://%s:%d' % simulator.address
+    client = build_client(url, password_file=str(path))
+    client.login()
+    assert client.handle
+    path.write_text('other')
+    with pytest.raises(XapiFailure, match='SESSION_AUTHENTICATION_FAILED'):
+        build_client(url, password_file=str(path)).login()
+
+
+def test_password_file_that_cannot_be_read_is_said(tmp_path):
+    settings = XapiSettings(password_file=str(tmp_path / 'missing'))
+    with pytest.raises(XapiUnreachable, match='missing'):
+        read_password(settings)
+    assert read_password(XapiSettings()) == ''
+
+
+def test_member_names_its_master_over_tcp(build_simulator, build_client):
+    simulator = build_simulator(listen=('127.0.0.1', 0), is_master=False, hosts=2)
+    with pytest.raises(NotTheMaster) as caught:
+        build_client('http://%s:%d' % simulator.address).login()
+    assert caught.value.params
+
+
+# An XAPI without JSON-RPC.
+
+class XmlOnly(http.server.BaseHTTPRequestHandler):
+    """Answers every XML-RPC call with one record; of JSON it has never heard."""
+
+    protocol_version = 'HTTP/1.1'
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers['Content-Length']))
+        self.server.paths.append(self.path)
+        self.send_response(404 if self.path == '/jsonrpc' else 200)
+        body = b'' if self.path == '/jsonrpc' else (
+            b"<?xml version='1.0'?><methodResponse><params><param><value><struct><member>"
+            b'<name>Status</name><value>Success</value></member><member><name>Value</name>'
+            b'<value><struct></struct></value></member></struct></value></param></params>'
+            b'</methodResponse>')
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments):
+        """Say nothing."""
+
+
+def test_xapi_without_json_is_asked_by_xml_from_then_on(build_client):
+    server = http.server.HTTPServer(('127.0.0.1', 0), XmlOnly)
+    server.paths = []
+    thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
+    thread.start()
+    client = build_client('http://127.0.0.1:%d' % server.server_address[1], handle='x')
+    try:
+        assert client.read_vms() == {} == client.read_vms()
+    finally:
+        client.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert [path == '/jsonrpc' for path in server.paths] == [True, False, False]
