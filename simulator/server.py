@@ -219,7 +219,8 @@ class Simulator:
         parameters = fault.parameters
         if 'run' in parameters:
             parameters['run']()
-        elif fault.kind.startswith('spawn'):
-            self.spawn(parameters['method'], *parameters.get('params', ()))
-        else:
-            self.call(parameters['method'], *parameters.get('params', ()))
+            return
+        meanwhile = self.spawn(parameters['method'], *parameters.get('params', ()))
+        if fault.kind.startswith('run'):
+            # What is refused is no business of the call that is under way.
+            meanwhile.join()

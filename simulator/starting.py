@@ -12,7 +12,7 @@ from simulator.failures import Failure, XapiGone
 from simulator.hypervisor import KEY, Cutoff, Domain
 from simulator.operations import Operation, list_devices, operation, pick_host
 from simulator.records import BIOS_STRINGS
-from simulator.state import State
+from simulator.state import State, now
 
 
 def start(state: State, task: str, ref: str, paused: bool, host: Optional[str] = None) -> None:
@@ -48,6 +48,7 @@ def _start(running: Operation, paused: bool, host: Optional[str]) -> None:
         running.pause(state.settings.running_seconds)
         publish(running, domain, 'Paused' if paused else 'Running')
         _mark_devices(running, {})
+        state.messages.create('VM_STARTED', 'VM', running.read('uuid'), '', now())
     finally:
         _forget_host_operation(running, chosen)
 

@@ -133,9 +133,7 @@ def parse_json_call(body: bytes) -> JsonCall:
 
 def _render_xml_inner(value: Any) -> str:
     if isinstance(value, Snapshot):
-        if 'xml' not in value.cache:
-            value.cache['xml'] = _render_snapshot(value)
-        return value.cache['xml']
+        return _render_snapshot(value)
     if isinstance(value, Date):
         return f'<dateTime.iso8601>{value}</dateTime.iso8601>'
     if isinstance(value, str):

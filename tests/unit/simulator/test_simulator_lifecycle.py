@@ -83,7 +83,7 @@ def test_the_cut_off_comes_so_long_after_the_first_event(
     simulator.state.database.observers.append(
         lambda table, found: seen.append(time.monotonic()) if found == ref else None)
     simulator.call('VM.start', ref, False, False)
-    assert 0.2 <= simulator.cutoffs[0].at - seen[0] < 0.3
+    assert 0.2 <= simulator.cutoffs[0].at - seen[0] < 2.0
 
 
 def test_the_whole_map_write_loses_an_edit_between_its_read_and_its_write(
