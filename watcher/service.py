@@ -5,7 +5,6 @@ second to look at what tells nobody when it changes: the registry file, the wall
 by signal handlers.
 """
 
-import queue
 import random
 import signal
 import threading
@@ -27,6 +26,7 @@ from watcher.roles import Role, decide_role
 from watcher.schedule import Schedule
 from watcher.stream import Stream, StreamBroken, StreamStarted, ThreadDied
 from watcher.systemd import Notifier
+from watcher.waiting import Inbox, StopFlag
 from watcher.workers import CALLERS, LOOKERS, Clients, Urgency, Workers
 from watcher.xapi import LOGOUT_TIMEOUT_SECONDS, POLL_TIMEOUT_SECONDS, Client
 
@@ -69,8 +69,8 @@ class Service:
         self._notifier = notifier
         self._clock = clock
         self._wall = wall
-        self._inbox: queue.Queue = queue.Queue()
-        self._stop = threading.Event()
+        self._inbox = Inbox()
+        self._stop = StopFlag()
         self._stop_at: Optional[float] = None
         self._must_reload = False
         self._handles: List[str] = []
@@ -111,29 +111,21 @@ class Service:
         if self._stop_at is None:
             self._stop_at = self._clock()
         self._stop.set()
+        self._inbox.wake()
 
     def reload(self, *_signal: Any) -> None:
         """Have the configuration read again by the main loop."""
         self._must_reload = True
+        self._inbox.wake()
 
     # The main loop.
 
     def _turn(self) -> None:
-        for message in self._take_messages():
+        for message in self._inbox.take(self._wait_seconds()):
             self._handle(message)
         if self._clock() >= self._next_tick:
             self._tick()
         self.watcher.pump()
-
-    def _take_messages(self) -> List[Any]:
-        """Wait for the first message until something else is due; take all that are there."""
-        messages = []
-        try:
-            messages.append(self._inbox.get(timeout=self._wait_seconds()))
-            while True:
-                messages.append(self._inbox.get_nowait())
-        except queue.Empty:
-            return messages
 
     def _wait_seconds(self) -> float:
         until = self._next_tick
@@ -324,10 +316,8 @@ class Service:
         self._stream.restart()
         deadline = self._stop_at + STOP_GRACE_SECONDS + 0.5
         while self.watcher.staging.busy and self._clock() < deadline:
-            try:
-                self.watcher.handle_last(self._inbox.get(timeout=0.1))
-            except queue.Empty:
-                continue
+            for message in self._inbox.take(0.1):
+                self.watcher.handle_last(message)
         self.watcher.flush()
         self._books.close()
         self._log_out()

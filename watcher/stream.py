@@ -7,7 +7,6 @@ the same way: a new session, and the empty token, whose first batch names every 
 Runs in a thread of its own and talks to the main thread by messages only.
 """
 
-import threading
 import time
 from typing import Any, Callable, Iterator, NamedTuple, Optional, Set, Tuple
 
@@ -15,6 +14,7 @@ from watcher.errors import (MalformedRecord, StreamLost, VmVanished, XapiError, 
                             XapiNonsense)
 from watcher.logs import get_logger
 from watcher.records import Batch, parse_batch, parse_vm
+from watcher.waiting import StopFlag
 from watcher.xapi import Client
 
 # Two answers in a row that count other VMs than we know mean that a deletion was forgotten
@@ -44,7 +44,7 @@ class Stream:
     """Follows XAPI's events and puts Batch, StreamStarted and StreamBroken into the inbox."""
 
     def __init__(self, connect: Callable[[], Client], put: Callable[[Any], None], *,
-                 stop: threading.Event, build_delays: Callable[[], Iterator[float]],
+                 stop: StopFlag, build_delays: Callable[[], Iterator[float]],
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._connect = connect
         self._put = put

@@ -1,0 +1,94 @@
+"""Waiting that a wall clock which jumps does not prolong.
+
+Before Python 3.10 the standard library's queues and events wait until a time on the wall clock:
+when it is set back an hour during a wait of half a second, the wait takes an hour. The kernel's
+`poll` counts time as it passes. So the inbox and the stop flag wait on a pipe.
+"""
+
+import collections
+import math
+import os
+import select
+from typing import Any, Deque, List
+
+
+class StopFlag:
+    """Set once, from any thread or a signal handler; whoever waits for it wakes at once."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._pipe = _Pipe()
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Set it for good."""
+        self._is_set = True
+        self._pipe.wake()
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Wait until it is set, or for so long; whether it is set."""
+        if not self._is_set:
+            self._pipe.wait(timeout_seconds)
+        return self._is_set
+
+
+class Inbox:
+    """Messages from any thread to the main thread."""
+
+    def __init__(self) -> None:
+        self._messages: Deque[Any] = collections.deque()
+        self._pipe = _Pipe()
+
+    def put(self, message: Any) -> None:
+        """Leave a message."""
+        self._messages.append(message)
+        self._pipe.wake()
+
+    def wake(self) -> None:
+        """Have `take` return now; all that a signal handler may do."""
+        self._pipe.wake()
+
+    def take(self, timeout_seconds: float) -> List[Any]:
+        """All messages that are there; when there is none, wait for the first for so long."""
+        if not self._messages:
+            self._pipe.wait(timeout_seconds)
+        # Emptied first: what is put from here on leaves a byte for the next call.
+        self._pipe.drain()
+        taken = []
+        while self._messages:
+            taken.append(self._messages.popleft())
+        return taken
+
+
+class _Pipe:
+    """A pipe of which only matters whether there is something in it."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._poller = select.poll()
+        self._poller.register(self._reader, select.POLLIN)
+
+    def __del__(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def wake(self) -> None:
+        try:
+            os.write(self._writer, b'\0')
+        except BlockingIOError:
+            pass  # full: whoever waits wakes in any case
+
+    def wait(self, timeout_seconds: float) -> None:
+        self._poller.poll(max(0, math.ceil(timeout_seconds * 1000)))
+
+    def drain(self) -> None:
+        try:
+            while os.read(self._reader, 65536):
+                continue
+        except BlockingIOError:
+            return
