@@ -36,8 +36,8 @@ _WRITES_KEPT = 10000
 class Watcher:
     """Holds the registry and XAPI against each other, and has them agree."""
 
-    def __init__(self, books: Books, policy: Policy, *, callers: Workers, lookers: Workers, clients: Clients,
-                 restart_stream: Callable[[], None],
+    def __init__(self, books: Books, policy: Policy, *, callers: Workers, lookers: Workers,
+                 clients: Clients, restart_stream: Callable[[], None],
                  clock: Callable[[], float] = time.monotonic,
                  wall: Callable[[], float] = time.time) -> None:
         self._books = books
