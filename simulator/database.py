@@ -4,7 +4,6 @@ One lock guards everything, as in XAPI. Field values are never changed in place:
 the row's dictionary, so whoever holds the old one holds a consistent snapshot.
 """
 
-import threading
 from collections import OrderedDict, deque
 from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -90,8 +89,8 @@ class Database:
     """All tables, one generation counter, one lock."""
 
     def __init__(self, tables: Tuple[str, ...],
-                 relations: Dict[Tuple[str, str], Tuple[str, str]]) -> None:
-        self.lock = threading.RLock()
+                 relations: Dict[Tuple[str, str], Tuple[str, str]], lock: Any) -> None:
+        self.lock = lock
         self.generation = 1000
         self.tables = OrderedDict((name, Table(name)) for name in tables)
         self.relations = relations

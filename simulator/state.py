@@ -26,7 +26,7 @@ class State:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.names = Names(settings.seed)
-        self.database = Database(TABLES, RELATIONS)
+        self.database = Database(TABLES, RELATIONS, threading.RLock())
         self.faults = Faults()
         self.messages = Messages(self.database, self.names)
         self.events = Events(self.database, self.messages, self.faults, settings)

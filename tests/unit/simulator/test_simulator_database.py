@@ -1,5 +1,7 @@
 """The database: generations, deletions, relations, and what a restart makes of them."""
 
+import threading
+
 import pytest
 
 from simulator.database import NULL, Database, printable_prefix
@@ -11,7 +13,7 @@ RELATIONS = {('VM', 'resident_on'): ('host', 'resident_VMs')}
 
 @pytest.fixture
 def database() -> Database:
-    database = Database(TABLES, RELATIONS)
+    database = Database(TABLES, RELATIONS, threading.RLock())
     database.create('host', 'H1', {'resident_VMs': []})
     database.create('VM', 'V1', {'resident_on': NULL, 'platform': {'a': '1'}, 'domid': -1})
     return database
