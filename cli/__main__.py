@@ -6,7 +6,7 @@ import sys
 from typing import List, Optional
 
 from cli.context import Context, build_context
-from cli.errors import CommandError, Kind, translate
+from cli.errors import CommandError, ExitStatus, Kind, translate
 from cli.options import JSON, MINIMAL
 from cli.output import Output
 from cli.parser import Arguments, parse
@@ -26,6 +26,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     except CommandError as error:
         output.print_error(error, (), is_json=is_json)
         return int(error.status)
+    except KeyboardInterrupt:
+        return int(ExitStatus.INTERRUPTED)
     finally:
         output.close()
 

@@ -11,6 +11,7 @@ import time
 from typing import Any, Callable, Iterator, List, Mapping, Optional, TextIO
 
 from cli.errors import CommandError, Kind
+from cli.interrupts import deferred
 from cli.options import CONFIG, DB, JSON, YES
 from cli.parser import Arguments
 from cli.text import escape
@@ -35,6 +36,8 @@ class Context:
         self.clock = clock
         self.sleep = sleep
         self.notes: List[str] = []
+        self.was_asked = False
+        """Whether somebody answered a question, and so agreed to what was shown."""
         self.done: List[str] = []
         """What was done so far, for whoever interrupts the command."""
         self._errors = errors
@@ -84,6 +87,25 @@ class Context:
         return self._registry
 
     @contextlib.contextmanager
+    def editing(self, *, done: str = '', dry_run: bool = False,
+                allow_emptied: bool = False) -> Iterator[Any]:
+        """Edit the registry: all of the block or nothing; `done` is for whoever interrupts.
+
+        Waiting for the lock can be interrupted. What follows cannot: whether the commit came
+        about must be known when we say what was done.
+        """
+        with contextlib.ExitStack() as outer:
+            inner = contextlib.ExitStack()
+            edit = inner.enter_context(self.registry.edit(
+                who=self.who, command=self.command, dry_run=dry_run,
+                allow_emptied=allow_emptied))
+            outer.enter_context(deferred())
+            with inner:
+                yield edit
+            if edit.changed and not dry_run and done:
+                self.done.append(done)
+
+    @contextlib.contextmanager
     def journal(self) -> Iterator[Any]:
         """The journal, open; None where there is none, or where we may not read it."""
         path = self.registry.journal_path
@@ -108,13 +130,6 @@ class Context:
         if self._live is None:
             self._live = self._connect()
         return self._live
-
-    def find_live(self) -> Any:
-        """The session with XAPI, or None; why not is in `xapi_problem`."""
-        try:
-            return self.live()
-        except XapiError:
-            return None
 
     @property
     def xapi_problem(self) -> str:
@@ -150,15 +165,19 @@ class Context:
 
     def confirm(self, block: List[str], question: str, *, alternatives: str = '--yes') -> None:
         """Have a question answered with yes, or raise; `--yes` answers in advance."""
-        for line in block:
-            self.tell(line)
+        if self.arguments.get(YES) or not self.can_ask:
+            for line in block:
+                self.tell(line)
         if self.arguments.get(YES):
             return
         if not self.can_ask:
             raise CommandError(Kind.USAGE, 'nobody is there to answer the question: say '
                                f'{alternatives}; nothing was changed')
-        self._errors.write(f'{question} (yes/no): ')
+        # Whoever is asked sees what it is about, also when a program reads the answer.
+        self._errors.write(''.join(f'{escape(line)}\n' for line in block)
+                           + f'{question} (yes/no): ')
         self._errors.flush()
+        self.was_asked = True
         if self._answers.readline().strip().lower() not in ('yes', 'y'):
             raise CommandError(Kind.DECLINED, 'not confirmed; nothing was changed')
 

@@ -1,11 +1,11 @@
 """set-pool, set-priority, set-vm-id and update-vm: a row changes, and perhaps a VM restarts."""
 
 from collections import OrderedDict
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from cli import options
 from cli.context import Context
-from cli.following import Follow, build_answer, follow, plan_row
+from cli.following import Follow, build_answer, follow, plan_row, refuse_changed
 from cli.naming import find_target
 from cli.parser import Arguments
 from cli.render import priority_text, render_change
@@ -29,8 +29,7 @@ def change_vm(arguments: Arguments, context: Context) -> Result:
         return build_answer(context, 'would_be_changed', f'VM {before.vm_uuid} would be changed.',
                             after, situation, None)
     is_restarted = _ask(arguments, context, before, after, situation)
-    before, after = _edit(context, target.vm_uuid, changes, situation, expected=before)
-    context.done.append(f'the change of VM {after.vm_uuid} is committed to the registry')
+    before, after = _edit(context, target.vm_uuid, changes, situation, shown=before)
     if is_restarted:
         from cli.restart import restart
         followed = restart(context, situation.record, take_back=_take_back(before))
@@ -66,11 +65,12 @@ def _is_carried(context: Context, after: Vm, situation: Situation) -> bool:
 
 
 def _edit(context: Context, vm_uuid: str, changes: Mapping[str, Any], situation: Situation,
-          **options_of_edit: Any) -> Any:
-    expected = options_of_edit.pop('expected', None)
-    with context.registry.edit(who=context.who, command=context.command,
-                               **options_of_edit) as edit:
-        return edit.change_vm(vm_uuid, expected=expected, taken=situation.taken, **changes)
+          dry_run: bool = False, shown: Optional[Vm] = None) -> Tuple[Vm, Vm]:
+    done = f'the change of VM {vm_uuid} is committed to the registry'
+    with context.editing(done=done, dry_run=dry_run) as edit:
+        if shown is not None and context.was_asked:
+            refuse_changed(edit.contents(), shown)
+        return edit.change_vm(vm_uuid, taken=situation.taken, **changes)
 
 
 def _read_changes(arguments: Arguments) -> Dict[str, Any]:

@@ -38,8 +38,7 @@ def accept(arguments: Arguments, context: Context) -> Result:
     if arguments.get(options.DRY_RUN):
         return Result(build_document(result='would_be_accepted', changes=changes), plain(block))
     context.confirm(block, 'Do you want to take this registry over?')
-    with context.registry.edit(who=context.who, command=context.command,
-                               allow_emptied=True) as edit:
+    with context.editing(done='the registry was accepted', allow_emptied=True) as edit:
         edit.accept()
     return Result(build_document(result='accepted', changes=changes),
                   plain([f'The registry {context.registry.path} is accepted; the daemon, or '
@@ -80,7 +79,7 @@ def clear_fences(_arguments: Arguments, context: Context) -> Result:
 def _is_emptied(context: Context) -> bool:
     """Whether the file lost all its rows at once without a command of ours."""
     try:
-        with context.registry.edit(who=context.who, command=context.command, dry_run=True):
+        with context.editing(dry_run=True):
             return False
     except RegistryUnavailable as error:
         if error.reason == Reason.EMPTIED:

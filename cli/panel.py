@@ -19,7 +19,6 @@ class Panel(NamedTuple):
     daemon: Optional[str]
     """Who holds the writer's lock; None when nobody watches."""
     xapi_problem: str
-    role: str
     pools: Tuple[Tuple[PoolCount, Tuple[VmView, ...]], ...]
     unregistered: Tuple[VmView, ...]
     odd_boots: Tuple[Any, ...] = ()
@@ -43,7 +42,7 @@ def _head(panel: Panel, style: Style) -> List[str]:
     daemon = (f'{style.tick} watching ({escape(panel.daemon)})' if panel.daemon
               else f'{style.warning} not watching: nobody holds the writer\'s lock')
     xapi = (f'{style.warning} cannot be asked: {escape(panel.xapi_problem)}'
-            if panel.xapi_problem else escape(panel.role))
+            if panel.xapi_problem else f'{style.tick} answers')
     return [f'Registry: {panel.path}{accepted}', f'Daemon: {daemon}', f'XAPI: {xapi}']
 
 

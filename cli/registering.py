@@ -6,7 +6,7 @@ from typing import Any, List, Optional
 from cli import options
 from cli.context import Context
 from cli.errors import CommandError, Kind
-from cli.following import Follow, build_answer, follow
+from cli.following import Follow, build_answer, follow, refuse_changed
 from cli.naming import Target, find_target
 from cli.parser import Arguments
 from cli.render import priority_text, render_change
@@ -39,7 +39,6 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
     if is_dry or not is_new:
         return build_answer(context, f'would_be_{what}' if is_dry and is_new else what,
                             _sentence(vm, what, is_dry and is_new), vm, situation, None)
-    context.done.append(f'VM {vm.vm_uuid} was registered')
     if arguments.get(options.RESTART) and situation.is_running:
         from cli.restart import restart
         return build_answer(context, what, _sentence(vm, what), vm, situation,
@@ -53,7 +52,7 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
     contents = context.registry.read()
     target = find_target(context, contents)
     situation = look(context, contents, target.vm_uuid, with_numbers=False)
-    with context.registry.edit(who=context.who, command=context.command, dry_run=True) as edit:
+    with context.editing(dry_run=True) as edit:
         before = edit.remove_vm(target.vm_uuid)
     if arguments.get(options.DRY_RUN):
         return build_answer(context, 'would_be_removed', f'VM {before.vm_uuid} would be removed '
@@ -62,10 +61,10 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
     if is_stopped:
         context.confirm(_removal_block(before, arguments), 'Do you want to apply these settings?',
                         alternatives='--yes (stops the VM) or --no-restart (leaves it running)')
-    with context.registry.edit(who=context.who, command=context.command) as edit:
-        _refuse_changed(edit.contents(), before)
+    with context.editing(done=f'VM {before.vm_uuid} was removed from the registry') as edit:
+        if context.was_asked:
+            refuse_changed(edit.contents(), before)
         edit.remove_vm(target.vm_uuid)
-    context.done.append(f'VM {before.vm_uuid} was removed from the registry')
     followed = _follow_removal(arguments, context, before, situation, is_stopped)
     return build_answer(context, 'removed', f'VM {before.vm_uuid} is not registered any more.',
                         before, situation, followed)
@@ -128,8 +127,7 @@ def _rehearse_first(arguments: Arguments, context: Context, target: Target,
 
 def _add(arguments: Arguments, context: Context, target: Target, name: Optional[str],
          situation: Situation, is_dry: bool) -> Any:
-    with context.registry.edit(who=context.who, command=context.command,
-                               dry_run=is_dry) as edit:
+    with context.editing(done=f'VM {target.vm_uuid} was registered', dry_run=is_dry) as edit:
         vm = edit.add_vm(target.vm_uuid, vm_name=name,
                          pool_id=arguments.get(options.POOL) or DEFAULT_POOL,
                          priority=_priority(arguments), vm_id=arguments.get(options.VM_ID),
@@ -151,14 +149,6 @@ def _sentence(vm: Vm, what: str, is_dry: bool = False) -> str:
 
 def _take_back(vm: Vm) -> str:
     return f'vgpu-admin remove-vm --vm-uuid={vm.vm_uuid} --no-restart'
-
-
-def _refuse_changed(contents: Contents, before: Vm) -> None:
-    """Refuse to remove what somebody changed while the question was open."""
-    row = contents.by_uuid.get(before.vm_uuid)
-    if row is not None and row != before:
-        raise Conflict(f'VM {before.vm_uuid}: somebody else changed it meanwhile; look at it '
-                       'again and repeat')
 
 
 def _removal_block(before: Vm, arguments: Arguments) -> List[str]:

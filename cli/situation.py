@@ -5,7 +5,7 @@ from typing import Any, Mapping, NamedTuple, Optional
 from cli.errors import CommandError, Kind
 from cli.text import escape
 from registry.values import Contents
-from watcher.errors import XapiError
+from watcher.errors import MalformedRecord, XapiError
 from watcher.records import Kind as VmKind
 from watcher.records import PowerState, VmRecord
 
@@ -52,14 +52,20 @@ def look(context: Any, contents: Optional[Contents], vm_uuid: str, *,
     except XapiError as error:
         context.lose_live(error)
         return Situation(problem=str(error))
+    except MalformedRecord as error:
+        return Situation(problem=str(error))
 
 
 def refuse_on_member(context: Any) -> None:
     """Refuse an edit on a pool member that is not the master, and name the master."""
-    live = context.find_live()
-    if live is not None and live.master is not None:
+    try:
+        master = context.live().master
+    except XapiError as error:
+        context.lose_live(error)
+        return
+    if master is not None:
         raise CommandError(Kind.FAILED, 'this host is a member of its pool, and the registry is '
-                           f'edited on the master, {escape(live.master)}; nothing was changed')
+                           f'edited on the master, {escape(master)}; nothing was changed')
 
 
 def _look_at_all(context: Any, live: Any, contents: Optional[Contents],
@@ -71,4 +77,4 @@ def _look_at_all(context: Any, live: Any, contents: Optional[Contents],
     numbers = find_numbers(vms, build_policy(context.settings, contents), contents.by_uuid,
                            vm_uuid)
     record = next((vm for vm in vms if vm.uuid == vm_uuid), None)
-    return Situation(record, numbers.taken, numbers.largest)
+    return Situation(record, numbers.taken, numbers.largest, live.odd.get(vm_uuid, ''))

@@ -11,7 +11,7 @@ from cli.panel import Panel, render_panel
 from cli.parser import Arguments
 from cli.render import GOOD_STATES, render_group
 from cli.result import Result, VmView, build_document
-from cli.text import Style
+from cli.text import Style, plural
 from cli.viewing import note_faults
 from cli.views import (boot_document, count_pools, pool_document, view_record, view_row,
                        view_vanished, vm_document)
@@ -60,9 +60,14 @@ def read_survey(context: Context, contents: Contents) -> Survey:
                                       for item in contents.faults}
     views = {vm.uuid: view_record(rows.get(vm.uuid), vm, pool.plan(vm), faults.get(vm.uuid, ''))
              for vm in pool.ordinary_vms}
+    odd = context.live().odd
+    if odd:
+        context.note(f'{plural(len(odd), "VM record")} could not be understood: '
+                     f'{"; ".join(sorted(odd.values())[:5])}')
     groups = OrderedDict((item.pool_id, []) for item in contents.pools)
     for row in contents.vms:
-        groups[row.pool_id].append(views.get(row.vm_uuid) or view_vanished(row))
+        groups[row.pool_id].append(
+            views.get(row.vm_uuid) or view_vanished(row, odd.get(row.vm_uuid, '')))
     return Survey(groups, [view for uuid, view in views.items() if uuid not in rows])
 
 
@@ -115,18 +120,8 @@ def _build_panel(context: Context, contents: Contents, survey: Survey, problem: 
                       if uuid in registered and boot.verdict not in (None, 'as_desired'))
     pools = tuple((pool, tuple(survey.groups[pool.pool_id])) for pool in count_pools(contents))
     return Panel(context.registry.path, contents.accepted, find_daemon(context), problem,
-                 _describe_role(context), pools, tuple(survey.unregistered), odd_boots,
+                 pools, tuple(survey.unregistered), odd_boots,
                  replacements, len(contents.faults))
-
-
-def _describe_role(context: Context) -> str:
-    live = context.find_live()
-    if live is None:
-        return ''
-    if live.master is not None:
-        return f'this host is a member; the master is {live.master}'
-    refusal = f'; {live.role.refusal}' if live.role.refusal else ''
-    return f'XAPI {live.role.xapi_version}{refusal}'
 
 
 def _scan_lines(survey: Survey, style: Style) -> List[str]:

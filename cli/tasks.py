@@ -2,6 +2,7 @@
 
 from typing import Any, Callable
 
+from cli.interrupts import deferred
 from watcher.errors import XapiError, XapiFailure, XapiUnreachable
 
 _LOOK_SECONDS = 0.25
@@ -24,8 +25,11 @@ def run_task(context: Any, method: str, *params: Any, timeout_seconds: float,
     Raises XapiFailure when XAPI says no, TookTooLong, and whatever interrupts the wait.
     """
     client = context.live().client
-    task = client.call('Async.' + method, *params)
+    task = ''
     try:
+        # Interrupted in the middle of this call, we would not know what to cancel.
+        with deferred():
+            task = client.call('Async.' + method, *params)
         deadline = context.clock() + timeout_seconds
         status = _wait(context, client, task, deadline, progress)
         if status == 'pending':
@@ -34,12 +38,13 @@ def run_task(context: Any, method: str, *params: Any, timeout_seconds: float,
             error = client.call('task.get_error_info', task) or [status]
             raise XapiFailure(str(error[0]), [str(item) for item in error[1:]])
     except KeyboardInterrupt:
-        is_cancelled = _cancel(context, client, task)
+        is_cancelled = bool(task) and _cancel(context, client, task)
         context.done.append(f'the {progress} was cancelled' if is_cancelled else
                             f'the {progress} could not be cancelled and may still happen')
         raise
     finally:
-        _destroy(client, task)
+        if task:
+            _destroy(client, task)
 
 
 def wait_until(context: Any, condition: Callable[[], Any], timeout_seconds: float) -> Any:

@@ -13,7 +13,7 @@ from cli.text import escape, plural
 from cli.views import (boot_document, count_pool, count_pools, pool_document, view_record,
                        view_row, view_vanished, vm_document)
 from registry.values import Contents
-from watcher.errors import XapiError
+from watcher.errors import MalformedRecord, XapiError
 
 
 def show_vm(_arguments: Arguments, context: Context) -> Result:
@@ -41,7 +41,7 @@ def find_view(context: Context, contents: Contents, vm_uuid: str) -> Optional[Vm
         context.live()
         from cli.pool_view import read_neighbourhood  # costs what XenAPI costs
         pool = read_neighbourhood(context, contents, vm_uuid)
-    except XapiError as error:
+    except (XapiError, MalformedRecord) as error:
         context.note(f'XAPI could not be asked: {error}')
         return view
     record = pool.inventory.find_by_uuid(vm_uuid)

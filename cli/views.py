@@ -23,8 +23,11 @@ def view_record(row: Optional[Vm], record: Any, plan: Any, problem: str = '') ->
                          reason=plan.reason.value)
 
 
-def view_vanished(row: Vm) -> VmView:
-    """A row whose VM is not in XAPI."""
+def view_vanished(row: Vm, problem: str = '') -> VmView:
+    """A row whose VM is not in XAPI, or whose record there cannot be understood."""
+    if problem:
+        return view_row(row)._replace(state='unreadable', reason='record_malformed',
+                                      problem=problem, was_asked=True)
     return view_row(row)._replace(state='orphaned', reason='vm_not_in_xapi', was_asked=True)
 
 

@@ -4,11 +4,10 @@ Asking is short: an XAPI that does not answer must not hold up an edit of the re
 """
 
 import time
-from typing import Any, Callable, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from watcher.config import Settings
-from watcher.errors import (MalformedRecord, NotTheMaster, VmVanished, XapiFailure,
-                            XapiUnreachable)
+from watcher.errors import NotTheMaster, VmVanished, XapiFailure, XapiUnreachable
 from watcher.plan import Policy, list_numbers
 from watcher.records import Kind, VmRecord, parse_records
 from watcher.roles import Role, decide_role
@@ -28,29 +27,49 @@ class Numbers(NamedTuple):
 
 
 class Live:
-    """A session with XAPI."""
+    """A session with XAPI; who answers is learned when it is first asked for."""
 
-    def __init__(self, client: Client, role: Role, master: Optional[str]) -> None:
+    def __init__(self, settings: Settings, client: Client, *, refused_by: Optional[str] = None,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self.client = client
-        self.role = role
-        self.master = master
+        self.odd = {}  # type: Dict[str, str]
+        """UUID -> what is wrong with its record, of those that were left out."""
+        self._settings = settings
+        self._clock = clock
+        self._is_local = settings.xapi.address.scheme == 'unix'
+        self._master = refused_by
+        self._role = Role(False, self._is_local, '', '') if refused_by else None
+
+    @property
+    def role(self) -> Role:
+        """What may be done here; raises XapiError when XAPI does not say so soon."""
+        if self._role is None:
+            self._learn()
+        return self._role
+
+    @property
+    def master(self) -> Optional[str]:
         """The name of the master, when this host is another one."""
+        return self._master if self.role else None
 
     def close(self) -> None:
         """Log out, unless XAPI does not answer."""
         self.client.logout()
 
     def read_vms(self) -> Tuple[VmRecord, ...]:
-        """Read all VM records in one call; odd ones are left out."""
+        """Read all VM records in one call; odd ones are left out, and kept in `odd`."""
         self._need_session()
-        return parse_records(self.client.read_vms())[0]
+        raw = self.client.read_vms()
+        vms, malformed = parse_records(raw)
+        self.odd = {_uuid_of(raw[error.ref]) or error.ref: str(error) for error in malformed}
+        return vms
 
     def find_vm(self, vm_uuid: str) -> Optional[VmRecord]:
-        """Read one VM, of any kind."""
+        """Read one VM, of any kind; MalformedRecord when it cannot be understood."""
         self._need_session()
         try:
             return self.client.read_vm(str(self.client.call('VM.get_by_uuid', vm_uuid)))
-        except (VmVanished, MalformedRecord):
+        except VmVanished:
             return None
         except XapiFailure as error:
             if error.code == 'UUID_INVALID':
@@ -59,29 +78,48 @@ class Live:
 
     def _need_session(self) -> None:
         if self.client.handle is None:
-            raise NotTheMaster('HOST_IS_SLAVE', (str(self.master),))
+            raise NotTheMaster('HOST_IS_SLAVE', (str(self._master),))
+
+    def _learn(self) -> None:
+        asking = _build_asking_client(self._settings, self.client.handle, self._clock)
+        try:
+            identity = asking.read_identity()
+            if self._is_local and identity.host != identity.master:
+                self._master = str(asking.call('host.get_name_label', identity.master))
+        except XapiFailure as error:
+            raise XapiUnreachable(f'XAPI does not say who it is: {error}') from error
+        finally:
+            asking.close()
+        self._role = decide_role(identity, is_local=self._is_local)
 
 
 def open_session(settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Live:
-    """Log in and learn who answers, or raise XapiError soon."""
-    deadline = clock() + ASK_SECONDS
-    asking = Client(settings.xapi, timeout_seconds=ASK_SECONDS,
-                    is_given_up=lambda: clock() > deadline)
-    is_local = settings.xapi.address.scheme == 'unix'
+    """Log in, or raise XapiError soon."""
+    asking = _build_asking_client(settings, None, clock)
     try:
         asking.login()
-        identity = asking.read_identity()
-        master = None
-        if is_local and identity.host != identity.master:
-            master = str(asking.call('host.get_name_label', identity.master))
     except NotTheMaster as error:
-        return Live(asking, Role(False, is_local, '', ''), ' '.join(error.params))
+        return Live(settings, asking, refused_by=' '.join(error.params), clock=clock)
     except XapiFailure as error:
         # While XAPI starts, any failure is possible, and all of them pass.
         raise XapiUnreachable(f'XAPI refuses: {error}') from error
+    finally:
+        asking.close()
     client = Client(settings.xapi, handle=asking.handle, timeout_seconds=CALL_SECONDS)
-    asking.close()
-    return Live(client, decide_role(identity, is_local=is_local), master)
+    return Live(settings, client, clock=clock)
+
+
+def _build_asking_client(settings: Settings, handle: Optional[str],
+                         clock: Callable[[], float]) -> Client:
+    """A client whose calls come to an end together, and soon."""
+    deadline = clock() + ASK_SECONDS
+    return Client(settings.xapi, handle=handle, timeout_seconds=ASK_SECONDS,
+                  is_given_up=lambda: clock() > deadline)
+
+
+def _uuid_of(raw: Any) -> Optional[str]:
+    found = raw.get('uuid') if isinstance(raw, dict) else None
+    return found.lower() if isinstance(found, str) else None
 
 
 def find_numbers(vms: Tuple[VmRecord, ...], policy: Policy, registered: Any,

@@ -1,5 +1,7 @@
 """set-pool and its kin as programs: what changes, what is asked, what restarts."""
 
+import os
+import pty
 import signal
 
 import pytest
@@ -191,3 +193,22 @@ def test_with_a_lock_held_the_restart_waits_for_whoever_stages(pool: Place) -> N
         assert pool.xapi.boots[-1].args == span(1, 'B')
         process.communicate(timeout=40)
     assert process.returncode == 0
+
+
+def test_a_change_by_somebody_else_while_the_question_is_open_is_a_conflict(pool: Place) -> None:
+    ref = _registered(pool, running=True)
+    ours, theirs = pty.openpty()
+    process = pool.start('set-pool', '--vm-name=web', '--pool=B', stdin=theirs)
+    with process.stderr as stream:
+        seen = b''
+        while b'(yes/no): ' not in seen:
+            seen += stream.read(1)
+        assert pool.run('set-priority', '--vm-name=web', '--priority=low', '--no-restart'
+                        ).status == 0
+        os.write(ours, b'yes\n')
+        assert b'somebody else changed it' in stream.read()
+    process.stdout.close()
+    assert process.wait(30) == 4
+    os.close(ours)
+    os.close(theirs)
+    assert pool.rows()[0][3:] == ('A', 0) and pool.power(ref) == 'Running'

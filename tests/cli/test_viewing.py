@@ -182,14 +182,6 @@ def test_the_scan_tells_drift_by_its_exit_status_when_asked(pool: Place) -> None
     assert pool.run('scan-vms').status == 0
 
 
-def test_the_scan_costs_three_calls_and_its_session(pool: Place) -> None:
-    pool.run('scan-vms')
-    pool.xapi.clear_calls()
-    assert pool.run('scan-vms').status == 0
-    assert [call.method for call in pool.xapi.calls].count('VM.get_all_records') == 1
-    assert len([call for call in pool.xapi.calls if call.method.startswith('VM.')]) == 1
-
-
 def test_ticks_are_shown_only_where_the_locale_can(pool: Place) -> None:
     pool.create_vm('caf\u00e9')
     pool.run('register-vm', '--vm-name=caf\u00e9')
@@ -249,3 +241,23 @@ def test_a_fence_that_a_dead_daemon_left_is_lifted_and_a_foreign_one_is_not(pool
     run = pool.run('fence', 'clear', '--json')
     assert run.status == 0 and run.document['lifted'] == 1
     assert pool.xapi.vm(ref)['blocked_operations'] == {'start_on': 'somebody else'}
+
+
+@pytest.mark.parametrize('command', ['scan-vms', 'status'])
+def test_a_survey_costs_three_calls(pool: Place, command: str) -> None:
+    pool.create_vm('web')
+    pool.xapi.clear_calls()
+    assert pool.run(command).status == 0
+    assert [call.method for call in pool.xapi.calls] == [
+        'session.login_with_password', 'VM.get_all_records', 'session.logout']
+
+
+def test_a_record_that_cannot_be_understood_is_unreadable_and_not_orphaned(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    pool.run('register-vm', '--vm-name=web')
+    pool.xapi.add_fault('record', method='VM', ref=ref, parameters={'set': {'platform': 'x'}})
+    run = pool.run('scan-vms', '--json')
+    assert [vm['state'] for vm in run.document['vms']] == ['unreadable']
+    assert 'could not be understood' in run.document['notes'][0]
+    run = pool.run('set-pool', '--vm-uuid=' + pool.uuid(ref), '--pool=B', '--json')
+    assert run.status == 0 and run.document['staging']['result'] == 'not_asked'
