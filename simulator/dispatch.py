@@ -82,6 +82,8 @@ class Dispatcher:
 
     def fail(self, incoming: Incoming, description: Sequence[str]) -> bytes:
         """Render a failure in the protocol of the call."""
+        if incoming.json is not None and not self._state.is_master:
+            return wire.render_json_untranslated(incoming.json, description)
         if incoming.json is not None:
             return wire.render_json_failure(incoming.json, description)
         return wire.render_xml_failure(description)
@@ -105,8 +107,11 @@ class Dispatcher:
         return self._methods.call(caller, name, params[1:])
 
     def _refuse(self, incoming: Incoming, description: Sequence[str]) -> bytes:
+        if incoming.json is not None and incoming.json.version == 2:
+            call = incoming.json._replace(identity=0)
+            return wire.render_json_untranslated(call, description)
         if incoming.json is not None:
-            return wire.render_json_emergency(incoming.json, description)
+            return wire.render_json_failure(incoming.json, description)
         return wire.render_xml_failure(description)
 
     def _originator(self, incoming: Incoming, session: str) -> str:

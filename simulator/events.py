@@ -78,7 +78,7 @@ class Events:
         self._messages = messages
         self._faults = faults
         self._settings = settings
-        self._waiters = set()  # type: Set[Waiter]
+        self.waiters = set()  # type: Set[Waiter]
         self._tables = [name for name in database.tables if name not in SILENT_TABLES]
         database.observers.append(self.notice)
 
@@ -89,7 +89,7 @@ class Events:
         deadline = time.monotonic() + self._effective(timeout)
         waiter = Waiter(self._database.lock, session, Subscription(classes))
         with self._database.lock:
-            self._waiters.add(waiter)
+            self.waiters.add(waiter)
         try:
             self._pause_before(waiter)
             while True:
@@ -99,12 +99,12 @@ class Events:
                     return self._answer(batch, events)
         finally:
             with self._database.lock:
-                self._waiters.discard(waiter)
+                self.waiters.discard(waiter)
 
     def notice(self, table: str, ref: str) -> None:
         """Wake who asked for this row; called under the lock for each write."""
         name = table.lower()
-        for waiter in self._waiters:
+        for waiter in self.waiters:
             if name == 'session' and waiter.session == ref:
                 waiter.condition.notify_all()
             elif waiter.subscription.wants(name, ref) and not waiter.is_woken:
@@ -115,7 +115,7 @@ class Events:
     def end_all(self) -> None:
         """Cut every blocked call off: xapi ends."""
         with self._database.lock:
-            for waiter in self._waiters:
+            for waiter in self.waiters:
                 waiter.is_ended = True
                 waiter.condition.notify_all()
 

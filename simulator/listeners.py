@@ -45,6 +45,8 @@ class Listener:
         self._spawn = spawn
         self._connections = set()  # type: Set[socket.socket]
         self._lock = threading.Lock()
+        limits = {'unix': state.settings.unix_connections, 'tcp': state.settings.tcp_connections}
+        self._room = threading.Semaphore(limits[transport])
         self._is_closed = False
 
     def start(self) -> None:
@@ -63,6 +65,8 @@ class Listener:
 
     def _accept(self) -> None:
         while True:
+            # When it is full xapi stops accepting: further clients connect and hear nothing.
+            self._room.acquire()
             try:
                 connection, _ = self._listening.accept()
             except OSError:
@@ -88,6 +92,7 @@ class Listener:
         finally:
             with self._lock:
                 self._connections.discard(connection)
+            self._room.release()
             http_wire.shut(connection)
 
     def _serve_one(self, connection: socket.socket, stream: Any) -> bool:

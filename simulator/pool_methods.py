@@ -1,6 +1,6 @@
 """The methods that are neither VM operations nor getters and setters: sessions, events, tasks."""
 
-from typing import Any, Callable, Dict, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from simulator import copies, world
 from simulator.failures import Failure, handle_invalid
@@ -46,6 +46,18 @@ def _this_host(state: State, caller: Any, session: str) -> str:
 def _event_from(state: State, caller: Any, classes: Sequence[str], token: str,
                 timeout: Any) -> Dict[str, Any]:
     return state.events.event_from(caller.session, classes, token, float(timeout))
+
+
+def _register(state: State, caller: Any, classes: Sequence[str]) -> None:
+    state.legacy_events.register(caller.session, classes)
+
+
+def _unregister(state: State, caller: Any, classes: Sequence[str]) -> None:
+    state.legacy_events.unregister(caller.session, classes)
+
+
+def _event_next(state: State, caller: Any) -> List[Dict[str, Any]]:
+    return state.legacy_events.next(caller.session)
 
 
 def _inject(state: State, caller: Any, table: str, ref: str) -> str:
@@ -105,8 +117,11 @@ METHODS = {
     'session.local_logout': (_logout, 0, ()),
     'session.get_this_host': (_this_host, 1, ()),
     'event.from': (_event_from, 3, ()),
+    'event.register': (_register, 1, ()),
+    'event.unregister': (_unregister, 1, ()),
+    'event.next': (_event_next, 0, ()),
     'event.inject': (_inject, 2, ()),
-    'event.get_current_id': (lambda state, caller: state.database.generation, 0, ()),
+    'event.get_current_id': (lambda state, caller: state.legacy_events.current, 0, ()),
     'host.get_servertime': (_servertime, 1, ()),
     'task.create': (_create_task, 2, ()),
     'task.destroy': (_destroy_task, 1, ()),

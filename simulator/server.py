@@ -95,17 +95,15 @@ class Simulator:
         self.state.stopping.set()
         self._close()
         self.faults.clear()
-        with self.state.database.lock:
-            self.state.epoch += 1
-            self.state.events.end_all()
-            self.state.tell()
+        self.state.end_waits()
         for spawned in self._spawned:
             spawned.join(5.0)
 
     def restart(self, mode: str = 'clean', down_seconds: float = 0.0,
-                rollback_generations: int = 0) -> None:
-        """End xapi and start it again; a crash takes the last writes back."""
-        self._close()
+                rollback_generations: int = 0, *, leaves_socket: bool = False) -> None:
+        """End xapi and start it again; a crash takes the last writes back, and may leave the
+        file of the socket behind, which then refuses connections."""
+        self._close(leaves_socket=leaves_socket)
         world.restart_database(self.state, mode, rollback_generations)
         if self.state.stopping.wait(down_seconds):
             return
@@ -207,9 +205,9 @@ class Simulator:
         self._listeners.append(listener)
         listener.start()
 
-    def _close(self) -> None:
+    def _close(self, *, leaves_socket: bool = False) -> None:
         path = self.settings.socket_path
-        if path is not None and os.path.lexists(path):
+        if path is not None and not leaves_socket and os.path.lexists(path):
             os.unlink(path)
         listeners, self._listeners = self._listeners, []
         for listener in listeners:

@@ -23,6 +23,8 @@ class Settings(NamedTuple):
     login_penalty_seconds: float = 5.0         # what a bad password costs over TCP
     session_idle_seconds: float = 86400.0
     sessions_per_originator: int = 500
+    unix_connections: int = 1024               # when so many are open, xapi stops accepting
+    tcp_connections: int = 800
     xapi_version: str = '26.1.4'
     consumer: str = 'working'                  # working, shell or off: who reads device-model-args
     is_master: bool = True                     # of the host whose socket this is

@@ -9,6 +9,7 @@ from simulator.events import Events
 from simulator.failures import XapiGone
 from simulator.faults import Faults
 from simulator.hypervisor import Hypervisor
+from simulator.legacy_events import LegacyEvents
 from simulator.messages import Messages
 from simulator.records import RELATIONS, TABLES, Names, build_task
 from simulator.sessions import Sessions
@@ -30,6 +31,7 @@ class State:
         self.faults = Faults()
         self.messages = Messages(self.database, self.names)
         self.events = Events(self.database, self.messages, self.faults, settings)
+        self.legacy_events = LegacyEvents(self.database)
         self.sessions = Sessions(self.database, self.names, settings)
         self.hypervisor = Hypervisor(settings.push_seconds)
         self.hypervisor.consumer = settings.consumer
@@ -76,6 +78,14 @@ class State:
     def tell(self) -> None:
         """Wake who waits for a condition."""
         with self.changed:
+            self.changed.notify_all()
+
+    def end_waits(self) -> None:
+        """Cut off all calls that wait: xapi ends."""
+        with self.database.lock:
+            self.epoch += 1
+            self.events.end_all()
+            self.legacy_events.end_all()
             self.changed.notify_all()
 
     def create_task(self, name: str, description: str = '') -> str:

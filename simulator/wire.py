@@ -95,11 +95,13 @@ def render_json_failure(call: JsonCall, description: Sequence[str]) -> bytes:
     return _utf8(f'{{"jsonrpc":"2.0","error":{render_json(error)},"id":{identity}}}')
 
 
-def render_json_emergency(call: JsonCall, description: Sequence[str]) -> bytes:
-    """Render a failure of emergency mode: in version 2 a bare array, and the id is 0."""
+def render_json_untranslated(call: JsonCall, description: Sequence[str]) -> bytes:
+    """Render a failure that is not made into an object of version 2: a member's forwarding and
+    emergency mode answer so."""
     if call.version == 1:
         return render_json_failure(call, description)
-    return _utf8(f'{{"jsonrpc":"2.0","error":{render_json(description)},"id":0}}')
+    return _utf8(f'{{"jsonrpc":"2.0","error":{render_json(description)},'
+                 f'"id":{_json_leaf(call.identity)}}}')
 
 
 def parse_xml_call(body: bytes) -> Tuple[str, List[Any]]:

@@ -161,9 +161,8 @@ def restart_database(state: State, mode: str, rollback_generations: int) -> None
     if mode not in ('clean', 'crash'):
         raise ValueError(f'mode is clean or crash, not {mode!r}')
     with state.database.lock:
-        state.epoch += 1
         state.underway.clear()
-        state.events.end_all()
+        state.end_waits()
         state.sessions.end_all()
         state.database.empty('task')
         if mode == 'crash':

@@ -172,7 +172,7 @@ def _poll_beside(session: Any, token: str) -> Any:
 
 
 def _is_polling(simulator: Simulator) -> bool:
-    return bool(simulator.state.events._waiters)
+    return bool(simulator.state.events.waiters)
 
 
 def test_a_session_that_ends_wakes_its_long_poll(simulator: Simulator, local: Any) -> None:

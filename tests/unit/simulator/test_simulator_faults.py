@@ -1,6 +1,7 @@
 """Faults are data: each kind strikes when it is told to, over a real socket."""
 
 import http.client
+import os
 import socket
 import xmlrpc.client
 from threading import Thread
@@ -222,7 +223,8 @@ def test_an_unknown_kind_is_an_error() -> None:
 
 
 def test_every_kind_is_in_the_table_of_the_documentation() -> None:
-    with open('docs/simulator.md', encoding='utf-8') as opened:
+    root = os.path.dirname(os.path.abspath(__file__)).split('/tests/')[0]
+    with open(os.path.join(root, 'docs', 'simulator.md'), encoding='utf-8') as opened:
         text = opened.read()
     missing = [kind for kind in BEFORE_CALL + AFTER_CALL + ELSEWHERE if f'`{kind}`' not in text]
     assert missing == []

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import socket
 from threading import Thread
 from typing import Any, Callable, Dict, List
 
@@ -137,3 +138,41 @@ def test_another_master_makes_this_host_a_member(build: Callable[..., Simulator]
         session.login_with_password('root', '')
     assert caught.value.details[0] == 'HOST_IS_SLAVE'
     session('close')()
+
+
+def test_a_crash_can_leave_a_socket_that_refuses(build: Callable[..., Simulator],
+                                                 directory: str) -> None:
+    simulator = build()
+    path = os.path.join(directory, 'xapi')
+    restarting = Thread(target=simulator.restart, args=('crash', 0.3),
+                        kwargs={'leaves_socket': True})
+    restarting.start()
+    assert simulator.wait_for(lambda: not _connects(path))
+    assert os.path.exists(path)
+    restarting.join(5.0)
+    assert _connects(path)
+
+
+def test_a_full_xapi_accepts_no_more(build: Callable[..., Simulator]) -> None:
+    simulator = build(tcp_connections=1)
+    request = b'POST / HTTP/1.1\r\n\r\n'
+    first = socket.create_connection(simulator.address, 5.0)
+    second = socket.create_connection(simulator.address, 0.2)
+    second.sendall(request)
+    with pytest.raises(socket.timeout):
+        second.recv(1)
+    first.close()
+    second.settimeout(5.0)
+    assert second.recv(12) == b'HTTP/1.1 411'
+    second.close()
+
+
+def test_a_members_json_errors_are_bare_arrays(build: Callable[..., Simulator]) -> None:
+    simulator = build(is_master=False)
+    assert _json(simulator, 'session.login_with_password', ['root', ''], jsonrpc='2.0') == {
+        'jsonrpc': '2.0', 'error': ['HOST_IS_SLAVE', '127.0.0.2'], 'id': 1}
+
+
+def _connects(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        return client.connect_ex(path) == 0

@@ -44,8 +44,8 @@ def test_a_failure_has_its_shape_in_each_protocol() -> None:
     assert wire.render_json_failure(new, description) == (
         b'{"jsonrpc":"2.0","error":{"code":1,"message":"HANDLE_INVALID","data":["VM","x"]},'
         b'"id":"id"}')
-    assert wire.render_json_emergency(new, ['HOST_STILL_BOOTING']) == (
-        b'{"jsonrpc":"2.0","error":["HOST_STILL_BOOTING"],"id":0}')
+    assert wire.render_json_untranslated(new, ['HOST_STILL_BOOTING']) == (
+        b'{"jsonrpc":"2.0","error":["HOST_STILL_BOOTING"],"id":"id"}')
     assert wire.render_xml_failure(['E']).endswith(
         b'<member><name>ErrorDescription</name><value><array><data><value>E</value></data></array>'
         b'</value></member></struct></value></param></params></methodResponse>')
