@@ -1,0 +1,82 @@
+"""P2, P3, P7: a start between any two calls of a replacement boots right or is refused, and why."""
+
+from typing import Any, Callable, List
+
+import pytest
+
+from tests import scenes
+from tests.simulated.world import World, wait_until
+
+
+def _begin(world: World, ref: str, method: str, started: List[Any]) -> Callable[[], None]:
+    """Start the VM, and go on only when XAPI has recorded or refused it."""
+    host = (world.xapi.hosts[0],) if method == 'VM.start_on' else ()
+
+    def begin() -> None:
+        started.append(world.xapi.spawn(method, ref, *(host + (False, False))))
+        wait_until(lambda: started[0].error or world.xapi.vm(ref)['current_operations'],
+                   'the start of %s' % ref)
+    return begin
+
+
+@pytest.mark.parametrize('kind', ['run_before', 'run_after'])
+@pytest.mark.parametrize('method', ['VM.start', 'VM.start_on'])
+def test_a_start_between_any_two_calls_of_a_replacement_is_right_or_refused_by_a_fence(
+        pool: World, method: str, kind: str) -> None:
+    subjects = scenes.stage(pool, len(scenes.REPLACEMENT))
+    starts: List[List[Any]] = [[] for _ in subjects]
+    for call, subject in enumerate(subjects, 1):
+        scenes.at_call(pool, subject.ref, call,
+                       _begin(pool, subject.ref, method, starts[call - 1]), kind=kind)
+    scenes.prioritise(pool, subjects)
+    for subject, started in zip(subjects, starts):
+        wait_until(lambda: started, 'the start of %s' % subject.ref)
+    refusals = [scenes.refusal_of(started[0]) for started in starts]
+    for refusal in filter(None, refusals):
+        assert refusal[0] == 'OPERATION_BLOCKED' and refusal[2].startswith('vgpu-watcher:')
+    for subject in subjects:
+        pool.wait_settled(subject.ref, subject.value('high'))
+    scenes.run(pool, [subject for subject, refusal in zip(subjects, refusals) if refusal])
+    for subject in subjects:
+        assert pool.last_boot(subject.ref).args == subject.value('high')
+    first, last = _fenced_calls(method, kind)
+    assert [bool(refusal) for refusal in refusals] == [
+        first <= call <= last for call in range(1, len(subjects) + 1)]
+
+
+def _fenced_calls(method: str, kind: str) -> Any:
+    """The first and the last call at which the operation's own fence stands."""
+    raised, lifted = (1, 7) if method == 'VM.start' else (2, 8)
+    return (raised, lifted - 1) if kind == 'run_after' else (raised + 1, lifted)
+
+
+def test_a_start_at_the_only_call_of_an_addition_boots_with_the_span(pool: World) -> None:
+    for kind in ('run_before', 'run_after'):
+        pool.daemon.freeze()
+        subject, = scenes.register(pool, 1, foreign='')
+        started: List[Any] = []
+        scenes.at_call(pool, subject.ref, 1, _begin(pool, subject.ref, 'VM.start', started),
+                       kind=kind, method='VM.add_to_platform')
+        pool.daemon.thaw()
+        wait_until(lambda: started, 'the start')
+        assert scenes.refusal_of(started[0]) == ()
+        assert pool.last_boot(subject.ref).args == subject.value()
+        assert pool.booted(subject.ref)['verdict'] == 'as_desired'
+
+
+def test_a_start_between_the_calls_of_a_removal_leaves_the_vm_without_the_span(
+        pool: World) -> None:
+    subjects = scenes.stage(pool, 2, foreign='')
+    starts: List[List[Any]] = [[], []]
+    for call, subject in enumerate(subjects, 1):
+        scenes.at_call(pool, subject.ref, call,
+                       _begin(pool, subject.ref, 'VM.start', starts[call - 1]))
+    with pool.registry.edit(who='test', command='remove-vm') as edit:
+        for subject in subjects:
+            edit.remove_vm(pool.uuid(subject.ref))
+    for subject, started in zip(subjects, starts):
+        wait_until(lambda: started, 'the start of %s' % subject.ref)
+        assert scenes.refusal_of(started[0]) == ()
+        assert pool.last_boot(subject.ref).args is None
+        pool.xapi.call('VM.hard_shutdown', subject.ref)
+        pool.wait_settled(subject.ref, None)

@@ -1,0 +1,134 @@
+"""What the tests of hazards and faults have in common: staged VMs, and calls that are held up.
+
+Stands on tests/simulated/world.py. A scene works in a world that other tests have used before,
+so each takes VMs of its own and numbers that the registry gives out.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
+
+from registry.values import Priority
+from simulator.failures import Failure
+from simulator.faults import Fault
+from tests.simulated.world import ROOT, World, span, wait_until
+
+FOREIGN = '-foo "a  b"'
+# In the order in which a replacement makes them (interface.md P7).
+REPLACEMENT = ('VM.add_to_blocked_operations', 'VM.add_to_blocked_operations', 'VM.get_record',
+               'VM.remove_from_platform', 'VM.add_to_platform', 'VM.get_record',
+               'VM.remove_from_blocked_operations', 'VM.remove_from_blocked_operations')
+RESCUE = ('VM.get_record', 'VM.remove_from_platform', 'VM.add_to_platform')
+
+
+class Subject(NamedTuple):
+    """A registered VM of a scene."""
+    ref: str
+    number: int
+    foreign: str = FOREIGN
+
+    def value(self, priority: str = 'medium') -> str:
+        """The whole value that the VM shall carry."""
+        return ('%s %s' % (self.foreign, span(self.number, priority=priority))).strip()
+
+
+def register(world: World, count: int, foreign: str = FOREIGN, **fields: Any) -> List[Subject]:
+    """So many new VMs with foreign text, registered in one edit."""
+    refs = [world.create_vm('vm', args=foreign or None, **fields) for _ in range(count)]
+    with world.registry.edit(who='test', command='register-vm') as edit:
+        return [Subject(ref, edit.add_vm(world.uuid(ref)).vm_id, foreign) for ref in refs]
+
+
+def stage(world: World, count: int = 1, foreign: str = FOREIGN, **fields: Any) -> List[Subject]:
+    """So many new VMs that carry their span, at rest."""
+    subjects = register(world, count, foreign, **fields)
+    for subject in subjects:
+        world.wait_settled(subject.ref, subject.value())
+    return subjects
+
+
+def run(world: World, subjects: Iterable[Subject]) -> None:
+    """Start the VMs and wait until the daemon has told of each boot."""
+    starts = [world.xapi.spawn('VM.start', subject.ref, False, False) for subject in subjects]
+    for start in starts:
+        start.join()
+        assert start.error is None, start.error
+    for subject in subjects:
+        world.booted(subject.ref)
+
+
+def prioritise(world: World, subjects: Iterable[Subject],
+               priority: Priority = Priority.HIGH) -> None:
+    """Change the assignments of the VMs in one edit."""
+    with world.registry.edit(who='test', command='update-vm') as edit:
+        for subject in subjects:
+            edit.change_vm(world.uuid(subject.ref), priority=priority)
+
+
+def make_pending(world: World, subjects: Iterable[Subject]) -> None:
+    """Change the assignments of running VMs and wait until the daemon knows."""
+    prioritise(world, subjects)
+    for subject in subjects:
+        world.daemon.wait_for('vm.change_pending', vm_uuid=world.uuid(subject.ref),
+                              desired=span(subject.number, priority='high'))
+
+
+def start(world: World, subject: Subject) -> Optional[str]:
+    """Start a VM; what its QEMU took."""
+    return world.start_vm(subject.ref).args
+
+
+def refusal_of(starting: Any) -> Tuple[str, ...]:
+    """What XAPI answered to a start that it refused; () when it did not."""
+    starting.join()
+    assert starting.error is None or isinstance(starting.error, Failure), starting.error
+    return tuple(starting.error.description) if starting.error else ()
+
+
+def clear_fences(world: World) -> str:
+    """Run `vgpu-watcher clear-fences`, as the service manager does; what it said."""
+    done = subprocess.run(
+        [sys.executable, '-m', 'watcher', 'clear-fences', '--config', world.config_path],
+        cwd=ROOT, env=dict(os.environ, PYTHONPATH=ROOT), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, timeout=30)
+    text = done.stdout.decode('utf-8', 'replace')
+    assert done.returncode == 0, text
+    return text
+
+
+class Checkpoint:
+    """Holds calls up after they were carried out and before they are answered."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._released = threading.Event()
+        self._expected: List[str] = []
+        self._reached: List[str] = []
+
+    def hold(self, ref: str, call: int) -> None:
+        """Hold up the call with this number (from 1) of those that name the VM from now on."""
+        self._expected.append(ref)
+        at_call(self._world, ref, call, lambda: self._arrive(ref))
+
+    def wait(self) -> None:
+        """Wait until every call that shall be held up is."""
+        wait_until(lambda: sorted(self._reached) == sorted(self._expected),
+                   lambda: 'held up: %s of %s; log:\n%s' % (
+                       self._reached, self._expected, '\n'.join(self._world.daemon.raw[-20:])))
+
+    def release(self) -> None:
+        """Let them be answered."""
+        self._released.set()
+
+    def _arrive(self, ref: str) -> None:
+        self._reached.append(ref)
+        self._released.wait(30.0)
+
+
+def at_call(world: World, ref: str, call: int, act: Callable[[], Any], *,
+            kind: str = 'run_after', method: str = '*') -> None:
+    """Have something happen once, at the call with this number that names the VM."""
+    world.xapi.faults.add(Fault(kind, method=method, ref=ref, skip=call - 1, count=1,
+                                parameters={'run': act}))
