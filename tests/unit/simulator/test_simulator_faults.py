@@ -3,6 +3,7 @@
 import http.client
 import os
 import socket
+import time
 import xmlrpc.client
 from threading import Thread
 from typing import Any, Callable, List
@@ -107,10 +108,20 @@ def test_a_method_hangs_until_the_fault_is_lifted(simulator: Simulator, vm: str,
     assert simulator.vm(vm)['platform']['a'] == '1'
 
 
-def test_an_answer_can_drip(simulator: Simulator, vm: str, remote: Any) -> None:
-    simulator.faults.add(Fault('drip', method='VM.get_uuid', count=1,
-                               parameters={'seconds': 0.001}))
+SLOW = [
+    pytest.param('drip', {'seconds': 0.02}, id='piece-by-piece'),
+    pytest.param('delay', {'seconds': 0.2}, id='before-the-work'),
+    pytest.param('late', {'seconds': 0.2}, id='after-the-work'),
+]
+
+
+@pytest.mark.parametrize('kind, parameters', SLOW)
+def test_an_answer_can_be_slow(simulator: Simulator, vm: str, remote: Any, kind: str,
+                               parameters: Any) -> None:
+    simulator.faults.add(Fault(kind, method='VM.get_uuid', count=1, parameters=parameters))
+    began = time.monotonic()
     assert remote.xenapi.VM.get_uuid(vm) == simulator.vm(vm)['uuid']
+    assert time.monotonic() - began >= 0.2
 
 
 def test_a_login_is_refused_as_often_as_told(simulator: Simulator) -> None:
