@@ -33,13 +33,21 @@ def _change(name: str, summary: str, value: Option, example: str) -> Command:
                    required=(value,), needs_vm=True, example=f'{name} --vm-name=web01 {example}')
 
 
+def _pool(name: str, summary: str, values: Tuple[Option, ...], example: str) -> Command:
+    answers = (options.YES,) if name == 'disable-pool' else ()
+    return Command(name, summary, 'cli.pools', name.replace('-', '_'),
+                   (options.POOL_ID,) + values + answers + (options.DRY_RUN,),
+                   required=(options.POOL_ID,) + values,
+                   example=f'{name} --pool-id=B {example}'.rstrip())
+
+
 COMMANDS = (
     Command('register-vm', 'register a VM and give it a number', 'cli.registering', 'register_vm',
             options.VM + (options.POOL, options.PRIORITY, options.VM_ID, options.RESTART,
                           options.FORCE, options.TIMEOUT, options.DRY_RUN), needs_vm=True,
             example=f'register-vm {_BY_UUID} --pool=A --priority=high'),
-    Command('show-vm', 'show one VM', 'cli.viewing', 'show_vm', options.VM, needs_vm=True,
-            example=f'show-vm {_BY_UUID}'),
+    Command('show-vm', 'show one VM', 'cli.viewing', 'show_vm', options.VM + (options.AT,),
+            needs_vm=True, example=f'show-vm {_BY_UUID}'),
     Command('remove-vm', 'remove the registration of a VM', 'cli.registering', 'remove_vm',
             options.VM + options.RESTARTING + (options.RESTART, options.DRY_RUN), needs_vm=True,
             example='remove-vm --vm-name=web01'),
@@ -61,6 +69,21 @@ COMMANDS = (
     Command('scan-vms', 'compare all VMs in XAPI with the registry', 'cli.surveying', 'scan_vms',
             (options.EXIT_CODE,), example='scan-vms --exit-code'),
     Command('status', 'show the control panel', 'cli.surveying', 'status', example='status'),
+    Command('history', 'show who changed what and when', 'cli.seeing', 'history',
+            options.VM + (options.LIMIT,), example='history --vm-name=web01 --limit=10'),
+    Command('explain', 'tell why a VM booted with its arguments', 'cli.seeing', 'explain',
+            options.VM + (options.BOOT,), needs_vm=True, example='explain --vm-name=web01'),
+    Command('plan', 'say what the daemon would do now', 'cli.planning', 'plan',
+            (options.EXIT_CODE,), example='plan --exit-code'),
+    Command('reconcile', 'do once what the daemon would do', 'cli.planning', 'reconcile',
+            (options.DRY_RUN,), example='reconcile --dry-run'),
+    Command('verify', 'compare the registry, XAPI and what runs on this host', 'cli.planning',
+            'verify', (options.EXIT_CODE,), example='verify --exit-code'),
+    _pool('set-pool-name', 'rename a vGPU pool', (options.NAME,), "--name='Render farm'"),
+    _pool('set-pool-description', 'describe a vGPU pool', (options.DESCRIPTION,),
+          "--description='nightly jobs'"),
+    _pool('enable-pool', 'enable a vGPU pool', (), ''),
+    _pool('disable-pool', 'disable a vGPU pool: its VMs get no arguments', (), '--yes'),
     Command('init', 'create the registry', 'cli.keeping', 'init', example='init'),
     Command('accept', 'take over a registry that another program created', 'cli.keeping',
             'accept', (options.YES, options.DRY_RUN), example='accept'),

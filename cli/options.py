@@ -1,5 +1,6 @@
 """The options of vgpu-admin: their names, their values, and the words that explain them."""
 
+import re
 from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 from registry.errors import InvalidValue
@@ -49,6 +50,21 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_time(text: str) -> str:
+    """Check a time, and give it as timestamps are written; a date is its last second."""
+    match = re.match(r'([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})Z?)?\Z', text)
+    if match is None:
+        raise InvalidValue(f"{ascii(text)} is not a time; allowed: 'YYYY-MM-DD HH:MM:SS' in UTC")
+    return f"{match.group(1)} {match.group(2) or '23:59:59'}"
+
+
+def parse_format(text: str) -> str:
+    """Check the format of a file."""
+    if text not in ('json', 'csv'):
+        raise InvalidValue(f'{ascii(text)} is not a format; allowed: json, csv')
+    return text
+
+
 CONFIG = Option('config', 'FILE', 'configuration file (/etc/vgpu/vgpu-watcher.conf)', parse_text)
 DB = Option('db', 'FILE', 'registry file, instead of the configured one', parse_text)
 JSON = Option('json', None, 'print one JSON document')
@@ -73,5 +89,12 @@ FORCE = Option('force', None, 'stop the VM hard when it does not stop cleanly in
 TIMEOUT = Option('timeout', 'SECONDS', 'how long a clean stop may take (120)', parse_seconds)
 DRY_RUN = Option('dry-run', None, 'check everything and change nothing')
 EXIT_CODE = Option('exit-code', None, 'exit with 6 when something differs')
+BOOT = Option('boot', 'N', 'the boot by its number (the newest)', parse_count)
+AT = Option('at', 'TIME', "the registration at a time: 'YYYY-MM-DD HH:MM:SS' in UTC", parse_time)
+NAME = Option('name', 'TEXT', 'the new name', parse_text)
+DESCRIPTION = Option('description', 'TEXT', 'the new description')
+FILE = Option('file', 'FILE', "the file; '-' for standard input or output", parse_text)
+FORMAT = Option('format', 'json|csv', 'how the file is written (json)', parse_format, (),
+                ('json', 'csv'))
 LIMIT = Option('limit', 'N', 'how many to show (50)', parse_count)
 RESTARTING = (YES, NO_RESTART, FORCE, TIMEOUT)

@@ -37,8 +37,9 @@ def render_vm(view: VmView, boot: Any = None, title: str = 'VM Configuration:') 
     values = OrderedDict([('UUID', view.vm_uuid), ('Name', escape(view.vm_name) or '-')])
     if view.is_registered:
         values.update([('VM ID', str(view.vm_id)), ('Pool', str(view.pool_id)),
-                       ('Priority', priority_text(view.priority)),
-                       ('Created', view.created_at), ('Updated', view.updated_at)])
+                       ('Priority', priority_text(view.priority))])
+        values.update((key, value) for key, value in (
+            ('Created', view.created_at), ('Updated', view.updated_at)) if value)
     elif not view.problem:
         values['Status'] = 'not registered'
     if view.problem:

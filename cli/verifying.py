@@ -1,12 +1,13 @@
 """What a boot really took: from the daemon's receipt, or from this host itself."""
 
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Tuple
 
 from cli.tasks import wait_until
 from registry.receipts import Boot
+from watcher.device_args import parse_args
 from watcher.errors import HostUnreadable
 from watcher.plan import Plan
-from watcher.records import VmRecord
+from watcher.records import PowerState, VmRecord
 
 RECEIPT_SECONDS = 15
 _LOOK_SECONDS = 3
@@ -45,29 +46,51 @@ def _find_receipt(context: Any, vm_uuid: str, before: int) -> Optional[Boot]:
     return boot if boot is not None and boot.id > before and boot.closed_at else None
 
 
+def judge_running(context: Any, vm: VmRecord, plan: Plan,
+                  staged: Optional[str]) -> Tuple[Optional[str], str]:
+    """Look once at what a VM runs with, and judge it: what was found, and the verdict."""
+    if vm.power_state not in (PowerState.RUNNING, PowerState.PAUSED):
+        return None, 'not_running'
+    from watcher.boots import BootKind, judge
+    finding = _find_running(context, vm)
+    return finding.found, judge(BootKind.UNKNOWN, plan.desired, staged, finding).value
+
+
 def _look(context: Any, record: VmRecord, plan: Optional[Plan]) -> Verdict:
-    """Without a daemon: look at the QEMU, if it runs on this host."""
-    from watcher.host import Host
-    host = Host(context.settings.host.xenstore_read, context.settings.host.proc)
+    """Without a daemon: look at the QEMU, a few times, since it comes up slowly."""
     running = context.live().client.read_vm(record.ref)
-    role = context.live().role
-    is_here = role.is_local and running.domain is not None and running.domain[0] == role.host
-    if plan is None or not is_here or not host.is_available:
+    if plan is None or running.domain is None:
+        return Verdict('unverified', 'what it runs with is not known', plan)
+    finding = wait_until(context, lambda: _find_readable(context, running), _LOOK_SECONDS)
+    if finding is None:
         return Verdict('unverified', 'what it runs with can only be seen where it runs', plan)
-    arguments = wait_until(context, lambda: _read_arguments(host, running.domid), _LOOK_SECONDS)
-    if arguments is None:
-        return Verdict('unverified', 'what it runs with could not be read', plan)
+    from watcher.boots import BootKind, judge
+    return _describe(judge(BootKind.START, plan.desired, None, finding).value, finding.found,
+                     plan)
+
+
+def _find_readable(context: Any, vm: VmRecord) -> Optional[Any]:
+    finding = _find_running(context, vm)
+    return finding if finding.is_readable else None
+
+
+def _find_running(context: Any, vm: VmRecord) -> Any:
+    """What this host shows of the VM's QEMU, when it runs here."""
+    from watcher.boots import Finding
+    from watcher.host import Host
     from watcher.receipts import find_in_arguments
-    found = find_in_arguments(arguments, context.settings.device.known_names)
-    word = 'as_desired' if found == plan.desired else 'missing' if found is None else 'stale'
-    return _describe(word, found, plan)
-
-
-def _read_arguments(host: Any, domid: int) -> Optional[Any]:
+    role, settings = context.live().role, context.settings
+    host = Host(settings.host.xenstore_read, settings.host.proc)
+    is_here = role.is_local and vm.domain is not None and vm.domain[0] == role.host
+    if not is_here or not host.is_available:
+        return Finding(is_readable=False)
+    names = settings.device.known_names
     try:
-        return host.read_qemu_arguments(domid)
-    except HostUnreadable:
-        return None
+        found = find_in_arguments(host.read_qemu_arguments(vm.domid), names)
+        delivered = None if found is not None else host.read_delivered(vm.domid)
+    except HostUnreadable as error:
+        return Finding(is_readable=False, problem=str(error))
+    return Finding(found, parse_args(delivered, names).managed)
 
 
 def _describe(word: str, found: Optional[str], plan: Optional[Plan]) -> Verdict:

@@ -16,10 +16,16 @@ from registry.values import Contents
 from watcher.errors import MalformedRecord, XapiError
 
 
-def show_vm(_arguments: Arguments, context: Context) -> Result:
+def show_vm(arguments: Arguments, context: Context) -> Result:
     """Show one VM: its row, what XAPI says when it can be asked, and its last boot."""
     contents = context.registry.read()
     vm_uuid = find_target(context, contents).vm_uuid
+    at = arguments.get(options.AT)
+    if at is not None:
+        from cli.seeing import find_view_at
+        past = find_view_at(context, vm_uuid, at)
+        return Result(build_document(vm=vm_document(past), at=at),
+                      lambda _style: render_vm(past, title=f'VM Configuration at {at}:'))
     view = find_view(context, contents, vm_uuid)
     if view is None:
         raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} is not registered'

@@ -1,0 +1,114 @@
+"""plan, reconcile and verify: what would be done, doing it once, and what really runs."""
+
+from typing import Any, Dict, List, Optional, Tuple
+
+from cli import options
+from cli.context import Context
+from cli.errors import ExitStatus
+from cli.parser import Arguments
+from cli.render import GOOD_STATES
+from cli.result import Result, build_document
+from cli.situation import refuse_on_member
+from cli.text import Style, escape, plural, table
+from registry.values import Contents
+
+_NOTHING = ['Nothing is to be done.']
+
+
+def plan(arguments: Arguments, context: Context) -> Result:
+    """Say what the daemon would do now, VM by VM with reasons; do nothing."""
+    plans = _read_plans(context, context.registry.read())
+    lines = [_describe(item) for item in plans]
+    return Result(build_document(plans=[_document(item) for item in plans]),
+                  lambda _style: lines or _NOTHING, _drift(arguments, bool(plans)),
+                  minimal=tuple(item.vm.uuid for item in plans))
+
+
+def reconcile(arguments: Arguments, context: Context) -> Result:
+    """Do once what the daemon would do, when no daemon runs."""
+    contents = context.registry.read()
+    refuse_on_member(context)
+    plans = [item for item in _read_plans(context, contents) if _is_work(item)]
+    if arguments.get(options.DRY_RUN) or not plans:
+        return Result(build_document(result='nothing_to_do' if not plans else 'would_reconcile',
+                                     plans=[_document(item) for item in plans]),
+                      lambda _style: [_describe(item) for item in plans] or _NOTHING)
+    from cli.staging import stage_many
+    staged = stage_many(context, [item.vm.uuid for item in plans])
+    lines = [f'{vm_uuid}: {item.word}: {item.message}' for vm_uuid, item in staged.items()]
+    is_failed = any(item.word in ('failed', 'refused') for item in staged.values())
+    return Result(build_document(result='reconciled', vms=[
+        {'vm_uuid': vm_uuid, 'result': item.word, 'message': item.message}
+        for vm_uuid, item in staged.items()]), lambda _style: lines,
+        ExitStatus.FAILED if is_failed else ExitStatus.DONE, minimal=tuple(staged))
+
+
+def verify(arguments: Arguments, context: Context) -> Result:
+    """Compare the registry, XAPI, and what the VMs on this host run with."""
+    contents = context.registry.read()
+    context.live()
+    from cli.pool_view import read_pool
+    from cli.verifying import judge_running
+    pool = read_pool(context, contents)
+    rows = []  # type: List[Dict[str, Any]]
+    for row in contents.vms:
+        vm = pool.inventory.find_by_uuid(row.vm_uuid)
+        found = pool.plan(vm) if vm is not None else None
+        if vm is None or found is None:
+            rows.append(_verified(row.vm_uuid, row.vm_name, 'orphaned', 'unknown', None, None))
+            continue
+        staged = pool.books.staged_values.get(vm.uuid)
+        runs, verdict = judge_running(context, vm, found, staged)
+        rows.append(_verified(vm.uuid, vm.name, found.state.value, verdict, found.desired, runs))
+    is_drift = any(row['state'] not in GOOD_STATES or row['verdict'] not in
+                   ('as_desired', 'not_running') for row in rows)
+    return Result(build_document(vms=rows), lambda style: _verified_lines(rows, style),
+                  _drift(arguments, is_drift))
+
+
+def _read_plans(context: Context, contents: Contents) -> List[Any]:
+    context.live()
+    from cli.pool_view import read_pool
+    plans = [item for item in read_pool(context, contents).list_plans().values()
+             if item is not None]
+    return [item for item in plans if _is_work(item) or item.state.value not in GOOD_STATES]
+
+
+def _is_work(item: Any) -> bool:
+    return item.action.value != 'none'
+
+
+def _describe(item: Any) -> str:
+    head = f'{item.vm.uuid} ({escape(item.vm.name)}, {item.vm.power_state.value})'
+    if not _is_work(item):
+        return f'{head}: left alone: {item.reason.value} ({item.state.value})'
+    return (f'{head}: {item.action.value}: {item.reason.value}: '
+            f'{escape(item.vm.args) or "nothing"} -> {escape(item.value) or "nothing"}')
+
+
+def _document(item: Any) -> Dict[str, Any]:
+    return {'vm_uuid': item.vm.uuid, 'vm_name': item.vm.name, 'action': item.action.value,
+            'reason': item.reason.value, 'state': item.state.value,
+            'power_state': item.vm.power_state.value, 'before': item.vm.args,
+            'after': item.value if _is_work(item) else item.vm.args, 'desired': item.desired,
+            'rescue': item.is_rescue}
+
+
+def _drift(arguments: Arguments, is_drift: bool) -> ExitStatus:
+    return ExitStatus.DRIFT if is_drift and arguments.get(options.EXIT_CODE) else ExitStatus.DONE
+
+
+def _verified(vm_uuid: str, name: Optional[str], state: str, verdict: str,
+              desired: Optional[str], found: Optional[str]) -> Dict[str, Any]:
+    return {'vm_uuid': vm_uuid, 'vm_name': name, 'state': state, 'verdict': verdict,
+            'desired': desired, 'found': found}
+
+
+def _verified_lines(rows: List[Dict[str, Any]], style: Style) -> List[str]:
+    cells = [_cells(row) for row in rows]
+    counted = f'{plural(len(rows), "registered VM")} compared.'
+    return table(('UUID', 'STATE', 'VERDICT', 'NAME'), cells, style) + [counted]
+
+
+def _cells(row: Dict[str, Any]) -> Tuple[str, str, str, str]:
+    return row['vm_uuid'], row['state'], row['verdict'], escape(row['vm_name']) or '-'

@@ -1,0 +1,124 @@
+"""history and explain: who changed what and when, and why a VM booted with its arguments."""
+
+from typing import Any, Dict, List, Optional, Sequence
+
+from cli import options
+from cli.context import Context
+from cli.errors import CommandError, Kind
+from cli.naming import find_target
+from cli.options import VM
+from cli.parser import Arguments
+from cli.render import describe_boot
+from cli.result import Result, VmView, build_document
+from cli.text import escape
+from cli.views import boot_document
+from registry.values import Priority
+
+DEFAULT_LIMIT = 50
+_ALL = 20000
+
+
+def history(arguments: Arguments, context: Context) -> Result:
+    """List changes, the newest first, of one VM or of all."""
+    vm_uuid = None  # type: Optional[str]
+    if any(arguments.get(option) for option in VM):
+        vm_uuid = find_target(context, context.registry.read()).vm_uuid
+    limit = arguments.get(options.LIMIT) or DEFAULT_LIMIT
+    with context.journal() as journal:
+        entries = journal.list_history(vm_uuid, limit) if journal is not None else ()
+    lines = [describe_entry(entry) for entry in entries] or ['Nothing is recorded.']
+    return Result(build_document(history=[dict(entry._asdict()) for entry in entries]),
+                  lambda _style: lines)
+
+
+def explain(arguments: Arguments, context: Context) -> Result:
+    """Tell why a VM booted with its arguments: from the registry's change to the verdict."""
+    vm_uuid = find_target(context, context.registry.read()).vm_uuid
+    with context.journal() as journal:
+        boots = journal.list_boots(vm_uuid, _ALL) if journal is not None else ()
+        entries = journal.list_history(vm_uuid, _ALL) if journal is not None else ()
+    boot = _choose(boots, arguments.get(options.BOOT), vm_uuid)
+    chain = [entry for entry in reversed(entries) if entry.at <= (boot.closed_at or boot.opened_at)]
+    lines = _explain_lines(boot, chain)
+    return Result(build_document(vm_uuid=vm_uuid, boot=boot_document(boot),
+                                 history=[dict(entry._asdict()) for entry in chain]),
+                  lambda _style: lines)
+
+
+def find_view_at(context: Context, vm_uuid: str, at: str) -> VmView:
+    """Find the registration of a VM as the history knows it for a time in the past."""
+    with context.journal() as journal:
+        entries = journal.list_history(vm_uuid, _ALL) if journal is not None else ()
+    known = [entry for entry in entries if entry.what.startswith('vm_')]
+    before = next((entry for entry in known if entry.at <= at), None)
+    fields = before.after if before is not None else known[-1].before if known else None
+    if not isinstance(fields, dict):
+        raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} was not registered at {at}, as far as '
+                           'the history goes')
+    return VmView(vm_uuid, fields.get('vm_name'), fields.get('vm_id'), fields.get('pool_id'),
+                  fields.get('priority'), updated_at=before.at if before is not None else '')
+
+
+def describe_entry(entry: Any) -> str:
+    """One change on one line."""
+    what = _describe_change(entry.before, entry.after)
+    vm = f' VM {entry.vm_uuid}' if entry.vm_uuid else ''
+    return (f'{entry.at}  {escape(entry.who)}  {escape(entry.command)}: {entry.what}{vm}'
+            + (f': {what}' if what else ''))
+
+
+def _describe_change(before: Any, after: Any) -> str:
+    if isinstance(before, dict) and isinstance(after, dict):
+        return ', '.join(f'{key} {_shown(key, before.get(key))} -> {_shown(key, after.get(key))}'
+                         for key in sorted(set(before) | set(after))
+                         if before.get(key) != after.get(key))
+    if isinstance(before, dict) or isinstance(after, dict):
+        fields = before if isinstance(before, dict) else after  # type: Dict[str, Any]
+        return ', '.join(f'{key} {_shown(key, fields[key])}' for key in sorted(fields)
+                         if key != 'vm_uuid')
+    if before is None and after is None:
+        return ''
+    return f'{_shown("", before)} -> {_shown("", after)}'
+
+
+def _shown(key: str, value: Any) -> str:
+    if key == 'priority' and value in (0, 1, 2):
+        return Priority(value).word
+    return 'nothing' if value is None else escape(str(value))
+
+
+def _choose(boots: Sequence[Any], number: Optional[int], vm_uuid: str) -> Any:
+    if not boots:
+        raise CommandError(Kind.NOT_FOUND, f'no boot of VM {vm_uuid} is recorded: the daemon '
+                           'records the boots that it sees')
+    if number is None:
+        return boots[0]
+    for boot in boots:
+        if boot.id == number:
+            return boot
+    known = ', '.join(str(boot.id) for boot in boots[:10])
+    raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} has no boot {number}; there are {known}')
+
+
+def _explain_lines(boot: Any, chain: Sequence[Any]) -> List[str]:
+    lines = [f'Boot {boot.id} of VM {boot.vm_uuid} ({escape(boot.vm_name)}): '
+             f'{describe_boot(boot)}', 'What led to it:']
+    lines += [f'  {describe_entry(entry)}' for entry in chain] or ['  nothing is recorded']
+    lines += [f'  {boot.opened_at}  {boot.kind} began; the VM record carried '
+              f'{escape(boot.carried) or "nothing of ours"}']
+    lines += [f'  {boot.closed_at or "(not yet)"}  verdict {boot.verdict or "none"}: desired '
+              f'{escape(boot.desired) or "nothing"}, found {escape(boot.found) or "nothing"}'
+              + (' (written after the start was seen)' if boot.rescued else '')]
+    return lines + [f'Meaning: {_MEANINGS.get(boot.verdict or "", "the boot has no verdict.")}']
+
+
+_MEANINGS = {
+    'as_desired': 'the VM runs with what the registry asks for.',
+    'pending': 'it took what was staged when it last rested; a change waits for the next rest.',
+    'frozen': 'a resume or a migration keeps the arguments of the boot before.',
+    'stale': 'it took arguments that are not those of the registry, nor those staged last.',
+    'missing': 'it took no arguments of ours, and should have.',
+    'not_consumed': 'XAPI delivered the arguments and QEMU does not run with them: see to the '
+                    'consumer (qemu-wrapper) on that host.',
+    'unverified': 'what it runs with could not be looked at; that is not success.',
+}
