@@ -44,7 +44,7 @@ class Row:
         self.created = created
         self.modified = modified
         self.fields = fields
-        self.cache = {}  # type: Dict[str, Any]
+        self.cache: Dict[str, Any] = {}
 
     @property
     def snapshot(self) -> Snapshot:
@@ -57,8 +57,8 @@ class Table:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.rows = OrderedDict()  # type: OrderedDict[str, Row]
-        self.deleted = deque()     # type: Deque[Deletion]
+        self.rows: Dict[str, Row] = OrderedDict()
+        self.deleted: Deque[Deletion] = deque()
 
     def changed_since(self, generation: int) -> List[Row]:
         """Return the rows changed after a generation, in the order of their references."""
@@ -94,10 +94,10 @@ class Database:
         self.generation = 1000
         self.tables = OrderedDict((name, Table(name)) for name in tables)
         self.relations = relations
-        self.observers = []  # type: List[Callable[[str, str], None]]
-        self.forgets = lambda table, ref: False  # type: Callable[[str, str], bool]
-        self._undo = deque(maxlen=UNDO_LIMIT)  # type: Deque[Undo]
-        self._columns = {}  # type: Dict[str, List[str]]
+        self.observers: List[Callable[[str, str], None]] = []
+        self.forgets: Callable[[str, str], bool] = lambda table, ref: False
+        self._undo: Deque[Undo] = deque(maxlen=UNDO_LIMIT)
+        self._columns: Dict[str, List[str]] = {}
         for (table, column) in relations:
             self._columns.setdefault(table, []).append(column)
 

@@ -45,7 +45,7 @@ class Dispatcher:
     def __init__(self, state: State, methods: Methods) -> None:
         self._state = state
         self._methods = methods
-        self.calls = deque(maxlen=CALLS_KEPT)  # type: Deque[Call]
+        self.calls: Deque[Call] = deque(maxlen=CALLS_KEPT)
 
     def parse(self, path: str, body: bytes) -> Incoming:
         """Read a request: /jsonrpc is JSON-RPC, any other path is XML-RPC."""

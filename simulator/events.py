@@ -21,13 +21,15 @@ LONGEST = 86400.0             # what a negative or huge time-out means since 25.
 HUGE = 104 * 86400.0
 GRAINS = 16                   # the first pause of eras B and C is a 16th of BETWEEN
 
+Found = Tuple[str, str, int]  # table, reference, generation
+
 
 class Batch(NamedTuple):
-    """What one scan found: (table, ref, generation) for each kind of event."""
+    """What one scan found, for each kind of event."""
     messages: List[Dict[str, Any]]
-    adds: List[Tuple[str, str, int]]
-    mods: List[Tuple[str, str, int]]
-    dels: List[Tuple[str, str, int]]
+    adds: List[Found]
+    mods: List[Found]
+    dels: List[Found]
     counts: Dict[str, Int32]
     last: int
     last_message: int
@@ -78,7 +80,7 @@ class Events:
         self._messages = messages
         self._faults = faults
         self._settings = settings
-        self.waiters = set()  # type: Set[Waiter]
+        self.waiters: Set[Waiter] = set()
         self._tables = [name for name in database.tables if name not in SILENT_TABLES]
         database.observers.append(self.notice)
 
@@ -154,7 +156,9 @@ class Events:
 
     def _scan(self, subscription: Subscription, since: Tuple[int, int]) -> Batch:
         generation, last = since[0], since[0]
-        adds, mods, dels = [], [], []  # type: Tuple[List, List, List]
+        adds: List[Found] = []
+        mods: List[Found] = []
+        dels: List[Found] = []
         for name in self._tables:
             if not subscription.wants_class(name.lower()):
                 continue
@@ -226,8 +230,8 @@ class Events:
 def build_event(table: str, operation: str, ref: str, generation: int,
                 snapshot: Optional[Snapshot]) -> Dict[str, Any]:
     """Build one event as it goes over the wire."""
-    event = {'id': str(generation), 'timestamp': '0.0', 'class': table.lower(),
-             'operation': operation, 'ref': ref}  # type: Dict[str, Any]
+    event: Dict[str, Any] = {'id': str(generation), 'timestamp': '0.0', 'class': table.lower(),
+                             'operation': operation, 'ref': ref}
     if snapshot is not None:
         event['snapshot'] = snapshot
     return event

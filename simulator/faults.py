@@ -52,7 +52,7 @@ class Faults:
     """The faults in force; the order in which they were added is the order in which they act."""
 
     def __init__(self) -> None:
-        self._armed = []  # type: List[_Armed]
+        self._armed: List[_Armed] = []
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> Fault:

@@ -82,7 +82,7 @@ def shut(connection: Any) -> None:
 
 
 def _read_headers(stream: BinaryIO, limit: int) -> Dict[str, str]:
-    headers = {}  # type: Dict[str, str]
+    headers: Dict[str, str] = {}
     while True:
         line = stream.readline(limit + 1)
         limit -= len(line)

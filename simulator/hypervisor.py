@@ -52,17 +52,17 @@ class Hypervisor:
     """The hosts' domains; all methods are called under the database's lock."""
 
     def __init__(self, push_seconds: float) -> None:
-        self.domains = {}  # type: Dict[str, Domain]
-        self.images = {}   # type: Dict[str, Dict[str, str]]
-        self.boots = []    # type: List[Boot]
-        self.cutoffs = []  # type: List[Cutoff]
+        self.domains: Dict[str, Domain] = {}
+        self.images: Dict[str, Dict[str, str]] = {}
+        self.boots: List[Boot] = []
+        self.cutoffs: List[Cutoff] = []
         self.consumer = 'working'
-        self.files = None  # type: Optional[HostFiles]
+        self.files: Optional[HostFiles] = None
         self.shown_host = ''
         self._push_seconds = push_seconds
-        self._pushes = {}  # type: Dict[str, Deque[Tuple[float, Dict[str, str]]]]
+        self._pushes: Dict[str, Deque[Tuple[float, Dict[str, str]]]] = {}
         self._pids = itertools.count(FIRST_PID)
-        self._domids = {}  # type: Dict[str, Any]
+        self._domids: Dict[str, Any] = {}
 
     def push(self, ref: str, platform: Dict[str, str], *, at_once: bool = False) -> None:
         """Take a VM's metadata; on an event xapi gets round to it a little later."""

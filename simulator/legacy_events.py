@@ -23,8 +23,8 @@ class Registration:
     """What one session wants to hear, and what it has not fetched yet."""
 
     def __init__(self, lock: Any) -> None:
-        self.words = []     # type: List[str]
-        self.queue = []     # type: List[Dict[str, Any]]
+        self.words: List[str] = []
+        self.queue: List[Dict[str, Any]] = []
         self.size = 0
         self.is_lost = False
         self.condition = threading.Condition(lock)
@@ -40,8 +40,8 @@ class LegacyEvents:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._registrations = {}  # type: Dict[str, Registration]
-        self._known = {}          # type: Dict[Tuple[str, str], Snapshot]
+        self._registrations: Dict[str, Registration] = {}
+        self._known: Dict[Tuple[str, str], Snapshot] = {}
         self._numbers = itertools.count(1)
         self.current = 0
         database.observers.append(self.notice)

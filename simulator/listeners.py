@@ -29,7 +29,7 @@ class Strike:
     def __init__(self, body: bytes) -> None:
         self.status = 200
         self.body = body
-        self.length = None       # type: Optional[int]
+        self.length: Optional[int] = None
         self.drip_seconds = 0.0
 
 
@@ -43,7 +43,7 @@ class Listener:
         self._listening = listening
         self._transport = transport
         self._spawn = spawn
-        self._connections = set()  # type: Set[socket.socket]
+        self._connections: Set[socket.socket] = set()
         self._lock = threading.Lock()
         limits = {'unix': state.settings.unix_connections, 'tcp': state.settings.tcp_connections}
         self._room = threading.Semaphore(limits[transport])

@@ -22,7 +22,7 @@ class Messages:
     def __init__(self, database: Database, names: Names) -> None:
         self._database = database
         self._names = names
-        self._kept = []  # type: List[Message]
+        self._kept: List[Message] = []
 
     def create(self, name: str, about: str, uuid: str, body: str, now: str) -> str:
         """Add a message, and wake who listens for messages."""

@@ -109,7 +109,7 @@ def _create_message(state: State, caller: Any, name: str, priority: Any, about: 
     return state.messages.create(name, about, uuid, body, now())
 
 
-METHODS = {
+METHODS: Dict[str, Tuple[Callable[..., Any], int, Tuple[Any, ...]]] = {
     'session.login_with_password': (login, 2, ('', '')),
     'session.slave_local_login_with_password':
         (lambda state, caller, user, password: login(state, caller, user, password, '', ''), 2, ()),
@@ -130,4 +130,4 @@ METHODS = {
     'VM.power_state_reset': (_reset_power_state, 1, ()),
     'pool.sync_database': (lambda state, caller: None, 0, ()),
     'message.create': (_create_message, 5, ()),
-}  # type: Dict[str, Tuple[Callable[..., Any], int, Tuple[Any, ...]]]
+}

@@ -2,7 +2,7 @@
 
 import uuid as uuids
 from random import Random
-from typing import Any, Dict
+from typing import Any, Dict, Set
 
 from simulator.database import NULL
 from simulator.wire import Date
@@ -34,7 +34,7 @@ RELATIONS = {
 }
 
 # Fields that only xapi itself writes: they have no setter on the wire.
-READ_ONLY = {
+READ_ONLY: Dict[str, Set[str]] = {
     'VM': {
         'uuid', 'allowed_operations', 'current_operations', 'power_state', 'suspend_VDI',
         'resident_on', 'scheduled_to_be_resident_on', 'memory_overhead', 'memory_target',
@@ -47,7 +47,7 @@ READ_ONLY = {
         'generation_id', 'requires_reboot', 'reference_label', 'pending_guidances'},
     'host': {'uuid', 'resident_VMs', 'metrics', 'software_version', 'control_domain', 'enabled'},
     'pool': {'uuid', 'master', 'restrictions', 'ha_enabled'},
-}  # type: Dict[str, set]
+}
 
 PLATFORM = {
     'timeoffset': '0', 'device-model': 'qemu-upstream-compat', 'videoram': '8', 'hpet': 'true',

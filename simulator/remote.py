@@ -11,7 +11,7 @@ FAULT_FIELDS = ('kind', 'method', 'ref', 'skip', 'count', 'parameters')
 
 def build_methods(simulator: Any) -> Dict[str, Method]:
     """Build the methods; none of them wants a session."""
-    handlers = {
+    handlers: Dict[str, Tuple[Callable[..., Any], int, Tuple[Any, ...]]] = {
         'boots': (lambda since=0: _boots(simulator, int(since)), 0, (0,)),
         'calls': (lambda: [_plain(call) for call in simulator.calls], 0, ()),
         'clear_calls': (simulator.clear_calls, 0, ()),
@@ -40,7 +40,7 @@ def build_methods(simulator: Any) -> Dict[str, Method]:
         'set_master': (simulator.set_master, 1, ()),
         'reboot_host': (lambda down: _beside(simulator.reboot_host, float(down)), 0, (0.0,)),
         'hosts': (lambda: simulator.hosts, 0, ()),
-    }  # type: Dict[str, Tuple[Callable[..., Any], int, Tuple[Any, ...]]]
+    }
     return {'sim.' + name: Method(_ignore_caller(handler), mandatory, defaults)
             for name, (handler, mandatory, defaults) in handlers.items()}
 

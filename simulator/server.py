@@ -22,8 +22,8 @@ class Spawned(threading.Thread):
     def __init__(self, simulator: 'Simulator', name: str, params: Tuple[Any, ...]) -> None:
         super().__init__(name=f'simulator-spawned-{name}', daemon=True)
         self._call = (simulator, name, params)
-        self.result = None  # type: Any
-        self.error = None   # type: Optional[Exception]
+        self.result: Any = None
+        self.error: Optional[Exception] = None
 
     def run(self) -> None:
         """Carry the call out, and keep what came of it."""
@@ -47,9 +47,9 @@ class Simulator:
         self.faults = self.state.faults
         self.methods = Methods(self.state, remote.build_methods(self))
         self.dispatcher = Dispatcher(self.state, self.methods)
-        self.address = None  # type: Optional[Tuple[str, int]]
-        self._listeners = []  # type: List[Listener]
-        self._spawned = []    # type: List[Spawned]
+        self.address: Optional[Tuple[str, int]] = None
+        self._listeners: List[Listener] = []
+        self._spawned: List[Spawned] = []
 
     @property
     def boots(self) -> List[Boot]:

@@ -17,7 +17,7 @@ class Sessions:
         self._database = database
         self._names = names
         self._settings = settings
-        self._active = {}  # type: Dict[str, float]
+        self._active: Dict[str, float] = {}
         self.this_host = ''
 
     def login(self, user: str, originator: str, *, superuser: bool, now: str) -> str:

@@ -38,10 +38,10 @@ class State:
         self.changed = threading.Condition(self.database.lock)
         self.stopping = threading.Event()
         self.epoch = 0
-        self.emergency = None  # type: Optional[List[str]]
-        self.hosts = []        # type: List[str]
+        self.emergency: Optional[List[str]] = None
+        self.hosts: List[str] = []
         self.pool = NULL
-        self.underway = []     # type: List[Any]
+        self.underway: List[Any] = []
         self.database.observers.append(self._notice)
         self.database.forgets = self._forgets
 

@@ -28,7 +28,7 @@ def directory() -> Iterator[str]:
 @pytest.fixture
 def build(directory: str) -> Iterator[Callable[..., Simulator]]:
     """Build and start simulators that are stopped in the end."""
-    built = []  # type: List[Simulator]
+    built: List[Simulator] = []
 
     def build_one(**changes: Any) -> Simulator:
         changes.setdefault('socket_path', os.path.join(directory, 'xapi'))

@@ -142,7 +142,7 @@ def test_two_calls_on_one_session_do_not_disturb_each_other(
         simulator: Simulator, local: Any) -> None:
     ref = simulator.create_vm('web')
     token = _all(local)['token']
-    answers = {}  # type: Dict[str, Any]
+    answers: Dict[str, Any] = {}
 
     def poll(name: str, classes: List[str]) -> None:
         answers[name] = simulator.state.events.event_from(local.handle, classes, token, 0.3)
@@ -158,7 +158,7 @@ def test_two_calls_on_one_session_do_not_disturb_each_other(
 
 
 def _poll_beside(session: Any, token: str) -> Any:
-    outcome = []  # type: List[Any]
+    outcome: List[Any] = []
 
     def poll() -> None:
         try:
@@ -222,7 +222,7 @@ def test_the_era_decides_how_long_an_answer_waits(
     simulator = build(era=era, event_from_delay=(0.0, 0.5))
     ref = simulator.create_vm('web')
     token = simulator.state.events.event_from('', ['vm'], '', 0.0)['token']
-    done = []  # type: List[float]
+    done: List[float] = []
 
     def poll() -> None:
         simulator.state.events.event_from('', ['vm'], token, LONG)

@@ -176,7 +176,7 @@ def test_a_deletion_is_forgotten(simulator: Simulator, vm: str, local: Any) -> N
 def test_something_happens_between_two_calls(simulator: Simulator, vm: str, local: Any) -> None:
     simulator.faults.add(Fault('spawn_after', method='VM.remove_from_platform', count=1,
                                parameters={'method': 'VM.start', 'params': [vm, False, False]}))
-    seen = []  # type: List[Any]
+    seen: List[Any] = []
     simulator.faults.add(Fault('run_before', method=METHOD, count=1, parameters={
         'run': lambda: seen.append(dict(simulator.vm(vm)['platform']))}))
     local.xenapi.VM.remove_from_platform(vm, 'hpet')

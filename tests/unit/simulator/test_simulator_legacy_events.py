@@ -61,7 +61,7 @@ def _big(events: Any, table: str, ref: str) -> Any:
 def test_a_blocked_call_ends_with_its_session_and_with_xapi(
         simulator: Simulator, remote: Any, how: str, expected: Any) -> None:
     state = simulator.state
-    outcome = []  # type: List[Any]
+    outcome: List[Any] = []
     state.legacy_events.register(remote.handle, ['vm'])
 
     def wait() -> None:

@@ -78,7 +78,7 @@ def test_the_cut_off_comes_so_long_after_the_first_event(
         build: Callable[..., Simulator]) -> None:
     simulator = build(cutoff_seconds=0.2)
     ref = simulator.create_vm('web')
-    seen = []  # type: List[float]
+    seen: List[float] = []
 
     simulator.state.database.observers.append(
         lambda table, found: seen.append(time.monotonic()) if found == ref else None)

@@ -20,7 +20,7 @@ class Recorder:
         self._database = simulator.state.database
         self._seen = {(name, row.ref): row.fields for name, table in self._database.tables.items()
                       for row in table.rows.values()}
-        self.writes = []  # type: List[Write]
+        self.writes: List[Write] = []
         self._database.observers.append(self._look)
 
     def fields(self, ref: str) -> List[str]:
