@@ -64,6 +64,10 @@ class Context:
         except KeyError:
             return f'uid {os.getuid()}'
 
+    def read_variable(self, name: str) -> str:
+        """A variable of the environment; '' when it is not set."""
+        return self._environment.get(name, '')
+
     @property
     def command(self) -> str:
         """The name of the command, for the history."""

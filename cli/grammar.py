@@ -1,6 +1,6 @@
 """The commands of vgpu-admin as data: help, parsing and completion are made from this table."""
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from cli import options
 from cli.options import Option
@@ -18,6 +18,8 @@ class Command(NamedTuple):
     needs_vm: bool = False
     any_of: Tuple[Option, ...] = ()
     """At least one of these must be given."""
+    operand: Optional[Option] = None
+    """The option whose value may also stand behind the command without its name."""
     words: Tuple[str, ...] = ()
     """Words that stand behind the command, such as `fence clear`."""
     example: str = ''
@@ -84,6 +86,22 @@ COMMANDS = (
           "--description='nightly jobs'"),
     _pool('enable-pool', 'enable a vGPU pool', (), ''),
     _pool('disable-pool', 'disable a vGPU pool: its VMs get no arguments', (), '--yes'),
+    Command('export', 'write the registry as JSON or CSV', 'cli.exchanging', 'export',
+            (options.FORMAT, options.FILE), operand=options.FILE,
+            example='export --format=csv vms.csv'),
+    Command('import', 'add and change the VMs that a file names', 'cli.exchanging',
+            'import_vms', (options.FILE, options.DRY_RUN), required=(options.FILE,),
+            operand=options.FILE,
+            example='import vms.csv --dry-run'),
+    Command('adopt', 'register VMs by the hand-made args that they carry', 'cli.adopting',
+            'adopt', (options.YES, options.DRY_RUN), example='adopt --dry-run'),
+    Command('backup', 'write the whole registry to a file', 'cli.exchanging', 'backup',
+            (options.FILE,), required=(options.FILE,), operand=options.FILE,
+            example='backup /root/vgpu.json'),
+    Command('restore', 'make the registry what a backup says', 'cli.exchanging', 'restore',
+            (options.FILE, options.YES, options.DRY_RUN), required=(options.FILE,),
+            operand=options.FILE,
+            example='restore /root/vgpu.json --dry-run'),
     Command('init', 'create the registry', 'cli.keeping', 'init', example='init'),
     Command('accept', 'take over a registry that another program created', 'cli.keeping',
             'accept', (options.YES, options.DRY_RUN), example='accept'),
@@ -91,6 +109,10 @@ COMMANDS = (
             example='check'),
     Command('fence', 'lift the start blocks that a dead daemon left', 'cli.keeping',
             'clear_fences', words=('clear',), example='fence clear'),
+    Command('completion', 'print the completion script for bash', 'cli.completing',
+            'completion', example='completion > /etc/bash_completion.d/vgpu-admin'),
+    Command('complete', 'print the words that complete a line (for the script)',
+            'cli.completing', 'complete', example='complete'),
     Command('help', 'show help, for all commands or for one', 'cli.usage', 'show_help',
             example='help register-vm'),
 )

@@ -57,7 +57,7 @@ class Output:
         is_terminal = self._results.isatty()
         has_colours = (is_terminal and 'NO_COLOR' not in self._environment
                        and self._environment.get('TERM') not in (None, '', 'dumb'))
-        return Style(_can_show(self._results, '\u2713\u26a0'), has_colours)
+        return Style(_can_show(self._results, '\u2713\u26a0'), has_colours, is_terminal)
 
     def _write(self, stream: TextIO, lines: List[str]) -> None:
         encoding = stream.encoding or 'ascii'

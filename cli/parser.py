@@ -26,6 +26,8 @@ class Arguments(NamedTuple):
         return self.values.get(option.name)
 
 
+_Pair = Tuple[Option, str, str]
+"""An option, as it was spelled, and the text given for it."""
 _ALL_OPTIONS = {option.name: option
                 for command in COMMANDS for option in command.options + EVERYWHERE}
 _XE_NAMES = {name: option for option in VM for name in option.xe_names}
@@ -40,6 +42,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     if command is None:
         raise _usage(f"unknown command '{escape(words[0])}'"
                      f"{nearest(words[0], list(BY_NAME))}; see 'vgpu-admin help'")
+    words, pairs = _take_operand(command, words, pairs)
     values = _checked(command, pairs)
     if 'help' in values or command.name == 'help':
         return Arguments(command, values, _find_topic(command, words[1:]))
@@ -48,9 +51,9 @@ def parse(argv: Sequence[str]) -> Arguments:
     return Arguments(command, values)
 
 
-def _split(argv: List[str]) -> Tuple[List[str], List[Tuple[Option, str, str]]]:
+def _split(argv: List[str]) -> Tuple[List[str], List[_Pair]]:
     """Part words from options; each option with the text given for it."""
-    words, pairs = [], []  # type: List[str], List[Tuple[Option, str, str]]
+    words, pairs = [], []  # type: List[str], List[_Pair]
     waiting = list(reversed(argv))
     while waiting:
         word = waiting.pop()
@@ -85,7 +88,15 @@ def _take_option(word: str, name: str, equals: str, text: str,
     return option, option.flag, text
 
 
-def _checked(command: Optional[Command], pairs: List[Tuple[Option, str, str]]) -> Dict[str, Any]:
+def _take_operand(command: Command, words: List[str], pairs: List[_Pair]) \
+        -> Tuple[List[str], List[_Pair]]:
+    """Turn the one word behind a command that takes one into its option."""
+    if command.operand is None or len(words) != 2:
+        return words, pairs
+    return words[:1], pairs + [(command.operand, command.operand.flag, words[1])]
+
+
+def _checked(command: Optional[Command], pairs: List[_Pair]) -> Dict[str, Any]:
     allowed = {option.name for option in EVERYWHERE + (command.options if command else ())}
     values = {}  # type: Dict[str, Any]
     for option, spelling, text in pairs:

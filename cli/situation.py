@@ -1,6 +1,6 @@
 """What XAPI says of a VM before an edit: does it run, who bears which number, may we edit here."""
 
-from typing import Any, Mapping, NamedTuple, Optional
+from typing import Any, FrozenSet, Mapping, NamedTuple, Optional
 
 from cli.errors import CommandError, Kind
 from cli.text import escape
@@ -40,14 +40,17 @@ class Situation(NamedTuple):
         return f"is a {self.record.kind.value.replace('_', ' ')}, not an ordinary VM"
 
 
-def look(context: Any, contents: Optional[Contents], vm_uuid: str, *,
-         with_numbers: bool) -> Situation:
-    """Ask XAPI about a VM; an XAPI that cannot be asked is not an error, a member host is."""
+def look(context: Any, contents: Optional[Contents], vm_uuid: str, *, with_numbers: bool,
+         own: FrozenSet[str] = frozenset()) -> Situation:
+    """Ask XAPI about a VM; an XAPI that cannot be asked is not an error, a member host is.
+
+    The numbers that the VM itself, and those in `own`, carry do not count as taken.
+    """
     try:
         refuse_on_member(context)
         live = context.live()
         if with_numbers:
-            return _look_at_all(context, live, contents, vm_uuid)
+            return _look_at_all(context, live, contents, vm_uuid, own | {vm_uuid})
         return Situation(live.find_vm(vm_uuid))
     except XapiError as error:
         context.lose_live(error)
@@ -69,12 +72,11 @@ def refuse_on_member(context: Any) -> None:
 
 
 def _look_at_all(context: Any, live: Any, contents: Optional[Contents],
-                 vm_uuid: str) -> Situation:
+                 vm_uuid: str, own: FrozenSet[str]) -> Situation:
     from cli.pool_view import build_policy
     from cli.xapi_session import find_numbers
     vms = live.read_vms()
     contents = contents or Contents(1, (), ())
-    numbers = find_numbers(vms, build_policy(context.settings, contents), contents.by_uuid,
-                           vm_uuid)
+    numbers = find_numbers(vms, build_policy(context.settings, contents), contents.by_uuid, own)
     record = next((vm for vm in vms if vm.uuid == vm_uuid), None)
     return Situation(record, numbers.taken, numbers.largest, live.odd.get(vm_uuid, ''))

@@ -20,8 +20,7 @@ class Style(NamedTuple):
 
     has_ticks: bool = False
     has_colours: bool = False
-    width: Optional[int] = None
-    """Columns of the terminal; None where nothing needs to fit."""
+    is_terminal: bool = False
 
     @property
     def tick(self) -> str:

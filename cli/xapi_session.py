@@ -4,7 +4,7 @@ Asking is short: an XAPI that does not answer must not hold up an edit of the re
 """
 
 import time
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple, Optional, Tuple
 
 from watcher.config import Settings
 from watcher.errors import NotTheMaster, VmVanished, XapiFailure, XapiUnreachable
@@ -123,10 +123,10 @@ def _uuid_of(raw: Any) -> Optional[str]:
 
 
 def find_numbers(vms: Tuple[VmRecord, ...], policy: Policy, registered: Any,
-                 own_uuid: str) -> Numbers:
-    """Find which numbers are borne in XAPI, and by whom; the VM's own do not count as taken."""
+                 own: FrozenSet[str]) -> Numbers:
+    """Find which numbers are borne in XAPI, and by whom; those of `own` VMs are not taken."""
     carried = list_numbers(vms, policy)
     taken = {number: f'VM {vm.uuid} ({vm.name}), which is not registered but carries it'
              for vm, number in carried
-             if vm.kind is Kind.VM and vm.uuid not in registered and vm.uuid != own_uuid}
+             if vm.kind is Kind.VM and vm.uuid not in registered and vm.uuid not in own}
     return Numbers(taken, max([number for _vm, number in carried] or [0]))

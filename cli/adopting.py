@@ -1,0 +1,104 @@
+"""adopt: registers VMs that carry hand-made args of our device, as these args say."""
+
+from typing import Any, List, NamedTuple, Optional, Tuple
+
+from cli import options
+from cli.context import Context
+from cli.errors import CommandError, Kind
+from cli.exchanging import stage_changed
+from cli.parser import Arguments
+from cli.result import Result, build_document
+from cli.situation import refuse_on_member
+from cli.text import escape, plural
+from registry.errors import Conflict, InvalidValue
+from registry.values import Priority, parse_pool_id, parse_priority
+from watcher.errors import XapiError
+
+
+class Adoption(NamedTuple):
+    """What the args of one VM say, or why they cannot be taken."""
+
+    vm_uuid: str
+    vm_name: str
+    vm_id: int = 0
+    pool_id: str = ''
+    priority: Priority = Priority.MEDIUM
+    problem: str = ''
+
+
+def adopt(arguments: Arguments, context: Context) -> Result:
+    """Register VMs by the pool, priority and number that they carry."""
+    contents = context.registry.read()
+    refuse_on_member(context)
+    found, problems = _find(context, contents)
+    lines = [f'{item.vm_uuid} {escape(item.vm_name)}: pool {item.pool_id}, priority '
+             f'{item.priority.word}, vm_id {item.vm_id}' for item in found]
+    for item in problems:
+        context.note(f'VM {item.vm_uuid} ({item.vm_name}) is left alone: {item.problem}')
+    document = build_document(adopted=[_document(item) for item in found],
+                              left_alone=[{'vm_uuid': item.vm_uuid, 'problem': item.problem}
+                                          for item in problems])
+    if not found or arguments.get(options.DRY_RUN):
+        return Result(document, lambda _style: lines or ['No VM carries args to adopt.'])
+    context.confirm(lines, 'Do you want to register these VMs?')
+    _register(context, found)
+    document['staging'] = stage_changed(context, [item.vm_uuid for item in found])
+    return Result(document, lambda _style: lines + [f'{plural(len(found), "VM")} registered.'],
+                  minimal=tuple(item.vm_uuid for item in found))
+
+
+def _find(context: Context, contents: Any) -> Tuple[List[Adoption], List[Adoption]]:
+    """What can be adopted, and what cannot."""
+    try:
+        context.live()
+        from cli.pool_view import read_pool
+        pool = read_pool(context, contents)
+    except XapiError as error:
+        raise CommandError(Kind.UNAVAILABLE, f'XAPI could not be asked: {error}') from error
+    items = []  # type: List[Adoption]
+    for vm in pool.ordinary_vms:
+        plan = pool.plan(vm)
+        if plan is not None and plan.state.value == 'manual':
+            items.append(_read(vm, pool.policy))
+    numbers = [item.vm_id for item in items]
+    judged = [item if item.problem or numbers.count(item.vm_id) == 1 else item._replace(
+        problem=f'several VMs carry vm_id {item.vm_id}') for item in items]
+    return ([item for item in judged if not item.problem],
+            [item for item in judged if item.problem])
+
+
+def _read(vm: Any, policy: Any) -> Adoption:
+    adoption = Adoption(vm.uuid, vm.name)
+    spans = policy.read(vm).spans
+    number = policy.number_of(vm)
+    if len(spans) != 1 or number is None:
+        return adoption._replace(problem='it carries no single device with a valid vm_id')
+    properties = dict(spans[0].properties)
+    try:
+        return adoption._replace(
+            vm_id=number, pool_id=parse_pool_id(properties.get('pool_id', 'A')),
+            priority=_read_priority(properties.get('priority')))
+    except InvalidValue as error:
+        return adoption._replace(problem=str(error))
+
+
+def _read_priority(text: Optional[str]) -> Priority:
+    """A word, or a number as the start script of the earlier tool wrote it."""
+    if text is None:
+        return Priority.MEDIUM
+    return Priority(int(text)) if text in ('0', '1', '2') else parse_priority(text)
+
+
+def _register(context: Context, found: List[Adoption]) -> None:
+    try:
+        with context.editing(done='the VMs are registered') as edit:
+            for item in found:
+                edit.add_vm(item.vm_uuid, vm_name=item.vm_name, pool_id=item.pool_id,
+                            priority=item.priority, vm_id=item.vm_id)
+    except Conflict as error:
+        raise Conflict(f'{error}; nothing was changed') from error
+
+
+def _document(item: Adoption) -> Any:
+    return {'vm_uuid': item.vm_uuid, 'vm_name': item.vm_name, 'vm_id': item.vm_id,
+            'pool_id': item.pool_id, 'priority': item.priority.word}

@@ -1,0 +1,78 @@
+"""Shell completion: the script for bash, and the words that it asks for at each TAB.
+
+The words come from the table of commands and from the registry file; XAPI is never asked.
+"""
+
+from typing import List, Sequence
+
+from cli import options
+from cli.context import Context
+from cli.grammar import BY_NAME, COMMANDS
+from cli.options import EVERYWHERE, Option
+from cli.parser import Arguments
+from cli.result import Result, build_document, plain
+from registry.errors import RegistryError
+from watcher.errors import ConfigError
+
+# bash splits words at `=` as well: the script puts them together again, and gives back only
+# what stands behind the last one.
+_SCRIPT = r'''_vgpu_admin() {
+    local line current reply
+    line=${COMP_LINE:0:COMP_POINT}
+    current=${COMP_WORDS[COMP_CWORD]}
+    [ "$current" = "=" ] && current=
+    COMPREPLY=()
+    while IFS= read -r reply; do
+        [[ $reply == "$current"* ]] && COMPREPLY+=("$reply")
+    done < <(VGPU_ADMIN_LINE=$line vgpu-admin complete 2>/dev/null)
+    [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+    return 0
+}
+complete -F _vgpu_admin vgpu-admin'''
+LINE_VARIABLE = 'VGPU_ADMIN_LINE'
+
+
+def completion(_arguments: Arguments, _context: Context) -> Result:
+    """Print the script that teaches bash to complete."""
+    return Result(build_document(script=_SCRIPT), plain(_SCRIPT.splitlines()))
+
+
+def complete(_arguments: Arguments, context: Context) -> Result:
+    """Print the words that may stand at the end of a command line."""
+    found = list_words(context.read_variable(LINE_VARIABLE), context)
+    return Result(build_document(words=found), plain(found), minimal=tuple(found))
+
+
+def list_words(line: str, context: Context) -> List[str]:
+    """List what may stand where the line ends."""
+    words = line.split(' ')[1:]
+    command = next((BY_NAME[word] for word in words[:-1] if word in BY_NAME), None)
+    last = words[-1] if words else ''
+    name = last.partition('=')[0] if '=' in last else words[-2] if len(words) > 1 else ''
+    known = EVERYWHERE + (command.options if command is not None else ())
+    option = next((item for item in known if item.flag == name and item.placeholder), None)
+    if option is not None:
+        return _list_values(option, context)
+    if command is None:
+        return [item.name for item in COMMANDS] + _flags(EVERYWHERE)
+    if command.name == 'help':
+        return [item.name for item in COMMANDS]
+    return list(command.words) + _flags(known)
+
+
+def _flags(known: Sequence[Option]) -> List[str]:
+    return [item.flag + ('=' if item.placeholder else '') for item in known]
+
+
+def _list_values(option: Option, context: Context) -> List[str]:
+    if option not in options.VM:
+        return list(option.choices)
+    try:
+        vms = context.registry.read().vms
+    except (RegistryError, ConfigError):
+        return []
+    if option is options.VM_UUID:
+        return [vm.vm_uuid for vm in vms]
+    # A name that a shell would take apart is better typed by hand.
+    return sorted({vm.vm_name for vm in vms
+                   if vm.vm_name and vm.vm_name.replace('-', '').replace('.', '').isalnum()})
