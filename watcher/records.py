@@ -9,7 +9,7 @@ Pure: no clock, no I/O, no logging.
 
 import enum
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from watcher.errors import MalformedRecord, XapiNonsense
 
@@ -87,6 +87,14 @@ class VmRecord(NamedTuple):
         return None
 
 
+class ReducedEvent(NamedTuple):
+    """What is kept of an event of class vm as soon as it is decoded."""
+    ref: str
+    event_id: int
+    item: Union[VmRecord, MalformedRecord, None]
+    """The record, what is wrong with it, or None for a deletion."""
+
+
 class Batch(NamedTuple):
     """One event.from answer."""
     token: str
@@ -108,21 +116,44 @@ def parse_batch(answer: Any, *, is_first: bool) -> Batch:
     if not isinstance(token, str):
         raise XapiNonsense('event.from did not answer with a token')
     latest = _latest_per_vm(answer['events'])
-    vms, malformed = parse_records({ref: raw for ref, raw in latest.items() if raw is not None})
-    gone = tuple(ref for ref, raw in latest.items() if raw is None)
+    vms, malformed = parse_records({ref: item for ref, item in latest.items()
+                                    if item is not None})
+    gone = tuple(ref for ref, item in latest.items() if item is None)
     return Batch(token, vms, gone, malformed, _parse_count(answer), is_first)
+
+
+def reduce_event(_key: str, raw: Any) -> Optional['ReducedEvent']:
+    """What is kept of one event; None for what is none, or of another class."""
+    if not isinstance(raw, dict) or str(raw.get('class', '')).lower() != 'vm':
+        return None
+    ref, event_id = raw.get('ref'), _parse_event_id(raw.get('id'))
+    if not isinstance(ref, str):
+        return None
+    if raw.get('operation') == 'del':
+        return ReducedEvent(ref, event_id, None)
+    return ReducedEvent(ref, event_id, reduce_record(ref, raw.get('snapshot', {})))
+
+
+def reduce_record(ref: str, raw: Any) -> Union[VmRecord, MalformedRecord]:
+    """What is kept of one record: the VmRecord, or what is wrong with it."""
+    try:
+        return parse_vm(ref, raw)
+    except MalformedRecord as error:
+        return error
 
 
 def parse_records(records: Mapping[str, Any]) \
         -> Tuple[Tuple[VmRecord, ...], Tuple[MalformedRecord, ...]]:
-    """Parse each record on its own, so that an odd one costs only itself."""
+    """Parse each record on its own, so that an odd one costs only itself.
+
+    Records that were reduced as they arrived are taken as they are.
+    """
     vms: List[VmRecord] = []
     malformed: List[MalformedRecord] = []
-    for ref, raw in records.items():
-        try:
-            vms.append(parse_vm(ref, raw))
-        except MalformedRecord as error:
-            malformed.append(error)
+    for ref, item in records.items():
+        if not isinstance(item, (VmRecord, MalformedRecord)):
+            item = reduce_record(ref, item)
+        (vms if isinstance(item, VmRecord) else malformed).append(item)
     return tuple(vms), tuple(malformed)
 
 
@@ -147,18 +178,15 @@ def parse_vm(ref: str, raw: Any) -> VmRecord:
 
 def _latest_per_vm(events: List[Any]) -> Dict[str, Any]:
     """ref -> record, None for a deletion. The order inside a batch means nothing; the id does."""
-    latest: Dict[str, Any] = {}
-    ids: Dict[str, int] = {}
-    for event in events:
-        if not isinstance(event, dict) or str(event.get('class', '')).lower() != 'vm':
-            continue
-        ref, event_id = event.get('ref'), _parse_event_id(event.get('id'))
-        if not isinstance(ref, str) or event_id < ids.get(ref, -1):
-            continue
-        is_deletion = event.get('operation') == 'del'
-        ids[ref], latest[ref] = event_id, None if is_deletion else event.get('snapshot', {})
+    latest: Dict[str, ReducedEvent] = {}
+    for item in events:
+        event = item if isinstance(item, ReducedEvent) else reduce_event('', item)
+        if event is not None and (event.ref not in latest
+                                  or event.event_id >= latest[event.ref].event_id):
+            latest[event.ref] = event
     # Those that changed first come first: of many that start at once, the first started first.
-    return {ref: latest[ref] for ref in sorted(latest, key=lambda ref: ids[ref])}
+    return {event.ref: event.item
+            for event in sorted(latest.values(), key=lambda event: event.event_id)}
 
 
 def _parse_event_id(value: Any) -> int:

@@ -6,6 +6,7 @@ exactly once (the standard one repeats a call when a kept connection drops, so t
 executed twice); and a waiting call can be given up, from the same thread or from another.
 """
 
+import codecs
 import http.client
 import json
 import select
@@ -13,7 +14,7 @@ import socket
 import ssl
 import time
 import xmlrpc.client
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, Iterator, Optional, Tuple
 
 from watcher.config import XapiAddress
 from watcher.errors import XapiNonsense, XapiUnreachable
@@ -22,6 +23,8 @@ from watcher.version import USER_AGENT
 # How often a waiting call looks whether it is to be given up. Only ever while XAPI is answering.
 _LOOK_SECONDS = 0.2
 _CONNECT_SECONDS = 10.0
+# Some records each: one that is cut off at the end of a chunk is decoded twice.
+_CHUNK_BYTES = 256 * 1024
 
 
 class Transport(xmlrpc.client.Transport):
@@ -58,17 +61,20 @@ class Transport(xmlrpc.client.Transport):
             self.close()
             raise
 
-    def post_json(self, path: str, method: str, params: Tuple[Any, ...]) -> Any:
-        """Call by JSON-RPC 2.0 and return the whole answer; XapiNonsense when it is none."""
+    def post_json(self, path: str, method: str, params: Tuple[Any, ...],
+                  decode: Callable[[Iterator[str]], Any]) -> Any:
+        """Call by JSON-RPC 2.0 and return what `decode` makes of the answer's text.
+
+        XapiNonsense when that is no JSON.
+        """
         self._drop_stale_connection()
         body = json.dumps({'jsonrpc': '2.0', 'method': method, 'params': params, 'id': 1})
         response = self._exchange('localhost', path, body.encode('ascii'), 'application/json')
         try:
-            content = response.read()
             if response.status != 200:
+                response.read()
                 raise XapiUnreachable('XAPI answered HTTP %d' % response.status)
-            # Control characters inside strings come as they are from old releases.
-            return json.loads(content.decode('utf-8'), strict=False)
+            return decode(_read_text(response))
         except ValueError as error:
             self.close()
             raise XapiNonsense('not JSON: %s' % error) from error
@@ -145,6 +151,19 @@ class Transport(xmlrpc.client.Transport):
                 raise XapiUnreachable('the call was given up')
             if time.monotonic() > deadline:
                 raise XapiUnreachable('no answer within %g s' % self._timeout_seconds)
+
+
+def _read_text(response: http.client.HTTPResponse) -> Iterator[str]:
+    """The answer's text in chunks; IncompleteRead when it breaks off."""
+    decoder = codecs.getincrementaldecoder('utf-8')()
+    while True:
+        chunk = response.read(_CHUNK_BYTES)
+        if not chunk:
+            break
+        yield decoder.decode(chunk)
+    if response.length:
+        raise http.client.IncompleteRead(b'', response.length)
+    yield decoder.decode(b'', True)
 
 
 class _UnixConnection(http.client.HTTPConnection):

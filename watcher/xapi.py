@@ -18,10 +18,11 @@ from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Optional,
 
 import XenAPI
 
+from watcher import json_parts
 from watcher.config import XapiSettings
 from watcher.errors import (NotTheMaster, SessionLost, StreamLost, VmVanished,
                             XapiFailure, XapiNonsense, XapiUnreachable)
-from watcher.records import ARGS_KEY, VmRecord, parse_vm
+from watcher.records import ARGS_KEY, VmRecord, parse_vm, reduce_event, reduce_record
 from watcher.transport import Transport
 from watcher.version import VERSION
 
@@ -34,7 +35,12 @@ CALL_TIMEOUT_SECONDS = 15.0
 LOGOUT_TIMEOUT_SECONDS = 0.7
 
 _JSON_PATH = '/jsonrpc'
-_BULK_METHODS = frozenset(['event.from', 'VM.get_all_records', 'VM.get_record'])
+# What is large is decoded part by part, and reduced at once to what the watcher needs.
+_BULK_METHODS = {
+    'event.from': json_parts.list_parts('events', reduce_event),
+    'VM.get_all_records': json_parts.map_parts(reduce_record),
+    'VM.get_record': None,
+}
 # What an XAPI without JSON-RPC does; a time-out is not among them: it would be waited for twice.
 _NO_JSON_HERE = (XapiUnreachable, XapiNonsense, http.client.RemoteDisconnected,
                  ConnectionResetError, BrokenPipeError)
@@ -104,7 +110,7 @@ class Client:
         return self._call(method, self.handle, *params)
 
     def event_from(self, token: str, timeout_seconds: float = POLL_SECONDS) -> Any:
-        """The long poll for VMs. The time goes over the wire as a float."""
+        """The long poll for VMs, for `parse_batch`. The time goes over the wire as a float."""
         return self.call('event.from', ['vm'], token, float(timeout_seconds))
 
     def read_vm(self, ref: str) -> VmRecord:
@@ -116,7 +122,7 @@ class Client:
         return tuple(self.call('VM.get_all'))
 
     def read_vms(self) -> Dict[str, Any]:
-        """All VM records, raw, in one call."""
+        """All VM records in one call, for `parse_records`."""
         records = self.call('VM.get_all_records')
         if not isinstance(records, dict):
             raise XapiNonsense('VM.get_all_records did not answer with a map')
@@ -170,7 +176,11 @@ class Client:
     def _call_json(self, method: str, params: Tuple[Any, ...]) -> Any:
         """The JSON-RPC answer; None, once and for all, when XAPI does not speak it."""
         try:
-            answer = self._transport.post_json(_JSON_PATH, method, params)
+            parts = _BULK_METHODS[method]
+            answer = self._transport.post_json(
+                _JSON_PATH, method, params,
+                lambda text: json_parts.decode(text, parts) if parts
+                else json_parts.decode_whole(text))
         except _NO_JSON_HERE:
             answer = None
             if self._has_spoken_json:

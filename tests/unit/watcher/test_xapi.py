@@ -12,7 +12,7 @@ from tests.waiting import wait_until
 from watcher.config import XapiSettings
 from watcher.errors import (NotTheMaster, SessionLost, StreamLost, VmVanished, XapiError,
                             XapiFailure, XapiNonsense, XapiUnreachable)
-from watcher.records import PowerState, parse_batch
+from watcher.records import PowerState, parse_batch, parse_records
 from watcher.xapi import Client, read_password
 
 NO_VM = 'OpaqueRef:99999999-0000-0000-0000-000000000000'
@@ -104,7 +104,9 @@ def test_key_that_is_there_is_not_added_again(client, ref):
 def test_all_records_come_in_one_call(simulator, client, ref):
     simulator.clear_calls()
     records = client.read_vms()
-    assert records[ref]['name_label'] == 'web' and set(client.read_vm_refs()) == set(records)
+    vms, _malformed = parse_records(records)
+    assert {vm.name for vm in vms if vm.ref == ref} == {'web'}
+    assert set(client.read_vm_refs()) == set(records)
     assert count(simulator, 'VM.get_all_records') == 1
 
 
