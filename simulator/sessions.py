@@ -9,7 +9,6 @@ from simulator.records import Names, build_session
 from simulator.settings import Settings
 
 
-
 class Sessions:
     """The session table, with the times that decide about expiry and eviction."""
 

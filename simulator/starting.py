@@ -28,13 +28,11 @@ def start(state: State, task: str, ref: str, paused: bool, host: Optional[str] =
 
 def _start(running: Operation, paused: bool, host: Optional[str]) -> None:
     state = running.state
-    began = time.monotonic()
+    running.deadline = time.monotonic() + state.settings.cutoff_seconds
     _mark_devices(running, {running.task: 'attach'})
     running.write('bios_strings', running.read('bios_strings') or dict(BIOS_STRINGS))
     chosen = host or pick_host(state, running.ref)
-    operations = dict(state.database.read('host', chosen, 'current_operations'))
-    operations[running.task] = 'vm_start'
-    running.write('current_operations', operations, 'host', chosen)
+    _show_host_operation(running, chosen)
     try:
         running.write('scheduled_to_be_resident_on', chosen)
         _complete_platform(running)
@@ -42,7 +40,8 @@ def _start(running: Operation, paused: bool, host: Optional[str]) -> None:
         running.write('hardware_platform_version', 0)
         for table, device in list_devices(state, running.ref):
             running.write('currently_attached', True, table, device)
-        running.pause(began + state.settings.cutoff_seconds - time.monotonic())
+        running.pause(running.deadline - time.monotonic())
+        running.deadline = None
         platform = _push_metadata(running)
         domain = _build_below(running, chosen, platform)
         running.pause(state.settings.running_seconds)
@@ -105,6 +104,15 @@ def _destroy_guest_metrics(running: Operation) -> None:
         running.write('guest_metrics', NULL)
         with database.lock:
             database.destroy('VM_guest_metrics', ref)
+
+
+def _show_host_operation(running: Operation, host: str) -> None:
+    database = running.state.database
+    with database.lock:
+        running.check()
+        shown = dict(database.read('host', host, 'current_operations'))
+        shown[running.task] = 'vm_start'
+        database.write('host', host, 'current_operations', shown)
 
 
 def _forget_host_operation(running: Operation, host: str) -> None:

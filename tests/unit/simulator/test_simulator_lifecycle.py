@@ -86,6 +86,29 @@ def test_the_cut_off_comes_so_long_after_the_first_event(
     assert 0.2 <= simulator.cutoffs[0].at - seen[0] < 2.0
 
 
+def test_a_cut_off_that_comes_at_once_does_not_wait_for_the_other_writes(
+        build: Callable[..., Simulator]) -> None:
+    simulator = build(cutoff_seconds=0.0, step_seconds=0.3)
+    ref = simulator.create_vm('web')
+    simulator.spawn('VM.start', ref, False, False)
+    assert simulator.wait_for(lambda: simulator.vm(ref)['current_operations'])
+    began = time.monotonic()
+    assert simulator.wait_for(lambda: simulator.cutoffs)
+    assert simulator.cutoffs[0].at - began < 1.0
+
+
+def test_many_starts_leave_nothing_in_the_operations_of_the_host(
+        build: Callable[..., Simulator]) -> None:
+    simulator = build(vms=20, step_seconds=0.001)
+    for started in [simulator.spawn('VM.start', ref, False, False)
+                    for ref in simulator.call('VM.get_all_where', 'field "domid"="-1"')]:
+        started.join(10.0)
+    host = simulator.hosts[0]
+    assert len(simulator.boots) == 20
+    assert simulator.state.database.read('host', host, 'current_operations') == {}
+    assert len(simulator.state.database.read('host', host, 'resident_VMs')) == 21
+
+
 def test_the_whole_map_write_loses_an_edit_between_its_read_and_its_write(
         build: Callable[..., Simulator]) -> None:
     simulator = build(whole_map_seconds=0.2)
