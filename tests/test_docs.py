@@ -131,6 +131,15 @@ def test_each_exit_status_is_documented():
     assert read_statuses() == [{int(item) for item in ExitStatus}, of_watcher | {2}]
 
 
+def test_each_message_in_the_troubleshooting_of_the_registry_is_one_of_ours():
+    # Texts that go on over lines are put together first.
+    sources = re.sub(r"""['"]\n *f?['"]""", '',
+                     '\n'.join(source for _path, source in list_sources('registry')))
+    rows = find_rows('docs/troubleshooting.md', 'the message says')
+    parts = [part.strip() for row in rows for part in re.split('[,…]', row[0])]
+    assert parts and [part for part in parts if part not in sources] == []
+
+
 # Modules and links.
 
 def read_modules():
