@@ -76,7 +76,7 @@ def _values(vm: Vm) -> Tuple[Any, ...]:
 def _parse_json(text: str) -> Parsed:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Parsed((), (), (f'not JSON: {error}',))
     if document.get('format') != FORMAT:
         return Parsed((), (), (f"format: {document.get('format')!r} is not known; allowed: 1",))
@@ -89,9 +89,15 @@ def _parse_json(text: str) -> Parsed:
 
 
 def _parse_csv(text: str) -> Parsed:
-    # Python 3.6 stumbles over NUL bytes in another way than later ones: say it the same.
-    reader = csv.reader(io.StringIO(text.replace('\0', '\ufffd')))
-    heading = next(reader, [])
+    # Python 3.6 stumbles over NUL bytes, and later ones do not.
+    reader = csv.reader(io.StringIO(text.replace('\0', '\ufffd'), newline=''))
+    try:
+        return _parse_table(next(reader, []), reader)
+    except csv.Error as error:
+        return Parsed((), (), (f'line {reader.line_num}: not CSV: {error}',))
+
+
+def _parse_table(heading: List[str], reader: Any) -> Parsed:
     unknown = [name for name in heading if name not in COLUMNS]
     if 'vm_uuid' not in heading or unknown:
         return Parsed((), (), (f"line 1: the heading must name vm_uuid, and may name "

@@ -29,15 +29,17 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     contents = context.registry.read()
     refuse_on_member(context)
     plans = [item for item in _read_plans(context, contents) if _is_work(item)]
-    if arguments.get(options.DRY_RUN) or not plans:
-        return Result(build_document(result='nothing_to_do' if not plans else 'would_reconcile',
+    if arguments.get(options.DRY_RUN):
+        return Result(build_document(result='would_reconcile' if plans else 'nothing_to_do',
                                      plans=[_document(item) for item in plans]),
                       lambda _style: [_describe(item) for item in plans] or _NOTHING)
     from cli.staging import stage_many
+    # Also with nothing to do: it lifts the fences that somebody left.
     staged = stage_many(context, [item.vm.uuid for item in plans])
     lines = [f'{vm_uuid}: {item.word}: {item.message}' for vm_uuid, item in staged.items()]
+    lines = lines or _NOTHING
     is_failed = any(item.word in ('failed', 'refused') for item in staged.values())
-    return Result(build_document(result='reconciled', vms=[
+    return Result(build_document(result='reconciled' if plans else 'nothing_to_do', vms=[
         {'vm_uuid': vm_uuid, 'result': item.word, 'message': item.message}
         for vm_uuid, item in staged.items()]), lambda _style: lines,
         ExitStatus.FAILED if is_failed else ExitStatus.DONE, minimal=tuple(staged))

@@ -49,10 +49,12 @@ def stage(context: Any, vm_uuid: str) -> Staged:
 
 
 def stage_many(context: Any, vm_uuids: Sequence[str]) -> Dict[str, Staged]:
-    """Stage VMs; the outcome of each."""
+    """Stage VMs, and lift what somebody left; the outcome of each VM."""
     try:
         return _stage_locked(context, vm_uuids)
     except (WatcherError, RegistryError) as error:
+        if not vm_uuids:
+            raise
         return _all(vm_uuids, Staged('failed', f'it could not be staged: {error}; the change is '
                                      'pending'))
 
@@ -101,6 +103,7 @@ class _Stager:
         for vm_uuid in waiting:
             self._reread(vm_uuid)
             staged[vm_uuid] = self._stage(vm_uuid, may_replace=True)
+        self._settle()
         self._flush()
         return staged
 
@@ -176,6 +179,13 @@ class _Stager:
         elif vm.uuid in books.orphans and vm.is_at_rest and plan.carried is None:
             self._writes.append(lambda journal: journal.forget_orphan(vm.uuid))
             self._writes.append(lambda journal: journal.forget_staged(vm.uuid))
+
+    def _settle(self) -> None:
+        """Forget replacements that somebody left under way, where the key is there after all."""
+        for item in self._journal.replacements():
+            vm = self._view.inventory.find_by_uuid(item.vm_uuid)
+            if vm is not None and vm.args is not None:
+                self._journal.end_replacement(item.vm_uuid)
 
     def _flush(self) -> None:
         with self._journal.batch():

@@ -8,6 +8,8 @@ from cli.options import EVERYWHERE
 from cli.parser import Arguments
 from cli.result import Result, build_document, plain
 
+# Asked by the completion script; people have no use for it.
+_FOR_SCRIPTS = 'complete'
 _USAGE = 'usage: vgpu-admin [--config FILE] [--db FILE] [--json] COMMAND [OPTIONS]'
 
 
@@ -25,7 +27,8 @@ def render_help(topic: Optional[str]) -> List[str]:
 def _overview() -> List[str]:
     width = max(len(command.name) for command in COMMANDS)
     return ([_USAGE, '', 'Assigns vGPU pools, priorities and numbers to VMs.', '', 'commands:']
-            + [f'  {command.name.ljust(width)}  {command.summary}' for command in COMMANDS]
+            + [f'  {command.name.ljust(width)}  {command.summary}' for command in COMMANDS
+               if command.name != _FOR_SCRIPTS]
             + _options('options of every command:', EVERYWHERE)
             + ['', "See 'vgpu-admin help COMMAND' for one command.",
                'example: vgpu-admin register-vm --vm-name=web01 --pool=A --priority=high'])

@@ -1,0 +1,134 @@
+"""vgpu-admin beside the real daemon, and what is left when vgpu-admin is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Any, Iterator
+
+import pytest
+
+from registry.lock import WriterLock
+from simulator.server import Simulator
+from tests.cli.program import KEY, ROOT, Place, span, wait_until
+
+
+@pytest.fixture
+def watched(pool: Place) -> Iterator[Place]:
+    """A pool with a daemon that has taken its first look."""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(
+        [ROOT] + [path for path in [os.environ.get('PYTHONPATH')] if path]))
+    with open(os.path.join(pool.directory, 'log'), 'wb') as log:
+        process = subprocess.Popen([sys.executable, '-m', 'watcher', 'run', '--config',
+                                    pool.config], cwd=ROOT, env=environment, stderr=log)
+    wait_until(lambda: _is_synced(pool, process), 'the daemon in sync')
+    yield pool
+    process.terminate()
+    process.wait(10)
+
+
+def _is_synced(pool: Place, process: Any) -> bool:
+    with open(os.path.join(pool.directory, 'log'), 'rb') as log:
+        text = log.read()
+    assert process.poll() is None, text
+    return b'session.opened' in text
+
+
+def test_the_daemon_stages_what_was_registered(watched: Place) -> None:
+    ref = watched.create_vm('web')
+    run = watched.run('register-vm', '--vm-name=web', '--json')
+    assert run.document['staging']['result'] == 'by_daemon'
+    wait_until(lambda: watched.args(ref) == span(1), 'staged')
+    assert watched.run('status', '--json').document['daemon']['watching'] is True
+
+
+def test_a_restart_is_staged_by_the_daemon_and_verified_by_its_receipt(watched: Place) -> None:
+    ref = watched.create_vm('web')
+    watched.run('register-vm', '--vm-name=web')
+    wait_until(lambda: watched.args(ref) == span(1), 'staged')
+    watched.start_vm(ref)
+    run = watched.run('set-pool', '--vm-name=web', '--pool=B', '--yes', '--json')
+    assert run.status == 0, run.err
+    assert run.document['staging']['result'] == 'as_desired'
+    assert watched.xapi.boots[-1].args == span(1, 'B')
+    vm = watched.run('show-vm', '--vm-name=web', '--json').document['vm']
+    assert vm['last_boot']['verdict'] == 'as_desired' and vm['state'] == 'as_desired'
+    explained = watched.run('explain', '--vm-name=web')
+    assert explained.status == 0 and 'pool_id A -> B' in explained.out
+
+
+def test_of_many_edits_at_once_none_is_lost(watched: Place) -> None:
+    names = ['vm%d' % index for index in range(4)]
+    refs = [watched.create_vm(name) for name in names]
+    for name in names:
+        assert watched.run('register-vm', '--vm-name=' + name).status == 0
+    commands = [words for name in names for words in (
+        ['set-pool', '--vm-name=' + name, '--pool=B'],
+        ['set-priority', '--vm-name=' + name, '--priority=high'])]
+    processes = [watched.start(*words) for words in commands]
+    answers = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(commands), answers
+    assert [row[3:] for row in watched.rows()] == [('B', 2)] * len(names)
+    for number, ref in enumerate(refs, 1):
+        wait_until(lambda: watched.args(ref) == span(number, 'B', 'high'), 'staged')
+
+
+def _wait_fenced(xapi: Simulator, ref: str) -> None:
+    wait_until(lambda: xapi.vm(ref)['blocked_operations'], 'the fence')
+
+
+@pytest.mark.parametrize('method', ['VM.remove_from_platform', 'VM.add_to_platform'])
+def test_what_a_killed_command_leaves_is_repaired(pool: Place, method: str) -> None:
+    ref = pool.create_vm('web', args='-foo')
+    pool.run('register-vm', '--vm-name=web')
+    # The call is carried out, and its answer does not come: the command waits in the middle.
+    pool.xapi.add_fault('hang', method=method)
+    process = pool.start('set-pool', '--vm-name=web', '--pool=B')
+    _wait_fenced(pool.xapi, ref)
+    if method == 'VM.add_to_platform':
+        wait_until(lambda: pool.args(ref) is None, 'removed')
+    else:
+        wait_until(lambda: any(call.method == method for call in pool.xapi.calls), 'the call')
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert pool.rows()[0][3] == 'B'
+    pool.xapi.faults.clear()
+    assert pool.run('reconcile').status == 0
+    wait_until(lambda: pool.xapi.vm(ref)['current_operations'] == {}, 'quiet')
+    assert pool.args(ref) == '-foo ' + span(1, 'B')
+    assert pool.xapi.vm(ref)['blocked_operations'] == {}
+    with WriterLock(pool.db) as lock:
+        assert lock.acquire()
+
+
+def test_ctrl_c_in_a_replacement_waits_for_its_end(pool: Place) -> None:
+    ref = pool.create_vm('web', args='-foo')
+    pool.run('register-vm', '--vm-name=web')
+    pool.xapi.add_fault('delay', method='VM.add_to_platform', parameters={'seconds': 1.0})
+    process = pool.start('set-pool', '--vm-name=web', '--pool=B')
+    wait_until(lambda: pool.args(ref) is None, 'removed')
+    process.send_signal(signal.SIGINT)
+    _out, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and b'committed' in err
+    assert pool.xapi.vm(ref)['platform'].get(KEY) == '-foo ' + span(1, 'B')
+    assert pool.xapi.vm(ref)['blocked_operations'] == {}
+
+
+def test_ctrl_c_at_the_question_changes_nothing(pool: Place) -> None:
+    import pty
+    ref = pool.create_vm('web')
+    pool.run('register-vm', '--vm-name=web')
+    pool.start_vm(ref)
+    ours, theirs = pty.openpty()
+    process = pool.start('set-pool', '--vm-name=web', '--pool=B', stdin=theirs)
+    with process.stderr as stream:
+        seen = b''
+        while b'(yes/no): ' not in seen:
+            seen += stream.read(1)
+        process.send_signal(signal.SIGINT)
+        assert b'nothing was changed' in stream.read()
+    process.stdout.close()
+    assert process.wait(30) == 130
+    os.close(ours)
+    os.close(theirs)
+    assert pool.rows()[0][3] == 'A' and pool.power(ref) == 'Running'

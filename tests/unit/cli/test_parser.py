@@ -1,0 +1,66 @@
+"""The command line as data."""
+
+import pytest
+
+from cli import options
+from cli.errors import CommandError, ExitStatus
+from cli.grammar import BY_NAME, COMMANDS
+from cli.parser import parse
+from registry.values import Priority
+
+UUID = '0a0b0c0d-1111-2222-3333-444455556666'
+
+
+@pytest.mark.parametrize('words', [
+    pytest.param(['set-pool', '--vm-uuid=' + UUID, '--pool=B'], id='equals'),
+    pytest.param(['set-pool', '--vm-uuid', UUID, '--pool', 'B'], id='blanks'),
+    pytest.param(['--pool', 'B', 'set-pool', '--vm-uuid', UUID.upper()], id='before'),
+    pytest.param(['set-pool', 'uuid=' + UUID, '--pool=B'], id='xe'),
+])
+def test_options_have_one_meaning_in_every_spelling(words: list) -> None:
+    arguments = parse(words)
+    assert arguments.command.name == 'set-pool'
+    assert (arguments.get(options.VM_UUID), arguments.get(options.POOL)) == (UUID, 'B')
+
+
+def test_values_become_what_they_mean() -> None:
+    arguments = parse(['update-vm', '--vm-name=a=b', '--priority=low', '--vm-id=7'])
+    assert arguments.get(options.VM_NAME) == 'a=b'
+    assert arguments.get(options.PRIORITY) is Priority.LOW
+    assert arguments.get(options.VM_ID) == 7
+
+
+def test_a_name_that_begins_like_an_option_is_given_with_equals() -> None:
+    assert parse(['show-vm', '--vm-name=--json']).get(options.VM_NAME) == '--json'
+    with pytest.raises(CommandError):
+        parse(['show-vm', '--vm-name', '--json'])
+
+
+def test_a_file_may_stand_without_its_option() -> None:
+    assert parse(['backup', '/x']).get(options.FILE) == '/x'
+    with pytest.raises(CommandError):
+        parse(['backup', '/x', '/y'])
+    with pytest.raises(CommandError):
+        parse(['backup', '/x', '--file=/y'])
+
+
+@pytest.mark.parametrize('words', [
+    ['set-pool', '-x'], ['set-pool', '---pool=A'], ['list-vms', '--pool='],
+    ['list-vms', '--json', '--minimal'], ['show-vm', '--vm-name='], ['history', '--limit=0'],
+    ['remove-vm', '--vm-name=x', '--restart', '--no-restart'], ['help', 'nothing'],
+    ['set-pool', 'colour=red', '--vm-name=x', '--pool=A'],
+])
+def test_what_is_not_understood_is_a_usage_error(words: list) -> None:
+    with pytest.raises(CommandError) as caught:
+        parse(words)
+    assert caught.value.status is ExitStatus.USAGE
+
+
+def test_every_command_can_be_imported_and_shows_a_good_example() -> None:
+    import importlib
+    import shlex
+    for command in COMMANDS:
+        assert callable(getattr(importlib.import_module(command.module), command.function))
+        words = shlex.split(command.example.partition(' > ')[0])
+        assert parse(words).command is command
+    assert len(BY_NAME) == len(COMMANDS)

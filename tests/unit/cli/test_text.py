@@ -1,0 +1,52 @@
+"""Text for terminals: hostile names, widths, tables."""
+
+import pytest
+
+from cli.text import Style, cut, display_width, escape, nearest, pad, table
+
+
+@pytest.mark.parametrize('text,shown', [
+    pytest.param('plain name', 'plain name', id='plain'),
+    pytest.param('a\x1b[31mb', 'a\\x1b[31mb', id='escape-sequence'),
+    pytest.param('a\nb\tc', 'a\\x0ab\\x09c', id='line-and-tab'),
+    pytest.param('a\x9bb', 'a\\x9bb', id='c1-control'),
+    pytest.param('a\u202eb', 'a\\u202eb', id='bidi-override'),
+    pytest.param('a\u2066b\u200fc', 'a\\u2066b\\u200fc', id='bidi-isolate-and-mark'),
+    pytest.param('a\u2028b', 'a\\u2028b', id='line-separator'),
+    pytest.param('a\ufeffb\u200bc', 'a\\ufeffb\\u200bc', id='zero-width'),
+    pytest.param('a\ud800b', 'a\\ud800b', id='lone-surrogate'),
+    pytest.param('a\U000e0041b', 'a\\U000e0041b', id='tag-character'),
+    pytest.param('\u4e2d\u6587 caf\u00e9 \u0928\u200d', '\u4e2d\u6587 caf\u00e9 \u0928\u200d',
+                 id='other-scripts'),
+    pytest.param(None, '', id='no-name'),
+])
+def test_what_is_not_printed_is_shown_by_its_number(text: str, shown: str) -> None:
+    assert escape(text) == shown
+
+
+@pytest.mark.parametrize('text,width', [
+    ('abc', 3), ('\u4e2d\u6587', 4), ('e\u0301', 1), ('\uff21', 2), ('', 0)])
+def test_widths_are_those_of_a_terminal(text: str, width: int) -> None:
+    assert display_width(text) == width
+    assert display_width(pad(text, 10)) == 10
+
+
+def test_a_wide_name_is_cut_at_its_width() -> None:
+    assert display_width(cut('\u4e2d' * 40, 20)) <= 20
+    assert cut('short', 20) == 'short'
+
+
+def test_columns_line_up_in_any_script() -> None:
+    lines = table(('A', 'B'), [('\u4e2d\u6587', 'x'), ('abcd', 'y')], Style())
+    assert [display_width(line[:line.index(mark)]) for line, mark in zip(lines, 'Bxy')] == [6] * 3
+
+
+def test_ticks_and_colours_only_where_they_can_be_shown() -> None:
+    assert (Style().tick, Style().warning) == ('OK', '!')
+    assert (Style(True).tick, Style(True).warning) == ('\u2713', '\u26a0')
+    assert Style().colour('x', 'good') == 'x' != Style(True, True).colour('x', 'good')
+
+
+def test_a_near_name_is_hinted_at_and_a_far_one_is_not() -> None:
+    assert nearest('hgih', ('low', 'medium', 'high')) == "; did you mean 'high'?"
+    assert nearest('urgent', ('low', 'medium', 'high')) == ''
