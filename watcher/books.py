@@ -73,8 +73,12 @@ class Books:
         """Open the journal and read what it knows; JournalUnavailable when that fails."""
         if not self.is_journal_open:
             self.journal.open()
+            try:
+                self.refresh_claims()
+            except JournalUnavailable:
+                self.journal.close()
+                raise
             self.is_journal_open = True
-            self.refresh_claims()
 
     def refresh_claims(self) -> None:
         """Read again who was staged, who bears which number, and whose row was deleted."""

@@ -64,9 +64,8 @@ class Track(NamedTuple):
     """The last (host, domid) that was seen running."""
     under_way: Optional[BootKind] = None
     task: Optional[str] = None
+    """Of the boot under way; without one, of the boot before: it goes on for a while."""
     """The operation under way, or the one that brought the domain."""
-    arrived_task: Optional[str] = None
-    """The task that brought the last domain: it goes on for a while, and means nothing new."""
     is_certain: bool = True
     """False after an interruption: how the next new domain came up was not watched."""
 
@@ -83,7 +82,7 @@ class Finding(NamedTuple):
 
 def follow(track: Track, vm: VmRecord) -> Tuple[Track, Sign, BootKind]:
     """Take the next record of a VM: the track from now on, and what the record means."""
-    kind, task = _kind_under_way(vm, track.arrived_task)
+    kind, task = _kind_under_way(vm)
     was_idle = track.under_way is None
     if was_idle and task is not None and task == track.task:
         # The operation that brought the domain outlives its arrival by many records.
@@ -121,16 +120,15 @@ def judge(kind: BootKind, desired: Optional[str], staged: Optional[str],
     return Verdict.MISSING if finding.found is None else Verdict.STALE
 
 
-def resume_track(domain: Optional[Tuple[str, int]], arrived_task: Optional[str] = None,
-                 under_way: Optional[BootKind] = None, task: Optional[str] = None) -> Track:
+def resume_track(domain: Optional[Tuple[str, int]], under_way: Optional[BootKind] = None,
+                 task: Optional[str] = None) -> Track:
     """The track of a VM whose past we know from the journal only."""
-    return Track(None, domain, under_way, task, arrived_task, is_certain=False)
+    return Track(None, domain, under_way, task, is_certain=False)
 
 
-def _kind_under_way(vm: VmRecord, arrived_task: Optional[str]) \
-        -> Tuple[Optional[BootKind], Optional[str]]:
+def _kind_under_way(vm: VmRecord) -> Tuple[Optional[BootKind], Optional[str]]:
     for task, name in vm.operations:
-        if name in _KINDS and task != arrived_task:
+        if name in _KINDS:
             return _KINDS[name], task
     return None, None
 

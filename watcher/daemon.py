@@ -9,7 +9,7 @@ file, the wall clock or the configuration have changed.
 import time
 from typing import Any, Callable, Iterable, List, Optional
 
-from registry.errors import JournalUnavailable
+from registry.errors import JournalUnavailable, RegistryError
 from registry.journal import Journal
 from watcher import fence
 from watcher.books import Books, Change
@@ -200,8 +200,7 @@ class Watcher:
             self._set_aside(error)
         for ref in batch.gone:
             self._drop(ref)
-        for vm in batch.vms:
-            self._take(vm, now)
+        moved = [self._take(vm, now, is_fresh=batch.is_first) for vm in batch.vms]
         if batch.is_first:
             self.is_synced = True
             # Whoever bears a number now bore it before anything is staged from here on.
@@ -215,8 +214,7 @@ class Watcher:
             changed = self._standings.note(batch.vms)
             for vm in batch.vms:
                 self._look(vm.ref, now)
-            for vm in changed:
-                self._look_at_peers(vm, now)
+            self._look_at_peers_of(changed + tuple(moved), now)
             self._note_boots(batch.vms)
 
     def _begin_sync(self, batch: Batch, now: float) -> None:
@@ -230,17 +228,24 @@ class Watcher:
 
     def _recall(self) -> None:
         """Once, as soon as the journal is open: what an earlier daemon left to be done."""
-        if not self._is_recalled and self._books.is_journal_open:
-            self._is_recalled = True
-            self.receipts.recall(self._books.journal, self.role.host if self.role else None)
+        if self._is_recalled or not self._books.is_journal_open:
+            return
+        try:
             self.staging.recall()
+            self.receipts.recall(self._books.journal, self.role.host if self.role else None)
+            self._is_recalled = True
+        except JournalUnavailable as error:
+            self._give_up_journal(error)
 
-    def _take(self, vm: VmRecord, now: float) -> None:
-        self.inventory.update(vm, self._policy, now)
-        if vm.args is not None:
-            self.staging.settle_restored(vm)
+    def _take(self, vm: VmRecord, now: float, *, is_fresh: bool) -> Optional[VmRecord]:
+        """Take a record; the one before, when others may stand differently without it."""
+        before = self.inventory.update(vm, self._policy, now)
+        self.staging.settle_restored(vm, is_fresh=is_fresh)
         if vm.start_blocks and vm.ref not in self.staging.busy and self.is_synced:
             self._lifting.suspect(vm, now)
+        has_moved = before is not None and (
+            (before.args, before.kind, before.uuid) != (vm.args, vm.kind, vm.uuid))
+        return before if has_moved else None
 
     def _drop(self, ref: str) -> None:
         vm = self.inventory.drop(ref)
@@ -277,6 +282,11 @@ class Watcher:
         for ref in self._standings.list_peers(vm, self._policy):
             self._look(ref, now)
 
+    def _look_at_peers_of(self, vms: Iterable[Optional[VmRecord]], now: float) -> None:
+        for vm in vms:
+            if vm is not None:
+                self._look_at_peers(vm, now)
+
     def _handle_outcome(self, outcome: Outcome, now: float) -> None:
         plan = outcome.plan
         if outcome.plan.is_rescue and outcome.kind is OutcomeKind.WRITTEN:
@@ -302,18 +312,17 @@ class Watcher:
         elif read.vm is None:
             self._drop(read.ref)
         else:
-            self._take(read.vm, now)
+            moved = self._take(read.vm, now, is_fresh=True)
             changed = self._standings.note((read.vm,))
             self._look(read.ref, now, is_fresh=True)
-            for vm in changed:
-                self._look_at_peers(vm, now)
+            self._look_at_peers_of(changed + (moved,), now)
             self._note_boots((read.vm,))
 
     def _handle_lifted(self, lifted: FencesLifted, now: float) -> None:
         was_clear = self._lifting.is_clear
         self._lifting.take(lifted, now)
         if lifted.vm is not None:
-            self._take(fence.without_fences(lifted.vm), now)
+            self._take(fence.without_fences(lifted.vm), now, is_fresh=True)
         if self._lifting.is_clear and not was_clear:
             self.sweep()
         else:
@@ -380,7 +389,25 @@ class Watcher:
                     write(self._books.journal)
             del self._writes[:len(writes)]
         except JournalUnavailable as error:
-            get_logger().error('journal.unwritable', error=str(error))
-            self._books.close()
-            self._books.reread()
+            self._give_up_journal(error)
+        except RegistryError:
+            self._flush_one_by_one(writes)
+
+    def _flush_one_by_one(self, writes: List[Callable[[Journal], Any]]) -> None:
+        """One of them cannot be written at all: it must not keep the others out for ever."""
+        for write in writes:
+            try:
+                write(self._books.journal)
+            except JournalUnavailable as error:
+                self._give_up_journal(error)
+                return
+            except RegistryError as error:
+                get_logger().error('journal.write_dropped', error=str(error))
+            self._writes.remove(write)
+
+    def _give_up_journal(self, error: JournalUnavailable) -> None:
+        """Close the journal; the next look at the registry opens it again."""
+        get_logger().error('journal.unwritable', error=str(error))
+        self._books.close()
+        self._books.reread()
 

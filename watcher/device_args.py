@@ -128,12 +128,11 @@ def parse_args(value: Optional[str], names: FrozenSet[str]) -> Reading:
 
 def parse_number(reading: Reading, template: Template) -> Optional[int]:
     """The vm_id that a value carries; None when it carries none that is valid."""
-    keys = (template.number_key, 'vm_id')
-    numbers = [value for span in reading.spans[:1] for key, value in span.properties
-               if key in keys]
-    # QEMU takes the last of two equal properties.
-    if numbers and re.match(r'[0-9]{1,10}\Z', numbers[-1]):
-        number = int(numbers[-1])
+    # QEMU takes the last of two equal properties, and so does a dictionary.
+    properties = dict(reading.spans[0].properties) if reading.spans else {}
+    text = properties.get(template.number_key, properties.get('vm_id', ''))
+    if re.match(r'[0-9]{1,10}\Z', text):
+        number = int(text)
         return number if 1 <= number <= MAX_VM_ID else None
     return None
 

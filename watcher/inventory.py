@@ -5,7 +5,7 @@ answers questions about all of them; it decides nothing and writes nothing. Time
 the monotonic clock, handed in by the caller.
 """
 
-from typing import Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Set
 
 from watcher.plan import Policy, Standing
 from watcher.records import Kind, VmRecord
@@ -131,8 +131,3 @@ def find_standing(vm: VmRecord, number: Optional[int], owner: Optional[str],
         return Standing.CONTESTED
     bore_before = borne is not None and borne.vm_id == number and borne.sequence < claim.sequence
     return Standing.CONTESTED if bore_before else Standing.COPY
-
-
-def order_by_rest(refs: Iterable[str], inventory: Inventory, now: float) -> Tuple[str, ...]:
-    """Those first that have rested longest: their quiet time ends first."""
-    return tuple(sorted(refs, key=lambda ref: -inventory.rested_seconds(ref, now)))

@@ -10,7 +10,7 @@ Pure: no clock, no I/O, no logging.
 import enum
 from typing import FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
-from watcher.device_args import (MAX_VALUE, Problem, Reading, Template, mentions, merge,
+from watcher.device_args import (MAX_VALUE, Reading, Template, mentions, merge,
                                  parse_args, parse_number, render_span)
 from watcher.records import Kind, VmRecord
 
@@ -151,12 +151,6 @@ def render_desired(reading: Reading, assignment: Assignment, policy: Policy) -> 
     return render_span(reading, rendered, policy.template)
 
 
-def by_urgency(plans: Iterable[Plan]) -> Tuple[Plan, ...]:
-    """Starting VMs first, in the order given; then what takes one call; then the rest."""
-    order = {Action.ADD: 1, Action.REMOVE: 2, Action.REPLACE: 2, Action.NONE: 3}
-    return tuple(sorted(plans, key=lambda plan: 0 if plan.is_rescue else order[plan.action]))
-
-
 def count_states(plans: Iterable[Plan]) -> Mapping[str, int]:
     """How many VMs are in each state."""
     counts = {state.value: 0 for state in State}
@@ -240,8 +234,3 @@ def _action_for(before: Optional[str], after: Optional[str]) -> Action:
     if before is None:
         return Action.ADD
     return Action.REMOVE if after is None else Action.REPLACE
-
-
-def describe_problem(reading: Reading) -> str:
-    """Say in words what is wrong with a value that is not touched."""
-    return (reading.problem or Problem.TOO_LONG).value

@@ -47,7 +47,7 @@ class _Open:
 
 
 class Receipts:
-    """The boots under way, by UUID, and the tracks of all VMs, by ref."""
+    """The tracks of all VMs, the boots under way, and those that wait to be looked at."""
 
     def __init__(self, *, look: Callable[[Callable[[], Any]], None],
                  write: Callable[[Callable[[Journal], None]], None],
@@ -58,7 +58,8 @@ class Receipts:
         self._wall = wall
         self._tracks: Dict[str, Track] = {}
         self._past: Dict[str, Track] = {}
-        self._open: Dict[str, _Open] = {}
+        self._under_way: Dict[str, _Open] = {}
+        self._arrived: Dict[Tuple[str, str, int], _Open] = {}
         self._host: Optional[Host] = None
         self._local_host: Optional[str] = None
         self._boot_id = ''
@@ -74,15 +75,20 @@ class Receipts:
 
     def recall(self, journal: Journal, local_host: Optional[str]) -> None:
         """Take up what an earlier daemon knew: the last domain of each VM, and open boots."""
-        for vm_uuid, boot in journal.last_boots().items():
+        last, unfinished = journal.last_boots(), journal.open_boots()
+        before = {boot.vm_uuid: journal.list_boots(boot.vm_uuid, 5) for boot in unfinished}
+        for vm_uuid, boot in last.items():
             self._past[vm_uuid] = self._recall_track(boot, local_host)
-        for boot in journal.open_boots():
-            closed = [item for item in journal.list_boots(boot.vm_uuid, 5)
-                      if item.closed_at is not None]
-            track = self._recall_track(closed[0], local_host) if closed else Track()
-            self._past[boot.vm_uuid] = resume_track(track.domain, track.arrived_task,
-                                                    BootKind(boot.kind), boot.task)
-            self._open[boot.vm_uuid] = _Open(boot, self._guess_beginning(boot), boot.id)
+        for boot in unfinished:
+            opened = _Open(boot, self._guess_beginning(boot), boot.id)
+            if boot.host is not None and boot.domid is not None:
+                self._await_look(opened, lambda: True)
+            else:
+                self._under_way[boot.vm_uuid] = opened
+                self._past[boot.vm_uuid] = resume_track(
+                    next((self._recall_track(item, local_host).domain
+                          for item in before[boot.vm_uuid] if item.domid is not None), None),
+                    BootKind(boot.kind), boot.task)
 
     def doubt(self) -> None:
         """The stream was interrupted: how the next new domains came up was not watched."""
@@ -97,8 +103,8 @@ class Receipts:
             track = self._past.pop(vm.uuid, Track())
         track, sign, kind = follow(track, vm)
         self._tracks[vm.ref] = track
-        is_followed = is_registered or vm.uuid in self._open
-        if sign is Sign.UNDER_WAY and is_registered and vm.uuid not in self._open:
+        is_followed = is_registered or vm.uuid in self._under_way
+        if sign is Sign.UNDER_WAY and is_registered and vm.uuid not in self._under_way:
             self._begin(vm, kind, desired, carried)
         elif sign is Sign.ARRIVED and is_followed:
             self._arrive(vm, kind, desired, carried)
@@ -106,22 +112,22 @@ class Receipts:
             self._give_up(vm.uuid)
 
     def note_gone(self, vm: VmRecord) -> None:
-        """The VM does not exist any more."""
+        """The VM does not exist any more; a boot that arrived still has its line."""
         self._tracks.pop(vm.ref, None)
         self._give_up(vm.uuid)
 
     def note_rescued(self, vm_uuid: str) -> None:
-        """The boot under way had its args written after its start was seen."""
-        opened = self._open.get(vm_uuid)
-        if opened is not None:
+        """The boot under way, or just arrived, had its args written after its start was seen."""
+        arrived = [opened for key, opened in self._arrived.items() if key[0] == vm_uuid]
+        for opened in [self._under_way[vm_uuid]] if vm_uuid in self._under_way else arrived[-1:]:
             opened.boot = opened.boot._replace(rescued=True)
+            self._write(opened.write)
 
     def note_looked(self, looked: Looked, desired: Optional[str], staged: Optional[str]) -> None:
         """The host has shown what runs: judge, record, tell."""
-        opened = self._open.get(looked.vm_uuid)
-        if opened is None or (opened.boot.host, opened.boot.domid) != looked.domain:
+        opened = self._arrived.pop((looked.vm_uuid,) + looked.domain, None)
+        if opened is None:
             return
-        del self._open[looked.vm_uuid]
         verdict = judge(BootKind(opened.boot.kind), desired, staged, looked.finding)
         opened.boot = opened.boot._replace(
             closed_at=self._now_text(), desired=desired, found=looked.finding.found,
@@ -130,34 +136,44 @@ class Receipts:
         _tell(opened.boot, verdict, looked.finding)
 
     def _begin(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
-               carried: Optional[str]) -> None:
+               carried: Optional[str]) -> _Open:
         opened = _Open(self._build(vm, kind, desired, carried), self._clock())
-        self._open[vm.uuid] = opened
+        self._under_way[vm.uuid] = opened
         self._write(opened.write)
+        return opened
 
     def _arrive(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
                 carried: Optional[str]) -> None:
-        if vm.uuid not in self._open:
-            self._begin(vm, kind, desired, carried)
-        opened, (host, domid) = self._open[vm.uuid], vm.domain or ('', -1)
-        is_here = self._host is not None and host == self._local_host
+        opened = self._under_way.get(vm.uuid) or self._begin(vm, kind, desired, carried)
+        del self._under_way[vm.uuid]
+        domain = vm.domain or ('', -1)
         opened.boot = opened.boot._replace(
-            kind=kind.value, host=host, domid=domid, carried=carried, desired=desired,
-            vm_name=vm.name, boot_id=self._boot_id if is_here else '')
-        looker = _Looker(self._host if is_here else None, self._names, vm.uuid, (host, domid))
-        self._submit(looker.look)
+            kind=kind.value, host=domain[0], domid=domain[1], carried=carried, desired=desired,
+            vm_name=vm.name, boot_id=self._boot_id if domain[0] == self._local_host else '')
+        self._write(opened.write)
+        self._await_look(opened, lambda: self._is_running(vm.ref, domain))
+
+    def _await_look(self, opened: _Open, is_running: Callable[[], bool]) -> None:
+        boot = opened.boot
+        domain = (boot.host or '', -1 if boot.domid is None else boot.domid)
+        self._arrived[(boot.vm_uuid,) + domain] = opened
+        host = self._host if domain[0] == self._local_host else None
+        self._submit(_Looker(host, self._names, boot.vm_uuid, domain, is_running).look)
+
+    def _is_running(self, ref: str, domain: Tuple[str, int]) -> bool:
+        track = self._tracks.get(ref)
+        return track is not None and track.domain == domain
 
     def _give_up(self, vm_uuid: str) -> None:
         """The boot did not happen: no line, and a receipt without a verdict."""
-        opened = self._open.pop(vm_uuid, None)
+        opened = self._under_way.pop(vm_uuid, None)
         if opened is not None:
             opened.boot = opened.boot._replace(closed_at=self._now_text())
             self._write(opened.write)
 
     def _build(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
                carried: Optional[str]) -> Boot:
-        track = self._tracks[vm.ref]
-        task = track.task or track.arrived_task
+        task = self._tracks[vm.ref].task
         return Boot(id=0, vm_uuid=vm.uuid, vm_name=vm.name, kind=kind.value, host=None,
                     domid=None, boot_id=None, task=task, opened_at=self._now_text(),
                     desired=desired, carried=carried)
@@ -167,7 +183,7 @@ class Receipts:
                                 and boot.boot_id != self._boot_id)
         if boot.domid is None or boot.host is None or is_earlier_host_boot:
             return resume_track(None)
-        return resume_track((boot.host, boot.domid), boot.task)
+        return resume_track((boot.host, boot.domid), task=boot.task)
 
     def _guess_beginning(self, boot: Boot) -> float:
         try:
@@ -184,8 +200,9 @@ class _Looker:
     """Looks, in a worker thread, at what one domain runs with."""
 
     def __init__(self, host: Optional[Host], names: FrozenSet[str], vm_uuid: str,
-                 domain: Tuple[str, int]) -> None:
+                 domain: Tuple[str, int], is_running: Callable[[], bool]) -> None:
         self._host = host
+        self._is_running = is_running
         self._names = names
         self._vm_uuid = vm_uuid
         self._domain = domain
@@ -194,6 +211,8 @@ class _Looker:
         """Look, a few times if need be: xenstore fills up while the domain comes up."""
         finding = Finding(is_readable=False, problem='this host cannot look where the VM runs')
         for attempt in range(_LOOKS if self._host is not None else 0):
+            if attempt and not self._is_running():
+                break  # the domain is gone: waiting for it would hold up the others
             if attempt:
                 time.sleep(_LOOK_PAUSE_SECONDS)
             try:

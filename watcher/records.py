@@ -22,6 +22,7 @@ _KIND_FLAGS = ('is_a_template', 'is_default_template', 'is_a_snapshot', 'is_vmss
                'is_control_domain')
 # XAPI's own bound for a name is far higher; a name is only ever shown, never compared.
 _MAX_NAME = 1024
+_MAX_DOMID = 0x7fffffff
 
 
 class PowerState(enum.Enum):
@@ -264,10 +265,10 @@ class _Reader:
         """The domain's number, -1 for none."""
         value = self._raw.get('domid')
         if isinstance(value, str) and re.match(r'-?[0-9]{1,10}\Z', value):
-            return int(value)
-        if isinstance(value, int) and not isinstance(value, bool):
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and -1 <= value <= _MAX_DOMID:
             return value
-        raise self._malformed('domid', 'is missing or no number')
+        raise self._malformed('domid', 'is missing or no number of a domain')
 
     def _malformed(self, field: str, problem: str) -> MalformedRecord:
         return MalformedRecord(self._ref, field, problem)

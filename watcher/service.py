@@ -7,6 +7,7 @@ by signal handlers.
 
 import random
 import signal
+import sys
 import threading
 import time
 from typing import Any, Callable, List, NamedTuple, Optional
@@ -36,6 +37,9 @@ STOP_GRACE_SECONDS = 2.0
 STATUS_SECONDS = 30.0
 # More than the clock drifts in a tick, less than what would delay a scan noticeably.
 _CLOCK_JUMP_SECONDS = 2.0
+# A worker that shall write for a starting VM waits so long at most for the interpreter; Python's
+# 5 ms are as long as the whole way from the event to the write.
+_SWITCH_SECONDS = 0.0005
 _POLL_TOTAL_SECONDS = 120.0
 
 
@@ -96,6 +100,7 @@ class Service:
         self._take_lock(wait_seconds=3.0)
         get_logger().info('service.started', registry=self._settings.registry.path,
                           xapi=str(self._settings.xapi.url))
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self._install_signals()
         self._schedule.start()
         threading.Thread(target=self._stream.forever, name='stream', daemon=True).start()

@@ -28,7 +28,7 @@ STAGING_AT_ONCE = 4
 # A span that keeps vanishing during one start is somebody else's doing.
 _ADDS_PER_START = 5
 _ECHO_SECONDS = 1.0
-_JOURNAL_RETRY_SECONDS = 0.5
+_JOURNAL_RETRY_SECONDS = 1.0
 _HOLD_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 _WORTH_SAYING = frozenset([State.CONTESTED, State.UNREADABLE, State.DOUBLED, State.DRIFT,
                            State.ORPHANED])
@@ -69,6 +69,8 @@ class Staging:
         self._starts: Dict[str, Start] = {}
         self._wrote: Dict[str, _Wrote] = {}
         self._restores: Dict[str, Replacement] = {}
+        self._journal_retry_at = 0.0
+        self._journal_error = ''
 
     @property
     def waiting(self) -> int:
@@ -111,9 +113,13 @@ class Staging:
         """Decide about one VM; None while the registry or its row cannot be read."""
         saved = self._restores.get(vm.uuid)
         assignment = self._books.assignments.get(vm.uuid)
+        is_known = self._books.is_available and vm.uuid not in self._books.faulty
         if saved is not None and vm.kind is Kind.VM and vm.args is None:
-            return plan_restore(vm, saved.after, assignment, self.policy)
-        if not self._books.is_available or vm.uuid in self._books.faulty:
+            # While nobody knows what the row says, the value comes back whole, as it was.
+            return plan_restore(vm, saved.after, assignment if is_known else None,
+                                self.policy if is_known else
+                                self.policy._replace(is_accepted=False))
+        if not is_known:
             return None
         return plan_vm(vm, assignment, self._standings.find(vm), self.policy)
 
@@ -208,56 +214,73 @@ class Staging:
         self._begin(plan, now)
 
     def _begin(self, plan: Plan, now: float) -> None:
-        if plan.action is not Action.ADD and not self._save(plan):
-            self.defer(plan.vm.ref, now + _JOURNAL_RETRY_SECONDS)
+        if plan.action is not Action.ADD and not self._save(plan, now):
+            self._due[plan.vm.ref] = self._journal_retry_at
             return
         self._due.pop(plan.vm.ref, None)
         self.busy[plan.vm.ref] = plan
         self._carry_out(plan)
 
-    def _save(self, plan: Plan) -> bool:
-        """Have the new value in the journal before the key is removed."""
+    def _save(self, plan: Plan, now: float) -> bool:
+        """Have the new value in the journal before the key is removed.
+
+        A journal that is locked costs one wait for all VMs, not one for each.
+        """
+        if now < self._journal_retry_at:
+            return False
         vm = plan.vm
         saved = Replacement(vm.uuid, vm.ref, vm.args, plan.value, plan.reason.value)
         try:
             self._books.open_journal()
             self._books.journal.begin_replacement(saved)
         except JournalUnavailable as error:
-            get_logger().error('journal.unwritable', vm_uuid=vm.uuid, error=str(error))
+            self._journal_retry_at = now + _JOURNAL_RETRY_SECONDS
+            if self._journal_error != str(error):
+                self._journal_error = str(error)
+                get_logger().error('journal.unwritable', vm_uuid=vm.uuid, error=str(error))
             self._books.reread()
             return False
+        self._journal_error = ''
         self._restores[vm.uuid] = saved
         return True
 
     def _settle_journal(self, outcome: Outcome) -> None:
-        """The entry leaves the journal when the key is known not to be missing."""
-        vm_uuid = outcome.plan.vm.uuid
-        if vm_uuid not in self._restores or outcome.is_key_missing:
-            return
-        if outcome.plan.action is Action.ADD and outcome.kind in (OutcomeKind.REFUSED,
-                                                                  OutcomeKind.UNREACHABLE):
-            return
-        del self._restores[vm_uuid]
-        self._write(lambda journal: journal.end_replacement(vm_uuid))
+        """The entry leaves the journal when the key is known not to be missing, and only then."""
+        is_shown = outcome.vm is not None and outcome.vm.args is not None
+        if outcome.kind in (OutcomeKind.WRITTEN, OutcomeKind.VANISHED) \
+                or (is_shown and not outcome.is_key_missing):
+            self._settle(outcome.plan.vm.uuid)
 
     def find_saved(self, vm_uuid: str) -> Optional[str]:
         """The whole value that a replacement under way, or broken off, was to write."""
         saved = self._restores.get(vm_uuid)
         return saved.after if saved is not None else None
 
-    def settle_restored(self, vm: VmRecord) -> None:
-        """The record shows a value where one was to be restored: nothing is missing there."""
+    def settle_restored(self, vm: VmRecord, *, is_fresh: bool) -> None:
+        """The record shows a value where one was to be restored: nothing is missing there.
+
+        An event may show what stood before the key was removed: then the record is read again.
+        """
         if vm.uuid in self._restores and vm.args is not None and vm.ref not in self.busy:
-            del self._restores[vm.uuid]
-            self._write(lambda journal: journal.end_replacement(vm.uuid))
+            if is_fresh:
+                self._settle(vm.uuid)
+            else:
+                self._reread(vm)
+
+    def _settle(self, vm_uuid: str) -> None:
+        if self._restores.pop(vm_uuid, None) is not None:
+            # Written later, when the next replacement of this VM may have begun: that one stays.
+            self._write(lambda journal: vm_uuid in self._restores
+                        or journal.end_replacement(vm_uuid))
 
     def _note_record_read(self, outcome: Outcome, now: float) -> None:
         plan, vm = outcome.plan, outcome.vm
-        if outcome.kind is OutcomeKind.WRITTEN:
+        if outcome.kind is OutcomeKind.WRITTEN or outcome.is_key_missing:
             # Events may have brought a newer record meanwhile: only the args are ours to say.
             current = self._inventory.find(plan.vm.ref)
+            args = None if outcome.is_key_missing else plan.value
             if current is not None and current.args in (plan.vm.args, None):
-                self._inventory.update(current._replace(args=plan.value), self.policy, now)
+                self._inventory.update(current._replace(args=args), self.policy, now)
         elif outcome.kind is OutcomeKind.OVERTAKEN and vm is not None:
             self._inventory.update(without_fences(vm, outcome.fences_left), self.policy, now)
 

@@ -10,7 +10,7 @@ Runs in a thread of its own and talks to the main thread by messages only.
 import time
 from typing import Any, Callable, Iterator, NamedTuple, Optional, Set, Tuple
 
-from watcher.errors import (MalformedRecord, StreamLost, VmVanished, XapiError, XapiFailure,
+from watcher.errors import (MalformedRecord, SessionLost, StreamLost, VmVanished, XapiError, XapiFailure,
                             XapiNonsense)
 from watcher.logs import get_logger
 from watcher.records import Batch, parse_batch, parse_vm
@@ -150,6 +150,8 @@ def read_one_by_one(client: Client) -> Batch:
             malformed.append(error)
         except VmVanished:
             continue
+        except SessionLost:
+            raise
         except XapiNonsense as error:
             malformed.append(MalformedRecord(ref, 'record', 'cannot be decoded: %s' % error))
         except XapiFailure as error:

@@ -16,8 +16,8 @@ from watcher.xapi import Client
 
 # Enough for a boot storm on a local socket; XAPI serves each connection with a thread of its own.
 CALLERS = 8
-# Reading what a host runs costs a process per boot: two keep a storm flowing.
-LOOKERS = 2
+# Reading what a host runs costs a process per boot, and patience where a domain is gone.
+LOOKERS = 4
 
 
 class Urgency:

@@ -217,7 +217,8 @@ def _translated(method: str) -> Iterator[None]:
         raise XapiNonsense('%s: %s' % (method, error)) from error
     except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
         raise XapiUnreachable('%s: %s' % (method, _describe(error))) from error
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError,
+            RecursionError) as error:
         # The decoders raise these on answers that only look like the protocol.
         raise XapiNonsense('%s: %r' % (method, error)) from error
 

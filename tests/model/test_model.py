@@ -10,8 +10,8 @@ from tests.model.world import Journal, World
 from tests.unit.watcher.builders import OTHER_SPAN, SPAN
 from watcher.plan import Standing, plan_vm
 
-BUDGET = {'crash': 1}
-DEPTH = 14
+BUDGET = {'start': 1, 'edit': 1, 'meddle': 1, 'crash': 1, 'cut': 1}
+DEPTH = 9
 
 
 @pytest.mark.parametrize('args, least_states', [
@@ -44,5 +44,5 @@ def remove_without_adding(monkeypatch):
                  id='without-the-second-call')])
 def test_broken_code_is_found_out(break_something, problem, monkeypatch, log_output):
     break_something(monkeypatch)
-    found = explore(World('-a ' + OTHER_SPAN, crash=1), DEPTH)
+    found = explore(World('-a ' + OTHER_SPAN, crash=1, start=1), 14)
     assert problem in found.problem and found.wrong

@@ -188,7 +188,7 @@ class World:
         self.staging.recall()
         self.event, self.is_changed = None, False
         self.fences_left = bool(list_fences(self.xapi.record))
-        self.take(self.xapi.record)
+        self.take(self.xapi.record, is_fresh=True)
 
     def kill_daemon(self) -> None:
         """End it where it is; what it has in memory is gone."""
@@ -200,8 +200,7 @@ class World:
     def take(self, vm: VmRecord, is_fresh: bool = False) -> None:
         """A record arrives."""
         self.inventory.update(vm, POLICY, self.now)
-        if vm.args is not None:
-            self.staging.settle_restored(vm)
+        self.staging.settle_restored(vm, is_fresh=is_fresh)
         self.look(is_fresh)
 
     def look(self, is_fresh: bool = False) -> None:
@@ -234,7 +233,7 @@ class World:
         self.write(blocks=tuple(pair for pair in self.xapi.blocks
                                 if not pair[1].startswith(MARK)))
         self.fences_left = False
-        self.take(without_fences(self.xapi.record))
+        self.take(without_fences(self.xapi.record), is_fresh=True)
 
     def pass_time(self) -> None:
         """Wait; the daemon looks at what is due."""

@@ -385,9 +385,10 @@ def test_entry_survives_an_add_that_failed_again(stage):
 
 def test_entry_goes_when_a_record_shows_a_value(stage):
     interrupted(stage)
-    stage.staging.settle_restored(build_vm(None))
+    stage.staging.settle_restored(build_vm(None), is_fresh=True)
+    stage.staging.settle_restored(build_vm('-theirs'), is_fresh=False)
     assert stage.replacements == {UUID: '-a ' + SPAN}
-    stage.staging.settle_restored(build_vm('-theirs'))
+    stage.staging.settle_restored(build_vm('-theirs'), is_fresh=True)
     assert stage.replacements == {} and stage.staging.find_saved(UUID) is None
 
 
