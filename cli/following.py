@@ -77,7 +77,8 @@ def _view(context: Any, row: Vm, situation: Situation, followed: Optional[Follow
     plan = followed.plan if followed is not None else None
     if plan is None and situation.record is not None:
         plan = plan_row(context, row, situation.record)
-    return view_row(row) if plan is None else view_record(row, plan.vm, plan)
+    return view_row(row) if plan is None else view_record(
+        row, plan.vm, plan, context.settings.device.known_names)
 
 
 def plan_row(context: Any, row: Vm, record: Any) -> Any:

@@ -82,6 +82,10 @@ def _attention(panel: Panel, style: Style) -> List[str]:
              for view in views if view.state is not None and view.state not in GOOD_STATES]
     found += [f'{style.warning} {boot.vm_uuid} {escape(boot.vm_name)}: last boot '
               f'{describe_boot(boot)}' for boot in panel.odd_boots]
+    if panel.xapi_problem:
+        found.append(f'{style.warning} XAPI cannot be asked, so what the VMs carry is not known')
+    if panel.daemon is None:
+        found.append(f'{style.warning} no daemon watches: systemctl start vgpu-watcher')
     if panel.replacements:
         found.append(f'{style.warning} {plural(panel.replacements, "replacement")} under way; '
                      "when no daemon runs: 'vgpu-admin fence clear'")

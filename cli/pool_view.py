@@ -7,6 +7,7 @@ read. Nothing is written unless the caller passes a `write` that does.
 import os
 from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
+from cli.watching import find_daemon
 from registry.journal import Journal
 from registry.values import Contents
 from watcher.books import Books, build_assignments
@@ -69,6 +70,17 @@ def read_pool(context: Any, contents: Contents) -> PoolView:
     vms = context.live().read_vms()
     with context.journal() as journal:
         return PoolView(context.settings, contents, journal, vms).note_all()
+
+
+def read_around(context: Any, contents: Contents, vm_uuid: str) -> PoolView:
+    """Read what is needed to judge one VM; raises XapiError.
+
+    A daemon that watches has written down who bears which number; without one, only looking at
+    all VMs tells.
+    """
+    if find_daemon(context.settings.registry.path) is None:
+        return read_pool(context, contents)
+    return read_neighbourhood(context, contents, vm_uuid)
 
 
 def read_neighbourhood(context: Any, contents: Contents, vm_uuid: str) -> PoolView:

@@ -22,8 +22,8 @@ _REASON_HINTS = {
     'vm_not_in_xapi': "the VM is not in XAPI; run 'vgpu-admin remove-vm'",
     'row_not_valid': "its row is not valid; run 'vgpu-admin check'",
     'number_contested': 'another VM bore the number before; choose another for one of them',
-    'value_not_readable': 'its device-model-args cannot be told apart; mend them with xe',
-    'value_would_be_too_long': 'its device-model-args would be too long; shorten them with xe',
+    'value_not_readable': "its device-model-args cannot be told apart; see 'show-vm'",
+    'value_would_be_too_long': "its device-model-args would be too long; see 'show-vm'",
 }
 
 
@@ -40,10 +40,12 @@ def render_vm(view: VmView, boot: Any = None, title: str = 'VM Configuration:') 
                        ('Priority', priority_text(view.priority))])
         values.update((key, value) for key, value in (
             ('Created', view.created_at), ('Updated', view.updated_at)) if value)
-    elif not view.problem:
+    elif not view.problem or view.mend:
         values['Status'] = 'not registered'
     if view.problem:
         values['Problem'] = escape(view.problem)
+    if view.mend:
+        values['Mend it with'] = view.mend
     if view.was_asked:
         values.update(_live_fields(view))
     if boot is not None:

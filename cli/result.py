@@ -34,6 +34,8 @@ class VmView(NamedTuple):
     state: Optional[str] = None
     reason: Optional[str] = None
     problem: str = ''
+    mend: str = ''
+    """The command that mends it."""
     was_asked: bool = False
     """Whether XAPI was asked about this VM."""
 

@@ -1,6 +1,5 @@
 """scan-vms and status: all VMs of the resource pool against the registry, in one read."""
 
-import os
 from collections import OrderedDict
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
@@ -15,8 +14,7 @@ from cli.text import Style, plural
 from cli.viewing import note_faults
 from cli.views import (boot_document, count_pools, pool_document, view_record, view_row,
                        view_vanished, vm_document)
-from registry.errors import RegistryError
-from registry.lock import LOCK_SUFFIX, WriterLock
+from cli.watching import find_daemon
 from registry.values import Contents
 from watcher.errors import XapiError
 
@@ -58,7 +56,8 @@ def read_survey(context: Context, contents: Contents) -> Survey:
     pool = read_pool(context, contents)
     rows, faults = contents.by_uuid, {item.vm_uuid.lower(): item.problem
                                       for item in contents.faults}
-    views = {vm.uuid: view_record(rows.get(vm.uuid), vm, pool.plan(vm), faults.get(vm.uuid, ''))
+    views = {vm.uuid: view_record(rows.get(vm.uuid), vm, pool.plan(vm), pool.policy.names,
+                                  faults.get(vm.uuid, ''))
              for vm in pool.ordinary_vms}
     odd = context.live().odd
     if odd:
@@ -88,22 +87,6 @@ def status(_arguments: Arguments, context: Context) -> Result:
                   ExitStatus.UNAVAILABLE if problem else ExitStatus.DONE)
 
 
-def find_daemon(context: Context) -> Optional[str]:
-    """Say who holds the writer's lock; None when nobody does."""
-    path = context.settings.registry.path
-    lock = WriterLock(path)
-    if not os.path.exists(path + LOCK_SUFFIX):
-        return None
-    try:
-        if lock.acquire():
-            lock.release()
-            return None
-    except RegistryError:
-        # Without the right to try, what the lock's file says is all there is.
-        return lock.holder()
-    return lock.holder() or 'a program that does not say who it is'
-
-
 def _survey_registry(contents: Contents) -> Survey:
     groups = OrderedDict((item.pool_id, []) for item in contents.pools)
     for row in contents.vms:
@@ -119,9 +102,9 @@ def _build_panel(context: Context, contents: Contents, survey: Survey, problem: 
     odd_boots = tuple(boot for uuid, boot in sorted(boots.items())
                       if uuid in registered and boot.verdict not in (None, 'as_desired'))
     pools = tuple((pool, tuple(survey.groups[pool.pool_id])) for pool in count_pools(contents))
-    return Panel(context.registry.path, contents.accepted, find_daemon(context), problem,
-                 pools, tuple(survey.unregistered), odd_boots,
-                 replacements, len(contents.faults))
+    daemon = find_daemon(context.settings.registry.path)
+    return Panel(context.registry.path, contents.accepted, daemon, problem, pools,
+                 tuple(survey.unregistered), odd_boots, replacements, len(contents.faults))
 
 
 def _scan_lines(survey: Survey, style: Style) -> List[str]:

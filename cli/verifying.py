@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple, Optional, Tuple
 
 from cli.tasks import wait_until
+from cli.watching import find_daemon
 from registry.receipts import Boot
 from watcher.device_args import parse_args
 from watcher.errors import HostUnreadable
@@ -29,9 +30,8 @@ class Verdict(NamedTuple):
 
 def verify_boot(context: Any, record: VmRecord, before: int) -> Verdict:
     """Find out what the boot after receipt number `before` took."""
-    from cli.surveying import find_daemon
     plan = _read_plan(context, record.uuid)
-    if find_daemon(context) is not None:
+    if find_daemon(context.settings.registry.path) is not None:
         boot = wait_until(context, lambda: _find_receipt(context, record.uuid, before),
                           RECEIPT_SECONDS)
         if boot is not None:

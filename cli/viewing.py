@@ -45,15 +45,15 @@ def find_view(context: Context, contents: Contents, vm_uuid: str) -> Optional[Vm
     view = view_row(row) if row else VmView(vm_uuid, problem=fault) if fault else None
     try:
         context.live()
-        from cli.pool_view import read_neighbourhood  # costs what XenAPI costs
-        pool = read_neighbourhood(context, contents, vm_uuid)
+        from cli.pool_view import read_around  # costs what XenAPI costs
+        pool = read_around(context, contents, vm_uuid)
     except (XapiError, MalformedRecord) as error:
         context.note(f'XAPI could not be asked: {error}')
         return view
     record = pool.inventory.find_by_uuid(vm_uuid)
     if record is None:
         return view_vanished(row) if row else view
-    return view_record(row, record, pool.plan(record), fault)
+    return view_record(row, record, pool.plan(record), pool.policy.names, fault)
 
 
 def list_vms(arguments: Arguments, context: Context) -> Result:

@@ -1,7 +1,8 @@
 """Turns rows, records and plans into what is shown, and that into JSON.  Pure."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, FrozenSet, List, Optional
 
+from cli.mending import describe_unreadable
 from cli.result import PoolCount, VmView
 from registry.values import Contents, Pool, Priority, Vm
 
@@ -12,13 +13,17 @@ def view_row(vm: Vm) -> VmView:
                   vm.created_at, vm.updated_at)
 
 
-def view_record(row: Optional[Vm], record: Any, plan: Any, problem: str = '') -> VmView:
+def view_record(row: Optional[Vm], record: Any, plan: Any, names: FrozenSet[str],
+                problem: str = '') -> VmView:
     """A VM as XAPI shows it, with its row if it has one, and the plan for it."""
     view = view_row(row) if row is not None else VmView(record.uuid)
     view = view._replace(vm_name=record.name, power_state=record.power_state.value,
                          carried=record.args, was_asked=True, problem=problem)
     if plan is None:
         return view._replace(state='unreadable', reason='row_not_valid')
+    if plan.state.value == 'unreadable':
+        said, mend = describe_unreadable(record.uuid, record.args, names)
+        view = view._replace(problem=problem or said, mend=mend)
     return view._replace(carried=plan.carried, desired=plan.desired, state=plan.state.value,
                          reason=plan.reason.value)
 
@@ -47,6 +52,8 @@ def vm_document(view: VmView) -> Dict[str, Any]:
                         desired=view.desired, state=view.state, reason=view.reason)
     if view.problem:
         document['problem'] = view.problem
+    if view.mend:
+        document['mend'] = view.mend
     return document
 
 

@@ -59,9 +59,8 @@ class Live:
     def read_vms(self) -> Tuple[VmRecord, ...]:
         """Read all VM records in one call; odd ones are left out, and kept in `odd`."""
         self._need_session()
-        raw = self.client.read_vms()
-        vms, malformed = parse_records(raw)
-        self.odd = {_uuid_of(raw[error.ref]) or error.ref: str(error) for error in malformed}
+        vms, malformed = parse_records(self.client.read_vms())
+        self.odd = {self._read_uuid(error.ref): str(error) for error in malformed}
         return vms
 
     def find_vm(self, vm_uuid: str) -> Optional[VmRecord]:
@@ -75,6 +74,13 @@ class Live:
             if error.code == 'UUID_INVALID':
                 return None
             raise
+
+    def _read_uuid(self, ref: str) -> str:
+        """The UUID of a VM whose record is odd; its ref when XAPI does not say."""
+        try:
+            return str(self.client.call('VM.get_uuid', ref)).lower()
+        except XapiFailure:
+            return ref
 
     def _need_session(self) -> None:
         if self.client.handle is None:
@@ -115,11 +121,6 @@ def _build_asking_client(settings: Settings, handle: Optional[str],
     deadline = clock() + ASK_SECONDS
     return Client(settings.xapi, handle=handle, timeout_seconds=ASK_SECONDS,
                   is_given_up=lambda: clock() > deadline)
-
-
-def _uuid_of(raw: Any) -> Optional[str]:
-    found = raw.get('uuid') if isinstance(raw, dict) else None
-    return found.lower() if isinstance(found, str) else None
 
 
 def find_numbers(vms: Tuple[VmRecord, ...], policy: Policy, registered: Any,

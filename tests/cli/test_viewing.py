@@ -261,3 +261,22 @@ def test_a_record_that_cannot_be_understood_is_unreadable_and_not_orphaned(pool:
     assert 'could not be understood' in run.document['notes'][0]
     run = pool.run('set-pool', '--vm-uuid=' + pool.uuid(ref), '--pool=B', '--json')
     assert run.status == 0 and run.document['staging']['result'] == 'not_asked'
+
+
+def test_a_value_that_is_left_alone_is_shown_with_the_command_that_mends_it(pool: Place) -> None:
+    pool.create_vm('web', args='-foo "bar')
+    assert pool.run('register-vm', '--vm-name=web').status == 0
+    vm = pool.run('show-vm', '--vm-name=web', '--json').document['vm']
+    assert vm['state'] == 'unreadable' and 'unbalanced' in vm['problem']
+    assert vm['mend'].endswith("platform:device-model-args='-foo bar'")
+    assert 'Mend it with: xe vm-param-set' in pool.run('show-vm', '--vm-name=web').out
+
+
+def test_a_contested_number_is_shown_by_every_command(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    pool.registry_row(ref, 77)
+    pool.create_vm('bearer', args=span(77))
+    for words in (['show-vm', '--vm-name=web'], ['show-vm', '--vm-name=bearer']):
+        assert pool.run(*words, '--json').document['vm']['state'] == 'contested'
+    states = pool.run('scan-vms', '--json').document['states']
+    assert states == {'contested': 2}
