@@ -8,12 +8,16 @@ import re
 import pytest
 
 from cli.errors import ExitStatus
+from registry.history import HISTORY_ROWS
+from registry.receipts import RECEIPTS_IN_ALL, RECEIPTS_PER_VM
 from tests.documents import DOCUMENTS, ROOT, find_rows, read, read_tables
 from tests.log_calls import collect_events, find_unread_loggers
 from watcher import __main__ as watcher_program
 from watcher import config
 from watcher.boots import BootKind, Verdict
 from watcher.plan import Reason, State
+from watcher.staging import QUIET_SECONDS, STAGING_AT_ONCE
+from watcher.workers import CALLERS, LOOKERS
 
 EVENT = re.compile(r'[a-z]+\.(?!py\Z)[a-z_]+\Z')
 
@@ -138,6 +142,15 @@ def test_each_message_in_the_troubleshooting_of_the_registry_is_one_of_ours():
     rows = find_rows('docs/troubleshooting.md', 'the message says')
     parts = [part.strip() for row in rows for part in re.split('[,…]', row[0])]
     assert parts and [part for part in parts if part not in sources] == []
+
+
+@pytest.mark.parametrize('text, number', [
+    ('**Callers** (up to %d)', CALLERS), ('**Lookers** (up to %d)', LOOKERS),
+    ('At most %d stage', STAGING_AT_ONCE), ('must have rested for %g s', QUIET_SECONDS),
+    ('%s history entries', '{:,}'.format(HISTORY_ROWS)),
+    ('%d receipts per VM', RECEIPTS_PER_VM), ('and %s in all', '{:,}'.format(RECEIPTS_IN_ALL))])
+def test_number_in_the_architecture_is_that_of_the_code(text, number):
+    assert text % number in read('docs/architecture.md')
 
 
 # Modules and links.
