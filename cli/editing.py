@@ -45,6 +45,8 @@ def _ask(arguments: Arguments, context: Context, before: Vm, after: Vm,
     if (not situation.is_running or arguments.get(options.NO_RESTART)
             or _is_carried(context, after, situation)):
         return False
+    from cli.restart import refuse_useless_restart
+    refuse_useless_restart(context, after, situation.record)
     context.confirm(render_change(_shown(before), _shown(after)),
                     'Do you want to apply these settings?',
                     alternatives='--yes (restarts the VM) or --no-restart (leaves it running)')

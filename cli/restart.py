@@ -9,12 +9,13 @@ from typing import Any, Optional
 
 from cli import options
 from cli.errors import CommandError, ExitStatus, Kind
-from cli.following import Follow
+from cli.following import Follow, plan_row
 from cli.staging import stage
 from cli.tasks import TookTooLong, run_task, wait_until
 from cli.verifying import verify_boot
-from watcher.errors import MalformedRecord, VmVanished, XapiError
-from watcher.plan import Action
+from registry.values import Vm
+from watcher.errors import MalformedRecord, XapiError
+from watcher.plan import Action, Reason, State
 from watcher.records import PowerState, VmRecord
 
 STOP_SECONDS = 120
@@ -27,9 +28,26 @@ def restart(context: Any, record: VmRecord, *, take_back: str, starts: bool = Tr
     """Restart a running VM whose edit is committed; with `starts` false, stop it only."""
     try:
         return _Restart(context, record, take_back).run(starts)
-    except (XapiError, VmVanished, MalformedRecord) as error:
-        raise CommandError(Kind.FAILED, f'{error}\n' + '\n'.join(
-            context.done + [f'take it back with: {take_back}'])) from error
+    except (XapiError, MalformedRecord) as error:
+        raise CommandError(Kind.FAILED, '\n'.join(
+            [f'VM {record.uuid}: {error}'] + context.done
+            + [f'look at it with: vgpu-admin show-vm --vm-uuid={record.uuid}',
+               f'take it back with: {take_back}'])) from error
+
+
+def refuse_useless_restart(context: Any, row: Vm, record: VmRecord) -> None:
+    """Refuse a restart that would not apply the row: nobody stops a VM for nothing."""
+    role = context.live().role
+    plan = plan_row(context, row, record._replace(power_state=PowerState.HALTED, operations=()))
+    if not role.is_writer:
+        reason = role.refusal
+    elif plan is not None and plan.action is Action.NONE and plan.state is not State.AS_DESIRED:
+        reason = 'the registry is not accepted: run \'vgpu-admin accept\' first' \
+            if plan.reason is Reason.NOT_ACCEPTED else plan.reason.value.replace('_', ' ')
+    else:
+        return
+    raise CommandError(Kind.FAILED, f'VM {record.uuid}: a restart would not apply the change: '
+                       f'{reason}; --no-restart commits it all the same; nothing was changed')
 
 
 class _Restart:
@@ -52,12 +70,13 @@ class _Restart:
             return follow(self._context, self._record.uuid, Situation(self._read()))
         before = self._last_boot_number()
         self._stop()
-        self._context.done.append(f'{self._name} was stopped')
+        self._context.done.append(f'{self._name} was stopped, and is not started yet: '
+                                  f'xe vm-start uuid={self._record.uuid}')
         staged = self._stage()
         if not starts:
             return Follow(staged.word, f'the VM was stopped; {staged.message}', staged.plan)
         self._start()
-        self._context.done.append(f'{self._name} was started')
+        self._context.done[-1] = f'{self._name} was stopped and started'
         return self._verify(before)
 
     def _is_still_running(self) -> bool:
@@ -99,8 +118,7 @@ class _Restart:
                                      message='the daemon staged it' if plan else
                                      f'the daemon did not stage it within {STAGE_SECONDS} s')
         if staged.word == 'failed':
-            raise self._failed(f'it is stopped, and {staged.message}',
-                               f'start it with: xe vm-start uuid={self._record.uuid}')
+            raise self._failed(staged.message, 'the VM is STOPPED')
         return staged
 
     def _find_settled_plan(self) -> Optional[Any]:
@@ -119,13 +137,12 @@ class _Restart:
             run_task(self._context, 'VM.start', self._record.ref, False, False,
                      timeout_seconds=START_SECONDS, progress='start')
         except TookTooLong:
-            raise self._failed('it is staged, but did not start in time', 'it may be stopped '
-                               f'now; start it with: xe vm-start uuid={self._record.uuid}')
+            raise self._failed('it is staged, but did not start in time', 'the VM may be STOPPED')
         except XapiError as error:
             if self._read().power_state is PowerState.RUNNING:
                 return  # somebody else was quicker
             raise self._failed(f'it is staged and STOPPED: XAPI could not start it ({error})',
-                               f'start it with: xe vm-start uuid={self._record.uuid}')
+                               'see to what XAPI says, and start it')
 
     def _verify(self, before: int) -> Follow:
         verdict = verify_boot(self._context, self._record, before)

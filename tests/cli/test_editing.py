@@ -212,3 +212,47 @@ def test_a_change_by_somebody_else_while_the_question_is_open_is_a_conflict(pool
     os.close(ours)
     os.close(theirs)
     assert pool.rows()[0][3:] == ('A', 0) and pool.power(ref) == 'Running'
+
+
+def test_a_vm_is_not_stopped_for_a_change_that_would_not_be_applied(pool: Place) -> None:
+    ref = pool.create_vm('web', args='-foo "bar')
+    assert pool.run('register-vm', '--vm-name=web').status == 0
+    pool.xapi.set_field(ref, 'power_state', 'Running')
+    run = pool.run('set-pool', '--vm-name=web', '--pool=B', '--yes')
+    assert run.status == 1 and 'would not apply' in run.err and pool.rows()[0][3] == 'A'
+    assert pool.power(ref) == 'Running'
+    assert pool.run('set-pool', '--vm-name=web', '--pool=B', '--no-restart').status == 0
+
+
+def test_an_xapi_that_goes_away_during_the_stop_is_told_with_what_was_done(place: Place) -> None:
+    xapi = place.start_xapi(shutdown_seconds=30.0)
+    ref = _registered(place, running=True)
+    process = place.start('set-pool', '--vm-name=web', '--pool=B', '--yes')
+    wait_until(lambda: xapi.vm(ref)['current_operations'], 'the stop under way')
+    xapi.stop()
+    _out, err = process.communicate(timeout=40)
+    assert process.returncode == 1 and b'committed' in err and b'take it back' in err, err
+    assert place.rows()[0][3] == 'B'
+
+
+def test_somebody_who_starts_the_vm_first_is_no_failure(pool: Place) -> None:
+    ref = _registered(pool, running=True)
+    pool.xapi.add_fault('run_before', method='*VM.start', count=1,
+                        parameters={'method': 'VM.start', 'params': [ref, False, False]})
+    run = pool.run('set-pool', '--vm-name=web', '--pool=B', '--yes')
+    assert run.status == 0, run.err
+    assert pool.power(ref) == 'Running' and pool.xapi.boots[-1].args == span(1, 'B')
+
+
+def test_ctrl_c_between_stop_and_start_says_that_the_vm_is_stopped(pool: Place) -> None:
+    ref = _registered(pool, running=True)
+    process = pool.start('set-pool', '--vm-name=web', '--pool=B', '--yes')
+    with process.stderr as stream:
+        seen = b''
+        while b'staging VM' not in seen:
+            seen += stream.read(1)
+        process.send_signal(signal.SIGINT)
+        told = stream.read()
+    process.stdout.close()
+    assert process.wait(30) == 130 and b'xe vm-start uuid=' in told
+    assert pool.power(ref) == 'Halted' and pool.rows()[0][3] == 'B'
