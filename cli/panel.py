@@ -78,9 +78,9 @@ def _attention(panel: Panel, style: Style) -> List[str]:
     """What is pending, and what is wrong."""
     views = [view for _pool_count, views in panel.pools for view in views]
     views += list(panel.unregistered)
-    found = [f'{style.warning} {view.vm_uuid} {escape(view.vm_name)}: {describe_state(view)}'
+    found = [f'{style.warning} {view.vm_uuid} {escape(view.vm_name) or "-"}: {describe_state(view)}'
              for view in views if view.state is not None and view.state not in GOOD_STATES]
-    found += [f'{style.warning} {boot.vm_uuid} {escape(boot.vm_name)}: last boot '
+    found += [f'{style.warning} {boot.vm_uuid} {escape(boot.vm_name) or "-"}: last boot '
               f'{describe_boot(boot)}' for boot in panel.odd_boots]
     if panel.xapi_problem:
         found.append(f'{style.warning} XAPI cannot be asked, so what the VMs carry is not known')

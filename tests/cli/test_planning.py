@@ -1,10 +1,13 @@
 """plan, reconcile, verify, history, explain and the commands for vGPU pools, as programs."""
 
+import os
+import shutil
+
 import pytest
 
 from registry.journal import Boot, Journal
 from registry.lock import WriterLock
-from tests.cli.program import KEY, Place, span
+from tests.cli.program import KEY, ROOT, Place, span
 
 
 @pytest.fixture
@@ -139,3 +142,17 @@ def test_a_pool_is_named_and_described(place: Place) -> None:
     assert (pool['pool_name'], pool['description']) == ('Fast', 'jobs')
     run = place.run('set-pool-name', '--pool-id=A', '--name=Fast', '--json')
     assert run.document['result'] == 'unchanged'
+
+
+def test_a_registry_of_others_is_taken_over_with_what_it_changes_shown(place: Place) -> None:
+    shutil.copy(os.path.join(ROOT, 'tests', 'fixtures', 'registry-first-form.db'), place.db)
+    os.chmod(place.db, 0o644)
+    place.start_xapi()
+    number, vm_uuid = place.rows()[0][:2]
+    old = '-device vgpu-cuda,pool_id=B,priority=2,vm_id=9'
+    ref = place.create_vm('Test-1', args=old, uuid=vm_uuid)
+    assert place.run('reconcile').status == 0 and place.args(ref) == old
+    run = place.run('accept', '--dry-run')
+    assert '%s -> %s' % (old, span(number)) in run.out
+    assert place.run('accept', '--yes').status == 0 and place.args(ref) == old
+    assert place.run('reconcile').status == 0 and place.args(ref) == span(number)

@@ -1,12 +1,13 @@
 """register-vm and remove-vm as programs: output, exit status, registry and XAPI afterwards."""
 
 import os
+import signal
 import sqlite3
 
 import pytest
 
 from registry.lock import WriterLock
-from tests.cli.program import Place, span
+from tests.cli.program import Place, span, wait_until
 
 UUID = '0a0b0c0d-1111-2222-3333-444455556666'
 OTHER = '0a0b0c0d-1111-2222-3333-444455557777'
@@ -232,3 +233,31 @@ def test_no_shell_ever_sees_a_name(place: Place) -> None:
     place.run('register-vm', '--vm-uuid=' + UUID, '--vm-name=$(touch %s)' % victim)
     assert place.run('show-vm', '--vm-name=$(touch %s)' % victim).status == 0
     assert not os.path.exists(victim)
+
+
+def test_waiting_for_a_locked_registry_can_be_interrupted(place: Place) -> None:
+    place.registry.create('test')
+    connection = sqlite3.connect(place.db, isolation_level=None)
+    connection.execute('BEGIN EXCLUSIVE')
+    try:
+        process = place.start('register-vm', '--vm-uuid=' + UUID)
+        # From here on it only waits for the lock.
+        wait_until(lambda: _has_open(process.pid, place.db), 'the command at the lock')
+        process.send_signal(signal.SIGINT)
+        _out, err = process.communicate(timeout=8)
+    finally:
+        connection.close()
+    assert process.returncode == 130 and b'nothing was changed' in err
+    assert place.rows() == []
+
+
+def _has_open(pid: int, path: str) -> bool:
+    """Whether a process has a file open."""
+    directory = '/proc/%d/fd' % pid
+    for name in os.listdir(directory):
+        try:
+            if os.readlink(os.path.join(directory, name)) == path:
+                return True
+        except OSError:
+            continue
+    return False
