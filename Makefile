@@ -1,12 +1,12 @@
-# make demo | test | bench | check | clean. Needs Python 3.8 or newer, make, and PyPI by pip;
-# `make test` also a C compiler and npm for SQLite 3.7.17 (tests/sqlite_floor).
+# make demo | test | bench | check | rpm | tarball | clean. Needs Python 3.8 or newer, make, and
+# PyPI by pip; `make test` also a C compiler and npm for SQLite 3.7.17 (tests/sqlite_floor).
 
 PYTHON ?= python3
 VENV := .venv
 # A test run may choose what it runs: make test TESTS="tests/unit -k plan"
 TESTS ?= tests
 
-.PHONY: demo test bench check clean
+.PHONY: demo test bench check rpm tarball clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python -m simulator.demo
@@ -21,8 +21,12 @@ bench: $(VENV)/.installed
 check: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest tests/test_architecture.py tests/test_deploy.py
 
+# What dom0 installs, into dist/. rpm takes Debian's rpmbuild, and installs it where it may.
+rpm tarball: $(VENV)/.installed
+	$(VENV)/bin/python -m deploy.package $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info
 
 # Once, and again when pyproject.toml changes. Editable, so that the installed programs are the
 # code of this tree; pip itself first, since what Python 3.8 brings cannot do that.

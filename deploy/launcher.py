@@ -1,0 +1,26 @@
+#!/usr/bin/python3 -EsB
+"""Starts the program of ours that this file is named after, with the packages that we brought.
+
+-E and -s: nobody's environment or home directory decides what root runs. -B: no byte-code that
+removing the package would leave behind.
+"""
+
+import importlib
+import os
+import sys
+
+PACKAGES = {'vgpu-watcher': 'watcher', 'vgpu-admin': 'cli'}
+# The newest packages for Python 3.6 go on working to 3.10, those for newer ones begin with 3.11.
+VENDORED = 'py3' if sys.version_info >= (3, 11) else 'py36'
+
+own_path = os.path.realpath(__file__)
+# From where it stands itself, so that it also works below a --root.
+home = os.path.join(os.path.dirname(own_path), '..', '..', 'opt', 'vgpu-watcher')
+home = os.path.normpath(home)
+# In place of the directory of this file, from which nothing shall be imported.
+sys.path[:1] = [os.path.join(home, 'lib'), os.path.join(home, 'vendor', VENDORED)]
+# Last: dom0's own XenAPI is the one that fits its XAPI.
+sys.path.append(os.path.join(home, 'vendor', 'xenapi'))
+
+program = importlib.import_module(PACKAGES[os.path.basename(own_path)] + '.__main__')
+sys.exit(program.main())

@@ -1,0 +1,58 @@
+"""What the package holds: which file of this repository goes where, and with which mode."""
+
+import os
+from typing import Iterator, NamedTuple, Tuple
+
+HOME = '/opt/vgpu-watcher'
+# The simulator is no part of what dom0 gets.
+PACKAGES = ('watcher', 'registry', 'cli')
+# Directories whose files are taken as they are, each with its own mode: other parts of the service.
+TREES = (('deploy/qemu-wrapper', HOME + '/qemu-wrapper'), ('deploy/hooks', HOME + '/hooks'))
+
+
+class Entry(NamedTuple):
+    """One file: where it comes from, below the repository, and where it goes to."""
+    source: str
+    target: str
+    mode: int = 0o644
+    # The operator's once it is installed: never overwritten.
+    is_config: bool = False
+
+
+FIXED = (
+    Entry('deploy/launcher.py', '/usr/bin/vgpu-watcher', 0o755),
+    Entry('deploy/launcher.py', '/usr/bin/vgpu-admin', 0o755),
+    Entry('deploy/lifecycle', HOME + '/libexec/lifecycle', 0o755),
+    Entry('deploy/backup-registry', HOME + '/libexec/backup-registry', 0o755),
+    Entry('deploy/modern.conf', HOME + '/share/modern.conf'),
+    Entry('deploy/vgpu-watcher.service', '/usr/lib/systemd/system/vgpu-watcher.service'),
+    Entry('deploy/vgpu-watcher.preset',
+          '/usr/lib/systemd/system-preset/50-vgpu-watcher.preset'),
+    Entry('deploy/vgpu-watcher.conf', '/etc/vgpu/vgpu-watcher.conf', is_config=True),
+    Entry('deploy/rsyslog.conf', '/etc/rsyslog.d/20-vgpu-watcher.conf'),
+    Entry('deploy/logrotate.conf', '/etc/logrotate.d/vgpu-watcher', is_config=True),
+    Entry('deploy/bugtool/vgpu-watcher.xml', '/etc/xensource/bugtool/vgpu-watcher.xml'),
+    Entry('deploy/bugtool/stuff.xml', '/etc/xensource/bugtool/vgpu-watcher/stuff.xml'),
+)  # type: Tuple[Entry, ...]
+
+
+def list_entries(root: str) -> Iterator[Entry]:
+    """List all files of the repository that the package holds."""
+    yield from FIXED
+    for package in PACKAGES:
+        for name in _list_files(os.path.join(root, package)):
+            if name.endswith('.py'):
+                yield Entry('%s/%s' % (package, name), '%s/lib/%s/%s' % (HOME, package, name))
+    for source, target in TREES:
+        for name in _list_files(os.path.join(root, source)):
+            path = '%s/%s' % (source, name)
+            is_program = os.access(os.path.join(root, path), os.X_OK)
+            yield Entry(path, '%s/%s' % (target, name), 0o755 if is_program else 0o644)
+
+
+def _list_files(directory: str) -> Iterator[str]:
+    """List the files below a directory, in an order that is always the same; none if missing."""
+    for parent, directories, names in os.walk(directory):
+        directories[:] = sorted(name for name in directories if name != '__pycache__')
+        for name in sorted(names):
+            yield os.path.relpath(os.path.join(parent, name), directory)

@@ -1,0 +1,18 @@
+#!/bin/sh
+# The last step of a removal, when all files are gone: the RPM's %postun, and called by install.sh.
+# $1 is how many versions stay installed: with one or more it was an upgrade. VGPU_ROOT is the
+# directory that all was installed below, if not /.
+#
+# Registry and journal stay, and the configuration if it was edited; the log does not.
+
+[ "$1" -eq 0 ] || exit 0
+root=${VGPU_ROOT:-}
+if [ -d "$root/run/systemd/system" ]; then
+    systemctl daemon-reload
+    # It lets go of the log, whose rule is gone.
+    systemctl try-restart rsyslog.service
+fi
+rm -f "$root"/var/log/vgpu-watcher.log "$root"/var/log/vgpu-watcher.log.[0-9]*
+# Only where nothing is left in it.
+rmdir "$root/etc/vgpu" 2>/dev/null
+exit 0
