@@ -85,6 +85,15 @@ def test_vms_that_start_together_as_in_an_appliance_are_all_rescued(
         subject.value('high') for subject in subjects]
 
 
+def test_a_span_that_vanishes_while_the_vm_starts_is_added_again(pool: World) -> None:
+    subject, = scenes.stage(pool, foreign='')
+    starting = pool.begin_start(subject.ref)
+    pool.xapi.call('VM.remove_from_platform', subject.ref, 'device-model-args')
+    assert scenes.refusal_of(starting) == ()
+    assert pool.last_boot(subject.ref).args == subject.value()
+    assert pool.booted(subject.ref, rescued=True)['verdict'] == 'as_desired'
+
+
 REBOOTS = {
     'clean-reboot': lambda world, ref: world.xapi.call('VM.clean_reboot', ref),
     'hard-reboot': lambda world, ref: world.xapi.call('VM.hard_reboot', ref),

@@ -59,7 +59,7 @@ MUTANTS = (
          must_all_fail=True),
     _one('injection at the start is switched off', 'watcher/staging.py',
          '            self._rescue(plan, is_fresh, now)\n', '            return\n',
-         _STARTS + '::test_a_start_with_a_missing_span_is_rescued',
+         _HAZARDS + '::test_a_span_that_vanishes_while_the_vm_starts_is_added_again',
          _STARTS + '::test_a_start_with_a_wrong_span_is_replaced_once',
          _STARTS + '::test_a_span_that_xapi_overwrites_at_start_is_added_again',
          _STARTS + '::test_a_pending_change_and_a_quick_restart_refuse_and_miss_nothing',
