@@ -101,11 +101,13 @@ def read_bearers(connection: Connection) -> Mapping[str, Bearer]:
 def note_bearers(connection: Connection, at: str, bearers: Iterable[Bearer],
                  gone: Iterable[str]) -> None:
     """Record who bears which number; only what differs is written."""
-    known = read_bearers(connection)
     for vm_uuid in gone:
         connection.execute('DELETE FROM bearers WHERE vm_uuid = ?', (vm_uuid.lower(),))
     for bearer in bearers:
-        _note_bearer(connection, at, bearer, known.get(bearer.vm_uuid.lower()))
+        rows = connection.execute(
+            'SELECT vm_uuid, vm_name, vm_id, kind, sequence, at FROM bearers WHERE vm_uuid = ?',
+            (bearer.vm_uuid.lower(),))
+        _note_bearer(connection, at, bearer, Bearer(*rows[0]) if rows else None)
 
 
 def read_orphans(connection: Connection) -> Mapping[str, Orphan]:

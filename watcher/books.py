@@ -6,7 +6,7 @@ touching a file. A file that cannot be used is a state, told once: VMs are then 
 """
 
 import os
-from typing import Dict, FrozenSet, Mapping, NamedTuple, Optional
+from typing import Dict, FrozenSet, Mapping, NamedTuple, Optional, Tuple
 
 from registry.errors import JournalUnavailable, RegistryError
 from registry.journal import Journal
@@ -48,7 +48,10 @@ class Books:
         self._must_read = True
         self.is_journal_open = False
         self.journal_problem = ''
+        self._journal_file: Optional[Tuple[int, int]] = None
         self.contents: Optional[Contents] = None
+        self.was_read = False
+        """Whether it has been known, at least once, who is registered."""
         self.unavailable = 'not read yet'
         self.assignments: Dict[str, Assignment] = {}
         self.owners: Dict[int, str] = {}
@@ -56,6 +59,7 @@ class Books:
         self.staged: Dict[str, Claim] = {}
         self.staged_values: Dict[str, str] = {}
         self.bearers: Dict[str, Claim] = {}
+        self.bearer_kinds: Dict[str, str] = {}
         self.orphans: FrozenSet[str] = frozenset()
         self._sequence = 0
 
@@ -78,6 +82,7 @@ class Books:
             except JournalUnavailable:
                 self.journal.close()
                 raise
+            self._journal_file = _identify(self.journal.path)
             self.is_journal_open = True
 
     def refresh_claims(self) -> None:
@@ -85,8 +90,9 @@ class Books:
         staged = self.journal.staged()
         self.staged = {uuid: Claim(item.vm_id, item.sequence) for uuid, item in staged.items()}
         self.staged_values = {uuid: item.value for uuid, item in staged.items()}
-        self.bearers = {uuid: Claim(item.vm_id, item.sequence)
-                        for uuid, item in self.journal.bearers().items()}
+        bearers = self.journal.bearers()
+        self.bearers = {uuid: Claim(item.vm_id, item.sequence) for uuid, item in bearers.items()}
+        self.bearer_kinds = {uuid: item.kind for uuid, item in bearers.items()}
         self.orphans = frozenset(self.journal.orphans())
         claims = list(self.staged.values()) + list(self.bearers.values())
         self._sequence = max([claim.sequence for claim in claims] or [0])
@@ -99,16 +105,21 @@ class Books:
         self.staged[vm_uuid] = self._claim(self.staged.get(vm_uuid), vm_id)
         self.staged_values[vm_uuid] = value
 
-    def note_bearer(self, vm_uuid: str, vm_id: Optional[int]) -> None:
+    def note_bearer(self, vm_uuid: str, vm_id: Optional[int], kind: str) -> None:
         """In memory: an unregistered VM carries a number, or none any more."""
         if vm_id is None:
             self.bearers.pop(vm_uuid, None)
+            self.bearer_kinds.pop(vm_uuid, None)
         else:
             self.bearers[vm_uuid] = self._claim(self.bearers.get(vm_uuid), vm_id)
+            self.bearer_kinds[vm_uuid] = kind
 
     def forget_orphan(self, vm_uuid: str) -> None:
         """In memory: the span of a VM without a row is gone."""
         self.orphans -= {vm_uuid}
+
+    def forget_staged(self, vm_uuid: str) -> None:
+        """In memory: there is nothing of ours any more."""
         self.staged.pop(vm_uuid, None)
         self.staged_values.pop(vm_uuid, None)
 
@@ -120,6 +131,8 @@ class Books:
 
     def poll(self) -> Change:
         """Look whether the file has changed, and read it when it has; never raises for it."""
+        self._notice_moved_journal()
+        orphans = self.orphans
         has_changed = self._watch.has_changed()
         if not (has_changed or self._must_read):
             return Change()
@@ -131,7 +144,7 @@ class Books:
             self._open_existing_journal()
             return self._become_unavailable(str(error))
         self._must_read = bool(self.journal_problem)
-        return self._take(contents, edits)
+        return self._take(contents, edits, orphans)
 
     @property
     def names(self) -> Dict[str, Optional[str]]:
@@ -172,6 +185,12 @@ class Books:
         self.journal_problem = ''
         return len(edits)
 
+    def _notice_moved_journal(self) -> None:
+        """Somebody moved or deleted the journal: what is written to it now is lost."""
+        if self.is_journal_open and self._journal_file != _identify(self.journal.path):
+            self.close()
+            self._must_read = True
+
     def _open_existing_journal(self) -> None:
         """Without a registry there may still be replacements to finish; never create it then."""
         if not self.is_journal_open and os.path.exists(self.journal.path):
@@ -187,18 +206,28 @@ class Books:
         self.contents = None
         return Change(is_changed=True, concerns_all=True, became_unavailable=problem)
 
-    def _take(self, contents: Contents, edits: int) -> Change:
+    def _take(self, contents: Contents, edits: int, orphans: FrozenSet[str]) -> Change:
         became_available = self.contents is None
         is_accepted_before = self.is_accepted
-        self.contents, self.unavailable = contents, ''
+        self.contents, self.unavailable, self.was_read = contents, '', True
         before, self.assignments = self.assignments, build_assignments(contents)
         self.owners = {item.vm_id: uuid for uuid, item in self.assignments.items()}
         self.faulty = frozenset(fault.vm_uuid.lower() for fault in contents.faults)
         touched = frozenset(uuid for uuid in set(before) | set(self.assignments)
                             if before.get(uuid) != self.assignments.get(uuid))
+        touched |= orphans ^ self.orphans
         concerns_all = became_available or is_accepted_before != self.is_accepted
         return Change(concerns_all or bool(touched), concerns_all, touched, edits,
                       became_available=became_available)
+
+
+def _identify(path: str) -> Optional[Tuple[int, int]]:
+    """Which file stands at a path."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def build_assignments(contents: Contents) -> Dict[str, Assignment]:

@@ -17,6 +17,7 @@ from watcher.books import JOURNAL_NAME
 from watcher.config import Settings
 from watcher.errors import WatcherError, XapiError
 from watcher.records import Kind, VmRecord, parse_records
+from watcher.roles import Role, decide_role
 from watcher.xapi import Client
 
 _LOCK_SECONDS = 5.0
@@ -59,15 +60,26 @@ def _clear(settings: Settings, tell: Callable[[str], None]) -> int:
     client = Client(settings.xapi)
     client.login()
     try:
+        role = decide_role(client.read_identity(),
+                           is_local=settings.xapi.address.scheme == 'unix')
         vms, _malformed = parse_records(client.read_vms())
-        fenced = [vm for vm in vms if vm.kind is Kind.VM and fence.list_fences(vm)]
-        for vm in fenced:
-            _restore(client, vm, saved.get(vm.uuid), tell)
-            fence.lift(client, vm.ref, fence.list_fences(vm))
-            tell('lifted the fence of VM %s' % vm.uuid)
-        return len(fenced)
+        if role.is_writer:
+            for vm in vms:
+                _restore(client, vm, saved.get(vm.uuid), tell)
+        else:
+            tell('only fences of this host are lifted: %s' % role.refusal)
+        return sum(_lift(client, vm, role, tell) for vm in vms if vm.kind is Kind.VM)
     finally:
         client.logout()
+
+
+def _lift(client: Client, vm: VmRecord, role: Role, tell: Callable[[str], None]) -> bool:
+    """Lift our fences; on a member, where the master's daemon may be at work, this host's only."""
+    operations = fence.list_fences(vm, None if role.is_writer else fence.read_owner().host)
+    if operations:
+        fence.lift(client, vm.ref, operations)
+        tell('lifted the fence of VM %s' % vm.uuid)
+    return bool(operations)
 
 
 def _restore(client: Client, vm: VmRecord, saved: Optional[Replacement],

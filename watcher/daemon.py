@@ -14,9 +14,10 @@ from registry.journal import Journal
 from watcher import fence
 from watcher.books import Books, Change
 from watcher.errors import MalformedRecord
-from watcher.injector import Outcome, OutcomeKind, carry_out
+from watcher.injector import (LONGER_PATIENCE_SECONDS, PATIENCE_SECONDS, Outcome, OutcomeKind,
+                              carry_out, is_current)
 from watcher.inventory import Inventory
-from watcher.jobs import FencesLifted, VmRead, lift_fences, read_vm
+from watcher.jobs import FencesLifted, Scan, VmRead, lift_fences, read_vm
 from watcher.lifting import Lifting
 from watcher.logs import get_logger
 from watcher.plan import Plan, Policy
@@ -46,9 +47,12 @@ class Watcher:
         self._clients = clients
         self._restart_stream = restart_stream
         self._clock = clock
+        self._wall = wall
         self._owner = fence.read_owner()
         self._writes: List[Callable[[Journal], Any]] = []
         self._is_recalled = False
+        self._told_journal = ''
+        self._watching_since = ''
         self.inventory = Inventory()
         self.role: Optional[Role] = None
         self.is_synced = False
@@ -77,6 +81,8 @@ class Watcher:
         """Take another template or other names; every VM deserves a look."""
         self._policy = self.staging.policy = policy
         self.inventory.renumber(policy)
+        if self.is_synced:
+            self._standings.note_all()
         self.sweep()
 
     def handle(self, message: Any) -> None:
@@ -103,17 +109,21 @@ class Watcher:
         """A session was opened: from now on this is what we may do."""
         self.role = role
         self._lifting.restart()
+        self.staging.begin_session()
 
     def poll_registry(self) -> None:
         """Look whether the registry has changed, and at the VMs that it concerns."""
         change = self._books.poll()
         self._tell_change(change)
+        self._tell_journal()
         if self.is_synced:
             self._recall()
         if change.is_changed:
             self._note_policy()
             if self.is_synced:
-                self._standings.note_all()
+                if change.became_available:
+                    self._note_boots(tuple(self.inventory.vms))
+                self._standings.note_all(is_complete=not self.inventory.aside)
                 self._flush_writes()
                 if change.concerns_all:
                     self.sweep()
@@ -142,12 +152,13 @@ class Watcher:
         times = (self.staging.next_due, self._lifting.next_due)
         return min([at for at in times if at is not None], default=None)
 
-    def take_scan(self, vms: Iterable[VmRecord]) -> int:
+    def take_scan(self, scan: Scan) -> int:
         """Compare a scan with what events have shown; read again what differs. How many did."""
-        shown = {vm.ref: vm for vm in vms}
-        differing = [ref for ref, vm in shown.items()
-                     if ref not in self.staging.busy and self.inventory.find(ref) != vm]
-        differing += [vm.ref for vm in self.inventory.vms if vm.ref not in shown]
+        shown = {vm.ref: vm for vm in scan.vms}
+        known = set(shown) | {error.ref for error in scan.malformed}
+        differing = [ref for ref, vm in shown.items() if ref not in self.staging.busy
+                     and (self.inventory.find(ref) != vm or ref in self.inventory.aside)]
+        differing += [vm.ref for vm in self.inventory.vms if vm.ref not in known]
         for ref in differing:
             self._reread_ref(ref, Urgency.LATER)
         return len(differing)
@@ -174,10 +185,13 @@ class Watcher:
             return 'waiting for XAPI; %d VMs known' % len(self.inventory)
         if not self._books.is_available:
             return 'watching; registry unavailable: %s' % self._books.unavailable
-        text = 'watching %d VMs, %d registered, %d wait for a write' % (
-            len(self.inventory), len(self._books.assignments), self.staging.waiting)
+        text = 'watching %d VMs since %s, %d registered, %d wait for a write' % (
+            len(self.inventory), self._watching_since, len(self._books.assignments),
+            self.staging.waiting)
         if not self.role.is_writer:
-            text += ', read-only'
+            text += ', read-only: %s' % self.role.refusal
+        if self._books.journal_problem:
+            text += ', journal unavailable'
         return '%s; last answer %.0f s ago' % (text, self._clock() - (self.last_answer or 0.0))
 
     def handle_last(self, message: Any) -> None:
@@ -204,9 +218,12 @@ class Watcher:
         if batch.is_first:
             self.is_synced = True
             # Whoever bears a number now bore it before anything is staged from here on.
-            self._standings.note_all()
-            self._lifting.note_left(batch.vms, now)
+            self._standings.note_all(is_complete=not batch.malformed)
+            self._forget_vanished(batch)
+            self._lifting.note_left(batch.vms, now, self.staging.busy)
             self._note_boots(batch.vms)
+            self._watching_since = time.strftime('%Y-%m-%d %H:%M:%SZ',
+                                                 time.gmtime(self._wall()))
             get_logger().info('stream.resynced', vms=len(batch.vms),
                               registered=len(self._books.assignments))
             self.sweep()
@@ -220,7 +237,7 @@ class Watcher:
     def _begin_sync(self, batch: Batch, now: float) -> None:
         """The batch names every VM there is: forget the others, and what time has told."""
         self.inventory.restart_rest(now)
-        shown = {vm.ref for vm in batch.vms}
+        shown = {vm.ref for vm in batch.vms} | {error.ref for error in batch.malformed}
         for vm in tuple(self.inventory.vms):
             if vm.ref not in shown:
                 self._drop(vm.ref)
@@ -231,7 +248,7 @@ class Watcher:
         if self._is_recalled or not self._books.is_journal_open:
             return
         try:
-            self.staging.recall()
+            self.staging.replacements.recall()
             self.receipts.recall(self._books.journal, self.role.host if self.role else None)
             self._is_recalled = True
         except JournalUnavailable as error:
@@ -260,7 +277,11 @@ class Watcher:
         """A record we cannot understand: its VM is left alone until it changes."""
         get_logger().warning('vm.set_aside', vm_ref=error.ref, field=error.field,
                              problem=error.problem)
-        self._drop(error.ref)
+        self.inventory.aside.add(error.ref)
+
+    def _forget_vanished(self, batch: Batch) -> None:
+        if self._is_recalled and not batch.malformed:
+            self.staging.forget_vanished(frozenset(vm.uuid for vm in batch.vms))
 
     def _look(self, ref: str, now: float, is_fresh: bool = False) -> None:
         try:
@@ -275,6 +296,8 @@ class Watcher:
         for vm_uuid in touched:
             vm = self.inventory.find_by_uuid(vm_uuid)
             if vm is not None:
+                self.staging.note_registered_late(vm)
+                self.staging.begin_session((vm.ref,))
                 self._look(vm.ref, now)
                 self._look_at_peers(vm, now)
 
@@ -299,12 +322,17 @@ class Watcher:
         if outcome.fenced_seconds > 1.0:
             get_logger().warning('fence.slow', vm_uuid=plan.vm.uuid,
                                  fenced_ms=int(outcome.fenced_seconds * 1000))
-        if outcome.is_session_lost:
-            self._restart_stream()
+        self.note_lost(outcome.lost_session)
         self._look(plan.vm.ref, now, is_fresh=outcome.vm is not None)
         self._look_at_peers(plan.vm, now)
 
+    def note_lost(self, session: Optional[str]) -> None:
+        """Treat a lost session as a lost stream; one of before the last reconnect says nothing."""
+        if session is not None and self._clients.is_current(session):
+            self._restart_stream()
+
     def _handle_read(self, read: VmRead, now: float) -> None:
+        self.note_lost(read.lost_session)
         if read.malformed is not None:
             self._set_aside(read.malformed)
         elif read.error:
@@ -319,6 +347,7 @@ class Watcher:
             self._note_boots((read.vm,))
 
     def _handle_lifted(self, lifted: FencesLifted, now: float) -> None:
+        self.note_lost(lifted.lost_session)
         was_clear = self._lifting.is_clear
         self._lifting.take(lifted, now)
         if lifted.vm is not None:
@@ -335,7 +364,8 @@ class Watcher:
                                   self._books.staged_values.get(looked.vm_uuid))
 
     def _note_boots(self, vms: Iterable[VmRecord]) -> None:
-        for vm in vms:
+        """Not before it is known who is registered: a boot is told once."""
+        for vm in vms if self._books.was_read else ():
             if vm.kind is Kind.VM:
                 self.receipts.note_record(
                     vm, self.staging.find_desired(vm), self._policy.read(vm).managed,
@@ -353,6 +383,15 @@ class Watcher:
             get_logger().info('registry.changed', vms=len(books.assignments),
                               touched=len(change.touched), found=change.edits)
 
+    def _tell_journal(self) -> None:
+        problem = self._books.journal_problem
+        if problem and problem != self._told_journal:
+            get_logger().error('journal.unavailable', path=self._books.journal.path,
+                               error=problem)
+        elif self._told_journal and not problem:
+            get_logger().info('journal.available', path=self._books.journal.path)
+        self._told_journal = problem
+
     def _note_policy(self) -> None:
         accepted = self._books.is_accepted
         if accepted != self._policy.is_accepted:
@@ -361,9 +400,16 @@ class Watcher:
     # Jobs.
 
     def _carry_out(self, plan: Plan) -> None:
-        clients, owner = self._clients, self._owner
-        urgency = Urgency.RESCUE if plan.is_rescue else Urgency.STAGE
-        self._callers.submit(lambda: carry_out(clients.current(), plan, owner), urgency)
+        patience_seconds = PATIENCE_SECONDS if self.staging.is_impatient(plan.vm.ref) \
+            else LONGER_PATIENCE_SECONDS
+
+        def job() -> Outcome:
+            # What waited its turn may be overtaken by what events have shown meanwhile (P6).
+            if not is_current(plan, self.inventory.find(plan.vm.ref)):
+                return Outcome(OutcomeKind.OVERTAKEN, plan)
+            return carry_out(self._clients.current(), plan, self._owner,
+                             patience_seconds=patience_seconds)
+        self._callers.submit(job, Urgency.RESCUE if plan.is_rescue else Urgency.STAGE)
 
     def _reread(self, vm: VmRecord) -> None:
         self._reread_ref(vm.ref, Urgency.RESCUE)
@@ -374,7 +420,8 @@ class Watcher:
     def _submit_lift(self, ref: str) -> None:
         if self.role is not None and self.role.is_writer and self.is_locked:
             vm = self.inventory.find(ref)
-            saved = self.staging.find_saved(vm.uuid) if vm is not None else None
+            entry = self.staging.replacements.find(vm.uuid) if vm is not None else None
+            saved = entry.after if entry is not None else None
             self._callers.submit(lambda: lift_fences(self._clients, ref, saved), Urgency.RESCUE)
 
     def _flush_writes(self) -> None:

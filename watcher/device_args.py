@@ -16,6 +16,8 @@ MAX_SPAN = 255
 # XAPI accepts more, but xenstore and the consumers do not promise it (xapi-boot-path.md).
 MAX_VALUE = 1023
 MAX_VM_ID = 2147483646
+# Longer, and reading it word by word would hold up everybody else; it could not be written back.
+_MAX_READ = 65536
 
 _NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]*\Z')
 _KEY = re.compile(r'[a-z][a-z0-9_]*\Z')
@@ -112,6 +114,8 @@ def parse_args(value: Optional[str], names: FrozenSet[str]) -> Reading:
     """Find our spans in a value of device-model-args."""
     if value is None:
         return Reading(None)
+    if len(value) > _MAX_READ:
+        return Reading(value, (), Problem.TOO_LONG)
     if not _PRINTABLE.match(value):
         # add_to_platform cuts a value at such a character: it could not be written back.
         return Reading(value, (), Problem.NOT_PRINTABLE)

@@ -7,7 +7,7 @@ lift it by hand, since it survives us: that makes it safe, and dangerous.
 
 import os
 import socket
-from typing import Iterable, List, NamedTuple, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Tuple
 
 from watcher.errors import VmVanished, XapiError, XapiFailure
 from watcher.records import START_OPERATIONS, VmRecord
@@ -35,9 +35,11 @@ def render_fence(vm_uuid: str, operation: str, owner: Owner) -> str:
             % (MARK, owner.host, owner.pid, vm_uuid, operation))
 
 
-def list_fences(vm: VmRecord) -> Tuple[str, ...]:
-    """The operations of the VM that a fence of ours blocks, whichever process put it up."""
-    return tuple(operation for operation, text in vm.start_blocks if text.startswith(MARK))
+def list_fences(vm: VmRecord, host: Optional[str] = None) -> Tuple[str, ...]:
+    """The operations that a fence of ours blocks: of any process, or of those on one host."""
+    owner = '' if host is None else ' owner %s pid ' % host
+    return tuple(operation for operation, text in vm.start_blocks
+                 if text.startswith(MARK) and owner in text)
 
 
 def without_fences(vm: VmRecord, left: Iterable[str] = ()) -> VmRecord:

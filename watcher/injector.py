@@ -21,6 +21,10 @@ from watcher.xapi import Client
 
 # An add that fails after the remove leaves the VM without its args: try again at once.
 _ADD_ATTEMPTS = 3
+# A call that hangs must not keep the fence standing, and the VM from starting (P7).
+PATIENCE_SECONDS = 0.9
+# An XAPI that is slow throughout would never let a replacement through: the next attempt waits.
+LONGER_PATIENCE_SECONDS = 3.0
 
 
 class OutcomeKind(enum.Enum):
@@ -47,7 +51,8 @@ class Outcome(NamedTuple):
     """Operations that a fence of ours may still block."""
     fenced_seconds: float = 0.0
     elapsed_ms: float = 0.0
-    is_session_lost: bool = False
+    lost_session: Optional[str] = None
+    """The session that XAPI does not know any more."""
 
 
 class _Progress:
@@ -67,31 +72,45 @@ class _Overtaken(Exception):
 
 
 def carry_out(client: Client, plan: Plan, owner: fence.Owner, *,
-              clock: Callable[[], float] = time.monotonic) -> Outcome:
-    """Carry out a plan. Never raises for XAPI's sake: the outcome tells."""
+              clock: Callable[[], float] = time.monotonic,
+              patience_seconds: float = PATIENCE_SECONDS) -> Outcome:
+    """Carry out a plan. Never raises for XAPI's sake: the outcome tells.
+
+    While the fence stands no call is waited for longer than `patience_seconds`.
+    """
     progress = _Progress(plan)
     started_at = clock()
     error = ''
-    is_session_lost = False
+    lost_session = None
     try:
-        _write(client, progress, owner, clock)
+        _write(client, progress, owner, clock, patience_seconds)
         kind = OutcomeKind.WRITTEN
     except _Overtaken:
         kind = OutcomeKind.OVERTAKEN
     except VmVanished:
         kind = OutcomeKind.VANISHED
+        progress = _Progress(plan)
     except (XapiFailure, MalformedRecord, InjectionNotVerified) as refusal:
         kind, error = OutcomeKind.REFUSED, str(refusal)
-        is_session_lost = isinstance(refusal, SessionLost)
+        lost_session = client.handle if isinstance(refusal, SessionLost) else None
     except XapiError as failure:
         kind, error = OutcomeKind.UNREACHABLE, str(failure)
     return Outcome(kind, plan, progress.vm, error, progress.is_key_missing,
                    tuple(progress.raised + progress.doubtful), progress.fenced_seconds,
-                   (clock() - started_at) * 1000.0, is_session_lost)
+                   (clock() - started_at) * 1000.0, lost_session)
+
+
+def is_current(plan: Plan, vm: Optional[VmRecord]) -> bool:
+    """Whether the newest record of the VM still is what the plan rests on."""
+    if vm is None:
+        return False
+    is_writable = vm.is_starting if plan.is_rescue else vm.is_at_rest
+    return is_writable and (vm.uuid, vm.kind, vm.args) == (plan.vm.uuid, plan.vm.kind,
+                                                           plan.vm.args)
 
 
 def _write(client: Client, progress: _Progress, owner: fence.Owner,
-           clock: Callable[[], float]) -> None:
+           clock: Callable[[], float], patience_seconds: float) -> None:
     plan = progress.plan
     if plan.action is Action.ADD:
         _add(client, progress)
@@ -99,7 +118,8 @@ def _write(client: Client, progress: _Progress, owner: fence.Owner,
         _read_unchanged(client, progress)
         _exchange(client, progress)
     else:
-        _replace_behind_fence(client, progress, owner, clock)
+        with client.limited(patience_seconds):
+            _replace_behind_fence(client, progress, owner, clock)
 
 
 def _add(client: Client, progress: _Progress) -> None:
@@ -119,6 +139,8 @@ def _replace_behind_fence(client: Client, progress: _Progress, owner: fence.Owne
         fence.block(client, progress.plan.vm, owner, progress.raised, progress.doubtful)
         # A start that passed the test before the fence stood shows up only now.
         _read_unchanged(client, progress)
+        # An entry of ours that was there already is lifted with those raised now.
+        progress.raised[:] = sorted(set(progress.raised) | set(fence.list_fences(progress.vm)))
         _exchange(client, progress)
         _verify(client, progress)
     finally:
@@ -127,8 +149,12 @@ def _replace_behind_fence(client: Client, progress: _Progress, owner: fence.Owne
 
 
 def _lift(client: Client, progress: _Progress) -> None:
-    """Lift what we raised; what cannot be lifted now stays in `raised` for the outcome."""
-    for operation in tuple(progress.raised):
+    """Lift what we raised; what cannot be lifted now stays in `raised` for the outcome.
+
+    While the key is missing the fence is what keeps the VM from starting without it: it stays
+    until the value is back, a moment later (`jobs.lift_fences`).
+    """
+    for operation in () if progress.is_key_missing else tuple(progress.raised):
         try:
             fence.lift(client, progress.plan.vm.ref, (operation,))
             progress.raised.remove(operation)
@@ -138,11 +164,8 @@ def _lift(client: Client, progress: _Progress) -> None:
 
 def _read_unchanged(client: Client, progress: _Progress) -> None:
     """Read the record; go on only when it is as the plan saw it."""
-    plan = progress.plan
-    vm = progress.vm = client.read_vm(plan.vm.ref)
-    is_writable = vm.is_starting if plan.is_rescue else vm.is_at_rest
-    if (vm.uuid, vm.kind, vm.args) != (plan.vm.uuid, plan.vm.kind, plan.vm.args) \
-            or not is_writable:
+    progress.vm = client.read_vm(progress.plan.vm.ref)
+    if not is_current(progress.plan, progress.vm):
         raise _Overtaken()
 
 

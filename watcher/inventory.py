@@ -26,6 +26,8 @@ class Inventory:
         self._rest_since: Dict[str, float] = {}
         self._numbers: Dict[str, int] = {}
         self._carriers: Dict[int, Set[str]] = {}
+        self.aside: Set[str] = set()
+        """Refs whose newest record cannot be understood: known, and left alone until it can."""
 
     def __len__(self) -> int:
         return len(self._vms)
@@ -59,6 +61,7 @@ class Inventory:
     def update(self, vm: VmRecord, policy: Policy, now: float) -> Optional[VmRecord]:
         """Take the newest record of a VM; return the one before."""
         before = self._vms.get(vm.ref)
+        self.aside.discard(vm.ref)
         self._note_rest(before, vm, now)
         if before is not None and before.uuid != vm.uuid:
             # An import shows its VM first under a fresh UUID and then under the real one.
@@ -72,6 +75,7 @@ class Inventory:
     def drop(self, ref: str) -> Optional[VmRecord]:
         """Forget a VM that is gone; return its last record."""
         vm = self._vms.pop(ref, None)
+        self.aside.discard(ref)
         if vm is not None:
             self._forget_uuid(vm)
         self._rest_since.pop(ref, None)

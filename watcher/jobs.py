@@ -6,7 +6,7 @@ None of them decides anything, and none raises for XAPI's sake: the message tell
 from typing import Callable, NamedTuple, Optional, Tuple
 
 from watcher import fence
-from watcher.errors import MalformedRecord, VmVanished, XapiError
+from watcher.errors import MalformedRecord, SessionLost, VmVanished, XapiError
 from watcher.records import VmRecord, parse_records
 from watcher.workers import Clients
 
@@ -17,6 +17,7 @@ class VmRead(NamedTuple):
     vm: Optional[VmRecord]
     error: str = ''
     malformed: Optional[MalformedRecord] = None
+    lost_session: Optional[str] = None
 
 
 class FencesLifted(NamedTuple):
@@ -25,14 +26,16 @@ class FencesLifted(NamedTuple):
     vm: Optional[VmRecord]
     operations: Tuple[str, ...]
     error: str = ''
+    lost_session: Optional[str] = None
 
 
 class Scan(NamedTuple):
     """All VM records, from one call."""
     vms: Tuple[VmRecord, ...] = ()
-    malformed: int = 0
+    malformed: Tuple[MalformedRecord, ...] = ()
     began_at: float = 0.0
     error: str = ''
+    lost_session: Optional[str] = None
 
 
 def read_vm(clients: Clients, ref: str) -> VmRead:
@@ -44,7 +47,7 @@ def read_vm(clients: Clients, ref: str) -> VmRead:
     except MalformedRecord as error:
         return VmRead(ref, None, malformed=error)
     except XapiError as error:
-        return VmRead(ref, None, str(error))
+        return VmRead(ref, None, str(error), lost_session=_find_lost(clients, error))
 
 
 def lift_fences(clients: Clients, ref: str, saved: Optional[str]) -> FencesLifted:
@@ -65,7 +68,7 @@ def lift_fences(clients: Clients, ref: str, saved: Optional[str]) -> FencesLifte
     except VmVanished:
         return FencesLifted(ref, None, ())
     except (XapiError, MalformedRecord) as error:
-        return FencesLifted(ref, None, (), str(error))
+        return FencesLifted(ref, None, (), str(error), _find_lost(clients, error))
 
 
 def read_scan(clients: Clients, clock: Callable[[], float]) -> Scan:
@@ -73,6 +76,11 @@ def read_scan(clients: Clients, clock: Callable[[], float]) -> Scan:
     began_at = clock()
     try:
         vms, malformed = parse_records(clients.current().read_vms())
-        return Scan(vms, len(malformed), began_at)
+        return Scan(vms, malformed, began_at)
     except XapiError as error:
-        return Scan(began_at=began_at, error=str(error))
+        return Scan(began_at=began_at, error=str(error), lost_session=_find_lost(clients, error))
+
+
+def _find_lost(clients: Clients, error: Exception) -> Optional[str]:
+    """The session that XAPI does not know any more, when that is the error."""
+    return clients.current().handle if isinstance(error, SessionLost) else None

@@ -5,7 +5,7 @@ known to be left; an event may also show the fence of a replacement just finishe
 event does not show any more.
 """
 
-from typing import Callable, Dict, Iterable, Optional
+from typing import Callable, Container, Dict, Iterable, Optional
 
 from watcher import fence
 from watcher.inventory import Inventory
@@ -15,8 +15,9 @@ from watcher.records import Kind, VmRecord
 
 # Longer than an event is on its way, shorter than the second that a fence may stand.
 _ECHO_SECONDS = 0.7
-# XAPI refuses to lift it, or cannot be reached: others must not wait for this one for ever.
-_RETRY_SECONDS = 1.0
+_RETRY_SECONDS = 0.3
+# XAPI refuses to lift this one, or does not answer: others do not wait for it for ever.
+_BLOCKING_SECONDS = 5.0
 
 
 class Lifting:
@@ -27,6 +28,7 @@ class Lifting:
         self._submit = submit
         self._left: Dict[str, float] = {}
         self._suspected: Dict[str, float] = {}
+        self._retries: Dict[str, float] = {}
 
     @property
     def is_clear(self) -> bool:
@@ -34,19 +36,25 @@ class Lifting:
         return not self._left
 
     @property
+    def left(self) -> int:
+        """How many VMs are known to have a fence of ours that should not be there."""
+        return len(set(self._left) | set(self._retries))
+
+    @property
     def next_due(self) -> Optional[float]:
         """When `check` has something to do."""
-        return min(self._suspected.values()) if self._suspected else None
+        return min(list(self._suspected.values()) + list(self._retries.values()), default=None)
 
     def restart(self) -> None:
         """A new session: what is left will show in its first batch."""
         self._left.clear()
         self._suspected.clear()
+        self._retries.clear()
 
-    def note_left(self, vms: Iterable[VmRecord], now: float) -> None:
+    def note_left(self, vms: Iterable[VmRecord], now: float, busy: Container[str]) -> None:
         """The first records of a session: what they show was left by somebody."""
         for vm in vms:
-            if vm.kind is Kind.VM and fence.list_fences(vm):
+            if vm.kind is Kind.VM and fence.list_fences(vm) and vm.ref not in busy:
                 self.lift(vm.ref, now)
 
     def lift(self, ref: str, now: float) -> None:
@@ -59,20 +67,30 @@ class Lifting:
         if vm.kind is Kind.VM and fence.list_fences(vm) and vm.ref not in self._left:
             self._suspected.setdefault(vm.ref, now + _ECHO_SECONDS)
 
-    def check(self, now: float, busy: Iterable[str]) -> None:
-        """Lift what was suspected and is still there."""
+    def check(self, now: float, busy: Container[str]) -> None:
+        """Lift what could not be lifted before, and what was suspected and is still there."""
+        for ref in [ref for ref, at in self._retries.items() if at <= now and ref not in busy]:
+            del self._retries[ref]
+            self._submit(ref)
         for ref in [ref for ref, at in self._suspected.items() if at <= now]:
+            if ref in busy:
+                self._suspected[ref] = now + _ECHO_SECONDS
+                continue
             del self._suspected[ref]
             vm = self._inventory.find(ref)
-            if vm is not None and fence.list_fences(vm) and ref not in busy:
+            if vm is not None and fence.list_fences(vm):
                 self._submit(ref)
 
     def take(self, lifted: FencesLifted, now: float) -> None:
-        """Take what became of a job."""
-        self._left.pop(lifted.ref, None)
-        if lifted.error:
-            self._suspected[lifted.ref] = now + _RETRY_SECONDS
+        """Take what became of a job; one that failed is repeated until it says that all is well."""
+        if not lifted.error:
+            self._left.pop(lifted.ref, None)
+            if lifted.operations and lifted.vm is not None:
+                get_logger().warning('fence.lifted', vm_uuid=lifted.vm.uuid,
+                                     vm_name=lifted.vm.name, operations=list(lifted.operations))
+            return
+        if lifted.ref not in self._retries:
             get_logger().warning('fence.not_lifted', vm_ref=lifted.ref, error=lifted.error)
-        elif lifted.operations and lifted.vm is not None:
-            get_logger().warning('fence.lifted', vm_uuid=lifted.vm.uuid, vm_name=lifted.vm.name,
-                                 operations=list(lifted.operations))
+        self._retries[lifted.ref] = now + _RETRY_SECONDS
+        if now - self._left.get(lifted.ref, now) > _BLOCKING_SECONDS:
+            self._left.pop(lifted.ref, None)

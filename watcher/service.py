@@ -14,11 +14,11 @@ from typing import Any, Callable, List, NamedTuple, Optional
 
 from registry.errors import RegistryError
 from registry.lock import WriterLock
-from watcher import backoff
+from watcher import backoff, logs
 from watcher.books import Books
 from watcher.config import Settings
 from watcher.daemon import TICK_SECONDS, Watcher
-from watcher.errors import WatcherError, XapiError
+from watcher.errors import WatcherError, XapiError, XapiUnreachable
 from watcher.host import Host
 from watcher.jobs import Scan, read_scan
 from watcher.logs import get_logger
@@ -77,6 +77,7 @@ class Service:
         self._stop = StopFlag()
         self._stop_at: Optional[float] = None
         self._must_reload = False
+        self._is_scanning = False
         self._handles: List[str] = []
         self._clients = Clients(self._is_given_up)
         self._callers = Workers('caller', CALLERS, self._inbox.put)
@@ -97,11 +98,13 @@ class Service:
 
     def run(self) -> int:
         """Run until told to stop; the exit status."""
-        self._take_lock(wait_seconds=3.0)
+        self._install_signals()
+        if not self._take_lock(wait_seconds=3.0):
+            raise WriterLockTaken('another program writes for the registry %s: %s; stop it first'
+                                  % (self._settings.registry.path, self._lock.holder()))
         get_logger().info('service.started', registry=self._settings.registry.path,
                           xapi=str(self._settings.xapi.url))
         sys.setswitchinterval(_SWITCH_SECONDS)
-        self._install_signals()
         self._schedule.start()
         threading.Thread(target=self._stream.forever, name='stream', daemon=True).start()
         try:
@@ -148,8 +151,12 @@ class Service:
             self._tell_broken(message)
             self.watcher.handle(message)
         elif isinstance(message, ScanDue):
-            self._callers.submit(lambda: read_scan(self._clients, self._clock), Urgency.LATER)
+            if not self._is_scanning:
+                self._is_scanning = True
+                self._callers.submit(lambda: read_scan(self._clients, self._clock),
+                                     Urgency.LATER)
         elif isinstance(message, Scan):
+            self._is_scanning = False
             self._callers.note_finished()
             self._finish_scan(message)
         elif not isinstance(message, StreamStarted):
@@ -194,26 +201,41 @@ class Service:
             stream.login()
         except XapiError:
             calls.logout()
-            stream.close()
             raise
-        calls.close()
+        if settings is not self._settings.xapi:
+            raise XapiUnreachable('the configuration changed meanwhile')
+        self._end_former_sessions(calls)
         self._handles[:] = [calls.handle, stream.handle]
+        calls.close()
         is_local = settings.address.scheme == 'unix'
         self._inbox.put(SessionOpened(decide_role(identity, is_local=is_local), calls.handle))
         return stream
+
+    def _end_former_sessions(self, client: Client) -> None:
+        """XAPI keeps a session for a day: those before the interruption are given back."""
+        for handle in self._handles:
+            try:
+                client.end_session(handle)
+            except XapiError:
+                return
 
     def _begin_session(self, opened: SessionOpened) -> None:
         role, settings = opened.role, self._settings
         self._told_broken = None
         self._clients.begin(settings.xapi, opened.handle)
         self.watcher.begin_session(role)
-        host = Host(settings.host.xenstore_read, settings.host.proc) if role.is_local else None
-        self.watcher.receipts.attend(host, role.host, self.watcher.staging.policy.names)
+        self._attend(role)
         get_logger().info('session.opened', xapi_version=role.xapi_version,
                           writes=role.is_writer)
         if role.refusal:
             get_logger().warning('role.read_only', reason=role.refusal,
                                  xapi_version=role.xapi_version)
+
+    def _attend(self, role: Role) -> None:
+        """Where receipts look, and for which devices."""
+        settings = self._settings
+        host = Host(settings.host.xenstore_read, settings.host.proc) if role.is_local else None
+        self.watcher.receipts.attend(host, role.host, settings.device.known_names)
 
     def _tell_broken(self, broken: StreamBroken) -> None:
         """Once per outage and kind of error, not once per attempt."""
@@ -231,27 +253,28 @@ class Service:
 
     # Registry, scan, configuration.
 
-    def _take_lock(self, wait_seconds: float) -> None:
+    def _take_lock(self, wait_seconds: float) -> bool:
+        """Try to become the one writer; False when another program is."""
         try:
-            is_held = self._lock.acquire(wait_seconds)
+            self.watcher.is_locked = self._lock.acquire(wait_seconds)
         except RegistryError:
-            return  # the directory is not there: the registry is unavailable, and that is said
-        if not is_held:
-            raise WriterLockTaken('another program writes for the registry %s: %s; stop it first'
-                                  % (self._settings.registry.path, self._lock.holder()))
-        self.watcher.is_locked = True
+            return True  # the directory is not there: the registry is unavailable, and that is said
+        return self.watcher.is_locked
 
     def _take_late_lock(self) -> None:
-        """The registry's directory was missing at the start: begin afresh once it is there."""
-        self._take_lock(wait_seconds=0.0)
-        if self._lock.is_held:
+        """The registry's directory was missing at the start: begin afresh once it is there.
+
+        Whoever has created it may still hold the lock: it is tried again with the next tick.
+        """
+        if self._take_lock(wait_seconds=0.0) and self._lock.is_held:
             self._stream.restart()
 
     def _finish_scan(self, scan: Scan) -> None:
         if scan.error:
             get_logger().warning('scan.failed', error=scan.error)
+            self.watcher.note_lost(scan.lost_session)
             return
-        differing = self.watcher.take_scan(scan.vms)
+        differing = self.watcher.take_scan(scan)
         summary = self.watcher.summarise(scan.vms)
         renamed = self.watcher.refresh_names(scan.vms)
         get_logger().info('scan.completed', vms=len(scan.vms), states=summary.states,
@@ -273,6 +296,9 @@ class Service:
         if settings.xapi != before.xapi or settings.registry != before.registry:
             self._stream.restart()
         self.watcher.set_policy(build_policy(settings, self._books.is_accepted))
+        if self.watcher.role is not None:
+            self._attend(self.watcher.role)
+        logs.configure(settings.log.format, settings.log.level)
         get_logger().info('settings.reloaded')
 
     def _reopen_registry(self, settings: Settings) -> None:

@@ -6,11 +6,10 @@ before a job that removes a key begins, and leaves it when the key is known to b
 """
 
 import collections
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, NamedTuple, Optional, Tuple
 
-from registry.errors import JournalUnavailable
 from registry.journal import Replacement
-from watcher.books import Books
+from watcher.books import WHO, Books
 from watcher.device_args import parse_args
 from watcher.fence import without_fences
 from watcher.injector import Outcome, OutcomeKind
@@ -18,7 +17,8 @@ from watcher.inventory import Inventory
 from watcher.logs import get_logger
 from watcher.plan import (Action, Plan, Policy, Reason, State, plan_restore, plan_vm,
                           render_desired)
-from watcher.records import Kind, VmRecord
+from watcher.records import Kind, PowerState, VmRecord
+from watcher.replacements import Replacements
 from watcher.standing import Standings
 
 # A replacement keeps away from restarts: a stop followed by a start is never refused (P7).
@@ -28,8 +28,9 @@ STAGING_AT_ONCE = 4
 # A span that keeps vanishing during one start is somebody else's doing.
 _ADDS_PER_START = 5
 _ECHO_SECONDS = 1.0
-_JOURNAL_RETRY_SECONDS = 1.0
 _HOLD_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
+# What was staged when nothing was ever seen in place; no span reads so.
+NOTHING_KNOWN = '-'
 _WORTH_SAYING = frozenset([State.CONTESTED, State.UNREADABLE, State.DOUBLED, State.DRIFT,
                            State.ORPHANED])
 
@@ -68,9 +69,7 @@ class Staging:
         self._failures: Dict[str, int] = {}
         self._starts: Dict[str, Start] = {}
         self._wrote: Dict[str, _Wrote] = {}
-        self._restores: Dict[str, Replacement] = {}
-        self._journal_retry_at = 0.0
-        self._journal_error = ''
+        self.replacements = Replacements(books, write=write, tell=self._tell_late)
 
     @property
     def waiting(self) -> int:
@@ -82,12 +81,11 @@ class Staging:
         """When the next VM deserves a look."""
         return min(self._due.values()) if self._due else None
 
-    def recall(self) -> None:
-        """Take up the replacements that an earlier daemon, or a lost connection, left open."""
-        self._restores = {item.vm_uuid: item for item in self._books.journal.replacements()}
-        for item in self._restores.values():
-            get_logger().warning('replacement.recovered', vm_uuid=item.vm_uuid,
-                                 before=item.before, after=item.after)
+    def begin_session(self, refs: Optional[Iterable[str]] = None) -> None:
+        """What failed before is tried at once: of all VMs, or of those whose row has changed."""
+        for ref in tuple(self._held_until) if refs is None else refs:
+            self._held_until.pop(ref, None)
+            self._failures.pop(ref, None)
 
     def forget(self, vm: VmRecord) -> None:
         """The VM is gone."""
@@ -111,7 +109,7 @@ class Staging:
 
     def plan(self, vm: VmRecord) -> Optional[Plan]:
         """Decide about one VM; None while the registry or its row cannot be read."""
-        saved = self._restores.get(vm.uuid)
+        saved = self.replacements.find(vm.uuid)
         assignment = self._books.assignments.get(vm.uuid)
         is_known = self._books.is_available and vm.uuid not in self._books.faulty
         if saved is not None and vm.kind is Kind.VM and vm.args is None:
@@ -133,7 +131,7 @@ class Staging:
     def look(self, ref: str, now: float, *, may_write: bool, is_fresh: bool = False) -> None:
         """Decide about a VM, and begin what is to be done as soon as it may be."""
         vm = self._inventory.find(ref)
-        if vm is None or ref in self.busy or self.policy is None:
+        if vm is None or ref in self.busy or ref in self._inventory.aside or self.policy is None:
             return
         plan = self.plan(vm)
         if plan is None:
@@ -159,7 +157,7 @@ class Staging:
         plan = self.busy.pop(outcome.plan.vm.ref, outcome.plan)
         ref = plan.vm.ref
         self._note_record_read(outcome, now)
-        self._settle_journal(outcome)
+        self.replacements.take_outcome(outcome)
         if outcome.kind is OutcomeKind.WRITTEN:
             self._failures.pop(ref, None)
             self._held_until.pop(ref, None)
@@ -214,64 +212,53 @@ class Staging:
         self._begin(plan, now)
 
     def _begin(self, plan: Plan, now: float) -> None:
-        if plan.action is not Action.ADD and not self._save(plan, now):
-            self._due[plan.vm.ref] = self._journal_retry_at
+        if plan.action is not Action.ADD and not self.replacements.begin(plan, now):
+            self._due[plan.vm.ref] = self.replacements.retry_at
             return
+        self._note_claim(plan)
         self._due.pop(plan.vm.ref, None)
         self.busy[plan.vm.ref] = plan
         self._carry_out(plan)
 
-    def _save(self, plan: Plan, now: float) -> bool:
-        """Have the new value in the journal before the key is removed.
+    def _note_claim(self, plan: Plan) -> None:
+        """From here on whoever appears with the number is a copy (P10).
 
-        A journal that is locked costs one wait for all VMs, not one for each.
+        What is in place stays as it was noted until the write is known to have happened.
         """
-        if now < self._journal_retry_at:
-            return False
-        vm = plan.vm
-        saved = Replacement(vm.uuid, vm.ref, vm.args, plan.value, plan.reason.value)
-        try:
-            self._books.open_journal()
-            self._books.journal.begin_replacement(saved)
-        except JournalUnavailable as error:
-            self._journal_retry_at = now + _JOURNAL_RETRY_SECONDS
-            if self._journal_error != str(error):
-                self._journal_error = str(error)
-                get_logger().error('journal.unwritable', vm_uuid=vm.uuid, error=str(error))
-            self._books.reread()
-            return False
-        self._journal_error = ''
-        self._restores[vm.uuid] = saved
-        return True
+        assignment = self._books.assignments.get(plan.vm.uuid)
+        if assignment is not None:
+            value = self._books.staged_values.get(plan.vm.uuid, NOTHING_KNOWN)
+            self._note_staged(plan.vm.uuid, assignment.vm_id, value)
 
-    def _settle_journal(self, outcome: Outcome) -> None:
-        """The entry leaves the journal when the key is known not to be missing, and only then."""
-        is_shown = outcome.vm is not None and outcome.vm.args is not None
-        if outcome.kind in (OutcomeKind.WRITTEN, OutcomeKind.VANISHED) \
-                or (is_shown and not outcome.is_key_missing):
-            self._settle(outcome.plan.vm.uuid)
+    def note_registered_late(self, vm: VmRecord) -> None:
+        """The VM got its row while it runs: what it rested with last is what it carries."""
+        if vm.power_state is not PowerState.HALTED and vm.uuid in self._books.assignments \
+                and vm.uuid not in self._books.staged:
+            self._note_staged(vm.uuid, self._inventory.number_of(vm.ref) or 0,
+                              self.policy.read(vm).managed or '')
 
-    def find_saved(self, vm_uuid: str) -> Optional[str]:
-        """The whole value that a replacement under way, or broken off, was to write."""
-        saved = self._restores.get(vm_uuid)
-        return saved.after if saved is not None else None
+    def forget_vanished(self, known: FrozenSet[str]) -> None:
+        """The first batch names every VM: what is noted of others, and has no row, is no use."""
+        self.replacements.forget_vanished(known)
+        for vm_uuid in set(self._books.staged) - known - set(self._books.assignments):
+            self._forget_staged(vm_uuid)
+
+    def _forget_staged(self, vm_uuid: str) -> None:
+        self._books.forget_staged(vm_uuid)
+        self._write(lambda journal: journal.forget_staged(vm_uuid))
 
     def settle_restored(self, vm: VmRecord, *, is_fresh: bool) -> None:
-        """The record shows a value where one was to be restored: nothing is missing there.
+        """A record may be the proof that a replacement came to its end.
 
         An event may show what stood before the key was removed: then the record is read again.
         """
-        if vm.uuid in self._restores and vm.args is not None and vm.ref not in self.busy:
-            if is_fresh:
-                self._settle(vm.uuid)
-            else:
-                self._reread(vm)
-
-    def _settle(self, vm_uuid: str) -> None:
-        if self._restores.pop(vm_uuid, None) is not None:
-            # Written later, when the next replacement of this VM may have begun: that one stays.
-            self._write(lambda journal: vm_uuid in self._restores
-                        or journal.end_replacement(vm_uuid))
+        entry = self.replacements.find(vm.uuid)
+        if entry is None or vm.ref in self.busy:
+            return
+        if is_fresh:
+            self.replacements.take_record(vm)
+        elif vm.args is not None or entry.after is None:
+            self._reread(vm)
 
     def _note_record_read(self, outcome: Outcome, now: float) -> None:
         plan, vm = outcome.plan, outcome.vm
@@ -290,16 +277,11 @@ class Staging:
         self._tell_state(plan)
         if assignment is not None and plan.state is State.AS_DESIRED:
             self._note_staged(vm.uuid, assignment.vm_id, plan.carried or '')
-        elif (assignment is not None and plan.state is State.PENDING
-              and vm.uuid not in self._books.staged):
-            # Registered while it runs: what it rested with last is what it carries.
-            self._note_staged(vm.uuid, self._inventory.number_of(vm.ref) or 0,
-                              plan.carried or '')
         elif vm.uuid in self._books.orphans and vm.is_at_rest and plan.carried is None \
                 and plan.state is State.UNREGISTERED:
             self._books.forget_orphan(vm.uuid)
-            self._write(lambda journal: (journal.forget_orphan(vm.uuid),
-                                         journal.forget_staged(vm.uuid)))
+            self._write(lambda journal: journal.forget_orphan(vm.uuid))
+            self._forget_staged(vm.uuid)
 
     def _tell_state(self, plan: Plan) -> None:
         """Say once what keeps a VM from being as desired, when it is not simply under way."""
@@ -332,15 +314,28 @@ class Staging:
         vm = plan.vm
         if plan.is_rescue and plan.action is not Action.ADD:
             self._starts[vm.ref] = Start(vm.start_task, 1, True)
-        what = {Action.ADD: 'args_added', Action.REMOVE: 'args_removed',
-                Action.REPLACE: 'args_replaced'}[plan.action]
-        self._write(lambda journal: journal.add_history(
-            'vgpu-watcher', 'rescue' if plan.is_rescue else 'stage', what, vm_uuid=vm.uuid,
-            before=vm.args, after=plan.value))
+        self._add_history('rescue' if plan.is_rescue else 'stage', vm.uuid, vm.args, plan.value)
         event = 'vm.args_removed' if plan.desired is None else 'vm.args_injected'
         get_logger().info(event, vm_uuid=vm.uuid, vm_name=vm.name, action=plan.action.value,
                           reason=plan.reason.value, before=vm.args, after=plan.value,
                           rescue=plan.is_rescue, elapsed_ms=round(outcome.elapsed_ms, 1))
+
+    def _tell_late(self, entry: Replacement) -> None:
+        """What XAPI did although its answer was lost."""
+        self._add_history('stage', entry.vm_uuid, entry.before, entry.after)
+        get_logger().info('vm.args_found_written', vm_uuid=entry.vm_uuid, reason=entry.reason,
+                          before=entry.before, after=entry.after)
+
+    def _add_history(self, command: str, vm_uuid: str, before: Optional[str],
+                     after: Optional[str]) -> None:
+        what = ('args_added' if before is None else
+                'args_removed' if after is None else 'args_replaced')
+        self._write(lambda journal: journal.add_history(
+            WHO, command, what, vm_uuid=vm_uuid, before=before, after=after))
+
+    def is_impatient(self, ref: str) -> bool:
+        """Whether calls behind the fence are given up soon: the first time they are."""
+        return not self._failures.get(ref)
 
     def _hold(self, outcome: Outcome, now: float) -> None:
         plan = outcome.plan

@@ -35,10 +35,13 @@ class Standings:
                            for other in others)
         return Standing.CONTESTED if is_contested else Standing.CLEAR
 
-    def note_all(self) -> None:
-        """Hold every bearer that the journal knows against what XAPI shows."""
+    def note_all(self, *, is_complete: bool = True) -> None:
+        """Hold every bearer that the journal knows against what XAPI shows.
+
+        Unless all could be read: then nobody is forgotten.
+        """
         self.note(tuple(self._inventory.vms))
-        for vm_uuid in tuple(self._books.bearers):
+        for vm_uuid in tuple(self._books.bearers) if is_complete else ():
             if self._inventory.find_by_uuid(vm_uuid) is None:
                 self._forget(vm_uuid)
 
@@ -51,7 +54,8 @@ class Standings:
             is_registered = vm.uuid in self._books.assignments
             number = None if is_registered else self._inventory.number_of(vm.ref)
             claim = self._books.bearers.get(vm.uuid)
-            if number != (claim.vm_id if claim else None):
+            known = (claim.vm_id, self._books.bearer_kinds.get(vm.uuid)) if claim else None
+            if known != (None if number is None else (number, vm.kind.value)):
                 self._note(vm, number)
                 changed.append(vm)
         return tuple(changed)
@@ -87,10 +91,10 @@ class Standings:
         if number is None:
             self._forget(vm.uuid)
             return
-        self._books.note_bearer(vm.uuid, number)
+        self._books.note_bearer(vm.uuid, number, vm.kind.value)
         bearer = Bearer(vm.uuid, vm.name, number, vm.kind.value)
         self._write(lambda journal: journal.note_bearers([bearer]))
 
     def _forget(self, vm_uuid: str) -> None:
-        self._books.note_bearer(vm_uuid, None)
+        self._books.note_bearer(vm_uuid, None, '')
         self._write(lambda journal: journal.note_bearers([], [vm_uuid]))

@@ -41,6 +41,8 @@ class Transport(xmlrpc.client.Transport):
         self._verify_tls = verify_tls
         self._is_given_up = is_given_up
         self._is_aborted = False
+        self.limit_seconds: Optional[float] = None
+        """A shorter limit for the calls of the moment; heeded where giving up is."""
 
     def request(self, host: Any, handler: str, request_body: bytes,
                 verbose: bool = False) -> Any:
@@ -75,7 +77,7 @@ class Transport(xmlrpc.client.Transport):
                 response.read()
                 raise XapiUnreachable('XAPI answered HTTP %d' % response.status)
             return decode(_read_text(response))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.close()
             raise XapiNonsense('not JSON: %s' % error) from error
         except BaseException:
@@ -143,14 +145,15 @@ class Transport(xmlrpc.client.Transport):
         """Wait for the first byte, looking now and then whether to give up."""
         if self._is_given_up is None:
             return
-        deadline = time.monotonic() + self._timeout_seconds
+        limit = self._timeout_seconds if self.limit_seconds is None else self.limit_seconds
+        deadline = time.monotonic() + limit
         poller = select.poll()
         poller.register(connection.sock, select.POLLIN)
         while not poller.poll(int(_LOOK_SECONDS * 1000)):
             if self._is_given_up():
                 raise XapiUnreachable('the call was given up')
             if time.monotonic() > deadline:
-                raise XapiUnreachable('no answer within %g s' % self._timeout_seconds)
+                raise XapiUnreachable('no answer within %g s' % limit)
 
 
 def _read_text(response: http.client.HTTPResponse) -> Iterator[str]:

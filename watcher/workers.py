@@ -82,9 +82,9 @@ class Clients:
         """A new session: connections to the one before are dropped when next asked for."""
         self._session = _Session(settings, handle)
 
-    def end(self) -> None:
-        """There is no session; calls fail as lost until there is one."""
-        self._session = None
+    def is_current(self, handle: Optional[str]) -> bool:
+        """Whether this is the session of now."""
+        return self._session is not None and self._session.handle == handle
 
     def current(self) -> Client:
         """The calling thread's client for the session of now."""

@@ -109,6 +109,20 @@ class Client:
             raise SessionLost('SESSION_INVALID', ('no session',))
         return self._call(method, self.handle, *params)
 
+    @contextlib.contextmanager
+    def limited(self, seconds: float) -> Iterator[None]:
+        """Inside the block no answer is waited for longer than so many seconds."""
+        self._transport.limit_seconds = seconds
+        try:
+            yield
+        finally:
+            self._transport.limit_seconds = None
+
+    def end_session(self, handle: str) -> None:
+        """Give back another session than this client's own; it may be gone already."""
+        with contextlib.suppress(XapiFailure):
+            self._call('session.logout', handle)
+
     def event_from(self, token: str, timeout_seconds: float = POLL_SECONDS) -> Any:
         """The long poll for VMs, for `parse_batch`. The time goes over the wire as a float."""
         return self.call('event.from', ['vm'], token, float(timeout_seconds))
@@ -218,7 +232,7 @@ def _translated(method: str) -> Iterator[None]:
     except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
         raise XapiUnreachable('%s: %s' % (method, _describe(error))) from error
     except (ValueError, TypeError, KeyError, IndexError, OverflowError,
-            RecursionError) as error:
+            RecursionError, EOFError, AttributeError, AssertionError) as error:
         # The decoders raise these on answers that only look like the protocol.
         raise XapiNonsense('%s: %r' % (method, error)) from error
 

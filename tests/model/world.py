@@ -128,7 +128,8 @@ class World:
         twin.books.assignments = dict(self.books.assignments)
         twin.budget, twin.took, twin._deferred = dict(self.budget), list(self.took), []
         twin._build_daemon()
-        for ours, theirs in ((twin.inventory, self.inventory), (twin.staging, self.staging)):
+        for ours, theirs in ((twin.inventory, self.inventory), (twin.staging, self.staging),
+                             (twin.staging.replacements, self.staging.replacements)):
             for name, value in vars(theirs).items():
                 if isinstance(value, dict):
                     setattr(ours, name, value.copy())
@@ -145,6 +146,7 @@ class World:
             self.budget, self.promised,
             {name: value for name, value in vars(self.staging).items()
              if isinstance(value, dict) and name != '_told'},
+            self.staging.replacements._entries,
             self.inventory._vms, self.inventory._rest_since))
 
     @property
@@ -185,7 +187,7 @@ class World:
         """Start it: the journal is read, and the first batch shows the VM as it is."""
         self._build_daemon()
         self.is_alive = True
-        self.staging.recall()
+        self.staging.replacements.recall()
         self.event, self.is_changed = None, False
         self.fences_left = bool(list_fences(self.xapi.record))
         self.take(self.xapi.record, is_fresh=True)

@@ -1,5 +1,6 @@
 """Noticing that the file changed: by its status alone."""
 
+import itertools
 import os
 
 import pytest
@@ -12,9 +13,14 @@ def looks(watch, count):
     return [watch.has_changed() for _ in range(count)]
 
 
+def build_watch(path):
+    """A watch on whose clock a tenth of a second goes by at each look."""
+    return FileWatch(path, clock=itertools.count(0.0, 0.1).__next__)
+
+
 @pytest.fixture
 def watch(registry):
-    watch = FileWatch(registry.path)
+    watch = build_watch(registry.path)
     assert looks(watch, 3) == [True, True, False]
     return watch
 
@@ -54,7 +60,17 @@ def test_file_that_goes_and_comes_back_is_noticed_each_time(registry, watch):
 
 
 def test_file_that_was_never_there_is_a_state_too(tmp_path):
-    assert looks(FileWatch(str(tmp_path / 'none')), 3) == [True, True, False]
+    assert looks(build_watch(str(tmp_path / 'none')), 3) == [True, False, False]
+
+
+def test_second_look_inside_a_tick_of_the_clock_does_not_count(registry):
+    now = [0.0]
+    watch = FileWatch(registry.path, clock=lambda: now[0])
+    assert watch.has_changed()
+    now[0] = 0.01
+    assert looks(watch, 2) == [False, False]
+    now[0] = 0.1
+    assert looks(watch, 2) == [True, False]
 
 
 def test_looking_keeps_the_locks_of_a_connection_in_this_process(registry, watch):

@@ -1,5 +1,6 @@
 """What several tests of the watcher's core need: a template, a policy, records, an XAPI."""
 
+import contextlib
 import copy
 
 from watcher.device_args import parse_template
@@ -52,6 +53,13 @@ class FakeXapi:
     XAPI had done it by then: a lost answer rather than a lost request. `meddle` is called before
     each call with its number and this object.
     """
+
+    handle = 'OpaqueRef:session'
+
+    @contextlib.contextmanager
+    def limited(self, _seconds):
+        """As the real one: here time does not pass."""
+        yield
 
     def __init__(self, args=None, **fields):
         platform = {'timeoffset': '0'}

@@ -166,14 +166,14 @@ def test_file_of_others_is_not_accepted(registry, build_books, path):
 # Claims on numbers.
 
 def test_claims_in_memory_keep_their_order_and_their_place(books):
-    books.note_bearer(TWO, 10)
+    books.note_bearer(TWO, 10, 'vm')
     books.note_staged(ONE, 10, SPAN)
-    books.note_bearer(TWO, 10)
+    books.note_bearer(TWO, 10, 'vm')
     assert books.bearers[TWO].sequence < books.staged[ONE].sequence
     assert (books.staged[ONE].vm_id, books.staged_values[ONE]) == (10, SPAN)
     books.note_staged(ONE, 10, SPAN + ',addr=5')
     assert books.staged[ONE] == Claim(10, 2) and books.staged_values[ONE] == SPAN + ',addr=5'
-    books.note_bearer(TWO, None)
+    books.note_bearer(TWO, None, '')
     assert books.bearers == {}
 
 
@@ -192,7 +192,7 @@ def test_claims_of_the_journal_come_before_all_later_ones(books, build_books):
     successor.poll()
     assert successor.staged[ONE].vm_id == 10 and successor.staged_values == {ONE: SPAN}
     assert successor.staged[ONE].sequence < successor.bearers[TWO].sequence
-    successor.note_bearer(uuid_of(3), 10)
+    successor.note_bearer(uuid_of(3), 10, 'vm')
     assert successor.bearers[uuid_of(3)].sequence > successor.bearers[TWO].sequence
 
 

@@ -66,7 +66,7 @@ def test_value_comes_back_whole_while_the_registry_is_unavailable(stage, path):
     os.rename(path, path + '.away')
     successor = Stage(path)
     assert not successor.books.is_available and successor.books.is_journal_open
-    successor.staging.recall()
+    successor.staging.replacements.recall()
     successor.show(build_vm(None))
     assert [plan.value for plan, _saved in successor.begun] == ['-a ' + SPAN]
     successor.close()
@@ -82,7 +82,7 @@ def test_value_comes_back_whole_while_the_row_is_faulty(stage, path):
     connection.close()
     successor = Stage(path)
     assert UUID in successor.books.faulty
-    successor.staging.recall()
+    successor.staging.replacements.recall()
     successor.show(build_vm(None))
     assert [plan.value for plan, _saved in successor.begun] == ['-a ' + SPAN]
     successor.close()

@@ -154,7 +154,7 @@ def test_interruption_is_told_as_what_it_was(interrupted):
         is_refusal = isinstance(xapi.error, XapiFailure)
         assert outcome.kind in ((OutcomeKind.REFUSED, OutcomeKind.OVERTAKEN) if is_refusal else
                                 (OutcomeKind.UNREACHABLE, OutcomeKind.OVERTAKEN))
-        assert outcome.is_session_lost == (xapi.error is LOST)
+        assert (outcome.lost_session is not None) == (xapi.error is LOST)
 
 
 def test_missing_key_comes_back_with_one_more_call(interrupted):

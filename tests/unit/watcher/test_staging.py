@@ -41,7 +41,8 @@ class Stage:
         self.staging.policy = POLICY
 
     def _write(self, write):
-        write(self.books.journal)
+        if not self.is_locked:
+            write(self.books.journal)
 
     def _begin(self, plan):
         self.begun.append((plan, None if self.is_locked else self.replacements))
@@ -355,7 +356,7 @@ def interrupted(stage, args='-a ' + OTHER_SPAN):
 def test_entry_lives_while_the_key_is_missing(stage):
     interrupted(stage)
     assert stage.replacements == {UUID: '-a ' + SPAN}
-    assert stage.staging.find_saved(UUID) == '-a ' + SPAN
+    assert stage.staging.replacements.find(UUID).after == '-a ' + SPAN
 
 
 def test_missing_value_comes_back_whole_and_then_its_entry_goes(stage):
@@ -389,7 +390,7 @@ def test_entry_goes_when_a_record_shows_a_value(stage):
     stage.staging.settle_restored(build_vm('-theirs'), is_fresh=False)
     assert stage.replacements == {UUID: '-a ' + SPAN}
     stage.staging.settle_restored(build_vm('-theirs'), is_fresh=True)
-    assert stage.replacements == {} and stage.staging.find_saved(UUID) is None
+    assert stage.replacements == {} and stage.staging.replacements.find(UUID) is None
 
 
 @pytest.fixture
@@ -403,7 +404,7 @@ def successor(stage, path):
 
 
 def test_next_daemon_brings_the_value_back(successor, log_output):
-    successor.staging.recall()
+    successor.staging.replacements.recall()
     successor.show(build_vm(None))
     assert [(plan.action, plan.value) for plan, _saved in successor.begun] == [
         (Action.ADD, '-a ' + SPAN)]
@@ -411,7 +412,7 @@ def test_next_daemon_brings_the_value_back(successor, log_output):
 
 
 def test_next_daemon_writes_nothing_where_the_value_stands(successor):
-    successor.staging.recall()
+    successor.staging.replacements.recall()
     successor.show(build_vm('-a ' + SPAN))
     assert successor.begun == []
 
@@ -434,6 +435,8 @@ def test_what_was_found_staged_is_kept_in_the_journal(stage):
 
 def test_vm_that_was_registered_while_it_ran_rested_with_what_it_carries(stage):
     stage.show(build_vm(None, power_state=PowerState.RUNNING))
+    assert stage.books.journal.staged() == {}
+    stage.staging.note_registered_late(build_vm(None, power_state=PowerState.RUNNING))
     staged = stage.books.journal.staged()[UUID]
     assert (staged.vm_id, staged.value) == (0, '')
 

@@ -1,0 +1,93 @@
+"""Replacements under way: their entries in the journal, from before the remove to the proof (P16).
+
+An entry holds the whole value before and after, foreign text included. It is on the disk before
+the key is removed, and leaves the journal only when XAPI has shown that the key is there again,
+or that it is gone as it should be. Whatever happens in between, the value can be brought back.
+"""
+
+from typing import Any, Callable, Dict, FrozenSet, Optional
+
+from registry.errors import JournalUnavailable
+from registry.journal import Journal, Replacement
+from watcher.books import Books
+from watcher.injector import Outcome, OutcomeKind
+from watcher.logs import get_logger
+from watcher.plan import Plan
+from watcher.records import VmRecord
+
+# A journal that is locked costs one wait for all VMs, not one for each.
+_RETRY_SECONDS = 1.0
+
+
+class Replacements:
+    """The entries that the journal has, in memory."""
+
+    def __init__(self, books: Books, *, write: Callable[[Callable[[Journal], Any]], None],
+                 tell: Callable[[Replacement], None]) -> None:
+        self._books = books
+        self._write = write
+        self._tell = tell
+        self._entries: Dict[str, Replacement] = {}
+        self._error = ''
+        self.retry_at = 0.0
+
+    def recall(self) -> None:
+        """Take up what an earlier daemon left open."""
+        self._entries = {item.vm_uuid: item for item in self._books.journal.replacements()}
+        for item in self._entries.values():
+            get_logger().warning('replacement.recovered', vm_uuid=item.vm_uuid,
+                                 before=item.before, after=item.after)
+
+    def find(self, vm_uuid: str) -> Optional[Replacement]:
+        """The entry of a VM."""
+        return self._entries.get(vm_uuid)
+
+    def begin(self, plan: Plan, now: float) -> bool:
+        """Write the entry; False when the journal cannot be written, and nothing may be removed."""
+        if now < self.retry_at:
+            return False
+        vm = plan.vm
+        entry = Replacement(vm.uuid, vm.ref, vm.args, plan.value, plan.reason.value)
+        try:
+            self._books.open_journal()
+            self._books.journal.begin_replacement(entry)
+        except JournalUnavailable as error:
+            self.retry_at = now + _RETRY_SECONDS
+            if self._error != str(error):
+                self._error = str(error)
+                get_logger().error('journal.unwritable', vm_uuid=vm.uuid, error=str(error))
+            self._books.reread()
+            return False
+        self._error = ''
+        self._entries[vm.uuid] = entry
+        return True
+
+    def take_outcome(self, outcome: Outcome) -> None:
+        """End the entry when the job has brought proof."""
+        vm = outcome.plan.vm
+        is_shown = outcome.vm is not None and outcome.vm.args is not None
+        if outcome.kind in (OutcomeKind.WRITTEN, OutcomeKind.VANISHED):
+            self._end(vm.uuid)
+        elif is_shown and not outcome.is_key_missing:
+            self.take_record(outcome.vm)
+
+    def take_record(self, vm: VmRecord) -> None:
+        """End the entry when a record, read for it, is the proof."""
+        entry = self._entries.get(vm.uuid)
+        if entry is None or (vm.args is None and entry.after is not None):
+            return
+        if vm.args == entry.after != entry.before:
+            # XAPI did it, and the answer was lost: the history shall know of it all the same.
+            self._tell(entry)
+        self._end(vm.uuid)
+
+    def forget_vanished(self, known: FrozenSet[str]) -> None:
+        """End the entries of VMs that do not exist any more."""
+        for vm_uuid in set(self._entries) - known:
+            self._end(vm_uuid)
+
+    def _end(self, vm_uuid: str) -> None:
+        if self._entries.pop(vm_uuid, None) is not None:
+            # Written later, when the next replacement of this VM may have begun: that one stays.
+            self._write(lambda journal: vm_uuid in self._entries
+                        or journal.end_replacement(vm_uuid))
