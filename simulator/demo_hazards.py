@@ -1,0 +1,99 @@
+"""The scenes of trouble: the toolstack restarts and crashes, calls fail, the daemon is killed."""
+
+from typing import List, Sequence
+
+from simulator.demo_calls import Errand, carried
+from simulator.demo_ledger import Vm
+from simulator.demo_stage import Stage
+
+DOWN_SECONDS = 0.5
+# Writes that the crash takes back: a good part of what the storm has written by then.
+LOST_WRITES = 300
+GAP_SECONDS = 0.03
+SPOILED = (
+    {'kind': 'http_500', 'method': 'VM.remove_from_platform', 'count': 1},
+    {'kind': 'drop_after', 'method': 'VM.add_to_platform', 'count': 1},
+    {'kind': 'http_500_before', 'method': 'event.from', 'count': 2},
+    {'kind': 'reset_before', 'method': 'VM.add_to_blocked_operations', 'count': 1},
+    {'kind': 'truncate', 'method': 'VM.get_record', 'count': 1},
+    {'kind': 'failure', 'method': 'session.login_with_password', 'count': 4,
+     'parameters': {'code': 'HOST_STILL_BOOTING', 'params': []}})
+
+
+def restart_in_storm(stage: Stage) -> None:
+    """Restart the toolstack while many VMs start; what did not come up is started again."""
+    stage.shut_down(stage.vms)
+    _storm_through_restart(stage, list(stage.vms), 'clean', 0)
+
+
+def crash_in_storm(stage: Stage) -> None:
+    """Crash the toolstack in a storm, with the last writes lost, and edit the registry then."""
+    half = len(stage.vms) // 2
+    vms, resting = stage.vms[:half], stage.vms[half:half + 2]
+    stage.shut_down(vms + resting)
+    _storm_through_restart(stage, vms, 'crash', LOST_WRITES)
+    stage.set_priority(resting, 'high')
+    stage.settle(resting)
+    stage.start_and_wait(resting)
+
+
+def _storm_through_restart(stage: Stage, vms: Sequence[Vm], mode: str, lost: int) -> None:
+    booted = len(stage.ledger.entries)
+    errands = stage.start(vms, GAP_SECONDS)
+    stage.wait(lambda: len(stage.ledger.entries) > booted + len(vms) // 3, 10.0)
+    stage.xapi.restart(mode, DOWN_SECONDS, lost)
+    stage.display.note(f'the toolstack restarted ({mode})')
+    stage.join(errands)
+    stage.finish(_start_again(stage, vms))
+
+
+def _start_again(stage: Stage, vms: Sequence[Vm]) -> List[Errand]:
+    """Start those whose start ended with the toolstack, once they are staged."""
+    stage.look()
+    lost = [vm for vm in vms if stage.ledger.is_awaited(vm)]
+    stage.settle(lost)
+    return [stage.xapi.begin(('VM.start', vm.ref, False, False)) for vm in lost]
+
+
+def spoil_calls(stage: Stage) -> None:
+    """Fail, cut and drop calls while changes are staged."""
+    vms = stage.vms[2:6]
+    stage.shut_down(vms)
+    for fault in SPOILED:
+        stage.xapi.sim('add_fault', fault)
+    stage.set_priority(vms[::2], 'low')
+    stage.set_priority(vms[1::2], 'high')
+    stage.settle(vms)
+    stage.xapi.sim('clear_faults')
+    stage.start_and_wait(vms)
+
+
+def kill_watcher(stage: Stage) -> None:
+    """Kill the daemon between the two calls of a replacement; start others while it is dead."""
+    vm, others = stage.vms[3], stage.vms[4:7]
+    stage.shut_down([vm] + others)
+    if stage.with_watcher:
+        stage.xapi.sim('add_fault', {'kind': 'half_open', 'method': 'VM.add_to_platform',
+                                     'ref': vm.ref})
+    stage.set_priority([vm], 'medium')
+    stage.expect_soon(lambda: carried(stage.xapi.sim('vm', vm.ref)) is None)
+    stage.programs.kill_watcher()
+    stage.xapi.sim('clear_faults')
+    errands = stage.start(others)
+    if stage.with_watcher:
+        _check_refused(stage, vm)
+    stage.wait(lambda: not any(map(stage.ledger.is_awaited, others)), 10.0)
+    if stage.with_watcher:
+        stage.programs.start_watcher()
+    stage.settle([vm])
+    stage.finish(errands)
+    stage.start_and_wait([vm])
+
+
+def _check_refused(stage: Stage, vm: Vm) -> None:
+    """Try to start the VM that has lost its arguments: the fence must hold."""
+    stage.display.note(f'the daemon is dead, {vm.name} has lost its arguments and is fenced')
+    errand = stage.xapi.begin(('VM.start', vm.ref, False, False))
+    stage.wait(lambda: not errand.is_alive(), 10.0)
+    if 'OPERATION_BLOCKED' not in errand.problem:
+        stage.complain(f'{vm.name} could be started in the middle of a replacement')
