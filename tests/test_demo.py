@@ -37,9 +37,10 @@ def runs() -> Iterator[Dict[str, Run]]:
         yield {name: _finish(process) for name, process in processes.items()}
     finally:
         for process in processes.values():
-            # Ended by SIGTERM it ends what it has started, which holds the pipes open.
-            process.terminate()
-            process.communicate(timeout=PATIENCE_SECONDS)
+            if process.poll() is None:
+                # Ended by SIGTERM it ends what it has started, which holds the pipes open.
+                process.terminate()
+                process.communicate(timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture
