@@ -9,6 +9,7 @@ import tempfile
 from typing import List, Optional
 
 from deploy.package import archives, programs, staging
+from watcher.version import VERSION
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -18,43 +19,35 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog='deploy.package', description=__doc__)
     parser.add_argument('form', choices=('rpm', 'tarball'))
     parser.add_argument('--output', default=os.path.join(ROOT, 'dist'), metavar='DIR')
-    parser.add_argument('--source', default=ROOT, metavar='DIR', help='the repository (this one)')
     parser.add_argument('--wheels', default=os.path.join(ROOT, 'build/wheels'), metavar='DIR',
                         help='where downloaded packages are kept')
     arguments = parser.parse_args(argv)
     if arguments.form == 'rpm' and programs.obtain('rpmbuild') is None:
         sys.stderr.write("rpmbuild is missing: install Debian's package rpm\n")
         return 1
-    print(build(arguments.form, arguments.source, arguments.output, arguments.wheels))
+    print(build(arguments.form, arguments.output, arguments.wheels))
     return 0
 
 
-def build(form: str, source: str, output: str, wheels: str) -> str:
-    """Build `rpm` or `tarball` from the repository at `source`; the path of what was built."""
+def build(form: str, output: str, wheels: str) -> str:
+    """Build `rpm` or `tarball` from the repository that this stands in; its path."""
     os.makedirs(output, exist_ok=True)
-    version, timestamp = read_version(source), read_timestamp(source)
+    if not re.match(r'[0-9][0-9A-Za-z.]*\Z', VERSION):
+        raise RuntimeError('%s is not a version that an RPM can have' % VERSION)
+    timestamp = read_timestamp()
     with tempfile.TemporaryDirectory(prefix='vgpu-package') as directory:
         tree = os.path.join(directory, 'tree')
-        staging.stage(source, tree, wheels)
+        staging.stage(ROOT, tree, wheels)
         tarball = archives.build_tarball(
-            source, tree, version, output if form == 'tarball' else directory, timestamp)
+            ROOT, tree, VERSION, output if form == 'tarball' else directory, timestamp)
         if form == 'tarball':
             return tarball
-        return archives.build_rpm(tree, tarball, version, output, timestamp)
+        return archives.build_rpm(tree, tarball, VERSION, output, timestamp)
 
 
-def read_version(source: str) -> str:
-    """Read the version, without importing another checkout's modules."""
-    with open(os.path.join(source, 'watcher/version.py'), encoding='utf-8') as stream:
-        match = re.search(r"^VERSION = '([0-9][0-9A-Za-z.]*)'$", stream.read(), re.MULTILINE)
-    if match is None:
-        raise RuntimeError('watcher/version.py names no version that an RPM can have')
-    return match.group(1)
-
-
-def read_timestamp(source: str) -> int:
+def read_timestamp() -> int:
     """Read when the last commit was made; of a copy without a history, when it became 2026."""
-    done = subprocess.run(['git', '-C', source, 'log', '-1', '--format=%ct'],
+    done = subprocess.run(['git', '-C', ROOT, 'log', '-1', '--format=%ct'],
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     return int(done.stdout) if done.returncode == 0 else 1767225600
 

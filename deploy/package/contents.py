@@ -19,7 +19,7 @@ class Entry(NamedTuple):
     is_config: bool = False
 
 
-FIXED = (
+FIXED: Tuple[Entry, ...] = (
     Entry('deploy/launcher.py', '/usr/bin/vgpu-watcher', 0o755),
     Entry('deploy/launcher.py', '/usr/bin/vgpu-admin', 0o755),
     Entry('deploy/lifecycle', HOME + '/libexec/lifecycle', 0o755),
@@ -33,7 +33,7 @@ FIXED = (
     Entry('deploy/logrotate.conf', '/etc/logrotate.d/vgpu-watcher', is_config=True),
     Entry('deploy/bugtool/vgpu-watcher.xml', '/etc/xensource/bugtool/vgpu-watcher.xml'),
     Entry('deploy/bugtool/stuff.xml', '/etc/xensource/bugtool/vgpu-watcher/stuff.xml'),
-)  # type: Tuple[Entry, ...]
+)
 
 
 def list_entries(root: str) -> Iterator[Entry]:

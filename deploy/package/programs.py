@@ -1,5 +1,6 @@
 """Programs that building or testing the package takes, installed from Debian where they may be."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -7,9 +8,9 @@ from typing import Dict, Optional
 
 # Where Debian keeps programs for root, which a user's PATH may lack.
 SYSTEM_PATH = os.pathsep.join(['/usr/sbin', '/sbin'])
-DEBIAN_PACKAGES = {'rpmbuild': 'rpm', 'rpm2cpio': 'rpm2cpio', 'rsyslogd': 'rsyslog',
+DEBIAN_PACKAGES: Dict[str, str] = {'rpmbuild': 'rpm', 'rpm2cpio': 'rpm2cpio', 'rsyslogd': 'rsyslog',
                    'logrotate': 'logrotate', 'systemd-analyze': 'systemd',
-                   'systemctl': 'systemd'}  # type: Dict[str, str]
+                   'systemctl': 'systemd', 'groff': 'groff-base'}
 
 
 def find_program(name: str) -> Optional[str]:
@@ -17,6 +18,7 @@ def find_program(name: str) -> Optional[str]:
     return shutil.which(name) or shutil.which(name, path=SYSTEM_PATH)
 
 
+@functools.lru_cache(maxsize=None)
 def obtain(name: str) -> Optional[str]:
     """Find a program, and install it when it is missing, where root and apt-get are there."""
     found = find_program(name)

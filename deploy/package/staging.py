@@ -3,14 +3,11 @@
 import hashlib
 import os
 import stat
-import subprocess
-import sys
 from typing import Iterator, Set, Tuple
 
-from deploy.package import contents, wheels
+from deploy.package import contents, generated, wheels
 
 MANIFEST = contents.HOME + '/MANIFEST'
-COMPLETION = '/usr/share/bash-completion/completions/vgpu-admin'
 
 
 def stage(root: str, tree: str, wheel_directory: str) -> None:
@@ -23,7 +20,10 @@ def stage(root: str, tree: str, wheel_directory: str) -> None:
         target = '%s%s/vendor/%s' % (tree, contents.HOME, vendor_set.name)
         for wheel in wheels.fetch(vendor_set, wheel_directory):
             wheels.unpack(wheel, target)
-    _write(tree + COMPLETION, _render_completion(root), 0o644)
+    _write(tree + generated.COMPLETION, generated.render_completion(root), 0o644)
+    for name in generated.list_manuals(root):
+        page = generated.render_manual(os.path.join(root, 'deploy/man', name))
+        _write('%s%s/%s' % (tree, generated.MANUAL, name), page, 0o644)
     _settle_modes(tree)
     configurations = {entry.target for entry in entries if entry.is_config}
     _write(tree + MANIFEST, render_manifest(tree, configurations).encode('utf-8'), 0o644)
@@ -51,10 +51,6 @@ def render_manifest(tree: str, configurations: Set[str]) -> str:
         stat.S_IMODE(os.stat(tree + path).st_mode),
         'config' if path in configurations else 'file',
         hashlib.sha256(_read(tree + path)).hexdigest(), path) for path in list_staged(tree))
-
-
-def _render_completion(root: str) -> bytes:
-    return subprocess.check_output([sys.executable, '-B', '-m', 'cli', 'completion'], cwd=root)
 
 
 def _settle_modes(tree: str) -> None:

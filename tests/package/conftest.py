@@ -3,30 +3,24 @@
 import os
 import re
 import shutil
+import sys
 from typing import Any, Callable
 
 import pytest
 
 from deploy.package import __main__ as package
-from deploy.package import programs
 from registry.schema import CURRENT_VERSION, JOURNAL_VERSION
-from tests.package.host import Host, build_python, run
+from tests.package.host import Host, build_python, obtain, run
 
 ROOT = package.ROOT
 WHEELS = os.path.join(ROOT, 'build/wheels')
 
 
-def build(form: str, source: str, output: Any) -> str:
-    """Build the package; its path."""
-    if programs.obtain('rpmbuild') is None:
-        pytest.skip('rpmbuild is missing, and only root can install it (apt-get install rpm)')
-    return package.build(form, source, str(output), WHEELS)
-
-
 @pytest.fixture(scope='session')
 def rpm_file(tmp_path_factory: Any) -> str:
     """The RPM of this tree."""
-    return build('rpm', ROOT, tmp_path_factory.mktemp('rpm'))
+    obtain('rpmbuild')
+    return package.build('rpm', str(tmp_path_factory.mktemp('rpm')), WHEELS)
 
 
 @pytest.fixture(scope='session')
@@ -44,7 +38,11 @@ def next_rpm_file(tmp_path_factory: Any) -> str:
         replace(schema, "^ *'PRAGMA %s.user_version=%d',\n    \\)\\),$" % (database, version),
                 "'PRAGMA {0}.user_version={1}')), ({2}, ('PRAGMA {0}.user_version={2}',)),".format(
                     database, version, version + 1))
-    return build('rpm', str(source), tmp_path_factory.mktemp('next-rpm'))
+    obtain('rpmbuild')
+    built = run([sys.executable, '-m', 'deploy.package', 'rpm', '--output', str(source / 'dist'),
+                 '--wheels', WHEELS], cwd=str(source))
+    assert built.status == 0, built.said
+    return built.said.splitlines()[-1]
 
 
 def replace(path: Any, pattern: str, text: str) -> None:
@@ -58,7 +56,7 @@ def replace(path: Any, pattern: str, text: str) -> None:
 def installer(tmp_path_factory: Any) -> str:
     """The install.sh of the unpacked tarball."""
     output = tmp_path_factory.mktemp('tarball')
-    tarball = package.build('tarball', ROOT, str(output), WHEELS)
+    tarball = package.build('tarball', str(output), WHEELS)
     assert run(['tar', '-xzf', tarball, '-C', str(output)]).status == 0
     return os.path.join(tarball[:-len('.tar.gz')], 'install.sh')
 

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from typing import Any, List, NamedTuple, Optional, Set
 
+import pytest
+
+from deploy.package import programs
 from deploy.package.contents import HOME
 
 CONFIGURATION = '/etc/vgpu/vgpu-watcher.conf'
@@ -28,6 +31,14 @@ def run(command: List[str], **options: Any) -> Done:
     done = subprocess.run(command, timeout=120, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, **options)
     return Done(done.returncode, done.stdout.decode('utf-8', 'replace'))
+
+
+def obtain(name: str) -> str:
+    """Find a program, which root installs when it is missing."""
+    found = programs.obtain(name)
+    if found is None:
+        pytest.skip('%s is missing, and only root can install it' % name)
+    return found
 
 
 def build_python(directory: Any, interpreter: str = sys.executable) -> str:

@@ -7,14 +7,16 @@ import zipfile
 
 import pytest
 
+from cli.errors import ExitStatus
+from cli.grammar import COMMANDS
 from deploy.package import archives, contents, wheels
 from tests.documents import ROOT, find_rows
 from tests.package.conftest import WHEELS
-from tests.package.host import CONFIGURATION, run
+from tests.package.host import CONFIGURATION, obtain, run
 
-# What rpm 4.11.3 answers to `rpm --showrc`, of those that rpmbuild may ask for.
-OLD_RPM_KNOWS = {'CompressedFileNames', 'FileDigests', 'PayloadFilesHavePrefix', 'VersionedDependencies',
-                 'ScriptletInterpreterArgs'}
+# What packages may ask of rpm itself, and rpm has been able to do since 4.6 at least.
+OLD_RPM_KNOWS = {'CompressedFileNames', 'FileDigests', 'PayloadFilesHavePrefix',
+                 'ScriptletInterpreterArgs', 'VersionedDependencies'}
 
 
 def query(package, form):
@@ -121,10 +123,9 @@ def test_each_file_of_the_package_is_described(rpm_file):
             if not any(pattern.match(path) for path in paths)] == []
 
 
-def test_tarball_has_the_same_content(rpm_file, installer):
+def test_tarball_has_the_same_content(rpm_file, tree):
     packed = {path for mode, _owner, path in list_files(rpm_file)
               if not mode.startswith(('d', 'l'))}
-    tree = os.path.join(os.path.dirname(installer), 'tree')
     assert {os.path.join(parent, name)[len(tree):]
             for parent, _directories, names in os.walk(tree) for name in names} == packed
 
@@ -143,6 +144,36 @@ def make_tree(path):
     (path / 'opt/file').write_text('content')
     os.utime(str(path / 'opt/file'), (len(path.name), ord(path.name[0])))
     return str(path)
+
+
+# What is made from the code.
+
+@pytest.mark.parametrize('name', ['vgpu-admin', 'vgpu-watcher'])
+def test_formatter_finds_no_fault_with_the_man_page(tree, name):
+    page = '%s/usr/share/man/man8/%s.8' % (tree, name)
+    assert run([obtain('groff'), '-man', '-ww', '-z', '-Tascii', page]) == (0, '')
+
+
+def test_man_page_has_each_command_and_each_exit_status(tree):
+    page = '%s/usr/share/man/man8/vgpu-admin.8' % tree
+    shown = run([obtain('groff'), '-man', '-Tascii', '-P-c', '-P-b', '-P-u', page]).said
+    for command in COMMANDS:
+        assert ('vgpu-admin %s' % command.name in shown) is (command.name != 'complete')
+    statuses = shown[shown.index('EXIT STATUS'):shown.index('FILES')]
+    assert {int(number) for number in re.findall(r'^ +([0-9]+) ', statuses, re.MULTILINE)} \
+        == {item.value for item in ExitStatus}
+
+
+def test_completion_is_what_bash_understands(tree):
+    path = tree + '/usr/share/bash-completion/completions/vgpu-admin'
+    assert run(['bash', '-c', '. "$1" && complete -p vgpu-admin', 'bash', path]) \
+        == (0, 'complete -F _vgpu_admin vgpu-admin\n')
+
+
+@pytest.fixture
+def tree(installer):
+    """The files of the package, as the tarball has them."""
+    return os.path.join(os.path.dirname(installer), 'tree')
 
 
 # The packages of others.

@@ -1,4 +1,4 @@
-"""The installed programs against the simulator, with Pythons that have nothing but their library."""
+"""The installed programs against the simulator, with Pythons that have only their own library."""
 
 import contextlib
 import glob
@@ -24,7 +24,8 @@ def find_interpreters():
     """The Python that runs the tests, and those of dom0 that are on this machine."""
     found = {'%d.%d' % sys.version_info[:2]: sys.executable}
     for version in WANTED:
-        places = sorted(glob.glob(os.path.expanduser('~/.pyenv/versions/%s.*/bin/python3' % version)))
+        pattern = '~/.pyenv/versions/%s.*/bin/python3' % version
+        places = sorted(glob.glob(os.path.expanduser(pattern)))
         if places:
             found.setdefault(version, places[-1])
     return sorted(found.items())
