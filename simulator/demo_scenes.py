@@ -4,7 +4,6 @@ A scene asks for boots and says beforehand what each shall take. Where nothing p
 start takes, the scene waits until XAPI shows the VM staged, or expects what it carries.
 """
 
-from simulator.demo_calls import carried
 from simulator.demo_ledger import Assignment
 from simulator.demo_stage import Stage
 
