@@ -14,6 +14,7 @@ from tests.package.host import Host, build_python, obtain, run
 
 ROOT = package.ROOT
 WHEELS = os.path.join(ROOT, 'build/wheels')
+LOST_MANUAL = 'vgpu-watcher.8'
 
 
 @pytest.fixture(scope='session')
@@ -25,7 +26,7 @@ def rpm_file(tmp_path_factory: Any) -> str:
 
 @pytest.fixture(scope='session')
 def next_rpm_file(tmp_path_factory: Any) -> str:
-    """The RPM of a later version, which migrates registries."""
+    """The RPM of a later version, which migrates registries and has one file less."""
     source = tmp_path_factory.mktemp('next')
     for name in ('watcher', 'registry', 'cli', 'deploy'):
         shutil.copytree(os.path.join(ROOT, name), str(source / name),
@@ -38,6 +39,7 @@ def next_rpm_file(tmp_path_factory: Any) -> str:
         replace(schema, "^ *'PRAGMA %s.user_version=%d',\n    \\)\\),$" % (database, version),
                 "'PRAGMA {0}.user_version={1}')), ({2}, ('PRAGMA {0}.user_version={2}',)),".format(
                     database, version, version + 1))
+    (source / 'deploy/man' / LOST_MANUAL).unlink()
     obtain('rpmbuild')
     built = run([sys.executable, '-m', 'deploy.package', 'rpm', '--output', str(source / 'dist'),
                  '--wheels', WHEELS], cwd=str(source))
