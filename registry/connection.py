@@ -46,7 +46,7 @@ class Connection:
         self._registry_path = registry_path
         self._patience = patience
         self._opening = ''
-        self._connection = None  # type: Optional[sqlite3.Connection]
+        self._connection: Optional[sqlite3.Connection] = None
 
     @property
     def registry_path(self) -> str:

@@ -27,7 +27,7 @@ class WriterLock:
         self.path = path + LOCK_SUFFIX
         self._monotonic = monotonic
         self._sleep = sleep
-        self._descriptor = None  # type: Optional[int]
+        self._descriptor: Optional[int] = None
 
     @property
     def is_held(self) -> bool:

@@ -134,7 +134,7 @@ def _is_priority(value: Any) -> bool:
 
 
 def _counts(values: Sequence[Any]) -> Dict[Any, int]:
-    counts = {}  # type: Dict[Any, int]
+    counts: Dict[Any, int] = {}
     for value in values:
         counts[value] = counts.get(value, 0) + 1
     return counts

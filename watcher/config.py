@@ -130,7 +130,7 @@ def parse(text: str, path: str) -> Settings:
 
 def render(settings: Settings) -> str:
     """The settings as the text of a file."""
-    lines = []  # type: List[str]
+    lines: List[str] = []
     for section in Settings._fields:
         lines.append('[%s]' % section)
         lines += [('%s = %s' % (key.name, key.render(settings))).rstrip()

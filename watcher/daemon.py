@@ -7,20 +7,20 @@ file, the wall clock or the configuration have changed.
 """
 
 import time
-from typing import Any, Callable, Iterable, List, Optional
+from typing import Any, Callable, Iterable, Optional
 
-from registry.errors import JournalUnavailable, RegistryError
-from registry.journal import Journal
+from registry.errors import JournalUnavailable
 from watcher import fence
-from watcher.books import Books, Change
+from watcher.books import Books
 from watcher.errors import MalformedRecord
-from watcher.injector import (LONGER_PATIENCE_SECONDS, PATIENCE_SECONDS, Outcome, OutcomeKind,
-                              carry_out, is_current)
+from watcher.hands import Hands
+from watcher.injector import Outcome, OutcomeKind
 from watcher.inventory import Inventory
-from watcher.jobs import FencesLifted, Scan, VmRead, lift_fences, read_vm
+from watcher.jobs import FencesLifted, Scan, VmRead
 from watcher.lifting import Lifting
 from watcher.logs import get_logger
-from watcher.plan import Plan, Policy
+from watcher.notes import Notes
+from watcher.plan import Policy
 from watcher.receipts import Looked, Receipts
 from watcher.reconcile import Summary, find_renamed, summarise
 from watcher.records import Batch, Kind, VmRecord
@@ -28,10 +28,10 @@ from watcher.roles import Role
 from watcher.staging import Staging
 from watcher.standing import Standings
 from watcher.stream import StreamBroken
-from watcher.workers import Clients, Urgency, Workers
+from watcher.telling import Teller
+from watcher.workers import Clients, Workers
 
 TICK_SECONDS = 0.5
-_WRITES_KEPT = 10000
 
 
 class Watcher:
@@ -48,22 +48,23 @@ class Watcher:
         self._restart_stream = restart_stream
         self._clock = clock
         self._wall = wall
-        self._owner = fence.read_owner()
-        self._writes: List[Callable[[Journal], Any]] = []
+        self._notes = Notes(books)
+        self._teller = Teller(books)
         self._is_recalled = False
-        self._told_journal = ''
         self._watching_since = ''
         self.inventory = Inventory()
         self.role: Optional[Role] = None
         self.is_synced = False
         self.is_locked = False
         self.last_answer: Optional[float] = None
+        self._hands = Hands(callers, clients, self.inventory)
         self.receipts = Receipts(
-            look=lookers.submit, write=self._writes.append, clock=clock, wall=wall)
-        self._standings = Standings(books, self.inventory, self._writes.append)
+            look=lookers.submit, write=self._notes.add, clock=clock, wall=wall)
+        self._standings = Standings(books, self.inventory, self._notes.add)
         self._lifting = Lifting(self.inventory, self._submit_lift)
-        self.staging = Staging(books, self.inventory, self._standings, carry_out=self._carry_out,
-                               reread=self._reread, write=self._writes.append)
+        self.staging = Staging(books, self.inventory, self._standings,
+                               carry_out=self._hands.carry_out, reread=self._hands.reread,
+                               write=self._notes.add)
         self.staging.policy = policy
 
     @property
@@ -114,8 +115,7 @@ class Watcher:
     def poll_registry(self) -> None:
         """Look whether the registry has changed, and at the VMs that it concerns."""
         change = self._books.poll()
-        self._tell_change(change)
-        self._tell_journal()
+        self._teller.tell(change)
         if self.is_synced:
             self._recall()
         if change.is_changed:
@@ -124,7 +124,7 @@ class Watcher:
                 if change.became_available:
                     self._note_boots(tuple(self.inventory.vms))
                 self._standings.note_all(is_complete=not self.inventory.aside)
-                self._flush_writes()
+                self._notes.flush()
                 if change.concerns_all:
                     self.sweep()
                 else:
@@ -144,7 +144,7 @@ class Watcher:
         self._lifting.check(now, self.staging.busy)
         for ref in self.staging.take_due(now):
             self._look(ref, now)
-        self._flush_writes()
+        self._notes.flush()
 
     @property
     def next_due(self) -> Optional[float]:
@@ -160,7 +160,7 @@ class Watcher:
                      and (self.inventory.find(ref) != vm or ref in self.inventory.aside)]
         differing += [vm.ref for vm in self.inventory.vms if vm.ref not in known]
         for ref in differing:
-            self._reread_ref(ref, Urgency.LATER)
+            self._hands.reread_later(ref)
         return len(differing)
 
     def summarise(self, vms: Iterable[VmRecord]) -> Summary:
@@ -201,7 +201,7 @@ class Watcher:
 
     def flush(self) -> None:
         """Write down what was learned."""
-        self._flush_writes()
+        self._notes.flush()
 
     def _handle_batch(self, batch: Batch, now: float) -> None:
         self.last_answer = now
@@ -252,7 +252,7 @@ class Watcher:
             self.receipts.recall(self._books.journal, self.role.host if self.role else None)
             self._is_recalled = True
         except JournalUnavailable as error:
-            self._give_up_journal(error)
+            self._notes.give_up_journal(error)
 
     def _take(self, vm: VmRecord, now: float, *, is_fresh: bool) -> Optional[VmRecord]:
         """Take a record; the one before, when others may stand differently without it."""
@@ -371,90 +371,17 @@ class Watcher:
                     vm, self.staging.find_desired(vm), self._policy.read(vm).managed,
                     is_registered=vm.uuid in self._books.assignments)
 
-    def _tell_change(self, change: Change) -> None:
-        books = self._books
-        if change.became_unavailable:
-            get_logger().error('registry.unavailable', path=books.path,
-                               error=change.became_unavailable)
-        elif change.became_available:
-            get_logger().info('registry.available', path=books.path,
-                              vms=len(books.assignments), accepted=books.is_accepted)
-        elif change.is_changed:
-            get_logger().info('registry.changed', vms=len(books.assignments),
-                              touched=len(change.touched), found=change.edits)
+    def _submit_lift(self, ref: str) -> None:
+        if self.role is not None and self.role.is_writer and self.is_locked:
+            self._hands.lift(ref, lambda: self._find_saved(ref))
 
-    def _tell_journal(self) -> None:
-        problem = self._books.journal_problem
-        if problem and problem != self._told_journal:
-            get_logger().error('journal.unavailable', path=self._books.journal.path,
-                               error=problem)
-        elif self._told_journal and not problem:
-            get_logger().info('journal.available', path=self._books.journal.path)
-        self._told_journal = problem
+    def _find_saved(self, ref: str) -> Optional[str]:
+        """The value that a replacement of this VM, broken off, has taken away."""
+        vm = self.inventory.find(ref)
+        entry = self.staging.replacements.find(vm.uuid) if vm is not None else None
+        return entry.after if entry is not None else None
 
     def _note_policy(self) -> None:
         accepted = self._books.is_accepted
         if accepted != self._policy.is_accepted:
             self._policy = self.staging.policy = self._policy._replace(is_accepted=accepted)
-
-    # Jobs.
-
-    def _carry_out(self, plan: Plan) -> None:
-        patience_seconds = PATIENCE_SECONDS if self.staging.is_impatient(plan.vm.ref) \
-            else LONGER_PATIENCE_SECONDS
-
-        def job() -> Outcome:
-            # What waited its turn may be overtaken by what events have shown meanwhile (P6).
-            if not is_current(plan, self.inventory.find(plan.vm.ref)):
-                return Outcome(OutcomeKind.OVERTAKEN, plan)
-            return carry_out(self._clients.current(), plan, self._owner,
-                             patience_seconds=patience_seconds)
-        self._callers.submit(job, Urgency.RESCUE if plan.is_rescue else Urgency.STAGE)
-
-    def _reread(self, vm: VmRecord) -> None:
-        self._reread_ref(vm.ref, Urgency.RESCUE)
-
-    def _reread_ref(self, ref: str, urgency: int) -> None:
-        self._callers.submit(lambda: read_vm(self._clients, ref), urgency)
-
-    def _submit_lift(self, ref: str) -> None:
-        if self.role is not None and self.role.is_writer and self.is_locked:
-            vm = self.inventory.find(ref)
-            entry = self.staging.replacements.find(vm.uuid) if vm is not None else None
-            saved = entry.after if entry is not None else None
-            self._callers.submit(lambda: lift_fences(self._clients, ref, saved), Urgency.RESCUE)
-
-    def _flush_writes(self) -> None:
-        """Commit to the journal what was learned, in one transaction."""
-        if not self._writes or not self._books.is_journal_open:
-            del self._writes[:-_WRITES_KEPT]
-            return
-        writes = self._writes[:]
-        try:
-            with self._books.journal.batch():
-                for write in writes:
-                    write(self._books.journal)
-            del self._writes[:len(writes)]
-        except JournalUnavailable as error:
-            self._give_up_journal(error)
-        except RegistryError:
-            self._flush_one_by_one(writes)
-
-    def _flush_one_by_one(self, writes: List[Callable[[Journal], Any]]) -> None:
-        """One of them cannot be written at all: it must not keep the others out for ever."""
-        for write in writes:
-            try:
-                write(self._books.journal)
-            except JournalUnavailable as error:
-                self._give_up_journal(error)
-                return
-            except RegistryError as error:
-                get_logger().error('journal.write_dropped', error=str(error))
-            self._writes.remove(write)
-
-    def _give_up_journal(self, error: JournalUnavailable) -> None:
-        """Close the journal; the next look at the registry opens it again."""
-        get_logger().error('journal.unwritable', error=str(error))
-        self._books.close()
-        self._books.reread()
-

@@ -36,7 +36,7 @@ class XapiFailure(XapiError):
 
     def __init__(self, code: str, params: Iterable[str] = ()) -> None:
         self.code = code
-        self.params = tuple(params)  # type: Tuple[str, ...]
+        self.params: Tuple[str, ...] = tuple(params)
         super().__init__(': '.join([code, ', '.join(self.params)] if self.params else [code]))
 
 

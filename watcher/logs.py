@@ -59,7 +59,7 @@ class RateLimiter:
 
     def __init__(self, interval_seconds: float) -> None:
         self._interval_seconds = interval_seconds
-        self._passed = {}  # type: Dict[Hashable, List[Any]]
+        self._passed: Dict[Hashable, List[Any]] = {}
 
     def admit(self, key: Hashable, now: float) -> Optional[int]:
         """How many were held back since the last one that passed; None to hold this one back."""
@@ -139,7 +139,7 @@ class LineWriter:
 class _StandardError:
     """The end of structlog's chain: each level is a method that takes the finished line."""
 
-    _writer = None  # type: Optional[LineWriter]
+    _writer: Optional[LineWriter] = None
 
     def __init__(self, *_names: Any) -> None:
         pass

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from typing import Any, Callable, List, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from registry.errors import RegistryError
 from registry.lock import WriterLock
@@ -18,18 +18,18 @@ from watcher import backoff, logs
 from watcher.books import Books
 from watcher.config import Settings
 from watcher.daemon import TICK_SECONDS, Watcher
-from watcher.errors import WatcherError, XapiError, XapiUnreachable
+from watcher.errors import WatcherError
 from watcher.host import Host
 from watcher.jobs import Scan, read_scan
 from watcher.logs import get_logger
-from watcher.plan import Policy
-from watcher.roles import Role, decide_role
+from watcher.policy import build_policy
+from watcher.roles import Role
 from watcher.schedule import Schedule
+from watcher.sessions import SessionOpened, Sessions
 from watcher.stream import Stream, StreamBroken, StreamStarted, ThreadDied
 from watcher.systemd import Notifier
 from watcher.waiting import Inbox, StopFlag
 from watcher.workers import CALLERS, LOOKERS, Clients, Urgency, Workers
-from watcher.xapi import LOGOUT_TIMEOUT_SECONDS, POLL_TIMEOUT_SECONDS, Client
 
 READY_SECONDS = 15.0
 # What a call in flight may still take once we are told to stop; a replacement ends in this time.
@@ -41,13 +41,6 @@ _CLOCK_JUMP_SECONDS = 2.0
 # 5 ms are as long as the whole way from the event to the write.
 _SWITCH_SECONDS = 0.0005
 _POLL_TOTAL_SECONDS = 120.0
-
-
-class SessionOpened(NamedTuple):
-    """Both sessions are open, and XAPI has said who it is."""
-    role: Role
-    handle: str
-    """The session for calls."""
 
 
 class ScanDue(NamedTuple):
@@ -78,11 +71,12 @@ class Service:
         self._stop_at: Optional[float] = None
         self._must_reload = False
         self._is_scanning = False
-        self._handles: List[str] = []
         self._clients = Clients(self._is_given_up)
         self._callers = Workers('caller', CALLERS, self._inbox.put)
         self._lookers = Workers('looker', LOOKERS, self._inbox.put)
-        self._stream = Stream(self._connect, self._inbox.put, stop=self._stop,
+        self._sessions = Sessions(lambda: self._settings.xapi, self._inbox.put,
+                                  self._is_given_up)
+        self._stream = Stream(self._sessions.open, self._inbox.put, stop=self._stop,
                               build_delays=self._build_delays, clock=clock)
         self._schedule = Schedule(settings.scan.interval_seconds,
                                   lambda: self._inbox.put(ScanDue()))
@@ -189,35 +183,6 @@ class Service:
             self._stream.restart()
 
     # Sessions.
-
-    def _connect(self) -> Client:
-        """Open both sessions; runs in the stream thread."""
-        settings = self._settings.xapi
-        stream = Client(settings, timeout_seconds=POLL_TIMEOUT_SECONDS)
-        calls = Client(settings, is_given_up=self._is_given_up)
-        try:
-            calls.login()
-            identity = calls.read_identity()
-            stream.login()
-        except XapiError:
-            calls.logout()
-            raise
-        if settings is not self._settings.xapi:
-            raise XapiUnreachable('the configuration changed meanwhile')
-        self._end_former_sessions(calls)
-        self._handles[:] = [calls.handle, stream.handle]
-        calls.close()
-        is_local = settings.address.scheme == 'unix'
-        self._inbox.put(SessionOpened(decide_role(identity, is_local=is_local), calls.handle))
-        return stream
-
-    def _end_former_sessions(self, client: Client) -> None:
-        """XAPI keeps a session for a day: those before the interruption are given back."""
-        for handle in self._handles:
-            try:
-                client.end_session(handle)
-            except XapiError:
-                return
 
     def _begin_session(self, opened: SessionOpened) -> None:
         role, settings = opened.role, self._settings
@@ -351,19 +316,6 @@ class Service:
                 self.watcher.handle_last(message)
         self.watcher.flush()
         self._books.close()
-        self._log_out()
+        self._sessions.log_out()
         self._lock.release()
         get_logger().info('service.stopped')
-
-    def _log_out(self) -> None:
-        """Give both sessions back, unless XAPI does not answer."""
-        for handle in self._handles:
-            client = Client(self._settings.xapi, handle=handle,
-                            timeout_seconds=LOGOUT_TIMEOUT_SECONDS)
-            if not client.logout():
-                return
-
-
-def build_policy(settings: Settings, is_accepted: bool) -> Policy:
-    """What the configuration says of the device."""
-    return Policy(settings.device.template, settings.device.known_names, is_accepted)

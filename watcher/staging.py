@@ -52,7 +52,7 @@ class Staging:
     """Which VM is looked at when, and what is under way."""
 
     def __init__(self, books: Books, inventory: Inventory, standings: Standings, *,
-                 carry_out: Callable[[Plan], None], reread: Callable[[VmRecord], None],
+                 carry_out: Callable[[Plan, bool], None], reread: Callable[[VmRecord], None],
                  write: Callable[[Callable[..., None]], None]) -> None:
         self._books = books
         self._inventory = inventory
@@ -218,7 +218,7 @@ class Staging:
         self._note_claim(plan)
         self._due.pop(plan.vm.ref, None)
         self.busy[plan.vm.ref] = plan
-        self._carry_out(plan)
+        self._carry_out(plan, not self._failures.get(plan.vm.ref))
 
     def _note_claim(self, plan: Plan) -> None:
         """From here on whoever appears with the number is a copy (P10).
@@ -332,10 +332,6 @@ class Staging:
                 'args_removed' if after is None else 'args_replaced')
         self._write(lambda journal: journal.add_history(
             WHO, command, what, vm_uuid=vm_uuid, before=before, after=after))
-
-    def is_impatient(self, ref: str) -> bool:
-        """Whether calls behind the fence are given up soon: the first time they are."""
-        return not self._failures.get(ref)
 
     def _hold(self, outcome: Outcome, now: float) -> None:
         plan = outcome.plan

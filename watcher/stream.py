@@ -10,8 +10,8 @@ Runs in a thread of its own and talks to the main thread by messages only.
 import time
 from typing import Any, Callable, Iterator, NamedTuple, Optional, Set, Tuple
 
-from watcher.errors import (MalformedRecord, SessionLost, StreamLost, VmVanished, XapiError, XapiFailure,
-                            XapiNonsense)
+from watcher.errors import (MalformedRecord, SessionLost, StreamLost, VmVanished, XapiError,
+                            XapiFailure, XapiNonsense)
 from watcher.logs import get_logger
 from watcher.records import Batch, parse_batch, parse_vm
 from watcher.waiting import StopFlag

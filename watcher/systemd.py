@@ -25,7 +25,7 @@ class Notifier:
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._address = _parse_address(environ.get('NOTIFY_SOCKET', ''))
         self._clock = clock
-        self._next_watchdog = None  # type: Optional[float]
+        self._next_watchdog: Optional[float] = None
         self.watchdog_interval_seconds = _parse_watchdog(environ)
 
     def ready(self) -> None:

@@ -251,7 +251,7 @@ class World:
             reread=self._note_reread, write=self._deferred.append)
         self.staging.policy = POLICY
 
-    def _begin_job(self, plan: Plan) -> None:
+    def _begin_job(self, plan: Plan, _is_first_attempt: bool) -> None:
         self.job = Job(plan)
 
     def _note_reread(self, _vm: VmRecord) -> None:

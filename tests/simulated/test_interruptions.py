@@ -131,8 +131,9 @@ def test_a_scan_finds_what_events_did_not_show(build_world: Callable[..., World]
     world.wait_args(ref, span(5))
     world.xapi.call('VM.set_name_label', ref, 'after')
     wait_until(lambda: world.registry.read().vms[0].vm_name == 'after', 'the name is refreshed')
-    line = world.daemon.events('scan.completed')[-1]
-    assert line['states'].get('as_desired') == 1 and 'A' in line['pools']
+    line = wait_until(lambda: [line for line in world.daemon.events('scan.completed')
+                               if line['states'].get('as_desired') == 1], 'a scan')[0]
+    assert 'A' in line['pools']
 
 
 def test_sighup_takes_a_good_configuration_and_refuses_a_bad_one(world: World) -> None:

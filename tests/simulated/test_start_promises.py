@@ -5,7 +5,7 @@ from typing import Callable, List
 import pytest
 
 from registry.values import Priority
-from tests.simulated.world import World, span, wait_until
+from tests.simulated.world import KEY, World, span, wait_until
 
 GAPS_MS = (0, 10, 30, 60, 100, 200, 1000)
 
@@ -13,14 +13,14 @@ GAPS_MS = (0, 10, 30, 60, 100, 200, 1000)
 def test_a_start_with_a_missing_span_is_rescued(build_world: Callable[..., World]) -> None:
     world = build_world(cutoff_seconds=1.0).start()
     ref = world.create_vm()
-    world.daemon.freeze()
     world.register(ref, 5)
+    world.wait_args(ref, span(5))
     starting = world.begin_start(ref)
-    world.daemon.thaw()
+    world.xapi.clear_calls()
+    world.xapi.call('VM.remove_from_platform', ref, KEY)
     starting.join()
     assert world.last_boot(ref).args == span(5)
-    line = world.booted(ref)
-    assert line['verdict'] == 'as_desired'
+    assert world.booted(ref, rescued=True)['verdict'] == 'as_desired'
     assert len([method for method, _ in world.writes() if method == 'VM.add_to_platform']) == 1
 
 

@@ -44,7 +44,7 @@ class Stage:
         if not self.is_locked:
             write(self.books.journal)
 
-    def _begin(self, plan):
+    def _begin(self, plan, _is_first_attempt):
         self.begun.append((plan, None if self.is_locked else self.replacements))
 
     @property

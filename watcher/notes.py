@@ -1,0 +1,64 @@
+"""What was learned and is not yet in the journal.
+
+Many parts of the daemon have something to write down; it is collected here, in order, and
+committed in one transaction when the main loop has done what was urgent. What cannot be written
+now is kept for later, within a bound.
+"""
+
+from typing import Any, Callable, List
+
+from registry.errors import JournalUnavailable, RegistryError
+from registry.journal import Journal
+from watcher.books import Books
+from watcher.logs import get_logger
+
+# A journal that cannot be written for days: the oldest are given up then.
+_KEPT = 10000
+
+Write = Callable[[Journal], Any]
+
+
+class Notes:
+    """Writes to the journal that wait for the next commit."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._writes: List[Write] = []
+
+    def add(self, write: Write) -> None:
+        """Have this written with the next commit."""
+        self._writes.append(write)
+
+    def flush(self) -> None:
+        """Commit all of it in one transaction."""
+        if not self._writes or not self._books.is_journal_open:
+            del self._writes[:-_KEPT]
+            return
+        writes = self._writes[:]
+        try:
+            with self._books.journal.batch():
+                for write in writes:
+                    write(self._books.journal)
+            del self._writes[:len(writes)]
+        except JournalUnavailable as error:
+            self.give_up_journal(error)
+        except RegistryError:
+            self._flush_one_by_one(writes)
+
+    def give_up_journal(self, error: JournalUnavailable) -> None:
+        """Close the journal; the next look at the registry opens it again."""
+        get_logger().error('journal.unwritable', error=str(error))
+        self._books.close()
+        self._books.reread()
+
+    def _flush_one_by_one(self, writes: List[Write]) -> None:
+        """One of them cannot be written at all: it must not keep the others out for ever."""
+        for write in writes:
+            try:
+                write(self._books.journal)
+            except JournalUnavailable as error:
+                self.give_up_journal(error)
+                return
+            except RegistryError as error:
+                get_logger().error('journal.write_dropped', error=str(error))
+            self._writes.remove(write)

@@ -1,0 +1,67 @@
+"""The two sessions with XAPI: one for the long poll, one for everything else.
+
+Opened together by the stream thread, and given back together. XAPI keeps a session that nobody
+gives back for a day, and 500 of them for one originator.
+"""
+
+from typing import Callable, List, NamedTuple
+
+from watcher.config import XapiSettings
+from watcher.errors import XapiError, XapiUnreachable
+from watcher.roles import Role, decide_role
+from watcher.xapi import LOGOUT_TIMEOUT_SECONDS, POLL_TIMEOUT_SECONDS, Client
+
+
+class SessionOpened(NamedTuple):
+    """Both sessions are open, and XAPI has said who it is."""
+    role: Role
+    handle: str
+    """The session for calls."""
+
+
+class Sessions:
+    """Opens both sessions, and ends those of before."""
+
+    def __init__(self, read_settings: Callable[[], XapiSettings],
+                 put: Callable[[SessionOpened], None],
+                 is_given_up: Callable[[], bool]) -> None:
+        self._read_settings = read_settings
+        self._put = put
+        self._is_given_up = is_given_up
+        self._handles: List[str] = []
+
+    def open(self) -> Client:
+        """Open both; the client of the long poll is returned, the other told in a message."""
+        settings = self._read_settings()
+        stream = Client(settings, timeout_seconds=POLL_TIMEOUT_SECONDS)
+        calls = Client(settings, is_given_up=self._is_given_up)
+        try:
+            calls.login()
+            identity = calls.read_identity()
+            stream.login()
+        except XapiError:
+            calls.logout()
+            raise
+        if settings is not self._read_settings():
+            raise XapiUnreachable('the configuration changed meanwhile')
+        self._end_former(calls)
+        self._handles[:] = [str(calls.handle), str(stream.handle)]
+        calls.close()
+        is_local = settings.address.scheme == 'unix'
+        self._put(SessionOpened(decide_role(identity, is_local=is_local), str(calls.handle)))
+        return stream
+
+    def log_out(self) -> None:
+        """Give both back, unless XAPI does not answer."""
+        for handle in self._handles:
+            client = Client(self._read_settings(), handle=handle,
+                            timeout_seconds=LOGOUT_TIMEOUT_SECONDS)
+            if not client.logout():
+                return
+
+    def _end_former(self, client: Client) -> None:
+        for handle in self._handles:
+            try:
+                client.end_session(handle)
+            except XapiError:
+                return
