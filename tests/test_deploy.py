@@ -97,6 +97,7 @@ def test_confinement_does_not_rest_on_the_drop_in(unit):
     ('Service', 'SyslogIdentifier', 'vgpu-watcher'),
     ('Service', 'SyslogFacility', 'daemon'),
     ('Service', 'ProtectSystem', 'full'),
+    ('Service', 'ReadOnlyDirectories', '/usr'),
     ('Install', 'WantedBy', 'multi-user.target'),
 ])
 def test_unit_says_what_the_service_depends_on(unit, section, key, value):
