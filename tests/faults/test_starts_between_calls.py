@@ -55,12 +55,10 @@ def _fenced_calls(method: str, kind: str) -> Any:
 
 def test_a_start_at_the_only_call_of_an_addition_boots_with_the_span(pool: World) -> None:
     for kind in ('run_before', 'run_after'):
-        pool.daemon.freeze()
-        subject, = scenes.register(pool, 1, foreign='')
+        ref = pool.create_vm()
         started: List[Any] = []
-        scenes.at_call(pool, subject.ref, 1, _begin(pool, subject.ref, 'VM.start', started),
-                       kind=kind, method='VM.add_to_platform')
-        pool.daemon.thaw()
+        scenes.at_call(pool, ref, 1, _begin(pool, ref, 'VM.start', started), kind=kind)
+        subject = scenes.Subject(ref, pool.register(ref), '')
         wait_until(lambda: started, 'the start')
         assert scenes.refusal_of(started[0]) == ()
         assert pool.last_boot(subject.ref).args == subject.value()

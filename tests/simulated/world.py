@@ -201,7 +201,9 @@ class World:
     def wait_settled(self, ref: str, value: Optional[str]) -> None:
         """Wait until the VM carries the value and no fence stands."""
         self.wait_args(ref, value)
-        wait_until(lambda: not self.xapi.vm(ref)['blocked_operations'], 'no fence on %s' % ref)
+        wait_until(lambda: not self.xapi.vm(ref)['blocked_operations'],
+                   lambda: 'no fence on %s; log:\n%s' % (ref, '\n'.join(
+                       line for line in self.daemon.raw if ref in line or self.uuid(ref) in line)))
 
     def start_vm(self, ref: str) -> Any:
         """Start the VM and wait for the end; the boot as the simulator saw it."""
