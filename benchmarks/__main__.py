@@ -1,0 +1,58 @@
+"""python -m benchmarks [--record] [SCENARIO …]: measure and print a table.
+
+With BENCH_JSON=FILE in the environment the figures are also written there, as JSON. --record
+appends the medians to history.jsonl beside this file.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+from typing import Any, Dict, List
+
+from benchmarks.figures import Figure, build_document, describe_machine, render_table
+
+HISTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'history.jsonl')
+SCENARIOS = ('rescues', 'parsing', 'cold', 'idle', 'replacing', 'staged')
+
+
+def main(names: List[str]) -> int:
+    """Run the scenarios; the exit status says whether they ran, not how well."""
+    is_recorded = '--record' in names
+    names = [name for name in names if name != '--record']
+    unknown = sorted(set(names) - set(SCENARIOS))
+    if unknown:
+        print(f'no such scenario: {", ".join(unknown)}; there are {", ".join(SCENARIOS)}',
+              file=sys.stderr)
+        return 2
+    machine = describe_machine()
+    figures: List[Figure] = []
+    for name in names or SCENARIOS:
+        began = time.monotonic()
+        measured: List[Figure] = importlib.import_module('benchmarks.' + name).run()
+        figures += measured
+        print('\n'.join(render_table(measured)), flush=True)
+        print(f'  ({time.monotonic() - began:.0f} s)', flush=True)
+    missed = [figure for figure in figures if figure.is_met is False]
+    print(f'\n{len(figures)} figures, {len(missed)} missed their target; '
+          + ', '.join(f'{name} {value}' for name, value in machine.items()))
+    if os.environ.get('BENCH_JSON'):
+        with open(os.environ['BENCH_JSON'], 'w', encoding='utf-8') as stream:
+            json.dump(build_document(machine, figures), stream, indent=1)
+            stream.write('\n')
+    if is_recorded:
+        record(machine, figures)
+    return 0
+
+
+def record(machine: Dict[str, Any], figures: List[Figure]) -> None:
+    """Append what later runs are held against."""
+    medians = {f'{figure.scenario}: {figure.what}': round(figure.median, 4) for figure in figures}
+    line = dict(machine, at=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), medians=medians)
+    with open(HISTORY, 'a', encoding='utf-8') as stream:
+        stream.write(json.dumps(line) + '\n')
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
