@@ -5,20 +5,25 @@ PYTHON ?= python3
 VENV := .venv
 # A test run may choose what it runs: make test TESTS="tests/unit -k plan"
 TESTS ?= tests
+JOBS ?= 4
 
 .PHONY: demo test bench check rpm tarball clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python -m simulator.demo
 
-test: $(VENV)/.installed
-	$(VENV)/bin/python -m pytest $(TESTS)
+# Several tests at once, and then the one that judges all SQL that they have run.
+test: export VGPU_SQL_RECORDING := $(CURDIR)/build/sqlite_floor/recording-make.jsonl
+test: $(VENV)/.installed-test
+	mkdir -p build/sqlite_floor && rm -f $(VGPU_SQL_RECORDING)
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup -m "not runs_last" $(TESTS)
+	$(VENV)/bin/python -m pytest -m runs_last tests/sqlite_floor
 
 # BENCH_JSON=FILE in the environment or on the command line also writes JSON.
-bench: $(VENV)/.installed
+bench: $(VENV)/.installed-test
 	BENCH_JSON="$(BENCH_JSON)" $(VENV)/bin/python -m benchmarks
 
-check: $(VENV)/.installed
+check: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest tests/test_architecture.py tests/test_deploy.py
 
 # What dom0 installs, into dist/. rpm takes Debian's rpmbuild, and installs it where it may.
@@ -33,5 +38,9 @@ clean:
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@

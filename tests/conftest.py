@@ -13,8 +13,11 @@ recording.start()
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """Put what judges the other tests behind them."""
+    """Put what judges the other tests behind them, and the package's tests into one process."""
     items.sort(key=lambda item: item.get_closest_marker('runs_last') is not None)
+    for item in items:
+        if 'tests/package/' in str(item.fspath):
+            item.add_marker(pytest.mark.xdist_group('package'))
 
 
 @pytest.fixture
