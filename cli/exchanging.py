@@ -69,7 +69,7 @@ def restore(arguments: Arguments, context: Context) -> Result:
 
 def _apply(arguments: Arguments, context: Context, parsed: Parsed, *, is_whole: bool) -> Result:
     is_dry = bool(arguments.get(options.DRY_RUN))
-    contents = _read_or_create(context, is_whole and not is_dry)
+    contents = read_or_create(context, is_whole and not is_dry)
     situation = look(context, contents, _NOBODY, with_numbers=True,
                      own=frozenset(row.vm_uuid for row in parsed.rows))
     changes = _change(context, parsed, situation, is_whole, is_dry=True)
@@ -177,7 +177,7 @@ def stage_changed(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
     return {vm_uuid: item.word for vm_uuid, item in staged.items()}
 
 
-def _read_or_create(context: Context, may_create: bool) -> Contents:
+def read_or_create(context: Context, may_create: bool) -> Contents:
     """Read the registry; a restore creates the one that was lost."""
     try:
         return context.registry.read()
@@ -191,7 +191,7 @@ def _read_or_create(context: Context, may_create: bool) -> Contents:
 
 def _read_parsed(arguments: Arguments) -> Parsed:
     path = arguments.get(options.FILE)
-    parsed = exchange_format.parse(_read_file(path))
+    parsed = exchange_format.parse(read_file(path))
     if parsed.problems:
         raise CommandError(Kind.USAGE, '\n'.join(
             [f'{escape(path)}: {problem}' for problem in parsed.problems]
@@ -199,7 +199,7 @@ def _read_parsed(arguments: Arguments) -> Parsed:
     return parsed
 
 
-def _read_file(path: str) -> str:
+def read_file(path: str) -> str:
     try:
         if path == '-':
             content = sys.stdin.buffer.read(_MAX_BYTES + 1)

@@ -40,7 +40,7 @@ def follow(context: Any, vm_uuid: str, situation: Situation) -> Follow:
         return Follow('pending', f'the VM is {record.power_state.value} ({doing}); the change is '
                       'pending: a resume keeps the old arguments, a shutdown applies the new ones')
     from cli.staging import stage
-    staged = stage(context, vm_uuid)
+    staged = stage(context, vm_uuid, is_hurried=True)
     return Follow(staged.word, staged.message, staged.plan)
 
 

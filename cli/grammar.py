@@ -46,7 +46,8 @@ def _pool(name: str, summary: str, values: Tuple[Option, ...], example: str) -> 
 COMMANDS = (
     Command('register-vm', 'register a VM and give it a number', 'cli.registering', 'register_vm',
             options.VM + (options.POOL, options.PRIORITY, options.VM_ID, options.RESTART,
-                          options.FORCE, options.TIMEOUT, options.DRY_RUN), needs_vm=True,
+                          options.FORCE, options.TIMEOUT, options.FROM_FILE, options.DRY_RUN),
+            needs_vm=True,
             example=f'register-vm {_BY_UUID} --pool=A --priority=high'),
     Command('show-vm', 'show one VM', 'cli.viewing', 'show_vm', options.VM + (options.AT,),
             needs_vm=True, example=f'show-vm {_BY_UUID}'),

@@ -96,5 +96,7 @@ DESCRIPTION = Option('description', 'TEXT', 'the new description')
 FILE = Option('file', 'FILE', "the file; '-' for standard input or output", parse_text)
 FORMAT = Option('format', 'json|csv', 'how the file is written (json)', parse_format, (),
                 ('json', 'csv'))
+FROM_FILE = Option('from-file', 'FILE', 'register the VMs that a file lists, one a line, or as '
+                   'CSV or JSON', parse_text)
 LIMIT = Option('limit', 'N', 'how many to show (50)', parse_count)
 RESTARTING = (YES, NO_RESTART, FORCE, TIMEOUT)

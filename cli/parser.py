@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from cli.errors import CommandError, Kind
 from cli.grammar import BY_NAME, COMMANDS, Command
-from cli.options import EVERYWHERE, VM, Option
+from cli.options import EVERYWHERE, FROM_FILE, RESTART, VM, VM_ID, Option
 from cli.text import escape, nearest
 from registry.errors import InvalidValue
 
@@ -135,12 +135,22 @@ def _check_needs(command: Command, values: Mapping[str, Any]) -> None:
     if command.any_of and not any(option.name in values for option in command.any_of):
         raise _usage(f"{command.name} needs at least one of "
                      f"{' '.join(option.shown for option in command.any_of)}")
-    if command.needs_vm and not any(option.name in values for option in VM):
-        raise _usage(f'{command.name} needs a VM: --vm-uuid=UUID or --vm-name=NAME')
+    _check_vm(command, values)
     if 'json' in values and 'minimal' in values:
         raise _usage('--json and --minimal exclude each other')
     if 'restart' in values and 'no-restart' in values:
         raise _usage('--restart and --no-restart exclude each other')
+
+
+def _check_vm(command: Command, values: Mapping[str, Any]) -> None:
+    """A command that needs a VM has one, or a file that lists several and nothing for only one."""
+    if FROM_FILE.name in values:
+        for option in VM + (VM_ID, RESTART):
+            if option.name in values:
+                raise _usage(f'{FROM_FILE.flag} and {option.flag} exclude each other')
+    elif command.needs_vm and not any(option.name in values for option in VM):
+        other = f' or {FROM_FILE.shown}' if FROM_FILE in command.options else ''
+        raise _usage(f'{command.name} needs a VM: --vm-uuid=UUID or --vm-name=NAME{other}')
 
 
 def _find_topic(command: Command, words: List[str]) -> Optional[str]:

@@ -22,6 +22,9 @@ DEFAULT_PRIORITY = Priority.MEDIUM
 
 def register_vm(arguments: Arguments, context: Context) -> Result:
     """Register a VM; asking for what already is succeeds and changes nothing."""
+    if arguments.get(options.FROM_FILE):
+        from cli.listing import register_listed
+        return register_listed(arguments, context)
     contents = _read_or_none(context)
     target = find_target(context, contents, everywhere=True)
     situation = look(context, contents, target.vm_uuid, with_numbers=True)

@@ -49,9 +49,10 @@ def look(context: Any, contents: Optional[Contents], vm_uuid: str, *, with_numbe
     try:
         refuse_on_member(context)
         live = context.live()
-        if with_numbers:
-            return _look_at_all(context, live, contents, vm_uuid, own | {vm_uuid})
-        return Situation(live.find_vm(vm_uuid))
+        with live.hurried():
+            if with_numbers:
+                return _look_at_all(context, live, contents, vm_uuid, own | {vm_uuid})
+            return Situation(live.find_vm(vm_uuid))
     except XapiError as error:
         context.lose_live(error)
         return Situation(problem=str(error))

@@ -4,7 +4,8 @@ The decision and the hands are the daemon's own. The registry has been edited be
 goes wrong here leaves a pending change, which the daemon applies as soon as it runs.
 """
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+import contextlib
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from cli.interrupts import deferred
 from cli.pool_view import PoolView
@@ -43,15 +44,19 @@ class Staged(NamedTuple):
     plan: Optional[Plan] = None
 
 
-def stage(context: Any, vm_uuid: str) -> Staged:
+def stage(context: Any, vm_uuid: str, *, is_hurried: bool = False) -> Staged:
     """Stage one VM, unless a daemon does; never raises for XAPI's or the journal's sake."""
-    return stage_many(context, [vm_uuid])[vm_uuid]
+    return stage_many(context, [vm_uuid], is_hurried=is_hurried)[vm_uuid]
 
 
-def stage_many(context: Any, vm_uuids: Sequence[str]) -> Dict[str, Staged]:
-    """Stage VMs, and lift what somebody left; the outcome of each VM."""
+def stage_many(context: Any, vm_uuids: Sequence[str], *,
+               is_hurried: bool = False) -> Dict[str, Staged]:
+    """Stage VMs, and lift what somebody left; the outcome of each VM.
+
+    With `is_hurried` a read that hangs is given up soon: somebody waits for the answer.
+    """
     try:
-        return _stage_locked(context, vm_uuids)
+        return _stage_locked(context, vm_uuids, is_hurried)
     except (WatcherError, RegistryError) as error:
         if not vm_uuids:
             raise
@@ -59,23 +64,28 @@ def stage_many(context: Any, vm_uuids: Sequence[str]) -> Dict[str, Staged]:
                                      'pending'))
 
 
-def _stage_locked(context: Any, vm_uuids: Sequence[str]) -> Dict[str, Staged]:
+def _stage_locked(context: Any, vm_uuids: Sequence[str], is_hurried: bool) -> Dict[str, Staged]:
     live = context.live()
     if not live.role.is_writer:
         return _all(vm_uuids, Staged('refused', f'nothing is written to XAPI: {live.role.refusal}'))
     with WriterLock(context.settings.registry.path) as lock:
         if not lock.acquire():
             return _all(vm_uuids, Staged('by_daemon', 'the daemon that is running stages it'))
-        vms = live.read_vms()
+        vms = _read_vms(live, is_hurried)
         if any(fence.list_fences(vm) for vm in vms):
             # It takes the lock itself: what a dead daemon left goes before anything is written.
             lock.release()
             clear_fences(context.settings, context.tell)
             if not lock.acquire():
                 return _all(vm_uuids, Staged('by_daemon', 'the daemon that is running stages it'))
-            vms = live.read_vms()
+            vms = _read_vms(live, is_hurried)
         with Journal(context.registry.journal_path, timeout_seconds=_JOURNAL_SECONDS) as journal:
             return _Stager(context, journal, vms).run(vm_uuids)
+
+
+def _read_vms(live: Any, is_hurried: bool) -> Tuple[VmRecord, ...]:
+    with live.hurried() if is_hurried else contextlib.ExitStack():
+        return live.read_vms()
 
 
 def _all(vm_uuids: Sequence[str], staged: Staged) -> Dict[str, Staged]:

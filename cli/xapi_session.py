@@ -3,18 +3,22 @@
 Asking is short: an XAPI that does not answer must not hold up an edit of the registry.
 """
 
+import contextlib
 import time
-from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple, Optional, Tuple
+from typing import (Any, Callable, Dict, FrozenSet, Iterator, Mapping, NamedTuple, Optional,
+                    Tuple)
 
 from watcher.config import Settings
 from watcher.errors import NotTheMaster, VmVanished, XapiFailure, XapiUnreachable
 from watcher.plan import Policy, list_numbers
 from watcher.records import Kind, VmRecord, parse_records
 from watcher.roles import Role, decide_role
-from watcher.xapi import Client
+from watcher.xapi import LOGOUT_TIMEOUT_SECONDS, Client
 
 # Time in all to log in and to learn who answers.
 ASK_SECONDS = 2.0
+# Time for what an edit wants to read: after it the edit is committed without having been checked.
+READ_SECONDS = 3.0
 CALL_SECONDS = 15.0
 
 
@@ -54,7 +58,20 @@ class Live:
 
     def close(self) -> None:
         """Log out, unless XAPI does not answer."""
-        self.client.logout()
+        with self.client.limited(LOGOUT_TIMEOUT_SECONDS):
+            self.client.logout()
+
+    @contextlib.contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Inside the block all reads together come to an end soon: an edit waits for them."""
+        patient = self.client
+        self.client = _build_asking_client(self._settings, patient.handle, self._clock,
+                                           READ_SECONDS)
+        try:
+            yield
+        finally:
+            self.client.close()
+            self.client = patient
 
     def read_vms(self) -> Tuple[VmRecord, ...]:
         """Read all VM records in one call; odd ones are left out, and kept in `odd`."""
@@ -111,15 +128,17 @@ def open_session(settings: Settings, *, clock: Callable[[], float] = time.monoto
         raise XapiUnreachable(f'XAPI refuses: {error}') from error
     finally:
         asking.close()
-    client = Client(settings.xapi, handle=asking.handle, timeout_seconds=CALL_SECONDS)
+    # Only a client whose calls can be given up heeds a shorter limit.
+    client = Client(settings.xapi, handle=asking.handle, timeout_seconds=CALL_SECONDS,
+                    is_given_up=lambda: False)
     return Live(settings, client, clock=clock)
 
 
-def _build_asking_client(settings: Settings, handle: Optional[str],
-                         clock: Callable[[], float]) -> Client:
+def _build_asking_client(settings: Settings, handle: Optional[str], clock: Callable[[], float],
+                         seconds: float = ASK_SECONDS) -> Client:
     """A client whose calls come to an end together, and soon."""
-    deadline = clock() + ASK_SECONDS
-    return Client(settings.xapi, handle=handle, timeout_seconds=ASK_SECONDS,
+    deadline = clock() + seconds
+    return Client(settings.xapi, handle=handle, timeout_seconds=seconds,
                   is_given_up=lambda: clock() > deadline)
 
 

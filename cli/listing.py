@@ -1,0 +1,226 @@
+"""register-vm --from-file: registers the VMs that a file lists, all of them or none.
+
+The file is what `export` writes (CSV or JSON), or a plain list: one VM on a line, by UUID or by
+name. What a line does not say is taken from the command line, and then from the defaults.
+"""
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+
+from cli import exchange_format, options
+from cli.context import Context
+from cli.errors import CommandError, Kind
+from cli.exchange_format import Row
+from cli.exchanging import read_file, read_or_create, stage_changed
+from cli.parser import Arguments
+from cli.result import Result, build_document
+from cli.situation import refuse_on_member
+from cli.text import escape, plural
+from cli.views import view_row, vm_document
+from registry.errors import Conflict, InvalidValue
+from registry.values import Contents, Priority, Vm, clean_name, parse_uuid
+from watcher.errors import XapiError
+from watcher.records import Kind as VmKind
+from watcher.records import VmRecord
+
+COMMENT = '#'
+
+
+class _Pool(NamedTuple):
+    """What XAPI says of the VMs, or why it could not be asked."""
+
+    vms: Mapping[str, VmRecord] = {}
+    problem: str = ''
+
+
+class _Listed(NamedTuple):
+    """What a file says: rows, names to be looked up, and lines that say nothing good."""
+
+    rows: List[Row]
+    names: List[Tuple[int, str]]
+    problems: List['_Problem']
+    unit: str = 'line'
+
+
+class _Problem(NamedTuple):
+    """Why one line cannot be done."""
+
+    kind: Kind
+    text: str
+
+
+def register_listed(arguments: Arguments, context: Context) -> Result:
+    """Register all VMs of a file in one transaction; every bad line is reported."""
+    is_dry = bool(arguments.get(options.DRY_RUN))
+    listed = _read(arguments.get(options.FROM_FILE))
+    contents = read_or_create(context, not is_dry)
+    pool = _ask(context)
+    found, problems = _find_named(listed.names, contents, pool)
+    rows = sorted(listed.rows + found, key=lambda row: row.line)
+    problems = listed.problems + problems + _find_repeated(rows)
+    problems += _check(rows, listed.unit, contents, pool)
+    done = _register(arguments, context, listed._replace(rows=rows, problems=problems), pool,
+                     contents)
+    return _answer(context, done, pool, is_dry)
+
+
+def _read(path: str) -> _Listed:
+    text = read_file(path)
+    first = text.lstrip().split('\n', 1)[0]
+    if first.startswith('{') or 'vm_uuid' in first:
+        parsed = exchange_format.parse(text)
+        return _Listed(list(parsed.rows), [],
+                       [_Problem(Kind.USAGE, item) for item in parsed.problems],
+                       'VM' if first.startswith('{') else 'line')
+    rows, names = [], []  # type: List[Row], List[Tuple[int, str]]
+    for number, line in enumerate(text.splitlines(), 1):
+        word = line.strip()
+        if not word or word.startswith(COMMENT):
+            continue
+        try:
+            rows.append(Row(number, parse_uuid(word)))
+        except InvalidValue:
+            names.append((number, str(clean_name(word))))
+    return _Listed(rows, names, [])
+
+
+def _ask(context: Context) -> _Pool:
+    """Read all VMs once; an XAPI that cannot be asked is not an error, as for one VM."""
+    refuse_on_member(context)
+    try:
+        live = context.live()
+        with live.hurried():
+            return _Pool({vm.uuid: vm for vm in live.read_vms()})
+    except XapiError as error:
+        context.lose_live(error)
+        return _Pool(problem=str(error))
+
+
+def _find_named(names: Sequence[Tuple[int, str]], contents: Contents,
+                pool: _Pool) -> Tuple[List[Row], List[_Problem]]:
+    rows, problems = [], []  # type: List[Row], List[_Problem]
+    for number, name in names:
+        found = {vm.vm_uuid for vm in contents.vms if vm.vm_name == name}
+        found |= {vm.uuid for vm in pool.vms.values()
+                  if vm.kind is VmKind.VM and clean_name(vm.name) == name}
+        if len(found) == 1:
+            rows.append(Row(number, found.pop()))
+            continue
+        problems.append(_describe_name(number, name, sorted(found), pool))
+    return rows, problems
+
+
+def _describe_name(number: int, name: str, found: Sequence[str], pool: _Pool) -> _Problem:
+    if found:
+        return _Problem(Kind.CONFLICT, f"line {number}: the name '{escape(name)}' fits "
+                        f"{len(found)} VMs: {', '.join(found)}; say the UUID")
+    if pool.problem:
+        return _Problem(Kind.UNAVAILABLE, f"line {number}: the name '{escape(name)}' is not in "
+                        f'the registry, and XAPI could not be asked: {pool.problem}')
+    return _Problem(Kind.NOT_FOUND, f"line {number}: no VM has the name '{escape(name)}'")
+
+
+def _check(rows: Sequence[Row], unit: str, contents: Contents,
+           pool: _Pool) -> List[_Problem]:
+    """What keeps a VM from being registered, as XAPI has it."""
+    problems = []  # type: List[_Problem]
+    for row in rows:
+        record = pool.vms.get(row.vm_uuid)
+        if pool.problem or row.vm_uuid in contents.by_uuid:
+            continue
+        if record is None:
+            problems.append(_Problem(Kind.NOT_FOUND,
+                                     f'{unit} {row.line}: XAPI has no VM {row.vm_uuid}'))
+        elif record.kind is not VmKind.VM:
+            kind = record.kind.value.replace('_', ' ')
+            problems.append(_Problem(Kind.FAILED, f'{unit} {row.line}: VM {row.vm_uuid} is a {kind}, '
+                                     'not an ordinary VM'))
+    return problems
+
+
+def _find_repeated(rows: Sequence[Row]) -> List[_Problem]:
+    first = {}  # type: Dict[str, int]
+    problems = []  # type: List[_Problem]
+    for row in rows:
+        if first.setdefault(row.vm_uuid, row.line) != row.line:
+            problems.append(_Problem(Kind.USAGE, f'line {row.line}: VM {row.vm_uuid} stands in line '
+                                     f'{first[row.vm_uuid]} already'))
+    return problems
+
+
+class _Refused(Exception):
+    """Some line cannot be done; it undoes the others."""
+
+
+def _register(arguments: Arguments, context: Context, listed: _Listed, pool: _Pool,
+              contents: Contents) -> List[Tuple[Vm, bool]]:
+    """Register all in one transaction; each VM, and whether it is new."""
+    taken, largest = _find_numbers(context, contents, pool, listed.rows)
+    problems = list(listed.problems)
+    done = []  # type: List[Tuple[Vm, bool]]
+    try:
+        with context.editing(done='the VMs of the file are registered',
+                             dry_run=bool(arguments.get(options.DRY_RUN))) as edit:
+            for row in listed.rows:
+                try:
+                    vm = edit.add_vm(vm_id=row.vm_id, taken=taken, floor=largest,
+                                     **_fields(arguments, row, pool))
+                except Conflict as error:
+                    problems.append(_Problem(Kind.CONFLICT, f'{listed.unit} {row.line}: {error}'))
+                    continue
+                done.append((vm, vm.vm_uuid not in contents.by_uuid))
+            if problems:
+                raise _Refused()
+    except _Refused:
+        raise CommandError(problems[0].kind, '\n'.join(
+            [item.text for item in problems] + ['nothing was changed'])) from None
+    return done
+
+
+def _fields(arguments: Arguments, row: Row, pool: _Pool) -> Dict[str, Any]:
+    """The line first, then the command line, then the defaults."""
+    record = pool.vms.get(row.vm_uuid)
+    given = arguments.get(options.PRIORITY)
+    default = Priority.MEDIUM if given is None else given
+    return {'vm_uuid': row.vm_uuid, 'vm_name': record.name if record else row.vm_name,
+            'pool_id': row.pool_id or arguments.get(options.POOL) or 'A',
+            'priority': default if row.priority is None else row.priority}
+
+
+def _find_numbers(context: Context, contents: Contents, pool: _Pool,
+                  rows: Sequence[Row]) -> Tuple[Mapping[int, str], int]:
+    if not pool.vms:
+        return {}, 0
+    from cli.pool_view import build_policy
+    from cli.xapi_session import find_numbers
+    numbers = find_numbers(tuple(pool.vms.values()), build_policy(context.settings, contents),
+                           contents.by_uuid, frozenset(row.vm_uuid for row in rows))
+    return numbers.taken, numbers.largest
+
+
+def _answer(context: Context, done: Sequence[Tuple[Vm, bool]], pool: _Pool,
+            is_dry: bool) -> Result:
+    new = [vm for vm, is_new in done if is_new]
+    words = {True: 'would be registered' if is_dry else 'registered', False: 'already registered'}
+    lines = [f'{vm.vm_uuid} {escape(vm.vm_name) or "-"}: {words[is_new]} with pool {vm.pool_id}, '
+             f'priority {vm.priority.word}, vm_id {vm.vm_id}' for vm, is_new in done]
+    lines.append(f'{plural(len(new), "VM")} {words[True]}, {len(done) - len(new)} '
+                 'registered before.')
+    what = words[bool(new)].replace(' ', '_')
+    document = build_document(result=what, counts={'registered': len(new),
+                                                   'already_registered': len(done) - len(new)},
+                              vms=[vm_document(view_row(vm)) for vm, _is_new in done])
+    if pool.problem and not is_dry:
+        context.note(f'XAPI could not be asked ({pool.problem}): nothing was checked there, and '
+                     'the VMs are staged when they come to rest')
+    elif new and not is_dry:
+        document['staging'] = stage_changed(context, [vm.vm_uuid for vm in new])
+        lines.append(_describe_staging(document['staging']))
+    return Result(document, lambda _style: lines, minimal=tuple(vm.vm_uuid for vm, _new in done))
+
+
+def _describe_staging(words: Mapping[str, str]) -> str:
+    counts = {}  # type: Dict[str, int]
+    for word in words.values():
+        counts[word] = counts.get(word, 0) + 1
+    return 'In XAPI: ' + ', '.join(f'{count} {word}' for word, count in sorted(counts.items())) \
+        + '.'
