@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 
 from registry.values import Priority
@@ -41,12 +42,28 @@ def register(world: World, count: int, foreign: str = FOREIGN, **fields: Any) ->
         return [Subject(ref, edit.add_vm(world.uuid(ref)).vm_id, foreign) for ref in refs]
 
 
-def stage(world: World, count: int = 1, foreign: str = FOREIGN, **fields: Any) -> List[Subject]:
-    """So many new VMs that carry their span, at rest."""
-    subjects = register(world, count, foreign, **fields)
+def stage(world: World, count: int = 1, foreign: str = FOREIGN) -> List[Subject]:
+    """So many new VMs that carry their span, at rest, and are known to the daemon.
+
+    They are born with what their rows ask for: nothing has to be written, or waited for.
+    """
+    uuids = [str(uuid.uuid4()) for _ in range(count)]
+    with world.registry.edit(who='test', command='register-vm') as edit:
+        numbers = [edit.add_vm(vm_uuid).vm_id for vm_uuid in uuids]
+    polls = _count_polls(world)
+    subjects = []
+    for vm_uuid, number in zip(uuids, numbers):
+        subject = Subject('', number, foreign)
+        subjects.append(subject._replace(
+            ref=world.create_vm('vm', args=subject.value(), uuid=vm_uuid)))
+    wait_until(lambda: _count_polls(world) > polls, 'the daemon to see the VMs')
     for subject in subjects:
         world.wait_settled(subject.ref, subject.value())
     return subjects
+
+
+def _count_polls(world: World) -> int:
+    return len([call for call in world.xapi.calls if call.method == 'event.from'])
 
 
 def run(world: World, subjects: Iterable[Subject]) -> None:

@@ -47,7 +47,8 @@ def test_an_odd_record_costs_its_own_vm_only_until_it_is_mended(
     pytest.param({'NVRAM': {'EFI-variables': 'V' * 200000}}, id='nvram-of-200-kilobytes'),
     pytest.param({'other_config': {'x%d' % number: 'y' * 50 for number in range(4000)}},
                  id='other-config-of-4000-keys'),
-    pytest.param({'name_label': '\x1b[2Jna\u0000me\r\n{"event": "forged"}'}, id='control-characters'),
+    pytest.param({'name_label': '\x1b[2Jna\u0000me\r\n{"event": "forged"}'},
+                 id='control-characters'),
     pytest.param({'name_label': '\U0001f4a5 \u202etxet'}, id='beyond-the-bmp')])
 def test_a_record_of_any_size_and_script_is_served(pool: World, fields: Dict[str, Any]) -> None:
     ref = pool.create_vm('huge')

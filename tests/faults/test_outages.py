@@ -1,4 +1,4 @@
-"""P14: XAPI restarts, refuses, hangs or cuts; five seconds after a login works all is as promised."""
+"""P14: XAPI restarts, refuses, hangs or cuts; soon after a login works all is as promised."""
 
 import time
 from typing import Callable, List

@@ -17,14 +17,21 @@ from tests.simulated.world import Daemon, World, wait_until
 CUTOFF_SECONDS = 0.6
 
 
-def _hang(world: World, method: str) -> None:
+def _hang(world: World, method: str, is_rescue: bool = False) -> None:
     """Have a replacement hang in a call that XAPI does not answer."""
     subject, = scenes.stage(world)
+    if is_rescue:
+        scenes.run(world, [subject])
+        scenes.make_pending(world, [subject])
+        world.xapi.call('VM.hard_shutdown', subject.ref)
     reached: List[str] = []
     world.xapi.faults.add(Fault('run_before', method, subject.ref, count=1,
                                 parameters={'run': lambda: reached.append(method)}))
     world.xapi.faults.add(Fault('half_open', method, subject.ref, count=1))
-    scenes.prioritise(world, [subject])
+    if is_rescue:
+        world.begin_start(subject.ref)
+    else:
+        scenes.prioritise(world, [subject])
     wait_until(lambda: reached, 'the call that hangs')
 
 
@@ -46,6 +53,7 @@ SITUATIONS = {
     'idle-in-a-long-poll': lambda world: None,
     'in-a-hung-remove': lambda world: _hang(world, 'VM.remove_from_platform'),
     'in-a-hung-add': lambda world: _hang(world, 'VM.add_to_platform'),
+    'in-a-hung-rescue': lambda world: _hang(world, 'VM.get_record', is_rescue=True),
     'in-a-hung-fence': lambda world: _hang(world, 'VM.add_to_blocked_operations'),
     'in-a-hung-lift': lambda world: _hang(world, 'VM.remove_from_blocked_operations'),
     'with-the-registry-locked': _lock_registry,
