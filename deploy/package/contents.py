@@ -6,8 +6,11 @@ from typing import Iterator, NamedTuple, Tuple
 HOME = '/opt/vgpu-watcher'
 # The simulator is no part of what dom0 gets.
 PACKAGES = ('watcher', 'registry', 'cli')
-# Directories whose files are taken as they are, each with its own mode: other parts of the service.
-TREES = (('deploy/qemu-wrapper', HOME + '/qemu-wrapper'), ('deploy/hooks', HOME + '/hooks'))
+# Directories whose files are programs: which XAPI or xenopsd runs, and where these look for them.
+# {} is the name of the file.
+PROGRAMS = (('deploy/qemu-wrapper', HOME + '/libexec/{}'),
+            # XAPI runs every file of a directory named after the occasion.
+            ('deploy/hooks', '/etc/xapi.d/{}/50-vgpu-watcher'))
 
 
 class Entry(NamedTuple):
@@ -43,11 +46,9 @@ def list_entries(root: str) -> Iterator[Entry]:
         for name in _list_files(os.path.join(root, package)):
             if name.endswith('.py'):
                 yield Entry('%s/%s' % (package, name), '%s/lib/%s/%s' % (HOME, package, name))
-    for source, target in TREES:
-        for name in _list_files(os.path.join(root, source)):
-            path = '%s/%s' % (source, name)
-            is_program = os.access(os.path.join(root, path), os.X_OK)
-            yield Entry(path, '%s/%s' % (target, name), 0o755 if is_program else 0o644)
+    for directory, target in PROGRAMS:
+        for name in _list_files(os.path.join(root, directory)):
+            yield Entry('%s/%s' % (directory, name), target.format(name), 0o755)
 
 
 def _list_files(directory: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from typing import Dict, List, NamedTuple, Set
 
@@ -36,11 +37,11 @@ def fetch(vendor_set: VendorSet, directory: str) -> List[str]:
     hashes = set(read_lock(vendor_set.name).values())
     if len(_find(hashes, directory)) < len(hashes):
         os.makedirs(directory, exist_ok=True)
-        subprocess.check_call([
-            sys.executable, '-m', 'pip', 'download', '--quiet', '--disable-pip-version-check',
-            '--no-deps', '--require-hashes', '--only-binary=:all:',
-            '--python-version', vendor_set.python, '--dest', directory,
-            '--requirement', os.path.join(LOCKS, vendor_set.name + '.lock')])
+        # By way of a directory of its own: somebody else may be reading this one.
+        with tempfile.TemporaryDirectory(prefix='new', dir=directory) as new:
+            _download(vendor_set, new)
+            for name in os.listdir(new):
+                os.replace(os.path.join(new, name), os.path.join(directory, name))
     found = _find(hashes, directory)
     if set(found) != hashes:
         raise RuntimeError('%s: not all of its wheels could be had' % vendor_set.name)
@@ -56,6 +57,14 @@ def unpack(wheel: str, directory: str) -> None:
                 raise RuntimeError('%s is not pure Python: %s' % (wheel, name))
             if not name.startswith(LEFT_OUT) and not name.endswith('/'):
                 archive.extract(name, directory)
+
+
+def _download(vendor_set: VendorSet, directory: str) -> None:
+    subprocess.check_call([
+        sys.executable, '-m', 'pip', 'download', '--quiet', '--disable-pip-version-check',
+        '--no-deps', '--require-hashes', '--only-binary=:all:',
+        '--python-version', vendor_set.python, '--dest', directory,
+        '--requirement', os.path.join(LOCKS, vendor_set.name + '.lock')])
 
 
 def _find(hashes: Set[str], directory: str) -> Dict[str, str]:

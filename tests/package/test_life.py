@@ -193,6 +193,17 @@ def test_removal_lifts_our_fences_and_only_ours(running, rpm_file):
             simulator.stop()
 
 
+@pytest.mark.parametrize('path', ['/etc/xenopsd.conf', '/etc/xenopsd.conf.d/vgpu.conf'])
+def test_removal_is_refused_while_xenopsd_is_told_to_run_our_consumer(running, rpm_file, path):
+    running.write(path, 'upstream-compat-qemu-dm-wrapper='
+                        '/opt/vgpu-watcher/libexec/vgpu-qemu-wrapper\n')
+    running.take_calls()
+    done = running.scriptlet(rpm_file, 'PREUN', 0)
+    assert done.status == 1 and 'vgpu-admin consumer disable' in done.said
+    assert running.take_calls() == []
+    assert running.scriptlet(rpm_file, 'PREUN', 1).status == 0
+
+
 def test_removal_goes_on_when_xapi_does_not_answer(running, rpm_file):
     done = running.remove(rpm_file)
     assert done.status == 0 and 'XAPI did not answer' in done.said
