@@ -13,7 +13,6 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optio
 from registry import bearers, history, receipts, sightings
 from registry.bearers import Bearer, Orphan, Staged
 from registry.connection import Connection
-from registry.errors import InvalidValue
 from registry.history import HistoryEntry
 from registry.patience import Patience
 from registry.receipts import Boot
@@ -193,13 +192,6 @@ class Journal:
         """Write what is known of an open boot so far."""
         with self.batch():
             receipts.write_boot(self._connection, number, boot)
-
-    def close_boot(self, number: int, boot: Boot) -> None:
-        """Write the verdict of a boot."""
-        if boot.verdict is None:
-            raise InvalidValue(f'boot {number} has no verdict, so it cannot be closed')
-        self.write_boot(number, boot._replace(
-            opened_at=boot.opened_at or self._now(), closed_at=boot.closed_at or self._now()))
 
     def open_boots(self) -> Tuple[Boot, ...]:
         """List boots without a verdict, the oldest first."""

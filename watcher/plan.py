@@ -8,7 +8,7 @@ Pure: no clock, no I/O, no logging.
 """
 
 import enum
-from typing import FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
 
 from watcher.device_args import (MAX_VALUE, Reading, Template, mentions, merge,
                                  parse_args, parse_number, render_span)
@@ -40,7 +40,7 @@ class State(enum.Enum):
 
 
 class Standing(enum.Enum):
-    """How a VM stands to the numbers that others carry (P10, P12); found by numbers.py."""
+    """How a VM stands to the numbers that others carry (P10, P12); found by standing.py."""
     CLEAR = 'clear'
     CONTESTED = 'contested'
     """Registered: an unregistered VM bore the number before. Unregistered: it is that VM."""
@@ -149,14 +149,6 @@ def render_desired(reading: Reading, assignment: Assignment, policy: Policy) -> 
         return None
     rendered = policy.template.render(assignment.pool_id, assignment.priority, assignment.vm_id)
     return render_span(reading, rendered, policy.template)
-
-
-def count_states(plans: Iterable[Plan]) -> Mapping[str, int]:
-    """How many VMs are in each state."""
-    counts = {state.value: 0 for state in State}
-    for plan in plans:
-        counts[plan.state.value] += 1
-    return counts
 
 
 def list_numbers(vms: Iterable[VmRecord], policy: Policy) -> Tuple[Tuple[VmRecord, int], ...]:

@@ -56,7 +56,6 @@ class VmRecord(NamedTuple):
     """(operation, text) of blocked_operations for start and start_on."""
     domid: int = -1
     resident_on: Optional[str] = None
-    has_high_availability: bool = False
 
     @property
     def operation_names(self) -> frozenset:
@@ -173,8 +172,7 @@ def parse_vm(ref: str, raw: Any) -> VmRecord:
         start_blocks=tuple(sorted(pair for pair in reader.read_map('blocked_operations').items()
                                   if pair[0] in START_OPERATIONS)),
         domid=reader.read_domid(),
-        resident_on=None if resident_on in (NULL_REF, '') else resident_on,
-        has_high_availability=raw.get('ha_restart_priority') == 'restart')
+        resident_on=None if resident_on in (NULL_REF, '') else resident_on)
 
 
 def _latest_per_vm(events: List[Any]) -> Dict[str, Any]:

@@ -14,7 +14,7 @@ from watcher.device_args import parse_args
 from watcher.fence import without_fences
 from watcher.injector import Outcome, OutcomeKind
 from watcher.inventory import Inventory
-from watcher.logs import get_logger
+from watcher.logs import RateLimiter, get_logger
 from watcher.plan import (Action, Plan, Policy, Reason, State, plan_restore, plan_vm,
                           render_desired)
 from watcher.records import Kind, PowerState, VmRecord
@@ -28,6 +28,8 @@ STAGING_AT_ONCE = 4
 # A span that keeps vanishing during one start is somebody else's doing.
 _ADDS_PER_START = 5
 _ECHO_SECONDS = 1.0
+# The same error of the same VM is told once in this time.
+_REPEAT_SECONDS = 60.0
 _HOLD_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 # What was staged when nothing was ever seen in place; no span reads so.
 NOTHING_KNOWN = '-'
@@ -69,6 +71,7 @@ class Staging:
         self._failures: Dict[str, int] = {}
         self._starts: Dict[str, Start] = {}
         self._wrote: Dict[str, _Wrote] = {}
+        self._limiter = RateLimiter(_REPEAT_SECONDS)
         self.replacements = Replacements(books, write=write, tell=self._tell_late)
 
     @property
@@ -339,7 +342,10 @@ class Staging:
         self._failures[plan.vm.ref] = failures + 1
         hold_seconds = _HOLD_SECONDS[min(failures, len(_HOLD_SECONDS) - 1)]
         self._held_until[plan.vm.ref] = now + hold_seconds
+        held_back = self._limiter.admit((plan.vm.uuid, outcome.error), now)
+        if held_back is None:
+            return
         get_logger().warning('vm.injection_failed', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
                              action=plan.action.value, reason=plan.reason.value,
                              outcome=outcome.kind.value, error=outcome.error,
-                             retry_seconds=hold_seconds)
+                             retry_seconds=hold_seconds, held_back=held_back)

@@ -29,12 +29,8 @@ class Notifier:
         self.watchdog_interval_seconds = _parse_watchdog(environ)
 
     def ready(self) -> None:
-        """Say that the service is up, or that a reload is over."""
+        """Say that the service is up."""
         self._send('READY=1')
-
-    def reloading(self) -> None:
-        """Say that the configuration is being read again; `ready` ends it."""
-        self._send('RELOADING=1')
 
     def stopping(self) -> None:
         """Say that the service is going down."""

@@ -106,8 +106,9 @@ def test_explain_tells_the_chain_from_the_change_to_the_verdict(pool: Place,
         boot = Boot(0, pool.uuid(drifted), 'web', 'start', 'host', 5, 'boot', None, '')
         number = journal.open_boot(boot)
         opened = journal.last_boot(pool.uuid(drifted))
-        journal.close_boot(number, opened._replace(desired=span(1), carried=span(1),
-                                                   verdict='missing'))
+        journal.write_boot(number, opened._replace(
+            desired=span(1), carried=span(1), verdict='missing',
+            closed_at=opened.opened_at))
     run = pool.run('explain', '--vm-name=web')
     assert run.status == 0 and 'register-vm: vm_added' in run.out and 'missing' in run.out
     assert pool.run('explain', '--vm-name=web', '--boot=99').status == 3

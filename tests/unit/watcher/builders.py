@@ -40,8 +40,7 @@ def build_raw(**fields):
         'uuid': UUID, 'name_label': 'web-01', 'power_state': 'Halted', 'is_a_template': False,
         'is_default_template': False, 'is_a_snapshot': False, 'is_vmss_snapshot': False,
         'is_control_domain': False, 'current_operations': {}, 'blocked_operations': {},
-        'platform': {'timeoffset': '0'}, 'domid': '-1', 'resident_on': 'OpaqueRef:NULL',
-        'ha_restart_priority': ''}
+        'platform': {'timeoffset': '0'}, 'domid': '-1', 'resident_on': 'OpaqueRef:NULL'}
     raw.update(copy.deepcopy(fields))
     return raw
 

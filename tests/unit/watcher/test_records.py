@@ -26,11 +26,10 @@ def test_fields_that_decisions_need_are_read():
         uuid=UUID.upper(), power_state='Paused', domid=7, resident_on=HOST,
         platform={'device-model-args': SPAN, 'vga': 'std'},
         current_operations={'OpaqueRef:b': 'start', 'OpaqueRef:a': 'clone'},
-        blocked_operations={'start_on': 'x', 'destroy': 'y', 'start': 'z'},
-        ha_restart_priority='restart'))
+        blocked_operations={'start_on': 'x', 'destroy': 'y', 'start': 'z'}))
     assert vm == (REF, UUID, 'web-01', Kind.VM, PowerState.PAUSED,
                   (('OpaqueRef:a', 'clone'), ('OpaqueRef:b', 'start')), SPAN,
-                  (('start', 'z'), ('start_on', 'x')), 7, HOST, True)
+                  (('start', 'z'), ('start_on', 'x')), 7, HOST)
 
 
 @pytest.mark.parametrize('flag, kind', [
@@ -76,7 +75,7 @@ def test_odd_field_is_named(field, value):
     assert (caught.value.ref, caught.value.field) == (REF, field)
 
 
-@pytest.mark.parametrize('field', sorted(set(build_raw()) - {'ha_restart_priority'}))
+@pytest.mark.parametrize('field', sorted(build_raw()))
 def test_missing_field_is_named(field):
     raw = build_raw()
     del raw[field]

@@ -31,7 +31,6 @@ class Clock:
 
 @pytest.mark.parametrize('send, message', [
     pytest.param(lambda notifier: notifier.ready(), 'READY=1', id='ready'),
-    pytest.param(lambda notifier: notifier.reloading(), 'RELOADING=1', id='reloading'),
     pytest.param(lambda notifier: notifier.stopping(), 'STOPPING=1', id='stopping'),
     pytest.param(lambda notifier: notifier.watchdog(), 'WATCHDOG=1', id='watchdog'),
     pytest.param(lambda notifier: notifier.status('watching since 12:00'),
