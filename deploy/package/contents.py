@@ -8,7 +8,7 @@ HOME = '/opt/vgpu-watcher'
 PACKAGES = ('watcher', 'registry', 'cli')
 # Directories whose files are programs: which XAPI or xenopsd runs, and where these look for them.
 # {} is the name of the file.
-PROGRAMS = (('deploy/qemu-wrapper', HOME + '/libexec/{}'),
+PROGRAMS = (('deploy/qemu-wrapper', HOME + '/qemu-wrapper/{}'),
             # XAPI runs every file of a directory named after the occasion.
             ('deploy/hooks', '/etc/xapi.d/{}/50-vgpu-watcher'))
 

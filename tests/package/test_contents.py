@@ -61,7 +61,7 @@ def test_scriptlets_are_plain_shell(rpm_file, tag):
 def test_modes_and_owners(rpm_file):
     programs = {path for mode, _owner, path in list_files(rpm_file) if mode == '-rwxr-xr-x'}
     assert {path for path in programs if not path.startswith('/etc/xapi.d/')} - {
-        contents.HOME + '/libexec/vgpu-qemu-wrapper'} == {
+        contents.HOME + '/qemu-wrapper/vgpu-qemu-wrapper'} == {
         '/usr/bin/vgpu-watcher', '/usr/bin/vgpu-admin', contents.HOME + '/libexec/lifecycle',
         contents.HOME + '/libexec/backup-registry'}
     assert {(mode, owner) for mode, owner, path in list_files(rpm_file)

@@ -196,12 +196,22 @@ def test_removal_lifts_our_fences_and_only_ours(running, rpm_file):
 @pytest.mark.parametrize('path', ['/etc/xenopsd.conf', '/etc/xenopsd.conf.d/vgpu.conf'])
 def test_removal_is_refused_while_xenopsd_is_told_to_run_our_consumer(running, rpm_file, path):
     running.write(path, 'upstream-compat-qemu-dm-wrapper='
-                        '/opt/vgpu-watcher/libexec/vgpu-qemu-wrapper\n')
+                        '/opt/vgpu-watcher/qemu-wrapper/vgpu-qemu-wrapper\n')
     running.take_calls()
     done = running.scriptlet(rpm_file, 'PREUN', 0)
     assert done.status == 1 and 'vgpu-admin consumer disable' in done.said
     assert running.take_calls() == []
     assert running.scriptlet(rpm_file, 'PREUN', 1).status == 0
+
+
+@pytest.mark.parametrize('name, status', [('xenopsd-xc', 1), ('bash', 0)])
+def test_removal_is_refused_while_a_xenopsd_that_knew_our_consumer_runs(
+        running, rpm_file, name, status):
+    running.write('/run/vgpu-consumer.known', 'c0ffee/11/5 c0ffee/4711/99\n')
+    running.write('/proc/4711/comm', name + '\n')
+    done = running.scriptlet(rpm_file, 'PREUN', 0)
+    assert done.status == status
+    assert ('xe-toolstack-restart' in done.said) is bool(status)
 
 
 def test_removal_goes_on_when_xapi_does_not_answer(running, rpm_file):
