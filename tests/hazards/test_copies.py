@@ -164,10 +164,13 @@ def _rewrite(world: World, ref: str, value: str) -> None:
     world.xapi.call('VM.add_to_platform', ref, KEY, value)
 
 
-@pytest.mark.parametrize('name', sorted(MEDDLING))
-@pytest.mark.parametrize('call', [1, 3, 4, 5, 8])
+CASES = [(call, name) for call in (1, 3, 4, 5, 8) for name in sorted(MEDDLING)
+         if (call, name) != (8, 'away')]
+
+
+@pytest.mark.parametrize('call, name', CASES)
 def test_our_span_stands_once_whatever_a_second_tool_writes_between_our_calls(
-        pool: World, name: str, call: int) -> None:
+        pool: World, call: int, name: str) -> None:
     subject, = scenes.stage(pool, foreign='')
     struck = []
 
