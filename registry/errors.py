@@ -7,6 +7,7 @@ class Reason(str, enum.Enum):
     """Say in one word why a file cannot be used; equal to the word itself."""
 
     LOCKED = 'locked'
+    OUTDATED = 'outdated'
     MISSING = 'missing'
     UNREADABLE = 'unreadable'
     UNWRITABLE = 'unwritable'

@@ -89,7 +89,7 @@ def _refuse_outdated(seen: Seen, contents: Contents) -> None:
     if _has_lost_all(seen, contents):
         raise RegistryUnavailable(
             'the registry was edited while it was being read; read it again',
-            reason=Reason.LOCKED)
+            reason=Reason.OUTDATED)
 
 
 def _has_lost_all(seen: Seen, contents: Contents) -> bool:

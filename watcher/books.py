@@ -8,7 +8,7 @@ touching a file. A file that cannot be used is a state, told once: VMs are then 
 import os
 from typing import Dict, FrozenSet, Mapping, NamedTuple, Optional, Tuple
 
-from registry.errors import JournalUnavailable, RegistryError
+from registry.errors import JournalUnavailable, Reason, RegistryError, RegistryUnavailable
 from registry.journal import Journal
 from registry.store import Registry
 from registry.values import Contents
@@ -137,14 +137,24 @@ class Books:
         if not (has_changed or self._must_read):
             return Change()
         try:
-            contents = self.registry.read()
-            edits = self._note(contents)
+            contents, edits = self._read()
         except RegistryError as error:
             self._must_read = True
             self._open_existing_journal()
             return self._become_unavailable(str(error))
         self._must_read = bool(self.journal_problem)
         return self._take(contents, edits, orphans)
+
+    def _read(self) -> Tuple[Contents, int]:
+        """Read the file; once more when an edit of ours crossed the reading."""
+        try:
+            contents = self.registry.read()
+            return contents, self._note(contents)
+        except RegistryUnavailable as error:
+            if error.reason is not Reason.OUTDATED:
+                raise
+        contents = self.registry.read()
+        return contents, self._note(contents)
 
     @property
     def names(self) -> Dict[str, Optional[str]]:

@@ -24,7 +24,7 @@ from watcher.standing import Standings
 # A replacement keeps away from restarts: a stop followed by a start is never refused (P7).
 QUIET_SECONDS = 1.2
 # Rest of the workers stays free for VMs that start.
-STAGING_AT_ONCE = 4
+STAGING_AT_ONCE = 8
 # A span that keeps vanishing during one start is somebody else's doing.
 _ADDS_PER_START = 5
 _ECHO_SECONDS = 1.0

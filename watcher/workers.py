@@ -15,7 +15,7 @@ from watcher.stream import ThreadDied
 from watcher.xapi import Client
 
 # Enough for a boot storm on a local socket; XAPI serves each connection with a thread of its own.
-CALLERS = 8
+CALLERS = 12
 # Reading what a host runs costs a process per boot, and patience where a domain is gone.
 LOOKERS = 4
 

@@ -123,7 +123,7 @@ def test_empty_reading_older_than_our_edit_is_to_be_repeated(registry, journal):
         edit.add_vm(uuid_of(2))
     with pytest.raises(RegistryUnavailable, match='read it again') as caught:
         journal.note_contents(older)
-    assert caught.value.reason == 'locked'
+    assert caught.value.reason == 'outdated'
     assert journal.note_contents(registry.read()) == ()
 
 

@@ -168,15 +168,15 @@ def test_nothing_begins_however_long_it_lasts(stage, vm):
 
 def test_only_so_many_are_staged_at_once_and_starts_do_not_wait(stage):
     with stage.books.registry.edit(who='the test', command='x') as edit:
-        for number in range(1, 9):
+        for number in range(1, STAGING_AT_ONCE + 4):
             edit.add_vm(uuid_of(0x100 + number), vm_id=100 + number)
     stage.books.poll()
-    refs = ['OpaqueRef:%d' % number for number in range(1, 9)]
-    for number, ref in enumerate(refs[:7], 1):
+    refs = ['OpaqueRef:%d' % number for number in range(1, STAGING_AT_ONCE + 4)]
+    for number, ref in enumerate(refs[:-1], 1):
         stage.show(build_vm(ref=ref, uuid=uuid_of(0x100 + number)))
     assert [plan.vm.ref for plan, _saved in stage.begun] == refs[:STAGING_AT_ONCE]
-    stage.show(build_vm(ref=refs[7], uuid=uuid_of(0x108), operation='start'))
-    assert stage.begun[-1][0].is_rescue and stage.staging.waiting == 8
+    stage.show(build_vm(ref=refs[-1], uuid=uuid_of(0x100 + len(refs)), operation='start'))
+    assert stage.begun[-1][0].is_rescue and stage.staging.waiting == len(refs)
     assert stage.staging.take_due(100.0) == ()
     stage.staging.finish(Outcome(OutcomeKind.WRITTEN, stage.begun[0][0]), 100.1)
     assert stage.staging.take_due(100.1) == (refs[STAGING_AT_ONCE],)
