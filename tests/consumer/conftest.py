@@ -1,0 +1,158 @@
+"""A directory that stands for dom0: the wrapper, a stock wrapper, xenstore, QEMU and syslog."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from typing import Any, Iterator, List, NamedTuple, Optional
+
+import pytest
+
+from tests.consumer.stock import OLD, Stock, program
+from tests.documents import ROOT
+
+WRAPPER = os.path.join(ROOT, 'deploy/qemu-wrapper/vgpu-qemu-wrapper')
+DOMID = '7'
+# As xenopsd gives them: the number first, then what is QEMU's.
+ARGUMENTS = [DOMID, '-m', '1024', '-xen-domid', DOMID, '-netdev', 'type=tap,id=n0', '-monitor',
+             'null']
+
+
+class Boot(NamedTuple):
+    """What became of one run of the wrapper."""
+
+    status: int
+    said: str
+    qemu: Optional[List[str]]
+    """The arguments of QEMU behind its name; None when it did not start."""
+    seconds: float
+
+    @property
+    def stock(self) -> List[str]:
+        """What QEMU gets when nobody adds anything."""
+        return (['-machine', 'pc'] + ARGUMENTS[1:]
+                + ['-device', 'cirrus-vga,addr=2', '-xen-domid-restrict', '-runas', '1:1'])
+
+    @property
+    def added(self) -> List[str]:
+        """What QEMU has behind the arguments of the stock wrapper."""
+        assert self.qemu is not None and self.qemu[:len(self.stock)] == self.stock, self
+        return self.qemu[len(self.stock):]
+
+
+class Dom0:
+    """The programs and files that the wrapper meets, each as a test wants it."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self._syslog = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._syslog.bind(self.path('log'))
+        self._syslog.setblocking(False)
+        self.record = self.path('qemu-arguments')
+        # NUL behind each, so that no argument can look like two.
+        program(self.path('qemu-system-i386'), '#!/bin/sh\n[ "$*" = -version ] && '
+                'exec echo "QEMU emulator version 10.1.0"\n'
+                'printf "%%s\\0" "$@" > %s.part && mv %s.part %s\n'
+                'echo "preload $LD_PRELOAD_OF_QEMU"\n'
+                % (self.record, self.record, self.record))
+        program(self.path('logger'), '#!/bin/sh\ncat > %s\necho logged "$@"\n'
+                % self.path('logged'))
+        program(self.path('clipboardd'), '#!/bin/sh\necho "$@" > %s\n' % self.path('clipboard'))
+        # What lies beside the stock wrapper must be found by it.
+        self.write('limits.py', 'LIMIT = 3\n')
+        self.write('xenstore.py', 'import subprocess\n\n\ndef read(path):\n'
+                   '    return subprocess.run([%r, path], stdout=subprocess.PIPE)'
+                   '.stdout.decode()\n' % self.path('xenstore-read'))
+        self.set_stock(OLD.render(directory))
+        self.set_value(None)
+
+    def path(self, name: str) -> str:
+        """Where something lies."""
+        return os.path.join(self.directory, name)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file."""
+        with open(self.path(name), 'w', encoding='utf-8') as stream:
+            stream.write(text)
+
+    def set_stock(self, text: Any) -> None:
+        """Make this the stock wrapper; it runs with the Python of the test."""
+        text = text.render(self.directory) if isinstance(text, Stock) else text
+        python = os.path.join(os.path.dirname(sys.executable), 'python3')
+        program(self.path('qemu-wrapper'), text.replace('#! /usr/bin/python3', '#! ' + python, 1))
+
+    def set_value(self, value: Any) -> None:
+        """Put a value into xenstore; None for none."""
+        if value is None:
+            self.set_xenstore('echo "no such path" >&2; exit 1')
+            return
+        content = value if isinstance(value, bytes) else value.encode('utf-8')
+        with open(self.path('value'), 'wb') as stream:
+            stream.write(content + b'\n')
+        self.set_xenstore('[ "$*" = /local/domain/%s/platform/device-model-args ] || exit 1\n'
+                          'exec cat %s' % (DOMID, self.path('value')))
+
+    def set_xenstore(self, script: str) -> None:
+        """Make xenstore-read do something else."""
+        program(self.path('xenstore-read'), '#!/bin/sh\n%s\n' % script)
+
+    def install(self, timeout_seconds: float = 10.0) -> str:
+        """Our wrapper, as it is shipped but for where things lie and how long it is patient."""
+        with open(WRAPPER, encoding='utf-8') as stream:
+            text = stream.read()
+        for old, new in (
+                ("STOCK = '/usr/lib64/xen/bin/qemu-wrapper'",
+                 'STOCK = %r' % self.path('qemu-wrapper')),
+                ("XENSTORE_READ = '/usr/bin/xenstore-read'",
+                 'XENSTORE_READ = %r' % self.path('xenstore-read')),
+                ("CONFIGURATION = '/etc/vgpu/vgpu-watcher.conf'",
+                 'CONFIGURATION = %r' % self.path('watcher.conf')),
+                ("SYSLOG = '/dev/log'", 'SYSLOG = %r' % self.path('log')),
+                ('TIMEOUT_SECONDS = 2.0', 'TIMEOUT_SECONDS = %r' % timeout_seconds)):
+            assert text.count('\n%s\n' % old) == 1, old
+            text = text.replace('\n%s\n' % old, '\n%s\n' % new)
+        os.makedirs(self.path('ours'), exist_ok=True)
+        program(self.path('ours/vgpu-qemu-wrapper'), text)
+        return self.path('ours/vgpu-qemu-wrapper')
+
+    def boot(self, arguments: Optional[List[str]] = None, timeout_seconds: float = 10.0,
+             wrapper: Optional[str] = None) -> Boot:
+        """Run the wrapper as xenopsd does, to its end."""
+        began_at = time.monotonic()
+        process = subprocess.run(
+            [sys.executable, wrapper or self.install(timeout_seconds)]
+            + (ARGUMENTS if arguments is None else arguments),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=60)
+        seconds = time.monotonic() - began_at
+        return Boot(process.returncode, process.stdout.decode('utf-8', 'replace'),
+                    self._read_record(), seconds)
+
+    def read_log(self) -> List[str]:
+        """The lines that syslog got."""
+        lines = []
+        while True:
+            try:
+                lines.append(self._syslog.recv(65536).decode('ascii'))
+            except BlockingIOError:
+                return lines
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._syslog.close()
+
+    def _read_record(self) -> Optional[List[str]]:
+        try:
+            with open(self.record, 'rb') as stream:
+                return stream.read().decode('utf-8', 'surrogateescape').split('\0')[:-1]
+        except FileNotFoundError:
+            return None
+
+
+@pytest.fixture
+def dom0(tmp_path: Any) -> Iterator[Dom0]:
+    """A dom0 with a stock wrapper, and no value in xenstore."""
+    built = Dom0(str(tmp_path))
+    yield built
+    built.close()
