@@ -10,6 +10,7 @@ from watcher import config, logs
 from watcher.clearing import clear_fences
 from watcher.config import Settings
 from watcher.errors import ConfigError, WatcherError
+from watcher.reporter import Reporter
 from watcher.service import Service
 from watcher.systemd import Notifier
 from watcher.version import VERSION
@@ -57,9 +58,11 @@ def run(path: Optional[str]) -> int:
         return EXIT_CONFIG
     # Journal, lock and whatever else we create is for root only.
     os.umask(0o077)
-    logs.configure(settings.log.format, settings.log.level)
+    reporter = Reporter(settings.metrics)
+    logs.configure(settings.log.format, settings.log.level, reporter.tap)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    service = Service(settings, lambda: config.load(path), notifier=Notifier(os.environ))
+    service = Service(settings, lambda: config.load(path), notifier=Notifier(os.environ),
+                      reporter=reporter)
     try:
         return service.run()
     except WatcherError as error:

@@ -15,7 +15,8 @@ from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, T
 
 from watcher.config_values import (LogFormat, LogLevel, XapiAddress, parse_checked_url,
                                    parse_device_template, parse_flag, parse_format,
-                                   parse_interval, parse_level, parse_names, parse_path,
+                                   parse_interval, parse_level, parse_listen_or_nothing,
+                                   parse_names, parse_path,
                                    parse_path_or_nothing, parse_url, parse_word)
 from watcher.device_args import Template, parse_template
 from watcher.errors import ConfigError
@@ -68,6 +69,12 @@ class ScanSettings(NamedTuple):
     interval_seconds: int = 60
 
 
+class MetricsSettings(NamedTuple):
+    """Where the metrics go; empty is nowhere."""
+    textfile: str = ''
+    listen: str = ''
+
+
 class LogSettings(NamedTuple):
     """What is logged, and how it looks."""
     format: LogFormat = LogFormat.JSON
@@ -82,6 +89,7 @@ class Settings(NamedTuple):
     host: HostSettings = HostSettings()
     scan: ScanSettings = ScanSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
 
 class Key(NamedTuple):
@@ -240,4 +248,8 @@ KEYS = (
     Key('log', 'format', parse_format, 'json or console', 'programs read the log of a service'),
     Key('log', 'level', parse_level, ' '.join(item.value for item in LogLevel),
         'a steady pool then writes one line per scan'),
+    Key('metrics', 'textfile', parse_path_or_nothing, 'path',
+        'not every host has node_exporter; empty writes none'),
+    Key('metrics', 'listen', parse_listen_or_nothing, 'address:port',
+        'a service of dom0 opens no port unasked; empty opens none'),
 )

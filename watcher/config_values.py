@@ -85,6 +85,27 @@ def parse_path_or_nothing(text: str) -> str:
     return parse_path(text) if text else ''
 
 
+def parse_listen(text: str) -> Tuple[str, int]:
+    """An address of the loopback and a port: 127.0.0.1:9477 or [::1]:9477."""
+    match = re.match(r'(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})\Z', text)
+    if match is None:
+        raise ValueError('%r is no address and port: 127.0.0.1:9477' % text)
+    address = ipaddress.ip_address(match.group(1) or match.group(2))
+    if not address.is_loopback:
+        raise ValueError('%s is not an address of the loopback: dom0 opens no port to the network'
+                         % address)
+    if int(match.group(3)) > 65535:
+        raise ValueError('port %s is not between 0 and 65535' % match.group(3))
+    return str(address), int(match.group(3))
+
+
+def parse_listen_or_nothing(text: str) -> str:
+    """An address of the loopback and a port, or nothing."""
+    if text:
+        parse_listen(text)
+    return text
+
+
 def parse_flag(text: str) -> bool:
     """Yes or no, in any spelling that INI files know."""
     states = configparser.RawConfigParser.BOOLEAN_STATES

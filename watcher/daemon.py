@@ -51,11 +51,11 @@ class Watcher:
         self._notes = Notes(books)
         self._teller = Teller(books)
         self._is_recalled = False
-        self._watching_since = ''
         self.inventory = Inventory()
         self.role: Optional[Role] = None
         self.is_synced = False
         self.is_locked = False
+        self.synced_at: Optional[float] = None
         self.last_answer: Optional[float] = None
         self._hands = Hands(callers, clients, self.inventory)
         self.receipts = Receipts(
@@ -105,6 +105,7 @@ class Watcher:
         elif isinstance(message, StreamBroken):
             self.is_synced = False
             self.receipts.doubt()
+            self.note_watch()
 
     def begin_session(self, role: Role) -> None:
         """A session was opened: from now on this is what we may do."""
@@ -186,13 +187,19 @@ class Watcher:
         if not self._books.is_available:
             return 'watching; registry unavailable: %s' % self._books.unavailable
         text = 'watching %d VMs since %s, %d registered, %d wait for a write' % (
-            len(self.inventory), self._watching_since, len(self._books.assignments),
+            len(self.inventory), self._render_since(), len(self._books.assignments),
             self.staging.waiting)
         if not self.role.is_writer:
             text += ', read-only: %s' % self.role.refusal
         if self._books.journal_problem:
             text += ', journal unavailable'
         return '%s; last answer %.0f s ago' % (text, self._clock() - (self.last_answer or 0.0))
+
+    def note_watch(self) -> None:
+        """Leave word for vgpu-admin of how things are."""
+        offset = self._wall() - self._clock()
+        self._notes.note_watch(*[at + offset if at is not None else None for at in (
+            self.synced_at if self.is_synced else None, self.last_answer)])
 
     def handle_last(self, message: Any) -> None:
         """While stopping: only outcomes still count."""
@@ -202,6 +209,10 @@ class Watcher:
     def flush(self) -> None:
         """Write down what was learned."""
         self._notes.flush()
+
+    def _render_since(self) -> str:
+        since = self._wall() - (self._clock() - (self.synced_at or 0.0))
+        return time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(since))
 
     def _handle_batch(self, batch: Batch, now: float) -> None:
         self.last_answer = now
@@ -222,8 +233,8 @@ class Watcher:
             self._forget_vanished(batch)
             self._lifting.note_left(batch.vms, now, self.staging.busy)
             self._note_boots(batch.vms)
-            self._watching_since = time.strftime('%Y-%m-%d %H:%M:%SZ',
-                                                 time.gmtime(self._wall()))
+            self.synced_at = now
+            self.note_watch()
             get_logger().info('stream.resynced', vms=len(batch.vms),
                               registered=len(self._books.assignments))
             self.sweep()

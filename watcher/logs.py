@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from datetime import datetime, timezone
-from typing import Any, Dict, Hashable, List, Optional, Union
+from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Union
 
 import structlog
 
@@ -32,14 +32,23 @@ _LEVELS = {LogLevel.DEBUG: logging.DEBUG, LogLevel.INFO: logging.INFO,
            LogLevel.WARNING: logging.WARNING, LogLevel.ERROR: logging.ERROR}
 
 
-def configure(log_format: Union[LogFormat, str], level: Union[LogLevel, str]) -> None:
-    """Have everything that is logged from now on written to standard error in this way."""
+Tap = Callable[[Mapping[str, Any]], None]
+
+
+def configure(log_format: Union[LogFormat, str], level: Union[LogLevel, str],
+              tap: Optional[Tap] = None) -> None:
+    """Have everything that is logged from now on written to standard error in this way.
+
+    The tap gets the fields of every line from level info on, also of those that are not shown.
+    """
     is_console = LogFormat(log_format) is LogFormat.CONSOLE
+    least = _LEVELS[LogLevel(level)]
     structlog.configure(
-        processors=[structlog.stdlib.add_log_level, _add_timestamp,
-                    structlog.processors.format_exc_info,
+        processors=[structlog.stdlib.add_log_level] + _tapped(tap, least) + [
+                    _add_timestamp, structlog.processors.format_exc_info,
                     _render_for_people if is_console else _render_for_programs],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[LogLevel(level)]),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            min(least, logging.INFO) if tap else least),
         context_class=dict,
         logger_factory=_StandardError,
         cache_logger_on_first_use=False)
@@ -164,6 +173,19 @@ def _write_without_descriptor(line: str) -> None:
         sys.stderr.write(line + '\n')
     except (AttributeError, ValueError, OSError):
         return
+
+
+def _tapped(tap: Optional[Tap], least: int) -> List[Any]:
+    """The steps that hand a line to the tap, and then drop it when it is not to be shown."""
+    if tap is None:
+        return []
+
+    def hand_over(_logger: Any, _method: str, fields: Dict[str, Any]) -> Dict[str, Any]:
+        tap(fields)
+        if _LEVELS.get(fields['level'], logging.ERROR) < least:
+            raise structlog.DropEvent
+        return fields
+    return [hand_over]
 
 
 def _add_timestamp(_logger: Any, _method: str, fields: Dict[str, Any]) -> Dict[str, Any]:

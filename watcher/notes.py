@@ -5,15 +5,20 @@ committed in one transaction when the main loop has done what was urgent. What c
 now is kept for later, within a bound.
 """
 
-from typing import Any, Callable, List
+import json
+import os
+from typing import Any, Callable, List, Optional
 
 from registry.errors import JournalUnavailable, RegistryError
 from registry.journal import Journal
 from watcher.books import Books
 from watcher.logs import get_logger
+from watcher.version import VERSION
 
 # A journal that cannot be written for days: the oldest are given up then.
 _KEPT = 10000
+# What `vgpu-admin` looks for in the journal.
+WATCH_NOTE = 'daemon'
 
 Write = Callable[[Journal], Any]
 
@@ -28,6 +33,12 @@ class Notes:
     def add(self, write: Write) -> None:
         """Have this written with the next commit."""
         self._writes.append(write)
+
+    def note_watch(self, since: Optional[float], last_answer: Optional[float]) -> None:
+        """Leave word for vgpu-admin: who watches, since when, when XAPI answered (Unix times)."""
+        text = json.dumps({'pid': os.getpid(), 'version': VERSION, 'since': since,
+                           'last_answer': last_answer})
+        self.add(lambda journal: journal.write_note(WATCH_NOTE, text))
 
     def flush(self) -> None:
         """Commit all of it in one transaction."""

@@ -5,7 +5,7 @@ the key is removed, and leaves the journal only when XAPI has shown that the key
 or that it is gone as it should be. Whatever happens in between, the value can be brought back.
 """
 
-from typing import Any, Callable, Dict, FrozenSet, Optional
+from typing import Any, Callable, Dict, FrozenSet, Optional, Set
 
 from registry.errors import JournalUnavailable
 from registry.journal import Journal, Replacement
@@ -28,6 +28,7 @@ class Replacements:
         self._write = write
         self._tell = tell
         self._entries: Dict[str, Replacement] = {}
+        self._written: Set[str] = set()
         self._error = ''
         self.retry_at = 0.0
 
@@ -60,13 +61,19 @@ class Replacements:
             return False
         self._error = ''
         self._entries[vm.uuid] = entry
+        self._written.discard(vm.uuid)
         return True
 
     def take_outcome(self, outcome: Outcome) -> None:
         """End the entry when the job has brought proof."""
         vm = outcome.plan.vm
         is_shown = outcome.vm is not None and outcome.vm.args is not None
-        if outcome.kind in (OutcomeKind.WRITTEN, OutcomeKind.VANISHED):
+        if outcome.kind is OutcomeKind.WRITTEN and outcome.plan.is_rescue \
+                and outcome.plan.value is not None and vm.uuid in self._entries:
+            # XAPI may be about to write back the whole map that it read between our two calls:
+            # what we wrote is lost then, foreign text included. The end of the start tells.
+            self._written.add(vm.uuid)
+        elif outcome.kind in (OutcomeKind.WRITTEN, OutcomeKind.VANISHED):
             self._end(vm.uuid)
         elif is_shown and not outcome.is_key_missing:
             self.take_record(outcome.vm)
@@ -76,10 +83,14 @@ class Replacements:
         entry = self._entries.get(vm.uuid)
         if entry is None or (vm.args is None and entry.after is not None):
             return
-        if vm.args == entry.after != entry.before:
+        if vm.args == entry.after != entry.before and vm.uuid not in self._written:
             # XAPI did it, and the answer was lost: the history shall know of it all the same.
             self._tell(entry)
         self._end(vm.uuid)
+
+    def forget(self, vm_uuid: str) -> None:
+        """End the entry of a VM that does not exist any more."""
+        self._end(vm_uuid)
 
     def forget_vanished(self, known: FrozenSet[str]) -> None:
         """End the entries of VMs that do not exist any more."""
@@ -87,6 +98,7 @@ class Replacements:
             self._end(vm_uuid)
 
     def _end(self, vm_uuid: str) -> None:
+        self._written.discard(vm_uuid)
         if self._entries.pop(vm_uuid, None) is not None:
             # Written later, when the next replacement of this VM may have begun: that one stays.
             self._write(lambda journal: vm_uuid in self._entries

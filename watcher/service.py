@@ -23,6 +23,7 @@ from watcher.host import Host
 from watcher.jobs import Scan, read_scan
 from watcher.logs import get_logger
 from watcher.policy import build_policy
+from watcher.reporter import Reporter
 from watcher.roles import Role
 from watcher.schedule import Schedule
 from watcher.sessions import SessionOpened, Sessions
@@ -60,8 +61,10 @@ class Service:
 
     def __init__(self, settings: Settings, load: Callable[[], Settings], *, notifier: Notifier,
                  clock: Callable[[], float] = time.monotonic,
-                 wall: Callable[[], float] = time.time) -> None:
+                 wall: Callable[[], float] = time.time,
+                 reporter: Optional[Reporter] = None) -> None:
         self._settings = settings
+        self._reporter = reporter or Reporter(settings.metrics, clock=clock, wall=wall)
         self._load = load
         self._notifier = notifier
         self._clock = clock
@@ -71,11 +74,11 @@ class Service:
         self._stop_at: Optional[float] = None
         self._must_reload = False
         self._is_scanning = False
-        self._clients = Clients(self._is_given_up)
+        self._clients = Clients(self._is_given_up, self._reporter.count_call)
         self._callers = Workers('caller', CALLERS, self._inbox.put)
         self._lookers = Workers('looker', LOOKERS, self._inbox.put)
         self._sessions = Sessions(lambda: self._settings.xapi, self._inbox.put,
-                                  self._is_given_up)
+                                  self._is_given_up, self._reporter.count_call)
         self._stream = Stream(self._sessions.open, self._inbox.put, stop=self._stop,
                               build_delays=self._build_delays, clock=clock)
         self._schedule = Schedule(settings.scan.interval_seconds,
@@ -100,6 +103,7 @@ class Service:
                           xapi=str(self._settings.xapi.url))
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._schedule.start()
+        self._reporter.start()
         threading.Thread(target=self._stream.forever, name='stream', daemon=True).start()
         try:
             while not self._stop.is_set():
@@ -168,6 +172,7 @@ class Service:
         self.watcher.poll_registry()
         self._give_up_stuck_poll(now)
         self._notify(now)
+        self._reporter.tick(self.watcher, self._books)
 
     def _notice_clock_jump(self, now: float) -> None:
         offset = self._wall() - now
@@ -245,6 +250,8 @@ class Service:
         get_logger().info('scan.completed', vms=len(scan.vms), states=summary.states,
                           pools=summary.pools, differing=differing, renamed=renamed,
                           elapsed_ms=round((self._clock() - scan.began_at) * 1000, 1))
+        self.watcher.note_watch()
+        self._reporter.tick(self.watcher, self._books, is_due=True)
 
     def _reload(self) -> None:
         try:
@@ -263,7 +270,8 @@ class Service:
         self.watcher.set_policy(build_policy(settings, self._books.is_accepted))
         if self.watcher.role is not None:
             self._attend(self.watcher.role)
-        logs.configure(settings.log.format, settings.log.level)
+        self._reporter.change(settings.metrics)
+        logs.configure(settings.log.format, settings.log.level, self._reporter.tap)
         get_logger().info('settings.reloaded')
 
     def _reopen_registry(self, settings: Settings) -> None:
@@ -309,6 +317,7 @@ class Service:
         self._notifier.stopping()
         self.stop()
         self._schedule.stop()
+        self._reporter.stop()
         self._stream.restart()
         deadline = self._stop_at + STOP_GRACE_SECONDS + 0.5
         while self.watcher.staging.busy and self._clock() < deadline:

@@ -4,12 +4,12 @@ Opened together by the stream thread, and given back together. XAPI keeps a sess
 gives back for a day, and 500 of them for one originator.
 """
 
-from typing import Callable, List, NamedTuple
+from typing import Callable, List, NamedTuple, Optional
 
 from watcher.config import XapiSettings
 from watcher.errors import XapiError, XapiUnreachable
 from watcher.roles import Role, decide_role
-from watcher.xapi import LOGOUT_TIMEOUT_SECONDS, POLL_TIMEOUT_SECONDS, Client
+from watcher.xapi import LOGOUT_TIMEOUT_SECONDS, POLL_TIMEOUT_SECONDS, Client, NoteCall
 
 
 class SessionOpened(NamedTuple):
@@ -24,17 +24,19 @@ class Sessions:
 
     def __init__(self, read_settings: Callable[[], XapiSettings],
                  put: Callable[[SessionOpened], None],
-                 is_given_up: Callable[[], bool]) -> None:
+                 is_given_up: Callable[[], bool],
+                 note_call: Optional[NoteCall] = None) -> None:
         self._read_settings = read_settings
         self._put = put
         self._is_given_up = is_given_up
+        self._note_call = note_call
         self._handles: List[str] = []
 
     def open(self) -> Client:
         """Open both; the client of the long poll is returned, the other told in a message."""
         settings = self._read_settings()
-        stream = Client(settings, timeout_seconds=POLL_TIMEOUT_SECONDS)
-        calls = Client(settings, is_given_up=self._is_given_up)
+        stream = Client(settings, timeout_seconds=POLL_TIMEOUT_SECONDS, note_call=self._note_call)
+        calls = Client(settings, is_given_up=self._is_given_up, note_call=self._note_call)
         try:
             calls.login()
             identity = calls.read_identity()

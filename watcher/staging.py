@@ -28,6 +28,8 @@ STAGING_AT_ONCE = 8
 # A span that keeps vanishing during one start is somebody else's doing.
 _ADDS_PER_START = 5
 _ECHO_SECONDS = 1.0
+# Longer than an event is on its way.
+_PROOF_SECONDS = 0.5
 # The same error of the same VM is told once in this time.
 _REPEAT_SECONDS = 60.0
 _HOLD_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
@@ -71,6 +73,7 @@ class Staging:
         self._failures: Dict[str, int] = {}
         self._starts: Dict[str, Start] = {}
         self._wrote: Dict[str, _Wrote] = {}
+        self._unproven: Dict[str, Tuple[VmRecord, float]] = {}
         self._limiter = RateLimiter(_REPEAT_SECONDS)
         self.replacements = Replacements(books, write=write, tell=self._tell_late)
 
@@ -82,7 +85,8 @@ class Staging:
     @property
     def next_due(self) -> Optional[float]:
         """When the next VM deserves a look."""
-        return min(self._due.values()) if self._due else None
+        times = list(self._due.values()) + [at for _vm, at in self._unproven.values()]
+        return min(times, default=None)
 
     def begin_session(self, refs: Optional[Iterable[str]] = None) -> None:
         """What failed before is tried at once: of all VMs, or of those whose row has changed."""
@@ -93,8 +97,10 @@ class Staging:
     def forget(self, vm: VmRecord) -> None:
         """The VM is gone."""
         for memory in (self._due, self._ready, self._held_until, self._failures, self._starts,
-                       self._told, self._wrote):
+                       self._told, self._wrote, self._unproven):
             memory.pop(vm.ref, None)  # type: ignore
+        if vm.ref not in self.busy:
+            self.replacements.forget(vm.uuid)
 
     def defer(self, ref: str, until: float) -> None:
         """Look again at that time, or earlier if that is planned."""
@@ -105,6 +111,7 @@ class Staging:
         refs = [ref for ref, at in self._due.items() if at <= now]
         for ref in refs:
             del self._due[ref]
+        self._prove(now)
         for _ in range(STAGING_AT_ONCE - self._count_staging()):
             if self._ready:
                 refs.append(self._ready.popitem(last=False)[0])
@@ -256,7 +263,7 @@ class Staging:
         An event may show what stood before the key was removed: then the record is read again.
         """
         entry = self.replacements.find(vm.uuid)
-        if entry is None or vm.ref in self.busy:
+        if entry is None or vm.ref in self.busy or vm.is_starting:
             return
         if is_fresh:
             self.replacements.take_record(vm)
@@ -266,13 +273,30 @@ class Staging:
     def _note_record_read(self, outcome: Outcome, now: float) -> None:
         plan, vm = outcome.plan, outcome.vm
         if outcome.kind is OutcomeKind.WRITTEN or outcome.is_key_missing:
-            # Events may have brought a newer record meanwhile: only the args are ours to say.
-            current = self._inventory.find(plan.vm.ref)
-            args = None if outcome.is_key_missing else plan.value
-            if current is not None and current.args in (plan.vm.args, None):
-                self._inventory.update(current._replace(args=args), self.policy, now)
+            self._claim_written(plan, None if outcome.is_key_missing else plan.value, now)
         elif outcome.kind is OutcomeKind.OVERTAKEN and vm is not None:
             self._inventory.update(without_fences(vm, outcome.fences_left), self.policy, now)
+
+    def _claim_written(self, plan: Plan, args: Optional[str], now: float) -> None:
+        """Take what we wrote as the VM's args, until a record says otherwise.
+
+        A record that came during the job may be older than the write, or newer, and somebody
+        else's doing: when nothing comes that decides it, the record is read.
+        """
+        current = self._inventory.find(plan.vm.ref)
+        if current is None:
+            self.replacements.forget(plan.vm.uuid)
+        elif current.args in (plan.vm.args, None) and current.args != args:
+            claimed = current._replace(args=args)
+            self._inventory.update(claimed, self.policy, now)
+            if current is not plan.vm:
+                self._unproven[plan.vm.ref] = (claimed, now + _PROOF_SECONDS)
+
+    def _prove(self, now: float) -> None:
+        for ref in [ref for ref, (_vm, at) in self._unproven.items() if at <= now]:
+            claimed = self._unproven.pop(ref)[0]
+            if self._inventory.find(ref) is claimed and ref not in self.busy:
+                self._reread(claimed)
 
     def _note_state(self, plan: Plan) -> None:
         """Keep in the journal what was staged where: claims on numbers rest on it."""

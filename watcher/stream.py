@@ -54,6 +54,7 @@ class Stream:
         self._client: Optional[Client] = None
         self._recounted_at = -_RECOUNT_SECONDS
         self._has_met_nonsense = False
+        self._has_delivered = False
         self.poll_started_at: Optional[float] = None
 
     def forever(self) -> None:
@@ -61,9 +62,9 @@ class Stream:
         try:
             delays = self._build_delays()
             while not self._stop.is_set():
-                started_at = self._clock()
+                self._has_delivered = False
                 error = self._follow_until_lost()
-                if self._clock() - started_at > 5.0:
+                if self._has_delivered:
                     delays = self._build_delays()
                 pause = next(delays)
                 if not self._stop.is_set():
@@ -85,6 +86,7 @@ class Stream:
         while not self._stop.is_set():
             batch = self._read_batch(client, token)
             self._put(batch)
+            self._has_delivered = True
             known = _update_known(known, batch)
             miscounts = self._count_miscounts(batch, len(known), miscounts)
             token = batch.token

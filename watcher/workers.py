@@ -12,7 +12,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from watcher.config import XapiSettings
 from watcher.stream import ThreadDied
-from watcher.xapi import Client
+from watcher.xapi import Client, NoteCall
 
 # Enough for a boot storm on a local socket; XAPI serves each connection with a thread of its own.
 CALLERS = 12
@@ -73,8 +73,10 @@ class _Session(NamedTuple):
 class Clients:
     """Gives each worker thread a connection of its own to the session for calls."""
 
-    def __init__(self, is_given_up: Callable[[], bool]) -> None:
+    def __init__(self, is_given_up: Callable[[], bool],
+                 note_call: Optional[NoteCall] = None) -> None:
         self._is_given_up = is_given_up
+        self._note_call = note_call
         self._session: Optional[_Session] = None
         self._local = threading.local()
 
@@ -99,5 +101,5 @@ class Clients:
             before.close()
         settings = session.settings if session else before.settings if before else XapiSettings()
         self._local.client = Client(settings, handle=session.handle if session else None,
-                                    is_given_up=self._is_given_up)
+                                    is_given_up=self._is_given_up, note_call=self._note_call)
         self._local.session = session

@@ -21,7 +21,7 @@ import XenAPI
 from watcher import json_parts
 from watcher.config import XapiSettings
 from watcher.errors import (NotTheMaster, SessionLost, StreamLost, VmVanished,
-                            XapiFailure, XapiNonsense, XapiUnreachable)
+                            XapiError, XapiFailure, XapiNonsense, XapiUnreachable)
 from watcher.records import ARGS_KEY, VmRecord, parse_vm, reduce_event, reduce_record
 from watcher.transport import Transport
 from watcher.version import VERSION
@@ -52,6 +52,10 @@ _FAILURES = {
 }
 
 
+# Told of each call: the method, and the class of the error or nothing.
+NoteCall = Callable[[str, str], None]
+
+
 class Identity(NamedTuple):
     """Whom a session talks to."""
     host: str
@@ -65,8 +69,10 @@ class Client:
 
     def __init__(self, settings: XapiSettings, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS,
                  handle: Optional[str] = None,
-                 is_given_up: Optional[Callable[[], bool]] = None) -> None:
+                 is_given_up: Optional[Callable[[], bool]] = None,
+                 note_call: Optional[NoteCall] = None) -> None:
         self.settings = settings
+        self._note_call = note_call
         self._transport = Transport(settings.address, timeout_seconds=timeout_seconds,
                                     verify_tls=settings.verify_tls, is_given_up=is_given_up)
         self._proxy = XenAPI.Session('http://localhost/', transport=self._transport)
@@ -179,6 +185,18 @@ class Client:
         return Identity(str(host), str(master), versions)
 
     def _call(self, method: str, *params: Any) -> Any:
+        if self._note_call is None:
+            return self._call_unnoted(method, *params)
+        kind = ''
+        try:
+            return self._call_unnoted(method, *params)
+        except XapiError as error:
+            kind = type(error).__name__
+            raise
+        finally:
+            self._note_call(method, kind)
+
+    def _call_unnoted(self, method: str, *params: Any) -> Any:
         with _translated(method):
             if method in _BULK_METHODS and not self._is_json_refused:
                 answer = self._call_json(method, params)

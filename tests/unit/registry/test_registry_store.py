@@ -245,8 +245,8 @@ except RegistryUnavailable as error:
 @pytest.mark.skipif(os.geteuid() != 0, reason='only root can become somebody else')
 def test_a_user_without_permission_reads_and_cannot_edit(tmp_path_factory):
     directory = tmp_path_factory.mktemp('open')
-    for name in (str(directory), str(directory.parent), str(directory.parent.parent)):
-        os.chmod(name, 0o755)
+    for parent in [directory] + list(directory.parents)[:-2]:
+        os.chmod(str(parent), 0o755)
     registry = Registry(str(directory / 'vgpu_config.db'), timeout_seconds=0.25)
     registry.create('root')
     with registry.edit(who='me', command='x') as edit:

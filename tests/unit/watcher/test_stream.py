@@ -216,18 +216,22 @@ def test_pauses_grow_while_nobody_answers(build_stream, inbox):
     assert [message.retry_seconds for message in drain(inbox)] == [0.0, 0.001, 0.002, 0.003]
 
 
-def test_pauses_begin_again_after_a_connection_that_lasted(build_stream, inbox, clock):
-    lasts = [0.0, 0.0, 6.0, 0.0]
+def test_pauses_begin_again_after_a_connection_that_delivered(build_stream, inbox):
+    attempts = [XapiUnreachable('down'), XapiUnreachable('down'), Script(answer('1', 'a'), END),
+                XapiUnreachable('down')]
 
     def connect():
-        if not lasts:
+        if not attempts:
             stream._stop.set()
-        else:
-            clock.now += lasts.pop(0)
-        raise XapiUnreachable('down')
+            raise XapiUnreachable('over')
+        attempt = attempts.pop(0)
+        if isinstance(attempt, Exception):
+            raise attempt
+        return attempt
     stream = build_stream(connect, pauses=(0.0, 0.001, 0.002, 0.003, 0.004))
     stream.forever()
-    assert [message.retry_seconds for message in drain(inbox)] == [0.0, 0.001, 0.0, 0.001]
+    assert [message.retry_seconds for message in drain(inbox)
+            if isinstance(message, StreamBroken)] == [0.0, 0.001, 0.0, 0.001]
 
 
 def test_error_that_was_not_foreseen_ends_the_thread_and_is_told(build_stream, inbox):
