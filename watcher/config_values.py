@@ -94,8 +94,8 @@ def parse_listen(text: str) -> Tuple[str, int]:
     if not address.is_loopback:
         raise ValueError('%s is not an address of the loopback: dom0 opens no port to the network'
                          % address)
-    if int(match.group(3)) > 65535:
-        raise ValueError('port %s is not between 0 and 65535' % match.group(3))
+    if not 1 <= int(match.group(3)) <= 65535:
+        raise ValueError('port %s is not between 1 and 65535' % match.group(3))
     return str(address), int(match.group(3))
 
 

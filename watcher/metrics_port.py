@@ -8,8 +8,6 @@ import socket
 import threading
 from typing import Any, Callable
 
-from watcher.config_values import parse_listen
-
 TIMEOUT_SECONDS = 5.0
 # The main loop waits so long for the thread; a slow reader may keep it longer.
 CLOSE_SECONDS = 0.5
@@ -19,8 +17,7 @@ CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 class MetricsPort:
     """Listens on one address of the loopback; raises OSError when it cannot."""
 
-    def __init__(self, listen: str, render: Callable[[], str]) -> None:
-        host, port = parse_listen(listen)
+    def __init__(self, host: str, port: int, render: Callable[[], str]) -> None:
         self._is_closed = False
         self._server = _build_server(host, port, render)
         self.port = self._server.server_address[1]

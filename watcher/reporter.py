@@ -10,6 +10,7 @@ from typing import Callable, Optional
 
 from watcher.books import Books
 from watcher.config import MetricsSettings
+from watcher.config_values import parse_listen
 from watcher.daemon import Watcher
 from watcher.logs import Tap, get_logger
 from watcher.metrics import Metrics
@@ -57,7 +58,8 @@ class Reporter:
         """Open the port, where one is wanted."""
         if self._settings.listen:
             try:
-                self._port = MetricsPort(self._settings.listen, self.metrics.render)
+                self._port = MetricsPort(*parse_listen(self._settings.listen),
+                                         self.metrics.render)
             except OSError as error:
                 get_logger().error('metrics.not_listening', address=self._settings.listen,
                                    error=str(error))
