@@ -1,69 +1,109 @@
-"""The client that lets the injector make one call more than it has made before."""
+"""The client that lets a job make one call more than it has made before.
+
+A job of the workers is a function that calls XAPI a few times. It is started again from the top
+with the answers it has had so far, and left where it asks for the next one: so anything may
+happen between two calls, and a job under way is a value that can be copied.
+"""
 
 import contextlib
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 
-from watcher.errors import XapiFailure, XapiUnreachable
+from tests.unit.watcher.builders import HOST
+from watcher.errors import VmVanished, XapiFailure, XapiUnreachable
 from watcher.records import VmRecord
+from watcher.xapi import Identity
+
+Answer = Tuple[str, Any]
+"""(code of the error or '', value)"""
 
 
 class Paused(BaseException):
-    """The injector asks for a call that has no answer yet; no handler of ours catches it."""
+    """The job asks for a call that has no answer yet; no handler of ours catches it."""
+
+
+class Job(NamedTuple):
+    """What a worker does, with the answers it has had, and the record it set out from."""
+    kind: str
+    ref: str
+    params: Tuple[Any, ...] = ()
+    answers: Tuple[Answer, ...] = ()
+    has_begun: bool = False
+    known: Optional[VmRecord] = None
 
 
 class Client:
-    """Answers the injector with what is recorded, then with one new answer, then not at all."""
+    """Answers with what is recorded, then with one new answer, then not at all."""
 
-    def __init__(self, world: Any, fault: str) -> None:
-        self._world = world
+    handle = 'OpaqueRef:session'
+
+    def __init__(self, job: Job, execute: Callable[..., Answer], fault: str = '') -> None:
+        self._execute = execute
         self._fault = fault
         self._index = 0
         self._may_ask = True
-        self.answers = world.job.answers
-
-    handle = 'OpaqueRef:session'
+        self.known = job.known
+        self.answers = job.answers
+        self._all: Dict[str, VmRecord] = {}
 
     @contextlib.contextmanager
     def limited(self, _seconds: float) -> Iterator[None]:
         """As the real one: here time does not pass."""
         yield
 
-    def read_vm(self, _ref: str) -> VmRecord:
-        """As the real one."""
-        return self._call('read_vm')
+    def login(self) -> None:
+        """Sessions are not part of this model."""
 
-    def add_args(self, _ref: str, value: str) -> None:
-        """As the real one."""
-        self._call('add_args', value)
+    def logout(self) -> None:
+        """Sessions are not part of this model."""
 
-    def remove_args(self, _ref: str) -> None:
-        """As the real one."""
-        self._call('remove_args')
+    def read_identity(self) -> Identity:
+        """The master speaks."""
+        return Identity(HOST, HOST, {'xapi': '26.1.4'})
 
-    def add_block(self, _ref: str, operation: str, text: str) -> None:
+    def read_vm(self, ref: str) -> VmRecord:
         """As the real one."""
-        self._call('add_block', operation, text)
+        self.known = self._call('read_vm', ref)
+        return self.known
 
-    def remove_block(self, _ref: str, operation: str) -> None:
+    def read_vms(self) -> Dict[str, VmRecord]:
         """As the real one."""
-        self._call('remove_block', operation)
+        self._all = dict(self._call('read_vms', ''))
+        return dict(self._all)
 
-    def _call(self, name: str, *params: Any) -> Any:
+    def add_args(self, ref: str, value: str) -> None:
+        """As the real one."""
+        self._call('add_args', ref, value)
+
+    def remove_args(self, ref: str) -> None:
+        """As the real one."""
+        self._call('remove_args', ref)
+
+    def add_block(self, ref: str, operation: str, text: str) -> None:
+        """As the real one."""
+        self._call('add_block', ref, operation, text)
+
+    def remove_block(self, ref: str, operation: str) -> None:
+        """As the real one."""
+        self._call('remove_block', ref, operation)
+
+    def _call(self, name: str, ref: str, *params: Any) -> Any:
         if self._index == len(self.answers):
             if not self._may_ask:
                 raise Paused()
             self._may_ask = False
-            self.answers += (self._ask(name, *params),)
+            self.answers += (self._ask(name, ref, params),)
         error, value = self.answers[self._index]
         self._index += 1
         if error == 'cut':
             raise XapiUnreachable(error)
-        if error is not None:
+        if error == 'HANDLE_INVALID':
+            raise VmVanished(error, ('VM', ref))
+        if error:
             raise XapiFailure(error)
         return value
 
-    def _ask(self, name: str, *params: Any) -> Tuple[Optional[str], Any]:
+    def _ask(self, name: str, ref: str, params: Tuple[Any, ...]) -> Answer:
         if self._fault == 'request':
             return 'cut', None
-        answer = self._world.execute(name, *params)
+        answer = self._execute(self._all.get(ref, self.known), name, ref, *params)
         return ('cut', None) if self._fault == 'answer' else answer

@@ -1,48 +1,125 @@
-"""The real staging and injector, in every order of steps up to a depth.
+"""The real Watcher in every order of steps up to a depth, in many small worlds.
 
-`BUDGET` says what may happen how often; `KINDS` of `world.py` lists what there is.
+`worlds.py` says what there is and who may do what how often; `invariants.py` what must hold.
+`python -m tests.model` prints the same for people, and goes deeper.
 """
+
+import functools
+from typing import Any, Callable
 
 import pytest
 
-from tests.model.explore import explore
-from tests.model.world import Journal, World
-from tests.unit.watcher.builders import OTHER_SPAN, SPAN
+from registry.journal import Replacement
+from tests.model.__main__ import add, render
+from tests.model.disk import Journal
+from tests.model.explore import Found, explore
+from tests.model.lines import hear
+from tests.model.world import World
+from tests.model.worlds import WORLDS
+from tests.unit.watcher.builders import OTHER_SPAN, REF, SPAN
+from watcher import fence
+from watcher.daemon import Watcher
 from watcher.plan import Standing, plan_vm
+from watcher.staging import Staging
 
-BUDGET = {'start': 1, 'edit': 1, 'meddle': 1, 'crash': 1, 'cut': 1}
-DEPTH = 9
-
-
-@pytest.mark.parametrize('args, least_states', [
-    pytest.param('-a ' + OTHER_SPAN, 200, id='drift'),
-    pytest.param('-a ' + SPAN, 5, id='as-desired'),
-    pytest.param('-a', 200, id='foreign-text-only')])
-def test_no_order_of_steps_breaks_an_invariant(args, least_states, log_output):
-    found = explore(World(args, **BUDGET), DEPTH)
-    assert not found.problem, '%s:\n%s' % (found.problem, ' > '.join(found.wrong))
-    assert found.states >= least_states
+LEAST_STATES = 100000
+LEAST_PER_WORLD = 1000
 
 
-def write_no_entry(monkeypatch):
+@functools.lru_cache(maxsize=None)
+def found_in(name: str) -> Found:
+    """What the exploration of a world has found; each is explored once."""
+    with hear():
+        return explore(WORLDS[name].build(), WORLDS[name].depth)
+
+
+@pytest.mark.parametrize('name', sorted(WORLDS))
+def test_no_order_of_steps_breaks_an_invariant_or_never_ends_well(name: str) -> None:
+    found = found_in(name)
+    assert not found.problem, render(name, found)
+    assert found.states >= LEAST_PER_WORLD and found.chains >= found.states
+
+
+def test_at_least_a_hundred_thousand_states_are_seen(capsys: Any) -> None:
+    total = functools.reduce(add, (found_in(name) for name in sorted(WORLDS)), Found())
+    with capsys.disabled():
+        print('\n' + render('model: %d worlds' % len(WORLDS), total))
+    assert total.states >= LEAST_STATES
+
+
+def test_the_same_world_is_always_explored_alike() -> None:
+    with hear():
+        first, second = (explore(World('-a ' + OTHER_SPAN, start=1, crash=1), 10)
+                         for _ in range(2))
+    assert first._replace(seconds=0.0) == second._replace(seconds=0.0)
+
+
+def write_no_entry(monkeypatch: Any) -> None:
     monkeypatch.setattr(Journal, 'begin_replacement', lambda _journal, _replacement: None)
 
 
-def forget_what_was_saved(monkeypatch):
+def forget_what_was_saved(monkeypatch: Any) -> None:
     monkeypatch.setattr('watcher.staging.plan_restore', lambda vm, _saved, assignment, policy:
                         plan_vm(vm, assignment, Standing.CLEAR, policy))
 
 
-def remove_without_adding(monkeypatch):
-    monkeypatch.setattr('watcher.injector._add_surely', lambda _client, _progress, _value: None)
+def put_up_no_fence(monkeypatch: Any) -> None:
+    monkeypatch.setattr(fence, 'block', lambda *_args: None)
 
 
-@pytest.mark.parametrize('break_something, problem', [
-    pytest.param(write_no_entry, 'neither in XAPI nor in the journal', id='without-a-journal'),
-    pytest.param(forget_what_was_saved, 'foreign text was changed', id='without-the-saved-value'),
-    pytest.param(remove_without_adding, 'neither in XAPI nor in the journal',
-                 id='without-the-second-call')])
-def test_broken_code_is_found_out(break_something, problem, monkeypatch, log_output):
+def leave_the_fence(monkeypatch: Any) -> None:
+    monkeypatch.setattr('watcher.injector._lift', lambda _client, _progress: None)
+    monkeypatch.setattr('watcher.lifting.fence.list_fences', lambda _vm: ())
+
+
+def write_whatever_the_record_says(monkeypatch: Any) -> None:
+    monkeypatch.setattr('watcher.injector.is_current', lambda _plan, vm: vm is not None)
+
+
+def stage_nothing(monkeypatch: Any) -> None:
+    monkeypatch.setattr(Staging, 'look', lambda *_args, **_options: None)
+
+
+def believe_in_what_is_desired(monkeypatch: Any) -> None:
+    monkeypatch.setattr('watcher.receipts.find_in_arguments', lambda _arguments, _names: SPAN)
+    monkeypatch.setattr('tests.model.world.find_in_arguments', lambda _arguments, _names: SPAN)
+
+
+def note_no_boots(monkeypatch: Any) -> None:
+    monkeypatch.setattr(Watcher, '_note_boots', lambda _watcher, _vms: None)
+
+
+@pytest.mark.parametrize('break_something, problem, setting', [
+    pytest.param(write_no_entry, 'neither in XAPI nor in the journal', {}, id='without-a-journal'),
+    pytest.param(forget_what_was_saved, 'foreign text was changed', {'crash': 1, 'start': 1},
+                 id='without-the-saved-value'),
+    pytest.param(put_up_no_fence, 'while its arguments were away', {'start': 1}, id='without-the-fence'),
+    pytest.param(leave_the_fence, 'behind a fence', {}, id='with-the-fence-left'),
+    pytest.param(write_whatever_the_record_says, 'not at rest', {'start': 1},
+                 id='without-reading-before-writing'),
+    pytest.param(stage_nothing, 'left alone it ends with', {}, id='without-staging'),
+    pytest.param(believe_in_what_is_desired, 'the receipt says', {'start': 1},
+                 id='with-receipts-that-believe'),
+    pytest.param(note_no_boots, 'has no receipt', {'start': 1}, id='without-receipts')])
+def test_broken_code_is_found_out_by_the_shortest_way(
+        break_something: Callable[[Any], None], problem: str, setting: Any,
+        monkeypatch: Any) -> None:
     break_something(monkeypatch)
-    found = explore(World('-a ' + OTHER_SPAN, crash=1, start=1), 14)
-    assert problem in found.problem and found.wrong
+    with hear():
+        found = explore(World('-a ' + OTHER_SPAN, **setting), 22, most_states=30000)
+    assert problem in found.problem and (found.path or 'ends' in found.problem)
+
+
+def test_a_job_goes_on_where_it_was_left_after_the_world_went_back() -> None:
+    with hear():
+        world = World('-a ' + OTHER_SPAN)
+        for take in (world.begin_daemon, world.read_events, world.handle, world.pass_time,
+                     lambda: world.run_job(0)):
+            take()
+        state, key = world.save(), world.key
+        for _ in range(7):
+            world.run_job(0)
+        assert world.vms[REF].record.args == '-a ' + SPAN and world.key != key
+        world.restore(state)
+        assert world.key == key and world.vms[REF].record.args == '-a ' + OTHER_SPAN
+        assert isinstance(next(iter(world.journal.disk.replacements.values())), Replacement)

@@ -1,267 +1,326 @@
-"""One VM, one daemon, and everybody else, as a state that can be copied, compared and moved on.
+"""The whole state: XAPI, the disk, the daemon and everybody else; each method is a step.
 
-The real `Staging`, `plan_vm`, `plan_restore` and `carry_out` decide and act. XAPI, the journal and
-the clock are models. `carry_out` is run one call at a time: it is started again from the top with
-the answers it has had so far, and left where it asks for the next one.
-
-Time passes in steps that are longer than quiet time, echo and hold-off of a first failure.
+The real `Watcher` decides, with its real staging, receipts, standings, lifting and notes; the
+real `carry_out`, `read_vm`, `lift_fences` and `clear-fences` act, one call at a time. XAPI, the
+disk and the clock are models.
 """
 
-import copy
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
-from tests.model.calls import Client, Paused
-from tests.unit.watcher.builders import ASSIGNMENT, HOST, POLICY, REF, UUID, build_vm
-from watcher.fence import MARK, Owner, list_fences, without_fences
-from watcher.injector import carry_out
-from watcher.inventory import Inventory
-from watcher.plan import Plan, Standing
-from watcher.records import PowerState, VmRecord
-from watcher.staging import Staging
+from registry.values import Contents, Pool, Priority
+from registry.values import Vm as Row
+from tests.model import xapi
+from tests.model.calls import Answer, Client, Job
+from tests.model.daemon import ROLE, Daemon, run_job, summarise_boots, summarise_claims
+from tests.model.disk import Disk, Journal, Registry
+from tests.unit.watcher.builders import HOST, POLICY, REF, UUID, build_vm, uuid_of
+from watcher.boots import Finding
+from watcher.receipts import Looked, find_in_arguments
+from watcher.records import Batch, PowerState, VmRecord
+from watcher.stream import StreamBroken
 
+# Longer than quiet time, echo and the first hold-offs.
 STEP_SECONDS = 1.3
-OWNER = Owner('dom0', 1)
-# What may happen a limited number of times.
-KINDS = ('start', 'edit', 'meddle', 'crash', 'cut')
+OTHER_REF, OTHER_UUID = 'OpaqueRef:vm-20', uuid_of(20)
+# Who acts how often, besides the daemon and what follows from what has begun.
+KINDS = ('start', 'whole_map', 'start_fails', 'reboot', 'api_reboot', 'suspend', 'migrate',
+         'revert', 'clone', 'destroy', 'meddle', 'edit', 'number', 'disable', 'remove', 'accept',
+         'crash', 'cut', 'break', 'clear')
 
 
-class Xapi(NamedTuple):
-    """What XAPI holds of the VM; `boot_task` is set until the start has read the platform map."""
-    args: Optional[str] = None
-    blocks: Tuple[Tuple[str, str], ...] = ()
-    power_state: PowerState = PowerState.HALTED
-    task: Optional[str] = None
-    boot_task: Optional[str] = None
-    domid: int = -1
-
-    @property
-    def record(self) -> VmRecord:
-        """The record that a read or an event shows."""
-        return build_vm(
-            self.args, power_state=self.power_state, start_blocks=self.blocks, domid=self.domid,
-            operations=((self.task, 'start'),) if self.task else (),
-            resident_on=HOST if self.domid >= 0 else None)
+class Hidden(NamedTuple):
+    """What is neither in XAPI nor on the disk nor in the daemon."""
+    budget: Tuple[Tuple[str, int], ...]
+    now: float = 100.0
+    is_alive: bool = False
+    inbox: Tuple[Any, ...] = ()
+    jobs: Tuple[Job, ...] = ()
+    looks: Tuple[Tuple[str, Tuple[str, int]], ...] = ()
+    changed: frozenset = frozenset()
+    """The refs that the next answer of event.from will name."""
+    needs_first: bool = False
+    tasks: int = 0
+    problem: str = ''
+    excused: int = 0
 
 
-class Job(NamedTuple):
-    """A plan being carried out, with the answers it has had: (error, value) each."""
-    plan: Plan
-    answers: Tuple[Tuple[Optional[str], Any], ...] = ()
-
-
-class Journal:
-    """The journal, as far as replacements go."""
-
-    def __init__(self) -> None:
-        self.entries: Dict[str, Any] = {}
-
-    def begin_replacement(self, replacement: Any) -> None:
-        """As the real one."""
-        self.entries[replacement.vm_uuid] = replacement
-
-    def end_replacement(self, vm_uuid: str) -> None:
-        """As the real one."""
-        self.entries.pop(vm_uuid, None)
-
-    def replacements(self) -> Tuple[Any, ...]:
-        """As the real one."""
-        return tuple(self.entries.values())
-
-    def note_staged(self, *_staged: Any) -> None:
-        """Claims on numbers are not part of this model."""
-
-    def add_history(self, *_entry: Any, **_fields: Any) -> None:
-        """The history is not part of this model."""
-
-
-class Books:
-    """The registry in memory: one row."""
-
-    def __init__(self) -> None:
-        self.journal = Journal()
-        self.assignments = {UUID: ASSIGNMENT}
-        self.is_available = True
-        self.faulty = self.orphans = frozenset()  # type: Any
-        self.staged: Dict[str, Any] = {}
-        self.staged_values: Dict[str, str] = {}
-
-    def open_journal(self) -> None:
-        """It is open."""
-
-    def note_staged(self, *_staged: Any) -> None:
-        """Claims on numbers are not part of this model."""
-
-
-class Standings:
-    """Nobody else carries the number."""
-
-    def find(self, _vm: VmRecord) -> Standing:
-        """As the real one."""
-        return Standing.CLEAR
+class State(NamedTuple):
+    """A world at rest in memory, to be gone on with from."""
+    vms: Mapping[str, xapi.Vm]
+    disk: Disk
+    is_touched: bool
+    daemon: Tuple[Any, ...]
+    hidden: Hidden
 
 
 class World:
-    """The whole state; every method that changes it is a step that somebody takes."""
+    """One world that is moved on, step by step, and put back."""
 
-    def __init__(self, args: Optional[str], **budget: int) -> None:
-        self.xapi = Xapi(args)
-        self.books = Books()
-        self.budget = {name: budget.get(name, 0) for name in KINDS}
-        self.now = 100.0
-        self.event: Optional[VmRecord] = None
-        self.is_changed = True
-        self.must_reread = False
-        self.fences_left = False
-        self.job: Optional[Job] = None
-        self.is_alive = False
-        self.promised: Optional[str] = None
-        self.took: List[Tuple[Optional[str], Optional[str]]] = []
-        self._deferred: List[Callable[[Journal], Any]] = []
-        self._build_daemon()
+    def __init__(self, args: Optional[str], *, snapshot: Optional[str] = None,
+                 other: Optional[str] = None, is_accepted: bool = True,
+                 step_seconds: float = STEP_SECONDS, **budget: int) -> None:
+        assert set(budget) <= set(KINDS), budget
+        self.snapshot = snapshot
+        self.is_contested = other is not None
+        self.step_seconds = step_seconds
+        self.vms: Dict[str, xapi.Vm] = {REF: _build(args)}
+        if other is not None:
+            self.vms[OTHER_REF] = _build(other, ref=OTHER_REF, uuid=OTHER_UUID)
+        contents = Contents(int(is_accepted), (Pool('A', 'A'), Pool('B', 'B')), tuple(
+            [Row(10, UUID, 'web', 'A', Priority.HIGH)]))
+        # An earlier daemon has seen the rows, and staged nothing yet.
+        self.journal = Journal(Disk(contents, {row.vm_uuid: row.vm_id for row in contents.vms}))
+        self.registry = Registry(self.journal)
+        self.hidden = Hidden(tuple(sorted(budget.items())))
+        self.daemon = Daemon(self.journal, self.registry, lambda: self.hidden.now,
+                             self._note_job, self._note_look)
 
-    def copy(self) -> 'World':
-        """A world that goes its own way from here."""
-        twin = copy.copy(self)
-        twin.books = copy.copy(self.books)
-        twin.books.journal = Journal()
-        twin.books.journal.entries = dict(self.books.journal.entries)
-        twin.books.assignments = dict(self.books.assignments)
-        twin.budget, twin.took, twin._deferred = dict(self.budget), list(self.took), []
-        twin._build_daemon()
-        for ours, theirs in ((twin.inventory, self.inventory), (twin.staging, self.staging),
-                             (twin.staging.replacements, self.staging.replacements)):
-            for name, value in vars(theirs).items():
-                if isinstance(value, dict):
-                    setattr(ours, name, value.copy())
-        twin.inventory._carriers = {key: set(refs) for key, refs in
-                                    self.inventory._carriers.items()}
-        return twin
+    def save(self) -> State:
+        """The state, for later."""
+        return State(dict(self.vms), self.journal.disk, self.registry.is_touched,
+                     self.daemon.save(), self.hidden)
+
+    def restore(self, state: State) -> None:
+        """Go back to it."""
+        self.vms = dict(state.vms)
+        self.journal.disk, self.registry.is_touched = state.disk, state.is_touched
+        self.daemon.restore(state.daemon)
+        self.hidden = state.hidden
 
     @property
-    def key(self) -> Any:
-        """What tells this state from others; times are relative, and the past is the past."""
-        return self._freeze((
-            self.xapi, self.books.journal.entries, self.books.assignments, self.event,
-            self.is_changed, self.must_reread, self.fences_left, self.job, self.is_alive,
-            self.budget, self.promised,
-            {name: value for name, value in vars(self.staging).items()
-             if isinstance(value, dict) and name != '_told'},
-            self.staging.replacements._entries,
-            self.inventory._vms, self.inventory._rest_since))
+    def key(self) -> int:
+        """What tells this state from others: 64 bits of it, as many model checkers do."""
+        hidden, disk = self.hidden, self.journal.disk
+        return hash((
+            tuple(sorted(self.vms.items())), disk.contents, self.registry.is_touched,
+            tuple(sorted(disk.seen.items())), tuple(sorted(disk.replacements.items())),
+            tuple(sorted(disk.orphans)), summarise_claims(self.journal),
+            summarise_boots(self.journal), hidden.budget, hidden.is_alive, hidden.inbox,
+            hidden.jobs, hidden.looks, hidden.changed, hidden.needs_first, hidden.problem,
+            self.daemon.freeze(hidden.now) if hidden.is_alive else ()))
+
+    def budget(self, kind: str) -> int:
+        """How often this may still happen."""
+        return dict(self.hidden.budget).get(kind, 0)
+
+    def spend(self, kind: str) -> None:
+        """It happens."""
+        self._set(budget=tuple((name, left - (name == kind)) for name, left in self.hidden.budget))
 
     @property
-    def desired(self) -> str:
-        """The whole value that the VM should carry: the foreign text of all these worlds first."""
-        assignment = self.books.assignments[UUID]
-        return '-a ' + POLICY.template.render(assignment.pool_id, assignment.priority,
-                                              assignment.vm_id)
+    def row(self) -> Optional[Row]:
+        """The row of the first VM."""
+        return self.journal.disk.contents.by_uuid.get(UUID)
 
-    # XAPI and the host.
+    def desired_of(self, vm: xapi.Vm) -> Optional[str]:
+        """The whole value that a registered VM should carry; foreign text comes first here."""
+        row = self.journal.disk.contents.by_uuid[vm.record.uuid]
+        pool = {pool.pool_id: pool for pool in self.journal.disk.contents.pools}[row.pool_id]
+        span = POLICY.template.render(row.pool_id, int(row.priority), row.vm_id)
+        words = [vm.ghost_foreign or '', span if pool.enabled else '']
+        return ' '.join(word for word in words if word) or None
 
-    def write(self, **changes: Any) -> None:
-        """XAPI writes; an event will tell of it."""
-        self.xapi = self.xapi._replace(**changes)
-        self.is_changed = True
+    # XAPI.
 
-    def execute(self, name: str, *params: Any) -> Tuple[Optional[str], Any]:
-        """Carry out a call: (code of the error, value)."""
-        if name == 'read_vm':
-            return None, self.xapi.record
-        if name == 'remove_args':
-            self.write(args=None)
-        elif name == 'add_args':
-            if self.xapi.args is not None:
-                return 'MAP_DUPLICATE_KEY', None
-            self.write(args=params[0])
-        elif name == 'add_block':
-            if params[0] in dict(self.xapi.blocks):
-                return 'MAP_DUPLICATE_KEY', None
-            self.write(blocks=tuple(sorted(self.xapi.blocks + (params,))))
+    def put(self, ref: str, vm: Optional[xapi.Vm]) -> None:
+        """A VM has changed, or is gone; an event will tell when the record did."""
+        before = self.vms.get(ref)
+        if vm is None:
+            del self.vms[ref]
         else:
-            self.write(blocks=tuple(pair for pair in self.xapi.blocks if pair[0] != params[0]))
-        return None, None
+            self.vms[ref] = vm
+        if before is None or vm is None or before.record != vm.record:
+            self._set(changed=self.hidden.changed | {ref})
+        if vm is not None and vm.ghost_broken:
+            self._set(problem=vm.ghost_broken)
+
+    def next_task(self) -> str:
+        """A task of its own for each operation."""
+        self._set(tasks=self.hidden.tasks + 1)
+        return 'OpaqueRef:task-%d' % self.hidden.tasks
+
+    def execute(self, known: Optional[VmRecord], name: str, ref: str, *params: Any) -> Answer:
+        """Carry out a call: (code of the error or '', value)."""
+        if name == 'read_vms':
+            return '', tuple((ref, vm.record) for ref, vm in sorted(self.vms.items()))
+        vm = self.vms.get(ref)
+        if vm is None:
+            return 'HANDLE_INVALID', None
+        record = vm.record
+        if name == 'read_vm':
+            return '', record
+        if name == 'remove_block':
+            if not self.hidden.is_alive and record.args is None:
+                # clear-fences could not bring the value back, said so, and lifts: model-04.
+                vm = vm._replace(ghost_is_open=True)
+            self.put(ref, vm.write(start_blocks=tuple(
+                pair for pair in record.start_blocks if pair[0] != params[0])))
+            return '', None
+        self._check_may_write(known, name)
+        if name == 'remove_args':
+            self.put(ref, vm.write(args=None)._replace(ghost_is_open=known.is_starting))
+        elif name == 'add_args' and record.args is None:
+            self.put(ref, vm.write(args=params[0]))
+        elif name == 'add_block' and params[0] not in dict(record.start_blocks):
+            self.put(ref, vm.write(start_blocks=tuple(sorted(record.start_blocks + (params,)))))
+        else:
+            return 'MAP_DUPLICATE_KEY', None
+        return '', None
 
     # The daemon.
 
     def begin_daemon(self) -> None:
-        """Start it: the journal is read, and the first batch shows the VM as it is."""
-        self._build_daemon()
-        self.is_alive = True
-        self.staging.replacements.recall()
-        self.event, self.is_changed = None, False
-        self.fences_left = bool(list_fences(self.xapi.record))
-        self.take(self.xapi.record, is_fresh=True)
+        """Start it; its first batch will be read in a moment."""
+        self._set(is_alive=True, inbox=(), jobs=(), looks=(), needs_first=True)
+        self.daemon.be_born()
 
     def kill_daemon(self) -> None:
         """End it where it is; what it has in memory is gone."""
-        self.is_alive = False
-        self.job, self.event = None, None
-        self.must_reread = self.fences_left = False
-        self._build_daemon()
+        self._set(is_alive=False, inbox=(), jobs=(), looks=(), changed=frozenset())
 
-    def take(self, vm: VmRecord, is_fresh: bool = False) -> None:
-        """A record arrives."""
-        self.inventory.update(vm, POLICY, self.now)
-        self.staging.settle_restored(vm, is_fresh=is_fresh)
-        self.look(is_fresh)
+    def read_events(self) -> None:
+        """event.from answers: what has changed, as it is now."""
+        hidden = self.hidden
+        refs = set(self.vms) if hidden.needs_first else hidden.changed
+        batch = Batch('', tuple(self.vms[ref].record for ref in sorted(refs) if ref in self.vms),
+                      tuple(sorted(refs - set(self.vms))), is_first=hidden.needs_first)
+        self._set(inbox=hidden.inbox + (batch,), changed=frozenset(), needs_first=False)
 
-    def look(self, is_fresh: bool = False) -> None:
-        """Decide about the VM; what was learned goes into the journal at the end of the turn."""
-        self.staging.look(REF, self.now, may_write=not self.fences_left, is_fresh=is_fresh)
-        for write in self._deferred:
-            write(self.books.journal)
-        self._deferred.clear()
+    def handle(self, is_last: bool = False) -> None:
+        """The main thread takes a message; when it is the last, it dies before it writes down."""
+        message, *rest = self.hidden.inbox
+        self._set(inbox=tuple(rest))
+        if isinstance(message, StreamBroken):
+            self.daemon.watcher.handle(message)
+            self.daemon.watcher.begin_session(ROLE)
+            self._set(needs_first=True)
+        else:
+            self.daemon.watcher.handle(message)
+        if is_last:
+            self.daemon.watcher._notes._writes.clear()
+            self.kill_daemon()
+        else:
+            self.daemon.watcher.pump()
 
-    def step_job(self, fault: str = '') -> None:
-        """Let the injector make its next call; `fault` has the request or the answer lost."""
-        client = Client(self, fault)
-        try:
-            outcome = carry_out(client, self.job.plan, OWNER, clock=lambda: self.now)
-        except Paused:
-            self.job = self.job._replace(answers=client.answers)
-            return
-        self.job = None
-        self.staging.finish(outcome, self.now)
-        self.fences_left = self.fences_left or bool(outcome.fences_left)
-        self.look(is_fresh=outcome.vm is not None)
+    def poll_registry(self) -> None:
+        """Half a second has passed."""
+        self.daemon.watcher.poll_registry()
+        self.daemon.watcher.pump()
 
-    def reread(self) -> None:
-        """Read the record on purpose."""
-        self.must_reread = False
-        self.take(self.xapi.record, is_fresh=True)
+    def run_job(self, index: int, fault: str = '') -> None:
+        """A job makes its next call."""
+        job = self.hidden.jobs[index]
+        if not job.has_begun:
+            job = job._replace(has_begun=True, known=self.daemon.watcher.inventory.find(job.ref))
+        client = Client(job, self.execute, fault)
+        left, message = run_job(self.daemon, job, client)
+        jobs = list(self.hidden.jobs)
+        jobs[index:index + 1] = [left] if left is not None else []
+        self._set(jobs=tuple(jobs))
+        if message is not None:
+            self._set(inbox=self.hidden.inbox + (message,))
 
-    def lift(self) -> None:
-        """Lift the fences that the record shows as ours."""
-        self.write(blocks=tuple(pair for pair in self.xapi.blocks
-                                if not pair[1].startswith(MARK)))
-        self.fences_left = False
-        self.take(without_fences(self.xapi.record), is_fresh=True)
+    def look(self) -> None:
+        """The host shows what runs in the oldest domain that waits for a look."""
+        (vm_uuid, domain), *rest = self.hidden.looks
+        vm = next((vm for vm in self.vms.values() if vm.record.uuid == vm_uuid), None)
+        finding = Finding(is_readable=False, problem='not here')
+        if vm is not None and vm.record.domain == domain and domain[0] == HOST:
+            finding = Finding(find_in_arguments(tuple((vm.frozen or '').split()), POLICY.names))
+        self._set(looks=tuple(rest),
+                  inbox=self.hidden.inbox + (Looked(vm_uuid, domain, finding),))
 
     def pass_time(self) -> None:
         """Wait; the daemon looks at what is due."""
-        self.now += STEP_SECONDS
-        if self.is_alive:
-            for _ref in self.staging.take_due(self.now):
-                self.look()
+        self._set(now=self.hidden.now + self.step_seconds)
+        if self.hidden.is_alive:
+            self.daemon.watcher.pump()
 
-    def _build_daemon(self) -> None:
-        self.inventory = Inventory()
-        self.staging = Staging(
-            self.books, self.inventory, Standings(), carry_out=self._begin_job,
-            reread=self._note_reread, write=self._deferred.append)
-        self.staging.policy = POLICY
+    def break_stream(self) -> None:
+        """The connection is lost, and found again."""
+        self._set(inbox=self.hidden.inbox + (StreamBroken('cut', 0.0),))
 
-    def _begin_job(self, plan: Plan, _is_first_attempt: bool) -> None:
-        self.job = Job(plan)
+    def clear_fences(self) -> None:
+        """Somebody runs clear-fences while no daemon lives."""
+        self._set(jobs=(Job('clear', ''),))
 
-    def _note_reread(self, _vm: VmRecord) -> None:
-        self.must_reread = True
+    # Everybody else.
 
-    def _freeze(self, value: Any) -> Any:
-        if isinstance(value, float):
-            return round(max(value - self.now, -1.5 * STEP_SECONDS), 1)
-        if isinstance(value, dict):
-            return tuple((key, self._freeze(value[key])) for key in sorted(value))
-        if isinstance(value, tuple):
-            return tuple(map(self._freeze, value))
-        return value
+    def edit(self, **fields: Any) -> None:
+        """Somebody changes the first VM's row."""
+        contents = self.journal.disk.contents
+        self._write_contents(contents._replace(vms=tuple(
+            row._replace(**fields) if row.vm_uuid == UUID else row for row in contents.vms)))
+
+    def remove_row(self) -> None:
+        """Somebody deletes it."""
+        contents = self.journal.disk.contents
+        self._write_contents(contents._replace(vms=tuple(
+            row for row in contents.vms if row.vm_uuid != UUID)))
+
+    def disable_pool(self) -> None:
+        """Somebody switches the first VM's vGPU pool off."""
+        contents = self.journal.disk.contents
+        self._write_contents(contents._replace(pools=tuple(
+            pool._replace(enabled=pool.pool_id != 'A') for pool in contents.pools)))
+
+    def accept(self) -> None:
+        """Somebody takes the registry over."""
+        self._write_contents(self.journal.disk.contents._replace(version=1))
+
+    def meddle(self, ref: str, args: Optional[str], foreign: Optional[str]) -> None:
+        """A second writer sets the key, or removes it.
+
+        Between our read and our remove XAPI gives us no means to notice: what is written then is
+        lost, and the model does not hold it against us (docs/assurance.md).
+        """
+        if any(_is_about_to_remove(job) for job in self.hidden.jobs if job.ref in (ref, '')):
+            foreign = None
+            self._set(excused=self.hidden.excused + 1)
+        self.put(ref, self.vms[ref].write(args=args)._replace(
+            ghost_promised=None, ghost_foreign=foreign))
+
+    def _write_contents(self, contents: Contents) -> None:
+        self.journal.disk = self.journal.disk._replace(contents=contents)
+        self.registry.is_touched = True
+        for ref, vm in self.vms.items():
+            self.vms[ref] = vm._replace(ghost_promised=None)
+
+    def _check_may_write(self, known: Optional[VmRecord], name: str) -> None:
+        """P6, by the record that the job has read last or set out from."""
+        may = known is not None and (known.is_at_rest
+                                     or known.is_starting and name != 'add_block')
+        if not may:
+            self._set(problem='%s on a VM that is not at rest: %r' % (name, known))
+
+    def _note_job(self, job: Job) -> None:
+        self._set(jobs=self.hidden.jobs + (job,))
+
+    def _note_look(self, vm_uuid: str, domain: Tuple[str, int]) -> None:
+        self._set(looks=self.hidden.looks + ((vm_uuid, domain),))
+
+    def _set(self, **fields: Any) -> None:
+        self.hidden = self.hidden._replace(**fields)
+
+
+def foreign_in(args: Optional[str]) -> str:
+    """The text of others: in these worlds it stands in front."""
+    return (args or '').partition('-device')[0].strip()
+
+
+def _build(args: Optional[str], **fields: str) -> xapi.Vm:
+    return xapi.Vm(build_vm(args, **fields), ghost_foreign=foreign_in(args))
+
+
+def _is_about_to_remove(job: Job) -> bool:
+    if job.kind != 'carry_out' or not job.answers:
+        return False
+    last = [answer[1] for answer in job.answers]
+    return isinstance(last[-1], VmRecord) and not any(
+        isinstance(value, VmRecord) for value in last[:-1])
+
+
+def is_running(vm: xapi.Vm) -> bool:
+    """Whether its guest could do something on its own."""
+    return vm.record.power_state is PowerState.RUNNING and not vm.phase
+

@@ -1,0 +1,207 @@
+"""The real Watcher, with its workers taken apart, as something that can be put back in time.
+
+One Watcher serves all states: `save` copies what it and its parts remember, `restore` puts it
+back. Jobs are not run but kept, for the world to run one call at a time.
+"""
+
+import copy
+from typing import Any, Callable, List, Optional, Tuple
+from unittest import mock
+
+from tests.model.calls import Client, Job, Paused
+from tests.model.disk import Journal, Registry, build_books
+from tests.unit.watcher.builders import HOST, POLICY
+from watcher import clearing, daemon
+from watcher.config import Settings
+from watcher.errors import XapiError
+from watcher.hands import Hands
+from watcher.plan import Plan
+from watcher.records import VmRecord
+from watcher.roles import Role
+
+ROLE = Role(True, True, HOST, '26.1.4')
+_MEMORY = (dict, set, frozenset, list, tuple, str, int, float, bool, type(None))
+# What is only said, or follows from the rest, makes no state.
+UNTOLD = frozenset(['_told', 'last_answer', '_watching_since', '_error', '_refs', '_numbers',
+                    '_carriers', 'owners', '_sequence', 'contents', 'staged', 'bearers'])
+# Maps whose values can change.
+_DEEP = frozenset(['_carriers', '_under_way', '_arrived'])
+
+
+class Keeping:
+    """In the place of Hands: keeps each job as a value, and lets the real Hands run it."""
+
+    def __init__(self, submit: Callable[[Job], None]) -> None:
+        self._submit = submit
+        self._known: Optional[VmRecord] = None
+        self._client: Any = None
+        self._message: Any = None
+        self._hands = Hands(self, self, self)  # type: ignore
+
+    # As Hands.
+
+    def carry_out(self, plan: Plan, is_first_attempt: bool) -> None:
+        """Keep the job."""
+        self._submit(Job('carry_out', plan.vm.ref, (plan, is_first_attempt)))
+
+    def reread(self, vm: VmRecord) -> None:
+        """Keep the job."""
+        self._submit(Job('reread', vm.ref, (vm,)))
+
+    def lift(self, ref: str, find_saved: Callable[[], Optional[str]]) -> None:
+        """Keep the job."""
+        self._submit(Job('lift', ref, (find_saved(),)))
+
+    # As the workers, the clients and the inventory that the real Hands know.
+
+    def submit(self, job: Callable[[], Any], _urgency: int) -> None:
+        """Run it at once."""
+        self._message = job()
+
+    def current(self) -> Any:
+        """The client that makes one call more."""
+        return self._client
+
+    def find(self, _ref: str) -> Optional[VmRecord]:
+        """The newest record when the job began."""
+        return self._known
+
+    def run(self, job: Job, client: Client) -> Any:
+        """Run a job up to its next call; its message, or Paused is raised."""
+        self._known, self._client = job.known, client
+        if job.kind == 'lift':
+            self._hands.lift(job.ref, lambda: job.params[0])
+        else:
+            getattr(self._hands, job.kind)(*job.params)
+        return self._message
+
+
+class Daemon:
+    """A Watcher that is alive or dead, its pending jobs, and the host that it looks at."""
+
+    def __init__(self, journal: Journal, registry: Registry, clock: Callable[[], float],
+                 submit: Callable[[Job], None],
+                 look: Callable[[str, Tuple[str, int]], None]) -> None:
+        self.books = build_books(journal, registry)
+        self._journal = journal
+        self.keeping = Keeping(submit)
+        workers, clients = mock.Mock(), mock.Mock()
+        workers.submit = lambda job: look(job.__self__._vm_uuid, job.__self__._domain)
+        clients.is_current = lambda _handle: False
+        with mock.patch.object(daemon, 'Hands', lambda *_args: self.keeping):
+            self.watcher = daemon.Watcher(
+                self.books, POLICY, callers=_Idle(), lookers=workers, clients=clients,
+                restart_stream=lambda: None, clock=clock, wall=lambda: 0.0)
+        self.watcher.is_locked = True
+        self.watcher.receipts.attend(None, HOST, POLICY.names)
+        watcher = self.watcher
+        self._parts = [(part, [name for name, value in vars(part).items()
+                               if isinstance(value, _MEMORY)]) for part in (
+            watcher, watcher.inventory, watcher.staging, watcher.staging.replacements,
+            watcher._lifting, watcher.receipts, watcher._notes, self.books)]
+        self._newborn = self.save()
+
+    def save(self) -> Tuple[Any, ...]:
+        """What all parts remember."""
+        return tuple([(name, _copied(name, vars(part)[name])) for name in names]
+                     for part, names in self._parts)
+
+    def restore(self, saved: Tuple[Any, ...]) -> None:
+        """Put it back."""
+        for (part, _names), fields in zip(self._parts, saved):
+            own = vars(part)
+            for name, value in fields:
+                own[name] = _copied(name, value)
+
+    def be_born(self) -> None:
+        """Start with nothing but the disk, and a session."""
+        self.restore(self._newborn)
+        self.watcher.begin_session(ROLE)
+
+    def clear(self, client: Client) -> None:
+        """Run `clear-fences`, as far as it has answers."""
+        saved = self._journal.disk.replacements
+        with mock.patch.object(clearing, 'Client', lambda _settings: client), \
+                mock.patch.object(clearing, 'read_replacements', lambda _path: dict(saved)):
+            clearing._clear(Settings(), lambda _text: None)
+
+    def freeze(self, now: float) -> Tuple[Any, ...]:
+        """What tells this memory from another; times are relative, sequences ranks."""
+        order = sorted({claim.sequence for claims in (self.books.staged, self.books.bearers)
+                        for claim in claims.values()})
+        frozen: List[Any] = [
+            (uuid, claim.vm_id, order.index(claim.sequence))
+            for claims in (self.books.staged, self.books.bearers)
+            for uuid, claim in sorted(claims.items())]
+        for part, names in self._parts:
+            own = vars(part)
+            for name in names:
+                value = own[name]
+                if name in UNTOLD or not value:
+                    continue
+                frozen.append((name, _freeze(value, now)))
+        return tuple(frozen)
+
+
+class _Idle:
+    """Counts nothing."""
+
+    def note_finished(self) -> None:
+        """As the real one."""
+
+
+def run_job(daemon_: Daemon, job: Job, client: Client) -> Tuple[Optional[Job], Any]:
+    """Let a job make one call: what is left of it (None: it has ended), and its message."""
+    try:
+        if job.kind == 'clear':
+            daemon_.clear(client)
+            return None, None
+        return None, daemon_.keeping.run(job, client)
+    except Paused:
+        return job._replace(answers=client.answers), None
+    except XapiError:
+        return None, None  # clear-fences says so, and ends with status 1
+
+
+def _copied(name: str, value: Any) -> Any:
+    if not value or not isinstance(value, (dict, set, list)):
+        return value if not isinstance(value, (dict, set, list)) else type(value)()
+    if name in _DEEP:
+        return {key: copy.copy(item) for key, item in value.items()}
+    return value.copy()
+
+
+def _freeze(value: Any, now: float) -> Any:
+    kind = type(value)
+    if kind is float:
+        return round(max(value - now, -5.2), 1)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if isinstance(value, dict):
+        return tuple([(key, _freeze(value[key], now)) for key in sorted(value)])
+    if kind is tuple:
+        return tuple([_freeze(item, now) for item in value])
+    if isinstance(value, (set, frozenset)):
+        return tuple(sorted(value))
+    if kind.__name__ == '_Open':
+        return value.number, value.boot[1:10], value.boot.rescued
+    if kind.__name__ == '_Wrote':
+        return value.before, round(max(value.at - now, -1.3), 1)
+    if kind is list:
+        return len(value)
+    return value
+
+
+def summarise_boots(journal: Journal) -> Tuple[Any, ...]:
+    """The receipts without what only tells when."""
+    return tuple([boot[1:8] + (boot.closed_at is None,) + boot[10:15]
+                  for boot in journal.disk.boots])
+
+
+def summarise_claims(journal: Journal) -> Tuple[Any, ...]:
+    """Who has which number, in order; the sequences themselves mean nothing."""
+    disk = journal.disk
+    claims = list(disk.staged.values()) + list(disk.bearers.values())
+    return tuple([(claim[0], claim.vm_id, getattr(claim, 'value', None))
+                  for claim in sorted(claims, key=lambda claim: claim.sequence)])
+

@@ -1,0 +1,174 @@
+"""What outlives the daemon: the registry file and the journal, as one value.
+
+`Journal` and `Registry` are what the real `Books`, `Notes` and `Replacements` are given; each
+call is on the disk when it returns, as with the real ones.
+"""
+
+import contextlib
+from typing import Any, Dict, Iterable, Iterator, Mapping, NamedTuple, Tuple
+
+from registry.bearers import Bearer, Orphan, Staged
+from registry.journal import Replacement
+from registry.receipts import Boot
+from registry.values import Contents
+from watcher.books import Books
+
+
+class Disk(NamedTuple):
+    """All of it. The maps are never changed, only replaced."""
+    contents: Contents
+    seen: Mapping[str, int] = {}
+    replacements: Mapping[str, Replacement] = {}
+    staged: Mapping[str, Staged] = {}
+    bearers: Mapping[str, Bearer] = {}
+    orphans: Mapping[str, Orphan] = {}
+    boots: Tuple[Boot, ...] = ()
+    sequence: int = 0
+
+
+class Journal:
+    """As registry.journal.Journal, for what the daemon asks of it."""
+
+    path = ''
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+
+    def open(self) -> None:
+        """It is there."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Crashes fall before or after a transaction, never into it."""
+        yield
+
+    def note_contents(self, contents: Contents) -> Tuple[Any, ...]:
+        """Rows that went are orphans; rows that came are none."""
+        rows = {vm.vm_uuid: vm.vm_id for vm in contents.vms}
+        orphans = {uuid: item for uuid, item in self.disk.orphans.items() if uuid not in rows}
+        for uuid in set(self.disk.seen) - set(rows):
+            orphans[uuid] = Orphan(uuid, self.disk.seen[uuid], '')
+        self.disk = self.disk._replace(orphans=orphans, seen=rows)
+        return ()
+
+    def begin_replacement(self, replacement: Replacement) -> None:
+        """As the real one."""
+        self._put('replacements', replacement.vm_uuid, replacement)
+
+    def end_replacement(self, vm_uuid: str) -> None:
+        """As the real one."""
+        self._drop('replacements', vm_uuid)
+
+    def replacements(self) -> Tuple[Replacement, ...]:
+        """As the real one."""
+        return tuple(self.disk.replacements.values())
+
+    def staged(self) -> Mapping[str, Staged]:
+        """As the real one."""
+        return self.disk.staged
+
+    def note_staged(self, vm_uuid: str, vm_id: int, value: str) -> None:
+        """The place in the sequence changes only with the number."""
+        before = self.disk.staged.get(vm_uuid)
+        is_same = before is not None and before.vm_id == vm_id
+        sequence = before.sequence if is_same else self._next()
+        self._put('staged', vm_uuid, Staged(vm_uuid, vm_id, value, sequence))
+
+    def forget_staged(self, vm_uuid: str) -> None:
+        """As the real one."""
+        self._drop('staged', vm_uuid)
+
+    def bearers(self) -> Mapping[str, Bearer]:
+        """As the real one."""
+        return self.disk.bearers
+
+    def note_bearers(self, found: Iterable[Bearer], gone: Iterable[str] = ()) -> None:
+        """The place in the sequence changes only with the number."""
+        for vm_uuid in gone:
+            self._drop('bearers', vm_uuid)
+        for bearer in found:
+            before = self.disk.bearers.get(bearer.vm_uuid)
+            is_same = before is not None and before.vm_id == bearer.vm_id
+            sequence = before.sequence if is_same else self._next()
+            self._put('bearers', bearer.vm_uuid, bearer._replace(sequence=sequence))
+
+    def orphans(self) -> Mapping[str, Orphan]:
+        """As the real one."""
+        return self.disk.orphans
+
+    def forget_orphan(self, vm_uuid: str) -> None:
+        """As the real one."""
+        self._drop('orphans', vm_uuid)
+
+    def add_history(self, *_entry: Any, **_fields: Any) -> None:
+        """The history is not part of this model."""
+
+    def write_note(self, _key: str, _value: str) -> None:
+        """What others are told of the daemon is not part of this model."""
+
+    def open_boot(self, boot: Boot) -> int:
+        """As the real one."""
+        number = len(self.disk.boots) + 1
+        self.disk = self.disk._replace(boots=self.disk.boots + (boot._replace(id=number),))
+        return number
+
+    def write_boot(self, number: int, boot: Boot) -> None:
+        """As the real one."""
+        boots = list(self.disk.boots)
+        boots[number - 1] = boot._replace(id=number)
+        self.disk = self.disk._replace(boots=tuple(boots))
+
+    def open_boots(self) -> Tuple[Boot, ...]:
+        """As the real one."""
+        return tuple(boot for boot in self.disk.boots if boot.closed_at is None)
+
+    def last_boots(self) -> Dict[str, Boot]:
+        """As the real one."""
+        return {boot.vm_uuid: boot for boot in self.disk.boots}
+
+    def list_boots(self, vm_uuid: str, limit: int) -> Tuple[Boot, ...]:
+        """As the real one."""
+        return tuple(boot for boot in reversed(self.disk.boots)
+                     if boot.vm_uuid == vm_uuid)[:limit]
+
+    def _next(self) -> int:
+        self.disk = self.disk._replace(sequence=self.disk.sequence + 1)
+        return self.disk.sequence
+
+    def _put(self, name: str, key: str, value: Any) -> None:
+        changed = dict(getattr(self.disk, name))
+        changed[key] = value
+        self.disk = self.disk._replace(**{name: changed})
+
+    def _drop(self, name: str, key: str) -> None:
+        changed = dict(getattr(self.disk, name))
+        if changed.pop(key, None) is not None:
+            self.disk = self.disk._replace(**{name: changed})
+
+
+class Registry:
+    """The shared file: read whole, noticed when it has changed."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.is_touched = False
+
+    def read(self) -> Contents:
+        """As the real one."""
+        return self._journal.disk.contents
+
+    def has_changed(self) -> bool:
+        """Whether somebody wrote since the last look."""
+        self.is_touched, was_touched = False, self.is_touched
+        return was_touched
+
+
+def build_books(journal: Journal, registry: Registry) -> Books:
+    """The real Books, on this disk."""
+    books = Books('/nowhere/registry.db')
+    books.journal = journal  # type: ignore
+    books.registry = books._watch = registry  # type: ignore
+    return books

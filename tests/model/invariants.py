@@ -1,0 +1,127 @@
+"""What must hold in every state, and what must hold in the end when nobody interferes."""
+
+from typing import Dict, Optional, Tuple
+
+from tests.model import xapi
+from tests.model.world import OTHER_REF, World, foreign_in
+from tests.unit.watcher.builders import POLICY, UUID
+from watcher.device_args import parse_args
+from watcher.fence import MARK
+from watcher.records import PowerState
+
+
+def find_problem(world: World) -> str:
+    """The invariant that this state breaks; '' for none."""
+    if world.hidden.problem:
+        return world.hidden.problem
+    for vm in world.vms.values():
+        problem = _find_foreign_problem(world, vm)
+        if problem:
+            return problem
+    return _find_receipt_problem(world)
+
+
+def find_unfinished(world: World) -> str:
+    """What is wrong although nobody has anything left to do; '' for nothing."""
+    # Entries of VMs that were destroyed, and of keys that are gone as they should be, may stay
+    # until the daemon starts: nothing comes of them.
+    shown = {vm.record.uuid: vm.record.args for vm in world.vms.values()}
+    if any(shown.get(uuid, entry.after) != entry.after
+           for uuid, entry in world.journal.disk.replacements.items()):
+        return 'left alone it ends with an entry in the journal'
+    for vm in world.vms.values():
+        if any(text.startswith(MARK) for _operation, text in vm.record.start_blocks):
+            return 'left alone it ends behind a fence'
+        problem = _find_difference(world, vm)
+        if problem:
+            return 'left alone it ends with %r: %s' % (vm.record.args, problem)
+    return ''
+
+
+def _find_difference(world: World, vm: xapi.Vm) -> str:
+    args, contents = vm.record.args, world.journal.disk.contents
+    spans = parse_args(args, POLICY.names).spans
+    if not contents.accepted and spans:
+        return ''
+    if vm.record.uuid not in contents.by_uuid:
+        return _find_left_over(world, vm) if spans else ''
+    if is_contested(world):
+        return ''
+    if vm.ghost_foreign is None:
+        return '' if spans else 'no span'
+    desired = world.desired_of(vm)
+    if vm.ghost_foreign == '' and foreign_in(args):
+        # Somebody removed the key while we had it in hand: it comes back with what it held.
+        desired = '%s %s' % (foreign_in(args), desired or '')
+    return '' if args == desired else 'not %r' % desired
+
+
+def is_contested(world: World) -> bool:
+    """Whether somebody bore the number before the first VM was staged with it."""
+    other = world.vms.get(OTHER_REF)
+    return world.is_contested or (other is not None and not other.ghost_is_copy)
+
+
+def _find_left_over(world: World, vm: xapi.Vm) -> str:
+    """A VM without a row has a span of ours: one whose row went must not, nor a copy."""
+    if vm.record.uuid == UUID:
+        return 'a span without a row'
+    row = world.row
+    is_owned = row is not None and row.vm_id == POLICY.number_of(vm.record)
+    return 'a span of its parent' if vm.ghost_is_copy and is_owned else ''
+
+
+def _find_foreign_problem(world: World, vm: xapi.Vm) -> str:
+    expected = vm.ghost_foreign
+    if not expected:
+        return ''
+    entry = world.journal.disk.replacements.get(vm.record.uuid)
+    if vm.record.args is None:
+        if entry is None or foreign_in(entry.after) != expected:
+            return 'foreign text is neither in XAPI nor in the journal'
+    elif foreign_in(vm.record.args) != expected:
+        return 'foreign text was changed: %r' % vm.record.args
+    return ''
+
+
+def _find_receipt_problem(world: World) -> str:
+    """Whatever a boot took is in its receipt, and each has one."""
+    took = {(vm.record.uuid, host, domid): _spans_in(value) for vm in world.vms.values()
+            for host, domid, value in vm.ghost_took}
+    seen: Dict[Tuple[str, Optional[str], Optional[int]], str] = {}
+    for boot in world.journal.disk.boots:
+        domain = (boot.vm_uuid, boot.host, boot.domid)
+        if boot.domid is None:
+            continue
+        if domain in seen:
+            return 'two receipts for the domain %r' % (domain,)
+        seen[domain] = boot.verdict or ''
+        if boot.verdict in (None, 'unverified') or domain not in took:
+            continue
+        if boot.found != took[domain]:
+            return 'the receipt says %r, and the boot took %r' % (boot.found, took[domain])
+        if (boot.verdict == 'as_desired') != (boot.found == boot.desired):
+            return 'a boot that took %r with %r desired is called %s' % (
+                boot.found, boot.desired, boot.verdict)
+    return _find_missing_receipt(world, seen)
+
+
+def _find_missing_receipt(world: World, seen: Dict) -> str:
+    hidden = world.hidden
+    watcher = world.daemon.watcher
+    if not hidden.is_alive or hidden.inbox or hidden.jobs or hidden.looks or hidden.changed \
+            or hidden.needs_first or world.registry.is_touched or not watcher.is_synced:
+        return ''
+    for vm in world.vms.values():
+        domain = vm.record.domain
+        if vm.phase or domain is None or vm.record.power_state is not PowerState.RUNNING \
+                or vm.record.uuid not in world.journal.disk.contents.by_uuid:
+            continue
+        if not seen.get((vm.record.uuid,) + domain):
+            return 'the boot of domain %r has no receipt' % (domain,)
+    return ''
+
+
+def _spans_in(value: Optional[str]) -> Optional[str]:
+    return parse_args(value, POLICY.names).managed
+

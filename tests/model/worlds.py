@@ -1,0 +1,59 @@
+"""The worlds that are explored: what the VM carries at first, and who may do what how often.
+
+Many small worlds with different liberties see more than one in which everything may happen: what
+matters are the orders of a few things, and a budget of one of each is enough for most.
+"""
+
+from typing import Any, Dict, NamedTuple, Optional
+
+from tests.model.world import World
+from tests.unit.watcher.builders import OTHER_SPAN, SPAN
+
+_DESIRED, _DRIFTED, _FOREIGN = '-a ' + SPAN, '-a ' + OTHER_SPAN, '-a'
+
+
+class Plot(NamedTuple):
+    """A world to be explored, and how deep in CI."""
+    args: Optional[str]
+    depth: int
+    setting: Dict[str, Any]
+
+    def build(self) -> World:
+        """The world at its beginning."""
+        return World(self.args, **self.setting)
+
+
+def _plot(args: Optional[str], depth: int, **setting: Any) -> Plot:
+    return Plot(args, depth, setting)
+
+
+WORLDS: Dict[str, Plot] = {
+    'replacement-killed-and-cleared': _plot(
+        _DRIFTED, 13, start=1, crash=1, cut=1, clear=1),
+    'replacement-killed-twice': _plot(_DRIFTED, 15, start=1, crash=2, clear=1),
+    'answers-lost': _plot(_DRIFTED, 13, start=1, cut=2),
+    'second-writer': _plot(_DRIFTED, 11, start=1, meddle=1, edit=1),
+    'second-writer-and-crash': _plot(_DESIRED, 10, start=1, meddle=1, crash=1, edit=1),
+    'second-writer-twice': _plot(_FOREIGN, 10, start=1, meddle=2),
+    'whole-map-write': _plot(_DRIFTED, 13, start=1, whole_map=1, edit=1, start_fails=1),
+    'rests-for-less-than-the-quiet-time': _plot(
+        _DESIRED, 13, start=2, edit=1, step_seconds=0.5),
+    'guest-reboots-and-edit': _plot(_DESIRED, 13, start=1, reboot=1, api_reboot=1, edit=1),
+    'suspend-and-edit': _plot(_DESIRED, 14, start=1, suspend=1, edit=1, crash=1),
+    'migration-and-outage': _plot(_DESIRED, 12, start=2, migrate=1, edit=1, **{'break': 1}),
+    'revert': _plot(_DESIRED, 13, snapshot=_DRIFTED, revert=1, start=1, edit=1, crash=1),
+    'revert-of-a-suspended-vm': _plot(
+        _DESIRED, 16, snapshot=_FOREIGN, revert=1, start=1, suspend=1),
+    'clone': _plot(_DESIRED, 11, clone=1, start=1, crash=1, edit=1),
+    'clone-while-the-row-changes': _plot(
+        _DESIRED, 10, clone=1, destroy=1, number=1, remove=1, start=1),
+    'number-that-somebody-bears': _plot(
+        _DESIRED, 11, other=_DESIRED, number=1, start=1, remove=1, crash=1),
+    'row-removed-and-pool-disabled': _plot(
+        SPAN, 11, start=1, disable=1, remove=1, crash=1, cut=1),
+    'registry-of-others': _plot(
+        _DRIFTED, 13, is_accepted=False, accept=1, start=1, disable=1, crash=1),
+    'nothing-there-yet': _plot(None, 10, start=2, edit=1, crash=1, disable=1),
+    'receipts-through-restarts': _plot(
+        _DESIRED, 12, start=1, reboot=2, crash=1, **{'break': 1}),
+}
