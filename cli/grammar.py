@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, Optional, Tuple
 
-from cli import options
+from cli import consumer_options, options
 from cli.options import Option
 
 
@@ -110,6 +110,11 @@ COMMANDS = (
             example='check'),
     Command('fence', 'lift the start blocks that a dead daemon left', 'cli.keeping',
             'clear_fences', words=('clear',), example='fence clear'),
+    Command('consumer', 'have xenopsd run our qemu-wrapper on this host, or not',
+            'cli.consumer', 'consumer',
+            (consumer_options.ACTION, consumer_options.ROOT, options.EXIT_CODE),
+            required=(consumer_options.ACTION,), operand=consumer_options.ACTION,
+            example='consumer status'),
     Command('completion', 'print the completion script for bash', 'cli.completing',
             'completion', example='completion > /etc/bash_completion.d/vgpu-admin'),
     Command('complete', 'print the words that complete a line (for the script)',

@@ -64,11 +64,11 @@ class Place:
                locks: bool = True) -> Iterator[subprocess.Popen]:
         """A process of this name that holds the lock."""
         program(self.path(name), _HOLDER.format(
-            root=ROOT, asked=self.path('asked'), ready=self.path('ready'), catches=catches,
-            ends=ends, locks=locks, registry=self.registry))
+            root=ROOT, asked=self.path('asked'), ready=self.path(name + '.ready'),
+            catches=catches, ends=ends, locks=locks, registry=self.registry))
         process = subprocess.Popen([sys.executable, self.path(name)])
         try:
-            wait_until(lambda: os.path.exists(self.path('ready')))
+            wait_until(lambda: os.path.exists(self.path(name + '.ready')))
             yield process
         finally:
             process.kill()
