@@ -90,8 +90,6 @@ def _build(vm: Vm, value: Optional[str], host: str) -> Vm:
 def _write_map(vm: Vm) -> Vm:
     """What was written since the map was read is lost."""
     args, foreign = vm.map_read
-    # Read between the two calls of a rescue, the map has no text of others: model-01 excuses it.
-    foreign = None if args is None and foreign else foreign
     return vm.write(args=args)._replace(phase='late', map_read=(), ghost_foreign=foreign)
 
 
