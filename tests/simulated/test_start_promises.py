@@ -48,12 +48,13 @@ def test_a_span_that_xapi_overwrites_at_start_is_added_again(
     # Without the key device-model XAPI writes the whole platform map back during the start.
     world = build_world(cutoff_seconds=1.0).start()
     ref = world.create_vm(platform={'timeoffset': '0'})
-    world.daemon.freeze()
     world.register(ref, 5)
+    world.wait_args(ref, span(5))
     starting = world.begin_start(ref)
-    world.daemon.thaw()
+    world.xapi.call('VM.remove_from_platform', ref, KEY)
     starting.join()
     assert world.last_boot(ref).args == span(5)
+    assert world.booted(ref)['verdict'] == 'as_desired'
 
 
 @pytest.mark.parametrize('operation', ['VM.suspend', 'VM.pause'])

@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from registry.store import Registry
 from registry.values import Priority
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
+from tests import waiting
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 KEY = 'device-model-args'
@@ -32,17 +32,12 @@ def span(vm_id: int, pool: str = 'A', priority: str = 'medium', name: str = 'vgp
 
 def wait_until(condition: Callable[[], Any], what: Any,
                timeout_seconds: float = PATIENCE_SECONDS) -> Any:
-    """Wait for a condition with a deadline; its value."""
-    deadline = time.monotonic() + timeout_seconds
-    pause = threading.Event()
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError('waited %g s in vain: %s' % (
-                timeout_seconds, what() if callable(what) else what))
-        pause.wait(0.01)
+    """Wait for a condition with a deadline; its value. `what`, or what it gives, is the message."""
+    try:
+        return waiting.wait_until(condition, timeout_seconds)
+    except AssertionError:
+        raise AssertionError('waited %g s in vain: %s' % (
+            timeout_seconds, what() if callable(what) else what)) from None
 
 
 class Daemon:
