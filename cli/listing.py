@@ -132,8 +132,8 @@ def _check(rows: Sequence[Row], unit: str, contents: Contents,
                                      f'{unit} {row.line}: XAPI has no VM {row.vm_uuid}'))
         elif record.kind is not VmKind.VM:
             kind = record.kind.value.replace('_', ' ')
-            problems.append(_Problem(Kind.FAILED, f'{unit} {row.line}: VM {row.vm_uuid} is a {kind}, '
-                                     'not an ordinary VM'))
+            problems.append(_Problem(Kind.FAILED, f'{unit} {row.line}: VM {row.vm_uuid} is a '
+                                     f'{kind}, not an ordinary VM'))
     return problems
 
 
@@ -142,8 +142,8 @@ def _find_repeated(rows: Sequence[Row]) -> List[_Problem]:
     problems = []  # type: List[_Problem]
     for row in rows:
         if first.setdefault(row.vm_uuid, row.line) != row.line:
-            problems.append(_Problem(Kind.USAGE, f'line {row.line}: VM {row.vm_uuid} stands in line '
-                                     f'{first[row.vm_uuid]} already'))
+            problems.append(_Problem(Kind.USAGE, f'line {row.line}: VM {row.vm_uuid} stands in '
+                                     f'line {first[row.vm_uuid]} already'))
     return problems
 
 

@@ -2,7 +2,8 @@
 
 import json
 import os
-from typing import Any, List, Mapping, Sequence, TextIO
+import shutil
+from typing import Any, Iterator, List, Mapping, Sequence, TextIO
 
 from cli.errors import CommandError
 from cli.result import Result, build_document
@@ -20,6 +21,9 @@ class Output:
     def print_result(self, result: Result, notes: Sequence[str], *, is_json: bool,
                      is_minimal: bool) -> None:
         """Print a result, and what should be known beside it."""
+        if result.stream is not None:
+            self._print_stream(result.stream(None if is_json else self._style()))
+            return
         if is_json:
             document = dict(result.document, notes=list(notes)) if notes else result.document
             self._write(self._results, [json.dumps(document, indent=2)])
@@ -45,6 +49,15 @@ class Output:
         for line in str(error).splitlines():
             self._write(self._errors, [f'vgpu-admin: {escape(line)}'])
 
+    def _print_stream(self, texts: Iterator[str]) -> None:
+        """Print each text at once; Ctrl-C is the way to end it."""
+        try:
+            for text in texts:
+                if not self._write(self._results, [text], at_once=True):
+                    return
+        except KeyboardInterrupt:
+            self._write(self._results, ['\r'] if self._results.isatty() else [])
+
     def close(self) -> None:
         """Flush; a reader that went away early (`| head`) is not an error."""
         for stream in (self._results, self._errors):
@@ -57,18 +70,29 @@ class Output:
         is_terminal = self._results.isatty()
         has_colours = (is_terminal and 'NO_COLOR' not in self._environment
                        and self._environment.get('TERM') not in (None, '', 'dumb'))
-        return Style(_can_show(self._results, '\u2713\u26a0'), has_colours, is_terminal)
+        style = Style(_can_show(self._results, '\u2713\u26a0'), has_colours, is_terminal)
+        return measured(style) if is_terminal else style
 
-    def _write(self, stream: TextIO, lines: List[str]) -> None:
+    def _write(self, stream: TextIO, lines: List[str], *, at_once: bool = False) -> bool:
+        """Write lines; False when the reader has gone away."""
         encoding = stream.encoding or 'ascii'
         for line in lines:
             # A character that the locale has no code for is shown by its number.
             text = line.encode(encoding, 'backslashreplace').decode(encoding)
             try:
                 stream.write(text + '\n')
+                if at_once:
+                    stream.flush()
             except BrokenPipeError:
                 _discard(stream)
-                return
+                return False
+        return True
+
+
+def measured(style: Style) -> Style:
+    """The style with the size that the terminal has now."""
+    size = shutil.get_terminal_size()
+    return style._replace(width=size.columns, height=size.lines)
 
 
 def _can_show(stream: TextIO, text: str) -> bool:

@@ -7,6 +7,7 @@ from cli.render import GOOD_STATES, describe_boot, describe_state
 from cli.result import PoolCount, VmView
 from cli.text import Style, escape, plural, table
 from cli.views import word
+from cli.watching import Watch, describe_watch
 
 _MANY = 20
 
@@ -16,8 +17,7 @@ class Panel(NamedTuple):
 
     path: str
     is_accepted: bool
-    daemon: Optional[str]
-    """Who holds the writer's lock; None when nobody watches."""
+    watch: Watch
     xapi_problem: str
     pools: Tuple[Tuple[PoolCount, Tuple[VmView, ...]], ...]
     unregistered: Tuple[VmView, ...]
@@ -39,11 +39,10 @@ def render_panel(panel: Panel, style: Style) -> List[str]:
 
 def _head(panel: Panel, style: Style) -> List[str]:
     accepted = '' if panel.is_accepted else " (not accepted; see 'vgpu-admin accept')"
-    daemon = (f'{style.tick} watching ({escape(panel.daemon)})' if panel.daemon
-              else f'{style.warning} not watching: nobody holds the writer\'s lock')
     xapi = (f'{style.warning} cannot be asked: {escape(panel.xapi_problem)}'
             if panel.xapi_problem else f'{style.tick} answers')
-    return [f'Registry: {panel.path}{accepted}', f'Daemon: {daemon}', f'XAPI: {xapi}']
+    return [f'Registry: {panel.path}{accepted}', describe_watch(panel.watch, style),
+            f'XAPI: {xapi}']
 
 
 def _pool(pool: PoolCount, views: Sequence[VmView], style: Style) -> List[str]:
@@ -84,7 +83,10 @@ def _attention(panel: Panel, style: Style) -> List[str]:
               f'{describe_boot(boot)}' for boot in panel.odd_boots]
     if panel.xapi_problem:
         found.append(f'{style.warning} XAPI cannot be asked, so what the VMs carry is not known')
-    if panel.daemon is None:
+    if panel.watch.is_late:
+        found.append(f'{style.warning} XAPI has not answered the daemon for '
+                     f'{panel.watch.silent_seconds} s: systemctl status vgpu-watcher')
+    if panel.watch.holder is None:
         found.append(f'{style.warning} no daemon watches: systemctl start vgpu-watcher')
     if panel.replacements:
         found.append(f'{style.warning} {plural(panel.replacements, "replacement")} under way; '

@@ -1,6 +1,6 @@
 """What a command gives back: a document for programs and lines for people."""
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from cli.errors import ExitStatus
 from cli.text import Style
@@ -16,6 +16,8 @@ class Result(NamedTuple):
     status: ExitStatus = ExitStatus.DONE
     minimal: Tuple[str, ...] = ()
     """What `--minimal` prints: the identifiers, as xe does."""
+    stream: Optional[Callable[[Optional[Style]], Iterator[str]]] = None
+    """What comes bit by bit until Ctrl-C, instead of the lines; without a style, documents."""
 
 
 class VmView(NamedTuple):

@@ -1,5 +1,6 @@
 """scan-vms and status: all VMs of the resource pool against the registry, in one read."""
 
+import time
 from collections import OrderedDict
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
@@ -14,7 +15,7 @@ from cli.text import Style, plural
 from cli.viewing import note_faults
 from cli.views import (boot_document, count_pools, pool_document, view_record, view_row,
                        view_vanished, vm_document)
-from cli.watching import find_daemon
+from cli.watching import find_daemon, read_watch
 from registry.values import Contents
 from watcher.errors import XapiError
 
@@ -95,15 +96,16 @@ def _survey_registry(contents: Contents) -> Survey:
 
 
 def _build_panel(context: Context, contents: Contents, survey: Survey, problem: str) -> Panel:
+    daemon = find_daemon(context.settings.registry.path)
     with context.journal() as journal:
+        watch = read_watch(daemon, journal, time.time())
         boots = dict(journal.last_boots()) if journal is not None else {}
         replacements = len(journal.replacements()) if journal is not None else 0
     registered = contents.by_uuid
     odd_boots = tuple(boot for uuid, boot in sorted(boots.items())
                       if uuid in registered and boot.verdict not in (None, 'as_desired'))
     pools = tuple((pool, tuple(survey.groups[pool.pool_id])) for pool in count_pools(contents))
-    daemon = find_daemon(context.settings.registry.path)
-    return Panel(context.registry.path, contents.accepted, daemon, problem, pools,
+    return Panel(context.registry.path, contents.accepted, watch, problem, pools,
                  tuple(survey.unregistered), odd_boots, replacements, len(contents.faults))
 
 
@@ -128,7 +130,7 @@ def _status_document(contents: Contents, survey: Survey, panel: Panel) -> Dict[s
     return build_document(
         registry={'path': panel.path, 'accepted': panel.is_accepted,
                   'faults': [dict(fault._asdict()) for fault in contents.faults]},
-        daemon={'watching': panel.daemon is not None, 'holder': panel.daemon},
+        daemon=dict(panel.watch._asdict(), watching=panel.watch.holder is not None),
         xapi={'reachable': not panel.xapi_problem, 'problem': panel.xapi_problem or None},
         pools=[pool_document(pool) for pool, _views in panel.pools],
         vms=_documents(survey.everything), states=count_states(survey.everything),

@@ -13,6 +13,11 @@ _HIDDEN = frozenset(['Cc', 'Cf', 'Cs', 'Cn', 'Zl', 'Zp'])
 _COLOURS = {'good': '32', 'bad': '31', 'warn': '33', 'title': '1'}
 # A name is at most this wide in a table; what is cut is shown in full by show-vm.
 MAX_COLUMN = 48
+_GAP = '  '
+# With less than this for the last column, a table says too little.
+_LEAST_COLUMN = 10
+# A UUID with its heading is never cut: it is what people copy.
+_LONGEST_WORD = 46
 
 
 class Style(NamedTuple):
@@ -21,6 +26,9 @@ class Style(NamedTuple):
     has_ticks: bool = False
     has_colours: bool = False
     is_terminal: bool = False
+    width: int = 0
+    """The columns of the terminal; 0 where nothing need fit."""
+    height: int = 0
 
     @property
     def tick(self) -> str:
@@ -66,13 +74,29 @@ def cut(text: str, width: int) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> List[str]:
-    """Lay rows out in columns; the last column is as wide as it wants."""
+    """Lay rows out in columns; on a terminal the last one is cut to what is left of the width.
+
+    Where that is too little, each row becomes a block of lines.
+    """
     cells = [list(headings)] + [[cut(cell, MAX_COLUMN) for cell in row[:-1]] + [row[-1]]
                                 for row in rows]
     widths = [max(display_width(row[index]) for row in cells) for index in range(len(headings))]
-    lines = ['  '.join(pad(cell, width) for cell, width in zip(row, widths)).rstrip()
+    room = style.width - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1)
+    if style.width and room < min(widths[-1], _LEAST_COLUMN):
+        return [line for row in rows for line in _block(headings, row, style)]
+    if style.width:
+        widths[-1] = min(widths[-1], room)
+    lines = [_GAP.join(pad(cell, width) for cell, width in
+                       zip(row[:-1] + [cut(row[-1], widths[-1])], widths)).rstrip()
              for row in cells]
     return [style.colour(lines[0], 'title')] + lines[1:]
+
+
+def _block(headings: Sequence[str], row: Sequence[str], style: Style) -> List[str]:
+    """One row of a table, in lines."""
+    lines = [cut(f'{heading}: {cell}', max(style.width, _LONGEST_WORD))
+             for heading, cell in zip(headings, row)]
+    return [style.colour(lines[0], 'title')] + ['  ' + line for line in lines[1:]]
 
 
 def fields(title: str, values: Mapping[str, str]) -> List[str]:

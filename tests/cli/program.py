@@ -68,13 +68,21 @@ class Place:
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen:
         """Start vgpu-admin; its standard input is no terminal unless told."""
+        options.setdefault('stdin', subprocess.DEVNULL)
+        options.update(self.surroundings(options.pop('environment', {})))
+        return subprocess.Popen(self.command(*words), stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, **options)
+
+    def command(self, *words: str) -> List[str]:
+        """The words that run vgpu-admin here."""
+        return [sys.executable, '-m', 'cli', '--config', self.config] + list(words)
+
+    def surroundings(self, variables: Dict[str, str]) -> Dict[str, Any]:
+        """Directory and environment of a run, for Popen."""
         environment = dict(os.environ, PYTHONPATH=_python_path(), LC_ALL='C.UTF-8',
                            PYTHONIOENCODING='utf-8')
-        environment.update(options.pop('environment', {}))
-        options.setdefault('stdin', subprocess.DEVNULL)
-        return subprocess.Popen([sys.executable, '-m', 'cli', '--config', self.config]
-                                + list(words), cwd=ROOT, env=environment,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+        environment.update(variables)
+        return {'cwd': ROOT, 'env': environment}
 
     def run(self, *words: str, **options: Any) -> Run:
         """Run vgpu-admin to its end."""

@@ -50,3 +50,13 @@ def test_ticks_and_colours_only_where_they_can_be_shown() -> None:
 def test_a_near_name_is_hinted_at_and_a_far_one_is_not() -> None:
     assert nearest('hgih', ('low', 'medium', 'high')) == "; did you mean 'high'?"
     assert nearest('urgent', ('low', 'medium', 'high')) == ''
+
+
+@pytest.mark.parametrize('width,lines', [
+    pytest.param(0, ['KEY  NAME', 'a    ' + 'x' * 30], id='no-terminal'),
+    pytest.param(50, ['KEY  NAME', 'a    ' + 'x' * 30], id='it-fits'),
+    pytest.param(20, ['KEY  NAME', 'a    ' + 'x' * 12 + '...'], id='the-last-column-is-cut'),
+    pytest.param(12, ['KEY: a', '  NAME: ' + 'x' * 30], id='blocks'),
+])
+def test_a_table_fits_the_terminal(width: int, lines: list) -> None:
+    assert table(('KEY', 'NAME'), [('a', 'x' * 30)], Style(width=width)) == lines

@@ -1,0 +1,89 @@
+"""watch: boots and changes while they happen, until Ctrl-C, which is how it ends.
+
+On a terminal the view is drawn anew whenever something is new; elsewhere each thing is one
+line, and with --json one document on a line.
+"""
+
+import json
+import time
+from typing import Iterator, List, Optional, Sequence
+
+from cli import options
+from cli.context import Context
+from cli.errors import CommandError, Kind
+from cli.feed import Feed, Item
+from cli.naming import find_target
+from cli.options import VM
+from cli.output import measured
+from cli.parser import Arguments
+from cli.result import Result, build_document
+from cli.text import Style, cut
+from cli.watching import describe_watch, read_watch
+from registry.errors import RegistryError
+from registry.lock import WriterLock
+
+LOOK_SECONDS = 1.0
+DEFAULT_LIMIT = 10
+_TO_THE_TOP = '\033[H\033[2J'
+_KEPT = 500
+
+
+def watch(arguments: Arguments, context: Context) -> Result:
+    """Show boots and changes as they come."""
+    if arguments.get(options.MINIMAL):
+        raise CommandError(Kind.USAGE, 'watch has no --minimal; --json gives one document a line')
+    contents = context.registry.read()
+    vm_uuid = None  # type: Optional[str]
+    if any(arguments.get(option) for option in VM):
+        vm_uuid = find_target(context, contents).vm_uuid
+    feed = Feed(vm_uuid, arguments.get(options.LIMIT) or DEFAULT_LIMIT)
+    return Result({}, lambda _style: [], stream=lambda style: _follow(context, feed, style))
+
+
+def _follow(context: Context, feed: Feed, style: Optional[Style]) -> Iterator[str]:
+    """Give text after text; without a style, documents."""
+    shown = []  # type: List[Item]
+    drawn = ''
+    while True:
+        items = _read(context, feed)
+        if style is None:
+            yield from (json.dumps(build_document(**item.document)) for item in items)
+        elif not style.is_terminal:
+            yield from (item.text for item in items)
+        else:
+            shown = (shown + items)[-_KEPT:]
+            text = _draw(context, shown, measured(style))
+            if text != drawn:
+                drawn = text
+                yield _TO_THE_TOP + text
+        context.sleep(LOOK_SECONDS)
+
+
+def _read(context: Context, feed: Feed) -> List[Item]:
+    """What is new; a journal that is not there, or locked, is looked at again."""
+    try:
+        with context.journal() as journal:
+            return feed.read(journal) if journal is not None else []
+    except RegistryError:
+        return []
+
+
+def _draw(context: Context, items: Sequence[Item], style: Style) -> str:
+    """The whole view: a head, and as many of the newest lines as fit below it."""
+    head = [style.colour(cut(f'=== vGPU boots and changes: {context.registry.path} ===',
+                             style.width), 'title'),
+            cut(_describe_daemon(context, style), style.width), '']
+    room = max(1, style.height - len(head) - 1)
+    lines = [style.colour(cut(item.text, style.width), item.colour) if item.colour
+             else cut(item.text, style.width) for item in items[-room:]]
+    return '\n'.join(head + (lines or ['Nothing is recorded yet.']) + ['(Ctrl-C ends this)'])
+
+
+def _describe_daemon(context: Context, style: Style) -> str:
+    """Who holds the lock, by what it wrote there: to try the lock would keep others from it."""
+    holder = WriterLock(context.settings.registry.path).holder()
+    try:
+        with context.journal() as journal:
+            return describe_watch(read_watch(holder, journal, time.time()), style)
+    except RegistryError as error:
+        return f'Daemon: not known: {error}'
