@@ -1,0 +1,60 @@
+"""The man pages are what the code says now, and the programs that show them find no fault."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from cli.errors import ExitStatus
+from cli.grammar import COMMANDS
+from docs.man.pages import escape, render_pages
+from tests.documents import ROOT
+from watcher import config
+
+DIRECTORY = os.path.join(ROOT, 'docs', 'man')
+PAGES = sorted(render_pages())
+CHECKERS = {'mandoc': ['-Tlint', '-Wwarning'], 'groff': ['-man', '-ww', '-Tascii']}
+
+
+def _read(name: str) -> str:
+    with open(os.path.join(DIRECTORY, name), encoding='ascii') as stream:
+        return stream.read()
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_the_page_is_made_from_the_code_of_now(name: str) -> None:
+    assert _read(name) == render_pages()[name], 'run: python -m docs.man'
+
+
+@pytest.mark.parametrize('name', PAGES)
+@pytest.mark.parametrize('program', sorted(CHECKERS))
+def test_the_page_is_understood_without_a_warning(name: str, program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip('there is no %s here' % program)
+    done = subprocess.run([program] + CHECKERS[program] + [os.path.join(DIRECTORY, name)],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    said = done.stderr if program == 'groff' else done.stdout
+    assert (done.returncode, said) == (0, b'')
+
+
+def test_every_command_but_the_hidden_one_has_its_section_and_every_option_its_line() -> None:
+    text = _read('vgpu-admin.1')
+    for command in COMMANDS:
+        title = '.SS ' + escape(' '.join((command.name,) + command.words))
+        assert (title in text.splitlines()) is (command.name != 'complete'), command.name
+        assert all('.B ' + escape(option.shown) in text for option in command.options)
+    assert all('.B %d' % status in text.splitlines() for status in ExitStatus)
+
+
+def test_every_key_of_the_configuration_is_described_with_its_default() -> None:
+    text = _read('vgpu-watcher.conf.5')
+    lines = text.splitlines()
+    assert [key for key in config.KEYS
+            if '.B ' + escape(('%s = %s' % (key.name, key.default)).rstrip()) not in lines] == []
+
+
+@pytest.mark.parametrize('text,escaped', [
+    ('--a\\b', '\\-\\-a\\eb'), ('.TH', '\\&.TH'), ("'so x", '\\(aqso x')])
+def test_no_text_is_taken_for_a_request(text: str, escaped: str) -> None:
+    assert escape(text) == escaped
