@@ -15,17 +15,22 @@ from registry.lock import WriterLock
 from watcher import fence
 from watcher.books import JOURNAL_NAME
 from watcher.config import Settings
-from watcher.errors import WatcherError, XapiError
+from watcher.errors import WatcherError, XapiError, XapiFailure
 from watcher.records import Kind, VmRecord, parse_records
 from watcher.roles import Role, decide_role
 from watcher.xapi import Client
 
 _LOCK_SECONDS = 5.0
 _JOURNAL_SECONDS = 2.0
+_ATTEMPTS = 3
 
 
 class DaemonAlive(WatcherError):
     """Another program holds the writer's lock: it lifts its own fences."""
+
+
+class ValueMissing(WatcherError):
+    """XAPI did not take a value back: the fence is what keeps the VM from starting without it."""
 
 
 def clear_fences(settings: Settings, tell: Callable[[str], None]) -> int:
@@ -63,14 +68,17 @@ def _clear(settings: Settings, tell: Callable[[str], None]) -> int:
         role = decide_role(client.read_identity(),
                            is_local=settings.xapi.address.scheme == 'unix')
         vms, _malformed = parse_records(client.read_vms())
-        if role.is_writer:
-            for vm in vms:
-                _restore(client, vm, saved.get(vm.uuid), tell)
-        else:
+        whole = [vm for vm in vms if vm.kind is Kind.VM
+                 and (not role.is_writer or _restore(client, vm, saved.get(vm.uuid), tell))]
+        if not role.is_writer:
             tell('only fences of this host are lifted: %s' % role.refusal)
-        return sum(_lift(client, vm, role, tell) for vm in vms if vm.kind is Kind.VM)
+        lifted = sum(_lift(client, vm, role, tell) for vm in whole)
     finally:
         client.logout()
+    if len(whole) < sum(1 for vm in vms if vm.kind is Kind.VM):
+        raise ValueMissing('a VM still lacks its arguments and keeps its fence; run this again, '
+                           'or start the daemon')
+    return lifted
 
 
 def _lift(client: Client, vm: VmRecord, role: Role, tell: Callable[[str], None]) -> bool:
@@ -83,12 +91,23 @@ def _lift(client: Client, vm: VmRecord, role: Role, tell: Callable[[str], None])
 
 
 def _restore(client: Client, vm: VmRecord, saved: Optional[Replacement],
-             tell: Callable[[str], None]) -> None:
-    """Put the value back that was removed and not added; the daemon settles the journal."""
+             tell: Callable[[str], None]) -> bool:
+    """Put the value back that was removed and not added; False when that cannot be done.
+
+    The daemon settles the journal.
+    """
     if saved is None or saved.after is None or vm.args is not None or not vm.is_at_rest:
-        return
-    try:
-        client.add_args(vm.ref, saved.after)
-        tell('restored the arguments of VM %s' % vm.uuid)
-    except XapiError as error:
-        tell('could not restore the arguments of VM %s: %s' % (vm.uuid, error))
+        return True
+    for _attempt in range(_ATTEMPTS):
+        try:
+            client.add_args(vm.ref, saved.after)
+            tell('restored the arguments of VM %s' % vm.uuid)
+            return True
+        except XapiFailure as error:
+            if error.code == 'MAP_DUPLICATE_KEY':
+                return True  # an answer was lost before, or somebody else was quicker
+            problem = str(error)
+        except XapiError as error:
+            problem = str(error)
+    tell('could not restore the arguments of VM %s: %s' % (vm.uuid, problem))
+    return False

@@ -67,7 +67,6 @@ class Replacements:
     def take_outcome(self, outcome: Outcome) -> None:
         """End the entry when the job has brought proof."""
         vm = outcome.plan.vm
-        is_shown = outcome.vm is not None and outcome.vm.args is not None
         if outcome.kind is OutcomeKind.WRITTEN and outcome.plan.is_rescue \
                 and outcome.plan.value is not None and vm.uuid in self._entries:
             # XAPI may be about to write back the whole map that it read between our two calls:
@@ -75,7 +74,7 @@ class Replacements:
             self._written.add(vm.uuid)
         elif outcome.kind in (OutcomeKind.WRITTEN, OutcomeKind.VANISHED):
             self._end(vm.uuid)
-        elif is_shown and not outcome.is_key_missing:
+        elif outcome.vm is not None and not outcome.is_key_missing:
             self.take_record(outcome.vm)
 
     def take_record(self, vm: VmRecord) -> None:

@@ -11,7 +11,7 @@ from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
 from tests.unit.watcher.builders import OTHER_SPAN, SPAN
 from watcher import clearing
-from watcher.clearing import DaemonAlive, clear_fences, read_replacements
+from watcher.clearing import DaemonAlive, ValueMissing, clear_fences, read_replacements
 from watcher.errors import XapiUnreachable
 from watcher.fence import MARK
 
@@ -115,14 +115,19 @@ def test_value_comes_back_only_where_one_is_missing_at_rest(simulator, clear, fe
     assert simulator.vm(ref)['blocked_operations'] == {}
 
 
-def test_value_that_cannot_come_back_is_said_and_the_fence_goes(simulator, clear, fenced, save,
-                                                               told):
-    ref = fenced(None)
+def test_fence_stays_while_the_value_cannot_come_back(simulator, clear, fenced, save, told):
+    ref, other = fenced(None), fenced(SPAN)
     save(ref, SPAN)
-    simulator.add_fault('failure', method='VM.add_to_platform',
-                        parameters={'code': 'INTERNAL_ERROR', 'params': []})
-    assert clear() == 1 and told[0].startswith('could not restore')
-    assert simulator.vm(ref)['blocked_operations'] == {}
+    fault = simulator.add_fault('failure', method='VM.add_to_platform',
+                                parameters={'code': 'INTERNAL_ERROR', 'params': []})
+    with pytest.raises(ValueMissing):
+        clear()
+    assert told[0].startswith('could not restore')
+    assert set(simulator.vm(ref)['blocked_operations']) == {'start', 'start_on'}
+    assert simulator.vm(other)['blocked_operations'] == {}
+    simulator.faults.remove(fault)
+    assert clear() == 1 and simulator.vm(ref)['blocked_operations'] == {}
+    assert simulator.vm(ref)['platform']['device-model-args'] == SPAN
 
 
 def test_session_is_given_back(simulator, clear):
