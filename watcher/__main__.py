@@ -93,7 +93,7 @@ def clear(path: Optional[str]) -> int:
     except WatcherError as error:
         _complain(str(error))
         return EXIT_FAILED
-    print('no fence left' if not count else '%d VMs had a fence' % count)
+    print('no fence left' if not count else 'VMs that had a fence: %d' % count)
     return EXIT_OK
 
 
