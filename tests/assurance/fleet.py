@@ -1,0 +1,183 @@
+"""The VMs of a storm: what each should carry, what each boot took, and what was said of it.
+
+The simulator is the witness of what every QEMU took; the daemon's lines and, where a kill came
+between line and journal, its receipts are what was said.
+"""
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from registry.journal import Journal
+from registry.values import Priority
+from simulator.failures import Failure, XapiGone
+from tests.simulated.world import World, span, wait_until
+
+FOREIGN = '-foo "a  b"'
+RESTART = 'stop and start at once'
+PATIENCE_SECONDS = 30.0
+_CALLERS = 16
+# What Python's own start costs per look would be most of the storm.
+_READER = '#!/bin/sh\nread -r value <"%s$1"\n[ -n "$value" ] && printf "%%s\\n" "$value"\n'
+
+
+class Wrong(NamedTuple):
+    """A boot that broke its promise, or that nobody was told of."""
+    kind: str
+    took: Optional[str]
+    promised: Optional[str]
+    said: str
+
+
+class Member:
+    """One registered VM."""
+
+    def __init__(self, ref: str, uuid: str, number: int) -> None:
+        self.ref = ref
+        self.uuid = uuid
+        self.number = number
+        self.priority = Priority.MEDIUM
+
+    @property
+    def value(self) -> str:
+        """The whole value that it should carry."""
+        return '%s %s' % (FOREIGN, span(self.number, priority=self.priority.word))
+
+
+class Fleet:
+    """All VMs of one storm in one world."""
+
+    def __init__(self, world: World, count: int) -> None:
+        self.world = world
+        self.members: List[Member] = []
+        self.boots: Dict[str, int] = {}
+        self.wrong: List[Wrong] = []
+        self.unreported: List[Wrong] = []
+        self.refused = 0
+        self.straddled = 0
+        self._pool = ThreadPoolExecutor(_CALLERS)
+        self._read_lines = 0
+        self._lines: Any = None
+        self._said: Dict[Tuple[str, int], Dict[str, Any]] = {}
+        self._register(count)
+
+    def edit(self, members: Sequence[Member], priority: Callable[[], Priority]) -> None:
+        """Change the assignments of these VMs in one edit."""
+        with self.world.registry.edit(who='test', command='update-vm') as edit:
+            for member in members:
+                member.priority = priority()
+                edit.change_vm(member.uuid, priority=member.priority)
+
+    def each(self, method: str, *params: Any, members: Sequence[Member] = ()) -> None:
+        """Have XAPI do something to all VMs at once; wait for the end."""
+        self.run(lambda member: self.world.xapi.call(method, member.ref, *params), members)
+
+    def run(self, act: Callable[[Member], Any], members: Sequence[Member] = ()) -> None:
+        """Do something to all VMs at once; what XAPI refuses is counted."""
+        for refusal in self._pool.map(lambda member: _try(act, member), members or self.members):
+            self.refused += refusal
+
+    def wait_staged(self) -> None:
+        """Wait until every VM rests with what it should carry, and no fence stands."""
+        wait_until(lambda: not self.list_unstaged(), lambda: 'unstaged: %r' % (
+            [(member.uuid, self.world.args(member.ref), member.value)
+             for member in self.list_unstaged()][:3],), PATIENCE_SECONDS)
+
+    def list_unstaged(self) -> List[Member]:
+        """The VMs that do not carry yet what they should, or stand behind a fence."""
+        return [member for member in self.members
+                if self.world.args(member.ref) != member.value
+                or self.world.xapi.vm(member.ref)['blocked_operations']]
+
+    def begin_wave(self) -> Dict[str, Optional[str]]:
+        """From now on boots count; what each VM carries now, by ref."""
+        self.world.xapi.state.hypervisor.boots.clear()
+        self.world.xapi.state.hypervisor.cutoffs.clear()
+        return {member.ref: self.world.args(member.ref) for member in self.members}
+
+    def end_wave(self, kind: str, promised: Dict[str, Optional[str]],
+                 allowed: Callable[[Member], Set[Optional[str]]] = lambda member: set()) -> None:
+        """Hold each boot against its promise, and against what was said of it.
+
+        A VM that is started again before it could be staged has no promise; XAPI may read its map
+        between the two calls of the rescue. Such boots are counted, and must be told as missing.
+        """
+        boots = self.world.xapi.boots
+        self.boots[kind] = self.boots.get(kind, 0) + len(boots)
+        members = {member.ref: member for member in self.members}
+        last = {boot.ref: boot for boot in boots}
+        for boot in boots:
+            is_right = boot.args == promised[boot.ref] or boot.args in allowed(members[boot.ref])
+            if kind == RESTART and boot.args is None:
+                self.straddled += 1
+            elif not is_right:
+                self.wrong.append(Wrong(kind, boot.args, promised[boot.ref], ''))
+        awaited = {(boot.vm_uuid, boot.domid): boot for boot in last.values()}
+        try:
+            wait_until(lambda: self._take_lines() or awaited.keys() <= self._said.keys(), '',
+                       PATIENCE_SECONDS)
+        except AssertionError:
+            self._recall(awaited)
+        for domain, boot in awaited.items():
+            self._judge(kind, boot, self._said.pop(domain, None))
+        self._said.clear()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown()
+
+    def take_last_lines(self) -> None:
+        """Before the daemon's lines are forgotten."""
+        self._take_lines()
+
+    def _judge(self, kind: str, boot: Any, said: Optional[Dict[str, Any]]) -> None:
+        """What was said must be what was taken."""
+        took = None if boot.args is None else boot.args[len(FOREIGN):].strip() or None
+        if said is None:
+            self.unreported.append(Wrong(kind, boot.args, None, 'nothing'))
+        elif said['verdict'] != 'unverified' and (
+                said['found'] != took
+                or (said['verdict'] == 'as_desired') != (said['found'] == said['desired'])):
+            self.unreported.append(Wrong(kind, boot.args, said['desired'], str(said)))
+
+    def _take_lines(self) -> None:
+        lines = self.world.daemon.lines
+        if lines is not self._lines:
+            self._lines, self._read_lines = lines, 0
+        for line in lines[self._read_lines:]:
+            self._read_lines += 1
+            if line.get('event') == 'vm.booted':
+                self._said[(line['vm_uuid'], line['domid'])] = line
+
+    def _recall(self, awaited: Dict[Tuple[str, int], Any]) -> None:
+        """Killed between journal and line: the receipt is what was said."""
+        with Journal(self.world.registry.journal_path, timeout_seconds=5.0) as journal:
+            for vm_uuid, domid in set(awaited) - set(self._said):
+                for boot in journal.list_boots(vm_uuid, 3):
+                    if boot.domid == domid and boot.verdict:
+                        self._said[(vm_uuid, domid)] = boot._asdict()
+
+    def _register(self, count: int) -> None:
+        refs = [self.world.create_vm('storm-%d' % number, args=FOREIGN)
+                for number in range(count)]
+        with self.world.registry.edit(who='test', command='register-vm') as edit:
+            for ref in refs:
+                uuid = self.world.uuid(ref)
+                self.members.append(Member(ref, uuid, edit.add_vm(uuid).vm_id))
+
+
+def write_reader(world: World) -> None:
+    """Put a quicker xenstore-read in the place of the simulator's."""
+    path = os.path.join(world.host_directory, 'bin', 'xenstore-read')
+    with open(path, 'w', encoding='utf-8') as stream:
+        stream.write(_READER % os.path.join(world.host_directory, 'xenstore'))
+    os.chmod(path, os.stat(path).st_mode | stat.S_IXUSR)
+
+
+def _try(act: Callable[[Member], Any], member: Member) -> int:
+    try:
+        act(member)
+        return 0
+    except (Failure, XapiGone):
+        return 1
