@@ -1,0 +1,1 @@
+"""A stateful test: hypothesis throws the dice, the simulator is the witness."""
