@@ -37,6 +37,21 @@ def check_verification(examination: Any) -> Iterator[Finding]:
         yield good('verification', f'{program} and {proc} are there')
 
 
+def check_password(examination: Any) -> Iterator[Finding]:
+    """May nobody but root read the password of XAPI?"""
+    path = examination.context.settings.xapi.password_file
+    if not path:
+        yield skipped('password', 'there is none')
+        return
+    found = os.stat(path)
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid not in (0, os.geteuid()) or mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield bad('password', f'{path} belongs to user {found.st_uid} and has mode {mode:04o}',
+                  f'chown root and chmod 0600 {path}, and change the password')
+    else:
+        yield good('password', f'{path} is for root only')
+
+
 def check_consumer(examination: Any) -> Iterator[Finding]:
     """Does something on this host hand our arguments to QEMU?"""
     host = ConsumerHost(examination.root)
@@ -96,4 +111,4 @@ def _find_faults(path: str) -> List[str]:
     return faults
 
 
-CHECKS = (check_versions, check_verification, check_consumer, check_hooks)
+CHECKS = (check_versions, check_verification, check_password, check_consumer, check_hooks)
