@@ -1,4 +1,4 @@
-# make demo | test | bench | check | rpm | tarball | clean. Needs Python 3.8 or newer, make, and
+# make demo | test | bench | assurance | check | rpm | tarball | clean. Needs Python 3.8 or newer, make, and
 # PyPI by pip; `make test` also a C compiler and npm for SQLite 3.7.17 (tests/sqlite_floor).
 
 PYTHON ?= python3
@@ -7,7 +7,7 @@ VENV := .venv
 TESTS ?= tests
 JOBS ?= 4
 
-.PHONY: demo test bench check rpm tarball clean
+.PHONY: demo test bench assurance check rpm tarball clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python -m simulator.demo
@@ -22,6 +22,10 @@ test: $(VENV)/.installed-test
 # BENCH_JSON=FILE in the environment or on the command line also writes JSON.
 bench: $(VENV)/.installed-test
 	BENCH_JSON="$(BENCH_JSON)" $(VENV)/bin/python -m benchmarks
+
+# The figures of docs/assurance.md; ASSURANCE="--boots 20000 --only storm model" does a part.
+assurance: $(VENV)/.installed-test
+	$(VENV)/bin/python -m tests.assurance $(ASSURANCE)
 
 check: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest tests/test_architecture.py tests/test_deploy.py

@@ -22,6 +22,9 @@ from watcher.daemon import Watcher
 from watcher.plan import Standing, plan_vm
 from watcher.staging import Staging
 
+# One process explores the worlds and counts them all.
+pytestmark = pytest.mark.xdist_group('model')
+
 LEAST_STATES = 100000
 LEAST_PER_WORLD = 1000
 
