@@ -61,11 +61,11 @@ class Place:
 
     @contextlib.contextmanager
     def holder(self, name: str = 'vgpu-watcher', *, catches: bool = True, ends: bool = False,
-               locks: bool = True) -> Iterator[subprocess.Popen]:
+               locks: bool = True, registry: str = '') -> Iterator[subprocess.Popen]:
         """A process of this name that holds the lock."""
         program(self.path(name), _HOLDER.format(
             root=ROOT, asked=self.path('asked'), ready=self.path(name + '.ready'),
-            catches=catches, ends=ends, locks=locks, registry=self.registry))
+            catches=catches, ends=ends, locks=locks, registry=registry or self.registry))
         process = subprocess.Popen([sys.executable, self.path(name)])
         try:
             wait_until(lambda: os.path.exists(self.path(name + '.ready')))
@@ -129,6 +129,13 @@ def test_nobody_else_is_asked(place: Place, holder: Any) -> None:
             _write(place, 'pid %d, vgpu-watcher\n' % other.pid)
         done = place.run()
         assert done.status == 0 and 'nothing is asked' in done.said
+        assert other.poll() is None and not place.was_asked()
+
+
+def test_holder_of_another_registry_is_not_asked(place: Place) -> None:
+    with place.holder(registry=place.path('another.db')) as other:
+        _write(place, 'pid %d, vgpu-watcher\n' % other.pid)
+        assert 'nothing is asked' in place.run().said
         assert other.poll() is None and not place.was_asked()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.consumer import stock
 from tests.consumer.conftest import ARGUMENTS, DOMID, WRAPPER, Dom0
+from tests.waiting import wait_until
 from watcher.config import Settings
 from watcher.device_args import MAX_SPAN, MAX_VALUE
 
@@ -79,6 +80,8 @@ def test_what_was_appended_is_logged_once(dom0: Dom0) -> None:
     pytest.param('-device e1000,mac=00:11 ' + SPAN, WORDS, id='foreign-device'),
     pytest.param('-device vgpu-stub,a=' + 'x' * (MAX_SPAN - 20),
                  ['-device', 'vgpu-stub,a=' + 'x' * (MAX_SPAN - 20)], id='as-long-as-allowed'),
+    pytest.param(SPAN + ' ' + 'x' * (MAX_VALUE - len(SPAN) - 1), WORDS,
+                 id='in-a-value-as-long-as-allowed'),
 ])
 def test_span_is_taken_and_nothing_else(dom0: Dom0, value: str, words: List[str]) -> None:
     dom0.set_value(value)
@@ -127,6 +130,7 @@ HOSTILE = [
     pytest.param(SPAN + ' ' * 4096, id='4-kb-of-blanks'),
     pytest.param('-device vgpu-stub,a=' + 'x' * 4096, id='4-kb'),
     pytest.param(SPAN + ' ' + 'x' * (MAX_VALUE - len(SPAN)), id='value-one-too-long'),
+    pytest.param('\x01' * 300, id='much-to-be-escaped'),
     pytest.param(' ', id='blank'),
     pytest.param('-device', id='option-alone'),
 ]
@@ -203,6 +207,26 @@ def test_qemu_starts_when_xenstore_hangs(dom0: Dom0, script: str) -> None:
     assert 'QEMU starts without a vGPU: ' in line and ('no answer' in line or 'end' in line)
 
 
+def test_value_that_is_one_too_long_without_a_newline_is_refused(dom0: Dom0) -> None:
+    dom0.write('value', SPAN + ' ' + 'x' * (MAX_VALUE - len(SPAN)))
+    dom0.set_xenstore('exec cat ' + dom0.path('value'))
+    assert dom0.boot().added == []
+    assert 'a value of 1024 characters' in dom0.read_log()[0]
+
+
+def test_what_xenstore_read_says_beside_its_failure_is_no_value(dom0: Dom0) -> None:
+    dom0.set_xenstore('echo "%s"; exit 1' % SPAN)
+    assert dom0.boot().added == []
+
+
+def test_hanging_xenstore_read_is_not_left_behind(dom0: Dom0) -> None:
+    dom0.set_xenstore('echo $$ > %s; exec sleep 600' % dom0.path('pid'))
+    dom0.boot(timeout_seconds=0.5)
+    # Whoever the wrapper has become does not wait for its children: they may be zombies.
+    wait_until(lambda: not os.path.exists('/proc/%s' % _read(dom0, 'pid').strip())
+               or ') Z ' in _read_stat(_read(dom0, 'pid').strip()))
+
+
 def test_patience_with_xenstore_is_two_seconds() -> None:
     with open(WRAPPER, encoding='utf-8') as stream:
         assert '\nTIMEOUT_SECONDS = 2.0\n' in stream.read()
@@ -266,6 +290,14 @@ def test_qemu_that_is_not_recognised_starts_without_and_that_is_said(dom0: Dom0)
     assert dom0.boot().added == []
     line, = dom0.read_log()
     assert 'QEMU was not seen to start; not appended: ' + SPAN in line
+
+
+def test_stock_wrapper_that_fails_first_is_told_from_one_that_started_qemu(dom0: Dom0) -> None:
+    dom0.set_value(SPAN)
+    dom0.write('limits.py', 'raise KeyError("of the stock wrapper")\n')
+    dom0.boot()
+    line, = dom0.read_log()
+    assert 'QEMU was not seen to start' in line
 
 
 def test_arguments_without_a_domain_are_the_stock_wrappers_affair(dom0: Dom0) -> None:
@@ -348,6 +380,14 @@ def test_it_is_executable_and_imports_the_standard_library_only() -> None:
     assert not imported & ours
     if hasattr(sys, 'stdlib_module_names'):
         assert imported <= set(sys.stdlib_module_names)
+
+
+def _read_stat(pid: str) -> str:
+    try:
+        with open('/proc/%s/stat' % pid, encoding='utf-8') as stream:
+            return stream.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return ') Z '
 
 
 def _read(dom0: Dom0, name: str) -> str:
