@@ -210,7 +210,8 @@ def read_file(path: str) -> str:
             raise ValueError('is too large')
         return content.decode('utf-8-sig')
     except (OSError, ValueError) as error:
-        raise CommandError(Kind.USAGE, f'{escape(path)}: cannot be read: {error}') from error
+        raise CommandError(Kind.USAGE,
+                           f'{escape(path)}: cannot be read: {_reason(error)}') from error
 
 
 def _write_file(path: str, text: str) -> None:
@@ -224,4 +225,10 @@ def _write_file(path: str, text: str) -> None:
             os.fsync(descriptor)
         os.rename(beside, path)
     except OSError as error:
-        raise CommandError(Kind.FAILED, f'{escape(path)}: cannot be written: {error}') from error
+        raise CommandError(Kind.FAILED,
+                           f'{escape(path)}: cannot be written: {_reason(error)}') from error
+
+
+def _reason(error: Exception) -> str:
+    """Why, without the path, which is named already."""
+    return getattr(error, 'strerror', None) or str(error)

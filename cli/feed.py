@@ -4,7 +4,7 @@ The daemon and every command of ours write there, so that whoever reads it sees 
 happens without asking XAPI.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from cli.seeing import describe_entry
 from cli.text import escape
@@ -25,6 +25,14 @@ class Item(NamedTuple):
     document: Dict[str, Any]
     colour: str = ''
     """good, bad or warn; '' for what is neither."""
+    vm_uuid: str = ''
+    vm_name: str = ''
+
+    def brief(self, names: Mapping[str, str]) -> str:
+        """The text for a narrow place: the time of day, and a name instead of the UUID."""
+        name = names.get(self.vm_uuid) or f'VM {self.vm_uuid[:8]}'
+        text = self.text[len('YYYY-MM-DD '):].replace(f'VM {self.vm_uuid} ({name})', name)
+        return text.replace(f'VM {self.vm_uuid}', name) if self.vm_uuid else text
 
 
 class Feed:
@@ -59,20 +67,26 @@ def _newest(found: Tuple[Any, ...], before: int) -> int:
 
 
 def _describe_change(entry: Any) -> Item:
-    return Item(entry.at, describe_entry(entry), {'change': dict(entry._asdict())})
+    fields = entry.after if isinstance(entry.after, dict) else entry.before
+    name = fields.get('vm_name') if isinstance(fields, dict) else None
+    return Item(entry.at, describe_entry(entry), {'change': dict(entry._asdict())},
+                vm_uuid=entry.vm_uuid or '', vm_name=escape(name))
 
 
 def _describe_boot(boot: Boot) -> Item:
     """A boot when it begins, and once more when it has its verdict."""
     document = {'boot': dict(boot_document(boot) or {}, vm_uuid=boot.vm_uuid,
                              vm_name=boot.vm_name)}
-    vm = f'VM {boot.vm_uuid} ({escape(boot.vm_name)})'
+    name = escape(boot.vm_name)
+    vm = f'VM {boot.vm_uuid} ({name})'
+    kind = 'boot' if boot.kind == 'unknown' else boot.kind
     if not boot.closed_at:
-        return Item(boot.opened_at, f'{boot.opened_at}  boot {boot.id}  {boot.kind} of {vm} began',
-                    document)
-    text = f"{boot.closed_at}  boot {boot.id}  {boot.kind} of {vm}: {boot.verdict or 'given up'}"
+        return Item(boot.opened_at, f'{boot.opened_at}  boot {boot.id}  {kind} of {vm} began',
+                    document, '', boot.vm_uuid, name)
+    text = f"{boot.closed_at}  boot {boot.id}  {kind} of {vm}: {boot.verdict or 'given up'}"
     is_good = boot.verdict in _GOOD_VERDICTS
     if not is_good:
         text += f", found {escape(boot.found) or 'nothing of ours'}"
     colour = 'good' if is_good else 'warn' if boot.verdict in ('pending', 'unverified') else 'bad'
-    return Item(boot.closed_at, text + (', rescued' if boot.rescued else ''), document, colour)
+    return Item(boot.closed_at, text + (', rescued' if boot.rescued else ''), document, colour,
+                boot.vm_uuid, name)

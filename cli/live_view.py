@@ -74,8 +74,9 @@ def _draw(context: Context, items: Sequence[Item], style: Style) -> str:
                              style.width), 'title'),
             cut(_describe_daemon(context, style), style.width), '']
     room = max(1, style.height - len(head) - 1)
-    lines = [style.colour(cut(item.text, style.width), item.colour) if item.colour
-             else cut(item.text, style.width) for item in items[-room:]]
+    names = {item.vm_uuid: item.vm_name for item in items if item.vm_name}
+    texts = [(cut(item.brief(names), style.width), item.colour) for item in items[-room:]]
+    lines = [style.colour(text, colour) if colour else text for text, colour in texts]
     return '\n'.join(head + (lines or ['Nothing is recorded yet.']) + ['(Ctrl-C ends this)'])
 
 
@@ -84,6 +85,7 @@ def _describe_daemon(context: Context, style: Style) -> str:
     holder = WriterLock(context.settings.registry.path).holder()
     try:
         with context.journal() as journal:
-            return describe_watch(read_watch(holder, journal, time.time()), style)
+            return describe_watch(read_watch(
+                holder, journal, time.time(), context.settings.scan.interval_seconds), style)
     except RegistryError as error:
         return f'Daemon: not known: {error}'

@@ -83,6 +83,9 @@ def _attention(panel: Panel, style: Style) -> List[str]:
               f'{describe_boot(boot)}' for boot in panel.odd_boots]
     if panel.xapi_problem:
         found.append(f'{style.warning} XAPI cannot be asked, so what the VMs carry is not known')
+    if not panel.watch.is_synced:
+        found.append(f'{style.warning} the daemon is not in sync with XAPI: journalctl -u '
+                     'vgpu-watcher')
     if panel.watch.is_late:
         found.append(f'{style.warning} XAPI has not answered the daemon for '
                      f'{panel.watch.silent_seconds} s: systemctl status vgpu-watcher')

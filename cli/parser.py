@@ -116,7 +116,13 @@ def _value(option: Option, text: str) -> Any:
         return option.parse(text)
     except InvalidValue as error:
         hint = nearest(text.lower(), option.choices) if option.choices else ''
-        raise _usage(f'{option.flag}: {error}{hint}') from error
+        raise _usage(f'{option.flag}: {_without_field(str(error), option)}{hint}') from error
+
+
+def _without_field(message: str, option: Option) -> str:
+    """A message of the registry without the name of its field: the option stands there already."""
+    field, colon, rest = message.partition(': ')
+    return rest if colon and field in option.name.replace('-', '_') else message
 
 
 def _check_words(command: Command, words: List[str]) -> None:

@@ -13,16 +13,12 @@ from registry.values import Contents
 from watcher.books import Books, build_assignments
 from watcher.config import Settings
 from watcher.inventory import Inventory
-from watcher.plan import Plan, Policy, plan_restore, plan_vm
+from watcher.plan import Plan, plan_restore, plan_vm
+from watcher.policy import build_policy
 from watcher.records import Kind, VmRecord
 from watcher.standing import Standings
 
 Write = Callable[[Callable[[Journal], Any]], None]
-
-
-def build_policy(settings: Settings, contents: Contents) -> Policy:
-    """What holds for all VMs alike."""
-    return Policy(settings.device.template, settings.device.known_names, contents.accepted)
 
 
 class PoolView:
@@ -31,7 +27,7 @@ class PoolView:
     def __init__(self, settings: Settings, contents: Contents, journal: Optional[Journal],
                  vms: Iterable[VmRecord], write: Write = lambda _write: None) -> None:
         self.contents = contents
-        self.policy = build_policy(settings, contents)
+        self.policy = build_policy(settings, contents.accepted)
         self.books = _build_books(settings, contents, journal)
         self.inventory = Inventory()
         self._standings = Standings(self.books, self.inventory, write)
@@ -87,7 +83,7 @@ def read_neighbourhood(context: Any, contents: Contents, vm_uuid: str) -> PoolVi
     """Read one VM, and those that the journal knows to bear its number; raises XapiError."""
     live = context.live()
     vm = live.find_vm(vm_uuid)
-    policy = build_policy(context.settings, contents)
+    policy = build_policy(context.settings, contents.accepted)
     row = contents.by_uuid.get(vm_uuid)
     numbers = {row.vm_id if row else None, policy.number_of(vm) if vm else None} - {None}
     with context.journal() as journal:

@@ -74,10 +74,11 @@ def refuse_on_member(context: Any) -> None:
 
 def _look_at_all(context: Any, live: Any, contents: Optional[Contents],
                  vm_uuid: str, own: FrozenSet[str]) -> Situation:
-    from cli.pool_view import build_policy
     from cli.xapi_session import find_numbers
+    from watcher.policy import build_policy
     vms = live.read_vms()
     contents = contents or Contents(1, (), ())
-    numbers = find_numbers(vms, build_policy(context.settings, contents), contents.by_uuid, own)
+    policy = build_policy(context.settings, contents.accepted)
+    numbers = find_numbers(vms, policy, contents.by_uuid, own)
     record = next((vm for vm in vms if vm.uuid == vm_uuid), None)
     return Situation(record, numbers.taken, numbers.largest, live.odd.get(vm_uuid, ''))

@@ -98,7 +98,8 @@ def _survey_registry(contents: Contents) -> Survey:
 def _build_panel(context: Context, contents: Contents, survey: Survey, problem: str) -> Panel:
     daemon = find_daemon(context.settings.registry.path)
     with context.journal() as journal:
-        watch = read_watch(daemon, journal, time.time())
+        watch = read_watch(daemon, journal, time.time(),
+                           context.settings.scan.interval_seconds)
         boots = dict(journal.last_boots()) if journal is not None else {}
         replacements = len(journal.replacements()) if journal is not None else 0
     registered = contents.by_uuid

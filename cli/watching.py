@@ -6,7 +6,6 @@ journal about when XAPI answered it last.
 
 import json
 import os
-import time
 from typing import Any, NamedTuple, Optional
 
 from cli.text import Style, escape
@@ -15,9 +14,8 @@ from registry.lock import LOCK_SUFFIX, WriterLock
 from registry.timestamps import render_timestamp
 
 NOTE = 'daemon'
-# The long poll is answered every 30 s when nothing happens, and given up after 40 s (P14); the
-# note may be a scan older than that.
-LATE_SECONDS = 120
+# The note is written at each scan; the long poll is given up after 40 s (P14).
+LATE_SECONDS = 60
 
 
 class Watch(NamedTuple):
@@ -30,11 +28,10 @@ class Watch(NamedTuple):
     """When XAPI answered it last."""
     silent_seconds: Optional[int] = None
     """How long ago that was."""
-
-    @property
-    def is_late(self) -> bool:
-        """Whether XAPI should have answered meanwhile."""
-        return self.silent_seconds is not None and self.silent_seconds > LATE_SECONDS
+    is_late: bool = False
+    """Whether XAPI should have answered, and that should be noted, meanwhile."""
+    is_synced: bool = True
+    """Whether it has seen all VMs since the stream of events began, as far as it says."""
 
 
 def find_daemon(registry_path: str) -> Optional[str]:
@@ -52,44 +49,44 @@ def find_daemon(registry_path: str) -> Optional[str]:
     return lock.holder() or 'a program that does not say who it is'
 
 
-def read_watch(holder: Optional[str], journal: Any, now: float) -> Watch:
+def read_watch(holder: Optional[str], journal: Any, now: float,
+               scan_seconds: int = 60) -> Watch:
     """What is known of the holder of the lock; its note counts only while it holds it."""
     text = journal.read_note(NOTE) if journal is not None and holder is not None else None
-    return parse_note(holder, text, now)
+    return parse_note(holder, text, now, scan_seconds)
 
 
-def parse_note(holder: Optional[str], text: Optional[str], now: float) -> Watch:
-    """Understand the daemon's note; what cannot be understood is not known."""
+def parse_note(holder: Optional[str], text: Optional[str], now: float,
+               scan_seconds: int) -> Watch:
+    """Understand the daemon's note; that of another process, or nonsense, says nothing."""
     try:
         note = json.loads(text or '{}')
-        since, answer = _seconds(note.get('since')), _seconds(note.get('last_answer'))
+        if f"pid {note.get('pid')}," not in f'{holder},':
+            return Watch(holder)
+        since, answer = _timestamp(note.get('since')), _timestamp(note.get('last_answer'))
+        silent = int(now - note['last_answer']) if answer is not None else None
     except (ValueError, AttributeError, OverflowError):
         return Watch(holder)
-    return Watch(holder, None if since is None else render_timestamp(since),
-                 None if answer is None else render_timestamp(answer),
-                 None if answer is None else max(0, int(now - answer)))
+    return Watch(holder, since, answer, max(0, silent) if silent is not None else None,
+                 silent is not None and silent > scan_seconds + LATE_SECONDS, since is not None)
 
 
 def describe_watch(watch: Watch, style: Style) -> str:
     """Answer on one line: is it watching, since when, how late."""
     if watch.holder is None:
         return f"Daemon: {style.warning} not watching: nobody holds the writer's lock"
-    parts = [f'watching ({escape(watch.holder)})']
+    parts = [f'watching ({escape(watch.holder)})' if watch.is_synced else
+             f'running ({escape(watch.holder)}), but not in sync with XAPI']
     if watch.since is not None:
         parts.append(f'since {watch.since}')
     if watch.silent_seconds is not None:
         parts.append(f'XAPI answered it {watch.silent_seconds} s ago'
                      + (', which is late' if watch.is_late else ''))
-    return f"Daemon: {style.warning if watch.is_late else style.tick} {', '.join(parts)}"
+    is_well = watch.is_synced and not watch.is_late
+    return f"Daemon: {style.tick if is_well else style.warning} {', '.join(parts)}"
 
 
-def _seconds(value: Any) -> Optional[float]:
-    """A time in seconds, from a number or from a timestamp's text."""
-    if isinstance(value, str):
-        return float(_calendar(value))
-    return float(value) if isinstance(value, (int, float)) else None
-
-
-def _calendar(text: str) -> int:
-    import calendar  # only for a note that has text
-    return calendar.timegm(time.strptime(text[:19].replace('T', ' '), '%Y-%m-%d %H:%M:%S'))
+def _timestamp(seconds: Any) -> Optional[str]:
+    """A Unix time as text."""
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    return render_timestamp(seconds) if is_number else None

@@ -39,7 +39,15 @@ def test_the_daemon_stages_what_was_registered(watched: Place) -> None:
     run = watched.run('register-vm', '--vm-name=web', '--json')
     assert run.document['staging']['result'] == 'by_daemon'
     wait_until(lambda: watched.args(ref) == span(1), 'staged')
-    assert watched.run('status', '--json').document['daemon']['watching'] is True
+    daemon = wait_until(lambda: _read_daemon(watched), 'the note')
+    assert daemon['watching'] is True and daemon['is_late'] is False
+    assert daemon['silent_seconds'] <= 60
+
+
+def _read_daemon(watched: Place) -> Any:
+    """What `status` says of the daemon, once it knows since when it watches."""
+    daemon = watched.run('status', '--json').document['daemon']
+    return daemon if daemon['since'] and daemon['is_synced'] else None
 
 
 def test_a_restart_is_staged_by_the_daemon_and_verified_by_its_receipt(watched: Place) -> None:

@@ -2,28 +2,33 @@
 
 import pytest
 
+from cli.feed import Item
 from cli.text import Style
-from cli.watching import LATE_SECONDS, Watch, describe_watch, parse_note
+from cli.watching import Watch, describe_watch, parse_note
 
 NOW = 1700000100.0
 
 
 @pytest.mark.parametrize('text,watch', [
-    pytest.param(None, Watch('pid 7'), id='no-note'),
-    pytest.param('nonsense', Watch('pid 7'), id='not-json'),
-    pytest.param('[1]', Watch('pid 7'), id='not-a-map'),
-    pytest.param('{"since": "soon"}', Watch('pid 7'), id='not-a-time'),
+    pytest.param(None, Watch('pid 7, x'), id='no-note'),
+    pytest.param('nonsense', Watch('pid 7, x'), id='not-json'),
+    pytest.param('[1]', Watch('pid 7, x'), id='not-a-map'),
+    pytest.param('{"pid": 77, "since": 1700000000}', Watch('pid 7, x'), id='of-another-process'),
     pytest.param('{"pid": 7, "since": 1700000000, "last_answer": 1700000090.5}',
-                 Watch('pid 7', '2023-11-14 22:13:20', '2023-11-14 22:14:50', 9), id='numbers'),
-    pytest.param('{"since": "2023-11-14 22:13:20", "last_answer": "2023-11-14T22:14:50Z"}',
-                 Watch('pid 7', '2023-11-14 22:13:20', '2023-11-14 22:14:50', 10), id='texts'),
-    pytest.param('{"since": 1700000000, "last_answer": null}',
-                 Watch('pid 7', '2023-11-14 22:13:20'), id='not-answered-yet'),
-    pytest.param('{"last_answer": 1700000200}',
-                 Watch('pid 7', None, '2023-11-14 22:16:40', 0), id='clock-went-back'),
+                 Watch('pid 7, x', '2023-11-14 22:13:20', '2023-11-14 22:14:50', 9), id='well'),
+    pytest.param('{"pid": 7, "since": 1700000000, "last_answer": 1699999990}',
+                 Watch('pid 7, x', '2023-11-14 22:13:20', '2023-11-14 22:13:10', 110), id='slow'),
+    pytest.param('{"pid": 7, "since": 1700000000, "last_answer": 1699999900}',
+                 Watch('pid 7, x', '2023-11-14 22:13:20', '2023-11-14 22:11:40', 200, True),
+                 id='late'),
+    pytest.param('{"pid": 7, "since": null, "last_answer": null}',
+                 Watch('pid 7, x', is_synced=False), id='not-in-sync'),
+    pytest.param('{"pid": 7, "since": 1700000000, "last_answer": 1700000200}',
+                 Watch('pid 7, x', '2023-11-14 22:13:20', '2023-11-14 22:16:40', 0),
+                 id='the-clock-went-back'),
 ])
 def test_the_note_is_understood_as_far_as_it_goes(text: str, watch: Watch) -> None:
-    assert parse_note('pid 7', text, NOW) == watch
+    assert parse_note('pid 7, x', text, NOW, 60) == watch
 
 
 @pytest.mark.parametrize('watch,line', [
@@ -31,8 +36,20 @@ def test_the_note_is_understood_as_far_as_it_goes(text: str, watch: Watch) -> No
     (Watch('pid 7'), 'Daemon: OK watching (pid 7)'),
     (Watch('pid 7', '2023-11-14 22:13:20', '2023-11-14 22:14:50', 9),
      'Daemon: OK watching (pid 7), since 2023-11-14 22:13:20, XAPI answered it 9 s ago'),
-    (Watch('pid 7', None, '2023-11-14 22:14:50', LATE_SECONDS + 1),
-     'Daemon: ! watching (pid 7), XAPI answered it 121 s ago, which is late'),
+    (Watch('pid 7', None, '2023-11-14 22:14:50', 200, True),
+     'Daemon: ! watching (pid 7), XAPI answered it 200 s ago, which is late'),
+    (Watch('pid 7', is_synced=False),
+     'Daemon: ! running (pid 7), but not in sync with XAPI'),
 ])
 def test_one_line_tells_whether_it_watches_and_how_late(watch: Watch, line: str) -> None:
     assert describe_watch(watch, Style()) == line
+
+
+@pytest.mark.parametrize('name,brief', [
+    ('web', '22:13:20  boot 1  start of web: missing'),
+    ('', '22:13:20  boot 1  start of VM 2f4e6c9a: missing')])
+def test_on_a_terminal_a_line_has_the_name_instead_of_the_uuid(name: str, brief: str) -> None:
+    vm_uuid = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
+    text = f'2023-11-14 22:13:20  boot 1  start of VM {vm_uuid}{" (web)" if name else ""}: missing'
+    item = Item('2023-11-14 22:13:20', text, {}, 'bad', vm_uuid)
+    assert item.brief({vm_uuid: name}) == brief
