@@ -12,6 +12,9 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
+from watcher.boots import BootKind, Verdict
+from watcher.injector import OutcomeKind
+
 # A start that is seen has a few hundred milliseconds until the platform map is read.
 LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 # From "just in time" to "long before".
@@ -72,13 +75,21 @@ METRICS = (
 BY_NAME = {metric.name: metric for metric in METRICS}
 
 
+# There from the start: Prometheus sees no increase in a counter that begins with its first 1.
+_ZEROES = tuple(
+    [('boots_total', (kind.value, verdict.value)) for kind in BootKind for verdict in Verdict]
+    + [('write_failures_total', (kind.value,)) for kind in (OutcomeKind.REFUSED,
+                                                           OutcomeKind.UNREACHABLE)]
+    + [('scans_total', (result,)) for result in ('completed', 'failed')])
+
+
 class Metrics:
     """The values of all metrics; may be used by any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._values: Dict[Tuple[str, _Labels], float] = {}
+        self._values: Dict[Tuple[str, _Labels], float] = dict.fromkeys(_ZEROES, 0.0)
         self._staged: Dict[str, float] = {}
         self._had_session = False
 

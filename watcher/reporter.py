@@ -6,7 +6,7 @@ to. A file that cannot be written and a port that is taken are reported and are 
 
 import os
 import time
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 from watcher.books import Books
 from watcher.config import MetricsSettings
@@ -14,7 +14,6 @@ from watcher.config_values import parse_listen
 from watcher.daemon import Watcher
 from watcher.logs import Tap, get_logger
 from watcher.metrics import Metrics
-from watcher.metrics_port import MetricsPort
 from watcher.version import VERSION
 
 # Prometheus asks every 15 to 60 s.
@@ -32,7 +31,7 @@ class Reporter:
         self._settings = settings
         self._clock = clock
         self._wall = wall
-        self._port: Optional[MetricsPort] = None
+        self._port: Any = None
         self._next_write = clock()
         self._told: Optional[str] = None
         self.metrics = Metrics(clock)
@@ -57,6 +56,8 @@ class Reporter:
     def start(self) -> None:
         """Open the port, where one is wanted."""
         if self._settings.listen:
+            # Half a megabyte of modules that only a daemon with a port needs.
+            from watcher.metrics_port import MetricsPort
             try:
                 self._port = MetricsPort(*parse_listen(self._settings.listen),
                                          self.metrics.render)

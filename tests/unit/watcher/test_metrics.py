@@ -1,6 +1,7 @@
 """Counting from log events and calls, the text for Prometheus, the file and the port."""
 
 import http.client
+import itertools
 import os
 import re
 import socket
@@ -11,6 +12,7 @@ import pytest
 from tests.documents import find_rows, read
 from tests.waiting import wait_until
 from watcher import logs
+from watcher.boots import BootKind, Verdict
 from watcher.config import MetricsSettings
 from watcher.errors import SessionLost
 from watcher.metrics import MAX_STAGED, METRICS, Metrics
@@ -79,6 +81,14 @@ def test_event_is_counted(metrics, fields, expected):
     metrics.count_event(fields)
     found = samples(metrics)
     assert {name: found.get(name) for name in expected} == expected
+
+
+def test_each_kind_of_boot_is_there_before_the_first(metrics):
+    # An increase is not seen in a counter that begins with 1.
+    zeroes = {name: value for name, value in samples(metrics).items() if name.startswith('boots_')}
+    assert set(zeroes.values()) == {'0'}
+    for kind, verdict in itertools.product(BootKind, Verdict):
+        assert 'boots_total{kind="%s",verdict="%s"}' % (kind.value, verdict.value) in zeroes
 
 
 def test_each_login_after_the_first_is_a_reconnect(metrics):
