@@ -175,6 +175,15 @@ class Staging:
             self._note_written(outcome)
         elif outcome.kind in (OutcomeKind.REFUSED, OutcomeKind.UNREACHABLE):
             self._hold(outcome, now)
+        self._settle_at_once(plan)
+
+    def _settle_at_once(self, plan: Plan) -> None:
+        """The VM is gone, or its start was over before our rescue of it: no event will follow."""
+        current = self._inventory.find(plan.vm.ref)
+        if current is None:
+            self.replacements.forget(plan.vm.uuid)
+        elif plan.is_rescue and not current.is_starting:
+            self.settle_restored(current, is_fresh=False)
 
     def _is_echo(self, vm: VmRecord, now: float) -> bool:
         """Whether the record may show what stood before, or between, our own calls (P3)."""
