@@ -122,7 +122,8 @@ def check_daemon(examination: Any) -> Iterator[Finding]:
         return
     yield good('daemon', f'{holder} holds the lock')
     with examination.context.journal() as journal:
-        watch = read_watch(holder, journal, time.time())
+        watch = read_watch(holder, journal, time.time(),
+                           examination.context.settings.scan.interval_seconds)
         text = journal.read_note(NOTE) if journal is not None else None
     yield _judge_watch(watch)
     yield _judge_version(text)

@@ -14,6 +14,7 @@ from cli import doctor_registry, doctor_xapi
 from cli.consumer_host import FRAGMENTS, OURS, SETTING, STOCK
 from cli.findings import Finding, Judgement, bad, doubtful, good, render_findings, skipped
 from cli.text import Style
+from cli.watching import parse_note
 from registry.journal import Journal, Replacement
 from registry.receipts import Boot
 from registry.timestamps import render_timestamp
@@ -356,12 +357,14 @@ def test_clock_that_is_not_understood_is_doubtful() -> None:
 
 
 @pytest.mark.parametrize('silent, since, verdict', [
-    (10, 'then', Judgement.OK), (500, 'then', Judgement.FAIL), (10, None, Judgement.FAIL),
+    (10, 1000.0, Judgement.OK), (500, 1000.0, Judgement.FAIL), (10, None, Judgement.FAIL),
     (None, None, Judgement.WARN)])
 def test_daemon_that_does_not_hear_from_xapi_is_found(silent: Any, since: Any,
                                                       verdict: Judgement) -> None:
-    from cli.watching import Watch
-    watch = Watch('pid 1', since, None if silent is None else 'then', silent)
+    now = 5000.0
+    note_text = json.dumps({'pid': 1, 'since': since,
+                            'last_answer': None if silent is None else now - silent})
+    watch = parse_note('pid 1, vgpu-watcher', note_text, now, 60)
     assert doctor_registry._judge_watch(watch).judgement is verdict
 
 

@@ -36,8 +36,9 @@ def test_file_tells_of_vms_boots_and_calls(build_world: Callable[..., World]) ->
     world.start_vm(ref)
     world.booted(ref)
     boots = 'boots_total{kind="start",verdict="as_desired"}'
-    samples = wait_until(lambda: read_samples(path).get(boots) and read_samples(path), boots)
-    assert samples[boots] == '1' and samples['in_sync'] == '1' and samples['writer'] == '1'
+    samples = wait_until(
+        lambda: read_samples(path).get(boots) == '1' and read_samples(path), boots)
+    assert samples['in_sync'] == '1' and samples['writer'] == '1'
     assert samples['registered_vms'] == '1' and samples['waiting_vms'] == '0'
     assert samples['vms{pool="A",state="as_desired"}'] == '1'
     assert samples['staging_margin_seconds_count'] == '1'
