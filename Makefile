@@ -1,5 +1,5 @@
-# make demo | test | bench | assurance | check | rpm | tarball | clean. Needs Python 3.8 or newer, make, and
-# PyPI by pip; `make test` also a C compiler and npm for SQLite 3.7.17 (tests/sqlite_floor).
+# make demo | test | bench | assurance | check | rpm | tarball | clean. Needs Python 3.8 or newer,
+# make, and PyPI by pip; `make test` also a C compiler and npm for SQLite 3.7.17 (tests/sqlite_floor).
 
 PYTHON ?= python3
 VENV := .venv

@@ -88,7 +88,8 @@ class Storm:
             rounds += 1
         return Figures(dict(self.fleet.boots), tuple(self.fleet.wrong),
                        tuple(self.fleet.unreported), self.fleet.refused,
-                       self.fleet.straddled, dict(self._faults), self._recoveries, rounds, time.monotonic() - began)
+                       self.fleet.straddled, dict(self._faults), self._recoveries, rounds,
+                       time.monotonic() - began)
 
     def close(self) -> None:
         """End daemon, simulator and threads."""
@@ -133,7 +134,7 @@ class Storm:
             fleet.each('VM.start', False, False, members=fleet.members[half:])
         else:
             fleet.each('VM.start', False, False)
-        world.xapi.faults.clear()
+        self._end_faults()
         if daemon == 'frozen':
             world.daemon.thaw()
         if daemon in ('dead', 'killed'):
@@ -149,7 +150,7 @@ class Storm:
         elif trouble == 'killed':
             self._kill()
         fleet.run(reboot)
-        self.world.xapi.faults.clear()
+        self._end_faults()
         if trouble == 'killed':
             self._recover('daemon killed', self.world.start_daemon)
         fleet.end_wave('reboot', promised)
@@ -226,13 +227,19 @@ class Storm:
             self.world.xapi.faults.add(Fault(
                 kind, method='VM.*', skip=self._random.randrange(6), count=2,
                 parameters={'code': 'INTERNAL_ERROR', 'params': [], 'seconds': 0.1}))
-            self._faults[kind] += 2
+
+    def _end_faults(self) -> None:
+        """Lift all faults, and count the calls that they have struck: not all that are armed do."""
+        for armed in self.world.xapi.faults._armed:
+            struck = max(0, armed.seen - armed.fault.skip)
+            self._faults['call: ' + armed.fault.kind] += min(struck, armed.fault.count)
+        self.world.xapi.faults.clear()
 
     def _spoil_calls_at_rest(self) -> None:
         self._spoil_calls()
         self._edit_some()
         self._recover('calls spoiled')
-        self.world.xapi.faults.clear()
+        self._end_faults()
 
     def _lock_registry(self) -> None:
         self._faults['registry locked'] += 1

@@ -23,8 +23,8 @@ def find_problem(world: World) -> str:
 
 def find_unfinished(world: World) -> str:
     """What is wrong although nobody has anything left to do; '' for nothing."""
-    # Entries of VMs that were destroyed, and of keys that are gone as they should be, may stay
-    # until the daemon starts: nothing comes of them.
+    # An entry whose value stands in XAPI, or whose VM was destroyed while its job waited, has
+    # nothing to bring back: it stays until the VM's next event or the next daemon.
     shown = {vm.record.uuid: vm.record.args for vm in world.vms.values()}
     if any(shown.get(uuid, entry.after) != entry.after
            for uuid, entry in world.journal.disk.replacements.items()):

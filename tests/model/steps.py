@@ -165,7 +165,8 @@ def _revert(world: World, ref: str) -> None:
 
 def _clone(world: World) -> None:
     record_of_parent = world.vms[REF].record
-    record = record_of_parent._replace(ref=OTHER_REF, uuid=OTHER_UUID, start_blocks=(), operations=())
+    record = record_of_parent._replace(ref=OTHER_REF, uuid=OTHER_UUID, start_blocks=(),
+                                       operations=())
     staged = world.journal.disk.staged.get(record_of_parent.uuid)
     is_copy = staged is not None and staged.vm_id == POLICY.number_of(record)
     world.put(OTHER_REF, xapi.Vm(record, ghost_foreign=foreign_in(record.args),

@@ -150,9 +150,6 @@ class World:
         if name == 'read_vm':
             return '', record
         if name == 'remove_block':
-            if not self.hidden.is_alive and record.args is None:
-                # clear-fences could not bring the value back, said so, and lifts: model-04.
-                vm = vm._replace(ghost_is_open=True)
             self.put(ref, vm.write(start_blocks=tuple(
                 pair for pair in record.start_blocks if pair[0] != params[0])))
             return '', None

@@ -30,16 +30,16 @@ def _plot(args: Optional[str], depth: int, **setting: Any) -> Plot:
 WORLDS: Dict[str, Plot] = {
     'replacement-killed-and-cleared': _plot(
         _DRIFTED, 13, start=1, crash=1, cut=1, clear=1),
-    'replacement-killed-twice': _plot(_DRIFTED, 15, start=1, crash=2, clear=1),
+    'replacement-killed-twice': _plot(_DRIFTED, 14, start=1, crash=2, clear=1),
     'answers-lost': _plot(_DRIFTED, 13, start=1, cut=2),
-    'second-writer': _plot(_DRIFTED, 11, start=1, meddle=1, edit=1),
+    'second-writer': _plot(_DRIFTED, 10, start=1, meddle=1, edit=1),
     'second-writer-and-crash': _plot(_DESIRED, 10, start=1, meddle=1, crash=1, edit=1),
     'second-writer-twice': _plot(_FOREIGN, 10, start=1, meddle=2),
     'whole-map-write': _plot(_DRIFTED, 13, start=1, whole_map=1, edit=1, start_fails=1),
     'rests-for-less-than-the-quiet-time': _plot(
         _DESIRED, 13, start=2, edit=1, step_seconds=0.5),
     'guest-reboots-and-edit': _plot(_DESIRED, 13, start=1, reboot=1, api_reboot=1, edit=1),
-    'suspend-and-edit': _plot(_DESIRED, 14, start=1, suspend=1, edit=1, crash=1),
+    'suspend-and-edit': _plot(_DESIRED, 13, start=1, suspend=1, edit=1, crash=1),
     'migration-and-outage': _plot(_DESIRED, 12, start=2, migrate=1, edit=1, **{'break': 1}),
     'revert': _plot(_DESIRED, 13, snapshot=_DRIFTED, revert=1, start=1, edit=1, crash=1),
     'revert-of-a-suspended-vm': _plot(
