@@ -23,10 +23,10 @@ def find_problem(world: World) -> str:
 
 def find_unfinished(world: World) -> str:
     """What is wrong although nobody has anything left to do; '' for nothing."""
-    # An entry whose value stands in XAPI, or whose VM was destroyed while its job waited, has
-    # nothing to bring back: it stays until the VM's next event or the next daemon.
+    # An entry whose value stands in XAPI has nothing to bring back: it may stay until the VM's
+    # next event or the next daemon.
     shown = {vm.record.uuid: vm.record.args for vm in world.vms.values()}
-    if any(shown.get(uuid, entry.after) != entry.after
+    if any(uuid not in shown or shown[uuid] != entry.after
            for uuid, entry in world.journal.disk.replacements.items()):
         return 'left alone it ends with an entry in the journal'
     for vm in world.vms.values():
