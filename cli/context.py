@@ -182,7 +182,12 @@ class Context:
                            + f'{question} (yes/no): ')
         self._errors.flush()
         self.was_asked = True
-        if self._answers.readline().strip().lower() not in ('yes', 'y'):
+        try:
+            answer = self._answers.readline()
+        except KeyboardInterrupt:
+            self._errors.write('\n')  # what follows stands on a line of its own
+            raise
+        if answer.strip().lower() not in ('yes', 'y'):
             raise CommandError(Kind.DECLINED, 'not confirmed; nothing was changed')
 
     def _connect(self) -> Any:

@@ -22,7 +22,7 @@ class Panel(NamedTuple):
     pools: Tuple[Tuple[PoolCount, Tuple[VmView, ...]], ...]
     unregistered: Tuple[VmView, ...]
     odd_boots: Tuple[Any, ...] = ()
-    """The last boots of registered VMs that are not as desired."""
+    """The last boots of registered VMs that were wrong, or not verified."""
     replacements: int = 0
     faults: int = 0
 
@@ -56,7 +56,7 @@ def _pool(pool: PoolCount, views: Sequence[VmView], style: Style) -> List[str]:
     if views:
         rows = [(str(view.vm_id), word(view.priority) or '-', view.power_state or '-',
                  view.state or '-', view.vm_uuid, escape(view.vm_name) or '-') for view in views]
-        lines += table(('VM ID', 'PRIORITY', 'POWER', 'STATE', 'UUID', 'NAME'), rows, style)
+        lines += table(('ID', 'PRIO', 'POWER', 'STATE', 'UUID', 'NAME'), rows, style)
     return lines
 
 

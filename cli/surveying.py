@@ -20,6 +20,11 @@ from registry.values import Contents
 from watcher.errors import XapiError
 
 
+# Boots that need no look: a pending change shows as the state of its VM, and a resume or a
+# migration keeps what it had.
+_EXPLAINED = (None, 'as_desired', 'pending', 'frozen')
+
+
 class Survey(NamedTuple):
     """All VMs, in the groups of the scan."""
 
@@ -104,7 +109,7 @@ def _build_panel(context: Context, contents: Contents, survey: Survey, problem: 
         replacements = len(journal.replacements()) if journal is not None else 0
     registered = contents.by_uuid
     odd_boots = tuple(boot for uuid, boot in sorted(boots.items())
-                      if uuid in registered and boot.verdict not in (None, 'as_desired'))
+                      if uuid in registered and boot.verdict not in _EXPLAINED)
     pools = tuple((pool, tuple(survey.groups[pool.pool_id])) for pool in count_pools(contents))
     return Panel(context.registry.path, contents.accepted, watch, problem, pools,
                  tuple(survey.unregistered), odd_boots, replacements, len(contents.faults))

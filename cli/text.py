@@ -15,7 +15,7 @@ _COLOURS = {'good': '32', 'bad': '31', 'warn': '33', 'title': '1'}
 MAX_COLUMN = 48
 _GAP = '  '
 # With less than this for the last column, a table says too little.
-_LEAST_COLUMN = 10
+_LEAST_COLUMN = 8
 # A UUID with its heading is never cut: it is what people copy.
 _LONGEST_WORD = 46
 

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from registry.journal import Journal
+from registry.receipts import Boot
 from tests.cli.program import ROOT, Place, span
 
 UUID = '0a0b0c0d-1111-2222-3333-444455556666'
@@ -280,3 +282,17 @@ def test_a_contested_number_is_shown_by_every_command(pool: Place) -> None:
         assert pool.run(*words, '--json').document['vm']['state'] == 'contested'
     states = pool.run('scan-vms', '--json').document['states']
     assert states == {'contested': 2}
+
+
+@pytest.mark.parametrize('verdict,is_listed', [
+    ('missing', True), ('unverified', True), ('frozen', False), ('pending', False)])
+def test_only_boots_that_need_a_look_need_attention(pool: Place, verdict: str,
+                                                    is_listed: bool) -> None:
+    ref = pool.create_vm('web')
+    pool.registry_row(ref, 1)
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        boot = Boot(0, pool.uuid(ref), 'web', 'resume', None, 1, None, None,
+                    '2026-01-01 00:00:00', closed_at='2026-01-01 00:00:01', verdict=verdict)
+        journal.write_boot(journal.open_boot(boot), boot)
+    boots = pool.run('status', '--json').document['boots']
+    assert bool(boots) is is_listed
