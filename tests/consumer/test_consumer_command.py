@@ -10,7 +10,8 @@ from typing import Any, Dict, List, NamedTuple
 
 import pytest
 
-from cli.consumer_host import DIRECTORIES, FRAGMENTS, OURS, REMEMBERED, SETTING, STOCK
+from cli.consumer_host import (DIRECTORIES, FRAGMENTS, OURS, REMEMBERED, SETTING, STOCK,
+                               ConsumerHost)
 from tests.consumer import stock
 from tests.consumer.conftest import WRAPPER
 from tests.consumer.stock import Stock, program
@@ -161,6 +162,19 @@ def test_hand_made_patch_is_recognised_and_reported(host: Host, form: Stock, wor
     assert 'patched by hand' in host.run('status').out
 
 
+def test_half_written_fragment_never_lies_where_xenopsd_reads(
+        host: Host, monkeypatch: Any) -> None:
+    seen = []
+
+    def rename(made: str, target: str) -> None:
+        seen.append((os.listdir(os.path.dirname(target)), os.path.exists(made)))
+        os.replace(made, target)
+
+    monkeypatch.setattr('cli.consumer_host.os.rename', rename)
+    ConsumerHost(host.root).write_fragment()
+    assert seen == [([], True)] * len(FRAGMENTS)
+
+
 # Whether the xenopsd that runs knows of it.
 
 def test_xenopsd_takes_the_fragment_when_it_is_started_again(host: Host) -> None:
@@ -222,8 +236,10 @@ def test_enabling_again_does_not_forget_who_knows_already(host: Host) -> None:
     host.run('enable')
     host.run_xenopsd(101)
     host.run('disable')
+    assert os.path.exists(host.path(REMEMBERED))
     host.run('enable')
     assert (host.status()['xenopsd'], host.status()['next_step']) == ('aware', None)
+    assert not os.path.exists(host.path(REMEMBERED))
 
 
 def test_host_without_xenopsd_has_nothing_to_restart(host: Host) -> None:
@@ -283,7 +299,7 @@ def test_enable_refuses_what_would_break_and_changes_nothing(
     assert _list_files(host) == before
 
 
-@pytest.mark.parametrize('value', [STOCK, 'qemu-wrapper'])
+@pytest.mark.parametrize('value', [STOCK, 'qemu-wrapper', STOCK + ' # as packaged'])
 def test_configuration_that_names_the_stock_wrapper_is_no_obstacle(
         host: Host, value: str) -> None:
     host.write('/etc/xenopsd.conf', '%s=%s\n' % (SETTING, value))
