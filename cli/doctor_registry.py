@@ -118,7 +118,8 @@ def check_daemon(examination: Any) -> Iterator[Finding]:
     holder = find_daemon(examination.context.registry.path)
     if holder is None:
         yield bad('daemon', "nobody holds the writer's lock: no daemon runs", _START)
-        yield skipped('daemon.watching', 'no daemon runs')
+        for name in ('daemon.watching', 'daemon.version'):
+            yield skipped(name, 'no daemon runs')
         return
     yield good('daemon', f'{holder} holds the lock')
     with examination.context.journal() as journal:
