@@ -80,7 +80,7 @@ def describe_watch(watch: Watch, style: Style) -> str:
     if watch.since is not None:
         parts.append(f'since {watch.since}')
     if watch.silent_seconds is not None:
-        parts.append(f'XAPI answered it {watch.silent_seconds} s ago'
+        parts.append(f'an answer of XAPI noted {watch.silent_seconds} s ago'
                      + (', which is late' if watch.is_late else ''))
     is_well = watch.is_synced and not watch.is_late
     return f"Daemon: {style.tick if is_well else style.warning} {', '.join(parts)}"
