@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument('--boots', type=int, default=100000)
     parser.add_argument('--minutes', type=float, default=30.0, help='the end of the storm')
     parser.add_argument('--seed', type=int, default=1)
-    parser.add_argument('--deeper', type=int, default=1, help='steps beyond the model of CI')
+    parser.add_argument('--deeper', type=int, default=0, help='steps beyond the model of CI')
     parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS)
     arguments = parser.parse_args(argv)
     is_good, began = True, time.monotonic()
