@@ -1,5 +1,5 @@
-# make demo | test | bench | assurance | check | rpm | tarball | clean. Needs Python 3.8 or newer,
-# make, and PyPI by pip; `make test` also a C compiler and npm for SQLite 3.7.17 (tests/sqlite_floor).
+# make demo | test | bench | assurance | check | man | rpm | tarball | clean. Needs Python 3.8 or
+# newer, make, and PyPI by pip; `make test` also a C compiler and npm for SQLite 3.7.17 (tests/sqlite_floor).
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ VENV := .venv
 TESTS ?= tests
 JOBS ?= 6
 
-.PHONY: demo test bench assurance check rpm tarball clean
+.PHONY: demo test bench assurance check man rpm tarball clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python -m simulator.demo
@@ -29,6 +29,10 @@ assurance: $(VENV)/.installed-test
 
 check: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest tests/test_architecture.py tests/test_deploy.py
+
+# The man pages, after a change of commands, options, keys or version.
+man: $(VENV)/.installed
+	$(VENV)/bin/python -m docs.man
 
 # What dom0 installs, into dist/. rpm takes Debian's rpmbuild, and installs it where it may.
 rpm tarball: $(VENV)/.installed

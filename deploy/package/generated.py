@@ -3,16 +3,12 @@
 import os
 import subprocess
 import sys
-from typing import Iterator, List
-
-from cli.grammar import COMMANDS
-from cli.usage import render_help
-from watcher.version import VERSION
+from typing import Iterator, Tuple
 
 COMPLETION = '/usr/share/bash-completion/completions/vgpu-admin'
-MANUAL = '/usr/share/man/man8'
-# What only the completion script calls.
-HIDDEN = 'complete'
+MANUAL = '/usr/share/man'
+# The pages are made by `python -m docs.man`, and compared with the code by a test.
+PAGES = 'docs/man'
 
 
 def render_completion(root: str) -> bytes:
@@ -20,34 +16,9 @@ def render_completion(root: str) -> bytes:
     return subprocess.check_output([sys.executable, '-B', '-m', 'cli', 'completion'], cwd=root)
 
 
-def render_manual(path: str) -> bytes:
-    """Fill in the text of a man page."""
-    with open(path, encoding='utf-8') as stream:
-        text = stream.read()
-    commands = '\n'.join(line for command in COMMANDS if command.name != HIDDEN
-                         for line in _describe(command.name))
-    return text.replace('@VERSION@', VERSION).replace('@COMMANDS@', commands).encode('ascii')
-
-
-def list_manuals(root: str) -> Iterator[str]:
-    """List the names of the man pages."""
-    return iter(sorted(os.listdir(os.path.join(root, 'deploy/man'))))
-
-
-def _describe(name: str) -> List[str]:
-    """Show the help text of a command as it stands: its columns are laid out already."""
-    return ['.SS ' + _escape(name), '.nf'] + [
-        _escape(line) for line in _without_common(render_help(name))] + ['.fi']
-
-
-def _without_common(lines: List[str]) -> List[str]:
-    """Leave out the options that every command has: they would stand there forty times."""
-    begin = lines.index('options of every command:')
-    end = lines.index('', begin)
-    return lines[:begin] + lines[end + 1:]
-
-
-def _escape(line: str) -> str:
-    escaped = line.replace('\\', '\\e').replace('-', '\\-')
-    # A line that begins so would be a request to the formatter.
-    return '\\&' + escaped if escaped.startswith(('.', "'")) else escaped
+def list_manuals(root: str) -> Iterator[Tuple[str, str]]:
+    """List the man pages: path in the repository, and where it goes, by its section."""
+    for name in sorted(os.listdir(os.path.join(root, PAGES))):
+        section = name.rpartition('.')[2]
+        if section.isdigit():
+            yield '%s/%s' % (PAGES, name), '%s/man%s/%s' % (MANUAL, section, name)

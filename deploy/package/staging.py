@@ -21,9 +21,8 @@ def stage(root: str, tree: str, wheel_directory: str) -> None:
         for wheel in wheels.fetch(vendor_set, wheel_directory):
             wheels.unpack(wheel, target)
     _write(tree + generated.COMPLETION, generated.render_completion(root), 0o644)
-    for name in generated.list_manuals(root):
-        page = generated.render_manual(os.path.join(root, 'deploy/man', name))
-        _write('%s%s/%s' % (tree, generated.MANUAL, name), page, 0o644)
+    for source, target in generated.list_manuals(root):
+        _write(tree + target, _read(os.path.join(root, source)), 0o644)
     _settle_modes(tree)
     configurations = {entry.target for entry in entries if entry.is_config}
     _write(tree + MANIFEST, render_manifest(tree, configurations).encode('utf-8'), 0o644)

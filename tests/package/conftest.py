@@ -31,6 +31,7 @@ def next_rpm_file(tmp_path_factory: Any) -> str:
     for name in ('watcher', 'registry', 'cli', 'deploy'):
         shutil.copytree(os.path.join(ROOT, name), str(source / name),
                         ignore=shutil.ignore_patterns('__pycache__'))
+    shutil.copytree(os.path.join(ROOT, 'docs/man'), str(source / 'docs/man'))
     replace(source / 'watcher/version.py', r"^VERSION = .*", "VERSION = '99.0.0'")
     schema = source / 'registry/schema.py'
     for name, database, version in (('CURRENT_VERSION', 'registry', CURRENT_VERSION),
@@ -39,7 +40,7 @@ def next_rpm_file(tmp_path_factory: Any) -> str:
         replace(schema, "^ *'PRAGMA %s.user_version=%d',\n    \\)\\),$" % (database, version),
                 "'PRAGMA {0}.user_version={1}')), ({2}, ('PRAGMA {0}.user_version={2}',)),".format(
                     database, version, version + 1))
-    (source / 'deploy/man' / LOST_MANUAL).unlink()
+    (source / 'docs/man' / LOST_MANUAL).unlink()
     obtain('rpmbuild')
     built = run([sys.executable, '-m', 'deploy.package', 'rpm', '--output', str(source / 'dist'),
                  '--wheels', WHEELS], cwd=str(source))
