@@ -175,14 +175,16 @@ class Staging:
             self._note_written(outcome)
         elif outcome.kind in (OutcomeKind.REFUSED, OutcomeKind.UNREACHABLE):
             self._hold(outcome, now)
-        self._settle_at_once(plan)
+        self._settle_at_once(outcome)
 
-    def _settle_at_once(self, plan: Plan) -> None:
-        """The VM is gone, or its start was over before our rescue of it: no event will follow."""
+    def _settle_at_once(self, outcome: Outcome) -> None:
+        """No event will follow that could end the entry: the VM is gone, its start was over
+        before our rescue of it, or the job was overtaken before it had read anything."""
+        plan = outcome.plan
         current = self._inventory.find(plan.vm.ref)
         if current is None:
             self.replacements.forget(plan.vm.uuid)
-        elif plan.is_rescue and not current.is_starting:
+        elif outcome.vm is None or (plan.is_rescue and not current.is_starting):
             self.settle_restored(current, is_fresh=False)
 
     def _is_echo(self, vm: VmRecord, now: float) -> bool:
