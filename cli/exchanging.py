@@ -200,7 +200,7 @@ def _read_parsed(arguments: Arguments) -> Parsed:
 
 
 def read_file(path: str) -> str:
-    """Read a text file, or standard input for '-'; what cannot be read is a Failure naming it."""
+    """Read a text file, or standard input for '-'; what cannot be read is a usage error that names it."""
     try:
         if path == '-':
             content = sys.stdin.buffer.read(_MAX_BYTES + 1)
