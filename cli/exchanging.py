@@ -200,7 +200,7 @@ def _read_parsed(arguments: Arguments) -> Parsed:
 
 
 def read_file(path: str) -> str:
-    """Read a text file, or standard input for '-'; what cannot be read is a usage error that names it."""
+    """Read a text file, or standard input for '-'; a usage error names what cannot be read."""
     try:
         if path == '-':
             content = sys.stdin.buffer.read(_MAX_BYTES + 1)
