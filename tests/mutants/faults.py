@@ -79,7 +79,7 @@ MUTANTS = (
          'if text.startswith(MARK) and owner in text)', 'if owner in text)',
          _KILLS + ' others'),
     _one('clear-fences does not bring the value back', 'watcher/clearing.py',
-         '            _restore(client, vm, saved.get(vm.uuid), tell)\n', '', _KILLS + ' gives'),
+         '_restore(client, vm, saved.get(vm.uuid), tell))]', 'True)]', _KILLS + ' gives'),
     Mutant('the old token is kept after an interruption', (
         Change('watcher/stream.py', "token, miscounts = '', 0",
                "token, miscounts = getattr(self, '_kept', ''), 0"),
