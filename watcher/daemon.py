@@ -162,6 +162,8 @@ class Watcher:
         differing += [vm.ref for vm in self.inventory.vms if vm.ref not in known]
         for ref in differing:
             self._hands.reread_later(ref)
+        # Whatever kept a VM from being looked at in its time: here it ends (P25).
+        self.sweep()
         return len(differing)
 
     def summarise(self, vms: Iterable[VmRecord]) -> Summary:

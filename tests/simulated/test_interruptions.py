@@ -148,3 +148,19 @@ def test_sighup_takes_a_good_configuration_and_refuses_a_bad_one(world: World) -
     world.daemon.process.send_signal(signal.SIGHUP)
     world.daemon.wait_for('settings.reloaded')
     world.wait_settled(ref, span(5, name='vgpu-cuda'))
+
+
+def test_a_scan_of_a_steady_pool_writes_nothing(build_world: Callable[..., World]) -> None:
+    world = build_world()
+    world.write_config(interval_seconds=1)
+    world.start()
+    ref = world.create_vm()
+    world.register(ref, 5)
+    world.wait_args(ref, span(5))
+    scans = len(world.daemon.events('scan.completed'))
+    wait_until(lambda: len(world.daemon.events('scan.completed')) > scans + 1, 'a calm scan')
+    world.xapi.clear_calls()
+    scans = len(world.daemon.events('scan.completed'))
+    wait_until(lambda: len(world.daemon.events('scan.completed')) > scans + 2, 'three scans')
+    assert {call.method for call in world.xapi.calls if call.originator == 'vgpu-watcher'} <= {
+        'event.from', 'VM.get_all_records'}
