@@ -65,6 +65,9 @@ def run(path: Optional[str]) -> int:
                       reporter=reporter)
     try:
         return service.run()
+    except MemoryError:
+        logs.get_logger().error('service.failed', error='no memory is left')
+        return EXIT_FAILED
     except WatcherError as error:
         logs.get_logger().error('service.failed', error=str(error))
         return EXIT_FAILED

@@ -28,7 +28,7 @@ from watcher.roles import Role
 from watcher.staging import Staging
 from watcher.standing import Standings
 from watcher.stream import StreamBroken
-from watcher.telling import Teller
+from watcher.telling import Teller, render_time
 from watcher.workers import Clients, Workers
 
 TICK_SECONDS = 0.5
@@ -189,10 +189,11 @@ class Watcher:
         if not self._books.is_available:
             return 'watching; registry unavailable: %s' % self._books.unavailable
         text = 'watching %d VMs since %s, %d registered, %d wait for a write' % (
-            len(self.inventory), self._render_since(), len(self._books.assignments),
-            self.staging.waiting)
-        if not self.role.is_writer:
-            text += ', read-only: %s' % self.role.refusal
+            len(self.inventory), render_time(
+                self._wall() - self._clock() + (self.synced_at or 0.0)),
+            len(self._books.assignments), self.staging.waiting)
+        if not (self.role.is_writer and self.is_locked):
+            text += ', read-only: %s' % (self.role.refusal or 'the writer\'s lock is not ours')
         if self._books.journal_problem:
             text += ', journal unavailable'
         return '%s; last answer %.0f s ago' % (text, self._clock() - (self.last_answer or 0.0))
@@ -211,10 +212,6 @@ class Watcher:
     def flush(self) -> None:
         """Write down what was learned."""
         self._notes.flush()
-
-    def _render_since(self) -> str:
-        since = self._wall() - (self._clock() - (self.synced_at or 0.0))
-        return time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(since))
 
     def _handle_batch(self, batch: Batch, now: float) -> None:
         self.last_answer = now
@@ -299,6 +296,8 @@ class Watcher:
     def _look(self, ref: str, now: float, is_fresh: bool = False) -> None:
         try:
             self.staging.look(ref, now, may_write=self.may_write, is_fresh=is_fresh)
+        except MemoryError:
+            raise  # whatever is begun now may be half done: the service manager starts us again
         except Exception as error:  # around one VM: say it, hold it off, go on
             get_logger().error('vm.processing_failed', vm_ref=ref, error=repr(error),
                                exc_info=True)

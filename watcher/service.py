@@ -91,6 +91,7 @@ class Service:
         self._is_ready = False
         self._told_status = (-STATUS_SECONDS, '')
         self._told_broken: Optional[str] = None
+        self._told_lock = ''
         self._next_tick = clock()
 
     def run(self) -> int:
@@ -227,16 +228,29 @@ class Service:
         """Try to become the one writer; False when another program is."""
         try:
             self.watcher.is_locked = self._lock.acquire(wait_seconds)
-        except RegistryError:
-            return True  # the directory is not there: the registry is unavailable, and that is said
+        except RegistryError as error:  # no directory, or none that takes a file: tried again
+            self._tell_lock(str(error))
+            return True
+        if self.watcher.is_locked:
+            self._tell_lock('')
         return self.watcher.is_locked
+
+    def _tell_lock(self, problem: str) -> None:
+        """Say once why nothing is written, and when that is over."""
+        if problem and problem != self._told_lock:
+            get_logger().error('lock.unavailable', path=self._lock.path, error=problem)
+        elif self._told_lock and not problem:
+            get_logger().info('lock.available', path=self._lock.path)
+        self._told_lock = problem
 
     def _take_late_lock(self) -> None:
         """The registry's directory was missing at the start: begin afresh once it is there.
 
         Whoever has created it may still hold the lock: it is tried again with the next tick.
         """
-        if self._take_lock(wait_seconds=0.0) and self._lock.is_held:
+        if not self._take_lock(wait_seconds=0.0):
+            self._tell_lock('held by %s' % (self._lock.holder() or 'another program'))
+        elif self._lock.is_held:
             self._stream.restart()
 
     def _finish_scan(self, scan: Scan) -> None:

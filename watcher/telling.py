@@ -1,5 +1,7 @@
 """What the daemon says of its files, each change once."""
 
+import time
+
 from watcher.books import Books, Change
 from watcher.logs import get_logger
 
@@ -32,3 +34,8 @@ class Teller:
         elif self._journal_problem and not problem:
             get_logger().info('journal.available', path=self._books.journal.path)
         self._journal_problem = problem
+
+
+def render_time(at: float) -> str:
+    """A time for people, in UTC."""
+    return time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(at))
