@@ -7,7 +7,7 @@ A handler takes a Caller and its parameters, already counted. `Class_method` nam
 import threading
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from simulator import accessors, copies, lifecycle, pool_methods, starting
+from simulator import accessors, appliances, copies, lifecycle, pool_methods, starting
 from simulator.failures import Failure, XapiGone, count_mismatch, method_unknown
 from simulator.state import State, now
 from simulator.wire import render_xml
@@ -62,6 +62,10 @@ OPERATIONS = {
     'VM.revert': _vm(copies.revert, 1),
     'VM.provision': _vm(copies.provision, 1),
     'VM.destroy': _vm(copies.destroy, 1),
+    'VM_appliance.start': _vm(lambda s, t, appliance, paused:
+                              appliances.start(s, t, appliance, _true(paused)), 2),
+    'VM_appliance.hard_shutdown': _vm(appliances.hard_shutdown, 1),
+    'VM_appliance.destroy': _vm(appliances.destroy, 1),
 }
 
 

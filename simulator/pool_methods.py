@@ -2,7 +2,7 @@
 
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
-from simulator import copies, world
+from simulator import appliances, copies, world
 from simulator.failures import Failure, handle_invalid
 from simulator.records import build_vm, coerce
 from simulator.sessions import bad_password
@@ -127,6 +127,7 @@ METHODS: Dict[str, Tuple[Callable[..., Any], int, Tuple[Any, ...]]] = {
     'task.destroy': (_destroy_task, 1, ()),
     'task.cancel': (_cancel_task, 1, ()),
     'VM.create': (_create_vm, 1, ()),
+    'VM_appliance.create': (appliances.create, 1, ()),
     'VM.power_state_reset': (_reset_power_state, 1, ()),
     'pool.sync_database': (lambda state, caller: None, 0, ()),
     'message.create': (_create_message, 5, ()),

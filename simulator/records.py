@@ -29,6 +29,7 @@ RELATIONS = {
     ('VM', 'resident_on'): ('host', 'resident_VMs'),
     ('VM', 'snapshot_of'): ('VM', 'snapshots'),
     ('VM', 'parent'): ('VM', 'children'),
+    ('VM', 'appliance'): ('VM_appliance', 'VMs'),
     ('VBD', 'VDI'): ('VDI', 'VBDs'),
     ('VIF', 'network'): ('network', 'VIFs'),
 }

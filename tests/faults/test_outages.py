@@ -152,6 +152,28 @@ def test_registry_edits_work_while_the_long_poll_is_deaf(
     pool.xapi.restart()
 
 
+# In real time: with `pytest -n` it waits beside others.
+@pytest.mark.parametrize('kind', ['hang', 'half_open'])
+def test_a_long_poll_that_neither_answers_nor_closes_is_given_up_after_forty_seconds(
+        build_world: Callable[..., World], kind: str) -> None:
+    world = build_world().start()
+    subject, other = scenes.stage(world, 2)
+    reached: List[float] = []
+    world.xapi.faults.add(Fault('run_before', method='event.from', count=1, parameters={
+        'run': lambda: reached.append(time.monotonic())}))
+    fault = world.xapi.faults.add(Fault(kind, method='event.from', count=1))
+    world.xapi.set_field(other.ref, 'name_label', 'ends the poll of now')
+    wait_until(lambda: reached, 'the poll that nobody answers')
+    world.xapi.call('VM.add_to_platform', other.ref, 'unseen', 'x')
+    wait_until(lambda: len(world.daemon.events('stream.resynced')) > 1, 'a fresh start', 45.0)
+    assert 30.0 < time.monotonic() - reached[0] < 41.0
+    assert world.daemon.events('stream.broken')
+    world.xapi.faults.remove(fault)
+    scenes.prioritise(world, [subject])
+    world.wait_settled(subject.ref, subject.value('high'))
+    assert scenes.start(world, subject) == subject.value('high')
+
+
 @pytest.mark.parametrize('kind', ['hang', 'half_open'])
 def test_a_call_that_hangs_holds_up_its_own_vm_only(pool: World, kind: str) -> None:
     stuck, other = scenes.stage(pool, 2)
