@@ -42,10 +42,17 @@ class Incoming(NamedTuple):
 class Dispatcher:
     """Carries out what arrives."""
 
-    def __init__(self, state: State, methods: Methods) -> None:
+    def __init__(self, state: State, methods: Methods, host: Optional[str] = None,
+                 calls: Optional[Deque[Call]] = None) -> None:
         self._state = state
         self._methods = methods
-        self.calls: Deque[Call] = deque(maxlen=CALLS_KEPT)
+        self._host = host
+        self.calls: Deque[Call] = deque(maxlen=CALLS_KEPT) if calls is None else calls
+
+    @property
+    def host(self) -> str:
+        """Return the host whose xapi answers here."""
+        return self._host or self._state.this_host
 
     def parse(self, path: str, body: bytes) -> Incoming:
         """Read a request: /jsonrpc is JSON-RPC, any other path is XML-RPC."""
@@ -66,9 +73,9 @@ class Dispatcher:
     def answer(self, incoming: Incoming, caller: Caller) -> bytes:
         """Carry a call out and render what came of it."""
         if self._state.emergency is not None:
-            return self._refuse(incoming, self._state.emergency)
+            return self.refuse(incoming, self._state.emergency)
         try:
-            value = self._call(incoming, caller)
+            value = self._call(incoming, caller._replace(host=self.host))
         except Failure as failure:
             return self.fail(incoming, failure.description)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
@@ -81,8 +88,8 @@ class Dispatcher:
         return wire.render_xml_answer(value)
 
     def fail(self, incoming: Incoming, description: Sequence[str]) -> bytes:
-        """Render a failure in the protocol of the call."""
-        if incoming.json is not None and not self._state.is_master:
+        """Render a failure in the protocol of the call; what was forwarded is not translated."""
+        if incoming.json is not None and self.host != self._state.master:
             return wire.render_json_untranslated(incoming.json, description)
         if incoming.json is not None:
             return wire.render_json_failure(incoming.json, description)
@@ -100,13 +107,15 @@ class Dispatcher:
             raise Failure('MESSAGE_PARAMETER_COUNT_MISMATCH', [name, '0', '-1']) if known else \
                 Failure('MESSAGE_METHOD_UNKNOWN', [name])
         fields = self._state.sessions.check(params[0])
-        if caller.transport == 'tcp' and not self._state.is_master:
+        if caller.transport == 'tcp' and self.host != self._state.master:
             raise host_is_slave(self._state)
         caller = caller._replace(session=params[0], originator=fields['originator'],
-                                 user_name=fields['auth_user_name'])
+                                 user_name=fields['auth_user_name'],
+                                 role=self._state.sessions.find_role(params[0]))
         return self._methods.call(caller, name, params[1:])
 
-    def _refuse(self, incoming: Incoming, description: Sequence[str]) -> bytes:
+    def refuse(self, incoming: Incoming, description: Sequence[str]) -> bytes:
+        """Render what a xapi in an emergency answers to every call."""
         if incoming.json is not None and incoming.json.version == 2:
             call = incoming.json._replace(identity=0)
             return wire.render_json_untranslated(call, description)

@@ -20,7 +20,8 @@ def build(running: Operation, host: str, platform: Dict[str, str], kind: str) ->
     if struck:
         raise Failure(struck[0].parameters.get('code', 'INTERNAL_ERROR'),
                       struck[0].parameters.get('params', ['xenopsd failed']))
-    consumer = state.hypervisor.consumer
+    state.site.assert_reachable(host)
+    consumer = state.ground.consumer_of(host)
     for fault in state.faults.take(('consumer',), 'VM', running.ref):
         consumer = fault.parameters.get('consumer', 'off')
     record = state.database.get('VM', running.ref).fields

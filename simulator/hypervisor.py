@@ -1,73 +1,90 @@
 """What really runs: domains with the platform map each was built from, and memory images.
 
 This is xenopsd's side of the story. It knows what xapi pushed, never the database, and it keeps
-the list of boots: what each QEMU really took.
+the list of boots: what each QEMU really took. A master sees the domains of the hosts that are
+its own; in a split pool each of two masters has a hypervisor over the same ground.
 """
 
-import itertools
 import time
-from collections import deque
-from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
-from simulator.host import HostFiles, render_arguments
+from simulator.ground import Boot, Cutoff, Domain, Ground
+from simulator.host import render_arguments
 
 KEY = 'device-model-args'
-FIRST_PID = 20000
+
+__all__ = ['KEY', 'Boot', 'Cutoff', 'Domain', 'Domains', 'Hypervisor']
 
 
-class Boot(NamedTuple):
-    """What one QEMU took."""
-    vm_uuid: str
-    ref: str
-    name: str
-    kind: str
-    domid: int
-    host: str
-    args: Optional[str]
-    qemu_arguments: List[str]
-    at: float
-    task: Optional[str]
+class Domains:
+    """The domains of the hosts that one master rules, by the reference of the VM."""
 
+    def __init__(self, ground: Ground, rules: Callable[[str], bool]) -> None:
+        self._ground = ground
+        self._rules = rules
 
-class Cutoff(NamedTuple):
-    """The instant in which a start read the platform map, and what it read."""
-    ref: str
-    task: str
-    args: Optional[str]
-    at: float
+    def get(self, ref: str) -> Optional[Domain]:
+        """Return a VM's domain, or None."""
+        for domain in self._ground.domains.get(ref, ()):
+            if self._rules(domain.host):
+                return domain
+        return None
 
+    def values(self) -> List[Domain]:
+        """Return all domains."""
+        return [self[ref] for ref in self]
 
-class Domain(NamedTuple):
-    """A running domain, with its platform map frozen."""
-    ref: str
-    uuid: str
-    name: str
-    domid: int
-    host: str
-    pid: int
-    platform: Dict[str, str]
+    def items(self) -> List[Any]:
+        """Return pairs of reference and domain."""
+        return [(ref, self[ref]) for ref in self]
+
+    def __getitem__(self, ref: str) -> Domain:
+        domain = self.get(ref)
+        if domain is None:
+            raise KeyError(ref)
+        return domain
+
+    def __contains__(self, ref: object) -> bool:
+        return self.get(str(ref)) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([ref for ref in list(self._ground.domains) if ref in self])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return dict(self.items()) == other
 
 
 class Hypervisor:
     """The hosts' domains; all methods are called under the database's lock."""
 
-    def __init__(self, push_seconds: float) -> None:
-        self.domains: Dict[str, Domain] = {}
-        self.images: Dict[str, Dict[str, str]] = {}
-        self.boots: List[Boot] = []
-        self.cutoffs: List[Cutoff] = []
-        self.consumer = 'working'
-        self.files: Optional[HostFiles] = None
-        self.shown_host = ''
+    def __init__(self, push_seconds: float, ground: Ground,
+                 rules: Callable[[str], bool]) -> None:
+        self.ground = ground
+        self.domains = Domains(ground, rules)
         self._push_seconds = push_seconds
-        self._pushes: Dict[str, Deque[Tuple[float, Dict[str, str]]]] = {}
-        self._pids = itertools.count(FIRST_PID)
-        self._domids: Dict[str, Any] = {}
+
+    @property
+    def boots(self) -> List[Boot]:
+        """What each QEMU took."""
+        return self.ground.boots
+
+    @property
+    def cutoffs(self) -> List[Cutoff]:
+        """When each start read the platform map."""
+        return self.ground.cutoffs
+
+    @property
+    def images(self) -> Dict[str, Dict[str, str]]:
+        """Memory images, with the map of the boot that was suspended."""
+        return self.ground.images
 
     def push(self, ref: str, platform: Dict[str, str], *, at_once: bool = False) -> None:
         """Take a VM's metadata; on an event xapi gets round to it a little later."""
         due = time.monotonic() + (0.0 if at_once else self._push_seconds)
-        pushes = self._pushes.setdefault(ref, deque())
+        pushes = self.ground.pushed(ref)
         if at_once:
             pushes.clear()
         if not pushes or pushes[-1][1] is not platform:
@@ -75,7 +92,7 @@ class Hypervisor:
 
     def pushed(self, ref: str) -> Dict[str, str]:
         """Return the map that was pushed last."""
-        pushes = self._pushes.get(ref) or deque()
+        pushes = self.ground.pushed(ref)
         now = time.monotonic()
         while len(pushes) > 1 and pushes[1][0] <= now:
             pushes.popleft()
@@ -84,14 +101,14 @@ class Hypervisor:
     def build(self, ref: str, record: Dict[str, Any], host: str, platform: Dict[str, str],
               kind: str, task: Optional[str], consumer: str) -> Domain:
         """Create a domain and its QEMU, and note what it took."""
-        number = next(self._domids.setdefault(host, itertools.count(1)))
+        number, pid = self.ground.number(host)
         value = platform.get(KEY)
         name = record['name_label']
         arguments = render_arguments(number, name, value, consumer)
-        domain = Domain(ref, record['uuid'], name, number, host, next(self._pids), platform)
-        self.domains[ref] = domain
-        if self.files is not None and host == self.shown_host:
-            self.files.add_domain(number, domain.pid, domain.uuid, platform, arguments)
+        domain = Domain(ref, record['uuid'], name, number, host, pid, platform)
+        self.ground.add(domain)
+        if host in self.ground.files:
+            self.ground.files[host].add_domain(number, pid, domain.uuid, platform, arguments)
         self.boots.append(Boot(domain.uuid, ref, name, kind, number, host, value, arguments,
                                time.monotonic(), task))
         return domain
@@ -100,7 +117,6 @@ class Hypervisor:
         """End a domain."""
         if domain is None:
             return
-        if self.domains.get(domain.ref) is domain:
-            del self.domains[domain.ref]
-        if self.files is not None and domain.host == self.shown_host:
-            self.files.remove_domain(domain.domid, domain.pid)
+        self.ground.remove(domain)
+        if domain.host in self.ground.files:
+            self.ground.files[domain.host].remove_domain(domain.domid, domain.pid)

@@ -7,7 +7,8 @@ A handler takes a Caller and its parameters, already counted. `Class_method` nam
 import threading
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from simulator import accessors, appliances, copies, lifecycle, pool_methods, starting
+from simulator import (accessors, appliances, copies, lifecycle, pool_methods, roles,
+                       starting)
 from simulator.failures import Failure, XapiGone, count_mismatch, method_unknown
 from simulator.state import State, now
 from simulator.wire import render_xml
@@ -23,6 +24,8 @@ class Caller(NamedTuple):
     originator: str = ''
     user_agent: str = ''
     user_name: str = 'root'
+    role: str = 'pool-admin'
+    host: str = ''
 
 
 class Method(NamedTuple):
@@ -31,6 +34,7 @@ class Method(NamedTuple):
     mandatory: int
     defaults: Tuple[Any, ...] = ()
     is_operation: bool = False
+    wants_caller: bool = False
 
 
 def _vm(handler: Callable[..., Any], mandatory: int, defaults: Tuple[Any, ...] = ()) -> Method:
@@ -66,6 +70,7 @@ OPERATIONS = {
                               appliances.start(s, t, appliance, _true(paused)), 2),
     'VM_appliance.hard_shutdown': _vm(appliances.hard_shutdown, 1),
     'VM_appliance.destroy': _vm(appliances.destroy, 1),
+    'host.call_plugin': Method(pool_methods.call_plugin, 4, (), True, True),
 }
 
 
@@ -88,8 +93,11 @@ class Methods:
         if method is None:
             raise method_unknown(name)
         arguments = self._count(name, method, params)
+        roles.check(caller, name)
         if is_async and not method.is_operation:
             raise Failure('Fault', [f'No async mode for {plain}'])
+        if method.wants_caller:
+            arguments = [caller] + arguments
         if is_async:
             return self._begin(plain, method, arguments)
         if method.is_operation:

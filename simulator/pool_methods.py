@@ -19,19 +19,36 @@ CREATE_MANDATORY = (
 def login(state: State, caller: Any, user: str, password: str, version: str,
           originator: str) -> str:
     """Open a session; the Unix socket takes any password, a wrong one over TCP costs seconds."""
+    role = 'pool-admin'
     if caller.transport == 'tcp':
-        if not state.is_master:
+        if caller.host not in ('', state.master):
             raise host_is_slave(state)
-        if (user, password) != (state.settings.username, state.settings.password):
-            state.pause(state.settings.login_penalty_seconds)
-            raise bad_password(user)
-    return state.sessions.login(user, originator, superuser=caller.transport != 'tcp', now=now())
+        role = _find_role(state, user, password)
+    return state.sessions.login(user, originator, superuser=caller.transport != 'tcp', now=now(),
+                                role=role, host=caller.host or state.this_host)
+
+
+def _find_role(state: State, user: str, password: str) -> str:
+    settings = state.settings
+    for name, secret, role in settings.accounts + (
+            (settings.username, settings.password, 'pool-admin'),):
+        if (user, password) == (name, secret):
+            return role
+    state.pause(settings.login_penalty_seconds)
+    raise bad_password(user)
 
 
 def host_is_slave(state: State) -> Failure:
     """Build the answer of a member that was asked over TCP."""
-    master = state.database.read('pool', state.pool, 'master')
-    return Failure('HOST_IS_SLAVE', [state.database.read('host', master, 'address')])
+    return Failure('HOST_IS_SLAVE', [state.database.read('host', state.master, 'address')])
+
+
+def call_plugin(state: State, task: str, caller: Any, host: str, name: str, function: str,
+                arguments: Dict[str, str]) -> str:
+    """Run a plugin on a host, with the caller's own session."""
+    state.database.get('host', host)
+    state.site.assert_reachable(host)
+    return str(state.site.call_plugin(caller.session, host, name, function, arguments))
 
 
 def _logout(state: State, caller: Any) -> None:
@@ -39,8 +56,7 @@ def _logout(state: State, caller: Any) -> None:
 
 
 def _this_host(state: State, caller: Any, session: str) -> str:
-    state.database.get('session', session)
-    return state.this_host
+    return str(state.database.read('session', session, 'this_host'))
 
 
 def _event_from(state: State, caller: Any, classes: Sequence[str], token: str,
@@ -129,6 +145,9 @@ METHODS: Dict[str, Tuple[Callable[..., Any], int, Tuple[Any, ...]]] = {
     'VM.create': (_create_vm, 1, ()),
     'VM_appliance.create': (appliances.create, 1, ()),
     'VM.power_state_reset': (_reset_power_state, 1, ()),
-    'pool.sync_database': (lambda state, caller: None, 0, ()),
+    'pool.sync_database': (lambda state, caller: state.site.sync_database(), 0, ()),
+    'pool.designate_new_master':
+        (lambda state, caller, host: state.site.designate_new_master(host), 1, ()),
+    'pool.recover_slaves': (lambda state, caller: state.site.recover_slaves(), 0, ()),
     'message.create': (_create_message, 5, ()),
 }

@@ -42,8 +42,8 @@ class Simulator:
         self.state = State(settings)
         world.populate(self.state)
         if settings.host_directory is not None:
-            self.state.hypervisor.files = HostFiles(settings.host_directory,
-                                                    self.state.names.uuid())
+            self.state.ground.files[self.state.this_host] = HostFiles(
+                settings.host_directory, self.state.names.uuid())
         self.faults = self.state.faults
         self.methods = Methods(self.state, remote.build_methods(self))
         self.dispatcher = Dispatcher(self.state, self.methods)
@@ -184,8 +184,8 @@ class Simulator:
     def reboot_host(self, down_seconds: float = 0.0) -> None:
         """Restart this host: its domains are gone, its boot id is new, and so is xapi."""
         world.end_domains(self.state, self.state.this_host)
-        if self.state.hypervisor.files is not None:
-            self.state.hypervisor.files.set_boot_id(self.state.names.uuid())
+        for files in self.state.ground.files.values():
+            files.set_boot_id(self.state.names.uuid())
         self.restart('clean', down_seconds)
 
     def auto_power_on(self) -> List[Failure]:
@@ -194,7 +194,7 @@ class Simulator:
 
     def set_consumer(self, consumer: str) -> None:
         """Change who reads device-model-args from now on: working, shell or off."""
-        self.state.hypervisor.consumer = consumer
+        self.state.ground.consumer = consumer
 
     def add_fault(self, kind: str, **fields: Any) -> Fault:
         """Arm a fault."""

@@ -17,16 +17,18 @@ class Sessions:
         self._names = names
         self._settings = settings
         self._active: Dict[str, float] = {}
-        self.this_host = ''
+        self._roles: Dict[str, str] = {}
 
-    def login(self, user: str, originator: str, *, superuser: bool, now: str) -> str:
+    def login(self, user: str, originator: str, *, superuser: bool, now: str, role: str,
+              host: str) -> str:
         """Open a session; the least recently active one of the same originator may have to go."""
         with self._database.lock:
             self._make_room(originator)
             ref = self._names.ref()
             self._database.create('session', ref, build_session(
-                self._names.uuid(), self.this_host, now, superuser, user, originator))
+                self._names.uuid(), host, now, superuser, user, originator))
             self._active[ref] = time.monotonic()
+            self._roles[ref] = role
             return ref
 
     def check(self, ref: Any) -> Dict[str, Any]:
@@ -42,16 +44,22 @@ class Sessions:
             self._active[ref] = time.monotonic()
             return row.fields
 
+    def find_role(self, ref: str) -> str:
+        """Return the role that a session was opened in."""
+        return self._roles.get(ref, 'read-only')
+
     def end(self, ref: str) -> None:
         """Close a session, which wakes the calls blocked on it."""
         with self._database.lock:
             self._active.pop(ref, None)
+            self._roles.pop(ref, None)
             if self._database.find('session', ref) is not None:
                 self._database.destroy('session', ref)
 
     def end_all(self) -> None:
         """Forget every session without a trace, as a restart of xapi does."""
         self._active.clear()
+        self._roles.clear()
         self._database.empty('session')
 
     def list(self) -> List[str]:

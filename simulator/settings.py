@@ -29,8 +29,11 @@ class Settings(NamedTuple):
     consumer: str = 'working'                  # working, shell or off: who reads device-model-args
     is_master: bool = True                     # of the host whose socket this is
     hosts: int = 1
+    plugins_directory: Optional[str] = None    # what host.call_plugin may run
+    plugin_environment: Tuple[Tuple[str, str], ...] = ()  # beside a search path
     username: str = 'root'
     password: str = ''                         # over TCP; the Unix socket takes any
+    accounts: Tuple[Tuple[str, str, str], ...] = ()  # others over TCP: name, password, role
     seed: int = 1
     vms: int = 0
     templates: int = 0

@@ -7,13 +7,14 @@ from typing import Any, Callable, List, Optional, Tuple
 from simulator.database import NULL, Database
 from simulator.events import Events
 from simulator.failures import XapiGone
-from simulator.faults import Faults
+from simulator.ground import Ground
 from simulator.hypervisor import Hypervisor
 from simulator.legacy_events import LegacyEvents
 from simulator.messages import Messages
-from simulator.records import RELATIONS, TABLES, Names, build_task
+from simulator.records import RELATIONS, TABLES, build_task
 from simulator.sessions import Sessions
 from simulator.settings import Settings
+from simulator.site import Site
 from simulator.wire import Date
 
 SHORT = 0.05  # seconds; longer pauses can be cut short by a stop
@@ -24,22 +25,25 @@ TASK_LIMIT = 200  # finished tasks beyond this number are collected
 class State:
     """The parts, wired together; the database's lock is the only lock."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ground: Optional[Ground] = None) -> None:
         self.settings = settings
-        self.names = Names(settings.seed)
-        self.database = Database(TABLES, RELATIONS, threading.RLock())
-        self.faults = Faults()
+        self.ground = ground or Ground(settings.seed, settings.consumer)
+        self.names = self.ground.names
+        self.faults = self.ground.faults
+        self.database = Database(TABLES, RELATIONS, self.ground.lock)
+        self.site: Any = Site(self)
         self.messages = Messages(self.database, self.names)
         self.events = Events(self.database, self.messages, self.faults, settings)
         self.legacy_events = LegacyEvents(self.database)
         self.sessions = Sessions(self.database, self.names, settings)
-        self.hypervisor = Hypervisor(settings.push_seconds)
-        self.hypervisor.consumer = settings.consumer
+        self.hypervisor = Hypervisor(settings.push_seconds, self.ground,
+                                     lambda host: bool(self.site.rules(host)))
         self.changed = threading.Condition(self.database.lock)
         self.stopping = threading.Event()
         self.epoch = 0
         self.emergency: Optional[List[str]] = None
         self.hosts: List[str] = []
+        self.reigning: Optional[str] = None
         self.pool = NULL
         self.underway: List[Any] = []
         self.database.observers.append(self._notice)
@@ -48,12 +52,17 @@ class State:
     @property
     def is_master(self) -> bool:
         """Ask whether this host is the pool's master."""
-        return bool(self.database.read('pool', self.pool, 'master') == self.this_host)
+        return self.master == self.this_host
 
     @property
     def this_host(self) -> str:
-        """Return the host whose socket this is."""
-        return self.hosts[0]
+        """Return the host whose xapi this is: the master of a pool, else whose socket it is."""
+        return self.reigning or self.hosts[0]
+
+    @property
+    def master(self) -> str:
+        """Return the pool's master."""
+        return str(self.database.read('pool', self.pool, 'master'))
 
     def pause(self, seconds: float, epoch: Optional[int] = None) -> None:
         """Let time go by; raise when the xapi of that epoch has ended meanwhile."""

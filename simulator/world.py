@@ -27,8 +27,6 @@ def populate(state: State) -> None:
     master = state.hosts[0] if settings.is_master else state.hosts[-1]
     state.pool = names.ref()
     database.create('pool', state.pool, build_pool(names.uuid(), master))
-    state.sessions.this_host = state.this_host
-    state.hypervisor.shown_host = state.this_host
     for number in range(1, settings.templates + 1):
         create_vm(state, f'{TEMPLATE_NAME} ({number})', is_a_template=True,
                   is_default_template=True)
