@@ -13,6 +13,7 @@ from simulator.wire import Snapshot
 NULL = 'OpaqueRef:NULL'
 DELETED_LIMIT = 512        # entries per table, then the older half is forgotten without a word
 DELETED_KEPT = 256
+NOT_KEPT = ('session', 'task')
 UNDO_LIMIT = 50000         # writes that a crash can take back: XAPI loses up to five minutes
 
 
@@ -32,6 +33,12 @@ class Undo(NamedTuple):
     modified: int
     before: Optional[Dict[str, Any]]
     is_whole: bool
+
+
+class Copy(NamedTuple):
+    """What a file of the database holds: rows as (reference, created, modified, fields)."""
+    generation: int
+    tables: Dict[str, List[Tuple[str, int, int, Dict[str, Any]]]]
 
 
 class Row:
@@ -193,6 +200,25 @@ class Database:
             for name in {target for target, _ in self.relations.values()}:
                 for row in self.tables[name].rows.values():
                     row.created = row.modified = self.generation
+
+    def copy(self) -> Copy:
+        """Return what is kept on disk, and handed to the members: no sessions, no tasks."""
+        with self.lock:
+            return Copy(self.generation, {
+                name: [(row.ref, row.created, row.modified, row.fields)
+                       for row in table.rows.values()]
+                for name, table in self.tables.items() if name not in NOT_KEPT})
+
+    def load(self, copy: Copy) -> None:
+        """Take the rows of a copy in place of all there are."""
+        with self.lock:
+            self.generation = copy.generation
+            self._undo.clear()
+            for name, table in self.tables.items():
+                table.deleted.clear()
+                table.rows = OrderedDict(
+                    (ref, Row(ref, created, modified, fields))
+                    for ref, created, modified, fields in copy.tables.get(name, ()))
 
     def roll_back(self, generations: int) -> None:
         """Take back the last writes, as a crash before the flush does."""

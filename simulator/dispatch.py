@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from typing import Any, Deque, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, List, NamedTuple, Optional, Sequence, Tuple
 
 from simulator import wire
 from simulator.failures import Failure
@@ -22,6 +22,7 @@ class Call(NamedTuple):
     user_agent: str
     at: float
     transport: str
+    host: str
 
 
 class Incoming(NamedTuple):
@@ -67,15 +68,21 @@ class Dispatcher:
         session, params = _split(incoming.method, incoming.params)
         originator = self._originator(incoming, session)
         self.calls.append(Call(incoming.method, list(params), session, originator,
-                               caller.user_agent, time.monotonic(), caller.transport))
+                               caller.user_agent, time.monotonic(), caller.transport,
+                               self.host))
         self._state.tell()
 
     def answer(self, incoming: Incoming, caller: Caller) -> bytes:
         """Carry a call out and render what came of it."""
         if self._state.emergency is not None:
             return self.refuse(incoming, self._state.emergency)
+        asking = caller._replace(host=self.host)
+        return self.render(incoming, lambda: self._call(incoming, asking))
+
+    def render(self, incoming: Incoming, act: Callable[[], Any]) -> bytes:
+        """Render what comes of a call."""
         try:
-            value = self._call(incoming, caller._replace(host=self.host))
+            value = act()
         except Failure as failure:
             return self.fail(incoming, failure.description)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:

@@ -3,7 +3,7 @@
 from typing import Dict
 
 from simulator.database import NULL
-from simulator.failures import Failure
+from simulator.failures import Failure, XapiGone
 from simulator.host import ConsumerCrashed
 from simulator.hypervisor import Domain
 from simulator.operations import Operation
@@ -13,6 +13,23 @@ from simulator.state import State, now
 FREEZES_SINCE = (22, 7)  # before it, resume and migration took the map as it stood in the database
 
 
+def build_regardless(running: Operation, host: str, platform: Dict[str, str],
+                     kind: str) -> Domain:
+    """Build a domain as xenopsd does, whether xapi is still there or not.
+
+    When it is not, whoever rules the host by now learns of the domain."""
+    state = running.state
+    if running.epoch == state.epoch:
+        state.site.assert_reachable(host)
+        return build(running, host, platform, kind)
+    if state.site.is_up(host):
+        build(running, host, platform, kind)
+        ruler = state.site.find_ruler(host)
+        if ruler is not None and ruler.database.find('VM', running.ref) is not None:
+            follow_domain(ruler, running.ref)
+    raise XapiGone()
+
+
 def build(running: Operation, host: str, platform: Dict[str, str], kind: str) -> Domain:
     """Create a domain from a platform map."""
     state = running.state
@@ -20,7 +37,6 @@ def build(running: Operation, host: str, platform: Dict[str, str], kind: str) ->
     if struck:
         raise Failure(struck[0].parameters.get('code', 'INTERNAL_ERROR'),
                       struck[0].parameters.get('params', ['xenopsd failed']))
-    state.site.assert_reachable(host)
     consumer = state.ground.consumer_of(host)
     for fault in state.faults.take(('consumer',), 'VM', running.ref):
         consumer = fault.parameters.get('consumer', 'off')

@@ -7,8 +7,8 @@ Starting has a module of its own, starting.py.
 from typing import Dict, Optional
 
 from simulator.database import NULL
-from simulator.domains import (build, destroy_consoles, forget_image, freezes, publish,
-                               write_start_time)
+from simulator.domains import (build, build_regardless, destroy_consoles, forget_image, freezes,
+                               publish, write_start_time)
 from simulator.failures import Failure
 from simulator.operations import Operation, cancel_others, list_devices, operation, pick_host
 from simulator.records import build_vdi
@@ -61,6 +61,7 @@ def migrate(state: State, task: str, ref: str, host: str) -> None:
     """Move a running VM to another host of the pool, with the map of its boot."""
     state.database.get('host', host)
     with operation(state, ref, 'pool_migrate', task) as running:
+        state.site.assert_reachable(host)
         source = state.hypervisor.domains.get(ref)
         if source is None:
             raise Failure('INTERNAL_ERROR', ['Does_not_exist(["VM", "%s"])' % ref])
@@ -121,10 +122,12 @@ def rebuild(running: Operation, platform: Dict[str, str], kind: str) -> None:
         host = old.host if old else running.read('resident_on')
         state.hypervisor.destroy(old)
         state.hypervisor.push(running.ref, running.read('platform'))
-    running.pause(state.settings.build_seconds)
+    # xenopsd reboots a domain by itself: a xapi that ends meanwhile does not end it.
+    state.pause(state.settings.build_seconds)
     with state.database.lock:
-        running.check()
-        domain = build(running, host, platform, kind)
+        if running.is_cancelled:
+            running.check()
+        domain = build_regardless(running, host, platform, kind)
     running.pause(state.settings.running_seconds)
     running.write('power_state', 'Running')
     running.write('domid', domain.domid)

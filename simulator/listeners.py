@@ -23,6 +23,10 @@ class Dropped(Exception):
     """The connection ends here, without an answer."""
 
 
+class Unanswered(Exception):
+    """Nobody answered whom the call was handed on to: HTTP 500."""
+
+
 class Strike:
     """What faults do to the answer of one call."""
 
@@ -121,7 +125,7 @@ class Listener:
         if strike is None:
             if incoming.method not in LONG_POLLS and not incoming.method.startswith('sim.'):
                 self._state.pause(self._state.settings.call_delay_seconds)
-            strike = Strike(self._dispatcher.answer(incoming, caller))
+            strike = self._answer(incoming, caller)
             self._after(connection, incoming, strike)
         keep = request.keeps_alive and strike.status == 200 and strike.length is None
         content = 'application/json' if incoming.json is not None else 'text/xml'
@@ -130,6 +134,12 @@ class Listener:
         self._send(connection, strike, http_wire.render_response(
             strike.status, strike.body, content, keep))
         return keep
+
+    def _answer(self, incoming: Incoming, caller: Caller) -> Strike:
+        try:
+            return Strike(self._dispatcher.answer(incoming, caller))
+        except Unanswered:
+            return _refusal()
 
     def _send(self, connection: socket.socket, strike: Strike, response: bytes) -> None:
         if strike.length is not None:
@@ -160,9 +170,7 @@ class Listener:
             elif kind == 'failure':
                 return Strike(self._dispatcher.fail(incoming, _description(fault)))
             elif kind == 'http_500_before':
-                strike = Strike(ERROR_PAGE)
-                strike.status = 500
-                return strike
+                return _refusal()
         return None
 
     def _after(self, connection: socket.socket, incoming: Incoming, strike: Strike) -> None:
@@ -214,6 +222,24 @@ def open_unix(path: str) -> socket.socket:
     return listening
 
 
+def find_port(hosts: List[str]) -> int:
+    """Find a port that is free on all these addresses."""
+    while True:
+        first = open_tcp(hosts[0], 0)
+        port = int(first.getsockname()[1])
+        opened = [first]
+        try:
+            for host in hosts[1:]:
+                opened.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+                opened[-1].bind((host, port))
+            return port
+        except OSError:
+            continue
+        finally:
+            for one in opened:
+                one.close()
+
+
 def open_tcp(host: str, port: int) -> socket.socket:
     """Listen on a TCP address; a restart takes the same one again."""
     deadline = time.monotonic() + 5.0
@@ -229,6 +255,12 @@ def open_tcp(host: str, port: int) -> socket.socket:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
+
+
+def _refusal() -> Strike:
+    strike = Strike(ERROR_PAGE)
+    strike.status = 500
+    return strike
 
 
 def _description(fault: Fault) -> List[str]:

@@ -77,6 +77,9 @@ def operation(state: State, ref: str, name: str, task: str) -> Iterator[Operatio
     """Check an operation, show it in current_operations while it lasts, and take it out again."""
     running = _begin(state, ref, name, task)
     try:
+        resident = running.read('resident_on')
+        if not is_null(resident):
+            state.site.assert_reachable(resident)
         _suffer(running)
         yield running
     finally:

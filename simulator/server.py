@@ -45,7 +45,8 @@ class Simulator:
             self.state.ground.files[self.state.this_host] = HostFiles(
                 settings.host_directory, self.state.names.uuid())
         self.faults = self.state.faults
-        self.methods = Methods(self.state, remote.build_methods(self))
+        self.extra_methods = remote.build_methods(self)
+        self.methods = Methods(self.state, self.extra_methods)
         self.dispatcher = Dispatcher(self.state, self.methods)
         self.address: Optional[Tuple[str, int]] = None
         self._listeners: List[Listener] = []
@@ -201,7 +202,7 @@ class Simulator:
         return self.faults.add(Fault(kind, **fields))
 
     def _listen(self, listening: Any, transport: str) -> None:
-        listener = Listener(self.state, self.dispatcher, listening, transport, self._run_fault)
+        listener = Listener(self.state, self.dispatcher, listening, transport, self.run_fault)
         self._listeners.append(listener)
         listener.start()
 
@@ -213,7 +214,8 @@ class Simulator:
         for listener in listeners:
             listener.close()
 
-    def _run_fault(self, fault: Fault) -> None:
+    def run_fault(self, fault: Fault) -> None:
+        """Carry out what a fault wants done beside or before a call."""
         parameters = fault.parameters
         if 'run' in parameters:
             parameters['run']()

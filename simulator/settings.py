@@ -20,6 +20,11 @@ class Settings(NamedTuple):
     call_delay_seconds: float = 0.0            # added to every call but the long poll
     whole_map_seconds: float = 0.005           # between the read and the whole-map write of step 5
     conflict_wait_seconds: float = 30.0        # xapi repeats on conflicts; real: up to 2 hours
+    forward_seconds: float = 0.0               # what handing a call on to the master takes
+    member_patience_seconds: float = 10.0      # until a member without a master restarts
+    master_goes_silently: bool = False         # what was handed on hears nothing, not HTTP 500
+    boot_seconds: float = 0.05                 # HOST_STILL_BOOTING after a restart of xapi
+    database_sync_seconds: Optional[float] = None  # between two copies to members; real: 300
     login_penalty_seconds: float = 5.0         # what a bad password costs over TCP
     session_idle_seconds: float = 86400.0
     sessions_per_originator: int = 500

@@ -7,7 +7,7 @@ import time
 from typing import Dict, Optional
 
 from simulator.database import NULL
-from simulator.domains import build, follow_domain, publish
+from simulator.domains import build_regardless, publish
 from simulator.failures import Failure, XapiGone
 from simulator.hypervisor import KEY, Cutoff, Domain
 from simulator.operations import Operation, list_devices, operation, pick_host
@@ -32,6 +32,7 @@ def _start(running: Operation, paused: bool, host: Optional[str]) -> None:
     _mark_devices(running, {running.task: 'attach'})
     running.write('bios_strings', running.read('bios_strings') or dict(BIOS_STRINGS))
     chosen = host or pick_host(state, running.ref)
+    state.site.assert_reachable(chosen)
     _show_host_operation(running, chosen)
     try:
         running.write('scheduled_to_be_resident_on', chosen)
@@ -71,11 +72,7 @@ def _build_below(running: Operation, host: str, platform: Dict[str, str]) -> Dom
     with state.database.lock:
         if running.is_cancelled:
             running.check()
-        domain = build(running, host, platform, 'start')
-        if running.epoch != state.epoch:
-            follow_domain(state, running.ref)
-            raise XapiGone()
-    return domain
+        return build_regardless(running, host, platform, 'start')
 
 
 def _complete_platform(running: Operation) -> None:

@@ -178,10 +178,27 @@ def resynchronise(state: State) -> None:
             if row is None or row.fields['is_control_domain']:
                 continue
             state.database.write('VM', ref, 'current_operations', {})
-            _follow_hypervisor(state, ref, row.fields['power_state'])
+            _follow_hypervisor(state, ref, row.fields)
             refresh_allowed(state, ref)
     for host in state.hosts:
         state.database.write('host', host, 'current_operations', {})
+
+
+def follow_hosts(state: State, hosts: List[str]) -> None:
+    """Write what hosts that have come up tell of themselves: they live, and what runs there."""
+    with state.database.lock:
+        for host in hosts:
+            metrics = state.database.read('host', host, 'metrics')
+            state.database.write('host_metrics', metrics, 'live', True)
+            state.database.write('host', host, 'enabled', True)
+        for row in list(state.database.tables['VM'].rows.values()):
+            domain = state.hypervisor.domains.get(row.ref)
+            is_theirs = row.fields['resident_on'] in hosts or (
+                domain is not None and domain.host in hosts)
+            busy = any(running.ref == row.ref for running in state.underway)
+            if is_theirs and not busy and not row.fields['is_control_domain']:
+                _follow_hypervisor(state, row.ref, row.fields)
+                refresh_allowed(state, row.ref)
 
 
 def start_all(state: State, refs: List[str]) -> List[Failure]:
@@ -205,10 +222,14 @@ def list_auto_poweron(state: State) -> List[str]:
                 and row.fields['power_state'] == 'Halted' and not row.fields['is_a_template']]
 
 
-def _follow_hypervisor(state: State, ref: str, power_state: str) -> None:
+def _follow_hypervisor(state: State, ref: str, fields: Dict[str, Any]) -> None:
+    host = fields['resident_on']
     if ref in state.hypervisor.domains:
+        state.hypervisor.push(ref, fields['platform'])
         domains.follow_domain(state, ref)
-    elif power_state in ('Running', 'Paused'):
+    elif fields['power_state'] in ('Running', 'Paused') and (
+            host not in state.hosts or state.site.rules(host)):
+        # Of a host that does not answer nobody knows what runs there.
         reset_power_state(state, ref)
     state.database.write('VM', ref, 'scheduled_to_be_resident_on', NULL)
 

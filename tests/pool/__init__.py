@@ -1,0 +1,1 @@
+"""A resource pool of several hosts with one real daemon on each."""

@@ -1,0 +1,196 @@
+"""A pool of several hosts, one real daemon and one registry on each.
+
+Everything of a host lies below its own directory: xapi's socket, what it shows of its domains,
+and its file system, root/, with root/etc/vgpu for the registry and the configuration. What booted
+right is judged by what QEMU took on the host that ran it, never by what a daemon says.
+"""
+
+import os
+import signal
+from typing import Any, Callable, List, Optional
+
+from registry.store import Registry
+from registry.values import Priority
+from simulator.pool import PoolSimulator
+from simulator.settings import Settings as SimulatorSettings
+from tests.simulated.world import KEY, PATIENCE_SECONDS, Daemon, wait_until
+
+FAST = {'boot_seconds': 0.05, 'member_patience_seconds': 0.3, 'cutoff_seconds': 0.05}
+EDITS = ('platform', 'blocked_operations', 'other_config')
+
+
+class Host:
+    """One host: its place, its registry, its daemon."""
+
+    def __init__(self, xapi: PoolSimulator, ref: str, number: int) -> None:
+        self.ref = ref
+        self.number = number
+        self.node = xapi.nodes[ref]
+        self.etc = os.path.join(self.node.root, 'etc', 'vgpu')
+        self.registry_path = os.path.join(self.etc, 'vgpu_config.db')
+        self.config_path = os.path.join(self.etc, 'vgpu-watcher.conf')
+        self.registry = Registry(self.registry_path, timeout_seconds=10.0)
+        self.daemon = Daemon(self.config_path)
+
+    def install(self, extra: str = '', interval_seconds: int = 60) -> None:
+        """Write the configuration, as installing the package does."""
+        os.makedirs(self.etc, exist_ok=True)
+        with open(self.config_path, 'w', encoding='utf-8') as stream:
+            stream.write(
+                '[xapi]\nurl = unix:%s\n[registry]\npath = %s\n[host]\nxenstore_read = %s\n'
+                'proc = %s\n[scan]\ninterval_seconds = %d\n[log]\nlevel = debug\n%s' % (
+                    self.node.socket_path, self.registry_path,
+                    os.path.join(self.node.directory, 'bin', 'xenstore-read'),
+                    os.path.join(self.node.directory, 'proc'), interval_seconds, extra))
+
+    def start_daemon(self) -> None:
+        """Start the daemon and wait until it has taken its first snapshot."""
+        self.daemon.start()
+        self.daemon.wait_for('stream.resynced')
+
+    def runs(self, ref: str) -> Optional[List[str]]:
+        """The arguments of the VM's QEMU here, as the host shows them; None when none runs."""
+        base = os.path.join(self.node.directory, 'xenstore/local/domain')
+        for domid in os.listdir(base):
+            uuid = _read(os.path.join(base, domid, 'vm'))
+            pid = _read(os.path.join(base, domid, 'qemu-pid'))
+            if uuid is not None and pid and uuid.split('/')[-1] == ref:
+                text = _read(os.path.join(self.node.directory, 'proc', pid, 'cmdline'))
+                return None if text is None else text.split('\0')[:-1]
+        return None
+
+
+class PoolWorld:
+    """A pool, its hosts, their daemons."""
+
+    def __init__(self, directory: str, hosts: int = 3, **settings: Any) -> None:
+        self.directory = directory
+        self.xapi = PoolSimulator(directory, SimulatorSettings(
+            **dict(FAST, hosts=hosts, **settings)))
+        self.hosts = [Host(self.xapi, ref, number)
+                      for number, ref in enumerate(self.xapi.hosts, 1)]
+
+    def start(self, with_daemons: bool = True, extra: str = '') -> 'PoolWorld':
+        """Start all: the registry is created on the master only."""
+        self.xapi.start()
+        for host in self.hosts:
+            host.install(extra)
+        self.master.registry.create('test')
+        if with_daemons:
+            for host in self.hosts:
+                host.daemon.start()
+            for host in self.hosts:
+                host.daemon.wait_for('stream.resynced')
+        return self
+
+    def close(self) -> None:
+        """End everything, however the test went."""
+        for host in self.hosts:
+            host.daemon.kill()
+        self.xapi.stop()
+
+    @property
+    def master(self) -> Host:
+        """The host that is master now."""
+        return self.host(self.xapi.master)
+
+    @property
+    def members(self) -> List[Host]:
+        """The other hosts."""
+        return [host for host in self.hosts if host is not self.master]
+
+    def host(self, ref: str) -> Host:
+        """A host by its reference."""
+        return [host for host in self.hosts if host.ref == ref][0]
+
+    def lose(self, host: Host, unflushed_generations: int = 0) -> None:
+        """Take a host's power away, its daemon with it."""
+        host.daemon.kill()
+        self.xapi.lose_host(host.ref, unflushed_generations)
+
+    def bring_back(self, host: Host, with_daemon: bool = True) -> None:
+        """Switch a lost host on again; its disk is as it was."""
+        self.xapi.return_host(host.ref)
+        if with_daemon:
+            host.start_daemon()
+
+    def upgrade(self, host: Host, version: str = '26.2.0', extra: str = '',
+                after_wipe: Callable[[], None] = lambda: None) -> None:
+        """Install a host anew from the ISO: its file system is empty, then the package is on it."""
+        if host.daemon.process is not None and host.daemon.process.poll() is None:
+            host.daemon.stop(signal.SIGTERM)
+        self.xapi.upgrade_host(host.ref, version=version)
+        after_wipe()
+        host.install(extra)
+        host.start_daemon()
+
+    def create_vm(self, name: str = 'vm', args: Optional[str] = None, **fields: Any) -> str:
+        """A Halted VM; its ref."""
+        return self.xapi.create_vm(name, platform={} if args is None else {KEY: args}, **fields)
+
+    def uuid(self, ref: str) -> str:
+        """The UUID of a VM."""
+        return str(self.xapi.vm(ref)['uuid'])
+
+    def args(self, ref: str) -> Optional[str]:
+        """What the VM record carries now, in the newest database."""
+        return self.xapi.vm(ref)['platform'].get(KEY)
+
+    def register(self, ref: str, vm_id: Optional[int] = None, pool: str = 'A',
+                 priority: Priority = Priority.MEDIUM, host: Optional[Host] = None) -> int:
+        """Give the VM a row in the master's registry, as vgpu-admin does there; its number."""
+        with (host or self.master).registry.edit(who='test', command='register-vm') as edit:
+            return edit.add_vm(self.uuid(ref), vm_name=self.xapi.vm(ref)['name_label'],
+                               pool_id=pool, priority=priority, vm_id=vm_id).vm_id
+
+    def change(self, ref: str, host: Optional[Host] = None, **changes: Any) -> None:
+        """Change the VM's row in the master's registry."""
+        with (host or self.master).registry.edit(who='test', command='update-vm') as edit:
+            edit.change_vm(self.uuid(ref), **changes)
+
+    def wait_args(self, ref: str, value: Optional[str],
+                  timeout_seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until the VM carries exactly this value, and no fence stands."""
+        wait_until(lambda: self.args(ref) == value and not self.xapi.vm(ref)['blocked_operations'],
+                   lambda: '%s carries %r, not %r; log of the master:\n%s' % (
+                       ref, self.args(ref), value, '\n'.join(self.master.daemon.raw[-30:])),
+                   timeout_seconds)
+
+    def start_vm(self, ref: str, host: Optional[Host] = None) -> Any:
+        """Start the VM, here or on a named host; the boot as the simulator saw it."""
+        if host is None:
+            self.xapi.call('VM.start', ref, False, False)
+        else:
+            self.xapi.call('VM.start_on', ref, host.ref, False, False)
+        return self.last_boot(ref)
+
+    def last_boot(self, ref: str) -> Any:
+        """The newest boot of a VM."""
+        return [boot for boot in self.xapi.boots if boot.ref == ref][-1]
+
+    def qemu(self, ref: str) -> List[str]:
+        """What the VM's QEMU took, as the host that runs it shows."""
+        for host in self.hosts:
+            words = host.runs(self.uuid(ref))
+            if words is not None:
+                return words
+        raise AssertionError('%s runs nowhere' % ref)
+
+    def took(self, ref: str, value: str) -> bool:
+        """Whether the VM's running QEMU took exactly this span, and nothing of ours beside it."""
+        words, wanted = self.qemu(ref), value.split(' ')
+        return words[-len(wanted):] == wanted and words.count('-device') == 2
+
+    def writes_of(self, host: Host) -> List[str]:
+        """The methods of the calls that changed anything of ours, by host."""
+        return [call.method for call in self.xapi.calls_of(host.ref)
+                if not call.method.split('.')[1].startswith('get_')
+                and any(word in call.method for word in EDITS)]
+
+
+def _read(path: str) -> Optional[str]:
+    try:
+        with open(path, encoding='utf-8') as stream:
+            return stream.read()
+    except OSError:
+        return None
