@@ -117,7 +117,7 @@ class PoolSimulator(Simulator):
         pool_world.lose_host(self, self.nodes[host], unflushed_generations)
 
     def declare_dead(self, host: str) -> List[Failure]:
-        """Have the master write off a host; HA starts what it protects, what it cannot comes back."""
+        """Have the master write a host off; HA starts what it protects. Refusals come back."""
         return pool_world.declare_dead(self, host)
 
     def return_host(self, host: str) -> None:
