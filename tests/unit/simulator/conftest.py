@@ -8,6 +8,7 @@ from typing import Any, Callable, Iterator, List
 import pytest
 import XenAPI
 
+from simulator.pool import PoolSimulator
 from simulator.server import Simulator
 from simulator.settings import Settings
 
@@ -66,3 +67,63 @@ def remote(simulator: Simulator) -> Iterator[Any]:
     session.login_with_password('root', '', '', 'tests/1')
     yield session
     session('close')()
+
+
+class Clients:
+    """Sessions of the unmodified XenAPI package, closed in the end."""
+
+    def __init__(self) -> None:
+        self._opened: List[Any] = []
+
+    def local(self, pool: PoolSimulator, host: str, logs_in: bool = True) -> Any:
+        """A session over a host's own socket."""
+        path = pool.socket_path(host).replace('/', '_')
+        return self._open('http://%s/' % path, logs_in, transport=XenAPI.UDSTransport())
+
+    def remote(self, pool: PoolSimulator, host: str, logs_in: bool = True) -> Any:
+        """A session over TCP."""
+        return self._open('http://%s:%d' % pool.nodes[host].listen, logs_in)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for session in self._opened:
+            session('close')()
+
+    def _open(self, url: str, logs_in: bool, **keywords: Any) -> Any:
+        session = XenAPI.Session(url, **keywords)
+        self._opened.append(session)
+        if logs_in:
+            session.login_with_password('root', '', '', 'tests/1')
+        return session
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    """Opens sessions."""
+    opened = Clients()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def build_pool(directory: str) -> Iterator[Callable[..., PoolSimulator]]:
+    """Builds and starts pools that are stopped in the end."""
+    built: List[PoolSimulator] = []
+
+    def build(**changes: Any) -> PoolSimulator:
+        changes.setdefault('hosts', 3)
+        changes.setdefault('listen', ('127.0.0.1', 0))
+        changes.setdefault('boot_seconds', 0.0)
+        built.append(PoolSimulator(directory, QUICK._replace(**changes)))
+        built[-1].start()
+        return built[-1]
+
+    yield build
+    for pool in built:
+        pool.stop()
+
+
+@pytest.fixture
+def pool(build_pool: Callable[..., PoolSimulator]) -> PoolSimulator:
+    """A pool of three hosts."""
+    return build_pool()
