@@ -1,12 +1,14 @@
 """Explore the worlds and print what was seen.
 
-    python -m tests.model [--deeper N] [--json] [WORLD ...]
+    python -m tests.model [--deeper N] [--jobs N] [--json] [WORLD ...]
 
 Exit 0 when no invariant was broken; otherwise the shortest way there is printed, and it is 1.
 """
 
 import argparse
+import functools
 import json
+import multiprocessing
 import sys
 from typing import Sequence
 
@@ -19,23 +21,29 @@ def main(argv: Sequence[str]) -> int:
     """Explore what is asked for."""
     parser = argparse.ArgumentParser(prog='python -m tests.model', description=__doc__)
     parser.add_argument('--deeper', type=int, default=0, help='steps beyond the depth of CI')
+    parser.add_argument('--jobs', type=int, default=1, help='worlds at once')
     parser.add_argument('--json', action='store_true', help='print one JSON document at the end')
     parser.add_argument('worlds', nargs='*', metavar='WORLD', default=sorted(WORLDS))
     arguments = parser.parse_args(argv)
     total = Found()
-    for name in arguments.worlds:
-        plot = WORLDS[name]
-        with hear():
-            found = explore(plot.build(), plot.depth + arguments.deeper)
-        total = add(total, found)
-        print(render(name, found), file=sys.stderr if arguments.json else sys.stdout, flush=True)
-        if found.problem:
-            return 1
+    with multiprocessing.Pool(arguments.jobs) as pool:
+        explored = pool.imap(functools.partial(_explore, arguments.deeper), arguments.worlds)
+        for name, found in zip(arguments.worlds, explored):
+            total = add(total, found)
+            print(render(name, found), file=sys.stderr if arguments.json else sys.stdout,
+                  flush=True)
+            if found.problem:
+                return 1
     if arguments.json:
         print(json.dumps(dict(total._asdict(), worlds=len(arguments.worlds))))
     else:
         print(render('%d worlds' % len(arguments.worlds), total))
     return 0
+
+
+def _explore(deeper: int, name: str) -> Found:
+    with hear():
+        return explore(WORLDS[name].build(), WORLDS[name].depth + deeper)
 
 
 def add(total: Found, found: Found) -> Found:

@@ -1,11 +1,12 @@
 """Apply each deliberate fault to a copy of the tree, and demand that its tests fail.
 
-    python -m tests.mutants [--only N ...] [--markdown FILE]
+    python -m tests.mutants [--only N ...] [--jobs N] [--markdown FILE] [--json FILE]
 
 Prints a line for each: which test caught it. Exit 0 when all were caught, 1 otherwise.
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import List, NamedTuple, Sequence
 
 from tests.mutants.faults import MUTANTS, Mutant
@@ -41,18 +43,28 @@ def main(argv: Sequence[str]) -> int:
     """Run the mutants that are asked for."""
     parser = argparse.ArgumentParser(prog='python -m tests.mutants', description=__doc__)
     parser.add_argument('--only', type=int, nargs='+', metavar='N', help='numbers from 1')
+    parser.add_argument('--jobs', type=int, default=1, help='mutants at once')
     parser.add_argument('--markdown', metavar='FILE', help='write the table there')
+    parser.add_argument('--json', metavar='FILE', help='write one document a line there')
     arguments = parser.parse_args(argv)
+    chosen = [(number, mutant) for number, mutant in enumerate(MUTANTS, 1)
+              if not arguments.only or number in arguments.only]
     verdicts: List[Verdict] = []
-    for number, mutant in enumerate(MUTANTS, 1):
-        if not arguments.only or number in arguments.only:
-            verdicts.append(_try(number, mutant))
-            print(_render(verdicts[-1]), flush=True)
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for verdict in pool.map(lambda item: _try(*item), chosen):
+            verdicts.append(verdict)
+            print(_render(verdict), flush=True)
     survived = [verdict for verdict in verdicts if verdict.problem]
     print('%d mutants, %d caught' % (len(verdicts), len(verdicts) - len(survived)))
     if arguments.markdown:
         with open(arguments.markdown, 'w', encoding='utf-8') as stream:
             stream.write(_render_table(verdicts))
+    if arguments.json:
+        with open(arguments.json, 'w', encoding='utf-8') as stream:
+            for verdict in verdicts:
+                stream.write(json.dumps({
+                    'number': verdict.number, 'name': verdict.mutant.name,
+                    'problem': verdict.problem, 'caught_by': list(verdict.caught_by)}) + '\n')
     return 1 if survived else 0
 
 

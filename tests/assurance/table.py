@@ -1,0 +1,115 @@
+"""The figures of all parts as one table, and which goals they miss.  Pure."""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from tests.assurance.parts import Part
+
+BOOTS = 100000
+STATES = 100000
+MUTANTS = 20
+# interface.md P14: from the moment in which XAPI answers, or the daemon is started, again.
+RECOVERY_SECONDS = 5.0
+
+
+class Total(NamedTuple):
+    """All parts together; what no part has told is None."""
+    boots: Dict[str, int]
+    wrong: Optional[int]
+    unreported: Optional[int]
+    faults: Dict[str, int]
+    recoveries: Dict[str, float]
+    figures: Dict[str, Any]
+    problems: Tuple[str, ...]
+
+
+def add_up(parts: Sequence[Part]) -> Total:
+    """Put the parts together."""
+    boots: Dict[str, int] = {}
+    faults: Dict[str, int] = {}
+    recoveries: Dict[str, float] = {}
+    figures: Dict[str, Any] = {}
+    for part in parts:
+        boots.update(part.figures.get('boots', {}))
+        faults.update(part.figures.get('faults', {}))
+        recoveries.update(part.figures.get('recoveries', {}))
+        figures.update(part.figures)
+    return Total(boots, _sum(parts, 'wrong'), _sum(parts, 'unreported'), faults, recoveries,
+                 figures, tuple(problem for part in parts for problem in part.problems))
+
+
+def list_missed(parts: Sequence[Part], boots: int = BOOTS) -> List[str]:
+    """The goals that were missed; a part that did not run has none, one that broke misses its."""
+    total, missed = add_up(parts), []
+    if total.problems:
+        missed.append('a part has problems')
+    for part in parts:
+        missed += [goal for goal, is_met in _GOALS[part.name]
+                   if not is_met(part.figures, boots)]
+    if total.recoveries and max(total.recoveries.values()) > RECOVERY_SECONDS:
+        missed.append('each recovery within %g s' % RECOVERY_SECONDS)
+    return missed
+
+
+def render(parts: Sequence[Part]) -> List[str]:
+    """The one table, and three that say of what it is made."""
+    total = add_up(parts)
+    lines = ['| | |', '|---|---|']
+    lines += ['| %s | %s |' % (name, value) for name, value in _list_figures(total)]
+    for title, values, form in (('boots', total.boots, '%d'), ('faults injected', total.faults,
+                                '%d'), ('longest recovery from (s)', total.recoveries, '%.2f')):
+        if any(values.values()):
+            lines += ['', '| %s | |' % title, '|---|---|']
+            lines += ['| %s | %s |' % (name, form % values[name]) for name in sorted(values)
+                      if values[name]]
+    lines += ['', 'Took: %s.' % ', '.join('%s %.0f s' % (part.name, part.seconds)
+                                          for part in parts)]
+    return lines + ['PROBLEM: %s' % problem for problem in total.problems]
+
+
+def _list_figures(total: Total) -> List[Tuple[str, str]]:
+    found, model = total.figures, total.figures.get('model')
+    rows: List[Tuple[str, Any]] = []
+    if total.boots:
+        rows += [('boots simulated', sum(total.boots.values())),
+                 ('wrong', '**%s**' % total.wrong), ('unreported', '**%s**' % total.unreported)]
+    if 'straddled' in found:
+        rows += [('between the two calls of a rescue, without a promise, and told so',
+                  found['straddled'])]
+    if model:
+        rows += [('distinct states of %d worlds' % model['worlds'], model['states']),
+                 ('schedules (steps taken, each from a state)', model['schedules']),
+                 ('boots in them', model['boots']),
+                 ('states from which undisturbed work was followed to its good end',
+                  model['chains']), ('deepest schedule', '%d steps' % model['depth']),
+                 ('invariants broken', '**0**')]
+    if 'mutants' in found:
+        rows += [('mutants caught of made', '**%d of %d**' % (found['caught'], found['mutants']))]
+    if total.faults:
+        rows += [('faults injected', '%d of %d kinds' % (sum(total.faults.values()),
+                                                        len(total.faults)))]
+    if 'calls' in found:
+        rows += [('system calls that write, each tried with SIGKILL', found['calls'])]
+    if total.recoveries:
+        kind = max(total.recoveries, key=total.recoveries.__getitem__)
+        rows += [('longest recovery', '%.2f s (%s)' % (total.recoveries[kind], kind))]
+    return [(name, str(value)) for name, value in rows]
+
+
+def _sum(parts: Sequence[Part], name: str) -> Optional[int]:
+    told = [part.figures[name] for part in parts if name in part.figures]
+    return sum(told) if told else None
+
+
+_Goal = Tuple[str, Callable[[Dict[str, Any], int], bool]]
+_GOALS: Dict[str, Tuple[_Goal, ...]] = {
+    'storm': (
+        ('so many boots as asked for', lambda found, boots: sum(found['boots'].values()) >= boots),
+        ('no boot wrong', lambda found, _boots: found['wrong'] == 0),
+        ('no boot unreported', lambda found, _boots: found['unreported'] == 0)),
+    'model': (('%d states' % STATES,
+               lambda found, _boots: found.get('model', {}).get('states', 0) >= STATES),),
+    'kills': (('a SIGKILL at each call', lambda found, _boots: found.get('kills', 0) > 0),),
+    'mutants': (
+        ('%d mutants' % MUTANTS, lambda found, _boots: found['mutants'] >= MUTANTS),
+        ('each mutant caught', lambda found, _boots: found['caught'] == found['mutants'])),
+}

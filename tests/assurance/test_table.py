@@ -1,0 +1,60 @@
+"""The table of all figures says when a goal was missed: a proof that cannot fail is none."""
+
+from typing import Any, Dict, List
+
+import pytest
+
+from tests.assurance.parts import PARTS, Part
+from tests.assurance.table import list_missed, render
+
+MODEL = {'states': 147821, 'schedules': 293979, 'boots': 16583, 'chains': 417293, 'worlds': 20,
+         'depth': 16, 'seconds': 60.0}
+
+
+def build(**changes: Dict[str, Any]) -> List[Part]:
+    """A run in which all went well, but for the figures of these parts."""
+    good: Dict[str, Dict[str, Any]] = {
+        'storm': {'boots': {'start': 60000, 'reboot': 40800}, 'wrong': 0, 'unreported': 0,
+                  'straddled': 3, 'faults': {'daemon killed': 90, 'call: late': 0},
+                  'recoveries': {'daemon killed': 2.5}},
+        'model': {'model': MODEL},
+        'kills': {'kills': 468, 'calls': 528, 'boots': {'start after a SIGKILL': 1557},
+                  'wrong': 0, 'unreported': 0, 'faults': {'SIGKILL': 468},
+                  'recoveries': {'SIGKILL': 2.87}},
+        'mutants': {'mutants': 35, 'caught': 35}}
+    return [Part(name, 1.0, dict(good[name], **changes.get(name, {}))) for name in PARTS]
+
+
+def test_a_run_in_which_all_went_well_misses_nothing() -> None:
+    assert list_missed(build()) == []
+
+
+@pytest.mark.parametrize('changes', [
+    pytest.param({'storm': {'boots': {'start': 99999}}}, id='too-few-boots'),
+    pytest.param({'storm': {'wrong': 1}}, id='a-wrong-boot'),
+    pytest.param({'storm': {'unreported': 1}}, id='an-unreported-boot'),
+    pytest.param({'storm': {'recoveries': {'daemon killed': 5.1}}}, id='a-slow-recovery'),
+    pytest.param({'model': {'model': dict(MODEL, states=99999)}}, id='too-few-states'),
+    pytest.param({'model': {'model': {}}}, id='a-model-that-broke'),
+    pytest.param({'kills': {'kills': 0}}, id='no-kill'),
+    pytest.param({'mutants': {'caught': 34}}, id='a-mutant-that-survived'),
+    pytest.param({'mutants': {'mutants': 19, 'caught': 19}}, id='too-few-mutants')])
+def test_each_goal_can_be_missed(changes: Dict[str, Any]) -> None:
+    assert len(list_missed(build(**changes))) == 1
+
+
+@pytest.mark.parametrize('name', list(PARTS))
+def test_a_part_that_broke_misses_the_goal(name: str) -> None:
+    parts = [part._replace(problems=('it broke',)) if part.name == name else part
+             for part in build()]
+    assert list_missed(parts) and any('it broke' in line for line in render(parts))
+
+
+def test_the_table_adds_up_over_all_parts() -> None:
+    lines = render(build())
+    for line in ('| boots simulated | 102357 |', '| wrong | **0** |', '| unreported | **0** |',
+                 '| mutants caught of made | **35 of 35** |',
+                 '| longest recovery | 2.87 s (SIGKILL) |',
+                 '| system calls that write, each tried with SIGKILL | 528 |'):
+        assert line in lines, lines
+    assert not [line for line in lines if 'call: late' in line]
