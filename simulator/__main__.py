@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import List, Optional, Tuple
 
+from simulator.pool import PoolSimulator
 from simulator.server import Simulator
 from simulator.settings import Settings
 
@@ -19,19 +20,21 @@ def main(argv: Optional[List[str]] = None) -> int:
     if arguments.command is None:
         parser.print_usage(sys.stderr)
         return 2
+    if arguments.pool_directory is not None:
+        pool = PoolSimulator(arguments.pool_directory, build_settings(arguments))
+        return serve(pool, [pool.socket_path(host) for host in pool.hosts])
     if arguments.socket is None and arguments.listen is None:
-        parser.error('one of --socket and --listen is needed')
-    return serve(build_settings(arguments))
+        parser.error('one of --socket, --listen and --pool-directory is needed')
+    return serve(Simulator(build_settings(arguments)), [arguments.socket or ''])
 
 
-def serve(settings: Settings) -> int:
+def serve(simulator: Simulator, sockets: List[str]) -> int:
     """Serve until SIGTERM or SIGINT."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *unused: stop.set())
-    simulator = Simulator(settings)
     simulator.start()
-    places = [settings.socket_path] if settings.socket_path else []
+    places = [path for path in sockets if path]
     if simulator.address is not None:
         places.append('{}:{}'.format(*simulator.address))
     print('listening on ' + ' and '.join(places), flush=True)
@@ -64,6 +67,8 @@ def build_parser() -> argparse.ArgumentParser:
     add('--templates', type=int, default=3, metavar='N', help='templates (3)')
     add('--snapshots', type=int, default=2, metavar='N', help='snapshots (2)')
     add('--hosts', type=int, default=defaults.hosts, metavar='N', help='hosts of the pool (1)')
+    add('--pool-directory', metavar='DIR',
+        help='give each host a xapi of its own: DIR/host-1/xapi and so on')
     add('--member', action='store_true', help='be a member that is not the master')
     add('--host-directory', metavar='DIR', help='show xenstore and /proc below this directory')
     add('--cutoff', type=float, default=defaults.cutoff_seconds, metavar='SECONDS',

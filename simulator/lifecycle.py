@@ -57,10 +57,10 @@ def resume(state: State, task: str, ref: str, host: Optional[str] = None) -> Non
         load_image(running, host or pick_host(state, ref))
 
 
-def migrate(state: State, task: str, ref: str, host: str) -> None:
+def migrate(state: State, task: str, ref: str, host: str, name: str = 'pool_migrate') -> None:
     """Move a running VM to another host of the pool, with the map of its boot."""
     state.database.get('host', host)
-    with operation(state, ref, 'pool_migrate', task) as running:
+    with operation(state, ref, name, task) as running:
         state.site.assert_reachable(host)
         source = state.hypervisor.domains.get(ref)
         if source is None:

@@ -7,7 +7,7 @@ A handler takes a Caller and its parameters, already counted. `Class_method` nam
 import threading
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from simulator import (accessors, appliances, copies, lifecycle, pool_methods, roles,
+from simulator import (accessors, appliances, copies, crossing, lifecycle, pool_methods, roles,
                        starting)
 from simulator.failures import Failure, XapiGone, count_mismatch, method_unknown
 from simulator.state import State, now
@@ -58,6 +58,8 @@ OPERATIONS = {
     'VM.pause': _vm(lifecycle.pause, 1),
     'VM.unpause': _vm(lifecycle.unpause, 1),
     'VM.pool_migrate': _vm(lambda s, t, vm, host, options: lifecycle.migrate(s, t, vm, host), 3),
+    'VM.migrate_send': _vm(lambda s, t, vm, target, live, vdis, vifs, options, gpus:
+                           crossing.send(s, t, vm, target, live, options), 6, ({},)),
     'VM.clone': _vm(lambda s, t, vm, name: copies.clone(s, t, vm, name, 'clone'), 2),
     'VM.copy': _vm(lambda s, t, vm, name, sr: copies.clone(s, t, vm, name, 'copy'), 3),
     'VM.snapshot': _vm(lambda s, t, vm, name, ignored:

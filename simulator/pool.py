@@ -10,14 +10,14 @@ import threading
 from collections import OrderedDict
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from simulator import plugins, pool_world, world
+from simulator import plugins, pool_remote, pool_world, world
 from simulator.database import Copy
 from simulator.dispatch import Call
 from simulator.emergencies import Emergencies
 from simulator.failures import Failure
 from simulator.host import HostFiles
 from simulator.listeners import find_port
-from simulator.methods import Methods
+from simulator.methods import Method, Methods
 from simulator.nodes import Node, Reign
 from simulator.pool_site import PoolSite
 from simulator.server import Simulator
@@ -55,6 +55,10 @@ class PoolSimulator(Simulator):
         found = [call for node in self.nodes.values() for call in list(node.calls)]
         return sorted(found, key=lambda call: call.at)
 
+    def build_extra_methods(self) -> Dict[str, Method]:
+        """Build what only a simulator can do, for programs in other processes."""
+        return dict(super().build_extra_methods(), **pool_remote.build_methods(self))
+
     def clear_calls(self) -> None:
         """Forget the calls so far."""
         for node in self.nodes.values():
@@ -66,6 +70,7 @@ class PoolSimulator(Simulator):
             port = self._listen_at[1] or find_port([self._address(ref) for ref in self.nodes])
             for node in self.nodes.values():
                 node.listen = (self._address(node.ref), port)
+            self.address = self.nodes[self.master].listen
         for node in self.nodes.values():
             node.open(self)
         self.run_master_scripts(self.nodes[self.master])

@@ -2,7 +2,7 @@
 
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
-from simulator import appliances, copies, world
+from simulator import appliances, copies, crossing, world
 from simulator.failures import Failure, handle_invalid
 from simulator.records import build_vm, coerce
 from simulator.sessions import bad_password
@@ -139,6 +139,7 @@ METHODS: Dict[str, Tuple[Callable[..., Any], int, Tuple[Any, ...]]] = {
     'event.inject': (_inject, 2, ()),
     'event.get_current_id': (lambda state, caller: state.legacy_events.current, 0, ()),
     'host.get_servertime': (_servertime, 1, ()),
+    'host.migrate_receive': (crossing.receive, 3, ()),
     'task.create': (_create_task, 2, ()),
     'task.destroy': (_destroy_task, 1, ()),
     'task.cancel': (_cancel_task, 1, ()),

@@ -11,7 +11,7 @@ from simulator.faults import Fault
 from simulator.host import HostFiles
 from simulator.hypervisor import Boot, Cutoff
 from simulator.listeners import Listener, open_tcp, open_unix
-from simulator.methods import Caller, Methods
+from simulator.methods import Caller, Method, Methods
 from simulator.settings import Settings
 from simulator.state import State
 
@@ -45,7 +45,7 @@ class Simulator:
             self.state.ground.files[self.state.this_host] = HostFiles(
                 settings.host_directory, self.state.names.uuid())
         self.faults = self.state.faults
-        self.extra_methods = remote.build_methods(self)
+        self.extra_methods = self.build_extra_methods()
         self.methods = Methods(self.state, self.extra_methods)
         self.dispatcher = Dispatcher(self.state, self.methods)
         self.address: Optional[Tuple[str, int]] = None
@@ -76,6 +76,10 @@ class Simulator:
     def pool(self) -> str:
         """The pool's reference."""
         return self.state.pool
+
+    def build_extra_methods(self) -> Dict[str, Method]:
+        """Build what only a simulator can do, for programs in other processes."""
+        return remote.build_methods(self)
 
     def clear_calls(self) -> None:
         """Forget the calls so far."""

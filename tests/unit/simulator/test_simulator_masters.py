@@ -23,12 +23,13 @@ def keys(pool, vm):
 def post(path, method, *params):
     """One call over a socket: the status and the decoded answer."""
     connection = http.client.HTTPConnection('localhost')
-    connection.sock = socket.socket(socket.AF_UNIX)
-    connection.sock.connect(path)
-    connection.request('POST', '/', xmlrpc.client.dumps(params, method))
-    answer = connection.getresponse()
-    body = answer.read()
-    connection.close()
+    with socket.socket(socket.AF_UNIX) as connected:
+        connected.connect(path)
+        connection.sock = connected
+        connection.request('POST', '/', xmlrpc.client.dumps(params, method))
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
     return answer.status, xmlrpc.client.loads(body)[0][0] if answer.status == 200 else None
 
 

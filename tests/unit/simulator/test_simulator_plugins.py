@@ -12,11 +12,12 @@ from tests.waiting import wait_until
 
 BOILERPLATE = '''#!%s
 import os, sys, xmlrpc.client
-(session, arguments), function = xmlrpc.client.loads(sys.argv[1])
+# Without a locale the words are bytes in disguise.
+(session, arguments), function = xmlrpc.client.loads(os.fsencode(sys.argv[1]))
 answer = {'Status': 'Success', 'Value': ''}
 ''' % sys.executable
 ANSWER = '''
-print(xmlrpc.client.dumps((answer,), '', True))
+sys.stdout.buffer.write(xmlrpc.client.dumps((answer,), '', True).encode('utf-8'))
 '''
 
 

@@ -1,5 +1,6 @@
 """The program: it says where it listens, serves, and stops when told to."""
 
+import http.client
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any, Iterator, List
 import pytest
 
 from simulator.__main__ import main
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -55,6 +57,34 @@ def test_other_programs_drive_it_through_the_class_sim(program: Any) -> None:
     assert sim.vm(ref)['Value']['power_state'] == 'Running'
     assert 'sim.boots' in [call['method'] for call in sim.calls()['Value']]
     proxy('close')()
+
+
+def test_it_serves_a_pool_whose_hosts_have_sockets_of_their_own(directory: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'simulator', 'serve', '--pool-directory', directory, '--hosts', '3',
+         '--listen', '127.0.0.1:0'], stdout=subprocess.PIPE, universal_newlines=True)
+    try:
+        proxy = _connect(process)
+        hosts = proxy.sim.hosts()['Value']
+        assert proxy.sim.sockets()['Value'] == ['%s/host-%d/xapi' % (directory, number)
+                                                for number in (1, 2, 3)]
+        proxy.sim.sync_database()
+        proxy.sim.designate_new_master(hosts[2])
+        wait_until(lambda: _ask(proxy, 'master') == hosts[2])
+        proxy('close')()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10.0) == 0
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+
+
+def _ask(proxy: xmlrpc.client.ServerProxy, name: str) -> Any:
+    try:
+        return getattr(proxy.sim, name)()['Value']
+    except (OSError, http.client.HTTPException):
+        return None
 
 
 @pytest.mark.parametrize('arguments', [
