@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import sqlite3
+import time
 from typing import Callable, Iterator
 
 import pytest
@@ -132,6 +133,12 @@ def _unlimit(world: World) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
 
 
+def _first_removal(world: World, ref: str) -> float:
+    """When the daemon took the VM's key away for the first time."""
+    return min(call.at for call in world.xapi.calls
+               if call.method == 'VM.remove_from_platform' and ref in call.params)
+
+
 def test_on_a_full_disk_spans_are_added_and_nothing_is_replaced(
         pool: World, limited: Callable[[], None]) -> None:
     changed, = scenes.stage(pool)
@@ -145,8 +152,10 @@ def test_on_a_full_disk_spans_are_added_and_nothing_is_replaced(
     assert pool.args(changed.ref) == changed.value()
     assert not pool.xapi.vm(changed.ref)['blocked_operations']
     assert pool.start_vm(fresh).args == span(number)
+    lifted_at = time.monotonic()
     _unlimit(pool)
     pool.wait_settled(changed.ref, changed.value('high'))
+    assert _first_removal(pool, changed.ref) > lifted_at
     assert scenes.start(pool, changed) == changed.value('high')
 
 
@@ -174,8 +183,10 @@ def test_without_a_journal_spans_are_added_and_nothing_is_replaced(
     assert world.start_vm(fresh).args == span(number)
     world.daemon.wait_for('journal.unwritable')
     assert world.args(changed.ref) == changed.value()
+    lifted_at = time.monotonic()
     _put_back(journal, good)
     world.wait_settled(changed.ref, changed.value('high'))
+    assert _first_removal(world, changed.ref) > lifted_at
     assert scenes.start(world, changed) == changed.value('high')
 
 
