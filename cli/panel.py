@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
-from cli.render import GOOD_STATES, describe_boot, describe_state
+from cli.render import DANGERS, GOOD_STATES, describe_boot, describe_state
 from cli.result import PoolCount, VmView
 from cli.text import Style, escape, plural, table
 from cli.views import word
@@ -79,6 +79,9 @@ def _attention(panel: Panel, style: Style) -> List[str]:
     views += list(panel.unregistered)
     found = [f'{style.warning} {view.vm_uuid} {escape(view.vm_name) or "-"}: {describe_state(view)}'
              for view in views if view.state is not None and view.state not in GOOD_STATES]
+    # What its last boot took stands below.
+    found += [f'{style.warning} {view.vm_uuid} {escape(view.vm_name) or "-"}: {DANGERS[danger]}'
+              for view in views for danger in view.dangers if danger != 'booted_otherwise']
     found += [f'{style.warning} {boot.vm_uuid} {escape(boot.vm_name) or "-"}: last boot '
               f'{describe_boot(boot)}' for boot in panel.odd_boots]
     if panel.xapi_problem:

@@ -12,11 +12,20 @@ from registry.journal import Journal
 from registry.values import Contents
 from watcher.books import Books, build_assignments
 from watcher.config import Settings
+from watcher.dangers import find_dangers
+from watcher.fence import list_fences
 from watcher.inventory import Inventory
 from watcher.plan import Plan, plan_restore, plan_vm
 from watcher.policy import build_policy
 from watcher.records import Kind, VmRecord
 from watcher.standing import Standings
+
+# Boots that need no look: a pending change shows as the state of its VM, and a resume or a
+# migration keeps what it had.
+EXPLAINED = (None, 'as_desired', 'pending', 'frozen')
+_WRONG = ('stale', 'missing', 'not_consumed')
+START_BLOCKED = 'start_blocked'
+BOOTED_OTHERWISE = 'booted_otherwise'
 
 Write = Callable[[Callable[[Journal], Any]], None]
 
@@ -31,6 +40,7 @@ class PoolView:
         self.books = _build_books(settings, contents, journal)
         self.inventory = Inventory()
         self._standings = Standings(self.books, self.inventory, write)
+        self._boots = dict(journal.last_boots()) if journal else {}
         self._saved = {item.vm_uuid: item for item in journal.replacements()} if journal else {}
         for vm in vms:
             self.inventory.update(vm, self.policy, 0.0)
@@ -55,6 +65,19 @@ class PoolView:
         if vm.uuid in self.books.faulty:
             return None
         return plan_vm(vm, assignment, self._standings.find(vm), self.policy)
+
+    def list_dangers(self, vm: VmRecord) -> Tuple[str, ...]:
+        """What cannot be prevented and must be seen of one VM."""
+        number = self.inventory.number_of(vm.ref)
+        carriers = map(self.inventory.find, self.inventory.carriers_of(number or 0))
+        found = [danger.kind.value for danger in find_dangers(
+            vm, number, filter(None, carriers), self.books.owners.get(number or 0))]
+        if list_fences(vm):
+            found.append(START_BLOCKED)
+        boot = self._boots.get(vm.uuid)
+        if boot is not None and boot.verdict in _WRONG and vm.domain == (boot.host, boot.domid):
+            found.append(BOOTED_OTHERWISE)
+        return tuple(found)
 
     def list_plans(self) -> Dict[str, Optional[Plan]]:
         """The plans of all ordinary VMs, by UUID."""

@@ -26,6 +26,14 @@ _REASON_HINTS = {
     'value_would_be_too_long': "its device-model-args would be too long; see 'show-vm'",
 }
 
+DANGERS = {
+    'number_runs_twice': 'this number runs in two QEMUs: shut the wrong one down',
+    'resumes_with_anothers_number': "a resume takes another VM's number: shut it down instead",
+    'migrates_with_device': 'it is being migrated, and the device cannot be',
+    'start_blocked': "a fence of ours blocks its start; if it stays: 'vgpu-admin fence clear'",
+    'booted_otherwise': "its last boot took something else: see 'vgpu-admin explain'",
+}
+
 
 def priority_text(priority: Optional[int]) -> str:
     """The form `high (2)`."""
@@ -120,6 +128,8 @@ def render_scan_line(view: VmView, style: Style) -> str:
     if not view.is_registered:
         parts.append("Action: Run 'vgpu-admin register-vm'" if view.state in GOOD_STATES
                      else f'Action: {_REASON_HINTS.get(view.reason or "", "our span goes away")}')
+    parts += [style.colour(f'{style.warning} Danger: {DANGERS[word]}', 'warn')
+              for word in view.dangers]
     return ' | '.join(parts)
 
 

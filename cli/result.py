@@ -40,6 +40,8 @@ class VmView(NamedTuple):
     """The command that mends it."""
     was_asked: bool = False
     """Whether XAPI was asked about this VM."""
+    dangers: Tuple[str, ...] = ()
+    """What cannot be prevented and must be seen: the words of watcher/dangers.py, and ours."""
 
     @property
     def is_registered(self) -> bool:

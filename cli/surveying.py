@@ -20,11 +20,6 @@ from registry.values import Contents
 from watcher.errors import XapiError
 
 
-# Boots that need no look: a pending change shows as the state of its VM, and a resume or a
-# migration keeps what it had.
-_EXPLAINED = (None, 'as_desired', 'pending', 'frozen')
-
-
 class Survey(NamedTuple):
     """All VMs, in the groups of the scan."""
 
@@ -64,6 +59,7 @@ def read_survey(context: Context, contents: Contents) -> Survey:
                                       for item in contents.faults}
     views = {vm.uuid: view_record(rows.get(vm.uuid), vm, pool.plan(vm), pool.policy.names,
                                   faults.get(vm.uuid, ''))
+             ._replace(dangers=pool.list_dangers(vm))
              for vm in pool.ordinary_vms}
     odd = context.live().odd
     if odd:
@@ -107,9 +103,10 @@ def _build_panel(context: Context, contents: Contents, survey: Survey, problem: 
                            context.settings.scan.interval_seconds)
         boots = dict(journal.last_boots()) if journal is not None else {}
         replacements = len(journal.replacements()) if journal is not None else 0
+    from cli.pool_view import EXPLAINED
     registered = contents.by_uuid
     odd_boots = tuple(boot for uuid, boot in sorted(boots.items())
-                      if uuid in registered and boot.verdict not in _EXPLAINED)
+                      if uuid in registered and boot.verdict not in EXPLAINED)
     pools = tuple((pool, tuple(survey.groups[pool.pool_id])) for pool in count_pools(contents))
     return Panel(context.registry.path, contents.accepted, watch, problem, pools,
                  tuple(survey.unregistered), odd_boots, replacements, len(contents.faults))

@@ -49,7 +49,8 @@ def vm_document(view: VmView) -> Dict[str, Any]:
         document.update(created_at=view.created_at, updated_at=view.updated_at)
     if view.was_asked:
         document.update(power_state=view.power_state, carried=view.carried,
-                        desired=view.desired, state=view.state, reason=view.reason)
+                        desired=view.desired, state=view.state, reason=view.reason,
+                        dangers=list(view.dangers))
     if view.problem:
         document['problem'] = view.problem
     if view.mend:

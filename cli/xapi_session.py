@@ -146,7 +146,14 @@ def find_numbers(vms: Tuple[VmRecord, ...], policy: Policy, registered: Any,
                  own: FrozenSet[str]) -> Numbers:
     """Find which numbers are borne in XAPI, and by whom; those of `own` VMs are not taken."""
     carried = list_numbers(vms, policy)
-    taken = {number: f'VM {vm.uuid} ({vm.name}), which is not registered but carries it'
-             for vm, number in carried
-             if vm.kind is Kind.VM and vm.uuid not in registered and vm.uuid not in own}
+    taken = {}
+    for vm, number in carried:
+        row = registered.get(vm.uuid)
+        if vm.kind is not Kind.VM or vm.uuid in own:
+            continue
+        if row is None:
+            taken[number] = f'VM {vm.uuid} ({vm.name}), which is not registered but carries it'
+        elif row.vm_id != number and not vm.is_at_rest:
+            taken[number] = (f'VM {vm.uuid} ({vm.name}), which has another number by now and '
+                             'runs with this one until it is shut down')
     return Numbers(taken, max([number for _vm, number in carried] or [0]))

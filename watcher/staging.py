@@ -6,11 +6,10 @@ before a job that removes a key begins, and leaves it when the key is known to b
 """
 
 import collections
-from typing import Any, Callable, Dict, FrozenSet, Iterable, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, FrozenSet, Iterable, NamedTuple, Optional, Tuple
 
 from registry.journal import Replacement
 from watcher.books import WHO, Books
-from watcher.device_args import parse_args
 from watcher.fence import without_fences
 from watcher.injector import Outcome, OutcomeKind
 from watcher.inventory import Inventory
@@ -20,6 +19,7 @@ from watcher.plan import (Action, Plan, Policy, Reason, State, plan_restore, pla
 from watcher.records import Kind, PowerState, VmRecord
 from watcher.replacements import Replacements
 from watcher.standing import Standings
+from watcher.telling import VmTeller
 
 # A replacement keeps away from restarts: a stop followed by a start is never refused (P7).
 QUIET_SECONDS = 1.2
@@ -35,8 +35,6 @@ _REPEAT_SECONDS = 60.0
 _HOLD_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 # What was staged when nothing was ever seen in place; no span reads so.
 NOTHING_KNOWN = '-'
-_WORTH_SAYING = frozenset([State.CONTESTED, State.UNREADABLE, State.DOUBLED, State.DRIFT,
-                           State.ORPHANED])
 
 
 class Start(NamedTuple):
@@ -68,13 +66,13 @@ class Staging:
         self.busy: Dict[str, Plan] = {}
         self._due: Dict[str, float] = {}
         self._ready: Dict[str, None] = collections.OrderedDict()
-        self._told: Dict[str, Tuple[Any, ...]] = {}
         self._held_until: Dict[str, float] = {}
         self._failures: Dict[str, int] = {}
         self._starts: Dict[str, Start] = {}
         self._wrote: Dict[str, _Wrote] = {}
         self._unproven: Dict[str, Tuple[VmRecord, float]] = {}
         self._limiter = RateLimiter(_REPEAT_SECONDS)
+        self._teller = VmTeller(inventory, books)
         self.replacements = Replacements(books, write=write, tell=self._tell_late)
 
     @property
@@ -97,8 +95,9 @@ class Staging:
     def forget(self, vm: VmRecord) -> None:
         """The VM is gone."""
         for memory in (self._due, self._ready, self._held_until, self._failures, self._starts,
-                       self._told, self._wrote, self._unproven):
+                       self._wrote, self._unproven):
             memory.pop(vm.ref, None)  # type: ignore
+        self._teller.forget(vm.ref)
         if vm.ref not in self.busy:
             self.replacements.forget(vm.uuid)
 
@@ -312,7 +311,7 @@ class Staging:
     def _note_state(self, plan: Plan) -> None:
         """Keep in the journal what was staged where: claims on numbers rest on it."""
         vm, assignment = plan.vm, self._books.assignments.get(plan.vm.uuid)
-        self._tell_state(plan)
+        self._teller.tell(plan, self.policy.names)
         if assignment is not None and plan.state is State.AS_DESIRED:
             self._note_staged(vm.uuid, assignment.vm_id, plan.carried or '')
         elif vm.uuid in self._books.orphans and vm.is_at_rest and plan.carried is None \
@@ -320,24 +319,6 @@ class Staging:
             self._books.forget_orphan(vm.uuid)
             self._write(lambda journal: journal.forget_orphan(vm.uuid))
             self._forget_staged(vm.uuid)
-
-    def _tell_state(self, plan: Plan) -> None:
-        """Say once what keeps a VM from being as desired, when it is not simply under way."""
-        known = self._told.get(plan.vm.ref)
-        said = (plan.state, plan.reason, plan.desired)
-        if known == said:
-            return
-        self._told[plan.vm.ref] = said
-        if plan.state is State.PENDING:
-            get_logger().info('vm.change_pending', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
-                              power_state=plan.vm.power_state.value, desired=plan.desired,
-                              carried=plan.carried)
-        elif plan.action is Action.NONE and plan.state in _WORTH_SAYING:
-            reading = parse_args(plan.vm.args, self.policy.names)
-            get_logger().warning(
-                'vm.left_alone', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
-                state=plan.state.value, reason=plan.reason.value, desired=plan.desired,
-                carried=plan.carried, problem=reading.problem.value if reading.problem else None)
 
     def _note_staged(self, vm_uuid: str, vm_id: int, value: str) -> None:
         claim = self._books.staged.get(vm_uuid)

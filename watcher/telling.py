@@ -1,9 +1,17 @@
-"""What the daemon says of its files, each change once."""
+"""What the daemon says of its files and of VMs that need a word, each change once."""
 
 import time
+from typing import Any, Dict, FrozenSet, Tuple
 
 from watcher.books import Books, Change
+from watcher.dangers import Danger, find_dangers
+from watcher.device_args import parse_args
+from watcher.inventory import Inventory
 from watcher.logs import get_logger
+from watcher.plan import Action, Plan, State
+
+_WORTH_SAYING = frozenset([State.CONTESTED, State.UNREADABLE, State.DOUBLED, State.DRIFT,
+                           State.ORPHANED])
 
 
 class Teller:
@@ -34,6 +42,53 @@ class Teller:
         elif self._journal_problem and not problem:
             get_logger().info('journal.available', path=self._books.journal.path)
         self._journal_problem = problem
+
+
+class VmTeller:
+    """Remembers what was said last of each VM."""
+
+    def __init__(self, inventory: Inventory, books: Books) -> None:
+        self._inventory = inventory
+        self._books = books
+        self._told: Dict[str, Tuple[Any, ...]] = {}
+        self._endangered: Dict[str, Tuple[Danger, ...]] = {}
+
+    def tell(self, plan: Plan, names: FrozenSet[str]) -> None:
+        """Say what keeps a VM from being as desired, when it is not simply under way."""
+        said = (plan.state, plan.reason, plan.desired)
+        if self._told.get(plan.vm.ref) != said:
+            self._told[plan.vm.ref] = said
+            _tell_state(plan, names)
+        self._tell_dangers(plan)
+
+    def forget(self, ref: str) -> None:
+        """The VM is gone."""
+        self._told.pop(ref, None)
+        self._endangered.pop(ref, None)
+
+    def _tell_dangers(self, plan: Plan) -> None:
+        vm, number = plan.vm, self._inventory.number_of(plan.vm.ref)
+        carriers = map(self._inventory.find, self._inventory.carriers_of(number or 0))
+        found = find_dangers(vm, number, filter(None, carriers),
+                             self._books.owners.get(number or 0))
+        for danger in set(found) - set(self._endangered.get(vm.ref, ())):
+            get_logger().warning('vm.endangered', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 danger=danger.kind.value, vm_id=danger.vm_id,
+                                 others=list(danger.others))
+        self._endangered[vm.ref] = found
+
+
+def _tell_state(plan: Plan, names: FrozenSet[str]) -> None:
+    if plan.state is State.PENDING:
+        get_logger().info('vm.change_pending', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
+                          power_state=plan.vm.power_state.value, desired=plan.desired,
+                          carried=plan.carried)
+    elif plan.action is Action.NONE and plan.state in _WORTH_SAYING:
+        reading = parse_args(plan.vm.args, names)
+        get_logger().warning(
+            'vm.left_alone', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
+            state=plan.state.value, reason=plan.reason.value, desired=plan.desired,
+            carried=plan.carried, problem=reading.problem.value if reading.problem else None)
 
 
 def render_time(at: float) -> str:

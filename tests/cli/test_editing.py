@@ -256,3 +256,16 @@ def test_ctrl_c_between_stop_and_start_says_that_the_vm_is_stopped(pool: Place) 
     process.stdout.close()
     assert process.wait(30) == 130 and b'xe vm-start uuid=' in told
     assert pool.power(ref) == 'Halted' and pool.rows()[0][3] == 'B'
+
+
+def test_a_number_that_a_running_vm_still_carries_is_not_given_to_another(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    pool.run('register-vm', '--vm-name=web', '--vm-id=5')
+    pool.start_vm(ref)
+    assert pool.run('set-vm-id', '--vm-name=web', '--vm-id=9', '--no-restart').status == 0
+    pool.create_vm('other')
+    run = pool.run('register-vm', '--vm-name=other', '--vm-id=5')
+    assert run.status == 4 and 'runs with this one until it is shut down' in run.err
+    pool.xapi.call('VM.hard_shutdown', ref)
+    assert pool.run('reconcile').status == 0
+    assert pool.run('register-vm', '--vm-name=other', '--vm-id=5').status == 0

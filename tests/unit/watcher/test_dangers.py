@@ -1,0 +1,65 @@
+"""What cannot be prevented and must be seen."""
+
+from typing import Any, List, Optional
+
+import pytest
+
+from tests.unit.watcher.builders import build_vm
+from watcher.dangers import DangerKind, find_dangers
+from watcher.records import Kind, PowerState
+
+OTHER = '99999999-1111-2222-3333-444455556666'
+
+
+def kinds_of(vm: Any, carriers: List[Any] = [], owner: Optional[str] = None,
+             number: Optional[int] = 5) -> List[DangerKind]:
+    """The kinds alone."""
+    return [danger.kind for danger in find_dangers(vm, number, [vm] + carriers, owner)]
+
+
+def in_state(state: PowerState, **fields: Any) -> Any:
+    """A VM in a power state."""
+    return build_vm()._replace(power_state=state, **fields)
+
+
+@pytest.mark.parametrize('mine,others,is_found', [
+    pytest.param(PowerState.RUNNING, PowerState.RUNNING, True, id='both-run'),
+    pytest.param(PowerState.PAUSED, PowerState.RUNNING, True, id='one-is-paused'),
+    pytest.param(PowerState.RUNNING, PowerState.SUSPENDED, False, id='the-other-is-suspended'),
+    pytest.param(PowerState.HALTED, PowerState.RUNNING, False, id='this-one-is-halted')])
+def test_number_runs_twice_when_two_qemus_carry_it(mine: PowerState, others: PowerState,
+                                                   is_found: bool) -> None:
+    vm, other = in_state(mine), in_state(others, uuid=OTHER)
+    assert (kinds_of(vm, [other]) == [DangerKind.NUMBER_RUNS_TWICE]) == is_found
+
+
+def test_others_are_named() -> None:
+    vm, other = in_state(PowerState.RUNNING), in_state(PowerState.RUNNING, uuid=OTHER)
+    assert find_dangers(vm, 5, [vm, other], None)[0].others == (OTHER,)
+
+
+@pytest.mark.parametrize('owner,is_found', [
+    pytest.param(OTHER, True, id='of-another'), pytest.param(None, False, id='of-nobody'),
+    pytest.param(build_vm().uuid, False, id='its-own')])
+def test_suspended_vm_with_the_number_of_another_will_resume_with_it(
+        owner: Optional[str], is_found: bool) -> None:
+    kinds = kinds_of(in_state(PowerState.SUSPENDED), owner=owner)
+    assert (kinds == [DangerKind.RESUMES_WITH_ANOTHERS_NUMBER]) == is_found
+    assert kinds_of(in_state(PowerState.RUNNING), owner=owner) == []
+
+
+@pytest.mark.parametrize('name,number,is_found', [
+    pytest.param('pool_migrate', 5, True, id='within-the-pool'),
+    pytest.param('migrate_send', 5, True, id='to-another-pool'),
+    pytest.param('clean_reboot', 5, False, id='another-operation'),
+    pytest.param('pool_migrate', None, False, id='without-our-device')])
+def test_migration_of_our_device_is_a_danger(name: str, number: Optional[int],
+                                             is_found: bool) -> None:
+    vm = in_state(PowerState.RUNNING, operations=(('OpaqueRef:task', name),))
+    assert (kinds_of(vm, number=number) == [DangerKind.MIGRATES_WITH_DEVICE]) == is_found
+    assert kinds_of(vm._replace(power_state=PowerState.HALTED), number=number) == []
+
+
+def test_templates_and_snapshots_are_in_no_danger() -> None:
+    vm = in_state(PowerState.SUSPENDED, kind=Kind.SNAPSHOT)
+    assert kinds_of(vm, owner=OTHER) == []
