@@ -6,6 +6,7 @@ Starting has a module of its own, starting.py.
 
 from typing import Dict, Optional
 
+from simulator import versions
 from simulator.database import NULL
 from simulator.domains import (build, build_regardless, destroy_consoles, forget_image, freezes,
                                publish, write_start_time)
@@ -65,6 +66,7 @@ def migrate(state: State, task: str, ref: str, host: str, name: str = 'pool_migr
         source = state.hypervisor.domains.get(ref)
         if source is None:
             raise Failure('INTERNAL_ERROR', ['Does_not_exist(["VM", "%s"])' % ref])
+        versions.assert_not_older(state, source.host, host, ref)
         running.write('scheduled_to_be_resident_on', host)
         running.pause(state.settings.suspend_seconds)
         with state.database.lock:

@@ -103,6 +103,9 @@ class MemberDispatcher(Dispatcher):
     def answer(self, incoming: Incoming, caller: Caller) -> bytes:
         """Carry a call out here or on the master, and render what came of it."""
         node = self._node
+        if self._life.is_set():
+            # Whatever held this call up outlasted the xapi that it was for.
+            raise XapiGone()
         if incoming.method.startswith('sim.'):
             return super().answer(incoming, caller)
         if self._pool.emergencies.answers(node, incoming.method):

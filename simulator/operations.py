@@ -4,6 +4,7 @@ import contextlib
 import time
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from simulator import versions
 from simulator.database import NULL
 from simulator.failures import Failure, XapiGone, bad_power_state, operation_in_progress
 from simulator.state import State
@@ -202,7 +203,8 @@ def list_devices(state: State, ref: str) -> List[Tuple[str, str]]:
 def pick_host(state: State, ref: str) -> str:
     """Choose the host that a start goes to: the VM's affinity, or the emptiest live one."""
     database = state.database
-    live = [host for host in state.hosts if database.read('host', host, 'enabled')]
+    live = [host for host in state.hosts if database.read('host', host, 'enabled')
+            and versions.is_like_master(state, host)]
     affinity = database.read('VM', ref, 'affinity')
     if affinity in live:
         return affinity

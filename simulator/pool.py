@@ -14,7 +14,7 @@ from simulator import plugins, pool_remote, pool_world, world
 from simulator.database import Copy
 from simulator.dispatch import Call
 from simulator.emergencies import Emergencies
-from simulator.failures import Failure
+from simulator.failures import Failure, XapiGone
 from simulator.host import HostFiles
 from simulator.listeners import find_port
 from simulator.methods import Method, Methods
@@ -113,9 +113,40 @@ class PoolSimulator(Simulator):
         """The copy of the database that a host would become master with."""
         return self.nodes[host].copy
 
-    def sync_database(self) -> None:
-        """Hand the newest database to every member within reach, as happens every 300 s."""
-        self.state.site.sync_database()
+    def call(self, method: str, *params: Any) -> Any:
+        """Call a method as root on the master, in process."""
+        if self.reigns[-1].is_over:
+            raise XapiGone()
+        return super().call(method, *params)
+
+    def sync_database(self, *hosts: str) -> None:
+        """Hand the newest database to the members within reach, as happens every 300 s, one
+        after the other: members may have copies of different age."""
+        self.state.site.sync_database(*hosts)
+
+    def dump_database(self) -> Copy:
+        """Return what `xe pool-dump-database` writes."""
+        return self.state.database.copy()
+
+    def restore_database(self, copy: Copy) -> None:
+        """Restart the master with an older database, as `xe pool-restore-database` does."""
+        pool_world.restore_database(self, copy)
+
+    def host_fails(self, host: str, restart: bool = True) -> List[Failure]:
+        """Lose a host, and have the master write it off at once."""
+        self.lose_host(host)
+        return self.declare_dead(host)
+
+    def reboot_host(self, down_seconds: float = 0.0) -> None:
+        """Restart the master's host."""
+        master = self.master
+        self.lose_host(master)
+        if not self.over.wait(down_seconds):
+            self.return_host(master)
+
+    def set_master(self, host: str) -> None:
+        """Change the master in an orderly way."""
+        self.designate_new_master(host)
 
     def lose_host(self, host: str, unflushed_generations: int = 0) -> None:
         """Take a host's power away: its domains are gone, and nobody is told."""

@@ -47,10 +47,10 @@ class PoolSite(Site):
         return plugins.call(node.plugins_directory, dict(node.plugin_environment), session, name,
                             function, arguments)
 
-    def sync_database(self) -> None:
-        """Hand the database to every member within reach."""
+    def sync_database(self, *hosts: str) -> None:
+        """Hand the database to every member within reach, or to these only."""
         for node in self._pool.nodes.values():
-            if self.rules(node.ref) and not node.is_master:
+            if self.rules(node.ref) and not node.is_master and (not hosts or node.ref in hosts):
                 node.copy = self._state.database.copy()
 
     def designate_new_master(self, host: str) -> None:

@@ -8,6 +8,7 @@ import os
 from typing import Any, List, Optional
 
 from simulator import upgrade, world
+from simulator.database import Copy
 from simulator.failures import Failure
 from simulator.nodes import Node, Reign
 
@@ -102,6 +103,16 @@ def designate_new_master(pool: Any, node: Node) -> None:
         former.end()
         node.copy = former.state.database.copy()
         begin_reign(pool, node)
+        recover(pool, pool.reigns[-1])
+
+
+def restore_database(pool: Any, copy: Copy) -> None:
+    """Restart the master with another database; members restart with it."""
+    with pool.turn:
+        former = pool.reigns[-1]
+        former.end()
+        former.master.copy = copy
+        begin_reign(pool, former.master)
         recover(pool, pool.reigns[-1])
 
 

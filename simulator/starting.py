@@ -6,6 +6,7 @@ VM.platform is read once, in _push_metadata: that is the cut-off, and no event m
 import time
 from typing import Dict, Optional
 
+from simulator import versions
 from simulator.database import NULL
 from simulator.domains import build_regardless, publish
 from simulator.failures import Failure, XapiGone
@@ -31,6 +32,8 @@ def _start(running: Operation, paused: bool, host: Optional[str]) -> None:
     running.deadline = time.monotonic() + state.settings.cutoff_seconds
     _mark_devices(running, {running.task: 'attach'})
     running.write('bios_strings', running.read('bios_strings') or dict(BIOS_STRINGS))
+    if host is not None:
+        versions.assert_newest(state, host)
     chosen = host or pick_host(state, running.ref)
     state.site.assert_reachable(chosen)
     _show_host_operation(running, chosen)

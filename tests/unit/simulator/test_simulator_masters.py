@@ -8,7 +8,7 @@ import xmlrpc.client
 import pytest
 import XenAPI
 
-from simulator.failures import Failure
+from simulator.failures import Failure, XapiGone
 from tests.waiting import wait_until
 
 
@@ -298,3 +298,75 @@ def test_scripts_run_when_a_host_becomes_and_ceases_to_be_master(pool):
     pool.fail_over(pool.hosts[2])
     # Who is cut off does not reach its stop.
     assert [len(told(host)) for host in pool.hosts] == [2, 2, 2]
+
+
+def test_copies_may_be_of_different_age(pool):
+    vm = pool.create_vm('web')
+    pool.sync_database(pool.hosts[1])
+    add(pool, vm, 'new')
+    pool.sync_database(pool.hosts[2])
+    pool.lose_host(pool.hosts[0])
+    pool.fail_over(pool.hosts[1])
+    assert keys(pool, vm) == []
+
+
+def test_a_restored_database_is_as_it_was(pool, clients):
+    vm = pool.create_vm('web')
+    dump = pool.dump_database()
+    add(pool, vm, 'later')
+    pool.create_vm('later')
+    pool.call('VM.start', vm, False, False)
+    before = clients.local(pool, pool.hosts[1])
+    pool.restore_database(dump)
+    assert keys(pool, vm) == [] and pool.master == pool.hosts[0]
+    assert post(pool.socket_path(pool.hosts[1]), 'pool.get_all',
+                before.handle)[1]['ErrorDescription'][0] == 'SESSION_INVALID'
+    # What runs is found out anew.
+    assert pool.vm(vm)['power_state'] == 'Running'
+
+
+def test_other_config_of_vm_and_pool_is_a_map_with_a_test_and_set(pool, clients):
+    session = clients.local(pool, pool.hosts[2]).xenapi
+    vm = pool.create_vm('web')
+    token = session.event_from(['vm', 'pool'], '', 0.0)['token']
+    session.pool.add_to_other_config(pool.pool, 'ours', 'x')
+    with pytest.raises(XenAPI.Failure) as caught:
+        session.pool.add_to_other_config(pool.pool, 'ours', 'x')
+    assert caught.value.details == ['MAP_DUPLICATE_KEY', 'pool', 'other_config', pool.pool, 'ours']
+    session.VM.add_to_other_config(vm, 'ours', 'a')
+    events = session.event_from(['vm', 'pool'], token, 5.0)['events']
+    assert {event['ref'] for event in events} == {vm, pool.pool}
+    snapshot = session.VM.snapshot(vm, 'now')
+    clone = session.VM.clone(vm, 'copy')
+    session.VM.remove_from_other_config(vm, 'ours')
+    session.VM.add_to_other_config(vm, 'ours', 'b')
+    assert session.VM.get_other_config(clone)['ours'] == 'a'
+    session.VM.revert(snapshot)
+    assert session.VM.get_other_config(vm)['ours'] == 'a'
+    session.pool.remove_from_other_config(pool.pool, 'ours')
+    assert session.pool.get_other_config(pool.pool) == {}
+
+
+def test_a_request_may_be_300_kib_at_most(pool, clients):
+    session = clients.local(pool, pool.hosts[1])
+    vm = pool.create_vm('web')
+    # xapi refuses at the headers, and may close before all is sent.
+    with pytest.raises((xmlrpc.client.ProtocolError, OSError)):
+        session.xenapi.VM.add_to_other_config(vm, 'k', 'v' * 300 * 1024)
+    assert keys(pool, vm) == []
+    session.xenapi.VM.add_to_other_config(vm, 'k', 'v' * 299 * 1024)
+    assert keys(pool, vm) == ['k']
+
+
+def test_a_master_that_dies_in_the_middle_of_a_call_carries_nothing_out(pool, clients):
+    vm = pool.create_vm('web')
+    pool.sync_database()
+    member = clients.local(pool, pool.hosts[1])
+    pool.add_fault('run_before', method='VM.add_to_other_config', count=1, parameters={
+        'run': lambda: pool.lose_host(pool.hosts[0])})
+    with pytest.raises(xmlrpc.client.ProtocolError):
+        member.xenapi.VM.add_to_other_config(vm, 'k', 'v')
+    with pytest.raises(XapiGone):
+        pool.call('VM.get_record', vm)
+    pool.fail_over(pool.hosts[2])
+    assert keys(pool, vm) == []

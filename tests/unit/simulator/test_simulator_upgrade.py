@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from simulator.failures import Failure
 from simulator.upgrade import wipe
 
 
@@ -60,8 +61,26 @@ def test_the_database_stays_and_the_version_is_newer(pool, clients, number):
 
 
 def test_a_consumer_may_be_gone_with_the_file_system(pool):
-    vm = pool.create_vm('web', affinity=pool.hosts[1], platform={'device-model-args': '-device x'})
-    pool.upgrade_host(pool.hosts[1], consumer='off')
+    vm = pool.create_vm('web', platform={'device-model-args': '-device x'})
+    pool.upgrade_host(pool.hosts[0], consumer='off')
     pool.call('VM.start', vm, False, False)
     assert pool.boots[-1].args == '-device x' and '-device x' not in ' '.join(
         pool.boots[-1].qemu_arguments)
+
+
+def test_until_all_are_upgraded_vms_start_where_the_master_is_alike_and_move_to_nothing_older(pool):
+    master, second, third = pool.hosts
+    vm = pool.create_vm('web', affinity=third)
+    pool.upgrade_host(master)
+    pool.call('VM.start', vm, False, False)
+    assert pool.boots[-1].host == master
+    with pytest.raises(Failure) as caught:
+        pool.call('VM.pool_migrate', vm, second, {})
+    assert caught.value.code == 'VM_HOST_INCOMPATIBLE_VERSION'
+    other = pool.create_vm('other')
+    with pytest.raises(Failure) as caught:
+        pool.call('VM.start_on', other, third, False, False)
+    assert caught.value.code == 'NOT_SUPPORTED_DURING_UPGRADE'
+    pool.upgrade_host(second)
+    pool.call('VM.pool_migrate', vm, second, {})
+    assert pool.vm(vm)['resident_on'] == second
