@@ -29,6 +29,7 @@ class Notes:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._writes: List[Write] = []
+        self._error = ''
 
     def add(self, write: Write) -> None:
         """Have this written with the next commit."""
@@ -51,14 +52,20 @@ class Notes:
                 for write in writes:
                     write(self._books.journal)
             del self._writes[:len(writes)]
+            self._error = ''
         except JournalUnavailable as error:
             self.give_up_journal(error)
         except RegistryError:
             self._flush_one_by_one(writes)
 
     def give_up_journal(self, error: JournalUnavailable) -> None:
-        """Close the journal; the next look at the registry opens it again."""
-        get_logger().error('journal.unwritable', error=str(error))
+        """Close the journal; the next look at the registry opens it again.
+
+        Twice a second: a disk that is full is not made fuller by saying so each time.
+        """
+        if self._error != str(error):
+            self._error = str(error)
+            get_logger().error('journal.unwritable', error=str(error))
         self._books.close()
         self._books.reread()
 

@@ -116,7 +116,7 @@ def test_on_a_file_system_that_turned_read_only_spans_are_added_and_nothing_is_r
     scenes.prioritise(world, [changed])
     number = world.register(fresh)
     world.wait_args(fresh, span(number))
-    world.daemon.wait_for('journal.unwritable')
+    world.daemon.wait_for('journal.unwritable', vm_uuid=world.uuid(changed.ref))
     assert world.start_vm(fresh).args == span(number)
     assert world.args(changed.ref) == changed.value()
     assert not world.xapi.vm(changed.ref)['blocked_operations']
