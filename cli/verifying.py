@@ -78,7 +78,7 @@ def _find_running(context: Any, vm: VmRecord) -> Any:
     """What this host shows of the VM's QEMU, when it runs here."""
     from watcher.boots import Finding
     from watcher.host import Host
-    from watcher.receipts import find_in_arguments
+    from watcher.looking import find_in_arguments
     role, settings = context.live().role, context.settings
     host = Host(settings.host.xenstore_read, settings.host.proc)
     is_here = role.is_local and vm.domain is not None and vm.domain[0] == role.host

@@ -61,6 +61,11 @@ class Host:
         """The value that the consumer of this domain was given; None when it was given none."""
         return self._read_xenstore(domid, 'platform/device-model-args')
 
+    def read_vm_uuid(self, domid: int) -> Optional[str]:
+        """The UUID of the VM whose domain it is; None when xenstore does not say."""
+        text = self._read_xenstore(domid, 'vm')
+        return text.rsplit('/', 1)[-1].lower() if text else None
+
     def read_boot_id(self) -> str:
         """What tells this boot of the host from another; '' when the kernel does not say."""
         try:

@@ -12,14 +12,13 @@ from typing import Any, Callable, Dict, FrozenSet, NamedTuple, Optional, Tuple
 from registry.journal import Boot, Journal
 from watcher.boots import (GOOD_VERDICTS, BootKind, Finding, Sign, Track, Verdict, follow, judge,
                            resume_track)
-from watcher.device_args import parse_args
-from watcher.errors import HostUnreadable
 from watcher.host import Host
 from watcher.logs import get_logger
+from watcher.looking import look
+from watcher.plugin_wire import LookRequest
 from watcher.records import VmRecord
+from watcher.remote_host import RemoteHosts
 
-_LOOKS = 4
-_LOOK_PAUSE_SECONDS = 0.5
 _TIME_FORMAT = '%Y-%m-%d %H:%M:%S'
 
 
@@ -61,13 +60,15 @@ class Receipts:
         self._under_way: Dict[str, _Open] = {}
         self._arrived: Dict[Tuple[str, str, int], _Open] = {}
         self._host: Optional[Host] = None
+        self._afar: Optional[RemoteHosts] = None
         self._local_host: Optional[str] = None
         self._boot_id = ''
         self._names: FrozenSet[str] = frozenset()
 
-    def attend(self, host: Optional[Host], local_host: Optional[str],
-               names: FrozenSet[str]) -> None:
-        """From now on domains on `local_host` can be looked at through `host`."""
+    def attend(self, host: Optional[Host], local_host: Optional[str], names: FrozenSet[str],
+               afar: Optional[RemoteHosts] = None) -> None:
+        """From now on domains on `local_host` can be looked at through `host`, others `afar`."""
+        self._afar = afar
         self._names = names
         self._host = host if host is not None and host.is_available else None
         self._local_host = local_host
@@ -157,8 +158,11 @@ class Receipts:
         boot = opened.boot
         domain = (boot.host or '', -1 if boot.domid is None else boot.domid)
         self._arrived[(boot.vm_uuid,) + domain] = opened
-        host = self._host if domain[0] == self._local_host else None
-        self._submit(_Looker(host, self._names, boot.vm_uuid, domain, is_running).look)
+        is_here = domain[0] == self._local_host
+        afar = None if is_here or not domain[0] else self._afar
+        looker = _Looker(self._host if is_here else None, afar, self._names, boot.vm_uuid,
+                         domain, is_running)
+        (self._submit if afar is None else afar.submit)(looker.look)
 
     def _is_running(self, ref: str, domain: Tuple[str, int]) -> bool:
         track = self._tracks.get(ref)
@@ -197,46 +201,26 @@ class Receipts:
 
 
 class _Looker:
-    """Looks, in a worker thread, at what one domain runs with."""
+    """Looks, in a worker thread, at what one domain runs with: here, or where it runs."""
 
-    def __init__(self, host: Optional[Host], names: FrozenSet[str], vm_uuid: str,
-                 domain: Tuple[str, int], is_running: Callable[[], bool]) -> None:
+    def __init__(self, host: Optional[Host], afar: Optional[RemoteHosts], names: FrozenSet[str],
+                 vm_uuid: str, domain: Tuple[str, int], is_running: Callable[[], bool]) -> None:
         self._host = host
+        self._afar = afar
         self._is_running = is_running
         self._names = names
         self._vm_uuid = vm_uuid
         self._domain = domain
 
     def look(self) -> Looked:
-        """Look, a few times if need be: xenstore fills up while the domain comes up."""
+        """Look, and say what was found."""
         finding = Finding(is_readable=False, problem='this host cannot look where the VM runs')
-        for attempt in range(_LOOKS if self._host is not None else 0):
-            if attempt and not self._is_running():
-                break  # the domain is gone: waiting for it would hold up the others
-            if attempt:
-                time.sleep(_LOOK_PAUSE_SECONDS)
-            try:
-                finding = self._read(self._host)
-                break
-            except HostUnreadable as error:
-                finding = Finding(is_readable=False, problem=str(error))
+        if self._host is not None:
+            finding = look(self._host, self._names, self._domain[1], self._is_running)
+        elif self._afar is not None and self._is_running():
+            finding = self._afar.look(self._domain[0], LookRequest(
+                self._domain[1], self._vm_uuid, self._names))
         return Looked(self._vm_uuid, self._domain, finding)
-
-    def _read(self, host: Host) -> Finding:
-        domid = self._domain[1]
-        found = find_in_arguments(host.read_qemu_arguments(domid), self._names)
-        if found is not None:
-            return Finding(found)
-        delivered = host.read_delivered(domid)
-        reading = parse_args(delivered, self._names)
-        return Finding(None, reading.managed or (delivered if reading.problem else None))
-
-
-def find_in_arguments(arguments: Tuple[str, ...], names: FrozenSet[str]) -> Optional[str]:
-    """Our devices among a QEMU's arguments, written as a span; None when there is none."""
-    return ' '.join('%s %s' % (option, device)
-                    for option, device in zip(arguments, arguments[1:])
-                    if option == '-device' and device.split(',')[0] in names) or None
 
 
 def _tell(boot: Boot, verdict: Verdict, finding: Finding) -> None:

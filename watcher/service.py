@@ -23,6 +23,7 @@ from watcher.host import Host
 from watcher.jobs import Scan, read_scan
 from watcher.logs import get_logger
 from watcher.policy import build_policy
+from watcher.remote_host import RemoteHosts
 from watcher.reporter import Reporter
 from watcher.roles import Role
 from watcher.schedule import Schedule
@@ -77,6 +78,7 @@ class Service:
         self._clients = Clients(self._is_given_up, self._reporter.count_call)
         self._callers = Workers('caller', CALLERS, self._inbox.put)
         self._lookers = Workers('looker', LOOKERS, self._inbox.put)
+        self._afar = RemoteHosts(self._clients, self._inbox.put, clock)
         self._sessions = Sessions(lambda: self._settings.xapi, self._inbox.put,
                                   self._is_given_up, self._reporter.count_call)
         self._stream = Stream(self._sessions.open, self._inbox.put, stop=self._stop,
@@ -206,7 +208,9 @@ class Service:
         """Where receipts look, and for which devices."""
         settings = self._settings
         host = Host(settings.host.xenstore_read, settings.host.proc) if role.is_local else None
-        self.watcher.receipts.attend(host, role.host, settings.device.known_names)
+        # Every host verifies its own VMs; the master, whom everybody asks, those of all hosts.
+        afar = self._afar if role.is_local and role.is_writer else None
+        self.watcher.receipts.attend(host, role.host, settings.device.known_names, afar)
 
     def _tell_broken(self, broken: StreamBroken) -> None:
         """Once per outage and kind of error, not once per attempt."""

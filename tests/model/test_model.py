@@ -84,7 +84,7 @@ def stage_nothing(monkeypatch: Any) -> None:
 
 
 def believe_in_what_is_desired(monkeypatch: Any) -> None:
-    monkeypatch.setattr('watcher.receipts.find_in_arguments', lambda _arguments, _names: SPAN)
+    monkeypatch.setattr('watcher.looking.find_in_arguments', lambda _arguments, _names: SPAN)
     monkeypatch.setattr('tests.model.world.find_in_arguments', lambda _arguments, _names: SPAN)
 
 

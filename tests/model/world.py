@@ -15,7 +15,8 @@ from tests.model.daemon import ROLE, Daemon, run_job, summarise_boots, summarise
 from tests.model.disk import Disk, Journal, Registry
 from tests.unit.watcher.builders import HOST, POLICY, REF, UUID, build_vm, uuid_of
 from watcher.boots import Finding
-from watcher.receipts import Looked, find_in_arguments
+from watcher.looking import find_in_arguments
+from watcher.receipts import Looked
 from watcher.records import Batch, PowerState, VmRecord
 from watcher.stream import StreamBroken
 

@@ -1,0 +1,116 @@
+"""The XAPI plugin `vgpu-watcher`: other hosts and clients of XAPI ask this host through it.
+
+XAPI runs it with the call as its one argument and takes its standard output for the answer. All
+arguments are input from elsewhere: they are checked, never reach a shell, and name no path that
+would be followed. Who may ask for what: docs/security.md.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence
+
+from watcher import config
+from watcher.errors import HostUnreadable, WatcherError
+from watcher.plugin_wire import (FORMAT, MAX_ANSWER_BYTES, Call, CallInvalid, parse_call,
+                                 parse_look, render_failure, render_finding, render_success)
+from watcher.version import VERSION
+
+# What a look or a check may take before it is given up; XAPI itself sets no limit.
+LOOK_SECONDS = 8
+CHECK_SECONDS = 60
+
+Function = Callable[[Call, Optional[str]], str]
+
+
+def main(argv: Optional[Sequence[str]] = None, *, config_path: Optional[str] = None) -> int:
+    """Answer one call; the exit status is 0 also when the answer is a failure."""
+    words = sys.argv if argv is None else argv
+    answers = _take_standard_output()
+    answer = _answer(words[1:], config_path)
+    with os.fdopen(answers, 'w', encoding='utf-8') as stream:
+        stream.write(answer)
+    return 0
+
+
+def _take_standard_output() -> int:
+    """Keep standard output for the answer: whatever else is printed goes to standard error."""
+    sys.stdout.flush()
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    return answers
+
+
+def _answer(words: Sequence[str], config_path: Optional[str]) -> str:
+    name = 'vgpu-watcher'
+    try:
+        if len(words) != 1:
+            raise CallInvalid('one argument is wanted, the call')
+        call = parse_call(words[0])
+        name = call.function
+        function = FUNCTIONS.get(name)
+        if function is None:
+            return render_failure('UNKNOWN_XENAPI_PLUGIN_FUNCTION', name)
+        value = function(call, config_path)
+        if len(value) > MAX_ANSWER_BYTES:
+            raise CallInvalid('the answer has %d bytes, and at most %d can be sent'
+                              % (len(value), MAX_ANSWER_BYTES))
+        return render_success(value)
+    except Exception as error:  # XAPI is always answered: what went wrong is told in its way
+        return render_failure('XENAPI_PLUGIN_FAILURE', name, type(error).__name__, str(error))
+
+
+def _look(call: Call, config_path: Optional[str]) -> str:
+    """What the QEMU of one domain of this host runs with."""
+    from watcher.boots import Finding
+    from watcher.host import Host
+    from watcher.looking import look
+    request = parse_look(call.arguments)
+    settings = config.load(config_path)
+    host = Host(settings.host.xenstore_read, settings.host.proc)
+    with limited(LOOK_SECONDS):
+        finding = Finding(is_readable=False, problem='this host cannot look at its domains')
+        if host.is_available:
+            finding = look(host, request.names, request.domid, lambda: True)
+            finding = _refuse_another_vm(host, request.domid, request.vm_uuid, finding)
+    return render_finding(finding)
+
+
+def _refuse_another_vm(host: Any, domid: int, vm_uuid: str, finding: Any) -> Any:
+    """A domain that is another VM's by now says nothing about the one that was meant."""
+    try:
+        owner = host.read_vm_uuid(domid)
+    except HostUnreadable as error:
+        return finding._replace(is_readable=False, problem=str(error))
+    if owner == vm_uuid:
+        return finding
+    return finding._replace(found=None, delivered=None, is_readable=False,
+                            problem='domain %d is not a domain of this VM' % domid)
+
+
+def _version(_call: Call, _config_path: Optional[str]) -> str:
+    """Which version of the plugin this host has, and what it can do."""
+    return json.dumps({'format': FORMAT, 'version': VERSION, 'functions': sorted(FUNCTIONS)})
+
+
+@contextlib.contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """End the block with TookTooLong after so many seconds."""
+    def give_up(_number: int, _frame: Any) -> None:
+        raise TookTooLong('it took more than %d s' % seconds)
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+class TookTooLong(WatcherError):
+    """What was asked for took longer than a caller waits."""
+
+
+FUNCTIONS = {'look': _look, 'version': _version}  # type: Dict[str, Function]

@@ -1,0 +1,96 @@
+"""The XAPI plugin as a program, called as XAPI calls it."""
+
+import json
+import os
+import subprocess
+import sys
+import xmlrpc.client
+from typing import Any, Dict, List, Tuple
+
+import pytest
+
+from simulator.host import HostFiles
+from tests.cli.program import Place
+from watcher.plugin_wire import Call, parse_finding, render_call
+from watcher.version import VERSION
+
+UUID = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
+SPAN = '-device vgpu-stub,pool_id=A,priority=medium,vm_id=1'
+LOOK = {'domid': '7', 'vm_uuid': UUID, 'names': 'vgpu-stub'}
+
+
+def run_plugin(place: Place, *words: str) -> Tuple[int, Dict[str, Any]]:
+    """Run the plugin with these words: the exit status and the answer."""
+    program = [sys.executable, '-c', 'import sys; from cli.plugin import main; '
+               'sys.exit(main(config_path=%r))' % place.config]
+    done = subprocess.run(program + list(words), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          **place.surroundings({}))
+    return done.returncode, xmlrpc.client.loads(done.stdout.decode('utf-8'))[0][0]
+
+
+def ask(place: Place, function: str, arguments: Dict[str, str]) -> Any:
+    """Call a function: the value of a success, the description of a failure."""
+    status, answer = run_plugin(place, render_call(Call(function, 'OpaqueRef:1', arguments)))
+    assert status == 0
+    return answer['Value'] if answer['Status'] == 'Success' else answer['ErrorDescription']
+
+
+@pytest.fixture
+def domain(place: Place) -> HostFiles:
+    """A host with one domain, whose QEMU took our span."""
+    host = HostFiles(place.host, 'boot-1')
+    host.add_domain(7, 700, UUID, {'device-model-args': SPAN},
+                    ['qemu-dm-7', '-xen-domid', '7', '-device', 'VGA'] + SPAN.split(' '))
+    return host
+
+
+def test_look_tells_what_the_domain_runs_with(place: Place, domain: HostFiles) -> None:
+    assert parse_finding(ask(place, 'look', LOOK)).found == SPAN
+
+
+def test_look_tells_nothing_of_other_devices(place: Place, domain: HostFiles) -> None:
+    finding = parse_finding(ask(place, 'look', dict(LOOK, names='vgpu-cuda')))
+    assert finding.is_readable and finding.found is None
+
+
+def test_domain_of_another_vm_is_not_taken_for_the_one_that_was_meant(
+        place: Place, domain: HostFiles) -> None:
+    finding = parse_finding(ask(place, 'look', dict(LOOK, vm_uuid=UUID.replace('2', '3'))))
+    assert (finding.is_readable, finding.found) == (False, None)
+    assert 'not a domain of this VM' in finding.problem
+
+
+def test_host_that_cannot_look_says_so(place: Place) -> None:
+    finding = parse_finding(ask(place, 'look', LOOK))
+    assert not finding.is_readable and finding.problem
+
+
+@pytest.mark.parametrize('arguments', [
+    {}, dict(LOOK, domid='7; id'), dict(LOOK, vm_uuid='../' + UUID), dict(LOOK, names='$(id)')])
+def test_odd_arguments_are_refused_in_xapis_way(place: Place, arguments: Dict[str, str]) -> None:
+    assert ask(place, 'look', arguments)[:3] == ['XENAPI_PLUGIN_FAILURE', 'look', 'CallInvalid']
+
+
+def test_version_says_what_the_plugin_can_do(place: Place) -> None:
+    document = json.loads(ask(place, 'version', {}))
+    assert (document['format'], document['version']) == (1, VERSION)
+    assert 'look' in document['functions']
+
+
+def test_unknown_function_is_answered_as_xapis_own_plugins_do(place: Place) -> None:
+    assert ask(place, 'rm', {}) == ['UNKNOWN_XENAPI_PLUGIN_FUNCTION', 'rm']
+
+
+@pytest.mark.parametrize('words', [[], ['one', 'two'], ['rubbish'], ['<a>']])
+def test_whatever_it_is_called_with_the_answer_is_one_that_xapi_understands(
+        place: Place, words: List[str]) -> None:
+    status, answer = run_plugin(place, *words)
+    assert status == 0 and answer['Status'] == 'Failure'
+    assert answer['ErrorDescription'][0] == 'XENAPI_PLUGIN_FAILURE'
+
+
+def test_configuration_that_does_not_pass_is_told(place: Place) -> None:
+    with open(place.config, 'a', encoding='utf-8') as stream:
+        stream.write('[nonsense]\n')
+    assert ask(place, 'look', LOOK)[2] == 'ConfigError'
+    assert os.path.exists(place.config)
