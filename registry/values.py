@@ -53,6 +53,14 @@ class Vm(NamedTuple):
     updated_at: str = ''
 
 
+class Image(NamedTuple):
+    """What makes a registry anew; `largest` is the largest vm_id ever given out."""
+
+    vms: Tuple[Vm, ...]
+    pools: Tuple[Pool, ...]
+    largest: int
+
+
 class RowFault(NamedTuple):
     """A row of another program that cannot be taken for an assignment."""
 

@@ -23,7 +23,8 @@ ONLY_IN = {
     'sqlite3': ('registry/',),
 }
 PURE = ('watcher/records.py', 'watcher/device_args.py', 'watcher/plan.py', 'watcher/backoff.py',
-        'watcher/boots.py', 'watcher/log_lines.py', 'registry/values.py', 'simulator/database.py',
+        'watcher/boots.py', 'watcher/log_lines.py', 'watcher/mirror_entries.py',
+        'watcher/mirror_judge.py', 'registry/values.py', 'simulator/database.py',
         'cli/render.py')
 IMPURE_MODULES = {
     'time', 'os', 'io', 'sys', 'socket', 'select', 'ssl', 'http', 'logging', 'sqlite3', 'random',

@@ -15,6 +15,10 @@ from watcher.errors import MalformedRecord, XapiNonsense
 
 ARGS_KEY = 'device-model-args'
 NULL_REF = 'OpaqueRef:NULL'
+# The mirror's keys in other_config (mirror_entries.py).
+MIRROR_KEYS = frozenset(['vgpu-watcher-1', 'vgpu-watcher-2'])
+# No entry of the mirror is as long; what is cut does not pass for one.
+_MAX_MIRROR = 9000
 START_OPERATIONS = frozenset(['start', 'start_on'])
 
 _UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z')
@@ -56,6 +60,8 @@ class VmRecord(NamedTuple):
     """(operation, text) of blocked_operations for start and start_on."""
     domid: int = -1
     resident_on: Optional[str] = None
+    mirror: Tuple[Tuple[str, str], ...] = ()
+    """(key, text) of our keys in other_config."""
 
     @property
     def operation_names(self) -> frozenset:
@@ -87,11 +93,19 @@ class VmRecord(NamedTuple):
         return None
 
 
+class PoolRecord(NamedTuple):
+    """The fields of the resource pool's record that we need."""
+    ref: str
+    uuid: str
+    master: str
+    mirror: Tuple[Tuple[str, str], ...] = ()
+
+
 class ReducedEvent(NamedTuple):
-    """What is kept of an event of class vm as soon as it is decoded."""
+    """What is kept of an event of class vm or pool as soon as it is decoded."""
     ref: str
     event_id: int
-    item: Union[VmRecord, MalformedRecord, None]
+    item: Union[VmRecord, MalformedRecord, PoolRecord, None]
     """The record, what is wrong with it, or None for a deletion."""
 
 
@@ -106,6 +120,8 @@ class Batch(NamedTuple):
     """Rows of XAPI's VM table (valid_ref_counts), to notice forgotten deletions."""
     is_first: bool = False
     """True when the batch was asked for with the empty token: it names every VM there is."""
+    pools: Tuple[PoolRecord, ...] = ()
+    """The resource pool's record, when it was told."""
 
 
 def parse_batch(answer: Any, *, is_first: bool) -> Batch:
@@ -116,19 +132,24 @@ def parse_batch(answer: Any, *, is_first: bool) -> Batch:
     if not isinstance(token, str):
         raise XapiNonsense('event.from did not answer with a token')
     latest = _latest_per_vm(answer['events'])
+    pools = tuple(item for item in latest.values() if isinstance(item, PoolRecord))
     vms, malformed = parse_records({ref: item for ref, item in latest.items()
-                                    if item is not None})
+                                    if item is not None and not isinstance(item, PoolRecord)})
     gone = tuple(ref for ref, item in latest.items() if item is None)
-    return Batch(token, vms, gone, malformed, _parse_count(answer), is_first)
+    return Batch(token, vms, gone, malformed, _parse_count(answer), is_first, pools)
 
 
 def reduce_event(_key: str, raw: Any) -> Optional['ReducedEvent']:
     """What is kept of one event; None for what is none, or of another class."""
-    if not isinstance(raw, dict) or str(raw.get('class', '')).lower() != 'vm':
+    if not isinstance(raw, dict):
         return None
+    name = str(raw.get('class', '')).lower()
     ref, event_id = raw.get('ref'), _parse_event_id(raw.get('id'))
-    if not isinstance(ref, str):
+    if name not in ('vm', 'pool') or not isinstance(ref, str):
         return None
+    if name == 'pool':
+        pool = parse_pool(ref, raw.get('snapshot'))
+        return ReducedEvent(ref, event_id, pool) if pool is not None else None
     if raw.get('operation') == 'del':
         return ReducedEvent(ref, event_id, None)
     return ReducedEvent(ref, event_id, reduce_record(ref, raw.get('snapshot', {})))
@@ -140,6 +161,19 @@ def reduce_record(ref: str, raw: Any) -> Union[VmRecord, MalformedRecord]:
         return parse_vm(ref, raw)
     except MalformedRecord as error:
         return error
+
+
+def parse_pool(ref: str, raw: Any) -> Optional[PoolRecord]:
+    """The resource pool's record; None when it is not one that can be gone by.
+
+    An odd one costs the mirror, and nothing else.
+    """
+    if not isinstance(raw, dict):
+        return None
+    uuid, master = raw.get('uuid'), raw.get('master')
+    if not (isinstance(uuid, str) and isinstance(master, str) and _UUID.match(uuid.lower())):
+        return None
+    return PoolRecord(ref, uuid.lower(), master, _find_mirror(raw))
 
 
 def parse_records(records: Mapping[str, Any]) \
@@ -172,7 +206,17 @@ def parse_vm(ref: str, raw: Any) -> VmRecord:
         start_blocks=tuple(sorted(pair for pair in reader.read_map('blocked_operations').items()
                                   if pair[0] in START_OPERATIONS)),
         domid=reader.read_domid(),
-        resident_on=None if resident_on in (NULL_REF, '') else resident_on)
+        resident_on=None if resident_on in (NULL_REF, '') else resident_on,
+        mirror=_find_mirror(raw))
+
+
+def _find_mirror(raw: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:
+    """Our keys in other_config. A record without the map, or with an odd one, has none."""
+    other_config = raw.get('other_config')
+    if not isinstance(other_config, dict):
+        return ()
+    return tuple(sorted((key, other_config[key][:_MAX_MIRROR]) for key in MIRROR_KEYS
+                        if isinstance(other_config.get(key), str)))
 
 
 def _latest_per_vm(events: List[Any]) -> Dict[str, Any]:

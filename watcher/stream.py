@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterator, NamedTuple, Optional, Set, Tuple
 from watcher.errors import (MalformedRecord, SessionLost, StreamLost, VmVanished, XapiError,
                             XapiFailure, XapiNonsense)
 from watcher.logs import get_logger
-from watcher.records import Batch, parse_batch, parse_vm
+from watcher.records import Batch, PoolRecord, parse_batch, parse_vm
 from watcher.waiting import StopFlag
 from watcher.xapi import Client
 
@@ -159,7 +159,19 @@ def read_one_by_one(client: Client) -> Batch:
         except XapiFailure as error:
             malformed.append(MalformedRecord(ref, 'record', 'cannot be read: %s' % error))
     get_logger().warning('stream.read_one_by_one', vms=len(vms), set_aside=len(malformed))
-    return Batch(token, tuple(vms), (), tuple(malformed), len(refs), is_first=True)
+    return Batch(token, tuple(vms), (), tuple(malformed), len(refs), is_first=True,
+                 pools=_read_pools(client))
+
+
+def _read_pools(client: Client) -> Tuple[PoolRecord, ...]:
+    """The resource pool's record; without it the mirror waits, and nothing else does."""
+    try:
+        found = [client.read_pool(ref) for ref in client.call('pool.get_all')[:1]]
+    except SessionLost:
+        raise
+    except (XapiFailure, XapiNonsense, TypeError):
+        return ()
+    return tuple(pool for pool in found if pool is not None)
 
 
 def _update_known(known: Set[str], batch: Batch) -> Set[str]:

@@ -22,7 +22,8 @@ from watcher import json_parts
 from watcher.config import XapiSettings
 from watcher.errors import (NotTheMaster, SessionLost, StreamLost, VmVanished,
                             XapiError, XapiFailure, XapiNonsense, XapiUnreachable)
-from watcher.records import ARGS_KEY, VmRecord, parse_vm, reduce_event, reduce_record
+from watcher.records import (ARGS_KEY, PoolRecord, VmRecord, parse_pool, parse_vm, reduce_event,
+                             reduce_record)
 from watcher.transport import Transport
 from watcher.version import VERSION
 
@@ -130,8 +131,11 @@ class Client:
             self._call('session.logout', handle)
 
     def event_from(self, token: str, timeout_seconds: float = POLL_SECONDS) -> Any:
-        """The long poll for VMs, for `parse_batch`. The time goes over the wire as a float."""
-        return self.call('event.from', ['vm'], token, float(timeout_seconds))
+        """The long poll, for `parse_batch`. The time goes over the wire as a float.
+
+        Beside the VMs the resource pool: its record names the master, and holds the mirror.
+        """
+        return self.call('event.from', ['vm', 'pool'], token, float(timeout_seconds))
 
     def read_vm(self, ref: str) -> VmRecord:
         """Read one VM record as it is now."""
@@ -163,6 +167,18 @@ class Client:
     def remove_block(self, ref: str, operation: str) -> None:
         """Lift a block; nothing happens when there is none."""
         self.call('VM.remove_from_blocked_operations', ref, operation)
+
+    def add_to_other_config(self, table: str, ref: str, key: str, text: str) -> None:
+        """Add a key to a VM's or a pool's other_config; MAP_DUPLICATE_KEY when it is there."""
+        self.call('%s.add_to_other_config' % table, ref, key, text)
+
+    def remove_from_other_config(self, table: str, ref: str, key: str) -> None:
+        """Remove a key from other_config; nothing happens when it is absent."""
+        self.call('%s.remove_from_other_config' % table, ref, key)
+
+    def read_pool(self, ref: str) -> Optional[PoolRecord]:
+        """Read the resource pool's record as it is now; None when it is an odd one."""
+        return parse_pool(ref, self.call('pool.get_record', ref))
 
     def read_fresh_token(self) -> str:
         """A token after everything written so far, without reading any record.

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.watcher.builders import HOST, SPAN, UUID, build_raw, build_vm, uuid_of
 from watcher.errors import MalformedRecord, XapiNonsense
-from watcher.records import Kind, PowerState, parse_batch, parse_records, parse_vm
+from watcher.records import Kind, PoolRecord, PowerState, parse_batch, parse_records, parse_vm
 
 REF = 'OpaqueRef:1'
 
@@ -29,7 +29,7 @@ def test_fields_that_decisions_need_are_read():
         blocked_operations={'start_on': 'x', 'destroy': 'y', 'start': 'z'}))
     assert vm == (REF, UUID, 'web-01', Kind.VM, PowerState.PAUSED,
                   (('OpaqueRef:a', 'clone'), ('OpaqueRef:b', 'start')), SPAN,
-                  (('start', 'z'), ('start_on', 'x')), 7, HOST)
+                  (('start', 'z'), ('start_on', 'x')), 7, HOST, ())
 
 
 @pytest.mark.parametrize('flag, kind', [
@@ -204,3 +204,38 @@ def test_event_without_a_snapshot_is_malformed_and_not_a_deletion():
 def test_answer_that_is_no_batch_is_nonsense(odd):
     with pytest.raises(XapiNonsense):
         parse_batch(odd, is_first=True)
+
+
+@pytest.mark.parametrize('other_config, mirror', [
+    pytest.param({'vgpu-watcher-2': 'b', 'folder': '/x', 'vgpu-watcher-1': 'a'},
+                 (('vgpu-watcher-1', 'a'), ('vgpu-watcher-2', 'b')), id='ours'),
+    pytest.param({}, (), id='none'), pytest.param(None, (), id='null'),
+    pytest.param('x', (), id='no-map'),
+    pytest.param({'vgpu-watcher-1': 7, 'vgpu-watcher-2': 'b'}, (('vgpu-watcher-2', 'b'),),
+                 id='no-text'),
+    pytest.param({'vgpu-watcher-1': 'x' * 20000}, (('vgpu-watcher-1', 'x' * 9000),), id='long')])
+def test_mirror_is_our_keys_in_other_config(other_config, mirror):
+    """An odd map costs the mirror, and not the VM."""
+    assert parse_vm(REF, build_raw(other_config=other_config)).mirror == mirror
+    assert parse_vm(REF, build_raw()).mirror == ()
+
+
+def pool_event(event_id, snapshot):
+    return {'id': event_id, 'timestamp': '0.0', 'class': 'pool', 'operation': 'mod',
+            'ref': 'OpaqueRef:pool', 'snapshot': snapshot}
+
+
+def test_resource_pool_is_told_beside_the_vms():
+    pool = {'uuid': UUID.upper(), 'master': HOST, 'other_config': {'vgpu-watcher-1': 'a'}}
+    events = [pool_event(1, pool), pool_event(2, dict(pool, master='OpaqueRef:other')),
+              event(REF, 3)]
+    batch = parse_batch(answer(*events), is_first=True)
+    assert batch.pools == (PoolRecord('OpaqueRef:pool', UUID, 'OpaqueRef:other',
+                                      (('vgpu-watcher-1', 'a'),)),)
+    assert [vm.ref for vm in batch.vms] == [REF] and not batch.gone and not batch.malformed
+
+
+@pytest.mark.parametrize('snapshot', [
+    None, 'x', {}, {'uuid': UUID}, {'uuid': 'x', 'master': HOST}, {'uuid': UUID, 'master': 1}])
+def test_odd_record_of_a_resource_pool_is_as_none(snapshot):
+    assert parse_batch(answer(pool_event(1, snapshot)), is_first=True).pools == ()

@@ -1,0 +1,189 @@
+"""The decisions of the mirror: which is newer, what shall stand where, what can be rebuilt.
+
+The daemon and vgpu-admin decide with the same functions. Newer is not a matter of clocks: the
+journal keeps the generations that its registry has been at (the lineage). A mirror whose
+generation is in the lineage is older than the file, or the same; one that is not comes from
+somebody who went on after us, or beside us.
+
+Pure: no clock, no I/O, no logging.
+"""
+
+import enum
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from registry.values import Image, Vm
+from watcher.mirror_entries import (SLOTS, Found, PoolEntry, Row, VmEntry, digest_contents,
+                                    find_current, parse_pool_entry, row_of_entry)
+from watcher.records import Kind, VmRecord
+
+
+class Judgement(enum.Enum):
+    """How the mirror stands to the registry of this host."""
+    NO_MIRROR = 'no_mirror'
+    """There is no pool entry: nothing was ever mirrored, or somebody took it away."""
+    SAME = 'same'
+    """The registry was last at this generation."""
+    EDITED = 'edited'
+    """The same generation, and the registry was edited since."""
+    OLDER = 'older'
+    """The registry was at this generation and went on: the mirror came from an older copy."""
+    NEWER = 'newer'
+    """A generation that the registry has never been at: the mirror counts."""
+
+
+class Standing(enum.Enum):
+    """What an entry is to the VM that it was found on."""
+    NONE = 'none'
+    """No slot is taken."""
+    OWN = 'own'
+    """It names this VM and this resource pool."""
+    BY_HAND = 'by_hand'
+    """So does this one, but it has no checksum."""
+    COPY = 'copy'
+    """It names another VM: a clone, a copy, an import under a new UUID."""
+    ARRIVED = 'arrived'
+    """It names this VM in another resource pool."""
+    INVALID = 'invalid'
+    """No slot holds an entry that can be read."""
+
+
+class Collected(NamedTuple):
+    """What can be rebuilt from the mirror."""
+    image: Image
+    is_complete: bool
+    """Whether the result is what the pool entry says, or newer."""
+    problems: Tuple[str, ...] = ()
+
+
+def judge(mirror: Optional[PoolEntry], lineage: Sequence[str], noted_digest: Optional[str],
+          digest: Optional[str]) -> Judgement:
+    """Decide how the mirror stands to the registry.
+
+    `lineage` has the newest generation last; `noted_digest` is what the contents were then, and
+    `digest` what they are now (None: there is no registry).
+    """
+    if mirror is None:
+        return Judgement.NO_MIRROR
+    generation = mirror.generation.text
+    if lineage and lineage[-1] == generation:
+        return Judgement.SAME if digest == noted_digest else Judgement.EDITED
+    return Judgement.OLDER if generation in lineage else Judgement.NEWER
+
+
+def read_pool_entry(slots: Iterable[Tuple[str, str]]) -> Found:
+    """What the slots of the resource pool's record hold."""
+    return find_current(slots, parse_pool_entry)
+
+
+def find_standing(found: Found, vm_uuid: str, resource_pool: str) -> Standing:
+    """What the entry found on a VM is to it."""
+    entry = found.entry
+    if entry is None:
+        return Standing.INVALID if found.spare else Standing.NONE
+    if entry.vm_uuid != vm_uuid:
+        return Standing.COPY
+    if entry.resource_pool != resource_pool:
+        return Standing.ARRIVED
+    return Standing.OWN if entry.is_ours else Standing.BY_HAND
+
+
+class Change(NamedTuple):
+    """What is to be done with the slots of one record, in this order.
+
+    Whatever `before` takes away does not count; then the new text is added; then what it replaces
+    goes. At every moment one whole valid entry is there.
+    """
+    before: Tuple[str, ...] = ()
+    slot: Optional[str] = None
+    text: Optional[str] = None
+    after: Tuple[str, ...] = ()
+
+
+def plan_entry(found: Found, text: Optional[str], is_right: bool) -> Optional[Change]:
+    """Decide how the slots come to hold this text, or nothing; None when they do.
+
+    `is_right` says that the entry that counts may stay as it is.
+    """
+    taken = found.spare + ((found.slot,) if found.slot else ())
+    if text is None:
+        return Change(before=taken) if taken else None
+    if is_right:
+        return Change(before=found.spare) if found.spare else None
+    free = [slot for slot in SLOTS if slot not in taken]
+    if free:
+        return Change((), free[0], text, taken)
+    # Both are taken: the one that does not count makes room.
+    loser = found.spare[-1]
+    return Change((loser,), loser, text, tuple(slot for slot in taken if slot != loser))
+
+
+def is_entry_right(found: Found, row: Row, resource_pool: str, generation: int) -> bool:
+    """Whether the entry on a registered VM says what its row says.
+
+    It may be of an earlier generation: entries are written on change only. A later one would
+    count as newer than the pool's.
+    """
+    entry = found.entry
+    return (entry is not None and entry.is_ours and entry.resource_pool == resource_pool
+            and row_of_entry(entry) == row and entry.generation.number <= generation)
+
+
+def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry) -> Collected:
+    """Put the registry together from the mirror: VM entries, and what the pool entry holds.
+
+    An entry counts when it names its own VM and this resource pool. Of two rows with one number
+    the higher generation wins.
+    """
+    names: Dict[str, str] = {}
+    candidates: List[Tuple[int, Row]] = [
+        (mirror.generation.number, row) for row in mirror.absent]
+    is_newer = False
+    for vm in vms:
+        if vm.kind is not Kind.VM:
+            continue
+        names[vm.uuid] = vm.name
+        entry = _find_own(vm, mirror.resource_pool)
+        if entry is None:
+            continue
+        number = entry.generation.number
+        if entry.vm_uuid in mirror.gone and number <= mirror.generation.number:
+            continue
+        is_newer = is_newer or number > mirror.generation.number
+        candidates.append((number, row_of_entry(entry)))
+    rows, problems = _settle(candidates)
+    is_complete = (digest_contents(rows, mirror.pools) == mirror.digest
+                   or (is_newer and len(rows) >= mirror.vms))
+    if not is_complete:
+        problems.append('%d of %d assignments are there, or some are not those of generation %s'
+                        % (len(rows), mirror.vms, mirror.generation.text))
+    largest = max([mirror.largest] + [row.vm_id for row in rows])
+    image = Image(tuple(_build_vm(row, names) for row in rows), mirror.pools, largest)
+    return Collected(image, is_complete, tuple(problems))
+
+
+def _find_own(vm: VmRecord, resource_pool: str) -> Optional[VmEntry]:
+    """The VM's entry, when we wrote it for this VM in this resource pool."""
+    found = find_current(vm.mirror)
+    is_own = find_standing(found, vm.uuid, resource_pool) is Standing.OWN
+    return found.entry if is_own else None
+
+
+def _settle(candidates: Iterable[Tuple[int, Row]]) -> Tuple[List[Row], List[str]]:
+    """One row per VM and per number; the higher generation goes first."""
+    rows: Dict[str, Row] = {}
+    owners: Dict[int, str] = {}
+    problems: List[str] = []
+    for _number, row in sorted(candidates, key=lambda item: (-item[0], item[1].vm_uuid)):
+        if row.vm_uuid in rows:
+            continue
+        if row.vm_id in owners:
+            problems.append('vm_id %d: VM %s has it in an older entry than VM %s, and is left out'
+                            % (row.vm_id, row.vm_uuid, owners[row.vm_id]))
+            continue
+        rows[row.vm_uuid] = row
+        owners[row.vm_id] = row.vm_uuid
+    return sorted(rows.values()), problems
+
+
+def _build_vm(row: Row, names: Mapping[str, str]) -> Vm:
+    return Vm(row.vm_id, row.vm_uuid, names.get(row.vm_uuid), row.pool_id, row.priority)
