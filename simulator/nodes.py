@@ -30,9 +30,12 @@ class Reign:
         self.is_over = False
 
     def end(self) -> None:
-        """Cut off everything that is under way: nobody writes into this database any more."""
-        self.is_over = True
-        self.state.end_waits()
+        """Cut off everything that is under way: nobody writes into this database any more, and
+        as it is it lies on the disk of the host that was master."""
+        with self.state.database.lock:
+            self.is_over = True
+            self.state.end_waits()
+            self.master.copy = self.state.database.copy()
 
 
 class Node:

@@ -96,6 +96,7 @@ class PoolSimulator(Simulator):
         reign = self.reigns[-1]
         reign.master.close()
         world.restart_database(reign.state, mode, rollback_generations)
+        self.set_field(self.pool, 'master', reign.master.ref, 'pool')
         if self.over.wait(down_seconds):
             return
         world.resynchronise(reign.state)
