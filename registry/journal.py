@@ -1,4 +1,4 @@
-"""The journal beside the registry: history, receipts, replacements under way, who bears what.
+"""The journal beside the registry: history, receipts, replacements, who bears what, the lineage.
 
 It is ours alone, so the shared file stays small and free for programs without a busy time-out.
 Every call is one transaction that is on the disk when the call returns; `batch` makes one
@@ -10,7 +10,7 @@ import json
 import time
 from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optional, Tuple
 
-from registry import bearers, history, receipts, sightings
+from registry import bearers, history, lineage, receipts, sightings
 from registry.bearers import Bearer, Orphan, Staged
 from registry.connection import Connection
 from registry.history import HistoryEntry
@@ -213,6 +213,22 @@ class Journal:
     def count_verdicts(self, since: str = '') -> Mapping[str, int]:
         """Count boots closed at or after a time (a timestamp's text), by verdict."""
         return receipts.count_verdicts(self._reader(), since)
+
+    # The lineage.
+
+    def lineage(self) -> Tuple[str, ...]:
+        """Read the generations that the registry has been at, the newest last."""
+        return tuple(item.generation for item in lineage.list_stations(self._reader()))
+
+    def generation(self) -> Optional[Tuple[str, str]]:
+        """Read the newest generation, and the digest of the contents at it."""
+        stations = lineage.list_stations(self._reader())
+        return (stations[-1].generation, stations[-1].digest) if stations else None
+
+    def note_generation(self, generation: str, digest: str) -> None:
+        """Record that the registry is at a generation, before anything of it is mirrored."""
+        with self.batch():
+            lineage.note_generation(self._connection, self._now(), generation, digest)
 
     # Small texts.
 

@@ -15,7 +15,7 @@ from registry.errors import JournalUnavailable, Reason, SchemaTooNew
 Migration = Tuple[int, Tuple[str, ...]]
 
 CURRENT_VERSION = 1
-JOURNAL_VERSION = 1
+JOURNAL_VERSION = 2
 JOURNAL_NAME = 'vgpu_journal.db'
 
 MIGRATIONS = (
@@ -80,6 +80,12 @@ JOURNAL_MIGRATIONS = (
         'CREATE INDEX receipts_of_vm ON receipts (vm_uuid, id)',
         'CREATE INDEX receipts_closed ON receipts (closed_at)',
         'PRAGMA main.user_version=1',
+    )),
+    (2, (
+        """CREATE TABLE lineage (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, generation TEXT NOT NULL UNIQUE,
+            digest TEXT NOT NULL, at TEXT NOT NULL)""",
+        'PRAGMA main.user_version=2',
     )),
 )  # type: Tuple[Migration, ...]
 

@@ -10,7 +10,7 @@ from registry.bearers import (forget_orphan, note_number, note_orphan, read_coun
 from registry.connection import Connection
 from registry.errors import Reason, RegistryUnavailable
 from registry.history import ANOTHER_PROGRAM, HistoryEntry, add_entry
-from registry.values import Contents
+from registry.values import Contents, Pool, Priority, Vm
 
 # Losing one row is an ordinary deletion; losing all of several at once is an accident.
 ROWS_THAT_DO_NOT_VANISH = 2
@@ -32,6 +32,13 @@ def read_edition(connection: Connection, source: str) -> int:
 def has_seen(connection: Connection, source: str) -> bool:
     """Tell whether the file of that name was ever looked at."""
     return bool(_read_seen(connection, source).pools)
+
+
+def last_seen(connection: Connection, source: str) -> Tuple[Tuple[Vm, ...], Tuple[Pool, ...]]:
+    """Give the rows of the file of that name as they were last seen, also when it is gone."""
+    seen = _read_seen(connection, source)
+    return (tuple(Vm(**dict(vm, priority=Priority(vm['priority']))) for vm in seen.vms.values()),
+            tuple(Pool(**pool) for pool in seen.pools.values()))
 
 
 def note_contents(connection: Connection, at: str, contents: Contents, *,

@@ -9,11 +9,12 @@ import os
 import time
 from typing import Callable, Iterator, Optional, Tuple
 
-from registry import history, sightings
+from registry import history, kept, sightings
 from registry.connection import Connection, check_file, check_writable, unavailable
 from registry.edit import Edit
 from registry.errors import JournalUnavailable, Reason
 from registry.patience import Patience
+from registry.replica import Image, Replaced, Replacing, write_image
 from registry.rows import check_tables, list_tables, read_contents
 from registry.schema import (JOURNAL_NAME, migrate_journal, migrate_registry, prepare_journal,
                              read_version)
@@ -23,6 +24,8 @@ from registry.values import Contents
 # As the earlier tool made them, so that the programs that share the file can read it.
 FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755
+# A file in the making, of which nothing is lost when it is removed.
+BESIDE = '.new'
 
 
 class Registry:
@@ -73,6 +76,30 @@ class Registry:
                 if edit.changed:
                     sightings.refresh(connection, edit.contents())
 
+    def replace_contents(self, image: Image, *, who: str, command: str, keep_copy: bool,
+                         may_create: bool = False, allow_emptied: bool = False,
+                         generation: Optional[Tuple[str, str]] = None) -> Replaced:
+        """Make the registry what an image says, in place; the history tells each difference.
+
+        `generation` (and the digest of the contents at it) is noted in the same transaction.
+        Without `may_create` a file that is missing stays missing.
+        """
+        is_new = may_create and self._build_missing(image)
+        check_file(self.path)
+        check_writable(self.path)
+        prepare_journal(self.journal_path)
+        with self._connected(self.journal_path, Patience(self._timeout_seconds)) as connection:
+            migrate_journal(connection, self.journal_path)
+            with connection.writing():
+                replacement = Replacing(connection, image, now=self._clock(), who=who,
+                                        command=command)
+                return replacement.run(is_new=is_new, keep_copy=keep_copy,
+                                       allow_emptied=allow_emptied, generation=generation)
+
+    def set_aside(self) -> str:
+        """Rename a file that cannot be used, so that another can be made; give its new name."""
+        return kept.set_aside(self.path, self._clock())
+
     def check(self) -> Tuple[str, ...]:
         """Read the whole file, and give what is wrong with its structure and its rows."""
         check_file(self.path)
@@ -108,22 +135,42 @@ class Registry:
             return None
 
     def _create_file(self) -> None:
-        directory = os.path.dirname(self.path)
         try:
-            if not os.path.isdir(directory):
-                os.makedirs(directory, DIRECTORY_MODE)
-                os.chmod(directory, DIRECTORY_MODE)
-            descriptor = os.open(
-                self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+            self._make_directory()
+            _make_file(self.path)
         except FileExistsError:
             check_file(self.path, may_be_empty=True)
             check_writable(self.path)
         except (OSError, ValueError) as error:
             raise unavailable(self.path, Reason.UNWRITABLE, detail=str(error)) from error
-        else:
-            # The daemon's umask must not hide the file from the programs that share it.
-            os.fchmod(descriptor, FILE_MODE)
-            os.close(descriptor)
+
+    def _build_missing(self, image: Image) -> bool:
+        """Build the whole file under another name, so that it is never there half done."""
+        if os.path.lexists(self.path):
+            return False
+        beside = self.path + BESIDE
+        try:
+            self._make_directory()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(beside)
+            _make_file(beside)
+            with Connection(journal_path=None, registry_path=beside,
+                            patience=Patience(self._timeout_seconds)) as connection:
+                with connection.writing():
+                    migrate_registry(connection)
+                    write_image(connection, image, self._now())
+            _link(beside, self.path)
+        except FileExistsError:
+            return False
+        except (OSError, ValueError) as error:
+            raise unavailable(self.path, Reason.UNWRITABLE, detail=str(error)) from error
+        return True
+
+    def _make_directory(self) -> None:
+        directory = os.path.dirname(self.path)
+        if not os.path.isdir(directory):
+            os.makedirs(directory, DIRECTORY_MODE)
+            os.chmod(directory, DIRECTORY_MODE)
 
     def _create_tables(self, connection: Connection, who: str) -> bool:
         found = list_tables(connection)
@@ -144,3 +191,23 @@ class Registry:
 
     def _now(self) -> str:
         return render_timestamp(self._clock())
+
+
+def _make_file(path: str) -> None:
+    """Make an empty file; the daemon's umask must not hide it from the programs that share it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    os.fchmod(descriptor, FILE_MODE)
+    os.close(descriptor)
+
+
+def _link(source: str, path: str) -> None:
+    """Give a finished file its name, unless somebody else was faster."""
+    try:
+        os.link(source, path)
+    finally:
+        os.unlink(source)
+    descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -62,7 +62,7 @@ def make_text(path):
 
 def make_newer(path):
     with other_program(path) as connection:
-        connection.execute('PRAGMA user_version=2')
+        connection.execute('PRAGMA user_version=99')
 
 
 @pytest.mark.parametrize('make, reason', [

@@ -1,0 +1,113 @@
+"""Copies of the registry beside it: of what a rebuild replaces, and files that are unusable.
+
+A copy is made by SQLite, inside the caller's transaction and before its first write: opening the
+file by other means, and closing it, would drop the locks of SQLite's connections.
+"""
+
+import contextlib
+import glob
+import os
+import sqlite3
+import time
+from typing import Any, Iterator
+from urllib.parse import quote
+
+from registry.connection import unavailable
+from registry.errors import Reason
+
+KEPT_MARK = '.replaced-'
+# Each is a rebuild that lost edits or was asked for: that many mean that something else is wrong.
+KEPT_COPIES = 50
+_BESIDE = '.part'
+
+
+class _RawText(bytes):
+    """Text that is not UTF-8, kept as it is."""
+
+
+def keep_copy(path: str, now: float) -> str:
+    """Copy all tables and rows to a file of a new name, for nobody else to read."""
+    target = _free_name(path, now)
+    beside = target + _BESIDE
+    try:
+        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        with _opened(path, 'ro') as source, _opened(beside, 'rw') as copy:
+            _copy_all(source, copy)
+        os.rename(beside, target)
+    except (OSError, sqlite3.Error) as error:
+        with contextlib.suppress(OSError):
+            os.remove(beside)
+        raise unavailable(path, Reason.UNWRITABLE,
+                          detail=f'no copy could be kept at {target}: {error}') from error
+    _forget_oldest(path)
+    return target
+
+
+def set_aside(path: str, now: float) -> str:
+    """Rename an unusable file, with its rollback journal, and give its new name."""
+    target = _free_name(path, now)
+    try:
+        if os.path.exists(path + '-journal'):
+            os.rename(path + '-journal', target + '-journal')
+        os.rename(path, target)
+    except OSError as error:
+        raise unavailable(path, Reason.UNWRITABLE, detail=str(error)) from error
+    return target
+
+
+def _copy_all(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
+    """Tables and rows first: an index or a trigger of others must not stand in the way."""
+    copy.execute('BEGIN')
+    made = source.execute(
+        "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL "
+        "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type <> 'table', rowid").fetchall()
+    for kind, name, sql in made:
+        copy.execute(sql)
+        if kind == 'table':
+            _copy_rows(source, copy, '"%s"' % name.replace('"', '""'))
+    version = source.execute('PRAGMA user_version').fetchone()[0]
+    copy.execute('PRAGMA user_version=%d' % version)
+    copy.execute('COMMIT')
+
+
+def _copy_rows(source: sqlite3.Connection, copy: sqlite3.Connection, table: str) -> None:
+    for row in source.execute('SELECT * FROM %s' % table):
+        places = ('CAST(? AS TEXT)' if isinstance(value, _RawText) else '?' for value in row)
+        copy.execute('INSERT INTO %s VALUES (%s)' % (table, ', '.join(places)), row)
+
+
+@contextlib.contextmanager
+def _opened(path: str, mode: str) -> Iterator[sqlite3.Connection]:
+    name = quote(os.fsencode(os.path.abspath(path)))
+    connection = sqlite3.connect(f'file:{name}?mode={mode}', timeout=0, isolation_level=None,
+                                 uri=True)
+    connection.text_factory = _decoded
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _decoded(data: bytes) -> Any:
+    try:
+        return data.decode('utf-8')
+    except UnicodeDecodeError:
+        return _RawText(data)
+
+
+def _free_name(path: str, now: float) -> str:
+    stem = path + KEPT_MARK + time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))
+    name, count = stem, 1
+    while os.path.lexists(name):
+        count += 1
+        name = f'{stem}-{count}'
+    return name
+
+
+def _forget_oldest(path: str) -> None:
+    kept = [name for name in glob.glob(glob.escape(path) + KEPT_MARK + '*')
+            if not name.endswith((_BESIDE, '-journal'))]
+    kept.sort(key=lambda name: (os.path.getmtime(name), name))
+    for name in kept[:-KEPT_COPIES]:
+        with contextlib.suppress(OSError):
+            os.remove(name)

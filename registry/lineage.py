@@ -1,0 +1,35 @@
+"""The generations that this host's registry has been at: what a mirror is older or newer than.
+
+A generation is written here before anything of it is written elsewhere, so that a mirror whose
+generation is not here was written by somebody else. All of it runs inside the caller's
+transaction.
+"""
+
+from typing import NamedTuple, Tuple
+
+from registry.connection import Connection
+
+# One line per edit that was mirrored. A mirror older than this many edits counts as foreign.
+LINEAGE_ROWS = 2000
+
+
+class Station(NamedTuple):
+    """One generation, and the digest of the contents at it."""
+
+    generation: str
+    digest: str
+    at: str = ''
+
+
+def note_generation(connection: Connection, at: str, generation: str, digest: str) -> None:
+    """Make a generation the newest, also one that the registry was at before."""
+    connection.execute('DELETE FROM lineage WHERE generation = ?', (generation,))
+    number = connection.insert(
+        'INSERT INTO lineage (generation, digest, at) VALUES (?, ?, ?)', (generation, digest, at))
+    connection.execute('DELETE FROM lineage WHERE id <= ?', (number - LINEAGE_ROWS,))
+
+
+def list_stations(connection: Connection) -> Tuple[Station, ...]:
+    """List the generations, the newest last."""
+    return tuple(Station(*row) for row in connection.execute(
+        'SELECT generation, digest, at FROM lineage ORDER BY id'))

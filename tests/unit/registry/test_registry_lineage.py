@@ -1,0 +1,59 @@
+"""The lineage: which generations the registry has been at, bounded, and in old journals."""
+
+import os
+
+from registry import lineage
+from registry.journal import Journal
+from registry.schema import JOURNAL_MIGRATIONS, JOURNAL_VERSION
+from tests.unit.registry.helpers import other_program
+
+
+def test_empty_lineage_has_no_generation(journal):
+    assert (journal.lineage(), journal.generation()) == ((), None)
+
+
+def test_newest_generation_stands_last_with_its_digest(journal):
+    journal.note_generation('1-aaaaaaaa', 'first')
+    journal.note_generation('2-bbbbbbbb', 'second')
+    assert journal.lineage() == ('1-aaaaaaaa', '2-bbbbbbbb')
+    assert journal.generation() == ('2-bbbbbbbb', 'second')
+
+
+def test_generation_noted_again_becomes_the_newest_once(journal):
+    for generation, digest in (('1-a', 'x'), ('2-b', 'y'), ('1-a', 'z')):
+        journal.note_generation(generation, digest)
+    assert journal.lineage() == ('2-b', '1-a')
+    assert journal.generation() == ('1-a', 'z')
+
+
+def test_lineage_is_bounded(journal, monkeypatch):
+    monkeypatch.setattr(lineage, 'LINEAGE_ROWS', 5)
+    for number in range(12):
+        journal.note_generation(f'{number}-x', 'd')
+    assert journal.lineage() == tuple(f'{number}-x' for number in range(7, 12))
+
+
+def test_lineage_is_undone_with_its_batch(journal):
+    try:
+        with journal.batch():
+            journal.note_generation('1-a', 'x')
+            raise KeyError
+    except KeyError:
+        pass
+    assert journal.lineage() == ()
+
+
+def test_journal_of_the_first_version_gets_a_lineage_and_loses_nothing(tmp_path):
+    path = str(tmp_path / 'vgpu_journal.db')
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    with other_program(path) as connection:
+        for statement in JOURNAL_MIGRATIONS[0][1]:
+            connection.execute(statement)
+        connection.execute("INSERT INTO notes (key, value) VALUES ('a', 'b')")
+        connection.execute("INSERT INTO staged VALUES ('u', 4, 'span', 1, 'then')")
+    with Journal(path, timeout_seconds=0.25) as journal:
+        assert journal.lineage() == ()
+        journal.note_generation('1-a', 'x')
+        assert (journal.read_note('a'), journal.staged()['u'].vm_id) == ('b', 4)
+    with other_program(path) as connection:
+        assert connection.execute('PRAGMA user_version').fetchone() == (JOURNAL_VERSION,)
