@@ -225,10 +225,16 @@ class Journal:
         stations = lineage.list_stations(self._reader())
         return (stations[-1].generation, stations[-1].digest) if stations else None
 
-    def note_generation(self, generation: str, digest: str) -> None:
+    def has_own_generation(self) -> bool:
+        """Tell whether the newest generation was made here, so that it may be nowhere else."""
+        stations = lineage.list_stations(self._reader())
+        return bool(stations) and stations[-1].is_own
+
+    def note_generation(self, generation: str, digest: str, *, is_own: bool = True) -> None:
         """Record that the registry is at a generation, before anything of it is mirrored."""
         with self.batch():
-            lineage.note_generation(self._connection, self._now(), generation, digest)
+            lineage.note_generation(self._connection, self._now(), generation, digest,
+                                    is_own=is_own)
 
     # Small texts.
 

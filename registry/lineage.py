@@ -18,18 +18,22 @@ class Station(NamedTuple):
 
     generation: str
     digest: str
+    is_own: bool = True
+    """This host made it, as the master; no other host need ever have seen it."""
     at: str = ''
 
 
-def note_generation(connection: Connection, at: str, generation: str, digest: str) -> None:
+def note_generation(connection: Connection, at: str, generation: str, digest: str, *,
+                    is_own: bool = True) -> None:
     """Make a generation the newest, also one that the registry was at before."""
     connection.execute('DELETE FROM lineage WHERE generation = ?', (generation,))
     number = connection.insert(
-        'INSERT INTO lineage (generation, digest, at) VALUES (?, ?, ?)', (generation, digest, at))
+        'INSERT INTO lineage (generation, digest, is_own, at) VALUES (?, ?, ?, ?)',
+        (generation, digest, int(is_own), at))
     connection.execute('DELETE FROM lineage WHERE id <= ?', (number - LINEAGE_ROWS,))
 
 
 def list_stations(connection: Connection) -> Tuple[Station, ...]:
     """List the generations, the newest last."""
-    return tuple(Station(*row) for row in connection.execute(
-        'SELECT generation, digest, at FROM lineage ORDER BY id'))
+    return tuple(Station(row[0], row[1], bool(row[2]), row[3]) for row in connection.execute(
+        'SELECT generation, digest, is_own, at FROM lineage ORDER BY id'))

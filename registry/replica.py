@@ -124,7 +124,7 @@ class Replacing:
         self._record(differences, strays, is_new, name)
         sightings.refresh(self._connection, read_contents(self._connection))
         if generation is not None:
-            lineage.note_generation(self._connection, self._now, *generation)
+            lineage.note_generation(self._connection, self._now, *generation, is_own=False)
         return Replaced(name, *differences, is_new=is_new)
 
     def _write(self, keep_copy: bool) -> str:

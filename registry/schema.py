@@ -84,7 +84,7 @@ JOURNAL_MIGRATIONS = (
     (2, (
         """CREATE TABLE lineage (
             id INTEGER PRIMARY KEY AUTOINCREMENT, generation TEXT NOT NULL UNIQUE,
-            digest TEXT NOT NULL, at TEXT NOT NULL)""",
+            digest TEXT NOT NULL, is_own INTEGER NOT NULL, at TEXT NOT NULL)""",
         'PRAGMA main.user_version=2',
     )),
 )  # type: Tuple[Migration, ...]

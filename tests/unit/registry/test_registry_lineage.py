@@ -26,6 +26,14 @@ def test_generation_noted_again_becomes_the_newest_once(journal):
     assert journal.generation() == ('1-a', 'z')
 
 
+def test_generation_made_here_is_told_from_one_that_was_taken_over(journal):
+    assert not journal.has_own_generation()
+    journal.note_generation('1-a', 'x')
+    assert journal.has_own_generation()
+    journal.note_generation('2-b', 'y', is_own=False)
+    assert not journal.has_own_generation()
+
+
 def test_lineage_is_bounded(journal, monkeypatch):
     monkeypatch.setattr(lineage, 'LINEAGE_ROWS', 5)
     for number in range(12):

@@ -253,7 +253,7 @@ def test_wiped_host_gets_file_directory_and_journal(path):
     assert not os.path.exists(path + BESIDE)
     with Journal(registry.journal_path, timeout_seconds=0.25) as journal:
         assert journal.generation() == ('4-0123abcd', 'd' * 32)
-        assert journal.largest_number() == 12
+        assert journal.largest_number() == 12 and not journal.has_own_generation()
         assert journal.note_contents(registry.read()) == ()
         assert [entry.what for entry in journal.list_history()] \
             == ['vm_added', 'vm_added', 'registry_rebuilt']
