@@ -203,9 +203,11 @@ def _admin(stand: Stand, *words: str, **variables: str) -> Any:
 
 
 def _run(command: List[str], **variables: str) -> Any:
+    environment = dict(os.environ, PYTHONPATH=ROOT, **variables)
+    # What is installed is compiled: a tree that may not keep that compiles at each run.
+    environment.pop('PYTHONDONTWRITEBYTECODE', None)
     return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT,
-                                                           **variables))
+                          stderr=subprocess.PIPE, env=environment)
 
 
 def _time(action: Callable[[], Any]) -> float:

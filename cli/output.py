@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from typing import Any, Iterator, List, Mapping, Sequence, TextIO
 
 from cli.errors import CommandError
@@ -91,6 +90,7 @@ class Output:
 
 def measured(style: Style) -> Style:
     """The style with the size that the terminal has now."""
+    import shutil  # costs 5 ms, and programs do not need it
     size = shutil.get_terminal_size()
     return style._replace(width=size.columns, height=size.lines)
 

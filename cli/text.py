@@ -47,11 +47,17 @@ class Style(NamedTuple):
 
 def escape(text: Optional[str]) -> str:
     """Show every character that would not be printed by its number."""
+    if not text or text.isprintable():
+        return text or ''
     return ''.join(_shown(character) for character in text or '')
 
 
 def display_width(text: str) -> int:
     """Count the columns that a text takes on a terminal."""
+    try:
+        return len(text.encode('ascii'))
+    except UnicodeEncodeError:
+        pass  # most text is ASCII, and the tables of a large pool are full of it
     return sum(_character_width(character) for character in text)
 
 
