@@ -3,7 +3,6 @@
 They have sessions of their own, which the pool's database does not know.
 """
 
-import threading
 from typing import Any, Callable, Dict, Sequence
 
 from simulator.failures import Failure, method_unknown, session_invalid
@@ -48,15 +47,10 @@ class Emergencies:
             node.reign.state.database.find('session', session) is not None)
 
     def _become_master(self, node: Node) -> None:
-        _beside(self._pool.take_over, node.ref)
+        self._pool.light_fuse(self._pool.take_over, node.ref)
 
     def _reset_master(self, node: Node, address: str) -> None:
         master = self._pool.find_address(address)
         if master is None:
             raise Failure('HOST_NAME_INVALID', ['not a host of this pool'])
-        _beside(self._pool.follow, node.ref, master)
-
-
-def _beside(act: Callable[..., None], *arguments: Any) -> None:
-    # xapi answers, and then restarts in its new role.
-    threading.Thread(target=act, args=arguments, daemon=True).start()
+        self._pool.light_fuse(self._pool.follow, node.ref, master)

@@ -250,6 +250,10 @@ class PoolSimulator(Simulator):
         return plugins.run_master_scripts(node.master_scripts_directory, is_master=node.is_master,
                                           environment=dict(node.plugin_environment))
 
+    def light_fuse(self, act: Callable[..., Any], *arguments: Any) -> None:
+        """Do what restarts xapi a moment later: it has to answer first."""
+        self.beside(self._burn, act, arguments)
+
     def beside(self, act: Callable[..., Any], *arguments: Any) -> None:
         """Do something in a thread of its own."""
         threading.Thread(target=act, args=arguments, daemon=True).start()
@@ -271,6 +275,10 @@ class PoolSimulator(Simulator):
 
     def _address(self, ref: str) -> str:
         return str(self.state.database.read('host', ref, 'address'))
+
+    def _burn(self, act: Callable[..., Any], arguments: Any) -> None:
+        if not self.over.wait(self.settings.fuse_seconds):
+            act(*arguments)
 
     def _sync_for_ever(self, seconds: float) -> None:
         while not self.over.wait(seconds):

@@ -60,7 +60,7 @@ class PoolSite(Site):
             raise Failure('HA_IS_ENABLED')
         self.assert_reachable(host)
         if host != self._reign.master.ref:
-            self._pool.beside(self._pool.designate_new_master, host)
+            self._pool.light_fuse(self._pool.designate_new_master, host)
 
     def recover_slaves(self) -> List[str]:
         """Tell every host within reach who is master; return those that listened."""

@@ -23,6 +23,7 @@ class Settings(NamedTuple):
     forward_seconds: float = 0.0               # what handing a call on to the master takes
     member_patience_seconds: float = 10.0      # until a member without a master restarts
     master_goes_silently: bool = False         # what was handed on hears nothing, not HTTP 500
+    fuse_seconds: float = 0.1                  # between an answer and the restart it asks for
     boot_seconds: float = 0.05                 # HOST_STILL_BOOTING after a restart of xapi
     database_sync_seconds: Optional[float] = None  # between two copies to members; real: 300
     login_penalty_seconds: float = 5.0         # what a bad password costs over TCP
