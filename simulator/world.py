@@ -196,9 +196,14 @@ def follow_hosts(state: State, hosts: List[str]) -> None:
             is_theirs = row.fields['resident_on'] in hosts or (
                 domain is not None and domain.host in hosts)
             busy = any(running.ref == row.ref for running in state.underway)
-            if is_theirs and not busy and not row.fields['is_control_domain']:
+            if row.fields['is_control_domain'] or not is_theirs:
+                continue
+            if not busy:
                 _follow_hypervisor(state, row.ref, row.fields)
                 refresh_allowed(state, row.ref)
+            elif domain is not None and domain.host in hosts:
+                # What this master has begun with the VM goes on; two domains must not.
+                state.hypervisor.destroy(domain)
 
 
 def start_all(state: State, refs: List[str]) -> List[Failure]:
@@ -230,6 +235,9 @@ def _follow_hypervisor(state: State, ref: str, fields: Dict[str, Any]) -> None:
     elif fields['power_state'] in ('Running', 'Paused') and (
             host not in state.hosts or state.site.rules(host)):
         # Of a host that does not answer nobody knows what runs there.
+        reset_power_state(state, ref)
+    elif fields['power_state'] == 'Halted':
+        # The writes of a halt may have been cut off half-way.
         reset_power_state(state, ref)
     state.database.write('VM', ref, 'scheduled_to_be_resident_on', NULL)
 

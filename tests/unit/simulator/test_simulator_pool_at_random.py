@@ -98,7 +98,7 @@ def judge(pool: PoolSimulator, refs: List[str]) -> List[Any]:
     return wrong
 
 
-@pytest.mark.parametrize('seed', range(24))
+@pytest.mark.parametrize('seed', range(4))
 def test_after_any_mishaps_the_records_say_what_runs(build_pool, clients, seed):
     pool = build_pool(member_patience_seconds=0.05, seed=seed)
     chance = random.Random(seed)
