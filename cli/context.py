@@ -28,20 +28,27 @@ REGISTRY_SECONDS = 10.0
 class Context:
     """One run of vgpu-admin."""
 
-    def __init__(self, arguments: Arguments, *, errors: TextIO, answers: TextIO,
+    def __init__(self, arguments: Arguments, *, errors: TextIO, answers: Optional[TextIO],
                  environment: Mapping[str, str],
+                 ask: Optional[Callable[[List[str], str], None]] = None,
+                 is_forwarded: bool = False,
                  clock: Callable[[], float] = time.monotonic,
                  sleep: Callable[[float], None] = time.sleep) -> None:
         self.arguments = arguments
         self.clock = clock
         self.sleep = sleep
         self.notes: List[str] = []
+        self.is_forwarded = is_forwarded
+        """Whether the command came from another host."""
+        self.who = '' if is_forwarded else _find_user(environment)
+        """Who runs this, for the history."""
         self.was_asked = False
         """Whether somebody answered a question, and so agreed to what was shown."""
         self.done: List[str] = []
         """What was done so far, for whoever interrupts the command."""
         self._errors = errors
         self._answers = answers
+        self._ask = ask
         self._environment = environment
         self._settings: Optional[Settings] = None
         self._registry: Optional[Registry] = None
@@ -52,17 +59,6 @@ class Context:
     def is_json(self) -> bool:
         """Whether a program reads what we print."""
         return bool(self.arguments.get(JSON))
-
-    @property
-    def who(self) -> str:
-        """The login name of whoever runs this, also behind sudo."""
-        name = self._environment.get('SUDO_USER')
-        if name:
-            return name
-        try:
-            return pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            return f'uid {os.getuid()}'
 
     def read_variable(self, name: str) -> str:
         """A variable of the environment; '' when it is not set."""
@@ -165,10 +161,14 @@ class Context:
     @property
     def can_ask(self) -> bool:
         """Whether somebody is there to answer."""
-        return self._answers is not None and self._answers.isatty()
+        return self._ask is not None or (self._answers is not None and self._answers.isatty())
 
     def confirm(self, block: List[str], question: str, *, alternatives: str = '--yes') -> None:
         """Have a question answered with yes, or raise; `--yes` answers in advance."""
+        if self._ask is not None and not self.arguments.get(YES):
+            self._ask(block, question)
+            self.was_asked = True
+            return
         if self.arguments.get(YES) or not self.can_ask:
             for line in block:
                 self.tell(line)
@@ -198,6 +198,17 @@ class Context:
         except XapiError as error:
             self._problem = error
             raise
+
+
+def _find_user(environment: Mapping[str, str]) -> str:
+    """The login name of whoever runs this, also behind sudo."""
+    name = environment.get('SUDO_USER')
+    if name:
+        return name
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f'uid {os.getuid()}'
 
 
 def _probe(settings: Settings) -> None:

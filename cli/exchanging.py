@@ -191,7 +191,8 @@ def read_or_create(context: Context, may_create: bool) -> Contents:
 
 def _read_parsed(arguments: Arguments) -> Parsed:
     path = arguments.get(options.FILE)
-    parsed = exchange_format.parse(read_file(path))
+    parsed = exchange_format.parse(
+        read_file(path) if arguments.file_text is None else arguments.file_text)
     if parsed.problems:
         raise CommandError(Kind.USAGE, '\n'.join(
             [f'{escape(path)}: {problem}' for problem in parsed.problems]

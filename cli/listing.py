@@ -51,7 +51,8 @@ class _Problem(NamedTuple):
 def register_listed(arguments: Arguments, context: Context) -> Result:
     """Register all VMs of a file in one transaction; every bad line is reported."""
     is_dry = bool(arguments.get(options.DRY_RUN))
-    listed = _read(arguments.get(options.FROM_FILE))
+    listed = _read(read_file(arguments.get(options.FROM_FILE))
+                   if arguments.file_text is None else arguments.file_text)
     contents = read_or_create(context, not is_dry)
     pool = _ask(context)
     found, problems = _find_named(listed.names, contents, pool)
@@ -63,8 +64,7 @@ def register_listed(arguments: Arguments, context: Context) -> Result:
     return _answer(context, done, pool, is_dry)
 
 
-def _read(path: str) -> _Listed:
-    text = read_file(path)
+def _read(text: str) -> _Listed:
     first = text.lstrip().split('\n', 1)[0]
     if first.startswith('{') or 'vm_uuid' in first:
         parsed = exchange_format.parse(text)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any, Iterator, List, Mapping, Sequence, TextIO
+from typing import Any, Iterator, List, Mapping, Optional, Sequence, TextIO
 
 from cli.errors import CommandError
 from cli.result import Result, build_document
@@ -12,16 +12,24 @@ from cli.text import Style, escape
 class Output:
     """Standard output and standard error of one run."""
 
-    def __init__(self, results: TextIO, errors: TextIO, environment: Mapping[str, str]) -> None:
+    def __init__(self, results: TextIO, errors: TextIO, environment: Mapping[str, str], *,
+                 style: Optional[Style] = None) -> None:
         self._results = results
         self._errors = errors
         self._environment = environment
+        self._given_style = style
+        """What another host's terminal can do, when the text is for that."""
+
+    @property
+    def style(self) -> Style:
+        """What the place where results go can do."""
+        return self._given_style or self._style()
 
     def print_result(self, result: Result, notes: Sequence[str], *, is_json: bool,
                      is_minimal: bool) -> None:
         """Print a result, and what should be known beside it."""
         if result.stream is not None:
-            self._print_stream(result.stream(None if is_json else self._style()))
+            self._print_stream(result.stream(None if is_json else self.style))
             return
         if is_json:
             document = dict(result.document, notes=list(notes)) if notes else result.document
@@ -33,7 +41,7 @@ class Output:
             self._write(self._results,
                         [','.join(item.replace(',', '\\,') for item in result.minimal)])
         else:
-            self._write(self._results, result.lines(self._style()))
+            self._write(self._results, result.lines(self.style))
 
     def print_error(self, error: CommandError, notes: Sequence[str], *, is_json: bool) -> None:
         """Print why a command came to nothing."""
@@ -47,6 +55,11 @@ class Output:
             self._write(self._errors, [f'vgpu-admin: {escape(note)}'])
         for line in str(error).splitlines():
             self._write(self._errors, [f'vgpu-admin: {escape(line)}'])
+
+    def print_lines(self, results: List[str], errors: List[str]) -> None:
+        """Print what another host has made ready for our terminal."""
+        self._write(self._errors, errors)
+        self._write(self._results, results)
 
     def _print_stream(self, texts: Iterator[str]) -> None:
         """Print each text at once; Ctrl-C is the way to end it."""

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from cli.errors import CommandError, Kind
 from cli.grammar import BY_NAME, COMMANDS, Command
-from cli.options import EVERYWHERE, FROM_FILE, RESTART, VM, VM_ID, Option
+from cli.options import (CONFIG, DB, EVERYWHERE, FROM_FILE, RESTART, VM, VM_ID, Option)
 from cli.text import escape, nearest
 from registry.errors import InvalidValue
 
@@ -20,6 +20,10 @@ class Arguments(NamedTuple):
     values: Mapping[str, Any]
     topic: Optional[str] = None
     """The command that help is wanted for."""
+    words: Tuple[str, ...] = ()
+    """The command as it is sent to another host: without what is about this one."""
+    file_text: Optional[str] = None
+    """The content of the file that the command names, where another host has read it."""
 
     def get(self, option: Option) -> Any:
         """Give the value of an option, True for a flag; None when it is not there."""
@@ -48,7 +52,13 @@ def parse(argv: Sequence[str]) -> Arguments:
         return Arguments(command, values, _find_topic(command, words[1:]))
     _check_words(command, words[1:])
     _check_needs(command, values)
-    return Arguments(command, values)
+    return Arguments(command, values, words=tuple(words) + _spell(pairs))
+
+
+def _spell(pairs: List[_Pair]) -> Tuple[str, ...]:
+    return tuple(option.flag if option.placeholder is None else f'{option.flag}={text}'
+                 for option, _spelling, text in pairs if option not in (CONFIG, DB))
+
 
 
 def _split(argv: List[str]) -> Tuple[List[str], List[_Pair]]:

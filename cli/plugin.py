@@ -113,4 +113,17 @@ class TookTooLong(WatcherError):
     """What was asked for took longer than a caller waits."""
 
 
-FUNCTIONS = {'look': _look, 'version': _version}  # type: Dict[str, Function]
+def _admin(call: Call, config_path: Optional[str]) -> str:
+    """One command of vgpu-admin."""
+    from cli.plugin_admin import admin  # a look shall not pay for it
+    return admin(call, config_path)
+
+
+def _cancel(call: Call, config_path: Optional[str]) -> str:
+    """End a command that is under way."""
+    from cli.plugin_admin import cancel
+    return cancel(call, config_path)
+
+
+FUNCTIONS = {'look': _look, 'version': _version, 'admin': _admin,
+             'cancel': _cancel}  # type: Dict[str, Function]

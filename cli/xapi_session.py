@@ -42,6 +42,7 @@ class Live:
         self._clock = clock
         self._is_local = settings.xapi.address.scheme == 'unix'
         self._master = refused_by
+        self._master_ref = None  # type: Optional[str]
         self._role = Role(False, self._is_local, '', '') if refused_by else None
 
     @property
@@ -55,6 +56,11 @@ class Live:
     def master(self) -> Optional[str]:
         """The name of the master, when this host is another one."""
         return self._master if self.role else None
+
+    @property
+    def master_ref(self) -> Optional[str]:
+        """The master's ref, when this host is a member that can forward calls to it."""
+        return self._master_ref if self.role else None
 
     def close(self) -> None:
         """Log out, unless XAPI does not answer."""
@@ -108,6 +114,7 @@ class Live:
         try:
             identity = asking.read_identity()
             if self._is_local and identity.host != identity.master:
+                self._master_ref = identity.master
                 self._master = str(asking.call('host.get_name_label', identity.master))
         except XapiFailure as error:
             raise XapiUnreachable(f'XAPI does not say who it is: {error}') from error

@@ -73,6 +73,7 @@ OPERATIONS = {
     'VM_appliance.hard_shutdown': _vm(appliances.hard_shutdown, 1),
     'VM_appliance.destroy': _vm(appliances.destroy, 1),
     'host.call_plugin': Method(pool_methods.call_plugin, 4, (), True, True),
+    'VM.call_host_plugin': Method(pool_methods.call_host_plugin, 4, (), True, True),
 }
 
 

@@ -24,8 +24,10 @@ def login(state: State, caller: Any, user: str, password: str, version: str,
         if caller.host not in ('', state.master):
             raise host_is_slave(state)
         role = _find_role(state, user, password)
-    return state.sessions.login(user, originator, superuser=caller.transport != 'tcp', now=now(),
-                                role=role, host=caller.host or state.this_host)
+    # root is a superuser wherever it logs in; whom an account stands for has permissions.
+    is_root = caller.transport != 'tcp' or user == state.settings.username
+    return state.sessions.login(user, originator, superuser=is_root, now=now(), role=role,
+                                host=caller.host or state.this_host)
 
 
 def _find_role(state: State, user: str, password: str) -> str:
@@ -45,13 +47,30 @@ def host_is_slave(state: State) -> Failure:
 
 def call_plugin(state: State, task: str, caller: Any, host: str, name: str, function: str,
                 arguments: Dict[str, str]) -> str:
-    """Run a plugin on a host, with the caller's own session."""
+    """Run a plugin on a host: on the master with the caller's session, else with one of xapi's.
+
+    A call that is handed on to a member gets a session of its own, which may everything
+    (message_forwarding.ml, call_slave_with_session). Who calls in process has no session.
+    """
     state.database.get('host', host)
     state.site.assert_reachable(host)
-    # Who calls in process has no session; xapi opens one for calls of its own.
-    session = caller.session or state.sessions.login(
-        'root', '', superuser=True, now=now(), role='pool-admin', host=state.this_host)
-    return str(state.site.call_plugin(session, host, name, function, arguments))
+    if caller.session and host == state.master:
+        return str(state.site.call_plugin(caller.session, host, name, function, arguments))
+    session = state.sessions.login('root', '', superuser=True, now=now(), role='pool-admin',
+                                   host=host)
+    try:
+        return str(state.site.call_plugin(session, host, name, function, arguments))
+    finally:
+        state.sessions.end(session)
+
+
+def call_host_plugin(state: State, task: str, caller: Any, vm: str, name: str, function: str,
+                     arguments: Dict[str, str]) -> str:
+    """Run a plugin on the host of a running VM; a VM operator may (datamodel_vm.ml)."""
+    fields = state.database.get('VM', vm).fields
+    if fields['power_state'] != 'Running':
+        raise Failure('VM_BAD_POWER_STATE', [vm, 'Running', fields['power_state']])
+    return call_plugin(state, task, caller, fields['resident_on'], name, function, arguments)
 
 
 def _logout(state: State, caller: Any) -> None:

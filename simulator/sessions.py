@@ -25,8 +25,12 @@ class Sessions:
         with self._database.lock:
             self._make_room(originator)
             ref = self._names.ref()
-            self._database.create('session', ref, build_session(
-                self._names.uuid(), host, now, superuser, user, originator))
+            fields = build_session(self._names.uuid(), host, now, superuser, user, originator)
+            if not superuser:
+                # Of all permissions of a role, those that anybody here asks about.
+                fields['rbac_permissions'] = ['session.logout'] + (
+                    ['host.call_plugin'] if role == 'pool-admin' else [])
+            self._database.create('session', ref, fields)
             self._active[ref] = time.monotonic()
             self._roles[ref] = role
             return ref

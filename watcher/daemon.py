@@ -201,8 +201,9 @@ class Watcher:
     def note_watch(self) -> None:
         """Leave word for vgpu-admin of how things are."""
         offset = self._wall() - self._clock()
-        self._notes.note_watch(*[at + offset if at is not None else None for at in (
-            self.synced_at if self.is_synced else None, self.last_answer)])
+        since, answered = [at + offset if at is not None else None for at in (
+            self.synced_at if self.is_synced else None, self.last_answer)]
+        self._notes.note_watch(since, answered, bool(self.role and self.role.is_member))
 
     def handle_last(self, message: Any) -> None:
         """While stopping: only outcomes still count."""

@@ -35,10 +35,14 @@ class Notes:
         """Have this written with the next commit."""
         self._writes.append(write)
 
-    def note_watch(self, since: Optional[float], last_answer: Optional[float]) -> None:
-        """Leave word for vgpu-admin: who watches, since when, when XAPI answered (Unix times)."""
+    def note_watch(self, since: Optional[float], last_answer: Optional[float],
+                   is_member: bool) -> None:
+        """Leave word for vgpu-admin: who watches, since when, when XAPI answered (Unix times).
+
+        Also whether this is a member: then vgpu-admin asks the master what it is asked.
+        """
         text = json.dumps({'pid': os.getpid(), 'version': VERSION, 'since': since,
-                           'last_answer': last_answer})
+                           'last_answer': last_answer, 'is_member': is_member})
         self.add(lambda journal: journal.write_note(WATCH_NOTE, text))
 
     def flush(self) -> None:

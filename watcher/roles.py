@@ -23,19 +23,22 @@ class Role(NamedTuple):
     xapi_version: str
     refusal: str = ''
     """Why nothing is written; empty for a writer."""
+    is_member: bool = False
+    """Whether another host is the master."""
 
 
 def decide_role(identity: Identity, *, is_local: bool) -> Role:
     """Decide from what XAPI says of itself. Over TCP a member does not let us in at all."""
     version, text = read_version(identity.software_version)
-    role = Role(True, is_local, identity.host, text)
+    role = Role(True, is_local, identity.host, text,
+                is_member=is_local and identity.host != identity.master)
     if version is None:
         return role._replace(is_writer=False, refusal='XAPI does not tell a version that can be '
                              'read (%r); %d.%d or later is needed' % ((text,) + OLDEST_XAPI))
     if version < OLDEST_XAPI:
         return role._replace(is_writer=False, refusal='XAPI %s is older than %d.%d: it keeps no '
                              'frozen copy of a running VM\'s arguments' % ((text,) + OLDEST_XAPI))
-    if is_local and identity.host != identity.master:
+    if role.is_member:
         return role._replace(is_writer=False, refusal='this host is not the master of its pool')
     return role
 

@@ -1,0 +1,28 @@
+"""Where a command belongs: on the master of the pool, or on the host where it is typed.
+
+The registry of record and the journal of the pool's boots are the master's. On a member the
+commands of `EDITS` and `VIEWS` are forwarded (`forwarding.py`); an edit that cannot be is refused,
+a view shows what this host has.
+"""
+
+from cli import options
+from cli.parser import Arguments
+
+EDITS = frozenset([
+    'register-vm', 'remove-vm', 'set-pool', 'set-priority', 'set-vm-id', 'update-vm',
+    'set-pool-name', 'set-pool-description', 'enable-pool', 'disable-pool', 'import', 'restore',
+    'adopt', 'init', 'accept', 'reconcile'])
+VIEWS = frozenset(['show-vm', 'list-vms', 'list-pools', 'show-pool', 'scan-vms', 'status',
+                   'history', 'explain', 'plan', 'export'])
+# About this host, its files or its terminal.
+HERE = frozenset(['watch', 'verify', 'backup', 'check', 'fence', 'consumer', 'doctor',
+                  'completion', 'complete', 'help'])
+
+
+def belongs_to_master(arguments: Arguments) -> bool:
+    """Whether a command is for the registry of record, and names no file of this host."""
+    command = arguments.command
+    if command is None or arguments.topic is not None or arguments.get(options.DB):
+        return False
+    is_written_here = command.name == 'export' and arguments.get(options.FILE) not in (None, '-')
+    return command.name in EDITS | VIEWS and not is_written_here

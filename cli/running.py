@@ -1,0 +1,57 @@
+"""Runs one command that has been understood: here, or on the master; prints; gives the status."""
+
+import importlib
+from typing import Optional
+
+from cli.context import Context
+from cli.errors import CommandError, Kind, translate
+from cli.options import MINIMAL
+from cli.output import Output
+from cli.parser import Arguments
+from cli.places import belongs_to_master
+from cli.result import Result
+from registry.errors import RegistryError
+from watcher.errors import WatcherError
+
+
+def run(arguments: Arguments, context: Context, output: Output) -> int:
+    """Run a command to its end; the exit status."""
+    try:
+        status = _forward(arguments, context, output)
+        if status is not None:
+            return status
+        result = _execute(arguments, context)
+        output.print_result(result, context.notes, is_json=context.is_json,
+                            is_minimal=bool(arguments.get(MINIMAL)))
+        return int(result.status)
+    except (CommandError, RegistryError, WatcherError) as error:
+        failure = translate(error)
+    except KeyboardInterrupt:
+        failure = CommandError(Kind.INTERRUPTED, '\n'.join(
+            ['interrupted'] + (context.done or ['nothing was changed'])))
+    finally:
+        context.close()
+    output.print_error(failure, context.notes, is_json=context.is_json)
+    return int(failure.status)
+
+
+def _forward(arguments: Arguments, context: Context, output: Output) -> Optional[int]:
+    """The status of a command that the master carried out; None when it is done here."""
+    if context.is_forwarded or not belongs_to_master(arguments):
+        return None
+    from cli.member import find_master
+    master = find_master(arguments, context)
+    if master is None:
+        return None
+    from cli.forwarding import forward
+    return forward(arguments, context, output, master)
+
+
+def _execute(arguments: Arguments, context: Context) -> Result:
+    command = arguments.command
+    if command is None and 'help' not in arguments.values:
+        raise CommandError(Kind.USAGE, "a command is needed; see 'vgpu-admin help'")
+    if command is None or arguments.topic is not None or command.name == 'help':
+        from cli.usage import show_help
+        return show_help(arguments, context)
+    return getattr(importlib.import_module(command.module), command.function)(arguments, context)
