@@ -30,8 +30,8 @@ class Role(NamedTuple):
 def decide_role(identity: Identity, *, is_local: bool) -> Role:
     """Decide from what XAPI says of itself. Over TCP a member does not let us in at all."""
     version, text = read_version(identity.software_version)
-    role = Role(True, is_local, identity.host, text,
-                is_member=is_local and identity.host != identity.master)
+    is_member = is_local and identity.host != identity.master
+    role = Role(True, is_local, identity.host, text, is_member=is_member)
     if version is None:
         return role._replace(is_writer=False, refusal='XAPI does not tell a version that can be '
                              'read (%r); %d.%d or later is needed' % ((text,) + OLDEST_XAPI))

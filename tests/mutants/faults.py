@@ -152,7 +152,7 @@ MUTANTS = (
     _one('the scan is not armed again after the clock has jumped', 'watcher/service.py',
          '            self._schedule.rearm()\n', '', 'tests/faults/test_clock.py'),
     _one('a member writes', 'watcher/roles.py',
-         '    if is_local and identity.host != identity.master:\n', '    if False:\n',
+         '    if role.is_member:\n', '    if False:\n',
          _INTERRUPTIONS + ' may_not_write'),
     _one('an XAPI that is too old is written to', 'watcher/roles.py',
          '    if version < OLDEST_XAPI:\n', '    if False:\n', _INTERRUPTIONS + ' may_not_write'),
