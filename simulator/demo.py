@@ -41,8 +41,11 @@ SCENES = (
     Scene('Another tool edits the arguments', demo_scenes.edit_by_others),
     Scene('The toolstack restarts in a boot storm', demo_hazards.restart_in_storm),
     Scene('The toolstack crashes in a boot storm and forgets', demo_hazards.crash_in_storm),
+    Scene('A clone of a suspended VM carries the number of its parent',
+          demo_hazards.clone_suspended),
     Scene('HTTP 500, dropped and torn answers, refused logins', demo_hazards.spoil_calls),
     Scene('The daemon is killed between remove and add', demo_hazards.kill_watcher),
+    Scene('A host dies, and high availability restarts its VMs', demo_hazards.lose_host),
 )
 
 

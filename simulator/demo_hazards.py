@@ -1,4 +1,4 @@
-"""The scenes of trouble: the toolstack restarts and crashes, calls fail, the daemon is killed."""
+"""The scenes of trouble: toolstack and hosts end, calls fail, the daemon is killed, copies sleep."""
 
 from typing import List, Sequence
 
@@ -66,6 +66,37 @@ def spoil_calls(stage: Stage) -> None:
     stage.settle(vms)
     stage.xapi.sim('clear_faults')
     stage.start_and_wait(vms)
+
+
+def clone_suspended(stage: Stage) -> None:
+    """Clone a suspended VM: what the clone's resume would take is frozen, and no edit mends it.
+    So it is told; shut down instead of resumed, the clone loses the number."""
+    parent = stage.vms[2]
+    args = stage.ledger.desired(parent)
+    stage.join([stage.xapi.begin(('VM.suspend', parent.ref))])
+    clone = stage.take_in(stage.xapi.call('VM.clone', parent.ref, 'asleep'), parent.foreign)
+    if stage.expect_soon(lambda: stage.dangers.get(clone.uuid)):
+        stage.display.note(f'{clone.name} would resume with the number of {parent.name}: '
+                           f'{stage.dangers[clone.uuid]}')
+    elif stage.with_watcher:
+        stage.complain(f'{clone.name} would resume with the number of {parent.name}, untold')
+    stage.finish([stage.operate(parent, 'resume', args, 'VM.resume', parent.ref, False, False)])
+    stage.join([stage.xapi.begin(('VM.hard_shutdown', clone.ref))])
+    stage.settle([clone])
+    stage.start_and_wait([clone])
+
+
+def lose_host(stage: Stage) -> None:
+    """Run VMs on the other host, and lose it: high availability starts them on this one."""
+    vms, host = stage.vms[4:7], stage.xapi.sim('hosts')[1]
+    stage.shut_down(vms)
+    stage.finish([stage.operate(vm, 'start', stage.ledger.desired(vm), 'VM.start_on', vm.ref,
+                                host, False, False) for vm in vms])
+    for vm in vms:
+        stage.ledger.expect(vm, 'start', stage.ledger.desired(vm))
+    for refusal in stage.xapi.sim('host_fails', host):
+        stage.complain(f'high availability was refused a start: {" ".join(refusal)}')
+    stage.finish([])
 
 
 def kill_watcher(stage: Stage) -> None:

@@ -29,6 +29,7 @@ class Stage:
         self.ledger = Ledger(with_receipts=with_watcher)
         self.vms: List[Vm] = []
         self.pending: Dict[str, str] = {}
+        self.dangers: Dict[str, str] = {}
         self._boots_read = 0
         self._unshown: List[Entry] = []
 
@@ -169,6 +170,8 @@ class Stage:
                 self.ledger.add_receipt(line)
             elif line.get('event') == 'vm.change_pending':
                 self.pending[line['vm_uuid']] = line['desired']
+            elif line.get('event') == 'vm.endangered':
+                self.dangers[line['vm_uuid']] = line['danger']
         self._show(lambda entry: self.display.shows_at_once or not self.ledger.lacks(entry))
         self.display.refresh(self.ledger)
 
