@@ -1,4 +1,4 @@
-"""The scenes of trouble: toolstack and hosts end, calls fail, the daemon is killed, copies sleep."""
+"""The scenes of trouble: toolstack, hosts and the daemon end, calls fail, copies sleep."""
 
 from typing import List, Sequence
 
