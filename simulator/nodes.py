@@ -29,6 +29,12 @@ class Reign:
         self.master = master
         self.is_over = False
 
+    def call(self, method: str, *params: Any) -> Any:
+        """Call a method as root on this master, in process."""
+        if self.is_over:
+            raise XapiGone()
+        return self.methods.call(Caller(), method, params)
+
     def end(self) -> None:
         """Cut off everything that is under way: nobody writes into this database any more, and
         as it is it lies on the disk of the host that was master."""

@@ -7,8 +7,9 @@ right is judged by what QEMU took on the host that ran it, never by what a daemo
 
 import os
 import signal
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from registry.errors import RegistryError
 from registry.store import Registry
 from registry.values import Priority
 from simulator.pool import PoolSimulator
@@ -16,6 +17,9 @@ from simulator.settings import Settings as SimulatorSettings
 from tests.simulated.world import KEY, PATIENCE_SECONDS, Daemon, wait_until
 
 FAST = {'boot_seconds': 0.05, 'member_patience_seconds': 0.3, 'cutoff_seconds': 0.05}
+Assignments = Dict[str, Tuple[int, str, Priority]]
+# The methods that change a map or a set, of VMs and of the pool.
+WRITES = '*.[ar]*_*o*_*'
 EDITS = ('platform', 'blocked_operations', 'other_config')
 
 
@@ -48,13 +52,21 @@ class Host:
         self.daemon.start()
         self.daemon.wait_for('stream.resynced')
 
-    def runs(self, ref: str) -> Optional[List[str]]:
-        """The arguments of the VM's QEMU here, as the host shows them; None when none runs."""
+    def assignments(self) -> Assignments:
+        """What this host's registry says now; nothing when there is none."""
+        try:
+            contents = self.registry.read()
+        except RegistryError:
+            return {}
+        return {vm.vm_uuid: (vm.vm_id, vm.pool_id, vm.priority) for vm in contents.vms}
+
+    def runs(self, uuid: str) -> Optional[List[str]]:
+        """The arguments of a VM's QEMU here, as the host shows them; None when none runs."""
         base = os.path.join(self.node.directory, 'xenstore/local/domain')
         for domid in os.listdir(base):
-            uuid = _read(os.path.join(base, domid, 'vm'))
+            shown = _read(os.path.join(base, domid, 'vm'))
             pid = _read(os.path.join(base, domid, 'qemu-pid'))
-            if uuid is not None and pid and uuid.split('/')[-1] == ref:
+            if shown is not None and pid and shown.split('/')[-1] == uuid:
                 text = _read(os.path.join(self.node.directory, 'proc', pid, 'cmdline'))
                 return None if text is None else text.split('\0')[:-1]
         return None
@@ -147,6 +159,44 @@ class PoolWorld:
         """Change the VM's row in the master's registry."""
         with (host or self.master).registry.edit(who='test', command='update-vm') as edit:
             edit.change_vm(self.uuid(ref), **changes)
+
+    def remove(self, ref: str, host: Optional[Host] = None) -> None:
+        """Remove the VM's row from the master's registry."""
+        with (host or self.master).registry.edit(who='test', command='remove-vm') as edit:
+            edit.remove_vm(self.uuid(ref))
+
+    def wait_agreed(self, expected: Optional[Assignments] = None) -> Assignments:
+        """Wait until all hosts that are up have these assignments, or those of the master."""
+        up = [host for host in self.hosts if host.node.is_up]
+
+        def agree() -> bool:
+            wanted = self.master.assignments() if expected is None else expected
+            return all(host.assignments() == wanted for host in up)
+
+        wait_until(agree, lambda: 'hosts disagree:\n%s\nlog of the master:\n%s' % (
+            '\n'.join('%s %r' % (host.node.name, host.assignments()) for host in up),
+            '\n'.join(self.master.daemon.raw[-20:])))
+        return self.master.assignments()
+
+    def kill_master_at(self, number: int, new: Host, *, is_fresh: bool) -> Callable[[], bool]:
+        """Have the master's host die at its so-many-th write from now, before it is carried out;
+        the new master's copy is of that instant, or whatever it had. Tells whether it happened."""
+        old, struck = self.master, []
+
+        def strike() -> None:
+            struck.append(old)
+            if is_fresh:
+                self.xapi.sync_database(new.ref)
+            self.lose(old)
+
+        fault = self.xapi.add_fault('run_before', method=WRITES, skip=number, count=1,
+                                    parameters={'run': strike})
+
+        def disarm() -> bool:
+            self.xapi.faults.remove(fault)
+            return bool(struck)
+
+        return disarm
 
     def wait_args(self, ref: str, value: Optional[str],
                   timeout_seconds: float = PATIENCE_SECONDS) -> None:
