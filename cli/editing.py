@@ -32,7 +32,7 @@ def change_vm(arguments: Arguments, context: Context) -> Result:
     before, after = _edit(context, target.vm_uuid, changes, situation, shown=before)
     if is_restarted:
         from cli.restart import restart
-        followed = restart(context, situation.record, take_back=_take_back(before))
+        followed = restart(context, situation.record, take_back=_take_back(before), row=after)
     else:
         followed = _follow(context, after, situation)
     return build_answer(context, 'changed', f'VM {after.vm_uuid} is changed.', after, situation,

@@ -45,7 +45,7 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
     if arguments.get(options.RESTART) and situation.is_running:
         from cli.restart import restart
         return build_answer(context, what, _sentence(vm, what), vm, situation,
-                            restart(context, situation.record, take_back=_take_back(vm)))
+                            restart(context, situation.record, take_back=_take_back(vm), row=vm))
     return build_answer(context, what, _sentence(vm, what), vm, situation,
                         follow(context, vm.vm_uuid, situation))
 

@@ -8,13 +8,15 @@ stop: only `--force` does.
 from typing import Any, Optional
 
 from cli import options
-from cli.errors import CommandError, ExitStatus, Kind
+from cli.errors import CommandError, ExitStatus, Kind, translate
 from cli.following import Follow, plan_row
 from cli.staging import stage
 from cli.tasks import TookTooLong, run_task, wait_until
 from cli.verifying import verify_boot
+from cli.watching import find_daemon
+from registry.errors import RegistryError
 from registry.values import Vm
-from watcher.errors import MalformedRecord, XapiError
+from watcher.errors import MalformedRecord, XapiError, XapiFailure, XapiUnreachable
 from watcher.plan import Action, Reason, State
 from watcher.records import PowerState, VmRecord
 
@@ -22,17 +24,35 @@ STOP_SECONDS = 120
 START_SECONDS = 300
 # The daemon waits 1.2 s after the stop; more than 20 VMs at once may queue before this one.
 STAGE_SECONDS = 30
+START_ATTEMPTS = 3
 
 
-def restart(context: Any, record: VmRecord, *, take_back: str, starts: bool = True) -> Follow:
-    """Restart a running VM whose edit is committed; with `starts` false, stop it only."""
+def restart(context: Any, record: VmRecord, *, take_back: str, starts: bool = True,
+            row: Optional[Vm] = None) -> Follow:
+    """Restart a running VM whose edit is committed; with `starts` false, stop it only.
+
+    `row` is what was committed: what became of it meanwhile is told.
+    """
     try:
-        return _Restart(context, record, take_back).run(starts)
-    except (XapiError, MalformedRecord) as error:
-        raise CommandError(Kind.FAILED, '\n'.join(
+        return _Restart(context, record, take_back, row).run(starts)
+    except (XapiError, MalformedRecord, RegistryError) as error:
+        kind = translate(error).kind if isinstance(error, RegistryError) else Kind.FAILED
+        raise CommandError(kind, '\n'.join(
             [f'VM {record.uuid}: {error}'] + context.done
             + [f'look at it with: vgpu-admin show-vm --vm-uuid={record.uuid}',
                f'take it back with: {take_back}'])) from error
+
+
+def _tell_of_others(context: Any, row: Vm) -> None:
+    """Say what somebody else made of the row while the VM was restarted."""
+    found = context.registry.read().by_uuid.get(row.vm_uuid)
+    if found is None:
+        raise CommandError(Kind.CONFLICT, '\n'.join(
+            [f'VM {row.vm_uuid} is not registered any more: somebody else removed it meanwhile']
+            + context.done + [f'see who: vgpu-admin history --vm-uuid={row.vm_uuid}']))
+    if (found.pool_id, found.priority, found.vm_id) != (row.pool_id, row.priority, row.vm_id):
+        context.note(f'somebody else changed VM {row.vm_uuid} meanwhile: pool {found.pool_id}, '
+                     f'priority {found.priority.word}, vm_id {found.vm_id}')
 
 
 def refuse_useless_restart(context: Any, row: Vm, record: VmRecord) -> None:
@@ -53,11 +73,13 @@ def refuse_useless_restart(context: Any, row: Vm, record: VmRecord) -> None:
 class _Restart:
     """One restart, and the words for where it stopped."""
 
-    def __init__(self, context: Any, record: VmRecord, take_back: str) -> None:
+    def __init__(self, context: Any, record: VmRecord, take_back: str,
+                 row: Optional[Vm] = None) -> None:
         self._context = context
         self._client = context.live().client
         self._record = record
         self._take_back = take_back
+        self._row = row
         self._name = f'VM {record.uuid}'
 
     def run(self, starts: bool) -> Follow:
@@ -82,6 +104,10 @@ class _Restart:
     def _is_still_running(self) -> bool:
         return self._read().power_state in (PowerState.RUNNING, PowerState.PAUSED)
 
+    def _outlast(self, operation: str, seconds: float) -> None:
+        """Wait while an operation goes on whose answer was lost; nobody can cancel it."""
+        wait_until(self._context, lambda: operation not in self._read().operation_names, seconds)
+
     def _read(self) -> VmRecord:
         return self._client.read_vm(self._record.ref)
 
@@ -97,6 +123,9 @@ class _Restart:
             problem = f'it did not stop within {seconds} s'
             problem += ('; the stop was cancelled' if error.is_cancelled else
                         '; the stop could not be cancelled and may still happen')
+        except XapiUnreachable as error:
+            problem = f'the answer of XAPI was lost ({error}); the stop may still happen'
+            self._outlast('clean_shutdown', seconds)
         except XapiError as error:
             problem = f'XAPI could not stop it ({error})'
         if self._read().power_state is PowerState.HALTED:
@@ -111,15 +140,24 @@ class _Restart:
     def _stage(self) -> Any:
         """Stage, or wait until the daemon has."""
         self._context.tell(f'staging {self._name}')
+        deadline = self._context.clock() + STAGE_SECONDS
         staged = stage(self._context, self._record.uuid)
+        while staged.word == 'by_daemon' and self._context.clock() < deadline:
+            # A daemon that ends meanwhile leaves the work to us.
+            wait_until(self._context, lambda: self._find_settled_plan() or self._is_alone(),
+                       deadline - self._context.clock())
+            plan = self._find_settled_plan()
+            staged = staged._replace(plan=plan, word='staged', message='the daemon staged it') \
+                if plan else stage(self._context, self._record.uuid)
         if staged.word == 'by_daemon':
-            plan = wait_until(self._context, self._find_settled_plan, STAGE_SECONDS)
-            staged = staged._replace(plan=plan, word='staged' if plan else 'failed',
-                                     message='the daemon staged it' if plan else
-                                     f'the daemon did not stage it within {STAGE_SECONDS} s')
+            staged = staged._replace(word='failed', message='the daemon did not stage it within '
+                                     f'{STAGE_SECONDS} s')
         if staged.word == 'failed':
             raise self._failed(staged.message, 'the VM is STOPPED')
         return staged
+
+    def _is_alone(self) -> bool:
+        return find_daemon(self._context.settings.registry.path) is None
 
     def _find_settled_plan(self) -> Optional[Any]:
         """The plan, once nothing is left to do and no fence stands."""
@@ -134,17 +172,32 @@ class _Restart:
     def _start(self) -> None:
         self._context.tell(f'starting {self._name}')
         try:
-            run_task(self._context, 'VM.start', self._record.ref, False, False,
-                     timeout_seconds=START_SECONDS, progress='start')
+            self._start_past_fences()
         except TookTooLong:
             raise self._failed('it is staged, but did not start in time', 'the VM may be STOPPED')
         except XapiError as error:
+            if isinstance(error, XapiUnreachable):
+                self._outlast('start', START_SECONDS)
             if self._read().power_state is PowerState.RUNNING:
-                return  # somebody else was quicker
+                return  # somebody else was quicker, or only the answer was lost
             raise self._failed(f'it is staged and STOPPED: XAPI could not start it ({error})',
                                'see to what XAPI says, and start it')
 
+    def _start_past_fences(self) -> None:
+        """Start it; a fence that somebody's later edit has put up is waited for."""
+        for attempts_left in reversed(range(START_ATTEMPTS)):
+            try:
+                run_task(self._context, 'VM.start', self._record.ref, False, False,
+                         timeout_seconds=START_SECONDS, progress='start')
+                return
+            except XapiFailure as error:
+                if error.code != 'OPERATION_BLOCKED' or not attempts_left:
+                    raise
+                self._stage()
+
     def _verify(self, before: int) -> Follow:
+        if self._row is not None:
+            _tell_of_others(self._context, self._row)
         verdict = verify_boot(self._context, self._record, before)
         status = ExitStatus.DONE if verdict.is_good else ExitStatus.FAILED
         return Follow(verdict.word, f'the VM was restarted; {verdict.message}', verdict.plan,

@@ -8,6 +8,8 @@ from watcher.errors import XapiError, XapiFailure, XapiUnreachable
 _LOOK_SECONDS = 0.25
 _TELL_SECONDS = 5.0
 _CANCEL_SECONDS = 10.0
+# A connection may drop while a guest stops; an XAPI that stays away is given up.
+_SILENCE_SECONDS = 10.0
 
 
 class TookTooLong(Exception):
@@ -59,9 +61,15 @@ def wait_until(context: Any, condition: Callable[[], Any], timeout_seconds: floa
 
 def _wait(context: Any, client: Any, task: str, deadline: float, progress: str) -> str:
     """The task's status when it has ended; 'pending' when the time is over."""
-    told_at = context.clock()
+    told_at = answered_at = context.clock()
     while True:
-        status = str(client.call('task.get_status', task))
+        try:
+            status = str(client.call('task.get_status', task))
+            answered_at = context.clock()
+        except XapiUnreachable:
+            if context.clock() - answered_at > _SILENCE_SECONDS:
+                raise
+            status = 'pending'
         if status not in ('pending', 'cancelling'):
             return status
         now = context.clock()
