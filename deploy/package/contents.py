@@ -26,6 +26,7 @@ FIXED: Tuple[Entry, ...] = (
     Entry('deploy/launcher.py', '/usr/bin/vgpu-watcher', 0o755),
     Entry('deploy/launcher.py', '/usr/bin/vgpu-admin', 0o755),
     Entry('deploy/xapi-plugin', '/etc/xapi.d/plugins/vgpu-watcher', 0o755),
+    Entry('deploy/master.d/50-vgpu-watcher', '/etc/xensource/master.d/50-vgpu-watcher', 0o755),
     Entry('deploy/lifecycle', HOME + '/libexec/lifecycle', 0o755),
     Entry('deploy/backup-registry', HOME + '/libexec/backup-registry', 0o755),
     Entry('deploy/modern.conf', HOME + '/share/modern.conf'),

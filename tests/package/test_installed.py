@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import xmlrpc.client
 
 import pytest
 
@@ -15,6 +16,7 @@ from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
 from tests.package.host import CONFIGURATION, REGISTRY, Host, build_python, run
 from tests.waiting import wait_until
+from watcher.plugin_wire import Call, render_call
 
 WANTED = ('3.6', '3.11', '3.12', '3.13')
 SPAN = '-device vgpu-stub,pool_id=B,priority=high,vm_id=1'
@@ -94,6 +96,19 @@ def test_launchers_name_the_python_of_dom0_and_import_nothing_beside_themselves(
     done = host.launch('vgpu-watcher', '--version')
     os.unlink(host.path + '/usr/bin/argparse.py')
     assert done.status == 0 and re.match(r'vgpu-watcher [0-9.]+\n\Z', done.said)
+
+
+@pytest.mark.parametrize('function, arguments, answer', [
+    ('version', {}, '"version": "'),
+    # Here is no XAPI that could say who calls: it was asked, with all that this takes.
+    ('admin', {'words': '["list-vms"]'}, 'XapiUnreachable')])
+def test_installed_plugin_answers_in_xapis_way(installed, function, arguments, answer):
+    host, _simulator, _config = installed
+    plugin = host.path + '/etc/xapi.d/plugins/vgpu-watcher'
+    assert host.read('/etc/xapi.d/plugins/vgpu-watcher').startswith('#!/usr/bin/python3 -EsB\n')
+    call = render_call(Call(function, 'OpaqueRef:1', arguments))
+    done = run([host.python, '-EsB', plugin, call], cwd='/')
+    assert done.status == 0 and answer in str(xmlrpc.client.loads(done.said)[0][0]), done.said
 
 
 def test_xenapi_of_dom0_is_used_where_it_is_there(host, rpm_file):
