@@ -39,6 +39,11 @@ class Replacements:
             get_logger().warning('replacement.recovered', vm_uuid=item.vm_uuid,
                                  before=item.before, after=item.after)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether any is under way, or not known to have ended."""
+        return bool(self._entries)
+
     def find(self, vm_uuid: str) -> Optional[Replacement]:
         """The entry of a VM."""
         return self._entries.get(vm_uuid)

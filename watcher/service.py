@@ -273,7 +273,11 @@ class Service:
 
     def _reload(self) -> None:
         try:
-            self._apply(self._load())
+            settings = self._load()
+            if settings.registry != self._settings.registry and self.watcher.staging.is_replacing:
+                self._must_reload = True  # the value that is away stands in the journal there
+                return
+            self._apply(settings)
         except Exception as error:  # whatever is wrong with it, the old settings stay in force
             get_logger().error('settings.rejected', error=str(error))
 

@@ -81,6 +81,11 @@ class Staging:
         return len(set(self.busy) | set(self._due) | set(self._ready))
 
     @property
+    def is_replacing(self) -> bool:
+        """Whether a value may be away that only our journal has."""
+        return bool(self.busy) or self.replacements.is_open
+
+    @property
     def next_due(self) -> Optional[float]:
         """When the next VM deserves a look."""
         times = list(self._due.values()) + [at for _vm, at in self._unproven.values()]
