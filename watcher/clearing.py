@@ -9,7 +9,7 @@ goes.
 import os
 from typing import Callable, Dict, Optional
 
-from registry.errors import RegistryError
+from registry.errors import Reason, RegistryError, RegistryUnavailable
 from registry.journal import Journal, Replacement
 from registry.lock import WriterLock
 from watcher import fence
@@ -49,13 +49,21 @@ def clear_fences(settings: Settings, tell: Callable[[str], None]) -> int:
 
 
 def read_replacements(registry_path: str) -> Dict[str, Replacement]:
-    """The replacements that the journal shows as under way; none when it cannot be read."""
+    """The replacements that the journal shows as under way; none when it cannot be read.
+
+    One that is only locked can be in a moment: what it holds must not be lost for that.
+    """
     path = os.path.join(os.path.dirname(registry_path), JOURNAL_NAME)
     if not os.path.exists(path):
         return {}
     try:
         with Journal(path, timeout_seconds=_JOURNAL_SECONDS) as journal:
             return {item.vm_uuid: item for item in journal.replacements()}
+    except RegistryUnavailable as error:
+        if error.reason is Reason.LOCKED:
+            raise ValueMissing('%s; what a replacement has taken away stands in it: run this '
+                               'again, or start the daemon' % error) from error
+        return {}
     except RegistryError:
         return {}
 

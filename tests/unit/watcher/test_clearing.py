@@ -1,6 +1,7 @@
 """What a dead daemon left is lifted; the value that it had taken away comes back first."""
 
 import os
+import sqlite3
 
 import pytest
 
@@ -169,3 +170,15 @@ def test_journal_that_cannot_be_read_has_no_replacements(tmp_path, content):
     if content is not None:
         (tmp_path / 'vgpu_journal.db').write_bytes(content)
     assert read_replacements(str(tmp_path / 'vgpu_config.db')) == {}
+
+
+def test_locked_journal_is_no_empty_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(clearing, '_JOURNAL_SECONDS', 0.1)
+    with Journal(str(tmp_path / 'vgpu_journal.db'), timeout_seconds=1.0) as journal:
+        journal.begin_replacement(Replacement('u', 'r', SPAN, OTHER_SPAN, 'span_differs'))
+    lock = sqlite3.connect(str(tmp_path / 'vgpu_journal.db'), isolation_level=None)
+    lock.execute('BEGIN EXCLUSIVE')
+    with pytest.raises(ValueMissing, match='run this again'):
+        read_replacements(str(tmp_path / 'vgpu_config.db'))
+    lock.close()
+    assert list(read_replacements(str(tmp_path / 'vgpu_config.db'))) == ['u']
