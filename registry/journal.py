@@ -8,7 +8,7 @@ transaction of several calls. One Journal belongs to one thread.
 import contextlib
 import json
 import time
-from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from registry import bearers, history, lineage, receipts, sightings
 from registry.bearers import Bearer, Orphan, Staged
@@ -230,11 +230,12 @@ class Journal:
         stations = lineage.list_stations(self._reader())
         return bool(stations) and stations[-1].is_own
 
-    def note_generation(self, generation: str, digest: str, *, is_own: bool = True) -> None:
+    def note_generation(self, generation: str, digest: str, *, is_own: bool = True,
+                        line: Sequence[str] = ()) -> None:
         """Record that the registry is at a generation, before anything of it is mirrored."""
         with self.batch():
             lineage.note_generation(self._connection, self._now(), generation, digest,
-                                    is_own=is_own)
+                                    is_own=is_own, line=line)
 
     # Small texts.
 

@@ -5,12 +5,14 @@ generation is not here was written by somebody else. All of it runs inside the c
 transaction.
 """
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Sequence, Tuple
 
 from registry.connection import Connection
 
 # One line per edit that was mirrored. A mirror older than this many edits counts as foreign.
 LINEAGE_ROWS = 2000
+UNKNOWN = ''
+"""The digest of a generation at which the registry here never was."""
 
 
 class Station(NamedTuple):
@@ -24,8 +26,18 @@ class Station(NamedTuple):
 
 
 def note_generation(connection: Connection, at: str, generation: str, digest: str, *,
-                    is_own: bool = True) -> None:
-    """Make a generation the newest, also one that the registry was at before."""
+                    is_own: bool = True, line: Sequence[str] = ()) -> None:
+    """Make a generation the newest, also one that the registry was at before.
+
+    `line` has those that it came from, the oldest first. Whoever takes over a generation has
+    often not been at all of them, and must still know each of them as older.
+    """
+    known = {station.generation for station in list_stations(connection)}
+    for text in line:
+        if text not in known and text != generation:
+            connection.execute(
+                'INSERT INTO lineage (generation, digest, is_own, at) VALUES (?, ?, ?, ?)',
+                (text, UNKNOWN, 0, at))
     connection.execute('DELETE FROM lineage WHERE generation = ?', (generation,))
     number = connection.insert(
         'INSERT INTO lineage (generation, digest, is_own, at) VALUES (?, ?, ?, ?)',

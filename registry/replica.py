@@ -103,7 +103,7 @@ class Replacing:
         self._command = command
 
     def run(self, *, is_new: bool, keep_copy: bool, allow_emptied: bool,
-            generation: Optional[Tuple[str, str]]) -> Replaced:
+            generation: Optional[Tuple[str, str]], line: Sequence[str]) -> Replaced:
         """Replace what differs. Of a new file (`is_new`) everything was new, or was lost."""
         contents = read_contents(self._connection)
         if not contents.accepted:
@@ -124,7 +124,8 @@ class Replacing:
         self._record(differences, strays, is_new, name)
         sightings.refresh(self._connection, read_contents(self._connection))
         if generation is not None:
-            lineage.note_generation(self._connection, self._now, *generation, is_own=False)
+            lineage.note_generation(self._connection, self._now, *generation, is_own=False,
+                                    line=line)
         return Replaced(name, *differences, is_new=is_new)
 
     def _write(self, keep_copy: bool) -> str:

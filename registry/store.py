@@ -7,7 +7,7 @@ find it free. The file is never opened by other means, and never created but by 
 import contextlib
 import os
 import time
-from typing import Callable, Iterator, Optional, Tuple
+from typing import Callable, Iterator, Optional, Sequence, Tuple
 
 from registry import history, kept, sightings
 from registry.connection import Connection, check_file, check_writable, unavailable
@@ -78,10 +78,12 @@ class Registry:
 
     def replace_contents(self, image: Image, *, who: str, command: str, keep_copy: bool,
                          may_create: bool = False, allow_emptied: bool = False,
-                         generation: Optional[Tuple[str, str]] = None) -> Replaced:
+                         generation: Optional[Tuple[str, str]] = None,
+                         line: Sequence[str] = ()) -> Replaced:
         """Make the registry what an image says, in place; the history tells each difference.
 
-        `generation` (and the digest of the contents at it) is noted in the same transaction.
+        `generation` (and the digest of the contents at it) is noted in the same transaction, as
+        the newest of `line`, from which it came.
         Without `may_create` a file that is missing stays missing.
         """
         is_new = may_create and self._build_missing(image)
@@ -94,7 +96,8 @@ class Registry:
                 replacement = Replacing(connection, image, now=self._clock(), who=who,
                                         command=command)
                 return replacement.run(is_new=is_new, keep_copy=keep_copy,
-                                       allow_emptied=allow_emptied, generation=generation)
+                                       allow_emptied=allow_emptied, generation=generation,
+                                       line=line)
 
     def set_aside(self) -> str:
         """Rename a file that cannot be used, so that another can be made; give its new name."""

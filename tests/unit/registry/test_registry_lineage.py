@@ -34,6 +34,13 @@ def test_generation_made_here_is_told_from_one_that_was_taken_over(journal):
     assert not journal.has_own_generation()
 
 
+def test_generation_that_is_taken_over_brings_those_that_it_came_from(journal):
+    journal.note_generation('1-a', 'x')
+    journal.note_generation('4-d', 'y', is_own=False, line=('1-a', '2-b', '3-c'))
+    assert journal.lineage() == ('1-a', '2-b', '3-c', '4-d')
+    assert journal.generation() == ('4-d', 'y')
+
+
 def test_lineage_is_bounded(journal, monkeypatch):
     monkeypatch.setattr(lineage, 'LINEAGE_ROWS', 5)
     for number in range(12):
