@@ -6,6 +6,7 @@ keep the others from being made.
 
 from typing import Any, List, Optional
 
+from cli import options
 from cli.consumer_options import ROOT
 from cli.context import Context
 from cli.errors import CommandError, ExitStatus, translate
@@ -52,11 +53,32 @@ def doctor(arguments: Arguments, context: Context) -> Result:
     """Make all checks; 1 when one of them failed."""
     findings = _examine(context, arguments.get(ROOT) or '/')
     counts = count(findings)
-    return Result(build_document(checks=[item.document for item in findings], counts=counts),
-                  lambda style: _render(findings, style),
-                  ExitStatus.FAILED if counts['fail'] else ExitStatus.DONE,
+    document = build_document(checks=[item.document for item in findings], counts=counts)
+    hosts = _examine_others(arguments, context)  # type: List[Any]
+    if arguments.get(options.ALL_HOSTS):
+        document['hosts'] = [host.document for host in hosts]
+    is_failed = counts['fail'] or any(count(host.findings)['fail'] for host in hosts)
+
+    def render(style: Style) -> List[str]:
+        if not hosts:
+            return _render(findings, style)
+        from cli.doctor_hosts import render_hosts
+        return _render(findings, style) + render_hosts(hosts, style)
+    return Result(document, render, ExitStatus.FAILED if is_failed else ExitStatus.DONE,
                   minimal=tuple(item.check for item in findings
                                 if item.judgement.value in ('warn', 'fail')))
+
+
+def _examine_others(arguments: Arguments, context: Context) -> List[Any]:
+    """The other hosts, where they were asked for; an XAPI that is away is a finding already."""
+    if not arguments.get(options.ALL_HOSTS):
+        return []
+    from cli.doctor_hosts import examine_hosts
+    try:
+        return examine_hosts(context)
+    except XapiError as error:
+        context.note(f'the other hosts could not be examined: {error}')
+        return []
 
 
 def _examine(context: Context, root: str) -> List[Finding]:

@@ -6,8 +6,7 @@ and the command sent again with the answer bound to what was shown. Nothing is r
 """
 
 import os
-import xmlrpc.client
-from typing import Any, Optional
+from typing import Optional
 
 from cli import options
 from cli.context import Context
@@ -18,6 +17,7 @@ from cli.member import Master
 from cli.output import Output
 from cli.parser import Arguments
 from cli.places import EDITS
+from cli.plugin_calls import begin_call, destroy_task, read_failure, read_result
 from cli.text import escape
 from watcher.errors import SessionLost, XapiError, XapiFailure
 from watcher.plugin_wire import MAX_CALL_BYTES, PLUGIN, AnswerInvalid, Call, render_call
@@ -99,8 +99,7 @@ class _Forwarding:
         try:
             # Interrupted in the middle of this call, we would not know what to wait for.
             with deferred():
-                task = self._client.call('Async.host.call_plugin', self._master.ref, PLUGIN,
-                                         'admin', arguments)
+                task = begin_call(self._client, self._master.ref, 'admin', arguments)
             return self._finish(task, request.identifier)
         except SessionLost as error:
             raise self._unknown(error) if task else CannotForward(str(error)) from error
@@ -110,7 +109,7 @@ class _Forwarding:
             raise self._unknown(error) from error
         finally:
             if task:
-                self._destroy(task)
+                destroy_task(self._client, task)
 
     def _finish(self, task: str, identifier: str) -> Answer:
         """Wait for the end; Ctrl-C has the command cancelled there, and waits for what it says."""
@@ -124,9 +123,8 @@ class _Forwarding:
                     f'the command goes on on {self._master.name}: see vgpu-admin history')
                 raise
         if status != 'success':
-            error = self._client.call('task.get_error_info', task) or [status]
-            raise XapiFailure(str(error[0]), [str(item) for item in error[1:]])
-        return parse_answer(_parse_result(self._client.call('task.get_result', task)))
+            raise read_failure(self._client, task, status)
+        return parse_answer(read_result(self._client, task))
 
     def _wait(self, task: str, limit_seconds: Optional[float]) -> str:
         """The status of the task when it has ended; 'pending' when the time is over."""
@@ -154,12 +152,6 @@ class _Forwarding:
             self._context.done.append(f'it could not be cancelled: {error}')
             return 'pending'
 
-    def _destroy(self, task: str) -> None:
-        try:
-            self._client.call('task.destroy', task)
-        except XapiError:
-            pass  # XAPI collects finished tasks by itself
-
     def _explain(self, error: XapiFailure) -> Exception:
         """Whether the command was begun: only then anything may have been changed."""
         if error.code == 'XENAPI_MISSING_PLUGIN':
@@ -186,13 +178,4 @@ def _read_text(arguments: Arguments) -> Optional[str]:
             from cli.exchanging import read_file
             return read_file(path)
     return None
-
-
-def _parse_result(text: Any) -> Any:
-    """The value of a task's result, which XAPI keeps as XML."""
-    try:
-        values = xmlrpc.client.loads('<params><param>%s</param></params>' % text)[0]  # type: Any
-    except Exception as error:  # the decoder raises whatever the text leads it into
-        raise AnswerInvalid('the result of the task cannot be read') from error
-    return values[0]
 

@@ -118,7 +118,7 @@ COMMANDS = (
             required=(consumer_options.ACTION,), operand=consumer_options.ACTION,
             example='consumer status'),
     Command('doctor', 'check this host, the registry, the daemon and XAPI', 'cli.doctor', 'doctor',
-            (consumer_options.ROOT,), example='doctor --json'),
+            (consumer_options.ROOT, options.ALL_HOSTS), example='doctor --all-hosts'),
     Command('completion', 'print the completion script for bash', 'cli.completing',
             'completion', example='completion > /etc/bash_completion.d/vgpu-admin'),
     Command('complete', 'print the words that complete a line (for the script)',

@@ -89,6 +89,8 @@ FORCE = Option('force', None, 'stop the VM hard when it does not stop cleanly in
 TIMEOUT = Option('timeout', 'SECONDS', 'how long a clean stop may take (120)', parse_seconds)
 DRY_RUN = Option('dry-run', None, 'check everything and change nothing')
 EXIT_CODE = Option('exit-code', None, 'exit with 6 when something differs')
+ALL_HOSTS = Option('all-hosts', None, 'check the other hosts of the pool as well, through their '
+                   'plugins')
 BOOT = Option('boot', 'N', 'the boot by its number (the newest)', parse_count)
 AT = Option('at', 'TIME', "the registration at a time: 'YYYY-MM-DD HH:MM:SS' in UTC", parse_time)
 NAME = Option('name', 'TEXT', 'the new name', parse_text)

@@ -125,5 +125,17 @@ def _cancel(call: Call, config_path: Optional[str]) -> str:
     return cancel(call, config_path)
 
 
-FUNCTIONS = {'look': _look, 'version': _version, 'admin': _admin,
+def _doctor(_call: Call, config_path: Optional[str]) -> str:
+    """What the doctor of this host finds."""
+    from cli.context import Context
+    from cli.doctor import doctor
+    from cli.parser import parse
+    arguments = parse(['doctor', '--json'] + (['--config', config_path] if config_path else []))
+    context = Context(arguments, errors=sys.stderr, answers=None, environment={},
+                      is_forwarded=True)
+    with contextlib.closing(context), limited(CHECK_SECONDS):
+        return json.dumps(doctor(arguments, context).document)
+
+
+FUNCTIONS = {'doctor': _doctor, 'look': _look, 'version': _version, 'admin': _admin,
              'cancel': _cancel}  # type: Dict[str, Function]
