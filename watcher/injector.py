@@ -115,7 +115,7 @@ def _write(client: Client, progress: _Progress, owner: fence.Owner,
     if plan.action is Action.ADD:
         _add(client, progress)
     elif plan.is_rescue or plan.action is Action.REMOVE:
-        _read_unchanged(client, progress)
+        _read_surely(client, progress)
         _exchange(client, progress)
     else:
         with client.limited(patience_seconds):
@@ -167,6 +167,14 @@ def _read_unchanged(client: Client, progress: _Progress) -> None:
     progress.vm = client.read_vm(progress.plan.vm.ref)
     if not is_current(progress.plan, progress.vm):
         raise _Overtaken()
+
+
+def _read_surely(client: Client, progress: _Progress) -> None:
+    """The same, once more when the answer is lost: reading is safe, and a start does not wait."""
+    try:
+        _read_unchanged(client, progress)
+    except XapiUnreachable:
+        _read_unchanged(client, progress)
 
 
 def _exchange(client: Client, progress: _Progress) -> None:

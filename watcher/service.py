@@ -195,7 +195,7 @@ class Service:
     def _begin_session(self, opened: SessionOpened) -> None:
         role, settings = opened.role, self._settings
         self._told_broken = None
-        self._clients.begin(settings.xapi, opened.handle)
+        self._clients.begin(settings.xapi, opened.handle, opened.speaks_json)
         self.watcher.begin_session(role)
         self._attend(role)
         get_logger().info('session.opened', xapi_version=role.xapi_version,

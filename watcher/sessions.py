@@ -17,6 +17,7 @@ class SessionOpened(NamedTuple):
     role: Role
     handle: str
     """The session for calls."""
+    speaks_json: bool = False
 
 
 class Sessions:
@@ -50,7 +51,8 @@ class Sessions:
         self._handles[:] = [str(calls.handle), str(stream.handle)]
         calls.close()
         is_local = settings.address.scheme == 'unix'
-        self._put(SessionOpened(decide_role(identity, is_local=is_local), str(calls.handle)))
+        self._put(SessionOpened(decide_role(identity, is_local=is_local), str(calls.handle),
+                                calls.speaks_json))
         return stream
 
     def log_out(self) -> None:

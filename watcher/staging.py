@@ -33,6 +33,8 @@ _PROOF_SECONDS = 0.5
 # The same error of the same VM is told once in this time.
 _REPEAT_SECONDS = 60.0
 _HOLD_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
+# A VM that starts does not wait: the first failure of its rescue holds it up no longer than this.
+_RESCUE_HOLD_SECONDS = 0.05
 # What was staged when nothing was ever seen in place; no span reads so.
 NOTHING_KNOWN = '-'
 
@@ -361,7 +363,8 @@ class Staging:
         plan = outcome.plan
         failures = self._failures.get(plan.vm.ref, 0)
         self._failures[plan.vm.ref] = failures + 1
-        hold_seconds = _HOLD_SECONDS[min(failures, len(_HOLD_SECONDS) - 1)]
+        hold_seconds = (_RESCUE_HOLD_SECONDS if plan.is_rescue and not failures else
+                        _HOLD_SECONDS[min(failures, len(_HOLD_SECONDS) - 1)])
         self._held_until[plan.vm.ref] = now + hold_seconds
         held_back = self._limiter.admit((plan.vm.uuid, outcome.error), now)
         if held_back is None:

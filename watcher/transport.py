@@ -7,7 +7,6 @@ executed twice); and a waiting call can be given up, from the same thread or fro
 """
 
 import codecs
-import http.client
 import json
 import select
 import socket
@@ -18,13 +17,14 @@ from typing import Any, Callable, Iterator, Optional, Tuple
 
 from watcher.config import XapiAddress
 from watcher.errors import XapiNonsense, XapiUnreachable
+from watcher.http_line import Line, open_tcp, open_unix
 from watcher.version import USER_AGENT
 
 # How often a waiting call looks whether it is to be given up. Only ever while XAPI is answering.
 _LOOK_SECONDS = 0.2
 _CONNECT_SECONDS = 10.0
-# Some records each: one that is cut off at the end of a chunk is decoded twice.
-_CHUNK_BYTES = 256 * 1024
+_HEAD = 'POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nContent-Type: %s\r\n'
+_encode_json = json.JSONEncoder(separators=(',', ':')).encode
 
 
 class Transport(xmlrpc.client.Transport):
@@ -41,24 +41,22 @@ class Transport(xmlrpc.client.Transport):
         self._verify_tls = verify_tls
         self._is_given_up = is_given_up
         self._is_aborted = False
+        self._line: Optional[Line] = None
+        host = '[%s]' % address.host if ':' in address.host else address.host
+        self._host = '%s:%d' % (host, address.port) if host else 'localhost'
         self.limit_seconds: Optional[float] = None
         """A shorter limit for the calls of the moment; heeded where giving up is."""
 
     def request(self, host: Any, handler: str, request_body: bytes,
                 verbose: bool = False) -> Any:
-        """Send one XML-RPC request, once."""
-        self._drop_stale_connection()
-        return self.single_request(host, handler, request_body, verbose)
-
-    def single_request(self, host: Any, handler: str, request_body: bytes,
-                       verbose: bool = False) -> Any:
-        """Send the request and parse the answer; on any error the connection is closed."""
-        self.verbose = verbose
-        response = self._exchange(host, handler, request_body, 'text/xml')
+        """Send one XML-RPC request, once; on any error the connection is closed."""
+        self._send(handler, request_body, 'text/xml')
         try:
-            if response.status != 200:
-                raise XapiUnreachable('XAPI answered HTTP %d' % response.status)
-            return self.parse_response(response)
+            parser, unmarshaller = self.getparser()
+            for chunk in self._receive():
+                parser.feed(chunk)
+            parser.close()
+            return unmarshaller.close()
         except BaseException:
             self.close()
             raise
@@ -69,14 +67,10 @@ class Transport(xmlrpc.client.Transport):
 
         XapiNonsense when that is no JSON.
         """
-        self._drop_stale_connection()
-        body = json.dumps({'jsonrpc': '2.0', 'method': method, 'params': params, 'id': 1})
-        response = self._exchange('localhost', path, body.encode('ascii'), 'application/json')
+        body = _encode_json({'jsonrpc': '2.0', 'method': method, 'params': params, 'id': 1})
+        self._send(path, body.encode('ascii'), 'application/json')
         try:
-            if response.status != 200:
-                response.read()
-                raise XapiUnreachable('XAPI answered HTTP %d' % response.status)
-            return decode(_read_text(response))
+            return decode(_read_text(self._receive()))
         except (ValueError, RecursionError) as error:
             self.close()
             raise XapiNonsense('not JSON: %s' % error) from error
@@ -84,71 +78,87 @@ class Transport(xmlrpc.client.Transport):
             self.close()
             raise
 
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        """The kept connection, or a new one."""
-        if self._is_aborted:
-            raise XapiUnreachable('the connection was given up')
-        if self._connection and self._connection[1]:
-            return self._connection[1]
-        connection = self._build_connection()
-        self._connection = host, connection
-        return connection
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
 
     def abort(self) -> None:
         """Make a call that waits in another thread fail now, and all later ones."""
         self._is_aborted = True
-        connection = self._connection[1] if self._connection else None
-        sock = getattr(connection, 'sock', None)
-        if sock is not None:
+        line = self._line
+        if line is not None:
             try:
-                sock.shutdown(socket.SHUT_RDWR)
+                line.sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # it is closed already, which is what was wanted
 
-    def _build_connection(self) -> http.client.HTTPConnection:
-        address = self._address
-        if address.scheme == 'unix':
-            return _UnixConnection(address.path, self._timeout_seconds)
-        if address.scheme == 'http':
-            return http.client.HTTPConnection(address.host, address.port,
-                                              timeout=self._timeout_seconds)
-        context = ssl.create_default_context()
-        if not self._verify_tls:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return http.client.HTTPSConnection(address.host, address.port, context=context,
-                                           timeout=self._timeout_seconds)
-
-    def _drop_stale_connection(self) -> None:
-        """Forget a kept connection that XAPI has closed meanwhile, before anything is sent."""
-        connection = self._connection[1] if self._connection else None
-        sock = getattr(connection, 'sock', None)
-        if sock is not None and select.select([sock], [], [], 0)[0]:
-            self.close()
-
-    def _exchange(self, host: Any, path: str, body: bytes,
-                  content_type: str) -> http.client.HTTPResponse:
-        connection = self.make_connection(host)
+    def _send(self, path: str, body: bytes, content_type: str) -> None:
+        line = self._find_line()
+        head = _HEAD % (path, self._host, self.user_agent, content_type)
         try:
-            connection.putrequest('POST', path, skip_accept_encoding=True)
-            connection.putheader('Content-Type', content_type)
-            connection.putheader('User-Agent', self.user_agent)
-            connection.putheader('Content-Length', str(len(body)))
-            connection.endheaders(body)
-            self._await_answer(connection)
-            return connection.getresponse()
+            line.send(head.encode('ascii'), body)
         except BaseException:
             self.close()
             raise
 
-    def _await_answer(self, connection: http.client.HTTPConnection) -> None:
+    def _receive(self) -> Iterator[bytes]:
+        """The body of the answer; XapiUnreachable when its status is not 200."""
+        line = self._line
+        if line is None:
+            raise XapiUnreachable('the connection was closed')
+        self._await_answer(line)
+        status = line.read_status()
+        if status != 200:
+            raise XapiUnreachable('XAPI answered HTTP %d' % status)
+        for chunk in line.read_chunks():
+            yield chunk
+        if not line.keeps_alive:
+            self.close()
+
+    def _find_line(self) -> Line:
+        """The kept connection, or a new one when there is none or XAPI has closed it meanwhile."""
+        if self._line is not None and not self._is_quiet(self._line):
+            self.close()
+        if self._is_aborted:
+            raise XapiUnreachable('the connection was given up')
+        if self._line is None:
+            self._line = Line(self._open())
+            if self._is_aborted:
+                self.close()
+                raise XapiUnreachable('the connection was given up')
+        return self._line
+
+    def _is_quiet(self, line: Line) -> bool:
+        """Whether nothing lies there: it would be the connection's end, or another's answer."""
+        return line.is_read and not select.select([line.sock], [], [], 0)[0]
+
+    def _open(self) -> socket.socket:
+        address = self._address
+        if address.scheme == 'unix':
+            return open_unix(address.path, _CONNECT_SECONDS, self._timeout_seconds)
+        sock = open_tcp(address.host, address.port, _CONNECT_SECONDS, self._timeout_seconds)
+        if address.scheme == 'http':
+            return sock
+        try:
+            context = ssl.create_default_context()
+            if not self._verify_tls:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            return context.wrap_socket(sock, server_hostname=address.host)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _await_answer(self, line: Line) -> None:
         """Wait for the first byte, looking now and then whether to give up."""
         if self._is_given_up is None:
             return
         limit = self._timeout_seconds if self.limit_seconds is None else self.limit_seconds
         deadline = time.monotonic() + limit
         poller = select.poll()
-        poller.register(connection.sock, select.POLLIN)
+        poller.register(line.sock, select.POLLIN)
         while not poller.poll(int(_LOOK_SECONDS * 1000)):
             if self._is_given_up():
                 raise XapiUnreachable('the call was given up')
@@ -156,34 +166,9 @@ class Transport(xmlrpc.client.Transport):
                 raise XapiUnreachable('no answer within %g s' % limit)
 
 
-def _read_text(response: http.client.HTTPResponse) -> Iterator[str]:
-    """The answer's text in chunks; IncompleteRead when it breaks off."""
+def _read_text(chunks: Iterator[bytes]) -> Iterator[str]:
+    """The answer's text; a character may be cut by the end of a chunk."""
     decoder = codecs.getincrementaldecoder('utf-8')()
-    while True:
-        chunk = response.read(_CHUNK_BYTES)
-        if not chunk:
-            break
+    for chunk in chunks:
         yield decoder.decode(chunk)
-    if response.length:
-        raise http.client.IncompleteRead(b'', response.length)
-    yield decoder.decode(b'', True)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket. The path is taken as it is, underscores included."""
-
-    def __init__(self, path: str, timeout_seconds: float) -> None:
-        super().__init__('localhost', timeout=timeout_seconds)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect with a time-out: a bare socket could wait for ever."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(min(_CONNECT_SECONDS, self.timeout))
-            sock.connect(self._path)
-            sock.settimeout(self.timeout)
-        except BaseException:
-            sock.close()
-            raise
-        self.sock = sock
+    decoder.decode(b'', True)

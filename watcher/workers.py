@@ -68,6 +68,7 @@ class Workers:
 class _Session(NamedTuple):
     settings: XapiSettings
     handle: str
+    speaks_json: bool
 
 
 class Clients:
@@ -80,9 +81,9 @@ class Clients:
         self._session: Optional[_Session] = None
         self._local = threading.local()
 
-    def begin(self, settings: XapiSettings, handle: str) -> None:
+    def begin(self, settings: XapiSettings, handle: str, speaks_json: bool = False) -> None:
         """A new session: connections to the one before are dropped when next asked for."""
-        self._session = _Session(settings, handle)
+        self._session = _Session(settings, handle, speaks_json)
 
     def is_current(self, handle: Optional[str]) -> bool:
         """Whether this is the session of now."""
@@ -101,5 +102,6 @@ class Clients:
             before.close()
         settings = session.settings if session else before.settings if before else XapiSettings()
         self._local.client = Client(settings, handle=session.handle if session else None,
-                                    is_given_up=self._is_given_up, note_call=self._note_call)
+                                    is_given_up=self._is_given_up, note_call=self._note_call,
+                                    speaks_json=bool(session and session.speaks_json))
         self._local.session = session

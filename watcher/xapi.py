@@ -6,8 +6,8 @@ the protocol). Two habits of `XenAPI.Session` are avoided by calling its methods
 names: it logs in again silently and repeats the call, so that a restarted XAPI would be asked
 with an old token (tried, xapi-events.md section 4).
 
-Events and bulk reads go by JSON-RPC where XAPI offers it, which costs a twentieth of XML-RPC to
-decode; everything else by XML-RPC.
+Reads go by JSON-RPC where XAPI offers it, which costs a twentieth of XML-RPC to decode; and all
+else too, once it is known to be offered: a write is never the first to try.
 """
 
 import contextlib
@@ -36,8 +36,10 @@ CALL_TIMEOUT_SECONDS = 15.0
 LOGOUT_TIMEOUT_SECONDS = 0.7
 
 _JSON_PATH = '/jsonrpc'
-# What is large is decoded part by part, and reduced at once to what the watcher needs.
-_BULK_METHODS = {
+# Reads with which JSON-RPC may be tried first. What is large is decoded part by part, and reduced
+# at once to what the watcher needs.
+_JSON_FIRST = {
+    'session.get_this_host': None,
     'event.from': json_parts.list_parts('events', reduce_event),
     'VM.get_all_records': json_parts.map_parts(reduce_record),
     'VM.get_record': None,
@@ -71,13 +73,14 @@ class Client:
     def __init__(self, settings: XapiSettings, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS,
                  handle: Optional[str] = None,
                  is_given_up: Optional[Callable[[], bool]] = None,
-                 note_call: Optional[NoteCall] = None) -> None:
+                 note_call: Optional[NoteCall] = None, speaks_json: bool = False) -> None:
         self.settings = settings
         self._note_call = note_call
         self._transport = Transport(settings.address, timeout_seconds=timeout_seconds,
                                     verify_tls=settings.verify_tls, is_given_up=is_given_up)
         self._proxy = XenAPI.Session('http://localhost/', transport=self._transport)
-        self._has_spoken_json = False
+        self.speaks_json = speaks_json
+        """Whether XAPI is known to offer JSON-RPC."""
         self._is_json_refused = False
         self.handle = handle
 
@@ -214,7 +217,7 @@ class Client:
 
     def _call_unnoted(self, method: str, *params: Any) -> Any:
         with _translated(method):
-            if method in _BULK_METHODS and not self._is_json_refused:
+            if self.speaks_json or (method in _JSON_FIRST and not self._is_json_refused):
                 answer = self._call_json(method, params)
                 if not self._is_json_refused:
                     return _parse_json(method, answer)
@@ -224,19 +227,19 @@ class Client:
     def _call_json(self, method: str, params: Tuple[Any, ...]) -> Any:
         """The JSON-RPC answer; None, once and for all, when XAPI does not speak it."""
         try:
-            parts = _BULK_METHODS[method]
+            parts = _JSON_FIRST.get(method)
             answer = self._transport.post_json(
                 _JSON_PATH, method, params,
                 lambda text: json_parts.decode(text, parts) if parts
                 else json_parts.decode_whole(text))
         except _NO_JSON_HERE:
             answer = None
-            if self._has_spoken_json:
+            if self.speaks_json:
                 raise
         if isinstance(answer, dict) and ('result' in answer or 'error' in answer):
-            self._has_spoken_json = True
+            self.speaks_json = True
             return answer
-        if self._has_spoken_json:
+        if self.speaks_json:
             raise XapiNonsense('%s: not a JSON-RPC answer' % method)
         self._is_json_refused = True
         return None

@@ -1,0 +1,112 @@
+"""Answers as they may come off the wire: whole, in pieces, chunked, torn, and no HTTP at all."""
+
+import http.client
+import socket
+
+import pytest
+
+from watcher.http_line import Line
+
+OK = b'HTTP/1.1 200 OK\r\n'
+
+
+class Wire:
+    """A socket that gives what it was told to, so many bytes at a time."""
+
+    def __init__(self, data, step=1 << 20):
+        self._data = data
+        self._step = step
+        self.sent = []
+
+    def recv(self, size):
+        """Give the next bytes; nothing at the end."""
+        size = min(size, self._step)
+        taken, self._data = self._data[:size], self._data[size:]
+        return taken
+
+    def sendall(self, data):
+        """Note what was sent."""
+        self.sent.append(data)
+
+    def close(self):
+        """Nothing to do."""
+
+
+def read(data, step=1 << 20):
+    line = Line(Wire(data, step))
+    status = line.read_status()
+    return status, b''.join(line.read_chunks()), line.keeps_alive
+
+
+@pytest.mark.parametrize('step', [1, 7, 1 << 20])
+@pytest.mark.parametrize('data, expected', [
+    pytest.param(OK + b'Content-Length: 5\r\n\r\nhello', (200, b'hello', True), id='length'),
+    pytest.param(OK + b'content-length:5\r\n\r\nhello', (200, b'hello', True), id='lower-case'),
+    pytest.param(OK + b'CONTENT-LENGTH: 0\r\n\r\n', (200, b'', True), id='empty'),
+    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n',
+                 (200, b'hello', True), id='chunked'),
+    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n\r\n', (200, b'', True),
+                 id='chunked-with-trailers'),
+    pytest.param(OK + b'\r\nhello', (200, b'hello', False), id='until-closed'),
+    pytest.param(OK + b'Content-Length: 5\r\nConnection: close\r\n\r\nhello',
+                 (200, b'hello', False), id='closes'),
+    pytest.param(b'HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello', (200, b'hello', False),
+                 id='old'),
+    pytest.param(b'HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello',
+                 (200, b'hello', True), id='old-and-kept'),
+    pytest.param(b'HTTP/1.1 100 Continue\r\n\r\n' + OK + b'Content-Length: 2\r\n\r\nhi',
+                 (200, b'hi', True), id='continue'),
+    pytest.param(b'HTTP/1.1 500 \r\nContent-Length: 2\r\n\r\nno', (500, b'no', True), id='500'),
+    pytest.param(b'HTTP/1.1 204\r\n\r\n', (204, b'', True), id='nothing'),
+    pytest.param(b'HTTP/1.1 200 OK\nContent-Length: 2\n\nhi', (200, b'hi', True), id='bare-lf'),
+])
+def test_answer_is_read_in_whatever_pieces_it_comes(data, expected, step):
+    assert read(data, step) == expected
+
+
+@pytest.mark.parametrize('data, error', [
+    pytest.param(b'', http.client.RemoteDisconnected, id='nothing'),
+    pytest.param(b'HTTP/1.1 200', http.client.BadStatusLine, id='torn-head'),
+    pytest.param(OK + b'Content-Length: 5\r\n', http.client.BadStatusLine, id='no-end-of-head'),
+    pytest.param(b'<html>\r\n\r\n', http.client.BadStatusLine, id='no-http'),
+    pytest.param(b'HTTP/2 200 OK\r\n\r\n', http.client.BadStatusLine, id='other-version'),
+    pytest.param(OK + b'Content-Length: 5\r\n\r\nhell', http.client.IncompleteRead, id='torn'),
+    pytest.param(OK + b'Content-Length: -5\r\n\r\nhell', http.client.HTTPException, id='negative'),
+    pytest.param(OK + b'Content-Length: ' + b'9' * 40 + b'\r\n\r\n', http.client.HTTPException,
+                 id='huge'),
+    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\nxyz\r\n', http.client.IncompleteRead,
+                 id='odd-chunk'),
+    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\n-1\r\n', http.client.IncompleteRead,
+                 id='negative-chunk'),
+    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\n5\r\nhel', http.client.IncompleteRead,
+                 id='torn-chunk'),
+    pytest.param(OK + b'A: ' + b'x' * 200000, http.client.LineTooLong, id='endless-head'),
+])
+def test_what_is_no_whole_answer_is_an_error_of_http(data, error):
+    with pytest.raises(error):
+        read(data)
+
+
+def test_request_is_sent_in_one_piece():
+    wire = Wire(b'')
+    Line(wire).send(b'POST / HTTP/1.1\r\n', b'body')
+    assert wire.sent == [b'POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody']
+
+
+def test_what_is_left_on_a_connection_spoils_it_for_the_next_request():
+    line = Line(Wire(OK + b'Content-Length: 2\r\n\r\nhi' + OK))
+    line.send(b'', b'')
+    line.read_status()
+    assert not line.is_read
+    assert list(line.read_chunks()) == [b'hi']
+    assert not line.is_read
+
+
+def test_large_body_comes_in_bounded_chunks():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        body = b'x' * 100000
+        theirs.sendall(OK + b'Content-Length: %d\r\n\r\n' % len(body) + body)
+        line = Line(ours)
+        assert line.read_status() == 200
+        assert b''.join(line.read_chunks()) == body and line.is_read
