@@ -10,7 +10,7 @@ from cli.result import Result, build_document
 from cli.situation import refuse_on_member
 from cli.text import Style, escape, plural
 from cli.views import count_pool, pool_document
-from registry.values import Pool
+from registry.values import Pool, Vm
 from watcher.errors import XapiError
 
 
@@ -41,17 +41,18 @@ def _change(arguments: Arguments, context: Context, **changes: Any) -> Result:
     before = next(pool for pool in contents.pools if pool.pool_id == pool_id)
     affected = [vm for vm in contents.vms if vm.pool_id == pool_id]
     is_dry = bool(arguments.get(options.DRY_RUN))
-    if changes.get('enabled') is False and before.enabled and not is_dry:
-        block = [f'Disabling vGPU pool {pool_id} affects {plural(len(affected), "VM")}, which '
-                 'lose their arguments when they are at rest:']
-        block += [f'  {vm.vm_uuid} {escape(vm.vm_name)}' for vm in affected]
-        context.confirm(block, 'Do you want to apply these settings?')
+    is_disabled = changes.get('enabled') is False and before.enabled
+    if is_disabled and not is_dry:
+        context.confirm(_describe_disabling(pool_id, affected),
+                        'Do you want to apply these settings?')
     with context.editing(done=f'vGPU pool {pool_id} was changed', dry_run=is_dry) as edit:
         before, after = edit.change_pool(pool_id, **changes)
         view = count_pool(edit.contents(), after)
     is_changed = before != after
     document = build_document(result=_name_result(is_changed, is_dry), pool=pool_document(view))
     lines = [_sentence(before, is_changed, is_dry)]
+    if is_disabled and is_dry:
+        lines += _describe_disabling(pool_id, affected)
     if is_changed and not is_dry and 'enabled' in changes and affected:
         document['staging'] = _stage(context, [vm.vm_uuid for vm in affected])
         lines += [f'{vm_uuid}: {message}' for vm_uuid, message in document['staging'].items()]
@@ -59,6 +60,15 @@ def _change(arguments: Arguments, context: Context, **changes: Any) -> Result:
     def render(style: Style) -> List[str]:
         return lines + render_pool(view, (), style)
     return Result(document, render, minimal=(pool_id,))
+
+
+def _describe_disabling(pool_id: str, affected: List[Vm]) -> List[str]:
+    if not affected:
+        return [f'No VM is in vGPU pool {pool_id}.']
+    lose = 'loses its arguments when it is' if len(affected) == 1 else \
+        'lose their arguments when they are'
+    return ([f'Disabling vGPU pool {pool_id} affects {plural(len(affected), "VM")}, which {lose} '
+             'at rest:'] + [f'  {vm.vm_uuid} {escape(vm.vm_name)}' for vm in affected])
 
 
 def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
