@@ -138,6 +138,14 @@ class PoolSimulator(Simulator):
         self.lose_host(host)
         return self.declare_dead(host)
 
+    def guest_reboot(self, ref: str) -> None:
+        """Restart a VM from inside, also while its host has no master."""
+        pool_world.guest_reboot(self, ref)
+
+    def guest_shutdown(self, ref: str) -> None:
+        """Stop a VM from inside, also while its host has no master."""
+        pool_world.guest_shutdown(self, ref)
+
     def reboot_host(self, down_seconds: float = 0.0) -> None:
         """Restart the master's host."""
         master = self.master

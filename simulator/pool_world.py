@@ -10,6 +10,7 @@ from typing import Any, List, Optional
 from simulator import upgrade, world
 from simulator.database import Copy
 from simulator.failures import Failure
+from simulator.ground import Domain
 from simulator.nodes import Node, Reign
 
 PROTECTED = ('restart', 'best-effort')
@@ -114,6 +115,40 @@ def restore_database(pool: Any, copy: Copy) -> None:
         former.master.copy = copy
         begin_reign(pool, former.master)
         recover(pool, pool.reigns[-1])
+
+
+def guest_reboot(pool: Any, ref: str) -> None:
+    """Restart a VM from inside; without a master nobody is told, until there is one again."""
+    domain = _find_domain(pool, ref)
+    ruler = pool.state.site.find_ruler(domain.host)
+    if ruler is not None:
+        world.guest_reboot(ruler, ref)
+        return
+    with pool.ground.lock:
+        hypervisor = pool.nodes[domain.host].reign.state.hypervisor
+        hypervisor.destroy(domain)
+        hypervisor.build(ref, {'uuid': domain.uuid, 'name_label': domain.name}, domain.host,
+                         hypervisor.pushed(ref), 'guest_reboot', None,
+                         pool.ground.consumer_of(domain.host))
+
+
+def guest_shutdown(pool: Any, ref: str) -> None:
+    """Stop a VM from inside; without a master nobody is told, until there is one again."""
+    domain = _find_domain(pool, ref)
+    ruler = pool.state.site.find_ruler(domain.host)
+    if ruler is not None:
+        world.guest_shutdown(ruler, ref)
+        return
+    with pool.ground.lock:
+        pool.nodes[domain.host].reign.state.hypervisor.destroy(domain)
+
+
+def _find_domain(pool: Any, ref: str) -> Domain:
+    with pool.ground.lock:
+        found = pool.ground.domains.get(ref)
+        if not found:
+            raise Failure('VM_BAD_POWER_STATE', [ref, 'running', 'halted'])
+        return found[0]
 
 
 def split(pool: Any, sides: List[List[str]]) -> None:

@@ -26,12 +26,14 @@ def test_after_a_failover_with_a_fresh_copy_the_new_masters_daemon_stages(pool):
     ref = pool.create_vm('web')
     pool.register(ref, vm_id=7)
     pool.wait_args(ref, span(7))
-    pool.xapi.sync_database()
     old, new = pool.hosts[0], pool.hosts[1]
-    pool.lose(old)
-    if not os.path.exists(new.registry_path):
+    if os.path.exists(new.registry_path):
+        wait_until(lambda: pool.uuid(ref) in new.assignments(), 'the registry to be followed')
+    else:
         new.registry.create('test')
         pool.register(ref, vm_id=7, host=new)
+    pool.xapi.sync_database()
+    pool.lose(old)
     pool.xapi.fail_over(new.ref)
     pool.change(ref, pool_id='B')
     pool.wait_args(ref, span(7, pool='B'))

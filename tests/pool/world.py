@@ -173,9 +173,10 @@ class PoolWorld:
             wanted = self.master.assignments() if expected is None else expected
             return all(host.assignments() == wanted for host in up)
 
-        wait_until(agree, lambda: 'hosts disagree:\n%s\nlog of the master:\n%s' % (
-            '\n'.join('%s %r' % (host.node.name, host.assignments()) for host in up),
-            '\n'.join(self.master.daemon.raw[-20:])))
+        wait_until(agree, lambda: 'hosts disagree, the master is %s\n%s' % (
+            self.master.node.name, '\n'.join('%s %r\n%s' % (
+                host.node.name, host.assignments(), '\n'.join(host.daemon.raw[-12:]))
+                for host in up)))
         return self.master.assignments()
 
     def kill_master_at(self, number: int, new: Host, *, is_fresh: bool) -> Callable[[], bool]:

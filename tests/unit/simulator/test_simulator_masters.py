@@ -370,3 +370,18 @@ def test_a_master_that_dies_in_the_middle_of_a_call_carries_nothing_out(pool, cl
         pool.call('VM.get_record', vm)
     pool.fail_over(pool.hosts[2])
     assert keys(pool, vm) == []
+
+
+def test_guests_reboot_and_stop_while_there_is_no_master(pool):
+    again, stopped = [pool.create_vm(name, affinity=pool.hosts[2],
+                                     platform={'device-model-args': name}) for name in 'ab']
+    for vm in (again, stopped):
+        pool.call('VM.start', vm, False, False)
+    pool.sync_database()
+    pool.lose_host(pool.hosts[0])
+    pool.guest_reboot(again)
+    pool.guest_shutdown(stopped)
+    assert (pool.boots[-1].kind, pool.boots[-1].args) == ('guest_reboot', 'a')
+    pool.fail_over(pool.hosts[1])
+    assert pool.vm(again)['domid'] == pool.boots[-1].domid
+    assert pool.vm(stopped)['power_state'] == 'Halted'
