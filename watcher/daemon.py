@@ -16,15 +16,15 @@ from watcher.errors import MalformedRecord
 from watcher.hands import Hands
 from watcher.injector import Outcome, OutcomeKind
 from watcher.inventory import Inventory
-from watcher.jobs import FencesLifted, Scan, VmRead
+from watcher.jobs import FencesLifted, VmRead
 from watcher.lifting import Lifting
 from watcher.logs import get_logger
 from watcher.notes import Notes
 from watcher.plan import Policy
 from watcher.receipts import Looked, Receipts
-from watcher.reconcile import Summary, find_renamed, summarise
 from watcher.records import Batch, Kind, VmRecord
 from watcher.roles import Role
+from watcher.scanning import Scanning
 from watcher.staging import Staging
 from watcher.standing import Standings
 from watcher.stream import StreamBroken
@@ -66,6 +66,9 @@ class Watcher:
                                carry_out=self._hands.carry_out, reread=self._hands.reread,
                                write=self._notes.add)
         self.staging.policy = policy
+        self.scanning = Scanning(
+            books, self.inventory, self.staging, look=self._look,
+            reread=self._hands.reread_later, may_write=lambda: self.may_write, clock=clock)
 
     @property
     def may_write(self) -> bool:
@@ -152,35 +155,6 @@ class Watcher:
         """When `pump` has something to do, on the monotonic clock."""
         times = (self.staging.next_due, self._lifting.next_due)
         return min([at for at in times if at is not None], default=None)
-
-    def take_scan(self, scan: Scan) -> int:
-        """Compare a scan with what events have shown; read again what differs. How many did."""
-        shown = {vm.ref: vm for vm in scan.vms}
-        known = set(shown) | {error.ref for error in scan.malformed}
-        differing = [ref for ref, vm in shown.items() if ref not in self.staging.busy
-                     and (self.inventory.find(ref) != vm or ref in self.inventory.aside)]
-        differing += [vm.ref for vm in self.inventory.vms if vm.ref not in known]
-        for ref in differing:
-            self._hands.reread_later(ref)
-        # Whatever kept a VM from being looked at in its time: here it ends (P25).
-        self.sweep()
-        return len(differing)
-
-    def summarise(self, vms: Iterable[VmRecord]) -> Summary:
-        """Count the states of all ordinary VMs, and of rows whose VM is gone."""
-        vms = [vm for vm in vms if vm.kind is Kind.VM]
-        assignments = self._books.assignments if self._books.is_available else {}
-        plans = [(plan, assignments.get(plan.vm.uuid))
-                 for plan in map(self.staging.plan, vms) if plan is not None]
-        shown = {vm.uuid for vm in vms}
-        return summarise(plans, [item for item in assignments.values()
-                                 if item.vm_uuid not in shown])
-
-    def refresh_names(self, vms: Iterable[VmRecord]) -> int:
-        """Bring the names in the registry up to date; how many were not."""
-        if not (self._books.is_accepted and self.may_write):
-            return 0
-        return self._books.rename(find_renamed(vms, self._books.names))
 
     def describe(self) -> str:
         """One line for whoever asks systemd: is it watching, how late, what waits."""

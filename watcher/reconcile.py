@@ -1,6 +1,6 @@
 """The scan: all VMs as XAPI has them, held against the registry (P25).
 
-The reading is one call, made by a worker (`jobs.read_scan`); what follows from it is here.
+The reading is one call, made by a worker (`jobs.read_scan`); `scanning.py` goes through it.
 
 Pure: no clock, no I/O, no logging.
 """
@@ -12,6 +12,8 @@ from watcher.plan import Assignment, Plan, State
 from watcher.records import VmRecord
 
 NO_POOL = '-'
+# vGPU pool and state.
+Count = Tuple[str, State]
 
 
 class Summary(NamedTuple):
@@ -23,24 +25,24 @@ class Summary(NamedTuple):
 def summarise(plans: Iterable[Tuple[Plan, Optional[Assignment]]],
               vanished: Iterable[Assignment]) -> Summary:
     """Count the plans' states; a row whose VM is gone counts as orphaned."""
+    counts: Dict[Count, int] = {}
+    keys = [(assignment.pool_id if assignment else NO_POOL, plan.state)
+            for plan, assignment in plans]
+    for key in keys + [(item.pool_id, State.ORPHANED) for item in vanished]:
+        counts[key] = counts.get(key, 0) + 1
+    return sum_up(counts)
+
+
+def sum_up(counts: Mapping[Count, int]) -> Summary:
+    """Sum up what was counted by vGPU pool and state."""
     pools: Dict[str, Dict[str, int]] = {}
-    for plan, assignment in plans:
-        _count(pools, assignment.pool_id if assignment else NO_POOL, plan.state)
-    for assignment in vanished:
-        _count(pools, assignment.pool_id, State.ORPHANED)
     states: Dict[str, int] = {}
-    for counts in pools.values():
-        for state, number in counts.items():
-            states[state] = states.get(state, 0) + number
+    for (pool_id, state), number in counts.items():
+        pools.setdefault(pool_id, {})[state.value] = number
+        states[state.value] = states.get(state.value, 0) + number
     return Summary(states, pools)
 
 
-def find_renamed(vms: Iterable[VmRecord], names: Mapping[str, Optional[str]]) -> Dict[str, str]:
-    """The new names of registered VMs that were renamed in XAPI, by UUID."""
-    return {vm.uuid: vm.name for vm in vms
-            if vm.uuid in names and names[vm.uuid] != clean_name(vm.name)}
-
-
-def _count(pools: Dict[str, Dict[str, int]], pool_id: str, state: State) -> None:
-    counts = pools.setdefault(pool_id, {})
-    counts[state.value] = counts.get(state.value, 0) + 1
+def is_renamed(vm: VmRecord, names: Mapping[str, Optional[str]]) -> bool:
+    """Whether a registered VM is called otherwise in XAPI."""
+    return vm.uuid in names and names[vm.uuid] != clean_name(vm.name)

@@ -135,8 +135,12 @@ class Service:
         if self._clock() >= self._next_tick:
             self._tick()
         self.watcher.pump()
+        if self.watcher.scanning.is_under_way:
+            self._advance_scan()
 
     def _wait_seconds(self) -> float:
+        if self.watcher.scanning.is_under_way:
+            return 0.0
         until = self._next_tick
         if self.watcher.next_due is not None:
             until = min(until, self.watcher.next_due)
@@ -152,14 +156,14 @@ class Service:
             self._tell_broken(message)
             self.watcher.handle(message)
         elif isinstance(message, ScanDue):
-            if not self._is_scanning:
+            if not (self._is_scanning or self.watcher.scanning.is_under_way):
                 self._is_scanning = True
                 self._callers.submit(lambda: read_scan(self._clients, self._clock),
                                      Urgency.LATER)
         elif isinstance(message, Scan):
             self._is_scanning = False
             self._callers.note_finished()
-            self._finish_scan(message)
+            self._begin_scan(message)
         elif not isinstance(message, StreamStarted):
             self.watcher.handle(message)
 
@@ -257,17 +261,22 @@ class Service:
         elif self._lock.is_held:
             self._stream.restart()
 
-    def _finish_scan(self, scan: Scan) -> None:
+    def _begin_scan(self, scan: Scan) -> None:
         if scan.error:
             get_logger().warning('scan.failed', error=scan.error)
             self.watcher.note_lost(scan.lost_session)
             return
-        differing = self.watcher.take_scan(scan)
-        summary = self.watcher.summarise(scan.vms)
-        renamed = self.watcher.refresh_names(scan.vms)
-        get_logger().info('scan.completed', vms=len(scan.vms), states=summary.states,
-                          pools=summary.pools, differing=differing, renamed=renamed,
-                          elapsed_ms=round((self._clock() - scan.began_at) * 1000, 1))
+        self.watcher.scanning.begin(scan)
+
+    def _advance_scan(self) -> None:
+        """Go on with a scan, between what is more urgent."""
+        scanned = self.watcher.scanning.advance()
+        if scanned is None:
+            return
+        get_logger().info('scan.completed', vms=scanned.vms, states=scanned.summary.states,
+                          pools=scanned.summary.pools, differing=scanned.differing,
+                          renamed=scanned.renamed,
+                          elapsed_ms=round((self._clock() - scanned.began_at) * 1000, 1))
         self.watcher.note_watch()
         self._reporter.tick(self.watcher, self._books, is_due=True)
 

@@ -11,6 +11,9 @@ import os
 import select
 from typing import Any, Deque, List
 
+# What a pipe holds; less than that from one read, and it is empty.
+_PIPE_BYTES = 65536
+
 
 class StopFlag:
     """Set once, from any thread or a signal handler; whoever waits for it wakes at once."""
@@ -88,7 +91,7 @@ class _Pipe:
 
     def drain(self) -> None:
         try:
-            while os.read(self._reader, 65536):
+            while len(os.read(self._reader, _PIPE_BYTES)) == _PIPE_BYTES:
                 continue
         except BlockingIOError:
             return

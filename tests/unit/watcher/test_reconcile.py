@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.watcher.builders import ASSIGNMENT, OTHER_SPAN, POLICY, SPAN, build_vm, uuid_of
 from watcher.plan import Standing, plan_vm
-from watcher.reconcile import find_renamed, summarise
+from watcher.reconcile import is_renamed, summarise
 from watcher.records import PowerState
 
 IN_B = ASSIGNMENT._replace(pool_id='B')
@@ -36,11 +36,11 @@ def test_nothing_is_counted_where_there_is_nothing():
 
 
 @pytest.mark.parametrize('name, known, renamed', [
-    pytest.param('new', {uuid_of(1): 'old'}, {uuid_of(1): 'new'}, id='renamed'),
-    pytest.param('new', {uuid_of(1): None}, {uuid_of(1): 'new'}, id='never-named'),
-    pytest.param('same', {uuid_of(1): 'same'}, {}, id='unchanged'),
-    pytest.param('new', {}, {}, id='unregistered'),
-    pytest.param('x' * 300, {uuid_of(1): 'x' * 255}, {}, id='cut-as-the-file-has-it'),
-    pytest.param('a\0b', {uuid_of(1): 'a\ufffdb'}, {}, id='cleaned-as-the-file-has-it')])
+    pytest.param('new', {uuid_of(1): 'old'}, True, id='renamed'),
+    pytest.param('new', {uuid_of(1): None}, True, id='never-named'),
+    pytest.param('same', {uuid_of(1): 'same'}, False, id='unchanged'),
+    pytest.param('new', {}, False, id='unregistered'),
+    pytest.param('x' * 300, {uuid_of(1): 'x' * 255}, False, id='cut-as-the-file-has-it'),
+    pytest.param('a\0b', {uuid_of(1): 'a\ufffdb'}, False, id='cleaned-as-the-file-has-it')])
 def test_name_is_new_only_when_the_file_would_hold_another(name, known, renamed):
-    assert find_renamed([build_vm(uuid=uuid_of(1), name=name)], known) == renamed
+    assert is_renamed(build_vm(uuid=uuid_of(1), name=name), known) is renamed
