@@ -48,6 +48,8 @@ class Books:
         self._must_read = True
         self.is_journal_open = False
         self.journal_problem = ''
+        self.is_journal_locked = False
+        """It is there, and can be read as soon as somebody lets go of it."""
         self._journal_file: Optional[Tuple[int, int]] = None
         self.contents: Optional[Contents] = None
         self.was_read = False
@@ -189,7 +191,7 @@ class Books:
             # Our own commands write orphans in their own transaction: read these again as well.
             self.orphans = frozenset(self.journal.orphans())
         except JournalUnavailable as error:
-            self.journal_problem = str(error)
+            self._note_problem(error)
             self.close()
             return 0
         self.journal_problem = ''
@@ -207,7 +209,11 @@ class Books:
             try:
                 self.open_journal()
             except JournalUnavailable as error:
-                self.journal_problem = str(error)
+                self._note_problem(error)
+
+    def _note_problem(self, error: JournalUnavailable) -> None:
+        self.journal_problem = str(error)
+        self.is_journal_locked = error.reason is Reason.LOCKED
 
     def _become_unavailable(self, problem: str) -> Change:
         if self.unavailable == problem:

@@ -16,7 +16,7 @@ from watcher.errors import MalformedRecord
 from watcher.hands import Hands
 from watcher.injector import Outcome, OutcomeKind
 from watcher.inventory import Inventory
-from watcher.jobs import FencesLifted, VmRead
+from watcher.jobs import FencesLifted, Saved, VmRead
 from watcher.lifting import Lifting
 from watcher.logs import get_logger
 from watcher.notes import Notes
@@ -362,11 +362,10 @@ class Watcher:
         if self.role is not None and self.role.is_writer and self.is_locked:
             self._hands.lift(ref, lambda: self._find_saved(ref))
 
-    def _find_saved(self, ref: str) -> Optional[str]:
+    def _find_saved(self, ref: str) -> Saved:
         """The value that a replacement of this VM, broken off, has taken away."""
         vm = self.inventory.find(ref)
-        entry = self.staging.replacements.find(vm.uuid) if vm is not None else None
-        return entry.after if entry is not None else None
+        return self.staging.replacements.find_saved(vm.uuid) if vm is not None else Saved()
 
     def _note_policy(self) -> None:
         accepted = self._books.is_accepted

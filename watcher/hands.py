@@ -3,13 +3,13 @@
 Each method submits one job and returns at once; what came of it arrives as a message.
 """
 
-from typing import Callable, Optional
+from typing import Callable
 
 from watcher import fence
 from watcher.injector import (LONGER_PATIENCE_SECONDS, PATIENCE_SECONDS, Outcome, OutcomeKind,
                               carry_out, is_current)
 from watcher.inventory import Inventory
-from watcher.jobs import lift_fences, read_vm
+from watcher.jobs import Saved, lift_fences, read_vm
 from watcher.plan import Plan
 from watcher.records import VmRecord
 from watcher.workers import Clients, Urgency, Workers
@@ -44,7 +44,7 @@ class Hands:
         """Read a record when there is nothing better to do."""
         self._submit_read(ref, Urgency.LATER)
 
-    def lift(self, ref: str, find_saved: Callable[[], Optional[str]]) -> None:
+    def lift(self, ref: str, find_saved: Callable[[], Saved]) -> None:
         """Lift our fences from a VM, the value first; the message is a FencesLifted."""
         saved = find_saved()
         self._callers.submit(lambda: lift_fences(self._clients, ref, saved), Urgency.RESCUE)

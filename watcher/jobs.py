@@ -20,6 +20,13 @@ class VmRead(NamedTuple):
     lost_session: Optional[str] = None
 
 
+class Saved(NamedTuple):
+    """The whole value that a replacement, broken off, has taken away."""
+    value: Optional[str] = None
+    is_known: bool = True
+    """False while the journal that would tell cannot be read."""
+
+
 class FencesLifted(NamedTuple):
     """What became of lifting a VM's fences: the record before, and the operations freed."""
     ref: str
@@ -50,7 +57,7 @@ def read_vm(clients: Clients, ref: str) -> VmRead:
         return VmRead(ref, None, str(error), lost_session=_find_lost(clients, error))
 
 
-def lift_fences(clients: Clients, ref: str, saved: Optional[str]) -> FencesLifted:
+def lift_fences(clients: Clients, ref: str, saved: Saved) -> FencesLifted:
     """Lift what the record, read for it, shows as ours.
 
     A key that was taken away comes back first (`saved`, from the journal): the fence is what
@@ -60,9 +67,12 @@ def lift_fences(clients: Clients, ref: str, saved: Optional[str]) -> FencesLifte
         client = clients.current()
         vm = client.read_vm(ref)
         operations = fence.list_fences(vm)
-        if operations and saved is not None and vm.args is None and vm.is_at_rest:
-            client.add_args(ref, saved)
-            vm = vm._replace(args=saved)
+        if operations and vm.args is None and not saved.is_known:
+            return FencesLifted(ref, None, (), 'its args are away, and what they were stands in '
+                                'the journal, which is locked')
+        if operations and saved.value is not None and vm.args is None and vm.is_at_rest:
+            client.add_args(ref, saved.value)
+            vm = vm._replace(args=saved.value)
         fence.lift(client, ref, operations)
         return FencesLifted(ref, vm, operations)
     except VmVanished:

@@ -11,10 +11,13 @@ from registry.errors import JournalUnavailable
 from registry.journal import Journal, Replacement
 from watcher.books import Books
 from watcher.injector import Outcome, OutcomeKind
+from watcher.jobs import Saved
 from watcher.logs import get_logger
 from watcher.plan import Plan
 from watcher.records import VmRecord
 
+# So often a fence is not lifted because nobody knows yet what it guards, a third of a second apart.
+_TRIES_WHILE_LOCKED = 30
 # A journal that is locked costs one wait for all VMs, not one for each.
 _RETRY_SECONDS = 1.0
 
@@ -30,11 +33,14 @@ class Replacements:
         self._entries: Dict[str, Replacement] = {}
         self._written: Set[str] = set()
         self._error = ''
+        self._is_recalled = False
+        self._tries_left = _TRIES_WHILE_LOCKED
         self.retry_at = 0.0
 
     def recall(self) -> None:
         """Take up what an earlier daemon left open."""
         self._entries = {item.vm_uuid: item for item in self._books.journal.replacements()}
+        self._is_recalled = True
         for item in self._entries.values():
             get_logger().warning('replacement.recovered', vm_uuid=item.vm_uuid,
                                  before=item.before, after=item.after)
@@ -47,6 +53,19 @@ class Replacements:
     def find(self, vm_uuid: str) -> Optional[Replacement]:
         """The entry of a VM."""
         return self._entries.get(vm_uuid)
+
+    def find_saved(self, vm_uuid: str) -> Saved:
+        """The whole value that was taken away, and whether that is known.
+
+        While an earlier daemon's journal is locked it is not; a lock that stays is not waited
+        for: a VM held back by a forgotten fence is worse than one that starts wrong and says so.
+        """
+        entry = self._entries.get(vm_uuid)
+        if entry is None and not self._is_recalled and self._books.is_journal_locked \
+                and self._tries_left > 0:
+            self._tries_left -= 1
+            return Saved(is_known=False)
+        return Saved(entry.after if entry is not None else None)
 
     def begin(self, plan: Plan, now: float) -> bool:
         """Write the entry; False when the journal cannot be written, and nothing may be removed."""

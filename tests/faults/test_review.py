@@ -37,8 +37,26 @@ def test_a_journal_that_is_locked_when_the_next_daemon_begins_costs_no_foreign_t
     lock.execute('BEGIN EXCLUSIVE')
     world.start_daemon()
     world.daemon.wait_for('registry.unavailable')
+    if is_fenced:
+        world.daemon.wait_for('fence.not_lifted')
+        starting = world.xapi.spawn('VM.start', subject.ref, False, False)
+        assert scenes.refusal_of(starting)[0] == 'OPERATION_BLOCKED'
     assert world.args(subject.ref) is None
     lock.execute('ROLLBACK')
+    lock.close()
+    world.wait_settled(subject.ref, subject.value('high'))
+    assert scenes.start(world, subject) == subject.value('high')
+
+
+def test_a_journal_that_stays_locked_holds_no_vm_back_for_ever(
+        build_world: Callable[..., World]) -> None:
+    world = build_world().start()
+    subject, = scenes.stage(world)
+    _kill_between_remove_and_add(world, subject)
+    lock = sqlite3.connect(world.registry.journal_path, isolation_level=None)
+    lock.execute('BEGIN EXCLUSIVE')
+    world.start_daemon()
+    wait_until(lambda: not world.xapi.vm(subject.ref)['blocked_operations'], 'no fence')
     lock.close()
     world.wait_settled(subject.ref, subject.value('high'))
     assert scenes.start(world, subject) == subject.value('high')

@@ -174,4 +174,7 @@ MUTANTS = (
          '        except MemoryError:\n            raise',
          '        except ZeroDivisionError:\n            raise',
          'tests/unit/watcher/test_memory.py'),
+    _one('a journal that is locked is taken for an empty one', 'watcher/replacements.py',
+         '            return Saved(is_known=False)\n', '            return Saved()\n',
+         'tests/faults/test_review.py begins_costs'),
 )
