@@ -157,6 +157,46 @@ def test_boot_on_another_host_is_unverified(desk, lines):
     assert (line['verdict'], line['log_level']) == ('unverified', 'warning') and line['problem']
 
 
+class Afar:
+    """Other hosts whose plugin always finds our span; looks wait like the desk's."""
+
+    def __init__(self, desk):
+        self.submit = desk.jobs.append
+        self.asked = []
+
+    def look(self, host, request):
+        self.asked.append((host, request.domid, request.vm_uuid))
+        return Finding(SPAN)
+
+
+def test_master_has_the_host_that_runs_the_vm_asked_once(desk, machine, lines):
+    afar = Afar(desk)
+    desk.receipts.attend(machine.host, HOST, NAMES, afar)
+    desk.show(halted(), running(7, host=OTHER_HOST), running(7, host=OTHER_HOST))
+    assert desk.look() == 1 and afar.asked == [(OTHER_HOST, 7, UUID)]
+    assert [line['verdict'] for line in lines()] == ['as_desired']
+    assert desk.boots == [('start', 7, 'as_desired')]
+
+
+def test_member_leaves_boots_on_other_hosts_to_their_daemons(desk, machine, lines):
+    machine.run_domain(9, SPAN)
+    desk.receipts.attend(machine.host, HOST, NAMES, is_member=True)
+    desk.show(halted(), running(7, host=OTHER_HOST))
+    assert desk.look() == 0 and lines() == []
+    desk.show(halted(), running(9))
+    assert desk.look() == 1 and [line['verdict'] for line in lines()] == ['as_desired']
+
+
+def test_member_that_becomes_master_looks_at_what_it_left(desk, machine, lines):
+    desk.receipts.attend(machine.host, HOST, NAMES, is_member=True)
+    desk.show(halted(), running(7, host=OTHER_HOST), running(7, host=OTHER_HOST))
+    desk.receipts.doubt()
+    desk.receipts.attend(machine.host, HOST, NAMES, Afar(desk))
+    desk.show(running(7, host=OTHER_HOST), running(7, host=OTHER_HOST))
+    assert desk.look() == 1
+    assert [(line['kind'], line['verdict']) for line in lines()] == [('unknown', 'as_desired')]
+
+
 def test_over_tcp_every_boot_is_unverified(desk, machine, lines):
     machine.run_domain(7, SPAN)
     desk.receipts.attend(None, HOST, NAMES)
