@@ -7,8 +7,12 @@ import re
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOCUMENTS = ['README.md', 'CHANGELOG.md'] + [
     'docs/%s.md' % name for name in ('architecture', 'log-events', 'configuration', 'operations',
-                                     'troubleshooting')] + sorted(
+                                     'troubleshooting', 'integration', 'workflows', 'monitoring',
+                                     'security', 'consumer', 'deployment', 'cli')] + sorted(
     os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, 'docs/decisions/*.md')))
+
+# Their commands are run by tests/cli/test_guide.py, which has an `xe` for them.
+GUIDES = ('docs/cli.md', 'docs/integration.md', 'docs/workflows.md')
 
 
 def read(path):

@@ -41,7 +41,8 @@ def _pending(**row: Any) -> Callable[[Any], bool]:
 
 
 def _restarted(args: Any) -> Callable[[Any], bool]:
-    return lambda pool: (pool.power(pool.refs['run']) == 'Running' and len(pool.xapi.boots) == pool.boots + 1
+    return lambda pool: (pool.power(pool.refs['run']) == 'Running'
+                         and len(pool.xapi.boots) == pool.boots + 1
                          and pool.xapi.boots[-1].args == args)
 
 

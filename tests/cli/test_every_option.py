@@ -19,7 +19,7 @@ from registry.journal import Journal
 from registry.receipts import Boot
 from registry.values import Priority
 from tests.cli.cases import BAD_VALUES, DOCUMENTS, GOOD, HAND, REFUSED, RUN, WEB, Case, Refusal
-from tests.cli.program import KEY, ROOT, Place, Run, wait_until
+from tests.cli.program import ROOT, Place, Run
 
 CASES = [case for cases in GOOD.values() for case in cases]
 
@@ -170,7 +170,7 @@ def test_the_options_that_every_command_has(table: Pool, command: Any) -> None:
     status = GOOD[command.name][0].status
     helped = table.run(*words, '--help')
     assert helped.status == 0 and helped.err == ''
-    assert command.name == 'help' or helped.out.rstrip().endswith('vgpu-admin ' + command.example)
+    assert command.name == 'help' or helped.out.rstrip().endswith(command.example)
     with open(table.path('other.conf'), 'w', encoding='utf-8') as stream:
         stream.write('[xapi]\nurl = unix:%s\n' % table.socket)
     shutil.copy(table.db, table.path('copy.db'))

@@ -12,11 +12,10 @@ import pytest
 from cli.errors import ExitStatus, Kind
 from cli.grammar import BY_NAME, COMMANDS
 from cli.parser import parse
-from tests.documents import find_rows, read, read_blocks, read_steps
+from tests.documents import GUIDES, find_rows, read, read_blocks, read_steps
 from tests.test_docs_commands import Dom0, matches
 
 GUIDE = 'docs/cli.md'
-GUIDES = (GUIDE, 'docs/integration.md', 'docs/workflows.md')
 # As much of xe as the guides show: a VM starts, a VM stops.
 _XE = '''#!{python}
 import sys
