@@ -145,7 +145,10 @@ class Checkpoint:
 
 
 def at_call(world: World, ref: str, call: int, act: Callable[[], Any], *,
-            kind: str = 'run_after', method: str = '*') -> None:
-    """Have something happen once, at the call with this number that names the VM."""
+            kind: str = 'run_after', method: str = '*[!g]') -> None:
+    """Have something happen once, at the call with this number that names the VM.
+
+    The mirror's calls (other_config) do not count: they come when there is nothing else to do.
+    """
     world.xapi.faults.add(Fault(kind, method=method, ref=ref, skip=call - 1, count=1,
                                 parameters={'run': act}))

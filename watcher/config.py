@@ -69,6 +69,12 @@ class ScanSettings(NamedTuple):
     interval_seconds: int = 60
 
 
+class MirrorSettings(NamedTuple):
+    """The registry's mirror in XAPI's database."""
+    enabled: bool = True
+    accept_edits: bool = False
+
+
 class MetricsSettings(NamedTuple):
     """Where the metrics go; empty is nowhere."""
     textfile: str = ''
@@ -90,6 +96,7 @@ class Settings(NamedTuple):
     scan: ScanSettings = ScanSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    mirror: MirrorSettings = MirrorSettings()
 
 
 class Key(NamedTuple):
@@ -252,4 +259,8 @@ KEYS = (
         'not every host has node_exporter; empty writes none'),
     Key('metrics', 'listen', parse_listen_or_nothing, 'address:port',
         'a service of dom0 opens no port unasked; empty opens none'),
+    Key('mirror', 'enabled', parse_flag, 'yes or no',
+        'a registry that exists once is lost with its host'),
+    Key('mirror', 'accept_edits', parse_flag, 'yes or no',
+        'who may edit a VM may write there, and is not who assigns vGPUs'),
 )

@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterable, Optional
 from registry.errors import JournalUnavailable
 from watcher import fence
 from watcher.books import Books
+from watcher.config import MirrorSettings
 from watcher.errors import MalformedRecord
 from watcher.hands import Hands
 from watcher.injector import Outcome, OutcomeKind
@@ -19,16 +20,18 @@ from watcher.inventory import Inventory
 from watcher.jobs import FencesLifted, Saved, VmRead
 from watcher.lifting import Lifting
 from watcher.logs import get_logger
+from watcher.mirror_writes import MirrorWritten
+from watcher.mirroring import Mirroring
 from watcher.notes import Notes
 from watcher.plan import Policy
 from watcher.receipts import Looked, Receipts
-from watcher.records import Batch, Kind, VmRecord
-from watcher.roles import Role
+from watcher.records import Batch, Kind, PoolRecord, VmRecord
+from watcher.roles import Mastery, Role
 from watcher.scanning import Scanning
 from watcher.staging import Staging
 from watcher.standing import Standings
 from watcher.stream import StreamBroken
-from watcher.telling import Teller, render_time
+from watcher.telling import Teller
 from watcher.workers import Clients, Workers
 
 TICK_SECONDS = 0.5
@@ -40,7 +43,8 @@ class Watcher:
     def __init__(self, books: Books, policy: Policy, *, callers: Workers, lookers: Workers,
                  clients: Clients, restart_stream: Callable[[], None],
                  clock: Callable[[], float] = time.monotonic,
-                 wall: Callable[[], float] = time.time) -> None:
+                 wall: Callable[[], float] = time.time,
+                 mirror: MirrorSettings = MirrorSettings()) -> None:
         self._books = books
         self._policy = policy
         self._callers = callers
@@ -57,7 +61,9 @@ class Watcher:
         self.is_locked = False
         self.synced_at: Optional[float] = None
         self.last_answer: Optional[float] = None
-        self._hands = Hands(callers, clients, self.inventory)
+        self._mastery = Mastery()
+        self._hands = Hands(callers, clients, self.inventory,
+                            lambda: self.role is not None and self.role.is_writer)
         self.receipts = Receipts(
             look=lookers.submit, write=self._notes.add, clock=clock, wall=wall)
         self._standings = Standings(books, self.inventory, self._notes.add)
@@ -69,12 +75,18 @@ class Watcher:
         self.scanning = Scanning(
             books, self.inventory, self.staging, look=self._look,
             reread=self._hands.reread_later, may_write=lambda: self.may_write, clock=clock)
+        self.mirroring = Mirroring(
+            books, self.inventory, settings=mirror, poll=self.poll_registry,
+            write=self._notes.add, submit=lambda *task: self._hands.write_mirror(*task))
 
     @property
     def may_write(self) -> bool:
-        """Whether platform keys may be written now: role, lock, in sync, no fence left behind."""
+        """Whether platform keys may be written now: role, lock, in sync, no fence left behind.
+
+        Not while the mirror is known to be newer than the registry here.
+        """
         return bool(self.is_synced and self.is_locked and self.role and self.role.is_writer
-                    and self._lifting.is_clear)
+                    and self._lifting.is_clear and not self.mirroring.is_overtaken)
 
     @property
     def is_settled(self) -> bool:
@@ -103,6 +115,10 @@ class Watcher:
         elif isinstance(message, FencesLifted):
             self._callers.note_finished()
             self._handle_lifted(message, now)
+        elif isinstance(message, MirrorWritten):
+            self._callers.note_finished()
+            self.mirroring.take(message, now)
+            self.note_lost(message.lost_session)
         elif isinstance(message, Looked):
             self._handle_looked(message)
         elif isinstance(message, StreamBroken):
@@ -115,6 +131,7 @@ class Watcher:
         self.role = role
         self._lifting.restart()
         self.staging.begin_session()
+        self.mirroring.begin_session()
 
     def poll_registry(self) -> None:
         """Look whether the registry has changed, and at the VMs that it concerns."""
@@ -124,6 +141,7 @@ class Watcher:
             self._recall()
         if change.is_changed:
             self._note_policy()
+            self.mirroring.note_contents()
             if self.is_synced:
                 if change.became_available:
                     self._note_boots(tuple(self.inventory.vms))
@@ -148,29 +166,15 @@ class Watcher:
         self._lifting.check(now, self.staging.busy)
         for ref in self.staging.take_due(now):
             self._look(ref, now)
+        self._attend_mirror(now)
         self._notes.flush()
 
     @property
     def next_due(self) -> Optional[float]:
         """When `pump` has something to do, on the monotonic clock."""
-        times = (self.staging.next_due, self._lifting.next_due)
+        times = (self.staging.next_due, self._lifting.next_due,
+                 self.mirroring.find_due(self.role, self.may_write) if self.is_synced else None)
         return min([at for at in times if at is not None], default=None)
-
-    def describe(self) -> str:
-        """One line for whoever asks systemd: is it watching, how late, what waits."""
-        if self.role is None or not self.is_synced:
-            return 'waiting for XAPI; %d VMs known' % len(self.inventory)
-        if not self._books.is_available:
-            return 'watching; registry unavailable: %s' % self._books.unavailable
-        text = 'watching %d VMs since %s, %d registered, %d wait for a write' % (
-            len(self.inventory), render_time(
-                self._wall() - self._clock() + (self.synced_at or 0.0)),
-            len(self._books.assignments), self.staging.waiting)
-        if not (self.role.is_writer and self.is_locked):
-            text += ', read-only: %s' % (self.role.refusal or 'the writer\'s lock is not ours')
-        if self._books.journal_problem:
-            text += ', journal unavailable'
-        return '%s; last answer %.0f s ago' % (text, self._clock() - (self.last_answer or 0.0))
 
     def note_watch(self) -> None:
         """Leave word for vgpu-admin of how things are."""
@@ -195,6 +199,7 @@ class Watcher:
             self.poll_registry()
         if batch.is_first:
             self._begin_sync(batch, now)
+        self._note_pools(batch.pools)
         for error in batch.malformed:
             self._set_aside(error)
         for ref in batch.gone:
@@ -206,6 +211,8 @@ class Watcher:
             self._standings.note_all(is_complete=not batch.malformed)
             self._forget_vanished(batch)
             self._lifting.note_left(batch.vms, now, self.staging.busy)
+            # Before anything is staged: the mirror may be newer than the registry here.
+            self._attend_mirror(now)
             self._note_boots(batch.vms)
             self.synced_at = now
             self.note_watch()
@@ -228,6 +235,23 @@ class Watcher:
                 self._drop(vm.ref)
         self._recall()
 
+    def _note_pools(self, pools: Iterable[PoolRecord]) -> None:
+        """Another master than the role rests on: nothing is written until it is asked anew."""
+        for pool in pools:
+            if self.role is not None and self._mastery.has_moved(self.role, pool):
+                get_logger().warning('role.doubted', master=self.role.master, found=pool.master)
+                self.role = self.role._replace(
+                    is_writer=False, refusal='the resource pool has another master now')
+                self._restart_stream()
+            elif self.role is not None and self.role.master == pool.master:
+                self.mirroring.note_pool(pool)
+
+    def _attend_mirror(self, now: float) -> None:
+        if self.is_synced:
+            self.mirroring.attend(self.role, now, may_write=self.may_write,
+                                  is_locked=self.is_locked, jobs=len(self.staging.busy),
+                                  is_staging=bool(self.staging.waiting))
+
     def _recall(self) -> None:
         """Once, as soon as the journal is open: what an earlier daemon left to be done."""
         if self._is_recalled or not self._books.is_journal_open:
@@ -242,6 +266,7 @@ class Watcher:
     def _take(self, vm: VmRecord, now: float, *, is_fresh: bool) -> Optional[VmRecord]:
         """Take a record; the one before, when others may stand differently without it."""
         before = self.inventory.update(vm, self._policy, now)
+        self.mirroring.note_vm(vm, before)
         self.staging.settle_restored(vm, is_fresh=is_fresh)
         if vm.start_blocks and vm.ref not in self.staging.busy and self.is_synced:
             self._lifting.suspect(vm, now)
@@ -254,6 +279,7 @@ class Watcher:
         if vm is None:
             return
         self.staging.forget(vm)
+        self.mirroring.push.drop(ref)
         self.receipts.note_gone(vm)
         self._standings.note_gone(vm)
         self._look_at_peers(vm, self._clock())

@@ -10,6 +10,8 @@ from watcher.injector import (LONGER_PATIENCE_SECONDS, PATIENCE_SECONDS, Outcome
                               carry_out, is_current)
 from watcher.inventory import Inventory
 from watcher.jobs import Saved, lift_fences, read_vm
+from watcher.mirror_judge import Change
+from watcher.mirror_writes import write_entry
 from watcher.plan import Plan
 from watcher.records import VmRecord
 from watcher.workers import Clients, Urgency, Workers
@@ -18,7 +20,9 @@ from watcher.workers import Clients, Urgency, Workers
 class Hands:
     """Submits jobs that call XAPI."""
 
-    def __init__(self, callers: Workers, clients: Clients, inventory: Inventory) -> None:
+    def __init__(self, callers: Workers, clients: Clients, inventory: Inventory,
+                 is_writer: Callable[[], bool] = lambda: True) -> None:
+        self._is_writer = is_writer
         self._callers = callers
         self._clients = clients
         self._inventory = inventory
@@ -30,7 +34,8 @@ class Hands:
 
         def job() -> Outcome:
             # What waited its turn may be overtaken by what events have shown meanwhile (P6).
-            if not is_current(plan, self._inventory.find(plan.vm.ref)):
+            if not (self._is_writer()
+                    and is_current(plan, self._inventory.find(plan.vm.ref))):
                 return Outcome(OutcomeKind.OVERTAKEN, plan)
             return carry_out(self._clients.current(), plan, self._owner,
                              patience_seconds=patience_seconds)
@@ -48,6 +53,12 @@ class Hands:
         """Lift our fences from a VM, the value first; the message is a FencesLifted."""
         saved = find_saved()
         self._callers.submit(lambda: lift_fences(self._clients, ref, saved), Urgency.RESCUE)
+
+    def write_mirror(self, table: str, ref: str, change: Change) -> None:
+        """Change the mirror's slots of one record; the message is a MirrorWritten."""
+        self._callers.submit(
+            lambda: write_entry(self._clients, table, ref, change, self._is_writer),
+            Urgency.LATER)
 
     def _submit_read(self, ref: str, urgency: int) -> None:
         self._callers.submit(lambda: read_vm(self._clients, ref), urgency)

@@ -27,16 +27,23 @@ MAX_POOL_BYTES = 8192
 # Of several million edits a year this lasts longer than any pool; and it stays an exact number
 # in every JSON reader.
 MAX_GENERATION = 10 ** 12
+# How many earlier generations the pool's entry names: enough for what a host misses while it is
+# away for a moment. Beyond that a copy is kept for nothing, and no harm done.
+LINE_LENGTH = 50
 
 _GENERATION = re.compile(r'([1-9][0-9]{0,12})-([0-9a-f]{8})\Z')
 _DIGEST = re.compile(r'[0-9a-f]{32}\Z')
 _VM_FIELDS = frozenset(('format', 'vm', 'in', 'generation', 'pool', 'priority', 'vm_id'))
 _POOL_FIELDS = frozenset(('format', 'in', 'generation', 'vms', 'digest', 'largest', 'pools',
-                          'absent', 'gone', 'sum'))
+                          'absent', 'gone', 'line', 'sum'))
 
 
 class MirrorInvalid(WatcherError):
     """A text that is no entry of the mirror, with the reason."""
+
+
+class MirrorTooNew(MirrorInvalid):
+    """An entry of a format that a later version has written."""
 
 
 class Generation(NamedTuple):
@@ -85,6 +92,8 @@ class PoolEntry(NamedTuple):
     """Rows of VMs that XAPI does not have, which have no other place."""
     gone: Tuple[str, ...] = ()
     """VMs whose row was removed with this generation: their entries do not count."""
+    line: Tuple[str, ...] = ()
+    """The generations that led here, the newest last: what is among them is not lost."""
 
 
 class Found(NamedTuple):
@@ -97,6 +106,8 @@ class Found(NamedTuple):
     """Slots that are taken and do not count."""
     problem: str = ''
     """Why a taken slot holds no valid entry."""
+    is_too_new: bool = False
+    """A slot holds what a later version has written."""
 
 
 def parse_generation(text: Any) -> Generation:
@@ -151,7 +162,7 @@ def render_pool_entry(entry: PoolEntry) -> str:
                   for pool in entry.pools],
         'absent': [[row.vm_uuid, row.vm_id, row.pool_id, int(row.priority)]
                    for row in entry.absent],
-        'gone': list(entry.gone)}
+        'gone': list(entry.gone), 'line': list(entry.line)}
     return _render(dict(fields, sum=_sum_of(fields)))
 
 
@@ -176,7 +187,8 @@ def parse_pool_entry(text: str) -> PoolEntry:
             _parse_resource_pool(fields['in']), parse_generation(fields['generation']),
             _parse_count(fields['vms']), fields['digest'], _parse_count(fields['largest']),
             _parse_pools(fields['pools']), _parse_absent(fields['absent']),
-            tuple(parse_uuid(item) for item in _parse_list(fields['gone'])))
+            tuple(parse_uuid(item) for item in _parse_list(fields['gone'])),
+            tuple(parse_generation(item).text for item in _parse_list(fields['line'])))
     except InvalidValue as error:
         raise MirrorInvalid(str(error)) from error
 
@@ -193,7 +205,7 @@ def find_current(slots: Iterable[Tuple[str, str]],
                  parse: Callable[[str], Any] = parse_vm_entry) -> Found:
     """Which slot counts: the higher generation, and of two equal ones the one made by hand."""
     valid: List[Tuple[int, bool, str, Any]] = []
-    taken, problem = [], ''
+    taken, problem, is_too_new = [], '', False
     for slot, text in sorted(slots):
         if slot not in SLOTS:
             continue
@@ -202,12 +214,14 @@ def find_current(slots: Iterable[Tuple[str, str]],
             entry = parse(text)
         except MirrorInvalid as error:
             problem = '%s: %s' % (slot, error)
+            is_too_new = is_too_new or isinstance(error, MirrorTooNew)
             continue
         valid.append((entry.generation.number, not getattr(entry, 'is_ours', True), slot, entry))
     if not valid:
-        return Found(None, None, tuple(taken), problem)
+        return Found(None, None, tuple(taken), problem, is_too_new)
     best = max(valid, key=lambda item: item[:3])
-    return Found(best[2], best[3], tuple(slot for slot in taken if slot != best[2]), problem)
+    return Found(best[2], best[3], tuple(slot for slot in taken if slot != best[2]), problem,
+                 is_too_new)
 
 
 def _load(text: Any, most: int) -> Dict[str, Any]:
@@ -220,8 +234,10 @@ def _load(text: Any, most: int) -> Dict[str, Any]:
     if not isinstance(fields, dict):
         raise MirrorInvalid('not a JSON object')
     # True is 1 to Python, and so is 1.0.
-    if type(fields.get('format')) is not int or fields['format'] != FORMAT:
+    if type(fields.get('format')) is not int or fields['format'] < FORMAT:
         raise MirrorInvalid('format: another than %d' % FORMAT)
+    if fields['format'] > FORMAT:
+        raise MirrorTooNew('format: later than %d' % FORMAT)
     return fields
 
 

@@ -9,7 +9,7 @@ Pure: no clock, no I/O, no logging.
 """
 
 import enum
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Container, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from registry.values import Image, Vm
 from watcher.mirror_entries import (SLOTS, Found, PoolEntry, Row, VmEntry, digest_contents,
@@ -159,6 +159,22 @@ def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry) -> Collected:
     largest = max([mirror.largest] + [row.vm_id for row in rows])
     image = Image(tuple(_build_vm(row, names) for row in rows), mirror.pools, largest)
     return Collected(image, is_complete, tuple(problems))
+
+
+def list_kept_rows(vms: Iterable[VmRecord], resource_pool: str, faulty: Container[str],
+                   rows: Mapping[str, Row]) -> Dict[str, Row]:
+    """What the mirror has of VMs whose row cannot be understood just now: that stays there.
+
+    Two rows with one number are both faulty; what is kept must not double a number either.
+    """
+    numbers = {row.vm_id for row in rows.values()}
+    kept: Dict[str, Row] = {}
+    for vm in vms:
+        entry = _find_own(vm, resource_pool) if vm.kind is Kind.VM and vm.uuid in faulty else None
+        if entry is not None and entry.vm_id not in numbers:
+            kept[vm.uuid] = row_of_entry(entry)
+            numbers.add(entry.vm_id)
+    return kept
 
 
 def _find_own(vm: VmRecord, resource_pool: str) -> Optional[VmEntry]:

@@ -1,12 +1,14 @@
 """May we write now: is this host the master, and is its XAPI new enough?
 
 Asked once per connection: a change of master restarts XAPI on every host, and with it every
-connection (xapi-boot-path.md, "One pool, several hosts").
+connection (xapi-boot-path.md, "One pool, several hosts"). The resource pool's record names the
+master as well: when it names another one, nothing is written until it has been asked anew.
 """
 
 import re
 from typing import Mapping, NamedTuple, Optional, Tuple
 
+from watcher.records import PoolRecord
 from watcher.xapi import Identity
 
 # Older ones have no frozen copy of the platform map: an edit of a running VM would reach the
@@ -25,13 +27,36 @@ class Role(NamedTuple):
     """Why nothing is written; empty for a writer."""
     is_member: bool = False
     """Whether another host is the master."""
+    master: str = ''
+    """Ref of the master; empty when it is not known."""
+
+
+class Mastery:
+    """Whether the resource pool's record still names the master that the role rests on."""
+
+    def __init__(self) -> None:
+        self._asked: Optional[Tuple[str, str]] = None
+
+    def has_moved(self, role: Role, pool: PoolRecord) -> bool:
+        """Tell whether the role must be asked for anew.
+
+        Once per pair: an XAPI whose record says one thing and whose answer another is gone by
+        its answer.
+        """
+        if role.master == pool.master:
+            self._asked = None
+        pair = (role.master, pool.master)
+        if not role.master or role.master == pool.master or self._asked == pair:
+            return False
+        self._asked = pair
+        return True
 
 
 def decide_role(identity: Identity, *, is_local: bool) -> Role:
     """Decide from what XAPI says of itself. Over TCP a member does not let us in at all."""
     version, text = read_version(identity.software_version)
     is_member = is_local and identity.host != identity.master
-    role = Role(True, is_local, identity.host, text, is_member=is_member)
+    role = Role(True, is_local, identity.host, text, is_member=is_member, master=identity.master)
     if version is None:
         return role._replace(is_writer=False, refusal='XAPI does not tell a version that can be '
                              'read (%r); %d.%d or later is needed' % ((text,) + OLDEST_XAPI))

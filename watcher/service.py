@@ -30,6 +30,7 @@ from watcher.schedule import Schedule
 from watcher.sessions import SessionOpened, Sessions
 from watcher.stream import Stream, StreamBroken, StreamStarted, ThreadDied
 from watcher.systemd import Notifier
+from watcher.telling import describe_watch
 from watcher.waiting import Inbox, StopFlag
 from watcher.workers import CALLERS, LOOKERS, Clients, Urgency, Workers
 
@@ -300,6 +301,7 @@ class Service:
         if settings.xapi != before.xapi or settings.registry != before.registry:
             self._stream.restart()
         self.watcher.set_policy(build_policy(settings, self._books.is_accepted))
+        self.watcher.mirroring.change_settings(settings.mirror)
         if self.watcher.role is not None:
             self._attend(self.watcher.role)
         self._reporter.change(settings.metrics)
@@ -321,7 +323,8 @@ class Service:
         watcher = Watcher(
             self._books, build_policy(self._settings, False), callers=self._callers,
             lookers=self._lookers, clients=self._clients,
-            restart_stream=self._stream.restart, clock=self._clock, wall=self._wall)
+            restart_stream=self._stream.restart, clock=self._clock, wall=self._wall,
+            mirror=self._settings.mirror)
         watcher.is_locked = self._lock.is_held
         return watcher
 
@@ -333,7 +336,12 @@ class Service:
                                    or now - self._started_at > READY_SECONDS):
             self._is_ready = True
             self._notifier.ready()
-        text = self.watcher.describe()
+        watcher = self.watcher
+        text = describe_watch(
+            self._books, watcher.role if watcher.is_synced else None,
+            known=len(watcher.inventory), waiting=watcher.staging.waiting,
+            since=self._wall() - now + (watcher.synced_at or 0.0), is_locked=watcher.is_locked,
+            silent_seconds=now - (watcher.last_answer or 0.0))
         told_at, told = self._told_status
         if now - told_at >= STATUS_SECONDS or (text.partition(';')[0] != told):
             self._told_status = (now, text.partition(';')[0])

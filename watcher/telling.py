@@ -1,7 +1,7 @@
 """What the daemon says of its files and of VMs that need a word, each change once."""
 
 import time
-from typing import Any, Dict, FrozenSet, Tuple
+from typing import Any, Dict, FrozenSet, Optional, Tuple
 
 from watcher.books import Books, Change
 from watcher.dangers import Danger, find_dangers
@@ -9,6 +9,7 @@ from watcher.device_args import parse_args
 from watcher.inventory import Inventory
 from watcher.logs import get_logger
 from watcher.plan import Action, Plan, State
+from watcher.roles import Role
 
 _WORTH_SAYING = frozenset([State.CONTESTED, State.UNREADABLE, State.DOUBLED, State.DRIFT,
                            State.ORPHANED])
@@ -89,6 +90,22 @@ def _tell_state(plan: Plan, names: FrozenSet[str]) -> None:
             'vm.left_alone', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
             state=plan.state.value, reason=plan.reason.value, desired=plan.desired,
             carried=plan.carried, problem=reading.problem.value if reading.problem else None)
+
+
+def describe_watch(books: Books, role: Optional[Role], *, known: int, since: float, waiting: int,
+                   is_locked: bool, silent_seconds: float) -> str:
+    """One line for whoever asks systemd; without a role XAPI is waited for."""
+    if role is None:
+        return 'waiting for XAPI; %d VMs known' % known
+    if not books.is_available:
+        return 'watching; registry unavailable: %s' % books.unavailable
+    text = 'watching %d VMs since %s, %d registered, %d wait for a write' % (
+        known, render_time(since), len(books.assignments), waiting)
+    if not (role.is_writer and is_locked):
+        text += ', read-only: %s' % (role.refusal or 'the writer\'s lock is not ours')
+    if books.journal_problem:
+        text += ', journal unavailable'
+    return '%s; last answer %.0f s ago' % (text, silent_seconds)
 
 
 def render_time(at: float) -> str:

@@ -88,6 +88,7 @@ def test_a_steady_pool_costs_no_call_but_the_long_poll(world: World) -> None:
         world.register(ref, number + 1)
     for number, ref in enumerate(refs):
         world.wait_args(ref, span(number + 1))
+    world.daemon.wait_for('mirror.written', vms=5)
     stranger = world.create_vm('stranger')
     _rename(world, stranger, 'warm up')
     world.xapi.clear_calls()

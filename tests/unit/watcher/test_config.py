@@ -38,11 +38,13 @@ CONTRACT = {
 
 def test_defaults_are_those_of_the_contract():
     assert {(key.section, key.name): key.default for key in config.KEYS
-            if key.section != 'metrics'} == CONTRACT
+            if key.section not in ('metrics', 'mirror')} == CONTRACT
 
 
-def test_sections_beyond_the_contract_are_off_by_default():
-    assert [key.default for key in config.KEYS if key.section == 'metrics'] == ['', '']
+def test_metrics_are_off_by_default_and_the_mirror_is_on():
+    assert [(key.name, key.default) for key in config.KEYS
+            if key.section in ('metrics', 'mirror')] == [
+        ('textfile', ''), ('listen', ''), ('enabled', 'yes'), ('accept_edits', 'no')]
 
 
 def test_every_setting_has_its_key_with_unit_and_reason():

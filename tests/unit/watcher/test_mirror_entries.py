@@ -16,7 +16,7 @@ GENERATION = Generation(12, '1a2b3c4d')
 ENTRY = VmEntry(UUID, RESOURCE_POOL, GENERATION, 'A', Priority.HIGH, 10)
 POOLS = (Pool('A', 'Pool A'), Pool('B', 'Büro "B"\n', 'für später', False))
 WHOLE = PoolEntry(RESOURCE_POOL, GENERATION, 1, '0' * 32, 17, POOLS,
-                  (Row(uuid_of(3), 3, 'B', Priority.LOW),), (uuid_of(4),))
+                  (Row(uuid_of(3), 3, 'B', Priority.LOW),), (uuid_of(4),), ('10-00000001', '11-00000002'))
 
 
 def render_by_hand(**changes):
@@ -89,7 +89,7 @@ def test_pool_entry_comes_back_as_it_went_out():
     {'pools': []}, {'pools': [['A', 'x', None, 1], ['A', 'y', None, 1]]},
     {'pools': [['A', 1, None, 1], ['B', 'y', None, 1]]}, {'absent': [['x', 1, 'A', 0]]},
     {'absent': [[UUID, 1, 'A', 9]]}, {'absent': 'x'}, {'gone': ['x']}, {'gone': None},
-    {'digest': 'x'}, {'vms': -1}, {'largest': True}, {'generation': 'x'}, {'in': 'x'}],
+    {'digest': 'x'}, {'vms': -1}, {'line': ['x']}, {'line': None}, {'largest': True}, {'generation': 'x'}, {'in': 'x'}],
     ids=lambda changes: '-'.join(changes))
 def test_pool_entry_with_an_odd_field_is_none(changes):
     fields = json.loads(render_pool_entry(WHOLE))

@@ -1,0 +1,360 @@
+"""Brings the mirror in XAPI to what the registry says; on the master, in the main thread.
+
+Entries of VMs first, the pool's entry when they all stand, and then the entries of VMs that have
+no row any more, which the pool's entry has named as gone. So whoever reads the mirror at any
+moment can tell what is whole. All of it is a matter of state: killed anywhere, the next daemon
+sees what is missing. Writes go last: after staging, four at once at most.
+"""
+
+import collections
+from typing import Any, Callable, Dict, NamedTuple, Optional, Set, Tuple
+
+from watcher.books import Books
+from watcher.inventory import Inventory
+from watcher.logs import RateLimiter, get_logger
+from watcher.mirror_entries import (Found, Generation, PoolEntry, Row, VmEntry, find_current, fit,
+                                    render_pool_entry, render_vm_entry, row_of_entry)
+from watcher.mirror_judge import (Change, Standing, find_standing, is_entry_right, plan_entry,
+                                  read_pool_entry)
+from watcher.mirror_writes import POOL, VM, MirrorWritten
+from watcher.records import Kind, PoolRecord, VmRecord
+
+WRITES_AT_ONCE = 4
+# With staging together: the rest of the callers stay free for VMs that start.
+_JOBS_AT_ONCE = 8
+# So many VMs are looked at per turn of the main loop.
+_LOOKS_PER_TURN = 200
+# Longer than an event is on its way: before that it may show a moment of our own writing.
+_ECHO_SECONDS = 1.0
+_HOLD_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
+_REPEAT_SECONDS = 60.0
+# XAPI does not have the call, or not for us: nothing of the mirror can be written.
+_REFUSALS = frozenset(['MESSAGE_METHOD_UNKNOWN', 'MESSAGE_REMOVED', 'RBAC_PERMISSION_DENIED',
+                       'MESSAGE_PARAMETER_COUNT_MISMATCH', 'NOT_IMPLEMENTED'])
+
+# A VM whose entry XAPI refuses so often is kept in the pool's entry, so that others do not wait.
+_GIVEN_UP = 3
+
+Slots = Tuple[Tuple[str, str], ...]
+Submit = Callable[[str, str, Change], None]
+# Gives the error for an edit that is refused, '' for one that was taken, None for later.
+TakeEdit = Callable[[VmRecord, VmEntry], Optional[str]]
+
+
+# Why an entry was corrected, by what it was; and when it was right before.
+_REASONS = {Standing.COPY: 'copy', Standing.INVALID: 'damaged'}
+_CHANGED = {Standing.OWN: 'reverted', Standing.NONE: 'taken_away'}
+
+
+class Target(NamedTuple):
+    """What the mirror shall say."""
+    generation: Generation
+    rows: Dict[str, Row]
+    entry: PoolEntry
+    """The pool's entry, but for who is absent and gone."""
+
+
+class Push:
+    """Which records deserve a look, which wait for a write, which are being written."""
+
+    def __init__(self, books: Books, inventory: Inventory, *, submit: Submit,
+                 take_edit: TakeEdit) -> None:
+        self._books = books
+        self._inventory = inventory
+        self._submit = submit
+        self._take_edit = take_edit
+        self.pool: Optional[PoolRecord] = None
+        self.refused = ''
+        """Why XAPI lets nothing be written in this session."""
+        self.writes = 0
+        self.target: Optional[Target] = None
+        self._dirty: Dict[str, None] = collections.OrderedDict()
+        self._waiting: Dict[str, bool] = collections.OrderedDict()
+        self._busy: Dict[str, str] = {}
+        self._claims: Dict[str, Slots] = {}
+        self._echo: Dict[str, float] = {}
+        self._held: Dict[str, float] = {}
+        self._failures: Dict[str, int] = {}
+        self._right: Dict[str, Row] = {}
+        self._reasons: Dict[str, Tuple[str, Any]] = {}
+        self._arrived: Set[str] = set()
+        self._read: Dict[str, Tuple[Slots, Found]] = {}
+        self._pool_change: Optional[Change] = None
+        self._is_pool_stale = True
+        self._limiter = RateLimiter(_REPEAT_SECONDS)
+
+    # What is told.
+
+    def restart(self) -> None:
+        """A new session: nothing is known of what stands where."""
+        self.aim(None)
+        self.pool, self.refused = None, ''
+        for memory in (self._claims, self._echo, self._held, self._failures, self._right,
+                       self._reasons, self._arrived):
+            memory.clear()  # type: ignore
+
+    def aim(self, target: Optional[Target]) -> None:
+        """From now on this is what the mirror shall say (None: not ours to say)."""
+        if target is None:
+            self._dirty.clear()
+            self._waiting.clear()
+        elif target != self.target:
+            for vm in self._inventory.vms:
+                self._dirty[vm.ref] = None
+        self.target = target
+        self._is_pool_stale = True
+
+    def note(self, vm: VmRecord) -> None:
+        """A VM's record is new, or other slots of it are taken."""
+        if self.target is not None:
+            self._dirty[vm.ref] = None
+            self._is_pool_stale = True
+
+    def note_pool(self, pool: PoolRecord) -> None:
+        """The resource pool's record, as an event shows it."""
+        self.pool = pool
+        self._is_pool_stale = True
+
+    def drop(self, ref: str) -> None:
+        """A VM is gone."""
+        for memory in (self._dirty, self._waiting, self._claims, self._echo, self._held,
+                       self._failures, self._read, self._reasons):
+            memory.pop(ref, None)  # type: ignore
+        self._arrived.discard(ref)
+        self._is_pool_stale = True
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait for a write or for its answer, the pool's among them."""
+        if self.target is None:
+            return 0
+        is_pool_waiting = self._pool_change is not None and POOL not in self._busy.values()
+        return (len(self._dirty) + len(self._waiting) + len(self._busy)
+                + (1 if is_pool_waiting else 0))
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the mirror is whole, and what the registry says."""
+        return (self.target is not None and self.pool is not None
+                and not self._is_pool_stale and not self.waiting)
+
+    @property
+    def next_due(self) -> Optional[float]:
+        """When there is something to do that nobody announces; 0.0 is at once."""
+        if self.target is None or self.pool is None or self.refused:
+            return None
+        if self._dirty or self._is_pool_stale:
+            return 0.0
+        return min(list(self._echo.values()) + list(self._held.values()), default=None)
+
+    # What is done.
+
+    def pump(self, now: float, jobs: int) -> None:
+        """Look at records, and hand out as many writes as may be under way beside `jobs`."""
+        if self.target is None or self.pool is None or self.refused:
+            return
+        self._end_waits(now)
+        for _ in range(min(_LOOKS_PER_TURN, len(self._dirty))):
+            self._look(self._dirty.popitem(last=False)[0], now)  # type: ignore
+        if self._is_pool_stale:
+            self._pool_change = self._plan_pool()
+            self._is_pool_stale = False
+        free = min(WRITES_AT_ONCE, _JOBS_AT_ONCE - jobs) - len(self._busy)
+        if free > 0 and (self._waiting or self._pool_change is not None):
+            self._hand_out(free)
+
+    def take(self, written: MirrorWritten, now: float) -> None:
+        """Take what became of a write."""
+        self._busy.pop(written.ref, None)
+        if written.is_gone:
+            self.drop(written.ref)
+        elif written.error:
+            self._take_failure(written, now)
+        elif written.is_done or written.record is not None:
+            self._failures.pop(written.ref, None)
+            self._held.pop(written.ref, None)
+            self._claim(written, now)
+        self._dirty[written.ref] = None
+        self._is_pool_stale = True
+
+    def _claim(self, written: MirrorWritten, now: float) -> None:
+        """Go by what we wrote, or read, until events that are on their way have come."""
+        change, record = written.change, written.record
+        self._claims[written.ref] = (
+            record.mirror if record is not None
+            else _apply(self._slots_of(written.ref), change))
+        self._echo[written.ref] = now + _ECHO_SECONDS
+        if written.is_done:
+            self.writes += len(change.before) + len(change.after) + (change.slot is not None)
+            self._tell_written(written.ref)
+
+    def _end_waits(self, now: float) -> None:
+        for waits in (self._echo, self._held):
+            for ref in [ref for ref, at in waits.items() if at <= now]:
+                del waits[ref]
+                if waits is self._echo:
+                    self._claims.pop(ref, None)
+                self._dirty[ref] = None
+                self._is_pool_stale = True
+
+    def _hand_out(self, free: int) -> None:
+        writes = [ref for ref, is_removal in self._waiting.items() if not is_removal]
+        is_whole = not (writes or self._dirty or self._busy) and not any(
+            count < _GIVEN_UP for count in self._failures.values())
+        if self._pool_change is None:
+            writes = list(self._waiting)
+        elif is_whole and self.pool is not None and self.pool.ref not in self._held:
+            self._busy[self.pool.ref] = POOL
+            self._submit(POOL, self.pool.ref, self._pool_change)
+        for ref in writes[:free]:
+            del self._waiting[ref]
+            change = self._plan_vm(self._inventory.find(ref))
+            if change is not None:
+                self._busy[ref] = VM
+                self._submit(VM, ref, change)
+
+    def _look(self, ref: str, now: float) -> None:
+        vm = self._inventory.find(ref)
+        if vm is None or ref in self._busy or ref in self._held or not self._is_judged(vm):
+            return
+        if not self._note_standing(vm, now):
+            return
+        change = self._plan_vm(vm)
+        if change is not None:
+            self._waiting[ref] = change.slot is None
+            return
+        self._waiting.pop(ref, None)
+        row = self.target.rows.get(vm.uuid) if self.target else None
+        if row is not None:
+            self._right[vm.uuid] = row
+
+    def _is_judged(self, vm: VmRecord) -> bool:
+        """Whether an entry may be written there at all, and we know whether one belongs there."""
+        return (vm.kind is Kind.VM and vm.ref not in self._inventory.aside
+                and vm.uuid not in self._books.faulty)
+
+    def _plan_vm(self, vm: Optional[VmRecord]) -> Optional[Change]:
+        if vm is None or self.target is None or self.pool is None:
+            return None
+        found, row = self._find(vm), self.target.rows.get(vm.uuid)
+        if row is not None:
+            is_right = is_entry_right(found, row, self.pool.uuid, self.target.generation.number)
+            entry = VmEntry(row.vm_uuid, self.pool.uuid, self.target.generation, row.pool_id,
+                            row.priority, row.vm_id)
+            return plan_entry(found, render_vm_entry(entry), is_right)
+        standing = find_standing(found, vm.uuid, self.pool.uuid)
+        if standing in (Standing.COPY, Standing.OWN, Standing.BY_HAND):
+            return plan_entry(found, None, False)
+        return None  # nothing there, arrived, or not to be understood: left alone
+
+    def _plan_pool(self) -> Optional[Change]:
+        if self.target is None or self.pool is None:
+            return None
+        present, gone = set(), []
+        for vm in self._inventory.vms:
+            if vm.kind is not Kind.VM or self._failures.get(vm.ref, 0) >= _GIVEN_UP:
+                continue
+            present.add(vm.uuid)
+            if vm.uuid not in self.target.rows and vm.mirror and find_standing(
+                    self._find(vm), vm.uuid, self.pool.uuid) is Standing.OWN:
+                gone.append(vm.uuid)
+        absent = tuple(row for uuid, row in sorted(self.target.rows.items())
+                       if uuid not in present)
+        wanted = fit(self.target.entry._replace(absent=absent, gone=tuple(sorted(gone))))
+        found = read_pool_entry(self._claims.get(self.pool.ref, self.pool.mirror))
+        # Who was gone stays named until the next generation.
+        is_right = found.entry is not None and found.entry._replace(gone=wanted.gone) == wanted
+        return plan_entry(found, render_pool_entry(wanted), is_right)
+
+    def _slots_of(self, ref: str) -> Slots:
+        if ref in self._claims:
+            return self._claims[ref]
+        if self.pool is not None and ref == self.pool.ref:
+            return self.pool.mirror
+        vm = self._inventory.find(ref)
+        return vm.mirror if vm is not None else ()
+
+    def _find(self, vm: VmRecord) -> Found:
+        slots = self._slots_of(vm.ref)
+        known = self._read.get(vm.ref)
+        if known is None or known[0] != slots:
+            known = self._read[vm.ref] = (slots, find_current(slots))
+        return known[1]
+
+    # What is said.
+
+    def _note_standing(self, vm: VmRecord, now: float) -> bool:
+        """Remember why an entry is not as it should be; False when it is not to be written now."""
+        if self.target is None or self.pool is None:
+            return False
+        found, row = self._find(vm), self.target.rows.get(vm.uuid)
+        standing = find_standing(found, vm.uuid, self.pool.uuid)
+        self._reasons.pop(vm.ref, None)
+        if row is None and standing is Standing.ARRIVED:
+            self._tell_arrived(vm, found.entry)
+        elif standing is Standing.BY_HAND and row is not None \
+                and row_of_entry(found.entry) != row:
+            return self._judge_edit(vm, found.entry, now)
+        else:
+            is_stray = row is None and standing is Standing.BY_HAND
+            self._reasons[vm.ref] = (
+                'not_registered' if is_stray else _REASONS.get(standing, ''), None)
+            if row is not None and self._right.get(vm.uuid) == row and standing in _CHANGED:
+                # The row is as it was when the entry was right: it is the entry that changed.
+                self._reasons[vm.ref] = (_CHANGED[standing], None)
+        return True
+
+    def _judge_edit(self, vm: VmRecord, entry: VmEntry, now: float) -> bool:
+        problem = self._take_edit(vm, entry)
+        if problem is None:
+            self._held[vm.ref] = now + _HOLD_SECONDS[0]
+        elif problem:
+            self._reasons[vm.ref] = (problem, entry)
+        return bool(problem)
+
+    def _tell_written(self, ref: str) -> None:
+        reason, entry = self._reasons.pop(ref, ('', None))
+        vm = self._inventory.find(ref)
+        if vm is None or not reason:
+            return
+        if entry is None:
+            get_logger().warning('mirror.corrected', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 reason=reason)
+        else:
+            get_logger().warning('mirror.edit_refused', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 vm_id=entry.vm_id, pool=entry.pool_id,
+                                 priority=entry.priority.word, reason=reason)
+
+    def _tell_arrived(self, vm: VmRecord, entry: VmEntry) -> None:
+        if vm.ref not in self._arrived:
+            self._arrived.add(vm.ref)
+            get_logger().warning('vm.arrived', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 resource_pool=entry.resource_pool, vm_id=entry.vm_id,
+                                 pool=entry.pool_id, priority=entry.priority.word)
+
+    def _take_failure(self, written: MirrorWritten, now: float) -> None:
+        if written.code in _REFUSALS:
+            self.refused = written.error
+            get_logger().warning('mirror.unavailable', reason=written.error)
+            return
+        failures = self._failures.get(written.ref, 0)
+        self._failures[written.ref] = failures + 1
+        hold_seconds = _HOLD_SECONDS[min(failures, len(_HOLD_SECONDS) - 1)]
+        self._held[written.ref] = now + hold_seconds
+        held_back = self._limiter.admit((written.table, written.error), now)
+        if held_back is not None:
+            get_logger().warning('mirror.write_failed', table=written.table, ref=written.ref,
+                                 error=written.error, retry_seconds=hold_seconds,
+                                 held_back=held_back)
+
+
+def _apply(mirror: Slots, change: Change) -> Slots:
+    """The slots after a change."""
+    slots = dict(mirror)
+    for slot in change.before:
+        slots.pop(slot, None)
+    if change.slot is not None:
+        slots[change.slot] = change.text or ''
+    for slot in change.after:
+        slots.pop(slot, None)
+    return tuple(sorted(slots.items()))

@@ -1,0 +1,115 @@
+"""Makes the registry anew from its mirror: on a master that was overtaken, on members always.
+
+What the registry here said is never lost in silence: where it may say what the mirror has never
+known, the file is kept beside it, and the log tells each difference.
+"""
+
+import enum
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
+
+from registry.replica import Replaced
+from registry.values import Pool, Vm
+from watcher.books import WHO, Books
+from watcher.inventory import Inventory
+from watcher.logs import get_logger
+from watcher.mirror_entries import PoolEntry, Row, digest_contents
+from watcher.mirror_judge import Collected, collect_image
+
+COMMAND = 'rebuild'
+# A member sees the entries of a push one by one: longer than that is worth a word.
+_PATIENCE_SECONDS = 10.0
+# How many differences one line of the log shows.
+_SHOWN = 20
+
+
+class Local(NamedTuple):
+    """The registry here, as far as the mirror is about it."""
+    lineage: Tuple[str, ...]
+    noted_digest: Optional[str]
+    """What the contents were at the newest generation."""
+    rows: Dict[str, Row]
+    digest: str
+    pools: Tuple[Pool, ...]
+
+
+class Result(enum.Enum):
+    """What became of a rebuild."""
+    DONE = 'done'
+    INCOMPLETE = 'incomplete'
+    NOT_LOCKED = 'not_locked'
+
+
+class Rebuilder:
+    """Makes the registry anew, and tells."""
+
+    def __init__(self, books: Books, inventory: Inventory, poll: Callable[[], None]) -> None:
+        self._books = books
+        self._inventory = inventory
+        self._poll = poll
+        self._told = ''
+        self.incomplete_since: Optional[float] = None
+        """Since when the mirror is waited for to be whole."""
+
+    def rebuild(self, mirror: PoolEntry, local: Optional[Local], *, is_master: bool,
+                is_locked: bool, now: float) -> Result:
+        """Make the registry anew from the mirror; RegistryError when the file does not let us.
+
+        A member waits until all is there: the master is at work. The master takes what a push
+        that was broken off has left, and after a wipe (no `local`) whatever there is.
+        """
+        collected = collect_image(self._inventory.vms, mirror)
+        is_exact = digest_contents(collected.image.vms, collected.image.pools) == mirror.digest
+        if not (is_exact or is_master and (collected.is_complete or local is None)):
+            self._wait(collected, mirror, is_master, now)
+            return Result.INCOMPLETE
+        self.incomplete_since = None
+        if not is_locked:
+            return Result.NOT_LOCKED
+        is_lost = local is not None and may_lose(local, mirror)
+        replaced = self._books.registry.replace_contents(
+            collected.image, who=WHO, command=COMMAND, may_create=local is None,
+            allow_emptied=True, keep_copy=local is not None and (is_master or is_lost),
+            generation=(mirror.generation.text, mirror.digest), line=mirror.line)
+        self._books.reread()
+        self._poll()
+        if local is not None and not is_master and not is_lost:
+            get_logger().info('registry.followed', generation=mirror.generation.text,
+                              vms=len(collected.image.vms), added=len(replaced.added),
+                              changed=len(replaced.changed), removed=len(replaced.removed))
+        else:
+            _tell(replaced, collected, mirror, is_lost)
+        return Result.DONE
+
+    def _wait(self, collected: Collected, mirror: PoolEntry, is_master: bool,
+              now: float) -> None:
+        if self.incomplete_since is None:
+            self.incomplete_since = now
+        is_late = is_master or now - self.incomplete_since > _PATIENCE_SECONDS
+        if is_late and self._told != mirror.generation.text:
+            self._told = mirror.generation.text
+            log = get_logger().error if is_master else get_logger().warning
+            log('mirror.incomplete', generation=mirror.generation.text,
+                problems=list(collected.problems[:_SHOWN]))
+
+
+def may_lose(local: Local, mirror: PoolEntry) -> bool:
+    """Whether the registry here may say what the mirror has never known."""
+    if not local.lineage:
+        return bool(local.rows)
+    return (local.digest != local.noted_digest
+            or local.lineage[-1] not in mirror.line + (mirror.generation.text,))
+
+
+def show_vm(vm: Vm) -> str:
+    """An assignment for the log."""
+    return '%s: vm_id %d, pool %s, %s' % (vm.vm_uuid, vm.vm_id, vm.pool_id, vm.priority.word)
+
+
+def _tell(replaced: Replaced, collected: Collected, mirror: PoolEntry, is_lost: bool) -> None:
+    before = [show_vm(vm) for vm in replaced.removed] + [
+        show_vm(vm) for vm, _after in replaced.changed]
+    log = get_logger().error if is_lost and before else get_logger().warning
+    log('registry.rebuilt', generation=mirror.generation.text, vms=len(collected.image.vms),
+        added=len(replaced.added), changed=len(replaced.changed),
+        removed=len(replaced.removed), kept=replaced.kept, is_complete=collected.is_complete,
+        problems=list(collected.problems[:_SHOWN]), replaced=before[:_SHOWN])
