@@ -16,6 +16,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Run one command; the exit status."""
     words = [_repaired(word) for word in (sys.argv[1:] if argv is None else argv)]
     output = Output(sys.stdout, sys.stderr, os.environ)
+    return output.settle(_run(words, output))
+
+
+def _run(words: List[str], output: Output) -> int:
     # Until the command line has been read, this is all there is to go by.
     is_json = JSON.flag in words
     try:
@@ -26,8 +30,6 @@ def main(argv: Optional[List[str]] = None) -> int:
         return int(error.status)
     except KeyboardInterrupt:
         return int(ExitStatus.INTERRUPTED)
-    finally:
-        output.close()
 
 
 def _repaired(word: str) -> str:

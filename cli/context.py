@@ -28,7 +28,7 @@ REGISTRY_SECONDS = 10.0
 class Context:
     """One run of vgpu-admin."""
 
-    def __init__(self, arguments: Arguments, *, errors: TextIO, answers: Optional[TextIO],
+    def __init__(self, arguments: Arguments, *, errors: Optional[TextIO], answers: Optional[TextIO],
                  environment: Mapping[str, str],
                  ask: Optional[Callable[[List[str], str], None]] = None,
                  is_forwarded: bool = False,
@@ -155,8 +155,7 @@ class Context:
     def tell(self, text: str) -> None:
         """Say at once what is going on; programs are not told."""
         if not self.is_json:
-            self._errors.write(escape(text) + '\n')
-            self._errors.flush()
+            self._say(escape(text) + '\n')
 
     @property
     def can_ask(self) -> bool:
@@ -178,17 +177,26 @@ class Context:
             raise CommandError(Kind.USAGE, 'nobody is there to answer the question: say '
                                f'{alternatives}; nothing was changed')
         # Whoever is asked sees what it is about, also when a program reads the answer.
-        self._errors.write(''.join(f'{escape(line)}\n' for line in block)
-                           + f'{question} (yes/no): ')
-        self._errors.flush()
+        self._say(''.join(f'{escape(line)}\n' for line in block) + f'{question} (yes/no): ')
+        if self._errors is None:
+            raise CommandError(Kind.FAILED, 'the question cannot be shown; nothing was changed')
         self.was_asked = True
         try:
             answer = self._answers.readline()
         except KeyboardInterrupt:
-            self._errors.write('\n')  # what follows stands on a line of its own
+            self._say('\n')  # what follows stands on a line of its own
             raise
         if answer.strip().lower() not in ('yes', 'y'):
             raise CommandError(Kind.DECLINED, 'not confirmed; nothing was changed')
+
+    def _say(self, text: str) -> None:
+        """Write to standard error; where that cannot be read, the work goes on all the same."""
+        try:
+            if self._errors is not None:
+                self._errors.write(text)
+                self._errors.flush()
+        except OSError:
+            self._errors = None
 
     def _connect(self) -> Any:
         try:

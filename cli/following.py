@@ -3,7 +3,7 @@
 from typing import Any, List, Optional
 
 from cli.errors import ExitStatus
-from cli.render import render_vm
+from cli.render import LEFT_TO_DAEMON, render_vm
 from cli.result import Result, VmView, build_document
 from cli.situation import Situation
 from cli.text import Style
@@ -54,8 +54,11 @@ def build_answer(context: Any, what: str, sentence: str, row: Vm, situation: Sit
         document['staging'] = {'result': followed.word, 'message': followed.message}
         lines.append(f'{followed.message[0].upper()}{followed.message[1:]}.')
 
+    is_handed_on = followed is not None and followed.word == 'by_daemon' and view.state == 'drift'
+    shown = view._replace(reason=LEFT_TO_DAEMON) if is_handed_on else view
+
     def render(_style: Style) -> List[str]:
-        return lines + render_vm(view)
+        return lines + render_vm(shown)
     return Result(document, render, followed.status if followed else ExitStatus.DONE,
                   minimal=(row.vm_uuid,))
 

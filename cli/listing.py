@@ -222,6 +222,7 @@ def _answer(context: Context, done: Sequence[Tuple[Vm, bool]], pool: _Pool,
 def _describe_staging(words: Mapping[str, str]) -> str:
     counts = {}  # type: Dict[str, int]
     for word in words.values():
-        counts[word] = counts.get(word, 0) + 1
+        said = 'left to the daemon' if word == 'by_daemon' else word.replace('_', ' ')
+        counts[said] = counts.get(said, 0) + 1
     return 'In XAPI: ' + ', '.join(f'{count} {word}' for word, count in sorted(counts.items())) \
         + '.'

@@ -1,10 +1,10 @@
 """Which VM is meant: by UUID or by name, the registry first and XAPI second."""
 
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from cli.errors import CommandError, Kind
 from cli.options import VM_NAME, VM_UUID
-from cli.text import escape
+from cli.text import escape, nearest
 from registry.values import Contents, clean_name
 from watcher.errors import XapiError
 
@@ -26,8 +26,9 @@ def find_target(context: Any, contents: Optional[Contents], *, everywhere: bool 
     if everywhere or not found:
         found = dict(_find_in_xapi(context, name, is_needed=not found), **found)
     if not found:
+        hint = nearest(name or '', _list_names(context, contents))
         raise CommandError(Kind.NOT_FOUND, f"no VM has the name '{escape(name)}', neither in the "
-                           "registry nor in XAPI; see 'vgpu-admin scan-vms'")
+                           f"registry nor in XAPI{hint}; see 'vgpu-admin scan-vms'")
     if len(found) > 1:
         listed = ', '.join(f'{uuid} ({where})' for uuid, where in sorted(found.items()))
         raise CommandError(Kind.CONFLICT, f"the name '{escape(name)}' fits {len(found)} VMs: "
@@ -47,6 +48,13 @@ def _with_name(contents: Optional[Contents], vm_uuid: str, name: Optional[str]) 
 def _find_in_registry(contents: Optional[Contents], name: Optional[str]) -> Dict[str, str]:
     vms = contents.vms if contents else ()
     return {vm.vm_uuid: 'registered' for vm in vms if vm.vm_name == name}
+
+
+def _list_names(context: Any, contents: Optional[Contents]) -> List[str]:
+    """The names that could have been meant; asked for after a mistake only."""
+    vms = [vm for vm in context.live().read_vms() if vm.kind.value == 'vm']
+    return [clean_name(vm.name) or '' for vm in vms] + [
+        vm.vm_name or '' for vm in (contents.vms if contents else ())]
 
 
 def _find_in_xapi(context: Any, name: Optional[str], *, is_needed: bool) -> Dict[str, str]:

@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any, Iterator, List, Mapping, Optional, Sequence, TextIO
 
-from cli.errors import CommandError
+from cli.errors import CommandError, ExitStatus
 from cli.result import Result, build_document
 from cli.text import Style, escape
 
@@ -12,10 +12,11 @@ from cli.text import Style, escape
 class Output:
     """Standard output and standard error of one run."""
 
-    def __init__(self, results: TextIO, errors: TextIO, environment: Mapping[str, str], *,
-                 style: Optional[Style] = None) -> None:
-        self._results = results
-        self._errors = errors
+    def __init__(self, results: Optional[TextIO], errors: Optional[TextIO],
+                 environment: Mapping[str, str], *, style: Optional[Style] = None) -> None:
+        self._results = results or _open_nowhere()
+        self._errors = errors or _open_nowhere()
+        self._problem = ''
         self._environment = environment
         self._given_style = style
         """What another host's terminal can do, when the text is for that."""
@@ -75,8 +76,25 @@ class Output:
         for stream in (self._results, self._errors):
             try:
                 stream.flush()
-            except (BrokenPipeError, ValueError):
-                _discard(stream)
+            except (OSError, ValueError) as error:
+                self._lose(stream, error)
+
+    def settle(self, status: int) -> int:
+        """Close, and give the exit status: what could not be written is a failure."""
+        self.close()
+        if not self._problem:
+            return status
+        self._write(self._errors, [f'vgpu-admin: the output could not be written: '
+                                   f'{self._problem}'])
+        self.close()
+        return status or int(ExitStatus.FAILED)
+
+    def _lose(self, stream: TextIO, error: Exception) -> None:
+        """Send the rest nowhere; whoever went away early (`| head`) does not want to know."""
+        _discard(stream)
+        if stream is self._results and isinstance(error, OSError) \
+                and not isinstance(error, BrokenPipeError):
+            self._problem = error.strerror or str(error)
 
     def _style(self) -> Style:
         is_terminal = self._results.isatty()
@@ -95,8 +113,8 @@ class Output:
                 stream.write(text + '\n')
                 if at_once:
                     stream.flush()
-            except BrokenPipeError:
-                _discard(stream)
+            except OSError as error:
+                self._lose(stream, error)
                 return False
         return True
 
@@ -106,6 +124,11 @@ def measured(style: Style) -> Style:
     import shutil  # costs 5 ms, and programs do not need it
     size = shutil.get_terminal_size()
     return style._replace(width=size.columns, height=size.lines)
+
+
+def _open_nowhere() -> TextIO:
+    """What stands for a stream that was closed before we began."""
+    return open(os.devnull, 'w', encoding='utf-8')
 
 
 def _can_show(stream: TextIO, text: str) -> bool:

@@ -4,11 +4,13 @@ What is not understood is refused, with the allowed values and the nearest name.
 never abbreviated: a script must not change its meaning when an option is added.
 """
 
+import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from cli.errors import CommandError, Kind
 from cli.grammar import BY_NAME, COMMANDS, Command
-from cli.options import (CONFIG, DB, EVERYWHERE, FROM_FILE, RESTART, VM, VM_ID, Option)
+from cli.options import (CONFIG, DB, EVERYWHERE, FROM_FILE, RESTART, VM, VM_ID, VM_NAME, VM_UUID,
+                         Option)
 from cli.text import escape, nearest
 from registry.errors import InvalidValue
 
@@ -34,6 +36,7 @@ _Pair = Tuple[Option, str, str]
 """An option, as it was spelled, and the text given for it."""
 _ALL_OPTIONS = {option.name: option
                 for command in COMMANDS for option in command.options + EVERYWHERE}
+_UUID = re.compile(r'[0-9a-fA-F-]{36}\Z')
 _XE_NAMES = {name: option for option in VM for name in option.xe_names}
 
 
@@ -50,7 +53,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     values = _checked(command, pairs)
     if 'help' in values or command.name == 'help':
         return Arguments(command, values, _find_topic(command, words[1:]))
-    _check_words(command, words[1:])
+    _check_words(command, words[1:], values)
     _check_needs(command, values)
     return Arguments(command, values, words=tuple(words) + _spell(pairs))
 
@@ -135,11 +138,15 @@ def _without_field(message: str, option: Option) -> str:
     return rest if colon and field in option.name.replace('-', '_') else message
 
 
-def _check_words(command: Command, words: List[str]) -> None:
+def _check_words(command: Command, words: List[str], values: Mapping[str, Any]) -> None:
     if tuple(words) == command.words:
         return
     if command.words:
         raise _usage(f"say 'vgpu-admin {command.name} {' '.join(command.words)}'")
+    if set(VM) & set(command.options) and not any(option.name in values for option in VM):
+        way = VM_UUID if _UUID.match(words[0]) else VM_NAME
+        raise _usage(f"{command.name}: '{escape(words[0])}' is not understood; a VM is named by "
+                     f'{way.flag}={escape(words[0])}')
     raise _usage(f"{command.name}: '{escape(words[0])}' is not understood; "
                  f"example: vgpu-admin {command.example}")
 

@@ -16,7 +16,10 @@ _STATE_WORDS = {
     'unregistered': 'Not registered', 'manual': 'Not registered', 'doubled': 'Doubled number',
     'contested': 'Contested number', 'orphaned': 'Orphaned', 'unreadable': 'Unreadable',
 }
+# Not a reason of a plan: what an edit says of a VM that the daemon is about to stage.
+LEFT_TO_DAEMON = 'left_to_daemon'
 _REASON_HINTS = {
+    LEFT_TO_DAEMON: 'the daemon is staging it',
     'not_at_rest': 'applied when the VM comes to rest',
     'registry_not_accepted': "run 'vgpu-admin accept'",
     'vm_not_in_xapi': "the VM is not in XAPI; run 'vgpu-admin remove-vm'",

@@ -114,7 +114,7 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """Give the hint '; did you mean X?' when a known word is close, else ''."""
     import difflib  # costs 10 ms, and only a mistake needs it
     found = difflib.get_close_matches(word, known, 1, 0.6)
-    return f"; did you mean '{found[0]}'?" if found else ''
+    return f"; did you mean '{escape(found[0])}'?" if found else ''
 
 
 def plural(number: int, singular: str) -> str:

@@ -1,0 +1,86 @@
+"""What annoyed an administrator at the terminal: outputs that cannot be written, slips of names."""
+
+import sqlite3
+import subprocess
+from typing import Any
+
+import pytest
+
+from registry.lock import WriterLock
+from tests.cli.program import Place, span
+
+
+def _run(place: Place, redirection: str, *words: str) -> Any:
+    """Run the program from a shell; status and what it said on standard error."""
+    surroundings = place.surroundings({})
+    done = subprocess.run(['sh', '-c', 'exec "$@" ' + redirection, 'sh'] + place.command(*words),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=60, **surroundings)
+    return done.returncode, done.stderr.decode('utf-8')
+
+
+@pytest.mark.parametrize('words', [['list-vms'], ['list-vms', '--json'], ['export'],
+                                   ['scan-vms'], ['help'], ['completion'],
+                                   ['history', '--minimal']], ids=' '.join)
+def test_an_output_on_a_full_disk_is_a_failure_in_one_line(pool: Place, words: list) -> None:
+    status, said = _run(pool, '>/dev/full', *words)
+    assert (status, said) == (1, 'vgpu-admin: the output could not be written: '
+                              'No space left on device\n')
+
+
+def test_a_full_disk_does_not_hide_that_an_edit_was_made(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    status, said = _run(pool, '>/dev/full', 'register-vm', '--vm-name=web')
+    assert status == 1 and 'could not be written' in said and 'Traceback' not in said
+    assert pool.args(ref) == span(1) and len(pool.rows()) == 1
+
+
+@pytest.mark.parametrize('redirection', ['>&-', '2>&-', '2>/dev/full', '<&-', '>&- 2>&- <&-'])
+def test_streams_that_are_closed_or_full_do_not_stop_a_restart(pool: Place,
+                                                               redirection: str) -> None:
+    ref = pool.create_vm('web')
+    assert pool.run('register-vm', '--vm-name=web').status == 0
+    pool.start_vm(ref)
+    status, said = _run(pool, redirection, 'set-pool', '--vm-name=web', '--pool=B', '--yes')
+    assert (status, 'Traceback' in said) == (0, False)
+    assert pool.power(ref) == 'Running' and pool.xapi.boots[-1].args == span(1, 'B')
+
+
+def test_a_slip_in_a_name_is_met_with_the_nearest_one(pool: Place) -> None:
+    pool.create_vm('web01')
+    pool.create_vm('data\x1bbase')
+    run = pool.run('show-vm', '--vm-name=wbe01')
+    assert run.status == 3 and "did you mean 'web01'?" in run.err
+    run = pool.run('show-vm', '--vm-name=databsae')
+    assert run.status == 3 and "did you mean 'data\\x1bbase'?" in run.err
+
+
+@pytest.mark.parametrize('words,hint', [
+    pytest.param(['show-vm', 'web01'], '--vm-name=web01', id='a-name'),
+    pytest.param(['remove-vm', '0a0b0c0d-1111-2222-3333-444455556666'],
+                 '--vm-uuid=0a0b0c0d-1111-2222-3333-444455556666', id='a-uuid'),
+    pytest.param(['set-pool', '--vm-name=web01', 'B'], 'example:', id='another-word')])
+def test_a_bare_word_is_met_with_the_option_that_was_meant(pool: Place, words: list,
+                                                           hint: str) -> None:
+    run = pool.run(*words)
+    assert run.status == 2 and hint in run.err
+
+
+def test_what_the_daemon_is_about_to_stage_is_not_called_drift_without_a_word(pool: Place) -> None:
+    pool.create_vm('web')
+    pool.create_vm('other')
+    with WriterLock(pool.db) as lock:
+        assert lock.acquire()
+        run = pool.run('register-vm', '--vm-name=web')
+        assert run.status == 0 and 'drift (the daemon is staging it)' in run.out
+        with open(pool.directory + '/list', 'w', encoding='utf-8') as stream:
+            stream.write('other\n')
+        run = pool.run('register-vm', '--from-file=' + pool.directory + '/list')
+    assert 'In XAPI: 1 left to the daemon.' in run.out
+
+
+def test_a_registry_that_somebody_writes_is_shown_all_the_same(pool: Place) -> None:
+    other = sqlite3.connect(pool.db, isolation_level=None)
+    other.execute('BEGIN IMMEDIATE')
+    assert pool.run('list-vms').status == 0
+    other.close()
