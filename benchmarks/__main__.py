@@ -14,7 +14,8 @@ from typing import Any, Dict, List
 from benchmarks.figures import Figure, build_document, describe_machine, render_table
 
 HISTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'history.jsonl')
-SCENARIOS = ('rescues', 'parsing', 'cold', 'idle', 'replacing', 'staged', 'admin')
+SCENARIOS = ('rescues', 'parsing', 'cold', 'idle', 'replacing', 'staged', 'admin',
+             'scan', 'growth', 'day')
 
 
 def main(names: List[str]) -> int:

@@ -148,7 +148,8 @@ class Contender:
         self._stand = stand
         self.ready_seconds: Optional[float] = None
         self._ready = threading.Event()
-        self._log = open(os.path.join(stand.place, name + '.log'), 'ab')
+        self.log_path = os.path.join(stand.place, name + '.log')
+        self._log = open(self.log_path, 'ab')
         environment = dict(os.environ, PYTHONPATH=ROOT, NOTIFY_SOCKET=self._listen(name))
         # What another contender waited for ends with its session only: it must not count.
         stand.wait(lambda: not stand.xapi.state.events.waiters, 'the end of the one before', 40.0)
@@ -195,7 +196,7 @@ class Contender:
 
     def count_logged(self, event: str) -> int:
         """Count the lines of an event in the log."""
-        with open(self._log.name, encoding='utf-8') as stream:
+        with open(self.log_path, encoding='utf-8') as stream:
             return sum(f'"{event}"' in line for line in stream)
 
     def _list_tasks(self) -> List[str]:

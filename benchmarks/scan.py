@@ -1,0 +1,138 @@
+"""How long a scan of 5,000 VMs keeps a start waiting: the daemon's own parts, without a network.
+
+Measured here and not from outside: the simulator, which renders 20 MB for the scan in the
+interpreter that notes the calls, would hold up the start itself.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from typing import Any, Dict, List
+
+from benchmarks.figures import Figure, compare, summarise
+from registry.store import Registry
+from watcher import json_parts
+from watcher.books import Books
+from watcher.config import Settings
+from watcher.inventory import Inventory
+from watcher.jobs import Scan
+from watcher.policy import build_policy
+from watcher.records import parse_records, reduce_record
+from watcher.scanning import Scanning
+from watcher.service import _SWITCH_SECONDS
+from watcher.staging import Staging
+from watcher.standing import Standings
+from simulator.server import Simulator
+from simulator.settings import Settings as SimulatorSettings
+
+REGISTERED = 1000
+OTHERS = 4000
+ROUNDS = 5
+# How often the thread that stands for the main thread wants the interpreter.
+WAKE_SECONDS = 0.002
+KEY = 'device-model-args'
+# What arrives at once of a large answer.
+CHUNK = 256 * 1024
+
+
+def run() -> List[Figure]:
+    """Go through scans, and wake up while their answers are decoded."""
+    place = tempfile.mkdtemp()
+    try:
+        texts = _build_records(place)
+        records = parse_records({ref: json.loads(text) for ref, text in texts.items()})[0]
+        slices = _measure_slices(place, records)
+        late, alone = _measure_lateness(texts)
+    finally:
+        shutil.rmtree(place)
+    title = f'A scan of {REGISTERED + OTHERS} VMs: how long a start is kept waiting'
+    return [
+        summarise(title, 'the main thread goes through it: in all', 'ms',
+                  [sum(each) for each in slices]),
+        summarise(title, 'the longest at a stretch', 'ms', [max(each) for each in slices],
+                  'at most 5 ms', 5.0),
+        summarise(title, 'its answer is decoded: others come late by', 'ms', late),
+        summarise(title, 'nothing is decoded: they come late by', 'ms', alone),
+        compare(title, 'decoding: 95th percentile', sorted(late)[int(len(late) * 0.95)],
+                'at most 5 ms', most=5.0, unit='ms')]
+
+
+def _build_records(place: str) -> Dict[str, str]:
+    """Records as XAPI has them, as JSON; 1,000 of them registered."""
+    xapi = Simulator(SimulatorSettings(socket_path=os.path.join(place, 'xapi')))
+    registry = Registry(os.path.join(place, 'vgpu_config.db'), timeout_seconds=10.0)
+    registry.create('benchmark')
+    one = xapi.vm(xapi.create_vm('vm'))
+    texts: Dict[str, str] = {}
+    with registry.edit(who='benchmark', command='import') as edit:
+        for number in range(1, REGISTERED + OTHERS + 1):
+            vm_uuid, ref = str(uuid.uuid4()), 'OpaqueRef:' + str(uuid.uuid4())
+            platform = dict(one['platform'])
+            if number <= REGISTERED:
+                edit.add_vm(vm_uuid, vm_id=number, vm_name=f'vm-{number}')
+                platform[KEY] = ('-device vgpu-stub,pool_id=A,priority=medium,'
+                                 f'vm_id={number}')
+            texts[ref] = json.dumps(dict(one, uuid=vm_uuid, name_label=f'vm-{number}',
+                                         platform=platform))
+    return texts
+
+
+def _measure_slices(place: str, records: Any) -> List[List[float]]:
+    """Milliseconds of processor time of each slice, for each scan."""
+    books, inventory = Books(os.path.join(place, 'vgpu_config.db')), Inventory()
+    books.poll()
+    policy = build_policy(Settings(), True)
+    for vm in records:
+        inventory.update(vm, policy, time.monotonic())
+    standings = Standings(books, inventory, lambda write: None)
+    asked: List[Any] = []
+    staging = Staging(books, inventory, standings, reread=asked.append, write=lambda write: None,
+                      carry_out=lambda plan, _is_first: asked.append(plan))
+    staging.policy = policy
+    scanning = Scanning(
+        books, inventory, staging, reread=asked.append, may_write=lambda: True,
+        look=lambda ref, now: staging.look(ref, now, may_write=True), clock=time.monotonic)
+    found = []
+    for _ in range(ROUNDS):
+        slices: List[float] = []
+        scanning.begin(Scan(tuple(records)))
+        while scanning.is_under_way:
+            began = time.process_time()
+            scanning.advance()
+            slices.append((time.process_time() - began) * 1000.0)
+        found.append(slices)
+    books.close()
+    if asked:
+        raise RuntimeError(f'a pool in which all is well gave {len(asked)} jobs')
+    return found
+
+
+def _measure_lateness(texts: Dict[str, str]) -> Any:
+    """How late a thread gets the interpreter, in milliseconds: beside a decoding, and alone."""
+    answer = ('{"jsonrpc": "2.0", "id": 1, "result": {'
+              + ', '.join(f'"{ref}": {text}' for ref, text in texts.items()) + '}}')
+    chunks = [answer[at:at + CHUNK] for at in range(0, len(answer), CHUNK)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        late: List[float] = []
+        for _ in range(ROUNDS):
+            thread = threading.Thread(target=json_parts.decode,
+                                      args=(iter(chunks), json_parts.map_parts(reduce_record)))
+            thread.start()
+            while thread.is_alive():
+                late.append(_wake())
+        return late, [_wake() for _ in range(200)]
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def _wake() -> float:
+    began = time.monotonic()
+    time.sleep(WAKE_SECONDS)
+    return (time.monotonic() - began - WAKE_SECONDS) * 1000.0
