@@ -37,6 +37,10 @@ class PowerState(enum.Enum):
     SUSPENDED = 'Suspended'
 
 
+# Looking a state up costs a fifth of building it.
+_POWER_STATES: Dict[Any, PowerState] = {state.value: state for state in PowerState}
+
+
 class Kind(enum.Enum):
     """What a row of XAPI's VM table is; only an ordinary VM is ever written to."""
     VM = 'vm'
@@ -196,24 +200,25 @@ def parse_vm(ref: str, raw: Any) -> VmRecord:
     if not isinstance(raw, dict):
         raise MalformedRecord(ref, 'record', 'is not a map')
     reader = _Reader(ref, raw)
-    platform = reader.read_map('platform')
+    platform, blocks = reader.read_map('platform'), reader.read_map('blocked_operations')
+    operations = reader.read_map('current_operations')
     resident_on = reader.read_text('resident_on')
     return VmRecord(
-        ref=ref, uuid=reader.read_uuid(), name=reader.read_text('name_label')[:_MAX_NAME],
-        kind=_parse_kind(reader), power_state=reader.read_power_state(),
-        operations=tuple(sorted(reader.read_map('current_operations').items())),
-        args=platform.get(ARGS_KEY),
-        start_blocks=tuple(sorted(pair for pair in reader.read_map('blocked_operations').items()
-                                  if pair[0] in START_OPERATIONS)),
-        domid=reader.read_domid(),
-        resident_on=None if resident_on in (NULL_REF, '') else resident_on,
-        mirror=_find_mirror(raw))
+        ref, reader.read_uuid(), reader.read_text('name_label')[:_MAX_NAME],
+        _parse_kind(reader), reader.read_power_state(),
+        tuple(sorted(operations.items())) if operations else (), platform.get(ARGS_KEY),
+        tuple(sorted(pair for pair in blocks.items() if pair[0] in START_OPERATIONS))
+        if blocks else (),
+        reader.read_domid(), None if resident_on in (NULL_REF, '') else resident_on,
+        _find_mirror(raw))
 
 
 def _find_mirror(raw: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:
     """Our keys in other_config. A record without the map, or with an odd one, has none."""
     other_config = raw.get('other_config')
     if not isinstance(other_config, dict):
+        return ()
+    if MIRROR_KEYS.isdisjoint(other_config):
         return ()
     return tuple(sorted((key, other_config[key][:_MAX_MIRROR]) for key in MIRROR_KEYS
                         if isinstance(other_config.get(key), str)))
@@ -250,8 +255,8 @@ def _parse_count(answer: Mapping[str, Any]) -> Optional[int]:
 
 
 def _parse_kind(reader: '_Reader') -> Kind:
-    template, default, snapshot, scheduled, control = (
-        reader.read_flag(name) for name in _KIND_FLAGS)
+    template, default, snapshot, scheduled, control = [
+        reader.read_flag(name) for name in _KIND_FLAGS]
     if control:
         return Kind.CONTROL_DOMAIN
     if snapshot or scheduled:
@@ -292,15 +297,17 @@ class _Reader:
         value = self._raw.get(field)
         if not isinstance(value, dict):
             raise self._malformed(field, 'is missing or no map')
-        if not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
-            raise self._malformed(field, 'holds something that is no text')
+        # A loop, and not `all`: this is done for each event.
+        for key, text in value.items():
+            if not (isinstance(key, str) and isinstance(text, str)):
+                raise self._malformed(field, 'holds something that is no text')
         return value
 
     def read_power_state(self) -> PowerState:
         """The power state."""
         try:
-            return PowerState(self._raw.get('power_state'))
-        except ValueError:
+            return _POWER_STATES[self._raw.get('power_state')]
+        except (KeyError, TypeError):
             raise self._malformed('power_state', 'is none that XAPI has') from None
 
     def read_domid(self) -> int:
