@@ -102,13 +102,14 @@ def _restore(client: Client, vm: VmRecord, saved: Optional[Replacement],
              tell: Callable[[str], None]) -> bool:
     """Put the value back that was removed and not added; False when that cannot be done.
 
-    The daemon settles the journal.
+    Without a journal that knows it, the fence does. The daemon settles the journal.
     """
-    if saved is None or saved.after is None or vm.args is not None or not vm.is_at_rest:
+    value = saved.after if saved is not None else fence.read_value(vm)
+    if value is None or vm.args is not None or not vm.is_at_rest:
         return True
     for _attempt in range(_ATTEMPTS):
         try:
-            client.add_args(vm.ref, saved.after)
+            client.add_args(vm.ref, value)
             tell('restored the arguments of VM %s' % vm.uuid)
             return True
         except XapiFailure as error:

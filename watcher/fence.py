@@ -15,6 +15,9 @@ from watcher.xapi import Client
 
 OPERATIONS = tuple(sorted(START_OPERATIONS))
 MARK = 'vgpu-watcher:'
+_VALUE = ' value: '
+# Several times what XAPI and QEMU have been seen to take.
+_MAX_VALUE = 4096
 
 
 class Owner(NamedTuple):
@@ -28,11 +31,29 @@ def read_owner() -> Owner:
     return Owner(socket.gethostname(), os.getpid())
 
 
-def render_fence(vm_uuid: str, operation: str, owner: Owner) -> str:
-    """The text that whoever tries to start the VM meanwhile gets to see."""
-    return ('%s replacing device-model-args, gone in a moment; owner %s pid %d; lift with: '
+def render_fence(vm_uuid: str, operation: str, owner: Owner, value: Optional[str] = None) -> str:
+    """The text that whoever tries to start the VM meanwhile gets to see.
+
+    It ends with the whole value that is being written: the journal that has it as well may be
+    lost with its host, and another host's daemon must bring it back.
+    """
+    text = ('%s replacing device-model-args, gone in a moment; owner %s pid %d; lift with: '
             'xe vm-param-remove uuid=%s param-name=blocked-operations param-key=%s'
             % (MARK, owner.host, owner.pid, vm_uuid, operation))
+    return text if value is None else text + _VALUE + value
+
+
+def read_value(vm: VmRecord) -> Optional[str]:
+    """The value that a fence of ours says was being written; None when none says so.
+
+    Whoever may edit the VM can write here, and could write the args as well.
+    """
+    for _operation, text in vm.start_blocks:
+        value = text.partition(_VALUE)[2] if text.startswith(MARK) else ''
+        if value and len(value) <= _MAX_VALUE and not any(
+                char < ' ' or char == '\x7f' for char in value):
+            return value
+    return None
 
 
 def list_fences(vm: VmRecord, host: Optional[str] = None) -> Tuple[str, ...]:
@@ -50,7 +71,7 @@ def without_fences(vm: VmRecord, left: Iterable[str] = ()) -> VmRecord:
 
 
 def block(client: Client, vm: VmRecord, owner: Owner, raised: List[str],
-          doubtful: List[str]) -> None:
+          doubtful: List[str], value: Optional[str] = None) -> None:
     """Put up the fence; each operation that we blocked is appended to `raised` at once.
 
     An entry that is there already blocks just as well, and stays whose it is. When the answer is
@@ -58,7 +79,7 @@ def block(client: Client, vm: VmRecord, owner: Owner, raised: List[str],
     """
     for operation in OPERATIONS:
         try:
-            client.add_block(vm.ref, operation, render_fence(vm.uuid, operation, owner))
+            client.add_block(vm.ref, operation, render_fence(vm.uuid, operation, owner, value))
             raised.append(operation)
         except XapiFailure as error:
             if error.code != 'MAP_DUPLICATE_KEY':

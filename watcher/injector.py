@@ -136,7 +136,8 @@ def _replace_behind_fence(client: Client, progress: _Progress, owner: fence.Owne
                           clock: Callable[[], float]) -> None:
     fenced_at = clock()
     try:
-        fence.block(client, progress.plan.vm, owner, progress.raised, progress.doubtful)
+        fence.block(client, progress.plan.vm, owner, progress.raised, progress.doubtful,
+                    progress.plan.value)
         # A start that passed the test before the fence stood shows up only now.
         _read_unchanged(client, progress)
         # An entry of ours that was there already is lifted with those raised now.

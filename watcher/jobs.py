@@ -60,8 +60,8 @@ def read_vm(clients: Clients, ref: str) -> VmRead:
 def lift_fences(clients: Clients, ref: str, saved: Saved) -> FencesLifted:
     """Lift what the record, read for it, shows as ours.
 
-    A key that was taken away comes back first (`saved`, from the journal): the fence is what
-    keeps the VM from starting without it.
+    A key that was taken away comes back first: the fence is what keeps the VM from starting
+    without it. `saved` is from the journal; where it is gone with its host, the fence tells.
     """
     try:
         client = clients.current()
@@ -70,9 +70,10 @@ def lift_fences(clients: Clients, ref: str, saved: Saved) -> FencesLifted:
         if operations and vm.args is None and not saved.is_known:
             return FencesLifted(ref, None, (), 'its args are away, and what they were stands in '
                                 'the journal, which is locked')
-        if operations and saved.value is not None and vm.args is None and vm.is_at_rest:
-            client.add_args(ref, saved.value)
-            vm = vm._replace(args=saved.value)
+        value = saved.value if saved.value is not None else fence.read_value(vm)
+        if operations and value is not None and vm.args is None and vm.is_at_rest:
+            client.add_args(ref, value)
+            vm = vm._replace(args=value)
         fence.lift(client, ref, operations)
         return FencesLifted(ref, vm, operations)
     except VmVanished:

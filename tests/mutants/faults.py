@@ -66,7 +66,7 @@ MUTANTS = (
          must_all_fail=True),
     _one('a replacement without its fence', 'watcher/injector.py',
          '        fence.block(client, progress.plan.vm, owner, progress.raised, '
-         'progress.doubtful)\n', '', _BETWEEN),
+         'progress.doubtful,\n                    progress.plan.value)\n', '', _BETWEEN),
     _one('the second fence key is forgotten', 'watcher/fence.py',
          'OPERATIONS = tuple(sorted(START_OPERATIONS))', "OPERATIONS = ('start',)", _BETWEEN),
     _one('the fence is not lifted', 'watcher/injector.py',

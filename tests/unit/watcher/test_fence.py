@@ -7,7 +7,7 @@ import pytest
 from tests.unit.watcher.builders import REF, UUID, FakeXapi, build_vm
 from watcher.errors import XapiFailure, XapiUnreachable
 from watcher.fence import (MARK, OPERATIONS, Owner, block, lift, list_fences, read_owner,
-                           render_fence, without_fences)
+                           read_value, render_fence, without_fences)
 
 OWNER = Owner('dom0', 4711)
 OURS, THEIRS = MARK + ' whoever put it up', 'ask Anna'
@@ -25,6 +25,22 @@ def test_text_names_the_owner_and_the_command_that_lifts_it():
         'vgpu-watcher: replacing device-model-args, gone in a moment; owner dom0 pid 4711; '
         'lift with: xe vm-param-remove uuid=%s param-name=blocked-operations '
         'param-key=start_on' % UUID)
+
+
+@pytest.mark.parametrize('value', [
+    '-device vgpu-stub,vm_id=1', '-foo "a  b" -device vgpu-stub,vm_id=1', '-a value: -b', 'é'])
+def test_value_that_is_being_written_stands_at_the_end_of_the_text(value):
+    text = render_fence(UUID, 'start', OWNER, value)
+    assert text.startswith(render_fence(UUID, 'start', OWNER)) and text.endswith(value)
+    assert read_value(build_vm(start_blocks=(('start', text),))) == value
+    assert list_fences(build_vm(start_blocks=(('start', text),)), 'dom0') == ('start',)
+
+
+@pytest.mark.parametrize('text', [
+    render_fence(UUID, 'start', OWNER), THEIRS + ' value: -foo', MARK + ' value: ',
+    MARK + ' value: ' + 'x' * 5000, MARK + ' value: a\nb'])
+def test_text_that_tells_no_value_is_as_none(text):
+    assert read_value(build_vm(start_blocks=(('start', text),))) is None
 
 
 def test_owner_is_this_process():
