@@ -19,6 +19,8 @@ from watcher.injector import OutcomeKind
 LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 # From "just in time" to "long before".
 MARGIN_BUCKETS = (0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0)
+# Of the calls that we make; all others cost one token (xen-api's scripts/call-costs.conf).
+_PRICES = {'event.from': 150.0, 'host.call_plugin': 7.0}
 # How many staged VMs are remembered until they boot; the margin of the others is not measured.
 MAX_STAGED = 10000
 
@@ -68,6 +70,8 @@ METRICS = (
            buckets=MARGIN_BUCKETS),
     Metric('reconnects_total', 'counter', 'Logins after the first.'),
     Metric('xapi_calls_total', 'counter', 'Calls of XAPI by method.', ('method',)),
+    Metric('xapi_tokens_total', 'counter',
+           "What our calls cost by the prices of XAPI's rate limiter (26.17 and later)."),
     Metric('xapi_errors_total', 'counter', 'Calls of XAPI that failed, by kind.', ('kind',)),
     Metric('problems_total', 'counter', 'Log lines of level warning and error, by event.',
            ('event', 'level')),
@@ -124,6 +128,7 @@ class Metrics:
     def count_call(self, method: str, error_kind: str = '') -> None:
         """Count a call of XAPI; `error_kind` when it failed."""
         self.add('xapi_calls_total', method)
+        self.add('xapi_tokens_total', amount=_PRICES.get(method, 1.0))
         if error_kind:
             self.add('xapi_errors_total', error_kind)
 

@@ -134,6 +134,7 @@ def test_calls_are_counted_by_method_and_errors_by_kind(metrics):
     metrics.count_call('event.from')
     metrics.count_call('event.from', 'SessionLost')
     found = samples(metrics)
+    assert found['xapi_tokens_total'] == '300'
     assert found['xapi_calls_total{method="event.from"}'] == '2'
     assert found['xapi_errors_total{kind="SessionLost"}'] == '1'
 
