@@ -106,8 +106,11 @@ class Context:
                 self.done.append(done)
 
     @contextlib.contextmanager
-    def journal(self) -> Iterator[Any]:
-        """The journal, open; None where there is none, or where we may not read it."""
+    def journal(self, *, is_needed: bool = False) -> Iterator[Any]:
+        """The journal, open; None where there is none, or where we may not read it.
+
+        With `is_needed` one that cannot be read is an error: it must not look like an empty one.
+        """
         path = self.registry.journal_path
         if not os.path.exists(path):
             yield None
@@ -117,6 +120,8 @@ class Context:
         try:
             journal.open()
         except RegistryError as error:
+            if is_needed:
+                raise
             self.note(str(error))
             yield None
             return
@@ -186,6 +191,8 @@ class Context:
         except KeyboardInterrupt:
             self._say('\n')  # what follows stands on a line of its own
             raise
+        if not answer.endswith('\n'):
+            self._say('\n')  # the input ended: nobody pressed Return
         if answer.strip().lower() not in ('yes', 'y'):
             raise CommandError(Kind.DECLINED, 'not confirmed; nothing was changed')
 

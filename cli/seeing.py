@@ -24,7 +24,7 @@ def history(arguments: Arguments, context: Context) -> Result:
     if any(arguments.get(option) for option in VM):
         vm_uuid = find_target(context, context.registry.read()).vm_uuid
     limit = arguments.get(options.LIMIT) or DEFAULT_LIMIT
-    with context.journal() as journal:
+    with context.journal(is_needed=True) as journal:
         entries = journal.list_history(vm_uuid, limit) if journal is not None else ()
     lines = [describe_entry(entry) for entry in entries] or ['Nothing is recorded.']
     return Result(build_document(history=[dict(entry._asdict()) for entry in entries]),
@@ -34,7 +34,7 @@ def history(arguments: Arguments, context: Context) -> Result:
 def explain(arguments: Arguments, context: Context) -> Result:
     """Tell why a VM booted with its arguments: from the registry's change to the verdict."""
     vm_uuid = find_target(context, context.registry.read()).vm_uuid
-    with context.journal() as journal:
+    with context.journal(is_needed=True) as journal:
         boots = journal.list_boots(vm_uuid, _ALL) if journal is not None else ()
         entries = journal.list_history(vm_uuid, _ALL) if journal is not None else ()
     boot = _choose(boots, arguments.get(options.BOOT), vm_uuid)
@@ -47,7 +47,7 @@ def explain(arguments: Arguments, context: Context) -> Result:
 
 def find_view_at(context: Context, vm_uuid: str, at: str) -> VmView:
     """Find the registration of a VM as the history knows it for a time in the past."""
-    with context.journal() as journal:
+    with context.journal(is_needed=True) as journal:
         entries = journal.list_history(vm_uuid, _ALL) if journal is not None else ()
     known = [entry for entry in entries if entry.what.startswith('vm_')]
     before = next((entry for entry in known if entry.at <= at), None)

@@ -44,9 +44,21 @@ def find_daemon(registry_path: str) -> Optional[str]:
             lock.release()
             return None
     except RegistryError:
-        # Without the right to try, what the lock's file says is all there is.
-        return lock.holder()
+        # Without the right to try, what the kernel shows to everybody is all there is.
+        return lock.holder() or _find_in_kernel(lock.path)
     return lock.holder() or 'a program that does not say who it is'
+
+
+def _find_in_kernel(path: str, table: str = '/proc/locks') -> Optional[str]:
+    """The process that holds a flock on a file, as the kernel lists it."""
+    try:
+        inode = os.stat(path).st_ino
+        with open(table, encoding='utf-8', errors='replace') as stream:
+            lines = [line.split() for line in stream]
+    except OSError:
+        return None
+    return next((f'pid {words[4]}' for words in lines if len(words) > 5 and words[1] == 'FLOCK'
+                 and words[5].rpartition(':')[2] == str(inode)), None)
 
 
 def read_watch(holder: Optional[str], journal: Any, now: float,

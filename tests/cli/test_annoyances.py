@@ -1,7 +1,9 @@
 """What annoyed an administrator at the terminal: outputs that cannot be written, slips of names."""
 
+import os
 import sqlite3
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -84,3 +86,51 @@ def test_a_registry_that_somebody_writes_is_shown_all_the_same(pool: Place) -> N
     other.execute('BEGIN IMMEDIATE')
     assert pool.run('list-vms').status == 0
     other.close()
+
+
+_AS_NOBODY = '''
+import os, pkgutil, importlib, sys
+import cli, registry, watcher
+for package in (cli, registry, watcher):
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name not in ('__main__', 'schedule', 'logs'):
+            importlib.import_module(package.__name__ + '.' + module.name)
+from cli.__main__ import main
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sys.exit(main(sys.argv[1:]))
+'''
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason='only root can become somebody else')
+def test_whoever_is_not_root_is_told_what_cannot_be_seen_and_nothing_that_is_wrong(
+        pool: Place) -> None:
+    pool.create_vm('web')
+    assert pool.run('register-vm', '--vm-name=web').status == 0
+    os.chmod(pool.directory, 0o755)
+
+    def run(*words: str) -> Any:
+        done = subprocess.run([sys.executable, '-c', _AS_NOBODY] + list(words)
+                              + ['--config=' + pool.config], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+                              **pool.surroundings({}))
+        return done.returncode, done.stdout.decode('utf-8'), done.stderr.decode('utf-8')
+
+    assert run('list-vms')[0] == 0
+    with WriterLock(pool.db) as lock:
+        assert lock.acquire()
+        _status, out, err = run('status')
+    assert 'pid %d' % os.getpid() in out, err
+    for words in (['history'], ['explain', '--vm-name=web']):
+        status, out, err = run(*words)
+        assert (status, out) == (5, '') and 'cannot be read' in err, (words, out, err)
+    status, out, err = run('set-pool', '--vm-name=web', '--pool=B')
+    assert (status, out) == (5, '') and 'cannot be written' in err
+    assert pool.rows()[0][3] == 'A'
+
+
+def test_a_question_whose_input_ends_leaves_its_line(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    pool.run('register-vm', '--vm-name=web')
+    pool.start_vm(ref)
+    run = pool.answer('\x04', 'set-pool', '--vm-name=web', '--pool=B')
+    assert '(yes/no): \nvgpu-admin: not confirmed' in run.err
