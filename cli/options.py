@@ -65,6 +65,13 @@ def parse_format(text: str) -> str:
     return text
 
 
+def parse_registry_action(text: str) -> str:
+    """Check what is to be done with registry and mirror."""
+    if text not in REGISTRY_ACTIONS:
+        raise InvalidValue(f'{ascii(text)} is not understood; allowed: compare, rebuild')
+    return text
+
+
 CONFIG = Option('config', 'FILE', 'configuration file (/etc/vgpu/vgpu-watcher.conf)', parse_text)
 DB = Option('db', 'FILE', 'registry file, instead of the configured one', parse_text)
 JSON = Option('json', None, 'print one JSON document')
@@ -82,6 +89,10 @@ PRIORITY = Option('priority', 'low|medium|high', 'the priority', parse_priority,
                   ('low', 'medium', 'high'))
 VM_ID = Option('vm-id', 'N', 'the number (1 to 2147483646)', parse_vm_id)
 
+REGISTRY_ACTIONS = ('compare', 'rebuild')
+REGISTRY_ACTION = Option('with-mirror', '|'.join(REGISTRY_ACTIONS), 'what to do with registry and '
+                         'mirror; the word alone will do as well', parse_registry_action, (),
+                         REGISTRY_ACTIONS)
 YES = Option('yes', None, 'answer the question with yes')
 NO_RESTART = Option('no-restart', None, 'leave a running VM running; the change is pending')
 RESTART = Option('restart', None, 'restart the VM if it is running')

@@ -15,7 +15,7 @@ EDITS = frozenset([
 VIEWS = frozenset(['show-vm', 'list-vms', 'list-pools', 'show-pool', 'scan-vms', 'status',
                    'history', 'explain', 'plan', 'export'])
 # About this host, its files or its terminal.
-HERE = frozenset(['watch', 'verify', 'backup', 'check', 'fence', 'consumer', 'doctor',
+HERE = frozenset(['watch', 'verify', 'backup', 'check', 'fence', 'registry', 'consumer', 'doctor',
                   'completion', 'complete', 'help'])
 
 

@@ -53,6 +53,8 @@ def render_vm(view: VmView, boot: Any = None, title: str = 'VM Configuration:') 
             ('Created', view.created_at), ('Updated', view.updated_at)) if value)
     elif not view.problem or view.mend:
         values['Status'] = 'not registered'
+    if view.arrived is not None:
+        values['Arrived'] = f'{describe_arrival(view)}; see \'vgpu-admin adopt\''
     if view.problem:
         values['Problem'] = escape(view.problem)
     if view.mend:
@@ -69,6 +71,13 @@ def _live_fields(view: VmView) -> 'OrderedDict[str, str]':
         ('Power state', view.power_state or 'not in XAPI'),
         ('Carried', escape(view.carried) or '-'), ('Desired', escape(view.desired) or '-'),
         ('State', describe_state(view))])
+
+
+def describe_arrival(view: VmView) -> str:
+    """What a VM brought along from another resource pool."""
+    brought = view.arrived or {}
+    return (f"from another resource pool, with vm_id {brought.get('vm_id')}, pool "
+            f"{brought.get('pool_id')}, priority {brought.get('priority')}")
 
 
 def describe_state(view: VmView) -> str:
@@ -128,7 +137,9 @@ def render_scan_line(view: VmView, style: Style) -> str:
     parts += [f'Power: {view.power_state or "-"}', f'Carries: {escape(view.carried) or "-"}']
     if view.is_registered and view.state != 'as_desired':
         parts.append(f'Desired: {escape(view.desired) or "-"}')
-    if not view.is_registered:
+    if view.arrived is not None:
+        parts += [f'Arrived: {describe_arrival(view)}', "Action: Run 'vgpu-admin adopt'"]
+    elif not view.is_registered:
         parts.append("Action: Run 'vgpu-admin register-vm'" if view.state in GOOD_STATES
                      else f'Action: {_REASON_HINTS.get(view.reason or "", "our span goes away")}')
     parts += [style.colour(f'{style.warning} Danger: {DANGERS[word]}', 'warn')

@@ -43,6 +43,9 @@ class VmView(NamedTuple):
     dangers: Tuple[str, ...] = ()
     """What cannot be prevented and must be seen: the words of watcher/dangers.py, and ours."""
 
+    arrived: Optional[Dict[str, Any]] = None
+    """What an unregistered VM brought along from another resource pool."""
+
     @property
     def is_registered(self) -> bool:
         """Whether the VM has a row."""

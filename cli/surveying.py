@@ -55,11 +55,14 @@ def read_survey(context: Context, contents: Contents) -> Survey:
     context.live()
     from cli.pool_view import read_pool
     pool = read_pool(context, contents)
+    from cli.arrivals import document_of, find_arrivals
+    arrivals = find_arrivals(context, pool.ordinary_vms, contents.by_uuid)
     rows, faults = contents.by_uuid, {item.vm_uuid.lower(): item.problem
                                       for item in contents.faults}
     views = {vm.uuid: view_record(rows.get(vm.uuid), vm, pool.plan(vm), pool.policy.names,
                                   faults.get(vm.uuid, ''))
-             ._replace(dangers=pool.list_dangers(vm))
+             ._replace(dangers=pool.list_dangers(vm),
+                       arrived=document_of(arrivals[vm.uuid]) if vm.uuid in arrivals else None)
              for vm in pool.ordinary_vms}
     odd = context.live().odd
     if odd:

@@ -53,7 +53,10 @@ def find_view(context: Context, contents: Contents, vm_uuid: str) -> Optional[Vm
     record = pool.inventory.find_by_uuid(vm_uuid)
     if record is None:
         return view_vanished(row) if row else view
-    return view_record(row, record, pool.plan(record), pool.policy.names, fault)
+    view = view_record(row, record, pool.plan(record), pool.policy.names, fault)
+    from cli.arrivals import document_of, find_arrivals
+    arrivals = find_arrivals(context, (record,), contents.by_uuid)
+    return view._replace(arrived=document_of(arrivals[vm_uuid])) if arrivals else view
 
 
 def list_vms(arguments: Arguments, context: Context) -> Result:

@@ -53,6 +53,8 @@ def vm_document(view: VmView) -> Dict[str, Any]:
                         dangers=list(view.dangers))
     if view.problem:
         document['problem'] = view.problem
+    if view.arrived is not None:
+        document['arrived'] = view.arrived
     if view.mend:
         document['mend'] = view.mend
     return document

@@ -11,7 +11,7 @@ from typing import (Any, Callable, Dict, FrozenSet, Iterator, Mapping, NamedTupl
 from watcher.config import Settings
 from watcher.errors import NotTheMaster, VmVanished, XapiFailure, XapiUnreachable
 from watcher.plan import Policy, list_numbers
-from watcher.records import Kind, VmRecord, parse_records
+from watcher.records import Kind, PoolRecord, VmRecord, parse_records
 from watcher.roles import Role, decide_role
 from watcher.xapi import LOGOUT_TIMEOUT_SECONDS, Client
 
@@ -85,6 +85,15 @@ class Live:
         vms, malformed = parse_records(self.client.read_vms())
         self.odd = {self._read_uuid(error.ref): str(error) for error in malformed}
         return vms
+
+    def read_pool_record(self) -> PoolRecord:
+        """Read the resource pool's record, with the mirror's entry."""
+        self._need_session()
+        pools = self.client.call('pool.get_all')
+        record = self.client.read_pool(str(pools[0])) if pools else None
+        if record is None:
+            raise XapiUnreachable('XAPI does not give a record of its pool that can be read')
+        return record
 
     def find_vm(self, vm_uuid: str) -> Optional[VmRecord]:
         """Read one VM, of any kind; MalformedRecord when it cannot be understood."""

@@ -152,6 +152,9 @@ GOOD = {
                     lambda pool: pool.version('foreign.db') > 0)),
     'check': (Case('check', None, 0, '2 VMs, 0 problems'),),
     'fence': (Case('fence clear', None, 0, 'No VM has a fence of ours'),),
+    'registry': (Case('registry compare --exit-code', None, 6, 'added    {new}'),
+                 Case('registry rebuild --dry-run', None, 0, 'added    {new}'),
+                 Case('registry rebuild --yes', _is_registered('new', 9), 0, 'was rebuilt')),
     'consumer': (Case('consumer status --root={dir}/dom0', None, 0, ''),
                  Case('consumer --action=status --root={dir}/dom0 --exit-code', None, 0, '')),
     'doctor': (Case('doctor --root={dir}/dom0', None, 1, 'checks:'),),
@@ -174,6 +177,7 @@ DOCUMENTS = {
     'init': 'result path', 'accept': 'result changes', 'check': 'problems vm_count accepted path',
     'fence': 'lifted actions', 'doctor': 'checks counts', 'completion': 'script',
     'consumer': 'result form enabled installed fragment xenopsd next_step in_use',
+    'registry': 'result judgement mirror registry changes pools entries',
     'complete': 'words', 'help': 'help', 'watch': 'boot',
 }
 
@@ -181,7 +185,7 @@ BAD_VALUES = {
     'config': '{dir}/none.conf', 'db': '', 'vm-uuid': 'x', 'vm-name': '', 'pool': 'C',
     'pool-id': 'AB', 'priority': 'urgent', 'vm-id': '0', 'timeout': '0', 'boot': 'x',
     'at': 'yesterday', 'name': '', 'file': '', 'format': 'xml', 'from-file': '', 'limit': '0',
-    'action': 'break', 'root': ''}
+    'action': 'break', 'with-mirror': 'break', 'root': ''}
 
 REFUSED = (
     Refusal('register-vm --vm-name=nobody', 3, 'nobody'),
@@ -228,6 +232,8 @@ REFUSED = (
     Refusal('list-vms --db={dir}/list.txt', 5, 'list.txt'),
     Refusal('fence', 2, 'fence clear'),
     Refusal('fence lift', 2, 'fence clear'),
+    Refusal('registry', 2, '--with-mirror'),
+    Refusal('registry rebuild', 2, '--yes'),
     Refusal('consumer', 2, '--action'),
     Refusal('help nothing', 2, 'nothing'),
     Refusal('status extra', 2, 'extra'),

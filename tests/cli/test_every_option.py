@@ -17,8 +17,9 @@ from cli.grammar import COMMANDS
 from cli.options import EVERYWHERE
 from registry.journal import Journal
 from registry.receipts import Boot
-from registry.values import Priority
+from registry.values import Priority, Vm
 from tests.cli.cases import BAD_VALUES, DOCUMENTS, GOOD, HAND, REFUSED, RUN, WEB, Case, Refusal
+from tests.cli.mirror import mirror
 from tests.cli.program import ROOT, Place, Run
 
 CASES = [case for cases in GOOD.values() for case in cases]
@@ -39,6 +40,9 @@ class Pool:
             edit.add_vm(self.uuid(self.refs['web']), vm_id=1, vm_name='web')
             edit.add_vm(self.uuid(self.refs['run']), vm_id=2, vm_name='run', pool_id='B',
                         priority=Priority.HIGH)
+        # The mirror knows one VM more than the registry.
+        mirror(place, *place.registry.read().vms,
+               Vm(9, self.uuid(self.refs['new']), None, 'A', Priority.LOW))
         place.start_vm(self.refs['run'])
         place.start_vm(self.refs['bare'])
         self.boots = len(self.xapi.boots)
