@@ -48,7 +48,8 @@ def _answer(words: Sequence[str], config_path: Optional[str]) -> str:
     try:
         if len(words) != 1:
             raise CallInvalid('one argument is wanted, the call')
-        call = parse_call(words[0])
+        # XAPI gives a plugin no locale, and Python 3.6 then takes words apart byte by byte.
+        call = parse_call(os.fsencode(words[0]).decode('utf-8'))
         name = call.function
         function = FUNCTIONS.get(name)
         if function is None:

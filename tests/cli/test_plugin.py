@@ -77,6 +77,17 @@ def test_version_says_what_the_plugin_can_do(place: Place) -> None:
     assert 'look' in document['functions']
 
 
+def test_call_is_understood_without_a_locale(place: Place) -> None:
+    program = [sys.executable, '-c', 'import sys; from cli.plugin import main; '
+               'sys.exit(main(config_path=%r))' % place.config]
+    call = render_call(Call('f\u00fcr', 'OpaqueRef:1', {'user': 'J\u00f6rg'}))
+    surroundings = place.surroundings({'LC_ALL': 'C', 'PYTHONIOENCODING': ''})
+    done = subprocess.run(program + [call.encode('utf-8')], stdout=subprocess.PIPE,
+                          **surroundings)
+    answer = xmlrpc.client.loads(done.stdout.decode('utf-8'))[0][0]
+    assert answer['ErrorDescription'] == ['UNKNOWN_XENAPI_PLUGIN_FUNCTION', 'f\u00fcr']
+
+
 def test_unknown_function_is_answered_as_xapis_own_plugins_do(place: Place) -> None:
     assert ask(place, 'rm', {}) == ['UNKNOWN_XENAPI_PLUGIN_FUNCTION', 'rm']
 
