@@ -177,4 +177,12 @@ MUTANTS = (
     _one('a journal that is locked is taken for an empty one', 'watcher/replacements.py',
          '            return Saved(is_known=False)\n', '            return Saved()\n',
          'tests/faults/test_review.py begins_costs'),
+    _one('the plugin takes commands from any role', 'cli/plugin_caller.py',
+         '    if is_root is not True and NEEDED', '    if False and NEEDED',
+         'tests/pool/test_forwarding.py only_pool'),
+    _one('an answer counts for any question', 'cli/plugin_admin.py',
+         '        if question.digest != request.answer:\n', '        if not request.answer:\n',
+         'tests/pool/test_forwarding.py answer_holds'),
+    _one('a domain of another VM is believed', 'cli/plugin.py',
+         '    if owner == vm_uuid:\n', '    if True:\n', 'tests/cli/test_plugin.py another_vm'),
 )

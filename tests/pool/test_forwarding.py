@@ -259,3 +259,39 @@ def check_caller(world, call, ref, is_taken):
     with pytest.raises(XenAPI.Failure, match='CallRefused'):
         call(ref, 'vgpu-watcher', 'admin', words)
     assert world.master.registry.read().pools[0].pool_name == 'Pool A'
+
+
+def put_plugin(world, body):
+    """Another program in the plugin's place on the master; it gets the words of its call."""
+    path = os.path.join(world.master.node.plugins_directory, 'vgpu-watcher')
+    with open(path, 'w', encoding='utf-8') as stream:
+        stream.write('#!/usr/bin/env python3\nimport os, sys, xmlrpc.client\n'
+                     'def answer(value):\n    print(xmlrpc.client.dumps((value,), '
+                     'methodresponse=True))\n' + body)
+    os.chmod(path, 0o755)
+
+
+@pytest.mark.parametrize('body', [
+    pytest.param('sys.exit(3)', id='dies'), pytest.param('print("rubbish")', id='rubbish'),
+    pytest.param('answer({"Status": "Success", "Value": "[]"})', id='no-answer-of-ours'),
+    pytest.param('answer({"Status": "Failure", "ErrorDescription": ["XENAPI_PLUGIN_FAILURE", '
+                 '"admin", "MemoryError", ""]})', id='fails-in-the-middle')])
+def test_what_became_of_a_command_without_an_answer_is_not_known_and_said_so(
+        world, member, body):
+    put_plugin(world, body)
+    run = member.run('register-vm', '--vm-uuid', world.uuid(world.create_vm('web')))
+    assert run.status == 1 and 'is not known' in run.err and 'vgpu-admin history' in run.err
+
+
+def test_older_plugin_without_the_function_has_done_nothing(world, member):
+    put_plugin(world, 'answer({"Status": "Failure", '
+               '"ErrorDescription": ["UNKNOWN_XENAPI_PLUGIN_FUNCTION", "admin"]})')
+    run = member.run('register-vm', '--vm-uuid', world.uuid(world.create_vm('web')))
+    assert run.status == 1 and 'nothing was changed' in run.err
+
+
+def test_hostile_text_from_the_master_reaches_no_terminal_unescaped(world, member):
+    put_plugin(world, 'answer({"Status": "Failure", "ErrorDescription": '
+               '["XENAPI_PLUGIN_FAILURE", "admin", "CallRefused", "\\u202eno\\u2028"]})')
+    run = member.run('register-vm', '--vm-uuid', world.uuid(world.create_vm('web')))
+    assert run.status == 1 and '\u202e' not in run.err and '\u2028' not in run.err
