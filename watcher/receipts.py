@@ -56,6 +56,7 @@ class Receipts:
         self._clock = clock
         self._wall = wall
         self._tracks: Dict[str, Track] = {}
+        self._domains: Dict[str, Optional[Tuple[str, int]]] = {}
         self._past: Dict[str, Track] = {}
         self._under_way: Dict[str, _Open] = {}
         self._arrived: Dict[Tuple[str, str, int], _Open] = {}
@@ -95,7 +96,8 @@ class Receipts:
         for boot in unfinished:
             opened = _Open(boot, self._guess_beginning(boot), boot.id)
             if boot.host is not None and boot.domid is not None:
-                self._await_look(opened, lambda: True)
+                self._await_look(opened, self._build_check(boot.vm_uuid,
+                                                           (boot.host, boot.domid)))
             else:
                 self._under_way[boot.vm_uuid] = opened
                 self._past[boot.vm_uuid] = resume_track(
@@ -116,6 +118,7 @@ class Receipts:
             track = self._past.pop(vm.uuid, Track())
         track, sign, kind = follow(track, vm)
         self._tracks[vm.ref] = track
+        self._domains[vm.uuid] = vm.domain
         is_followed = is_registered or vm.uuid in self._under_way
         if sign is Sign.UNDER_WAY and is_registered and vm.uuid not in self._under_way:
             self._begin(vm, kind, desired, carried)
@@ -131,6 +134,7 @@ class Receipts:
     def note_gone(self, vm: VmRecord) -> None:
         """The VM does not exist any more; a boot that arrived still has its line."""
         self._tracks.pop(vm.ref, None)
+        self._domains[vm.uuid] = None
         self._left.discard(vm.ref)
         self._give_up(vm.uuid)
 
@@ -188,6 +192,14 @@ class Receipts:
     def _is_running(self, ref: str, domain: Tuple[str, int]) -> bool:
         track = self._tracks.get(ref)
         return track is not None and track.domain == domain
+
+    def _build_check(self, vm_uuid: str, domain: Tuple[str, int]) -> Callable[[], bool]:
+        """Whether a boot of before may still run: until its VM was seen, it may.
+
+        After a kill in a storm there are hundreds, and most are gone: waiting for each would keep
+        those that run from being looked at.
+        """
+        return lambda: self._domains.get(vm_uuid, domain) == domain
 
     def _give_up(self, vm_uuid: str) -> None:
         """The boot did not happen: no line, and a receipt without a verdict."""

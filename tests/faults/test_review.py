@@ -9,9 +9,12 @@ from typing import Callable
 
 import pytest
 
+from registry.journal import Journal
 from simulator.faults import Fault
 from tests import scenes
 from tests.simulated.world import World, wait_until
+
+MANY = 60
 
 
 def _kill_between_remove_and_add(world: World, subject: scenes.Subject) -> None:
@@ -83,3 +86,25 @@ def test_another_registry_path_waits_for_the_replacement_under_way(
     world.wait_settled(subject.ref, subject.value('high'))
     world.daemon.wait_for('settings.reloaded')
     assert scenes.start(world, subject) == subject.value('high')
+
+
+def test_boots_that_a_dead_daemon_left_open_do_not_hold_up_those_that_run(
+        build_world: Callable[..., World]) -> None:
+    # Told, and killed before the receipts were closed; meanwhile all of them have rebooted.
+    world = build_world(cutoff_seconds=0.05).start()
+    subjects = scenes.stage(world, MANY)
+    scenes.run(world, subjects)
+    world.daemon.kill()
+    with Journal(world.registry.journal_path, timeout_seconds=5.0) as journal:
+        for subject in subjects:
+            boot, = journal.list_boots(world.uuid(subject.ref), 1)
+            journal.open_boot(boot._replace(closed_at=None, verdict=None, found=None))
+    for subject in subjects:
+        world.xapi.guest_reboot(subject.ref)
+    world.start_daemon()
+    began = time.monotonic()
+    for subject in subjects:
+        domid = int(world.xapi.vm(subject.ref)['domid'])
+        assert world.booted(subject.ref, domid=domid)['verdict'] == 'as_desired'
+    # Four at a time, two seconds for each that is gone, would be half a minute.
+    assert time.monotonic() - began < MANY / 4
