@@ -180,10 +180,12 @@ def _read_pools(client: Client) -> Tuple[PoolRecord, ...]:
 
 
 def _update_known(known: Set[str], batch: Batch) -> Set[str]:
-    shown = _refs_of(batch)
+    """In place: an event costs the same in a large pool."""
     if batch.is_first:
-        return set(shown)
-    return (known | set(shown)) - set(batch.gone)
+        known.clear()
+    known.update(_refs_of(batch))
+    known.difference_update(batch.gone)
+    return known
 
 
 def _refs_of(batch: Batch) -> Tuple[str, ...]:
