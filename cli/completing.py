@@ -28,7 +28,8 @@ _SCRIPT = r'''_vgpu_admin() {
     [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace
     return 0
 }
-complete -F _vgpu_admin vgpu-admin'''
+# Where we know nothing, such as the name of a file, bash completes as usual.
+complete -o default -F _vgpu_admin vgpu-admin'''
 LINE_VARIABLE = 'VGPU_ADMIN_LINE'
 
 
@@ -57,7 +58,8 @@ def list_words(line: str, context: Context) -> List[str]:
         return [item.name for item in COMMANDS] + _flags(EVERYWHERE)
     if command.name == 'help':
         return [item.name for item in COMMANDS]
-    return list(command.words) + _flags(known)
+    operands = command.operand.choices if command.operand is not None else ()
+    return list(command.words + operands) + _flags(known)
 
 
 def _flags(known: Sequence[Option]) -> List[str]:

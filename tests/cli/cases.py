@@ -158,7 +158,7 @@ GOOD = {
     'consumer': (Case('consumer status --root={dir}/dom0', None, 0, ''),
                  Case('consumer --action=status --root={dir}/dom0 --exit-code', None, 0, '')),
     'doctor': (Case('doctor --root={dir}/dom0', None, 1, 'checks:'),),
-    'completion': (Case('completion', None, 0, 'complete -F'),),
+    'completion': (Case('completion', None, 0, '-F _vgpu_admin'),),
     'complete': (Case('complete', None, 0, 'register-vm'),),
     'help': (Case('help', None, 0, 'register-vm'), Case('help set-pool', None, 0, '--pool=A|B')),
 }

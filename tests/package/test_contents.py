@@ -161,7 +161,7 @@ def test_formatter_finds_no_fault_with_the_man_page(tree, page):
 def test_completion_is_what_bash_understands(tree):
     path = tree + '/usr/share/bash-completion/completions/vgpu-admin'
     assert run(['bash', '-c', '. "$1" && complete -p vgpu-admin', 'bash', path]) \
-        == (0, 'complete -F _vgpu_admin vgpu-admin\n')
+        == (0, 'complete -o default -F _vgpu_admin vgpu-admin\n')
 
 
 @pytest.fixture

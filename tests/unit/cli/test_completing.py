@@ -1,0 +1,44 @@
+"""Completion knows every command, option and value of the grammar."""
+
+import sys
+from typing import List
+
+import pytest
+
+from cli.completing import completion, list_words
+from cli.context import Context
+from cli.grammar import COMMANDS
+from cli.options import EVERYWHERE
+from cli.parser import Arguments
+
+
+def _complete(line: str) -> List[str]:
+    context = Context(Arguments(None, {'db': '/nowhere/at/all.db'}), errors=sys.stderr,
+                      answers=sys.stdin, environment={})
+    return list_words('vgpu-admin ' + line, context)
+
+
+def test_every_command_is_offered_also_as_a_topic_of_help() -> None:
+    names = {command.name for command in COMMANDS}
+    assert names <= set(_complete('')) and names <= set(_complete('help '))
+
+
+@pytest.mark.parametrize('command', COMMANDS, ids=[command.name for command in COMMANDS])
+def test_every_option_word_and_value_is_offered(command: object) -> None:
+    if command.name == 'help':
+        return
+    offered = _complete(command.name + ' ')
+    flags = {option.flag + ('=' if option.placeholder else '')
+             for option in command.options + EVERYWHERE}
+    assert flags | set(command.words) <= set(offered)
+    if command.operand is not None:
+        assert set(command.operand.choices) <= set(offered)
+    for option in command.options:
+        if option.choices:
+            for line in ('%s %s=', '%s %s '):
+                assert _complete(line % (command.name, option.flag)) == list(option.choices)
+
+
+def test_names_of_files_are_left_to_bash() -> None:
+    assert '-o default' in completion(None, None).document['script']
+    assert _complete('import --file=') == []
