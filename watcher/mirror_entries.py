@@ -27,9 +27,11 @@ MAX_POOL_BYTES = 8192
 # Of several million edits a year this lasts longer than any pool; and it stays an exact number
 # in every JSON reader.
 MAX_GENERATION = 10 ** 12
-# How many earlier generations the pool's entry names: enough for what a host misses while it is
-# away for a moment. Beyond that a copy is kept for nothing, and no harm done.
-LINE_LENGTH = 50
+# How many earlier generations the pool's entry names: whoever takes it over must know each of
+# them as older, also those that it has slept through.
+LINE_LENGTH = 100
+# What of them stays when the entry would grow too long.
+_LEAST_LINE = 20
 
 _GENERATION = re.compile(r'([1-9][0-9]{0,12})-([0-9a-f]{8})\Z')
 _DIGEST = re.compile(r'[0-9a-f]{32}\Z')
@@ -167,12 +169,17 @@ def render_pool_entry(entry: PoolEntry) -> str:
 
 
 def fit(entry: PoolEntry) -> PoolEntry:
-    """Leave out removals, then absent VMs, until the text is within its bound."""
-    gone, absent = list(entry.gone), list(entry.absent)
-    while len(render_pool_entry(entry._replace(absent=tuple(absent), gone=tuple(gone)))) \
-            > MAX_POOL_BYTES and (gone or absent):
-        (gone or absent).pop()
-    return entry._replace(absent=tuple(absent), gone=tuple(gone))
+    """Leave out old generations, then removals, then absent VMs, until the text is in bounds."""
+    while len(render_pool_entry(entry)) > MAX_POOL_BYTES:
+        if len(entry.line) > _LEAST_LINE:
+            entry = entry._replace(line=entry.line[1:])
+        elif entry.gone:
+            entry = entry._replace(gone=entry.gone[:-1])
+        elif entry.absent:
+            entry = entry._replace(absent=entry.absent[:-1])
+        else:
+            break
+    return entry
 
 
 def parse_pool_entry(text: str) -> PoolEntry:

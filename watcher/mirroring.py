@@ -198,7 +198,10 @@ class Mirroring:
         if judgement is Judgement.OLDER and mirror is not None and not is_echo:
             get_logger().warning('mirror.older', generation=local.lineage[-1],
                                  found=mirror.generation.text)
-        is_same = local.lineage and local.noted_digest == local.digest and (
+        # One that was taken over is made our own once: whoever was master before may have gone on
+        # from it, unseen, and must find something newer when it comes back.
+        is_same = self._books.journal.has_own_generation() and (
+            local.noted_digest == local.digest) and (
             is_echo or judgement in (Judgement.SAME, Judgement.NO_MIRROR))
         if not is_same:
             self._advance(mirror, local)

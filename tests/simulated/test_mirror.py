@@ -7,9 +7,9 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import pytest
 
 from registry.errors import RegistryError
+from registry.journal import Journal
 from tests.simulated.world import World, span, wait_until
-from watcher.mirror_entries import (PoolEntry, VmEntry, find_current, parse_pool_entry,
-                                    parse_vm_entry)
+from watcher.mirror_entries import PoolEntry, VmEntry, find_current, parse_pool_entry
 
 SLOTS = ('vgpu-watcher-1', 'vgpu-watcher-2')
 
@@ -238,6 +238,22 @@ def test_an_older_database_is_brought_up_to_date(mirrored) -> None:
     wait_says(world, ref, pool_id='B')
     assert assignments(world)[world.uuid(ref)][1] == 'B'
     wait_until(lambda: pool_entry(world).generation.number > newest.number, 'a new generation')
+
+
+def test_a_generation_that_was_taken_over_is_made_the_masters_own_once(mirrored) -> None:
+    """Whoever was master before may have gone on from it, and must find something newer."""
+    world, _ref, _other = mirrored
+    before = wait_mirrored(world)
+    world.daemon.stop()
+    with Journal(os.path.join(world.directory, 'vgpu_journal.db'),
+                 timeout_seconds=10.0) as journal:
+        journal.note_generation(before.generation.text, before.digest, is_own=False)
+    for _start in range(2):
+        world.start_daemon()
+        wait_until(lambda: pool_entry(world).generation.number == before.generation.number + 1,
+                   'a generation of its own')
+        assert before.generation.text in pool_entry(world).line
+        world.daemon.stop()
 
 
 def test_a_mirror_of_another_line_wins_and_the_file_is_kept(mirrored) -> None:

@@ -116,8 +116,10 @@ def test_the_checksum_is_a_crc32_over_the_other_fields_in_order():
 def test_pool_entry_of_the_longest_names_and_many_absent_vms_fits():
     pools = tuple(Pool(letter, '\x01' * 255, '\x7f\x02' * 127) for letter in 'AB')
     absent = tuple(Row(uuid_of(number), number, 'A', Priority.LOW) for number in range(1, 500))
-    entry = fit(WHOLE._replace(pools=pools, absent=absent,
+    line = tuple('%d-%08x' % (10 ** 9 + number, number) for number in range(100))
+    entry = fit(WHOLE._replace(pools=pools, absent=absent, line=line,
                                gone=tuple(row.vm_uuid for row in absent)))
+    assert entry.line == line[-len(entry.line):]
     assert len(render_pool_entry(entry)) <= MAX_POOL_BYTES
     assert entry.absent and parse_pool_entry(render_pool_entry(entry)) == entry
 
