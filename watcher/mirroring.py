@@ -35,6 +35,9 @@ _RETRY_SECONDS = 2.0
 _NOTE_SECONDS = 2.0
 # Staging goes first for so long; many VMs that wait must not keep edits from being mirrored.
 _DEFER_SECONDS = 3.0
+# An edit on a member is undone, but not in the midst of a change of master: its host may be about
+# to become the master, and then the edit counts.
+_GRACE_SECONDS = 10.0
 
 OFF, WAITING, PUSHING, MIRRORED, FOLLOWING, OLDER, INCOMPLETE, NOT_ACCEPTED, NO_REGISTRY = (
     'off', 'waiting', 'pushing', 'mirrored', 'following', 'older', 'incomplete', 'not_accepted',
@@ -62,6 +65,7 @@ class Mirroring:
         self._pushed_at = 0.0
         self._is_held_up = False
         self._has_led = False
+        self._edited_at: Optional[float] = None
         self._told: Dict[str, str] = {}
         self._noted: Tuple[float, Tuple[Any, ...]] = (-_NOTE_SECONDS, ())
 
@@ -71,7 +75,7 @@ class Mirroring:
         """A new session: all is judged anew."""
         self.push.restart()
         self.is_overtaken, self._must_judge, self._judge_at = False, True, 0.0
-        self._has_led = False
+        self._has_led, self._edited_at = False, None
         self._judged, self._rebuilder.incomplete_since = None, None
         self.state = WAITING
 
@@ -233,8 +237,14 @@ class Mirroring:
         """On a member."""
         self._aim(None, FOLLOWING)
         self.generation = local.lineage[-1] if local.lineage else ''
+        if judgement is not Judgement.EDITED:
+            self._edited_at = None
+        elif self._edited_at is None:
+            self._edited_at = now
         if mirror is None or judgement is Judgement.SAME:
             self._rebuilder.incomplete_since = None
+        elif self._edited_at is not None and now - self._edited_at < _GRACE_SECONDS:
+            self._judge_later(now)
         elif judgement is Judgement.OLDER:
             self.state = OLDER
             if self._is_news('older', mirror.generation.text):

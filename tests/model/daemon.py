@@ -49,6 +49,10 @@ class Keeping:
         """Keep the job."""
         self._submit(Job('reread', vm.ref, (vm,)))
 
+    def reread_later(self, ref: str) -> None:
+        """Keep the job."""
+        self._submit(Job('reread_later', ref, (ref,)))
+
     def lift(self, ref: str, find_saved: Callable[[], Optional[str]]) -> None:
         """Keep the job."""
         self._submit(Job('lift', ref, (find_saved(),)))
