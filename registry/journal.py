@@ -138,6 +138,11 @@ class Journal:
         """Read which VMs lost their row and may still carry our span, by UUID."""
         return bearers.read_orphans(self._reader())
 
+    def note_orphan(self, vm_uuid: str, vm_id: int) -> None:
+        """Note that a VM may still carry our span and has no row."""
+        with self.batch():
+            bearers.note_orphan(self._connection, self._now(), vm_uuid.lower(), vm_id)
+
     def forget_orphan(self, vm_uuid: str) -> None:
         """Forget an orphan: its span is gone."""
         with self.batch():

@@ -116,6 +116,10 @@ class Books:
             self.bearers[vm_uuid] = self._claim(self.bearers.get(vm_uuid), vm_id)
             self.bearer_kinds[vm_uuid] = kind
 
+    def note_orphan(self, vm_uuid: str) -> None:
+        """In memory: a VM without a row carries what was staged for the row it had."""
+        self.orphans |= {vm_uuid}
+
     def forget_orphan(self, vm_uuid: str) -> None:
         """In memory: the span of a VM without a row is gone."""
         self.orphans -= {vm_uuid}

@@ -77,7 +77,8 @@ class Watcher:
             reread=self._hands.reread_later, may_write=lambda: self.may_write, clock=clock)
         self.mirroring = Mirroring(
             books, self.inventory, settings=mirror, poll=self.poll_registry,
-            write=self._notes.add, submit=lambda *task: self._hands.write_mirror(*task))
+            write=self._notes.add, submit=lambda *task: self._hands.write_mirror(*task),
+            look=self._look_at_touched)
 
     @property
     def may_write(self) -> bool:

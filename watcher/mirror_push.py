@@ -37,6 +37,7 @@ _GIVEN_UP = 3
 
 Slots = Tuple[Tuple[str, str], ...]
 Submit = Callable[[str, str, Change], None]
+NoteOrphan = Callable[[VmRecord, int], None]
 # Gives the error for an edit that is refused, '' for one that was taken, None for later.
 TakeEdit = Callable[[VmRecord, VmEntry], Optional[str]]
 
@@ -58,11 +59,12 @@ class Push:
     """Which records deserve a look, which wait for a write, which are being written."""
 
     def __init__(self, books: Books, inventory: Inventory, *, submit: Submit,
-                 take_edit: TakeEdit) -> None:
+                 take_edit: TakeEdit, note_orphan: NoteOrphan) -> None:
         self._books = books
         self._inventory = inventory
         self._submit = submit
         self._take_edit = take_edit
+        self._note_orphan = note_orphan
         self.pool: Optional[PoolRecord] = None
         self.refused = ''
         """Why XAPI lets nothing be written in this session."""
@@ -296,6 +298,8 @@ class Push:
                 and row_of_entry(found.entry) != row:
             return self._judge_edit(vm, found.entry, now)
         else:
+            if row is None and standing is Standing.OWN:
+                self._judge_leftover(vm, found.entry)
             is_stray = row is None and standing is Standing.BY_HAND
             self._reasons[vm.ref] = (
                 'not_registered' if is_stray else _REASONS.get(standing, ''), None)
@@ -303,6 +307,13 @@ class Push:
                 # The row is as it was when the entry was right: it is the entry that changed.
                 self._reasons[vm.ref] = (_CHANGED[standing], None)
         return True
+
+    def _judge_leftover(self, vm: VmRecord, entry: VmEntry) -> None:
+        """A row was removed, and XAPI's database is older: the entry proves that what the VM
+        carries is ours. A number that another VM has by now is not settled here (P10)."""
+        if (vm.uuid not in self._books.orphans and entry.vm_id not in self._books.owners
+                and vm.ref in self._inventory.carriers_of(entry.vm_id)):
+            self._note_orphan(vm, entry.vm_id)
 
     def _judge_edit(self, vm: VmRecord, entry: VmEntry, now: float) -> bool:
         problem = self._take_edit(vm, entry)

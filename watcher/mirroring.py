@@ -49,13 +49,16 @@ class Mirroring:
 
     def __init__(self, books: Books, inventory: Inventory, *, settings: MirrorSettings,
                  submit: Submit, poll: Callable[[], None],
-                 write: Callable[[Callable[..., None]], None]) -> None:
+                 write: Callable[[Callable[..., None]], None],
+                 look: Callable[[Tuple[str, ...]], None]) -> None:
         self._books = books
         self._inventory = inventory
         self._rebuilder = Rebuilder(books, inventory, poll)
         self._write = write
+        self._look = look
         self.settings = settings
-        self.push = Push(books, inventory, submit=submit, take_edit=self._take_edit)
+        self.push = Push(books, inventory, submit=submit, take_edit=self._take_edit,
+                         note_orphan=self._note_orphan)
         self.state, self.generation = WAITING, ''
         self.is_overtaken = False
         """The mirror is newer and cannot be taken over: nothing is staged from the copy here."""
@@ -314,6 +317,12 @@ class Mirroring:
         get_logger().info('mirror.edit_taken', vm_uuid=vm.uuid, vm_name=vm.name,
                           before=show_vm(before), after=show_vm(after))
         return ''
+
+    def _note_orphan(self, vm: VmRecord, vm_id: int) -> None:
+        """Another host's daemon staged it, and its row is gone: so does what it carries (P12)."""
+        self._books.note_orphan(vm.uuid)
+        self._write(lambda journal: journal.note_orphan(vm.uuid, vm_id))
+        self._look((vm.uuid,))
 
     # What is said.
 

@@ -68,8 +68,11 @@ def edit_until_done(pool: PoolWorld, edit: str, ref: str, number: int,
         and not pool.xapi.vm(ref)['blocked_operations']), 'the edit, or the death of the master')
 
 
-@pytest.mark.parametrize('is_fresh', [True, False], ids=['newest-copy', 'older-copy'])
-@pytest.mark.parametrize('edit', sorted(EDITS))
+@pytest.mark.parametrize('edit, is_fresh', [
+    pytest.param('register', True, id='register-newest-copy'),
+    pytest.param('change', True, id='change-newest-copy'),
+    pytest.param('change', False, id='change-older-copy'),
+    pytest.param('remove', False, id='remove-older-copy')])
 def test_at_any_write_of_an_edit(build_pool: Any, edit: str, is_fresh: bool) -> None:
     pool = build_pool(hosts=2).start()
     for number in range(MOST_WRITES):
@@ -86,6 +89,7 @@ def test_at_any_write_of_an_edit(build_pool: Any, edit: str, is_fresh: bool) -> 
         pool.xapi.fail_over(new.ref)
         wait_until(lambda: new.assignments() in (before, after), lambda: 'neither before nor after '
                    'write %d: %r\n%s' % (number, new.assignments(), '\n'.join(new.daemon.raw[-20:])))
+        settle(pool, ref, number + 1)
         judge(pool, ref)
         pool.bring_back(old)
         # With the next edit at the latest the pool is of one mind, the dead master's too.
@@ -93,6 +97,19 @@ def test_at_any_write_of_an_edit(build_pool: Any, edit: str, is_fresh: bool) -> 
         pool.wait_agreed()
         judge(pool, ref)
     raise AssertionError('an edit of more than %d writes' % MOST_WRITES)
+
+
+def settle(pool: PoolWorld, ref: str, number: int) -> None:
+    """What an operator does about the one thing that may be left: a new VM that was staged and
+    not yet mirrored. Its row is gone with the host; what it carries is shown and left (P9), its
+    number is given to nobody else, and it is registered once more."""
+    left = '%s %s' % (FOREIGN, span(number))
+    if pool.uuid(ref) not in pool.master.assignments():
+        wait_until(lambda: not pool.xapi.vm(ref)['blocked_operations'], 'the fence to go')
+        wait_until(lambda: pool.args(ref) in (FOREIGN, left), 'the value to come back whole')
+        if pool.args(ref) == left:
+            assert pool.master.daemon.events('vm.args_injected', vm_uuid=pool.uuid(ref)) == []
+            pool.register(ref, vm_id=number)
 
 
 def judge(pool: PoolWorld, ref: str) -> None:
