@@ -49,6 +49,15 @@ def run_model(arguments: Any) -> Part:
     return Part('model', time.monotonic() - began, figures, (output,) if status else ())
 
 
+def run_pools(arguments: Any) -> Part:
+    """The same of several hosts: masters that change, two at once, databases that are old."""
+    began = time.monotonic()
+    status, output = _run('-m', 'tests.model.pool_model', '--json', '--deeper',
+                          str(arguments.deeper))
+    figures = {'pools': json.loads(output.splitlines()[-1])} if not status else {}
+    return Part('pools', time.monotonic() - began, figures, (output,) if status else ())
+
+
 def run_kills(arguments: Any) -> Part:
     """SIGKILL at every system call that writes, and the boots after it."""
     began = time.monotonic()
@@ -76,7 +85,8 @@ def run_mutants(arguments: Any) -> Part:
                 tuple(problems) or ((output[-3000:],) if status else ()))
 
 
-PARTS = {'storm': run_storm, 'model': run_model, 'kills': run_kills, 'mutants': run_mutants}
+PARTS = {'storm': run_storm, 'model': run_model, 'pools': run_pools,
+         'kills': run_kills, 'mutants': run_mutants}
 
 
 def _sum_shards(shards: List[Dict[str, Any]]) -> Dict[str, Any]:

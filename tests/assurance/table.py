@@ -82,6 +82,11 @@ def _list_figures(total: Total) -> List[Tuple[str, str]]:
                  ('states from which undisturbed work was followed to its good end',
                   model['chains']), ('deepest schedule', '%d steps' % model['depth']),
                  ('invariants broken', '**0**')]
+    pools = found.get('pools')
+    if pools:
+        rows += [('distinct states of %d resource pools of several hosts' % pools['worlds'],
+                  pools['states']),
+                 ('schedules in them, each invariant held', pools['schedules'])]
     if 'mutants' in found:
         rows += [('mutants caught of made', '**%d of %d**' % (found['caught'], found['mutants']))]
     if total.faults:
@@ -108,6 +113,8 @@ _GOALS: Dict[str, Tuple[_Goal, ...]] = {
         ('no boot unreported', lambda found, _boots: found['unreported'] == 0)),
     'model': (('%d states' % STATES,
                lambda found, _boots: found.get('model', {}).get('states', 0) >= STATES),),
+    'pools': (('states of several hosts',
+               lambda found, _boots: found.get('pools', {}).get('states', 0) > 0),),
     'kills': (('a SIGKILL at each call', lambda found, _boots: found.get('kills', 0) > 0),),
     'mutants': (
         ('%d mutants' % MUTANTS, lambda found, _boots: found['mutants'] >= MUTANTS),

@@ -18,6 +18,7 @@ def build(**changes: Dict[str, Any]) -> List[Part]:
                   'straddled': 3, 'faults': {'daemon killed': 90, 'call: late': 0},
                   'recoveries': {'daemon killed': 2.5}},
         'model': {'model': MODEL},
+        'pools': {'pools': {'states': 49546, 'schedules': 88587, 'worlds': 11}},
         'kills': {'kills': 468, 'calls': 528, 'boots': {'start after a SIGKILL': 1557},
                   'wrong': 0, 'unreported': 0, 'faults': {'SIGKILL': 468},
                   'recoveries': {'SIGKILL': 2.87}},
@@ -36,6 +37,7 @@ def test_a_run_in_which_all_went_well_misses_nothing() -> None:
     pytest.param({'storm': {'recoveries': {'daemon killed': 5.1}}}, id='a-slow-recovery'),
     pytest.param({'model': {'model': dict(MODEL, states=99999)}}, id='too-few-states'),
     pytest.param({'model': {'model': {}}}, id='a-model-that-broke'),
+    pytest.param({'pools': {'pools': {}}}, id='a-model-of-pools-that-broke'),
     pytest.param({'kills': {'kills': 0}}, id='no-kill'),
     pytest.param({'mutants': {'caught': 34}}, id='a-mutant-that-survived'),
     pytest.param({'mutants': {'mutants': 19, 'caught': 19}}, id='too-few-mutants')])
