@@ -17,7 +17,7 @@ from watcher.plan import Plan
 from watcher.records import VmRecord
 
 # So often a fence is not lifted because nobody knows yet what it guards, a third of a second apart.
-_TRIES_WHILE_LOCKED = 30
+_TRIES_WHILE_LOCKED = 20
 # A journal that is locked costs one wait for all VMs, not one for each.
 _RETRY_SECONDS = 1.0
 
