@@ -96,6 +96,9 @@ class _Disk:
         """As the real one."""
         return max([number for _vm, number, _priority in self.host.rows or ()] or [0])
 
+    def note_orphan(self, *_arguments: Any) -> None:
+        """What is staged is not in this model."""
+
     def write_note(self, _key: str, _text: str) -> None:
         """For vgpu-admin."""
 
@@ -144,7 +147,8 @@ class _Disk:
 class _Books:
     """As watcher.books.Books, for what Mirroring asks of it."""
 
-    is_accepted, is_journal_open, faulty, path = True, True, frozenset(), ''
+    is_accepted, faulty, orphans, path = True, frozenset(), frozenset(), ''
+    owners: dict = {}
 
     def __init__(self, disk: _Disk) -> None:
         self.journal = self.registry = disk
@@ -165,6 +169,9 @@ class _Books:
             Vm(row.vm_id, row.vm_uuid, None, row.pool_id, row.priority)
             for row in mirror_rows(self.journal.host.rows)))
 
+    def note_orphan(self, _vm_uuid: str) -> None:
+        """What is staged is not in this model."""
+
     def reread(self) -> None:
         """Nothing is cached."""
 
@@ -184,6 +191,9 @@ class _Inventory:
     def find(self, ref: str) -> Any:
         """One of them."""
         return next((vm for vm in self.vms if vm.ref == ref), None)
+
+    def number_of(self, _ref: str) -> None:
+        """Nobody carries anything here."""
 
     def carriers_of(self, _number: int) -> frozenset:
         """Nobody carries anything here."""
@@ -214,7 +224,7 @@ def _take_turn(host: Host, db: Db, is_master: bool, ghosts: Any,
     watcher = mirroring.Mirroring(
         _Books(disk), _Inventory(db), settings=MirrorSettings(),  # type: ignore
         submit=lambda table, ref, change: jobs.append(Job(table, ref, change)),
-        poll=lambda: None, write=lambda action: action(disk))
+        poll=lambda: None, write=lambda action: action(disk), look=lambda _uuids: None)
     watcher.begin_session()
     watcher.note_pool(pool_record_of(db, 0))
     try:
@@ -245,6 +255,8 @@ def in_model() -> Iterator[None]:
                              (mirroring, 'parse_generation')):
             stack.enter_context(mock.patch.object(module, name,
                                                   remember(getattr(module, name))))
+        # A member's edit is undone at once here: what happens before is another order of steps.
+        stack.enter_context(mock.patch.object(mirroring, '_GRACE_SECONDS', 0.0))
         _take_turn.cache_clear()
         yield
 
