@@ -7,7 +7,7 @@ boot ends in exactly one line `vm.booted`.
 
 import calendar
 import time
-from typing import Any, Callable, Dict, FrozenSet, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, NamedTuple, Optional, Tuple
 
 from registry.journal import Boot, Journal
 from watcher.boots import (GOOD_VERDICTS, BootKind, Finding, Sign, Track, Verdict, follow, judge,
@@ -62,25 +62,13 @@ class Receipts:
         self._arrived: Dict[Tuple[str, str, int], _Open] = {}
         self._host: Optional[Host] = None
         self._afar: Optional[RemoteHosts] = None
-        self._is_member = False
-        self._left: Set[str] = set()
-        """VMs on other hosts, whose boots a member has not followed."""
         self._local_host: Optional[str] = None
         self._boot_id = ''
         self._names: FrozenSet[str] = frozenset()
 
     def attend(self, host: Optional[Host], local_host: Optional[str], names: FrozenSet[str],
-               afar: Optional[RemoteHosts] = None, *, is_member: bool = False) -> None:
-        """From now on domains on `local_host` can be looked at through `host`, others `afar`.
-
-        A member leaves boots on other hosts to their daemons and to the master's. When it becomes
-        master, what it left is as new to it.
-        """
-        self._is_member = is_member
-        if not is_member:
-            for ref in self._left:
-                self._tracks.pop(ref, None)
-            self._left.clear()
+               afar: Optional[RemoteHosts] = None) -> None:
+        """From now on domains on `local_host` can be looked at through `host`, others `afar`."""
         self._afar = afar
         self._names = names
         self._host = host if host is not None and host.is_available else None
@@ -122,11 +110,7 @@ class Receipts:
         is_followed = is_registered or vm.uuid in self._under_way
         if sign is Sign.UNDER_WAY and is_registered and vm.uuid not in self._under_way:
             self._begin(vm, kind, desired, carried)
-        elif sign is Sign.ARRIVED and self._is_left_to_others(vm):
-            self._left.add(vm.ref)
-            self._give_up(vm.uuid)
         elif sign is Sign.ARRIVED and is_followed:
-            self._left.discard(vm.ref)
             self._arrive(vm, kind, desired, carried)
         elif sign is Sign.GIVEN_UP:
             self._give_up(vm.uuid)
@@ -135,7 +119,6 @@ class Receipts:
         """The VM does not exist any more; a boot that arrived still has its line."""
         self._tracks.pop(vm.ref, None)
         self._domains[vm.uuid] = None
-        self._left.discard(vm.ref)
         self._give_up(vm.uuid)
 
     def note_rescued(self, vm_uuid: str) -> None:
@@ -156,10 +139,6 @@ class Receipts:
             verdict=verdict.value, elapsed_ms=int((self._clock() - opened.began) * 1000))
         self._write(opened.write)
         _tell(opened.boot, verdict, looked.finding)
-
-    def _is_left_to_others(self, vm: VmRecord) -> bool:
-        return (self._is_member and vm.domain is not None
-                and vm.domain[0] != self._local_host)
 
     def _begin(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
                carried: Optional[str]) -> _Open:
