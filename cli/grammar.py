@@ -110,7 +110,7 @@ COMMANDS = (
             'accept', (options.YES, options.DRY_RUN), example='accept'),
     Command('check', 'validate structure and content of the registry', 'cli.keeping', 'check',
             example='check'),
-    Command('registry', 'compare the registry with its mirror in XAPI, or rebuild it from there',
+    Command('registry', 'hold the registry against its mirror in XAPI, and have one of them count',
             'cli.mirroring', 'registry',
             (options.REGISTRY_ACTION, options.YES, options.DRY_RUN, options.EXIT_CODE),
             required=(options.REGISTRY_ACTION,), operand=options.REGISTRY_ACTION,

@@ -1,4 +1,4 @@
-"""registry compare and registry rebuild: the file on this host and its mirror in XAPI's database.
+"""registry compare, rebuild, keep: the file on this host and its mirror in XAPI's database.
 
 The daemon does the same by itself where that is safe. By hand it can be seen beforehand, and done
 where the daemon must not decide: after a file was deleted, or from a mirror that is not whole.
@@ -26,6 +26,7 @@ _WORDS = {
     'edited': 'The registry was edited since it was mirrored.',
     'older': 'The mirror is older than the registry.',
     'newer': 'The mirror is newer than the registry, or of another line.',
+    'undecided': 'Nothing here tells which is newer, the registry or its mirror.',
     'no_mirror': 'There is no mirror in the database of XAPI.',
     'no_registry': 'There is no registry that could be used.',
 }
@@ -63,9 +64,8 @@ def registry(arguments: Arguments, context: Context) -> Result:
         view = _look(context)
     except XapiError as error:
         raise CommandError(Kind.UNAVAILABLE, f'XAPI could not be asked: {error}') from error
-    if arguments.get(options.REGISTRY_ACTION) == 'compare':
-        return _compare(arguments, context, view)
-    return _rebuild(arguments, context, view)
+    act = {'compare': _compare, 'rebuild': _rebuild, 'keep': _keep}
+    return act[str(arguments.get(options.REGISTRY_ACTION))](arguments, context, view)
 
 
 def _compare(arguments: Arguments, context: Context, view: View) -> Result:
@@ -98,6 +98,33 @@ def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
     if kept:
         lines.append(f'What was there before is kept as {kept}.')
     return Result(document, lambda _style: lines, minimal=tuple(work))
+
+
+def _keep(arguments: Arguments, context: Context, view: View) -> Result:
+    """The registry counts: it is noted as what came after the mirror, and the daemon mirrors it."""
+    if view.contents is None:
+        raise CommandError(Kind.UNAVAILABLE, f'there is no registry to keep: {view.problem}')
+    if view.mirror is None:
+        raise CommandError(Kind.NOT_FOUND, 'there is no mirror in the database of XAPI; the daemon '
+                           'on the master makes one')
+    if not context.live().role.is_writer:
+        raise CommandError(Kind.CONFLICT, 'this host is not the master: here the mirror counts')
+    is_needed = view.judgement in ('undecided', 'newer') and view.differences.has_any
+    if not is_needed or arguments.get(options.DRY_RUN):
+        result = 'would_be_kept' if is_needed else 'unchanged'
+        return Result(_document(context, view, result), lambda _style: _lines(context, view)
+                      + ['Nothing to do.' if not is_needed else 'Nothing was changed (dry run).'])
+    context.confirm(_lines(context, view), 'Do you want to keep the registry as it is, and have '
+                    'the mirror overwritten?')
+    mirror = view.mirror
+    with deferred(), context.journal() as journal:
+        if journal is None:
+            raise CommandError(Kind.UNAVAILABLE, 'there is no journal yet: start the daemon first')
+        journal.note_generation(mirror.generation.text, mirror.digest, is_own=False,
+                                line=mirror.line)
+        context.done.append('the registry counts, and not the mirror')
+    return Result(_document(context, view, 'kept'), lambda _style: [
+        f'The registry {context.registry.path} is kept; the daemon mirrors it.'])
 
 
 def _replace(context: Context, view: View) -> str:

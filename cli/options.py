@@ -68,7 +68,7 @@ def parse_format(text: str) -> str:
 def parse_registry_action(text: str) -> str:
     """Check what is to be done with registry and mirror."""
     if text not in REGISTRY_ACTIONS:
-        raise InvalidValue(f'{ascii(text)} is not understood; allowed: compare, rebuild')
+        raise InvalidValue(f'{ascii(text)} is not understood; allowed: compare, rebuild, keep')
     return text
 
 
@@ -89,7 +89,7 @@ PRIORITY = Option('priority', 'low|medium|high', 'the priority', parse_priority,
                   ('low', 'medium', 'high'))
 VM_ID = Option('vm-id', 'N', 'the number (1 to 2147483646)', parse_vm_id)
 
-REGISTRY_ACTIONS = ('compare', 'rebuild')
+REGISTRY_ACTIONS = ('compare', 'rebuild', 'keep')
 REGISTRY_ACTION = Option('with-mirror', '|'.join(REGISTRY_ACTIONS), 'what to do with registry and '
                          'mirror; the word alone will do as well', parse_registry_action, (),
                          REGISTRY_ACTIONS)

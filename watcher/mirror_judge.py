@@ -29,6 +29,8 @@ class Judgement(enum.Enum):
     """The registry was at this generation and went on: the mirror came from an older copy."""
     NEWER = 'newer'
     """A generation that the registry has never been at: the mirror counts."""
+    UNDECIDED = 'undecided'
+    """They differ, and the journal, new or lost, does not tell where the registry has been."""
 
 
 class Standing(enum.Enum):
@@ -67,6 +69,8 @@ def judge(mirror: Optional[PoolEntry], lineage: Sequence[str], noted_digest: Opt
     generation = mirror.generation.text
     if lineage and lineage[-1] == generation:
         return Judgement.SAME if digest == noted_digest else Judgement.EDITED
+    if not lineage and digest is not None and digest != mirror.digest:
+        return Judgement.UNDECIDED
     return Judgement.OLDER if generation in lineage else Judgement.NEWER
 
 

@@ -39,9 +39,9 @@ _DEFER_SECONDS = 3.0
 # to become the master, and then the edit counts.
 _GRACE_SECONDS = 10.0
 
-OFF, WAITING, PUSHING, MIRRORED, FOLLOWING, OLDER, INCOMPLETE, NOT_ACCEPTED, NO_REGISTRY = (
-    'off', 'waiting', 'pushing', 'mirrored', 'following', 'older', 'incomplete', 'not_accepted',
-    'no_registry')
+(OFF, WAITING, PUSHING, MIRRORED, FOLLOWING, OLDER, INCOMPLETE, UNDECIDED, NOT_ACCEPTED,
+ NO_REGISTRY) = ('off', 'waiting', 'pushing', 'mirrored', 'following', 'older', 'incomplete',
+                 'undecided', 'not_accepted', 'no_registry')
 
 
 class Mirroring:
@@ -68,6 +68,8 @@ class Mirroring:
         self._pushed_at = 0.0
         self._is_held_up = False
         self._has_led = False
+        self._lineage: Tuple[Tuple[str, ...], str, bool] = ((), '', False)
+        """What the journal said last: generations, digest of the newest, whether that is ours."""
         self._edited_at: Optional[float] = None
         self._told: Dict[str, str] = {}
         self._noted: Tuple[float, Tuple[Any, ...]] = (-_NOTE_SECONDS, ())
@@ -181,6 +183,7 @@ class Mirroring:
         elif not books.is_journal_open:
             self._judge_later(now)
         else:
+            self._keep_lineage()
             local = self._read_local(mirror)
             judgement = judge(mirror, local.lineage, local.noted_digest, local.digest)
             if mirror is not None and judgement is Judgement.NEWER \
@@ -192,6 +195,16 @@ class Mirroring:
             (self._lead if is_master else self._follow)(
                 judgement, mirror, local, role, now, is_locked)
 
+    def _keep_lineage(self) -> None:
+        """A journal that was lost while we ran: what we know of the lineage goes into the new."""
+        journal = self._books.journal
+        noted = journal.generation()
+        if noted is not None:
+            self._lineage = journal.lineage(), noted[1], journal.has_own_generation()
+        elif self._lineage[0]:
+            known, digest, is_own = self._lineage
+            journal.note_generation(known[-1], digest, is_own=is_own, line=known[:-1])
+
     def _lead(self, judgement: Judgement, mirror: Optional[PoolEntry], local: Local, role: Role,
               now: float, is_locked: bool) -> None:
         """On the master."""
@@ -199,6 +212,14 @@ class Mirroring:
             self.is_overtaken = True
             self._aim(None, INCOMPLETE)
             self.is_overtaken = not self._rebuild(mirror, local, role, now, is_locked)
+            return
+        if judgement is Judgement.UNDECIDED and mirror is not None:
+            # The file is the registry of record: it is staged from, and people decide the rest.
+            self._aim(None, UNDECIDED)
+            self._judge_later(now)
+            if self._is_news('undecided', mirror.generation.text):
+                get_logger().error('mirror.undecided', generation=mirror.generation.text,
+                                   vms=len(local.rows), found=mirror.vms)
             return
         # What we wrote in this session is on its way, and shows what stood there before.
         is_echo = judgement is Judgement.OLDER and self._has_led

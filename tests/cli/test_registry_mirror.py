@@ -43,7 +43,7 @@ def test_differences_are_shown_and_nothing_is_done_without_a_yes(two: Any) -> No
     place, one, other = two
     mirror(place, vm_of(one, 4, 'B'), vm_of(other, 1))
     run = place.run('registry', 'compare', '--exit-code')
-    assert run.status == 6 and 'The mirror is newer' in run.out
+    assert run.status == 6 and 'Nothing here tells which is newer' in run.out
     assert 'changed  %s: one, pool A, medium, 1 -> one, pool B, medium, 4' % one in run.out
     assert 'added    %s: two, pool A, medium, 1' % other in run.out
     assert place.run('registry', 'compare').status == 0
@@ -72,6 +72,19 @@ def test_rebuilding_swaps_rows_keeps_the_old_file_and_is_told_in_the_history(two
     assert place.run('registry', 'rebuild', '--yes', '--json').document['result'] == 'unchanged'
 
 
+def test_keeping_the_registry_makes_it_count_and_changes_no_row(two: Any) -> None:
+    place, one, other = two
+    assert place.run('registry', 'keep', '--yes').status == 3
+    mirror(place, vm_of(one, 2), vm_of(other, 1))
+    run = place.answer('no\n', 'registry', 'keep')
+    assert run.status == 1 and 'the mirror overwritten?' in run.err
+    assert place.run('registry', 'compare', '--json').document['result'] == 'undecided'
+    run = place.answer('yes\n', 'registry', 'keep', '--json')
+    assert (run.status, run.document['result'], numbers(place)) == (0, 'kept', {one: 1})
+    assert place.run('registry', 'compare', '--json').document['result'] == 'edited'
+    assert place.run('registry', 'keep', '--yes', '--json').document['result'] == 'unchanged'
+
+
 class Place_at:
     """A registry file somewhere, for `numbers`."""
 
@@ -87,7 +100,7 @@ def test_an_edit_since_is_shown_and_taken_back(two: Any) -> None:
     assert place.run('registry', 'rebuild', '--yes').status == 0
     assert place.run('set-pool', '--vm-uuid', one, '--pool=B', '--no-restart').status == 0
     run = place.run('registry', 'compare', '--json')
-    assert run.document['result'] == 'newer'
+    assert run.document['result'] == 'undecided'
     assert place.run('registry', 'rebuild', '--yes').status == 0
     assert [row[3] for row in place.rows()] == ['A']
     assert place.run('set-pool', '--vm-uuid', one, '--pool=B', '--no-restart').status == 0

@@ -116,11 +116,10 @@ def test_a_value_whose_journal_is_lost_comes_back_from_the_fence(pool: World,
         assert 'restored' in scenes.clear_fences(pool)
         assert pool.args(subject.ref) == subject.value('high')
     pool.start_daemon()
-    pool.daemon.wait_for('fence.lifted' if not by_hand else 'registry.rebuilt')
-    # The edit was not mirrored yet, and without a lineage the mirror counts: the foreign text
-    # is what must not be lost.
-    pool.wait_settled(subject.ref, subject.value())
-    assert scenes.start(pool, subject) == subject.value()
+    # The edit was not mirrored yet: the registry is staged from, and people are asked.
+    pool.daemon.wait_for('fence.lifted' if not by_hand else 'mirror.undecided')
+    pool.wait_settled(subject.ref, subject.value('high'))
+    assert scenes.start(pool, subject) == subject.value('high')
 
 
 def test_clear_fences_gives_the_value_back_before_it_lifts(pool: World) -> None:

@@ -301,3 +301,38 @@ def test_an_xapi_that_refuses_switches_the_mirror_off_and_nothing_else(
 def _read(path: str) -> bytes:
     with open(path, 'rb') as stream:
         return stream.read()
+
+
+def test_without_its_journal_the_file_is_staged_from_until_somebody_says_which_counts(
+        mirrored) -> None:
+    world, ref, _other = mirrored
+    generation = wait_mirrored(world).generation
+    world.daemon.stop()
+    _lose_journal(world)
+    world.change(ref, pool_id='B')
+    world.start_daemon()
+    world.daemon.wait_for('mirror.undecided')
+    world.wait_args(ref, span(1, pool='B'))
+    assert says(world, ref, pool_id='A') and pool_entry(world).generation == generation
+    entry = pool_entry(world)
+    with Journal(os.path.join(world.directory, 'vgpu_journal.db'),
+                 timeout_seconds=10.0) as journal:
+        journal.note_generation(entry.generation.text, entry.digest, is_own=False,
+                                line=entry.line)
+    wait_says(world, ref, pool_id='B')
+
+
+def test_a_journal_that_is_lost_while_the_daemon_runs_costs_no_edit(mirrored) -> None:
+    world, ref, _other = mirrored
+    wait_mirrored(world)
+    _lose_journal(world)
+    world.change(ref, pool_id='B')
+    world.wait_args(ref, span(1, pool='B'))
+    wait_says(world, ref, pool_id='B')
+    assert not world.daemon.events('mirror.undecided') + world.daemon.events('registry.rebuilt')
+
+
+def _lose_journal(world: World) -> None:
+    for name in os.listdir(world.directory):
+        if name.startswith('vgpu_journal.db'):
+            os.unlink(os.path.join(world.directory, name))

@@ -48,7 +48,9 @@ MIRROR = mirror_of(row_of(1))
     pytest.param(MIRROR, (AT.text,), 'x', 'y', Judgement.EDITED, id='edited-since'),
     pytest.param(MIRROR, (AT.text,), 'x', None, Judgement.EDITED, id='registry-gone'),
     pytest.param(MIRROR, (AT.text, AFTER.text), 'x', 'x', Judgement.OLDER, id='older'),
-    pytest.param(MIRROR, (), None, None, Judgement.NEWER, id='never-mirrored'),
+    pytest.param(MIRROR, (), None, None, Judgement.NEWER, id='no-registry'),
+    pytest.param(MIRROR, (), None, 'x', Judgement.UNDECIDED, id='no-lineage'),
+    pytest.param(MIRROR, (), None, MIRROR.digest, Judgement.NEWER, id='no-lineage-and-equal'),
     pytest.param(MIRROR, (BEFORE.text,), 'x', 'x', Judgement.NEWER, id='newer'),
     pytest.param(MIRROR, (BEFORE.text, '5-000000ff'), 'x', 'x', Judgement.NEWER,
                  id='same-number-of-another-line')])
