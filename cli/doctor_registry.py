@@ -7,9 +7,10 @@ import json
 import os
 import stat
 import time
-from typing import Any, Iterator, List
+from typing import Any, Iterator, List, Optional
 
 from cli.findings import Finding, bad, doubtful, good, skipped
+from cli.mirror_state import MirrorState, advise, describe_mirror, read_mirror_state
 from cli.text import plural
 from cli.watching import NOTE, find_daemon, read_watch
 from registry.timestamps import render_timestamp
@@ -18,6 +19,8 @@ from watcher.version import VERSION
 LOW_BYTES = 64 << 20
 EMPTY_BYTES = 8 << 20
 DAY_SECONDS = 86400
+# The daemon notes its progress every 2 s.
+MIRROR_SECONDS = 3.0
 _START = 'systemctl start vgpu-watcher; systemctl status vgpu-watcher'
 _BAD_VERDICTS = ('stale', 'missing', 'not_consumed')
 
@@ -130,6 +133,43 @@ def check_daemon(examination: Any) -> Iterator[Finding]:
     yield _judge_version(text)
 
 
+def check_mirror(examination: Any) -> Iterator[Finding]:
+    """Is the registry mirrored in XAPI's database, or does this host follow the mirror?"""
+    holder = find_daemon(examination.context.registry.path)
+    if holder is None:
+        yield skipped('mirror', 'no daemon runs')
+        return
+    before = mirror = _read_mirror(examination, holder)
+    if before is not None and not before.is_settled:
+        examination.context.sleep(MIRROR_SECONDS)
+        mirror = _read_mirror(examination, holder)
+    yield judge_mirror(before, mirror)
+
+
+def judge_mirror(before: Optional[MirrorState], mirror: Optional[MirrorState]) -> Finding:
+    """Judge two looks; what is under way and gets no further needs a look."""
+    if mirror is None:
+        return doubtful('mirror', 'the daemon has not noted how far it is',
+                        'systemctl restart vgpu-watcher; journalctl -u vgpu-watcher')
+    saw = describe_mirror(mirror)
+    if mirror.is_switched_off:
+        return skipped('mirror', saw)
+    is_stuck = not mirror.is_settled and before is not None and (
+        (before.state, before.generation) == (mirror.state, mirror.generation)
+        and mirror.waiting >= before.waiting)
+    if mirror.is_well and not is_stuck:
+        return good('mirror', saw)
+    if mirror.is_fatal:
+        return bad('mirror', f'{saw}; nothing is staged', advise(mirror))
+    return doubtful('mirror', saw + (', and gets no further' if is_stuck else ''), advise(mirror))
+
+
+def _read_mirror(examination: Any, holder: str) -> Optional[MirrorState]:
+    with examination.context.journal() as journal:
+        return read_mirror_state(holder, journal,
+                                 examination.context.settings.mirror.enabled)
+
+
 def _judge_watch(watch: Any) -> Finding:
     name = 'daemon.watching'
     if watch.last_answer is None:
@@ -168,4 +208,4 @@ def _find_faults(path: str, forbidden: int) -> List[str]:
 
 
 CHECKS = (check_registry, check_registry_mode, check_space, check_journal, check_boots,
-          check_daemon)
+          check_daemon, check_mirror)

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
+from cli.mirror_state import MirrorState, describe_mirror, render_mirror
 from cli.render import DANGERS, GOOD_STATES, describe_boot, describe_state
 from cli.result import PoolCount, VmView
 from cli.text import Style, escape, plural, table
@@ -25,6 +26,8 @@ class Panel(NamedTuple):
     """The last boots of registered VMs that were wrong, or not verified."""
     replacements: int = 0
     faults: int = 0
+    mirror: Optional[MirrorState] = None
+    """What the daemon noted of it; None when it is not known."""
 
 
 def render_panel(panel: Panel, style: Style) -> List[str]:
@@ -42,7 +45,7 @@ def _head(panel: Panel, style: Style) -> List[str]:
     xapi = (f'{style.warning} cannot be asked: {escape(panel.xapi_problem)}'
             if panel.xapi_problem else f'{style.tick} answers')
     return [f'Registry: {panel.path}{accepted}', describe_watch(panel.watch, style),
-            f'XAPI: {xapi}']
+            f'XAPI: {xapi}', render_mirror(panel.mirror, style)]
 
 
 def _pool(pool: PoolCount, views: Sequence[VmView], style: Style) -> List[str]:
@@ -94,6 +97,9 @@ def _attention(panel: Panel, style: Style) -> List[str]:
                      f'{panel.watch.silent_seconds} s: systemctl status vgpu-watcher')
     if panel.watch.holder is None:
         found.append(f'{style.warning} no daemon watches: systemctl start vgpu-watcher')
+    if panel.mirror is not None and not panel.mirror.is_well:
+        found.append(f'{style.warning} the mirror {escape(describe_mirror(panel.mirror))}; see '
+                     "'vgpu-admin doctor'")
     if panel.replacements:
         found.append(f'{style.warning} {plural(panel.replacements, "replacement")} under way; '
                      "when no daemon runs: 'vgpu-admin fence clear'")

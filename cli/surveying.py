@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 from cli import options
 from cli.context import Context
 from cli.errors import ExitStatus
+from cli.mirror_state import read_mirror_state
 from cli.panel import Panel, render_panel
 from cli.parser import Arguments
 from cli.render import GOOD_STATES, render_group
@@ -104,6 +105,7 @@ def _build_panel(context: Context, contents: Contents, survey: Survey, problem: 
     with context.journal() as journal:
         watch = read_watch(daemon, journal, time.time(),
                            context.settings.scan.interval_seconds)
+        mirror = read_mirror_state(daemon, journal, context.settings.mirror.enabled)
         boots = dict(journal.last_boots()) if journal is not None else {}
         replacements = len(journal.replacements()) if journal is not None else 0
     from cli.pool_view import EXPLAINED
@@ -112,7 +114,7 @@ def _build_panel(context: Context, contents: Contents, survey: Survey, problem: 
                       if uuid in registered and boot.verdict not in EXPLAINED)
     pools = tuple((pool, tuple(survey.groups[pool.pool_id])) for pool in count_pools(contents))
     return Panel(context.registry.path, contents.accepted, watch, problem, pools,
-                 tuple(survey.unregistered), odd_boots, replacements, len(contents.faults))
+                 tuple(survey.unregistered), odd_boots, replacements, len(contents.faults), mirror)
 
 
 def _scan_lines(survey: Survey, style: Style) -> List[str]:
@@ -142,7 +144,8 @@ def _status_document(contents: Contents, survey: Survey, panel: Panel) -> Dict[s
         vms=_documents(survey.everything), states=count_states(survey.everything),
         boots=[dict(boot_document(boot) or {}, vm_uuid=boot.vm_uuid)
                for boot in panel.odd_boots],
-        replacements_under_way=panel.replacements)
+        replacements_under_way=panel.replacements,
+        mirror=panel.mirror.document if panel.mirror is not None else None)
 
 
 def _documents(views: Sequence[VmView]) -> List[Mapping[str, Any]]:

@@ -170,7 +170,7 @@ DOCUMENTS = {
     'set-pool': 'result vm', 'set-priority': 'result vm staging',
     'set-vm-id': 'result vm staging', 'update-vm': 'result vm staging', 'list-vms': 'vms faults',
     'list-pools': 'pools', 'show-pool': 'pool', 'scan-vms': 'vms groups states',
-    'status': 'registry daemon xapi pools vms states boots replacements_under_way',
+    'status': 'registry daemon xapi pools vms states boots replacements_under_way mirror',
     'history': 'history', 'explain': 'boot history', 'plan': 'plans', 'reconcile': 'result vms',
     'verify': 'vms', 'set-pool-name': 'result pool', 'set-pool-description': 'result pool',
     'enable-pool': 'result pool', 'disable-pool': 'result pool', 'export': 'vms pools',

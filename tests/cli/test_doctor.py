@@ -79,7 +79,7 @@ def test_everything_is_well_beside_a_daemon(pool: Place, daemon: subprocess.Pope
     assert set(found) >= {
         'configuration', 'versions', 'verification', 'consumer', 'hooks', 'registry',
         'registry.accepted', 'registry.mode', 'space', 'journal', 'journal.mode', 'boots',
-        'daemon', 'daemon.watching', 'daemon.version', 'xapi', 'xapi.version', 'xapi.role',
+        'daemon', 'daemon.watching', 'daemon.version', 'mirror', 'xapi', 'xapi.version', 'xapi.role',
         'platform-filter', 'clock', 'fences', 'drift', 'numbers'}
     run = pool.run('doctor', '--root', pool.directory)
     assert run.status == 0 and '0 failed' in run.out
