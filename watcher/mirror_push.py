@@ -69,6 +69,8 @@ class Push:
         self.refused = ''
         """Why XAPI lets nothing be written in this session."""
         self.writes = 0
+        self.all_writes = 0
+        """Calls that were carried out since the daemon began."""
         self.target: Optional[Target] = None
         self._dirty: Dict[str, None] = collections.OrderedDict()
         self._waiting: Dict[str, bool] = collections.OrderedDict()
@@ -187,7 +189,9 @@ class Push:
             else _apply(self._slots_of(written.ref), change))
         self._echo[written.ref] = now + _ECHO_SECONDS
         if written.is_done:
-            self.writes += len(change.before) + len(change.after) + (change.slot is not None)
+            calls = len(change.before) + len(change.after) + (change.slot is not None)
+            self.writes += calls
+            self.all_writes += calls
             self._tell_written(written.ref)
 
     def _end_waits(self, now: float) -> None:

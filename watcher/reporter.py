@@ -14,6 +14,7 @@ from watcher.config_values import parse_listen
 from watcher.daemon import Watcher
 from watcher.logs import Tap, get_logger
 from watcher.metrics import Metrics
+from watcher.mirroring import Mirroring
 from watcher.version import VERSION
 
 # Prometheus asks every 15 to 60 s.
@@ -102,6 +103,14 @@ class Reporter:
                 ('registered_vms', len(books.assignments)),
                 ('waiting_vms', watcher.staging.waiting)):
             self.metrics.set(name, value)
+        self._measure_mirror(watcher.mirroring)
+
+    def _measure_mirror(self, mirroring: Mirroring) -> None:
+        number = mirroring.generation.partition('-')[0]
+        self.metrics.set('mirror_generation', int(number) if number.isdigit() else 0)
+        self.metrics.set('mirror_waiting_entries', mirroring.push.waiting)
+        self.metrics.set('mirror_writes_total', mirroring.push.all_writes)
+        self.metrics.set_table('mirror_state', {(mirroring.state,): 1})
 
     def _write(self) -> None:
         try:

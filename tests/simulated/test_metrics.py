@@ -48,6 +48,34 @@ def test_file_tells_of_vms_boots_and_calls(build_world: Callable[..., World]) ->
     assert not os.path.exists(path)
 
 
+def test_mirror_is_told(build_world: Callable[..., World]) -> None:
+    world = build_world()
+    path = os.path.join(world.directory, 'vgpu.prom')
+    world.write_config('[metrics]\ntextfile = %s\n' % path, interval_seconds=1)
+    world.start()
+
+    def read_mirrored(generation: str) -> Dict[str, str]:
+        samples = read_samples(path)
+        is_there = (samples.get('mirror_state{state="mirrored"}') == '1'
+                    and samples['mirror_generation'] == generation)
+        return samples if is_there else {}
+    first = wait_until(lambda: read_mirrored('1'), 'the first fill')
+    assert first['mirror_writes_total'] == '1' and first['mirror_waiting_entries'] == '0'
+    ref = world.create_vm()
+    world.register(ref, 5)
+    # The VM's entry; the pool's new one, and its old one away.
+    second = wait_until(lambda: read_mirrored('2'), 'the edit')
+    assert second['mirror_writes_total'] == '4'
+    assert [name for name in second if name.startswith('mirror_state')] \
+        == ['mirror_state{state="mirrored"}']
+    world.xapi.add_fault('failure', method='*add_to_other_config', parameters={
+        'code': 'RBAC_PERMISSION_DENIED', 'params': ['x']})
+    world.change(ref, pool_id='B')
+    third = wait_until(lambda: read_samples(path).get('mirror_state{state="off"}') == '1'
+                       and read_samples(path), 'the refusal')
+    assert third['mirror_writes_total'] == '4' and third['mirror_generation'] == '3'
+
+
 def test_outage_is_counted(build_world: Callable[..., World]) -> None:
     world = build_world()
     path = os.path.join(world.directory, 'vgpu.prom')
