@@ -81,6 +81,13 @@ class Programs:
         return self._start(['cli', '--config', self._config] + list(words),
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
+    def write(self, name: str, lines: List[str]) -> str:
+        """Write a file for vgpu-admin; its path."""
+        path = os.path.join(self._place, name)
+        with open(path, 'w', encoding='utf-8') as stream:
+            stream.write('\n'.join(lines) + '\n')
+        return path
+
     def read_log(self) -> Iterator[Dict[str, Any]]:
         """Yield the lines that the daemon has logged since the last time."""
         if not os.path.exists(self.log):

@@ -10,21 +10,27 @@ from simulator.demo_stage import Stage
 FOREIGN = '-global  isa-debugcon.iobase=0x402'  # two spaces: it must come through byte for byte
 # Seconds from a stop to the next start; from 1.2 s on the daemon may be replacing just then.
 RESTART_GAPS = (0.0, 0.03, 0.1, 0.3, 0.6, 0.9)
+# VMs that are registered by a command of their own.
+ALONE = 8
 
 
 def register(stage: Stage, count: int) -> None:
-    """Give VMs of two vGPU pools their assignments, several commands at once."""
+    """Give VMs of two vGPU pools their assignments: some by commands at once, most by a list."""
     host = stage.xapi.sim('hosts')[0]
     for number in range(1, count + 1):
         stage.create_vm(f'vm-{number:02}', host, FOREIGN if number % 3 == 1 else None)
     stage.administer(('init',))
-    commands = []
+    commands, lines = [], ['vm_uuid,pool_id,priority,vm_id']
     for number, vm in enumerate(stage.vms, 1):
         pool, priority = 'AB'[number % 2], ('low', 'medium', 'high')[number % 3]
         stage.assign(vm, Assignment(pool, priority, number))
-        commands.append(('register-vm', '--vm-uuid=' + vm.uuid, '--pool=' + pool,
-                         '--priority=' + priority, f'--vm-id={number}'))
+        if number <= ALONE:
+            commands.append(('register-vm', '--vm-uuid=' + vm.uuid, '--pool=' + pool,
+                             '--priority=' + priority, f'--vm-id={number}'))
+        else:
+            lines.append(f'{vm.uuid},{pool},{priority},{number}')
     stage.administer(*commands)
+    stage.administer(('register-vm', '--from-file=' + stage.programs.write('vms.csv', lines)))
     stage.settle(stage.vms)
     stage.display.note(f'{count} VMs registered and staged')
 
