@@ -81,6 +81,44 @@ def test_of_many_edits_at_once_none_is_lost(watched: Place) -> None:
         wait_until(lambda: watched.args(ref) == span(number, 'B', 'high'), 'staged')
 
 
+def test_a_registry_that_is_rebuilt_beside_the_daemon_is_noticed(watched: Place) -> None:
+    first, second = watched.create_vm('web'), watched.create_vm('db')
+    for name in ('web', 'db'):
+        assert watched.run('register-vm', '--vm-name=' + name).status == 0
+    wait_until(lambda: _is_mirrored(watched), 'mirrored')
+    wait_until(lambda: watched.args(second) == span(2), 'staged')
+    os.remove(watched.db)
+    wait_until(lambda: _read_log(watched).count(b'registry.unavailable') == 1, 'noticed')
+    # What a VM lost meanwhile is left as it is, and brought back with the registry.
+    watched.xapi.call('VM.remove_from_platform', second, KEY)
+    run = watched.run('registry', 'rebuild', '--yes', '--json')
+    assert run.status == 0, run.err
+    assert run.document['result'] == 'rebuilt'
+    assert run.document['staging'] == {watched.uuid(first): 'by_daemon',
+                                       watched.uuid(second): 'by_daemon'}
+    wait_until(lambda: watched.args(second) == span(2), 'staged by the daemon')
+    assert watched.args(first) == span(1)
+    # It goes on from the file that is there now.
+    generation = wait_until(lambda: _is_mirrored(watched), 'mirrored again')
+    assert watched.run('set-pool', '--vm-name=web', '--pool=B').status == 0
+    wait_until(lambda: watched.args(first) == span(1, 'B'), 'staged by the daemon')
+    wait_until(lambda: _is_mirrored(watched) not in (None, generation), 'the edit mirrored')
+    assert watched.run('registry', 'compare', '--exit-code').status == 0
+    assert b'registry.rebuilt' not in _read_log(watched)
+
+
+def _read_log(watched: Place) -> bytes:
+    with open(os.path.join(watched.directory, 'log'), 'rb') as log:
+        return log.read()
+
+
+def _is_mirrored(watched: Place) -> Any:
+    """The generation that is mirrored; None while one is under way."""
+    run = watched.run('status', '--json')
+    mirror = run.document['mirror'] if run.status == 0 else None
+    return mirror['generation'] if mirror and mirror['state'] == 'mirrored' else None
+
+
 def _wait_fenced(xapi: Simulator, ref: str) -> None:
     wait_until(lambda: xapi.vm(ref)['blocked_operations'], 'the fence')
 
