@@ -121,6 +121,7 @@ _WORDS = {
     'waiting': 'the daemon has not judged yet whether it is newer',
     'older': "is older than the copy here: XAPI's database went back to an older copy",
     'incomplete': 'is newer than the registry here, and not whole',
+    'undecided': 'differs from the registry here, and nothing tells which of them is newer',
     'not_accepted': 'is not written for a registry that another program made',
     'no_registry': 'the registry here cannot be used, so nothing is mirrored',
 }
@@ -130,6 +131,8 @@ _ADVICE = {
     'pushing': "see 'mirror.write_failed' in the log: what XAPI says of the entry",
     'waiting': "see 'mirror.waiting' in the log, and whether XAPI answers",
     'incomplete': _COMPARE,
+    'undecided': "'vgpu-admin registry compare', then 'vgpu-admin registry keep' or "
+                 "'vgpu-admin registry rebuild'",
     'not_accepted': "'vgpu-admin accept'",
     'no_registry': "do what check 'registry' says, or 'vgpu-admin registry rebuild'",
 }

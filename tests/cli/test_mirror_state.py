@@ -15,7 +15,7 @@ from tests.cli.test_doctor import change_config, daemon  # noqa: F401 - a fixtur
 from watcher import mirroring
 
 STATES = ('off', 'waiting', 'pushing', 'mirrored', 'following', 'older', 'incomplete',
-          'not_accepted', 'no_registry')
+          'undecided', 'not_accepted', 'no_registry')
 
 
 def test_every_state_of_the_daemon_is_known_here() -> None:
@@ -50,6 +50,7 @@ def find(place: Place) -> Dict[str, Any]:
     ({'state': 'older', 'is_master': False}, 'warn', 'older copy', 'on the master'),
     ({'state': 'incomplete', 'is_master': False}, 'warn', 'not whole', 'registry rebuild'),
     ({'state': 'incomplete'}, 'fail', 'nothing is staged', 'registry rebuild'),
+    ({'state': 'undecided'}, 'warn', 'which of them is newer', 'registry keep'),
     ({'state': 'not_accepted'}, 'warn', 'another program', 'vgpu-admin accept'),
     ({'state': 'no_registry'}, 'warn', 'cannot be used', 'registry rebuild'),
     ({'state': 'of_tomorrow'}, 'warn', 'of_tomorrow', 'registry compare'),
