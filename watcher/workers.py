@@ -14,8 +14,9 @@ from watcher.config import XapiSettings
 from watcher.stream import ThreadDied
 from watcher.xapi import Client, NoteCall
 
-# Enough for a boot storm on a local socket; XAPI serves each connection with a thread of its own.
-CALLERS = 12
+# Eight that stage and four that mirror may all hang at once: four are left for VMs that start.
+# XAPI serves each connection with a thread of its own.
+CALLERS = 16
 # Reading what a host runs costs a process per boot, and patience where a domain is gone.
 LOOKERS = 4
 

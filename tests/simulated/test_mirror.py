@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
 
@@ -296,6 +296,35 @@ def test_an_xapi_that_refuses_switches_the_mirror_off_and_nothing_else(
     world.wait_args(ref, span(1))
     assert len(world.daemon.events('mirror.unavailable')) == 1
     assert len([call for call in world.xapi.calls if 'other_config' in call.method]) == 1
+
+
+def test_a_start_is_rescued_while_every_other_write_hangs(
+        build_world: Callable[..., World]) -> None:
+    world = build_world(cutoff_seconds=2.0).start()
+    starts, *others = [world.create_vm('vm%d' % number) for number in range(13)]
+    world.register(starts, 1)
+    world.wait_args(starts, span(1))
+    wait_mirrored(world)
+    mirrored, staged = others[:4], others[4:]
+    for number, ref in enumerate(mirrored, 2):
+        world.xapi.add_fault('hang', method='VM.add_to_other_config', ref=ref)
+        world.register(ref, number)
+    _wait_called(world, mirrored, 'VM.add_to_other_config')
+    for number, ref in enumerate(staged, 6):
+        world.xapi.add_fault('hang', method='VM.*', ref=ref)
+        world.register(ref, number)
+    _wait_called(world, staged, 'VM.')
+    starting = world.begin_start(starts)
+    world.xapi.call('VM.remove_from_platform', starts, 'device-model-args')
+    starting.join()
+    assert world.last_boot(starts).args == span(1)
+
+
+def _wait_called(world: World, refs: List[str], method: str) -> None:
+    """Wait until a call that hangs has arrived for each."""
+    wait_until(lambda: all(any(call.method.startswith(method) and ref in call.params
+                               for call in list(world.xapi.calls)) for ref in refs),
+               lambda: '\n'.join(world.daemon.raw[-20:]))
 
 
 def _read(path: str) -> bytes:
