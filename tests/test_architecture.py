@@ -24,7 +24,8 @@ ONLY_IN = {
 }
 PURE = ('watcher/records.py', 'watcher/device_args.py', 'watcher/plan.py', 'watcher/backoff.py',
         'watcher/boots.py', 'watcher/log_lines.py', 'watcher/mirror_entries.py',
-        'watcher/mirror_judge.py', 'registry/values.py', 'simulator/database.py',
+        'watcher/mirror_judge.py', 'watcher/mirror_roll.py', 'watcher/due_times.py',
+        'registry/values.py', 'simulator/database.py',
         'cli/render.py')
 IMPURE_MODULES = {
     'time', 'os', 'io', 'sys', 'socket', 'select', 'ssl', 'http', 'logging', 'sqlite3', 'random',

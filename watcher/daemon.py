@@ -92,7 +92,7 @@ class Watcher:
     @property
     def is_settled(self) -> bool:
         """Whether all VMs have been seen and nothing waits for a write."""
-        return self.is_synced and not self.staging.waiting
+        return self.is_synced and not self.staging.is_waiting
 
     def set_policy(self, policy: Policy) -> None:
         """Take another template or other names; every VM deserves a look."""
@@ -251,7 +251,7 @@ class Watcher:
         if self.is_synced:
             self.mirroring.attend(self.role, now, may_write=self.may_write,
                                   is_locked=self.is_locked, jobs=len(self.staging.busy),
-                                  is_staging=bool(self.staging.waiting))
+                                  is_staging=self.staging.is_waiting)
 
     def _recall(self) -> None:
         """Once, as soon as the journal is open: what an earlier daemon left to be done."""

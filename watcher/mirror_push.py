@@ -7,15 +7,18 @@ sees what is missing. Writes go last: after staging, four at once at most.
 """
 
 import collections
+import itertools
 from typing import Any, Callable, Dict, NamedTuple, Optional, Set, Tuple
 
 from watcher.books import Books
+from watcher.due_times import DueTimes
 from watcher.inventory import Inventory
 from watcher.logs import RateLimiter, get_logger
 from watcher.mirror_entries import (Found, Generation, PoolEntry, Row, VmEntry, find_current, fit,
                                     render_pool_entry, render_vm_entry, row_of_entry)
 from watcher.mirror_judge import (Change, Standing, find_standing, is_entry_right, plan_entry,
                                   read_pool_entry)
+from watcher.mirror_roll import Roll
 from watcher.mirror_writes import POOL, VM, MirrorWritten
 from watcher.records import Kind, PoolRecord, VmRecord
 
@@ -73,16 +76,18 @@ class Push:
         """Calls that were carried out since the daemon began."""
         self.target: Optional[Target] = None
         self._dirty: Dict[str, None] = collections.OrderedDict()
-        self._waiting: Dict[str, bool] = collections.OrderedDict()
+        self._writes: Dict[str, None] = collections.OrderedDict()
+        self._removals: Dict[str, None] = collections.OrderedDict()
         self._busy: Dict[str, str] = {}
         self._claims: Dict[str, Slots] = {}
-        self._echo: Dict[str, float] = {}
-        self._held: Dict[str, float] = {}
+        self._echo = DueTimes()
+        self._held = DueTimes()
         self._failures: Dict[str, int] = {}
         self._right: Dict[str, Row] = {}
         self._reasons: Dict[str, Tuple[str, Any]] = {}
         self._arrived: Set[str] = set()
         self._read: Dict[str, Tuple[Slots, Found]] = {}
+        self._roll = Roll()
         self._pool_change: Optional[Change] = None
         self._is_pool_stale = True
         self._limiter = RateLimiter(_REPEAT_SECONDS)
@@ -100,9 +105,10 @@ class Push:
     def aim(self, target: Optional[Target]) -> None:
         """From now on this is what the mirror shall say (None: not ours to say)."""
         if target is None:
-            self._dirty.clear()
-            self._waiting.clear()
+            for memory in (self._dirty, self._writes, self._removals):
+                memory.clear()
         elif target != self.target:
+            self._roll.begin(target.rows)
             for vm in self._inventory.vms:
                 self._dirty[vm.ref] = None
         self.target = target
@@ -121,9 +127,12 @@ class Push:
 
     def drop(self, ref: str) -> None:
         """A VM is gone."""
-        for memory in (self._dirty, self._waiting, self._claims, self._echo, self._held,
-                       self._failures, self._read, self._reasons):
+        for memory in (self._dirty, self._writes, self._removals, self._claims, self._failures,
+                       self._read, self._reasons):
             memory.pop(ref, None)  # type: ignore
+        for times in (self._echo, self._held):
+            times.pop(ref)
+        self._roll.note(ref, None)
         self._arrived.discard(ref)
         self._is_pool_stale = True
 
@@ -133,7 +142,7 @@ class Push:
         if self.target is None:
             return 0
         is_pool_waiting = self._pool_change is not None and POOL not in self._busy.values()
-        return (len(self._dirty) + len(self._waiting) + len(self._busy)
+        return (len(self._dirty) + len(self._writes) + len(self._removals) + len(self._busy)
                 + (1 if is_pool_waiting else 0))
 
     @property
@@ -147,9 +156,15 @@ class Push:
         """When there is something to do that nobody announces; 0.0 is at once."""
         if self.target is None or self.pool is None or self.refused:
             return None
-        if self._dirty or self._is_pool_stale:
+        if self._dirty or self._may_plan_pool:
             return 0.0
-        return min(list(self._echo.values()) + list(self._held.values()), default=None)
+        return min([at for at in (self._echo.first, self._held.first) if at is not None],
+                   default=None)
+
+    @property
+    def _may_plan_pool(self) -> bool:
+        """The pool's entry is planned when those of VMs stand: not again after each of them."""
+        return self._is_pool_stale and not (self._dirty or self._writes)
 
     # What is done.
 
@@ -159,12 +174,14 @@ class Push:
             return
         self._end_waits(now)
         for _ in range(min(_LOOKS_PER_TURN, len(self._dirty))):
-            self._look(self._dirty.popitem(last=False)[0], now)  # type: ignore
-        if self._is_pool_stale:
+            ref = self._dirty.popitem(last=False)[0]  # type: ignore
+            self._enrol(ref)
+            self._look(ref, now)
+        if self._may_plan_pool:
             self._pool_change = self._plan_pool()
             self._is_pool_stale = False
         free = min(WRITES_AT_ONCE, _JOBS_AT_ONCE - jobs) - len(self._busy)
-        if free > 0 and (self._waiting or self._pool_change is not None):
+        if free > 0:
             self._hand_out(free)
 
     def take(self, written: MirrorWritten, now: float) -> None:
@@ -176,7 +193,7 @@ class Push:
             self._take_failure(written, now)
         elif written.is_done or written.record is not None:
             self._failures.pop(written.ref, None)
-            self._held.pop(written.ref, None)
+            self._held.pop(written.ref)
             self._claim(written, now)
         self._dirty[written.ref] = None
         self._is_pool_stale = True
@@ -187,7 +204,7 @@ class Push:
         self._claims[written.ref] = (
             record.mirror if record is not None
             else _apply(self._slots_of(written.ref), change))
-        self._echo[written.ref] = now + _ECHO_SECONDS
+        self._echo.set(written.ref, now + _ECHO_SECONDS)
         if written.is_done:
             calls = len(change.before) + len(change.after) + (change.slot is not None)
             self.writes += calls
@@ -196,28 +213,32 @@ class Push:
 
     def _end_waits(self, now: float) -> None:
         for waits in (self._echo, self._held):
-            for ref in [ref for ref, at in waits.items() if at <= now]:
-                del waits[ref]
+            for ref in waits.take(now):
                 if waits is self._echo:
                     self._claims.pop(ref, None)
                 self._dirty[ref] = None
                 self._is_pool_stale = True
 
     def _hand_out(self, free: int) -> None:
-        writes = [ref for ref, is_removal in self._waiting.items() if not is_removal]
-        is_whole = not (writes or self._dirty or self._busy) and not any(
+        is_whole = not (self._writes or self._dirty or self._busy) and not any(
             count < _GIVEN_UP for count in self._failures.values())
-        if self._pool_change is None:
-            writes = list(self._waiting)
-        elif is_whole and self.pool is not None and self.pool.ref not in self._held:
+        if is_whole and self._pool_change is not None and self.pool is not None \
+                and self.pool.ref not in self._held:
             self._busy[self.pool.ref] = POOL
             self._submit(POOL, self.pool.ref, self._pool_change)
-        for ref in writes[:free]:
-            del self._waiting[ref]
-            change = self._plan_vm(self._inventory.find(ref))
-            if change is not None:
-                self._busy[ref] = VM
-                self._submit(VM, ref, change)
+        # Only what the pool's entry has named as gone is taken away.
+        may_remove = self._pool_change is None and not self._is_pool_stale
+        for waiting in (self._writes, self._removals) if may_remove else (self._writes,):
+            for ref in list(itertools.islice(waiting, free)):
+                free -= 1
+                del waiting[ref]
+                self._begin(ref)
+
+    def _begin(self, ref: str) -> None:
+        change = self._plan_vm(self._inventory.find(ref))
+        if change is not None:
+            self._busy[ref] = VM
+            self._submit(VM, ref, change)
 
     def _look(self, ref: str, now: float) -> None:
         vm = self._inventory.find(ref)
@@ -226,10 +247,11 @@ class Push:
         if not self._note_standing(vm, now):
             return
         change = self._plan_vm(vm)
+        for waiting in (self._writes, self._removals):
+            waiting.pop(ref, None)
         if change is not None:
-            self._waiting[ref] = change.slot is None
+            (self._removals if change.slot is None else self._writes)[ref] = None
             return
-        self._waiting.pop(ref, None)
         row = self.target.rows.get(vm.uuid) if self.target else None
         if row is not None:
             self._right[vm.uuid] = row
@@ -253,20 +275,22 @@ class Push:
             return plan_entry(found, None, False)
         return None  # nothing there, arrived, or not to be understood: left alone
 
+    def _enrol(self, ref: str) -> None:
+        """Have the pool's entry name the VM as what its record shows."""
+        vm = self._inventory.find(ref)
+        if vm is None or vm.kind is not Kind.VM or self._failures.get(ref, 0) >= _GIVEN_UP:
+            self._roll.note(ref, None)
+        elif self.target is not None and self.pool is not None:
+            is_gone = bool(vm.uuid not in self.target.rows and vm.mirror and find_standing(
+                self._find(vm), vm.uuid, self.pool.uuid) is Standing.OWN)
+            self._roll.note(ref, vm.uuid, is_gone=is_gone)
+
     def _plan_pool(self) -> Optional[Change]:
         if self.target is None or self.pool is None:
             return None
-        present, gone = set(), []
-        for vm in self._inventory.vms:
-            if vm.kind is not Kind.VM or self._failures.get(vm.ref, 0) >= _GIVEN_UP:
-                continue
-            present.add(vm.uuid)
-            if vm.uuid not in self.target.rows and vm.mirror and find_standing(
-                    self._find(vm), vm.uuid, self.pool.uuid) is Standing.OWN:
-                gone.append(vm.uuid)
-        absent = tuple(row for uuid, row in sorted(self.target.rows.items())
-                       if uuid not in present)
-        wanted = fit(self.target.entry._replace(absent=absent, gone=tuple(sorted(gone))))
+        absent = tuple(self.target.rows[uuid] for uuid in sorted(self._roll.absent))
+        gone = tuple(sorted(self._roll.gone))
+        wanted = fit(self.target.entry._replace(absent=absent, gone=gone))
         found = read_pool_entry(self._claims.get(self.pool.ref, self.pool.mirror))
         # Who was gone stays named until the next generation.
         is_right = found.entry is not None and found.entry._replace(gone=wanted.gone) == wanted
@@ -322,7 +346,7 @@ class Push:
     def _judge_edit(self, vm: VmRecord, entry: VmEntry, now: float) -> bool:
         problem = self._take_edit(vm, entry)
         if problem is None:
-            self._held[vm.ref] = now + _HOLD_SECONDS[0]
+            self._held.set(vm.ref, now + _HOLD_SECONDS[0])
         elif problem:
             self._reasons[vm.ref] = (problem, entry)
         return bool(problem)
@@ -355,7 +379,7 @@ class Push:
         failures = self._failures.get(written.ref, 0)
         self._failures[written.ref] = failures + 1
         hold_seconds = _HOLD_SECONDS[min(failures, len(_HOLD_SECONDS) - 1)]
-        self._held[written.ref] = now + hold_seconds
+        self._held.set(written.ref, now + hold_seconds)
         held_back = self._limiter.admit((written.table, written.error), now)
         if held_back is not None:
             get_logger().warning('mirror.write_failed', table=written.table, ref=written.ref,

@@ -7,7 +7,7 @@ boot ends in exactly one line `vm.booted`.
 
 import calendar
 import time
-from typing import Any, Callable, Dict, FrozenSet, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 from registry.journal import Boot, Journal
 from watcher.boots import (GOOD_VERDICTS, BootKind, Finding, Sign, Track, Verdict, follow, judge,
@@ -123,8 +123,8 @@ class Receipts:
 
     def note_rescued(self, vm_uuid: str) -> None:
         """The boot under way, or just arrived, had its args written after its start was seen."""
-        arrived = [opened for key, opened in self._arrived.items() if key[0] == vm_uuid]
-        for opened in [self._under_way[vm_uuid]] if vm_uuid in self._under_way else arrived[-1:]:
+        under_way = self._under_way.get(vm_uuid)
+        for opened in [under_way] if under_way is not None else self._list_arrived(vm_uuid)[-1:]:
             opened.boot = opened.boot._replace(rescued=True)
             self._write(opened.write)
 
@@ -157,6 +157,9 @@ class Receipts:
             vm_name=vm.name, boot_id=self._boot_id if domain[0] == self._local_host else '')
         self._write(opened.write)
         self._await_look(opened, lambda: self._is_running(vm.ref, domain))
+
+    def _list_arrived(self, vm_uuid: str) -> List[_Open]:
+        return [opened for key, opened in self._arrived.items() if key[0] == vm_uuid]
 
     def _await_look(self, opened: _Open, is_running: Callable[[], bool]) -> None:
         boot = opened.boot

@@ -10,6 +10,7 @@ from typing import Callable, Dict, FrozenSet, Iterable, NamedTuple, Optional, Tu
 
 from registry.journal import Replacement
 from watcher.books import WHO, Books
+from watcher.due_times import DueTimes
 from watcher.fence import without_fences
 from watcher.injector import Outcome, OutcomeKind
 from watcher.inventory import Inventory
@@ -66,13 +67,14 @@ class Staging:
         self._write = write
         self.policy: Optional[Policy] = None
         self.busy: Dict[str, Plan] = {}
-        self._due: Dict[str, float] = {}
+        self._due = DueTimes()
         self._ready: Dict[str, None] = collections.OrderedDict()
         self._held_until: Dict[str, float] = {}
         self._failures: Dict[str, int] = {}
         self._starts: Dict[str, Start] = {}
         self._wrote: Dict[str, _Wrote] = {}
-        self._unproven: Dict[str, Tuple[VmRecord, float]] = {}
+        self._unproven: Dict[str, VmRecord] = {}
+        self._proof_due = DueTimes()
         self._limiter = RateLimiter(_REPEAT_SECONDS)
         self._teller = VmTeller(inventory, books)
         self.replacements = Replacements(books, write=write, tell=self._tell_late)
@@ -80,7 +82,12 @@ class Staging:
     @property
     def waiting(self) -> int:
         """How many VMs wait for a write, or for its outcome."""
-        return len(set(self.busy) | set(self._due) | set(self._ready))
+        return len(set(self.busy) | set(self._due.keys) | set(self._ready))
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether any does."""
+        return bool(self.busy or self._due or self._ready)
 
     @property
     def is_replacing(self) -> bool:
@@ -90,8 +97,8 @@ class Staging:
     @property
     def next_due(self) -> Optional[float]:
         """When the next VM deserves a look."""
-        times = list(self._due.values()) + [at for _vm, at in self._unproven.values()]
-        return min(times, default=None)
+        return min([at for at in (self._due.first, self._proof_due.first) if at is not None],
+                   default=None)
 
     def begin_session(self, refs: Optional[Iterable[str]] = None) -> None:
         """What failed before is tried at once: of all VMs, or of those whose row has changed."""
@@ -101,26 +108,26 @@ class Staging:
 
     def forget(self, vm: VmRecord) -> None:
         """The VM is gone."""
-        for memory in (self._due, self._ready, self._held_until, self._failures, self._starts,
-                       self._wrote, self._unproven):
+        for memory in (self._ready, self._held_until, self._failures, self._starts, self._wrote,
+                       self._unproven):
             memory.pop(vm.ref, None)  # type: ignore
+        for times in (self._due, self._proof_due):
+            times.pop(vm.ref)
         self._teller.forget(vm.ref)
         if vm.ref not in self.busy:
             self.replacements.forget(vm.uuid)
 
     def defer(self, ref: str, until: float) -> None:
         """Look again at that time, or earlier if that is planned."""
-        self._due[ref] = min(until, self._due.get(ref, until))
+        self._due.set_earlier(ref, until)
 
     def take_due(self, now: float) -> Tuple[str, ...]:
         """The refs whose time has come; they are not due any more."""
-        refs = [ref for ref, at in self._due.items() if at <= now]
-        for ref in refs:
-            del self._due[ref]
+        refs = self._due.take(now)
         self._prove(now)
-        for _ in range(STAGING_AT_ONCE - self._count_staging()):
-            if self._ready:
-                refs.append(self._ready.popitem(last=False)[0])
+        if self._ready:
+            free = min(len(self._ready), STAGING_AT_ONCE - self._count_staging())
+            refs += [self._ready.popitem(last=False)[0] for _ in range(free)]
         return tuple(refs)
 
     def plan(self, vm: VmRecord) -> Optional[Plan]:
@@ -154,11 +161,11 @@ class Staging:
             return
         self._note_state(plan)
         if plan.action is Action.NONE or not may_write:
-            self._due.pop(ref, None)
+            self._due.pop(ref)
             return
         ready_at = self._ready_at(plan, now)
         if ready_at > now:
-            self._due[ref] = ready_at
+            self._due.set(ref, ready_at)
         elif not is_fresh and self._is_echo(vm, now):
             self._reread(vm)
         elif plan.is_rescue:
@@ -240,10 +247,10 @@ class Staging:
 
     def _begin(self, plan: Plan, now: float) -> None:
         if plan.action is not Action.ADD and not self.replacements.begin(plan, now):
-            self._due[plan.vm.ref] = self.replacements.retry_at
+            self._due.set(plan.vm.ref, self.replacements.retry_at)
             return
         self._note_claim(plan)
-        self._due.pop(plan.vm.ref, None)
+        self._due.pop(plan.vm.ref)
         self.busy[plan.vm.ref] = plan
         self._carry_out(plan, not self._failures.get(plan.vm.ref))
 
@@ -307,11 +314,12 @@ class Staging:
             claimed = current._replace(args=args)
             self._inventory.update(claimed, self.policy, now)
             if current is not plan.vm:
-                self._unproven[plan.vm.ref] = (claimed, now + _PROOF_SECONDS)
+                self._unproven[plan.vm.ref] = claimed
+                self._proof_due.set(plan.vm.ref, now + _PROOF_SECONDS)
 
     def _prove(self, now: float) -> None:
-        for ref in [ref for ref, (_vm, at) in self._unproven.items() if at <= now]:
-            claimed = self._unproven.pop(ref)[0]
+        for ref in self._proof_due.take(now):
+            claimed = self._unproven.pop(ref)
             if self._inventory.find(ref) is claimed and ref not in self.busy:
                 self._reread(claimed)
 

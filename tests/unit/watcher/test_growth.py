@@ -1,0 +1,130 @@
+"""What an event makes the main thread do does not depend on how many VMs there are."""
+
+from typing import Any, Iterator
+
+import pytest
+
+from registry.store import Registry
+from registry.values import Priority
+from tests.unit.watcher.builders import POLICY, build_vm, uuid_of
+from watcher.books import Books
+from watcher.daemon import Watcher
+from watcher.due_times import DueTimes
+from watcher.inventory import Inventory
+from watcher.mirror_entries import Generation, PoolEntry, Row
+from watcher.mirror_push import Push, Target
+from watcher.mirror_roll import Roll
+from watcher.records import Batch, PoolRecord
+
+VMS = 300
+POOL_UUID = '0e0e0e0e-0000-4000-8000-000000000000'
+
+
+class _Counting(dict):
+    """A dict that counts the entries it is asked for, one by one or in a walk."""
+
+    touched = 0
+
+    def get(self, *args: Any) -> Any:
+        self.touched += 1
+        return super().get(*args)
+
+    def values(self) -> Any:
+        self.touched += len(self)
+        return super().values()
+
+    def items(self) -> Any:
+        self.touched += len(self)
+        return super().items()
+
+    def __iter__(self) -> Iterator[Any]:
+        self.touched += len(self)
+        return super().__iter__()
+
+
+class _Nobody:
+    """Takes a job and does nothing."""
+
+    def submit(self, _job: Any, _urgency: int = 0) -> None:
+        """Take it."""
+
+
+def build_vms(count: int) -> Any:
+    return tuple(build_vm(None, ref='OpaqueRef:%d' % number, uuid=uuid_of(number))
+                 for number in range(1, count + 1))
+
+
+def count_touched(tmp_path: Any, count: int) -> int:
+    """How many records one event touches in a pool of so many VMs."""
+    path = str(tmp_path / 'vgpu_config.db')
+    vms = build_vms(count)
+    registry = Registry(path, timeout_seconds=1.0)
+    registry.create('the test')
+    with registry.edit(who='the test', command='import') as edit:
+        for number, vm in enumerate(vms, 1):
+            edit.add_vm(vm.uuid, vm_id=number)
+    watcher = Watcher(Books(path), POLICY, callers=_Nobody(),
+                      lookers=_Nobody(), clients=None, restart_stream=lambda: None,
+                      clock=lambda: 100.0)
+    watcher.handle(Batch('1', vms, is_first=True))
+    watcher.pump()
+    counting = watcher.inventory._vms = _Counting(watcher.inventory._vms)
+    watcher.handle(Batch('2', (vms[0]._replace(name='other'),)))
+    watcher.pump()
+    assert watcher.next_due is None or watcher.next_due > 0.0
+    return counting.touched
+
+
+def test_an_event_touches_as_many_records_in_a_large_pool(tmp_path: Any) -> None:
+    assert 0 < count_touched(tmp_path, VMS) < 20
+
+
+def test_a_vm_whose_entry_changes_has_no_others_looked_at() -> None:
+    inventory = Inventory()
+    vms = build_vms(VMS)
+    for vm in vms:
+        inventory.update(vm, POLICY, 0.0)
+    submitted = []
+    books = type('NoBooks', (), {'faulty': frozenset(), 'orphans': frozenset(), 'owners': {}})()
+    push = Push(books, inventory, submit=lambda *task: submitted.append(task),
+                take_edit=lambda _vm, _entry: '', note_orphan=lambda _vm, _number: None)
+    push.note_pool(PoolRecord('OpaqueRef:pool', POOL_UUID, 'OpaqueRef:host'))
+    generation = Generation(1, 'aabbccdd')
+    rows = {vm.uuid: Row(vm.uuid, number, 'A', Priority.LOW)
+            for number, vm in enumerate(vms, 1)}
+    push.aim(Target(generation, rows, PoolEntry(POOL_UUID, generation, VMS, 'd' * 8, VMS, ())))
+    push.pump(0.0, 0)
+    push.pump(0.0, 0)
+    assert submitted
+    counting = inventory._vms = _Counting(inventory._vms)
+    push.note(vms[0])
+    push.pump(0.0, 0)
+    assert 0 < counting.touched < 20
+
+
+def test_due_times_give_the_earliest_and_forget_what_was_put_off() -> None:
+    due = DueTimes()
+    for number in range(200):
+        due.set('b', 5.0 + number)
+    due.set('a', 7.0)
+    due.set('c', 1.0)
+    due.pop('c')
+    due.set_earlier('a', 9.0)
+    assert due.first == 7.0 and len(due) == 2 and len(due._heap) < 100
+    assert due.take(7.0) == ['a'] and due.take(203.9) == [] and due.take(204.0) == ['b']
+    assert due.first is None and not due
+
+
+@pytest.mark.parametrize('order', [('one', 'two'), ('two', 'one')])
+def test_a_row_is_absent_when_the_last_of_its_vms_is_gone(order: Any) -> None:
+    roll = Roll()
+    roll.begin(['u', 'v'])
+    for ref in ('one', 'two'):
+        roll.note(ref, 'u')
+    roll.note('three', 'stray', is_gone=True)
+    assert roll.absent == {'v'} and roll.gone == {'stray'}
+    roll.note(order[0], None)
+    assert roll.absent == {'v'}
+    roll.note(order[1], 'other')
+    roll.note('three', None)
+    assert roll.absent == {'u', 'v'} and roll.gone == set()
