@@ -13,6 +13,7 @@ from tests.model.disk import Journal, Registry, build_books
 from tests.unit.watcher.builders import HOST, POLICY
 from watcher import clearing, daemon
 from watcher.config import Settings
+from watcher.due_times import DueTimes
 from watcher.errors import XapiError
 from watcher.hands import Hands
 from watcher.injector import Outcome
@@ -21,7 +22,7 @@ from watcher.records import VmRecord
 from watcher.roles import Role
 
 ROLE = Role(True, True, HOST, '26.1.4')
-_MEMORY = (dict, set, frozenset, list, tuple, str, int, float, bool, type(None))
+_MEMORY = (dict, set, frozenset, list, tuple, str, int, float, bool, type(None), DueTimes)
 # What is only said, or follows from the rest, makes no state.
 UNTOLD = frozenset(['_told', 'last_answer', '_watching_since', '_error', '_refs', '_numbers',
                     '_carriers', 'owners', '_sequence', 'contents', 'staged', 'bearers'])
@@ -172,6 +173,8 @@ def run_job(daemon_: Daemon, job: Job, client: Client) -> Tuple[Optional[Job], A
 
 
 def _copied(name: str, value: Any) -> Any:
+    if isinstance(value, DueTimes):
+        return copy.deepcopy(value)
     if not value or not isinstance(value, (dict, set, list)):
         return value if not isinstance(value, (dict, set, list)) else type(value)()
     if name in _DEEP:
@@ -185,6 +188,8 @@ def _freeze(value: Any, now: float) -> Any:
         return round(max(value - now, -5.2), 1)
     if kind is str or kind is int or kind is bool or value is None:
         return value
+    if isinstance(value, DueTimes):
+        return _freeze(value._at, now)
     if isinstance(value, dict):
         return tuple([(key, _freeze(value[key], now)) for key in sorted(value)])
     if kind is tuple:
