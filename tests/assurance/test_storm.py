@@ -9,7 +9,6 @@ import tempfile
 from typing import Any
 
 from tests.assurance import fleet
-from tests.assurance.__main__ import render_storm
 from tests.assurance.storm import Storm, weather
 from tests.simulated.world import KEY
 
@@ -22,7 +21,7 @@ def test_no_boot_of_a_storm_is_wrong_and_each_is_told() -> None:
     seed = int(os.environ.get('STORM_SEED', '7'))
     figures = weather(BOOTS, SECONDS, seed, VMS)
     assert not figures.wrong and not figures.unreported, '\n'.join(
-        ['seed %d' % seed] + render_storm(figures))
+        ["seed %d" % seed, repr(figures)])
     assert sum(figures.boots.values()) >= BOOTS and figures.faults
 
 
