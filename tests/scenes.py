@@ -144,6 +144,18 @@ class Checkpoint:
         self._released.wait(30.0)
 
 
+def kill_between_remove_and_add(world: World, subject: Subject) -> None:
+    """Change an assignment, and kill the daemon in the middle of the replacement."""
+    checkpoint = Checkpoint(world)
+    checkpoint.hold(subject.ref, 4)
+    prioritise(world, [subject])
+    checkpoint.wait()
+    world.daemon.kill()
+    checkpoint.release()
+    assert world.args(subject.ref) is None
+    assert set(world.xapi.vm(subject.ref)['blocked_operations']) == {'start', 'start_on'}
+
+
 def at_call(world: World, ref: str, call: int, act: Callable[[], Any], *,
             kind: str = 'run_after', method: str = '*[!g]') -> None:
     """Have something happen once, at the call with this number that names the VM.

@@ -56,7 +56,8 @@ class Receipts:
         self._clock = clock
         self._wall = wall
         self._tracks: Dict[str, Track] = {}
-        self._domains: Dict[str, Optional[Tuple[str, int]]] = {}
+        self._recalled: Dict[str, Optional[Tuple[str, int]]] = {}
+        """Of VMs whose boot an earlier daemon left open: the domain that runs now."""
         self._past: Dict[str, Track] = {}
         self._under_way: Dict[str, _Open] = {}
         self._arrived: Dict[Tuple[str, str, int], _Open] = {}
@@ -84,8 +85,8 @@ class Receipts:
         for boot in unfinished:
             opened = _Open(boot, self._guess_beginning(boot), boot.id)
             if boot.host is not None and boot.domid is not None:
-                self._await_look(opened, self._build_check(boot.vm_uuid,
-                                                           (boot.host, boot.domid)))
+                domain = self._recalled[boot.vm_uuid] = (boot.host, boot.domid)
+                self._await_look(opened, self._build_check(boot.vm_uuid, domain))
             else:
                 self._under_way[boot.vm_uuid] = opened
                 self._past[boot.vm_uuid] = resume_track(
@@ -106,7 +107,8 @@ class Receipts:
             track = self._past.pop(vm.uuid, Track())
         track, sign, kind = follow(track, vm)
         self._tracks[vm.ref] = track
-        self._domains[vm.uuid] = vm.domain
+        if vm.uuid in self._recalled:
+            self._recalled[vm.uuid] = vm.domain
         is_followed = is_registered or vm.uuid in self._under_way
         if sign is Sign.UNDER_WAY and is_registered and vm.uuid not in self._under_way:
             self._begin(vm, kind, desired, carried)
@@ -118,7 +120,8 @@ class Receipts:
     def note_gone(self, vm: VmRecord) -> None:
         """The VM does not exist any more; a boot that arrived still has its line."""
         self._tracks.pop(vm.ref, None)
-        self._domains[vm.uuid] = None
+        if vm.uuid in self._recalled:
+            self._recalled[vm.uuid] = None
         self._give_up(vm.uuid)
 
     def note_rescued(self, vm_uuid: str) -> None:
@@ -181,7 +184,7 @@ class Receipts:
         After a kill in a storm there are hundreds, and most are gone: waiting for each would keep
         those that run from being looked at.
         """
-        return lambda: self._domains.get(vm_uuid, domain) == domain
+        return lambda: self._recalled.get(vm_uuid) == domain
 
     def _give_up(self, vm_uuid: str) -> None:
         """The boot did not happen: no line, and a receipt without a verdict."""

@@ -92,7 +92,7 @@ def test_a_daemon_killed_after_any_call_of_an_addition_or_removal_is_repaired(
 def test_a_daemon_killed_after_any_call_of_lifting_a_fence_is_repaired(
         pool: World, call: int) -> None:
     subject, = scenes.stage(pool)
-    _kill_between_remove_and_add(pool, subject)
+    scenes.kill_between_remove_and_add(pool, subject)
     # The next one reads, brings the value back, and lifts one operation after the other.
     checkpoint = scenes.Checkpoint(pool)
     checkpoint.hold(subject.ref, call)
@@ -108,7 +108,7 @@ def test_a_value_whose_journal_is_lost_comes_back_from_the_fence(pool: World,
                                                                 by_hand: bool) -> None:
     """As when the daemon's host dies, and another one becomes master."""
     subject, = scenes.stage(pool)
-    _kill_between_remove_and_add(pool, subject)
+    scenes.kill_between_remove_and_add(pool, subject)
     for name in os.listdir(pool.directory):
         if name.startswith('vgpu_journal.db'):
             os.unlink(os.path.join(pool.directory, name))
@@ -124,7 +124,7 @@ def test_a_value_whose_journal_is_lost_comes_back_from_the_fence(pool: World,
 
 def test_clear_fences_gives_the_value_back_before_it_lifts(pool: World) -> None:
     subject, = scenes.stage(pool)
-    _kill_between_remove_and_add(pool, subject)
+    scenes.kill_between_remove_and_add(pool, subject)
     assert scenes.refusal_of(pool.xapi.spawn('VM.start', subject.ref, False, False))[0] == \
         'OPERATION_BLOCKED'
     pool.xapi.clear_calls()
@@ -144,15 +144,6 @@ def test_clear_fences_leaves_those_of_others_and_of_a_living_daemon(pool: World)
     pool.daemon.kill()
     assert 'no fence left' in scenes.clear_fences(pool)
     assert pool.xapi.vm(subject.ref)['blocked_operations'] == foreign
-
-
-def _kill_between_remove_and_add(world: World, subject: scenes.Subject) -> None:
-    checkpoint = scenes.Checkpoint(world)
-    checkpoint.hold(subject.ref, 4)
-    scenes.prioritise(world, [subject])
-    _die(world, checkpoint)
-    assert world.args(subject.ref) is None
-    assert set(world.xapi.vm(subject.ref)['blocked_operations']) == {'start', 'start_on'}
 
 
 def _die(world: World, checkpoint: scenes.Checkpoint) -> None:

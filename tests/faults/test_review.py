@@ -17,22 +17,12 @@ from tests.simulated.world import World, wait_until
 MANY = 60
 
 
-def _kill_between_remove_and_add(world: World, subject: scenes.Subject) -> None:
-    checkpoint = scenes.Checkpoint(world)
-    checkpoint.hold(subject.ref, 4)
-    scenes.prioritise(world, [subject])
-    checkpoint.wait()
-    world.daemon.kill()
-    checkpoint.release()
-    assert world.args(subject.ref) is None
-
-
 @pytest.mark.parametrize('is_fenced', [True, False], ids=['fenced', 'fence-lifted-by-hand'])
 def test_a_journal_that_is_locked_when_the_next_daemon_begins_costs_no_foreign_text(
         build_world: Callable[..., World], is_fenced: bool) -> None:
     world = build_world().start()
     subject, = scenes.stage(world)
-    _kill_between_remove_and_add(world, subject)
+    scenes.kill_between_remove_and_add(world, subject)
     if not is_fenced:
         for operation in ('start', 'start_on'):
             world.xapi.call('VM.remove_from_blocked_operations', subject.ref, operation)
@@ -55,7 +45,7 @@ def test_a_journal_that_stays_locked_holds_no_vm_back_for_ever(
         build_world: Callable[..., World]) -> None:
     world = build_world().start()
     subject, = scenes.stage(world)
-    _kill_between_remove_and_add(world, subject)
+    scenes.kill_between_remove_and_add(world, subject)
     lock = sqlite3.connect(world.registry.journal_path, isolation_level=None)
     lock.execute('BEGIN EXCLUSIVE')
     world.start_daemon()

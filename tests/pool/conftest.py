@@ -1,29 +1,18 @@
 """Fixtures of the tests that run one daemon on each host of a pool."""
 
-import tempfile
-from typing import Any, Callable, Iterator, List
+from typing import Callable, Iterator
 
 import pytest
 
+from tests.building import building
 from tests.pool.world import PoolWorld
 
 
 @pytest.fixture
 def build_pool() -> Iterator[Callable[..., PoolWorld]]:
-    """Builds pools, in short directories: a socket's path has 107 bytes at most."""
-    worlds: List[PoolWorld] = []
-    directories: List[Any] = []
-
-    def build(**settings: Any) -> PoolWorld:
-        directories.append(tempfile.TemporaryDirectory(prefix='vgpu'))
-        worlds.append(PoolWorld(directories[-1].name, **settings))
-        return worlds[-1]
-
-    yield build
-    for world in worlds:
-        world.close()
-    for directory in directories:
-        directory.cleanup()
+    """Builds pools."""
+    with building(PoolWorld) as build:
+        yield build
 
 
 @pytest.fixture
