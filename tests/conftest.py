@@ -1,5 +1,6 @@
 """Fixtures that everybody uses, and the recording of all SQL that runs during the tests."""
 
+import signal
 from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
@@ -10,6 +11,11 @@ from watcher.config import Settings
 
 # Before any test opens a database; tests/test_floor.py replays it on SQLite 3.7.17.
 recording.start()
+
+# A shell starts what it puts into the background with SIGINT ignored, and that is inherited: the
+# tests that press Ctrl-C would wait for ever. Set here, before processes for tests are started.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
