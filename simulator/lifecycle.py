@@ -95,6 +95,8 @@ def halt(running: Operation) -> None:
     """End the domain, then say so: power_state first, domid last."""
     state = running.state
     with state.database.lock:
+        # A xapi that has ended asks for nothing any more, of a later domain least of all.
+        running.check()
         state.hypervisor.destroy(state.hypervisor.domains.get(running.ref))
     running.write('power_state', 'Halted')
     for table, device in list_devices(state, running.ref):
@@ -147,6 +149,7 @@ def save_image(running: Operation) -> None:
     running.write('suspend_VDI', image)
     running.pause(state.settings.suspend_seconds)
     with state.database.lock:
+        running.check()
         state.hypervisor.images[image] = domain.platform if domain else running.read('platform')
         state.hypervisor.destroy(domain)
     running.write('power_state', 'Suspended')

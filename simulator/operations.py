@@ -110,7 +110,24 @@ def end(running: Operation) -> None:
         left = dict(row.fields['current_operations'])
         left.pop(running.task, None)
         state.database.write('VM', running.ref, 'current_operations', left)
+        if not left:
+            _follow_domain(state, running.ref, row.fields)
         refresh_allowed(state, running.ref)
+
+
+def _follow_domain(state: State, ref: str, fields: Dict[str, Any]) -> None:
+    """What became of the domain while xapi was busy with the VM, as on a host that fell: it is
+    heard of now, from xenopsd."""
+    host, domain = fields['resident_on'], state.hypervisor.domains.get(ref)
+    if fields['power_state'] not in ('Running', 'Paused'):
+        return
+    found: Dict[str, Any] = {}
+    if domain is not None:
+        found = {'resident_on': domain.host, 'domid': domain.domid}
+    elif not is_null(host) and state.site.rules(host):
+        found = {'power_state': 'Halted', 'resident_on': NULL, 'domid': -1}
+    for field, value in found.items():
+        state.database.write('VM', ref, field, value)
 
 
 def check_allowed(state: State, ref: str, name: str) -> None:

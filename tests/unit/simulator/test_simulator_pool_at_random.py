@@ -114,6 +114,7 @@ def test_after_any_mishaps_the_records_say_what_runs(build_pool, clients, seed):
         mishaps.step()
         booted = len(pool.boots)
         pool.wait_for(lambda: len(pool.boots) > booted, 0.1)
+    pool.wait_for(lambda: len(pool.boots) > 10, 20.0)
     stop.set()
     for worker in workers:
         worker.join(10.0)
