@@ -120,6 +120,8 @@ def test_after_any_mishaps_the_records_say_what_runs(build_pool, clients, seed):
         worker.join(10.0)
     assert not any(worker.is_alive() for worker in workers) and oddities == []
     assert len(pool.boots) > 10
+    # What two xapis began with one VM at the same time is settled when xapi comes up again.
+    pool.restart('clean')
     pool.wait_for(lambda: not judge(pool, refs), 5.0)
     assert judge(pool, refs) == []
     for host in pool.hosts:
