@@ -9,6 +9,8 @@ from typing import Iterable, Mapping, NamedTuple, Optional
 from registry.connection import Connection
 
 ORDINARY = 'vm'
+# More than a resource pool has VMs. An orphan whose VM is gone from XAPI is never settled.
+ORPHANS_KEPT = 20000
 
 
 class Staged(NamedTuple):
@@ -117,9 +119,13 @@ def read_orphans(connection: Connection) -> Mapping[str, Orphan]:
 
 
 def note_orphan(connection: Connection, at: str, vm_uuid: str, vm_id: int) -> None:
-    """Remember that a VM lost its row."""
+    """Remember that a VM lost its row, and forget the oldest beyond the bound."""
     connection.execute('INSERT OR REPLACE INTO orphans (vm_uuid, vm_id, at) VALUES (?, ?, ?)',
                        (vm_uuid, vm_id, at))
+    excess = connection.execute('SELECT count(*) FROM orphans')[0][0] - ORPHANS_KEPT
+    if excess > 0:
+        connection.execute('DELETE FROM orphans WHERE vm_uuid IN '
+                           '(SELECT vm_uuid FROM orphans ORDER BY at, rowid LIMIT ?)', (excess,))
 
 
 def forget_orphan(connection: Connection, vm_uuid: str) -> None:

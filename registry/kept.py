@@ -30,7 +30,9 @@ def keep_copy(path: str, now: float) -> str:
     target = _free_name(path, now)
     beside = target + _BESIDE
     try:
-        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with _opened(path, 'ro') as source, _opened(beside, 'rw') as copy:
             _copy_all(source, copy)
         os.rename(beside, target)
@@ -107,7 +109,15 @@ def _free_name(path: str, now: float) -> str:
 def _forget_oldest(path: str) -> None:
     kept = [name for name in glob.glob(glob.escape(path) + KEPT_MARK + '*')
             if not name.endswith((_BESIDE, '-journal'))]
-    kept.sort(key=lambda name: (os.path.getmtime(name), name))
+    kept.sort(key=lambda name: (_read_time(name), name))
     for name in kept[:-KEPT_COPIES]:
         with contextlib.suppress(OSError):
             os.remove(name)
+
+
+def _read_time(name: str) -> float:
+    """When a copy was made; one that somebody took away meanwhile goes first."""
+    try:
+        return os.lstat(name).st_mtime
+    except OSError:
+        return 0.0

@@ -71,16 +71,20 @@ class WriterLock:
 
     def _try_once(self) -> bool:
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            # A link in its place would have us lock, and empty, somebody else's file.
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
+                                 FILE_MODE)
         except (OSError, ValueError) as error:
             raise unavailable(self.path, Reason.UNWRITABLE, detail=str(error)) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, _holder_text().encode('ascii', 'replace'))
         except OSError:
             os.close(descriptor)
             return False
+        # Who holds it is for messages only: a full disk must not keep us from writing to XAPI.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, _holder_text().encode('ascii', 'replace'))
         self._descriptor = descriptor
         return True
 

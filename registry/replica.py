@@ -12,15 +12,7 @@ from registry.connection import Connection
 from registry.errors import Conflict
 from registry.rows import RawVm, list_raw_vms, read_contents, validated, vm_of
 from registry.timestamps import render_timestamp
-from registry.values import Pool, Vm
-
-
-class Image(NamedTuple):
-    """All that a registry shall say, and the largest vm_id ever given out."""
-
-    vms: Tuple[Vm, ...]
-    pools: Tuple[Pool, ...]
-    largest: int
+from registry.values import Image, Pool, Vm
 
 
 class Differences(NamedTuple):

@@ -139,8 +139,9 @@ def migrate_journal(connection: Connection, path: str) -> None:
 
 def _make_private(path: str) -> None:
     """Tighten the mode of a journal that came back from a copy; whose it is not may not."""
-    if os.stat(path).st_mode & 0o077:
-        with contextlib.suppress(PermissionError):
+    # What else is wrong with it, whoever opens it next will say.
+    with contextlib.suppress(OSError):
+        if os.stat(path).st_mode & 0o077:
             os.chmod(path, 0o600)
 
 

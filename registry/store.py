@@ -14,12 +14,12 @@ from registry.connection import Connection, check_file, check_writable, unavaila
 from registry.edit import Edit
 from registry.errors import JournalUnavailable, Reason
 from registry.patience import Patience
-from registry.replica import Image, Replaced, Replacing, write_image
+from registry.replica import Replaced, Replacing, write_image
 from registry.rows import check_tables, list_tables, read_contents
 from registry.schema import (JOURNAL_NAME, migrate_journal, migrate_registry, prepare_journal,
                              read_version)
 from registry.timestamps import render_timestamp
-from registry.values import Contents
+from registry.values import Contents, Image
 
 # As the earlier tool made them, so that the programs that share the file can read it.
 FILE_MODE = 0o644

@@ -54,7 +54,7 @@ class Vm(NamedTuple):
 
 
 class Image(NamedTuple):
-    """What makes a registry anew; `largest` is the largest vm_id ever given out."""
+    """All that a registry shall say; `largest` is the largest vm_id ever given out."""
 
     vms: Tuple[Vm, ...]
     pools: Tuple[Pool, ...]

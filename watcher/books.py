@@ -10,6 +10,7 @@ from typing import Dict, FrozenSet, Mapping, NamedTuple, Optional, Tuple
 
 from registry.errors import JournalUnavailable, Reason, RegistryError, RegistryUnavailable
 from registry.journal import Journal
+from registry.schema import JOURNAL_NAME
 from registry.store import Registry
 from registry.values import Contents
 from registry.watch import FileWatch
@@ -19,7 +20,6 @@ from watcher.plan import Assignment
 # Longer, and SQLite would hold up the main thread and its signals (P17).
 REGISTRY_TIMEOUT_SECONDS = 0.25
 WHO = 'vgpu-watcher'
-JOURNAL_NAME = 'vgpu_journal.db'
 
 
 class Change(NamedTuple):

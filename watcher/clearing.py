@@ -12,8 +12,8 @@ from typing import Callable, Dict, Optional
 from registry.errors import Reason, RegistryError, RegistryUnavailable
 from registry.journal import Journal, Replacement
 from registry.lock import WriterLock
+from registry.schema import JOURNAL_NAME
 from watcher import fence
-from watcher.books import JOURNAL_NAME
 from watcher.config import Settings
 from watcher.errors import WatcherError, XapiError, XapiFailure
 from watcher.records import Kind, VmRecord, parse_records

@@ -6,9 +6,9 @@ from typing import Callable, List, Sequence
 import pytest
 
 from registry.journal import Boot, Journal
+from registry.schema import JOURNAL_NAME
 from tests import scenes
 from tests.simulated.world import World, span, wait_until
-from watcher.books import JOURNAL_NAME
 
 CUTOFF_SECONDS = 0.6
 

@@ -10,8 +10,8 @@ import functools
 from typing import Any, Iterator, List, Optional, Tuple
 from unittest import mock
 
-from registry.replica import Image, Replaced
-from registry.values import Contents, Vm
+from registry.replica import Replaced
+from registry.values import Contents, Image, Vm
 from tests.model.pool_world import (POOL_REF, VGPU_POOLS, Db, Ghost, Host, Job, Pool, Rows,
                                     digest_of, generation_in, mirror_rows, pool_record_of,
                                     record_of, slots_of, uuid_of, with_slots)

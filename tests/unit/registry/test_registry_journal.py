@@ -7,7 +7,7 @@ from concurrent import futures
 
 import pytest
 
-from registry import history, receipts
+from registry import bearers, history, receipts
 from registry.errors import JournalUnavailable, RegistryError
 from registry.journal import Bearer, Boot, Journal, Replacement
 from tests.unit.registry.helpers import other_program, run_child, uuid_of
@@ -185,6 +185,13 @@ def test_bearer_keeps_its_place_in_the_sequence_while_the_number_stays(journal, 
     assert second[uuid_of(3)].at > first[uuid_of(3)].at
     journal.note_bearers([], gone=[uuid_of(2).upper(), uuid_of(3)])
     assert journal.bearers() == {}
+
+
+def test_orphans_forget_the_oldest_beyond_their_bound(journal, monkeypatch):
+    monkeypatch.setattr(bearers, 'ORPHANS_KEPT', 3)
+    for number in (1, 2, 3, 4, 2, 5):
+        journal.note_orphan(uuid_of(number), number)
+    assert set(journal.orphans()) == {uuid_of(4), uuid_of(2), uuid_of(5)}
 
 
 def test_bearers_count_for_the_largest_number_while_they_are_there(journal):

@@ -1,11 +1,12 @@
 """The lock of the one writer: exclusive, free when its holder dies, never deleted."""
 
+import errno
 import os
 import stat
 
 import pytest
 
-from registry.errors import RegistryUnavailable
+from registry.errors import Reason, RegistryUnavailable
 from registry.lock import WriterLock
 from tests.unit.registry.helpers import run_child, start_child
 
@@ -107,3 +108,23 @@ def test_waiting_for_the_lock_ends_when_it_becomes_free_or_time_is_up(path):
 def test_lock_in_a_missing_directory_is_unavailable(tmp_path):
     with pytest.raises(RegistryUnavailable, match='lock'):
         WriterLock(str(tmp_path / 'none' / 'x.db')).acquire()
+
+
+def test_link_in_the_place_of_the_lock_is_refused_and_its_target_left_alone(path, tmp_path):
+    victim = tmp_path / 'victim'
+    victim.write_text('precious', encoding='utf-8')
+    os.symlink(str(victim), path + '.lock')
+    with pytest.raises(RegistryUnavailable) as caught:
+        WriterLock(path).acquire()
+    assert caught.value.reason is Reason.UNWRITABLE
+    assert victim.read_text(encoding='utf-8') == 'precious'
+
+
+def test_full_disk_does_not_keep_the_lock_from_being_held(path, monkeypatch):
+    def refuse(*_arguments):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+    with monkeypatch.context() as patch, WriterLock(path) as first:
+        patch.setattr(os, 'write', refuse)
+        assert first.acquire() and first.is_held
+        assert not WriterLock(path).acquire()
+        assert first.holder() is None

@@ -9,9 +9,9 @@ import pytest
 from registry import kept
 from registry.errors import Conflict, Reason, RegistryUnavailable
 from registry.journal import Journal
-from registry.replica import Image, find_differences
+from registry.replica import find_differences
 from registry.store import BESIDE, Registry
-from registry.values import Pool, Priority, Vm
+from registry.values import Image, Pool, Priority, Vm
 from tests.unit.registry.helpers import other_program, run_child, uuid_of
 from tests.unit.registry.shapes import SHAPES
 
@@ -190,6 +190,24 @@ def test_copy_that_cannot_be_kept_stops_the_replacement(two_vms, monkeypatch):
     assert plain(two_vms) == plain_of(ONE, TWO)
 
 
+def test_link_where_a_copy_is_to_be_made_is_not_followed(two_vms, tmp_path, monkeypatch):
+    victim = tmp_path / 'victim'
+    victim.write_text('precious', encoding='utf-8')
+    name = str(tmp_path / 'copy')
+    monkeypatch.setattr(kept, '_free_name', lambda path, now: name)
+    os.symlink(str(victim), name + '.part')
+    assert replace(two_vms, image_of(THREE)).kept == name
+    assert victim.read_text(encoding='utf-8') == 'precious'
+    assert stat.S_ISREG(os.lstat(name).st_mode)
+
+
+def test_copy_that_somebody_took_away_is_no_hindrance(two_vms, monkeypatch):
+    monkeypatch.setattr(kept, 'KEPT_COPIES', 1)
+    os.symlink('/nowhere/at/all', two_vms.path + kept.KEPT_MARK + 'gone')
+    newest = replace(two_vms, image_of(THREE)).kept
+    assert kept_copies(two_vms.path) == [newest]
+
+
 def test_copy_goes_again_when_the_replacement_fails(two_vms):
     with other_program(two_vms.path) as connection:
         connection.execute("CREATE TRIGGER t BEFORE DELETE ON vms BEGIN "
@@ -300,7 +318,7 @@ def test_unusable_file_is_set_aside(two_vms):
 KILLED = '''
 import os, signal, sys
 from registry import replica, sightings
-from registry.replica import Image
+from registry.values import Image
 from registry.store import Registry
 from registry.values import Pool, Priority, Vm
 
