@@ -63,7 +63,7 @@ class Watcher:
         self.last_answer: Optional[float] = None
         self._mastery = Mastery()
         self._hands = Hands(callers, clients, self.inventory,
-                            lambda: self.role is not None and self.role.is_writer)
+                            lambda: self.role is not None and self.role.is_writer, clock)
         self.receipts = Receipts(
             look=lookers.submit, write=self._notes.add, clock=clock, wall=wall)
         self._standings = Standings(books, self.inventory, self._notes.add)
@@ -105,19 +105,17 @@ class Watcher:
     def handle(self, message: Any) -> None:
         """Take one message out of the inbox."""
         now = self._clock()
+        if isinstance(message, (Outcome, VmRead, FencesLifted, MirrorWritten)):
+            self._callers.note_finished()
         if isinstance(message, Batch):
             self._handle_batch(message, now)
         elif isinstance(message, Outcome):
-            self._callers.note_finished()
             self._handle_outcome(message, now)
         elif isinstance(message, VmRead):
-            self._callers.note_finished()
             self._handle_read(message, now)
         elif isinstance(message, FencesLifted):
-            self._callers.note_finished()
             self._handle_lifted(message, now)
         elif isinstance(message, MirrorWritten):
-            self._callers.note_finished()
             self.mirroring.take(message, now)
             self.note_lost(message.lost_session)
         elif isinstance(message, Looked):
@@ -353,6 +351,8 @@ class Watcher:
             self.staging.defer(read.ref, now + 1.0)
         elif read.vm is None:
             self._drop(read.ref)
+        elif not self.staging.is_fresh(read.ref, read.began_at):
+            self._hands.reread(read.vm)
         else:
             moved = self._take(read.vm, now, is_fresh=True)
             changed = self._standings.note((read.vm,))

@@ -3,6 +3,7 @@
 Each method submits one job and returns at once; what came of it arrives as a message.
 """
 
+import time
 from typing import Callable
 
 from watcher import fence
@@ -21,8 +22,10 @@ class Hands:
     """Submits jobs that call XAPI."""
 
     def __init__(self, callers: Workers, clients: Clients, inventory: Inventory,
-                 is_writer: Callable[[], bool] = lambda: True) -> None:
+                 is_writer: Callable[[], bool] = lambda: True,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self._is_writer = is_writer
+        self._clock = clock
         self._callers = callers
         self._clients = clients
         self._inventory = inventory
@@ -61,4 +64,4 @@ class Hands:
             Urgency.LATER)
 
     def _submit_read(self, ref: str, urgency: int) -> None:
-        self._callers.submit(lambda: read_vm(self._clients, ref), urgency)
+        self._callers.submit(lambda: read_vm(self._clients, ref, self._clock), urgency)

@@ -18,6 +18,8 @@ class VmRead(NamedTuple):
     error: str = ''
     malformed: Optional[MalformedRecord] = None
     lost_session: Optional[str] = None
+    began_at: float = 0.0
+    """What happened before this was seen, what happened later perhaps not."""
 
 
 class Saved(NamedTuple):
@@ -45,10 +47,11 @@ class Scan(NamedTuple):
     lost_session: Optional[str] = None
 
 
-def read_vm(clients: Clients, ref: str) -> VmRead:
+def read_vm(clients: Clients, ref: str, clock: Callable[[], float]) -> VmRead:
     """Read one record as it is now."""
+    began_at = clock()
     try:
-        return VmRead(ref, clients.current().read_vm(ref))
+        return VmRead(ref, clients.current().read_vm(ref), began_at=began_at)
     except VmVanished:
         return VmRead(ref, None)
     except MalformedRecord as error:

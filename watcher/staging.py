@@ -73,6 +73,7 @@ class Staging:
         self._failures: Dict[str, int] = {}
         self._starts: Dict[str, Start] = {}
         self._wrote: Dict[str, _Wrote] = {}
+        self._ended_at: Dict[str, float] = {}
         self._unproven: Dict[str, VmRecord] = {}
         self._proof_due = DueTimes()
         self._limiter = RateLimiter(_REPEAT_SECONDS)
@@ -109,7 +110,7 @@ class Staging:
     def forget(self, vm: VmRecord) -> None:
         """The VM is gone."""
         for memory in (self._ready, self._held_until, self._failures, self._starts, self._wrote,
-                       self._unproven):
+                       self._ended_at, self._unproven):
             memory.pop(vm.ref, None)  # type: ignore
         for times in (self._due, self._proof_due):
             times.pop(vm.ref)
@@ -175,10 +176,15 @@ class Staging:
         else:
             self._begin(plan, now)
 
+    def is_fresh(self, ref: str, began_at: float) -> bool:
+        """Whether a record read from then on shows whatever our last job has done to the VM."""
+        return began_at >= self._ended_at.get(ref, began_at)
+
     def finish(self, outcome: Outcome, now: float) -> None:
         """Take what came of a job."""
         plan = self.busy.pop(outcome.plan.vm.ref, outcome.plan)
         ref = plan.vm.ref
+        self._ended_at[ref] = now
         self._note_record_read(outcome, now)
         self.replacements.take_outcome(outcome)
         if outcome.kind is OutcomeKind.WRITTEN:

@@ -24,8 +24,10 @@ from watcher.roles import Role
 ROLE = Role(True, True, HOST, '26.1.4')
 _MEMORY = (dict, set, frozenset, list, tuple, str, int, float, bool, type(None), DueTimes)
 # What is only said, or follows from the rest, makes no state.
-UNTOLD = frozenset(['_told', 'last_answer', '_watching_since', '_error', '_refs', '_numbers',
-                    '_carriers', 'owners', '_sequence', 'contents', 'staged', 'bearers'])
+# In here a record is read and its message put in one step: it is never older than an outcome.
+UNTOLD = frozenset(['_ended_at', '_told', 'last_answer', '_watching_since', '_error', '_refs',
+                    '_numbers', '_carriers', 'owners', '_sequence', 'contents', 'staged',
+                    'bearers'])
 # Maps whose values can change.
 _DEEP = frozenset(['_carriers', '_under_way', '_arrived'])
 
@@ -33,12 +35,12 @@ _DEEP = frozenset(['_carriers', '_under_way', '_arrived'])
 class Keeping:
     """In the place of Hands: keeps each job as a value, and lets the real Hands run it."""
 
-    def __init__(self, submit: Callable[[Job], None]) -> None:
+    def __init__(self, submit: Callable[[Job], None], clock: Callable[[], float]) -> None:
         self._submit = submit
         self._known: Optional[VmRecord] = None
         self._client: Any = None
         self._message: Any = None
-        self._hands = Hands(self, self, self)  # type: ignore
+        self._hands = Hands(self, self, self, clock=clock)  # type: ignore
 
     # As Hands.
 
@@ -93,7 +95,7 @@ class Daemon:
                  look: Callable[[str, Tuple[str, int]], None]) -> None:
         self.books = build_books(journal, registry)
         self._journal = journal
-        self.keeping = Keeping(submit)
+        self.keeping = Keeping(submit, clock)
         workers, clients = mock.Mock(), mock.Mock()
         workers.submit = lambda job: look(job.__self__._vm_uuid, job.__self__._domain)
         clients.is_current = lambda _handle: False

@@ -50,11 +50,13 @@ class Daemon:
         self._environment.update(environment or {})
         self.lines: List[Dict[str, Any]] = []
         self.raw: List[str] = []
+        self._runs: List[List[Dict[str, Any]]] = []
         self.process: Optional[subprocess.Popen] = None
 
     def start(self) -> 'Daemon':
-        """Start it; what an earlier run has logged is forgotten."""
+        """Start it; what an earlier run has logged shows `events_ever` only."""
         self.lines, self.raw = [], []
+        self._runs.append(self.lines)
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'watcher', 'run', '--config', self._config], cwd=ROOT,
             env=self._environment, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
@@ -86,8 +88,11 @@ class Daemon:
 
     def events(self, name: str, **fields: Any) -> List[Dict[str, Any]]:
         """The lines of an event with these fields."""
-        return [line for line in list(self.lines) if line.get('event') == name
-                and all(line.get(key) == value for key, value in fields.items())]
+        return _select(self.lines, name, fields)
+
+    def events_ever(self, name: str, **fields: Any) -> List[Dict[str, Any]]:
+        """The same, with those of earlier runs."""
+        return [line for lines in self._runs for line in _select(lines, name, fields)]
 
     def wait_for(self, name: str, **fields: Any) -> Dict[str, Any]:
         """Wait for a line of an event with these fields."""
@@ -106,6 +111,12 @@ class Daemon:
                     lines.append(json.loads(text))
                 except ValueError:
                     lines.append({'event': 'not-json', 'text': text})
+
+
+def _select(lines: List[Dict[str, Any]], name: str, fields: Dict[str, Any]) \
+        -> List[Dict[str, Any]]:
+    return [line for line in list(lines) if line.get('event') == name
+            and all(line.get(key) == value for key, value in fields.items())]
 
 
 class World:

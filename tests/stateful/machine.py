@@ -168,13 +168,20 @@ class Machine(RuleBasedStateMachine):
                 guest.is_staged = True
             assert not self.world.xapi.vm(guest.ref)['blocked_operations']
 
+    def _wait_told(self, guest: Guest) -> None:
+        """By this run of the daemon, or by one that was killed soon afterwards."""
+        daemon, uuid = self.world.daemon, self.world.uuid(guest.ref)
+        domid = self.world.last_boot(guest.ref).domid
+        wait_until(lambda: daemon.events_ever('vm.booted', vm_uuid=uuid, domid=domid),
+                   lambda: 'the line of domid %d of %s; log:\n%s' % (
+                       domid, uuid, '\n'.join(daemon.raw[-30:])))
+
     def teardown(self) -> None:
         """In the end all is well, and each boot that can still be seen was told."""
         self.wait_until_settled()
         for guest in self.guests:
             if guest.power == 'Running':
-                boot = self.world.last_boot(guest.ref)
-                self.world.booted(guest.ref, domid=boot.domid)
+                self._wait_told(guest)
         for guest in self.guests:
             self.stop(self.guests.index(guest))
         self.wait_until_settled()

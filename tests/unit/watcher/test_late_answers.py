@@ -1,0 +1,73 @@
+"""A record that was asked for before a write of ours, and comes after it, causes no second one."""
+
+from typing import Any, List
+
+import pytest
+
+from registry.store import Registry
+from tests.unit.watcher.builders import HOST, POLICY, SPAN, UUID, build_vm
+from watcher.books import Books
+from watcher.daemon import Watcher
+from watcher.injector import Outcome, OutcomeKind
+from watcher.jobs import VmRead
+from watcher.records import Batch
+from watcher.roles import Role
+
+STARTING = build_vm(None, operation='start')
+
+
+class Callers:
+    """Keeps what it is given; nothing runs."""
+
+    def __init__(self) -> None:
+        self.jobs: List[Any] = []
+
+    def submit(self, job: Any, _urgency: int = 0) -> None:
+        """Take it."""
+        self.jobs.append(job)
+
+    def note_finished(self) -> None:
+        """A message was taken."""
+
+
+@pytest.fixture
+def watcher(tmp_path: Any) -> Watcher:
+    """A Watcher in sync whose only VM carries its span and begins to start without it."""
+    path = str(tmp_path / 'vgpu_config.db')
+    registry = Registry(path, timeout_seconds=1.0)
+    registry.create('the test')
+    with registry.edit(who='the test', command='register-vm') as edit:
+        edit.add_vm(UUID, vm_id=10)
+    watcher = Watcher(Books(path), POLICY, callers=Callers(), lookers=Callers(), clients=None,
+                      restart_stream=lambda: None, clock=lambda: 100.0)
+    watcher.begin_session(Role(True, True, HOST, '26.1.4'))
+    watcher.is_locked = True
+    watcher.handle(Batch('1', (build_vm(render()),), is_first=True))
+    watcher.handle(Batch('2', (STARTING,)))
+    return watcher
+
+
+def render() -> str:
+    """The span that the row asks for."""
+    return SPAN.replace('priority=high', 'priority=medium')
+
+
+def end_rescue(watcher: Watcher) -> None:
+    """The rescue under way has written, says its worker."""
+    plan = watcher.staging.busy[STARTING.ref]
+    assert plan.is_rescue and plan.value == render()
+    watcher.handle(Outcome(OutcomeKind.WRITTEN, plan))
+    assert not watcher.staging.busy
+
+
+def test_read_that_began_before_the_write_is_made_again(watcher: Watcher) -> None:
+    end_rescue(watcher)
+    jobs = len(watcher._callers.jobs)
+    watcher.handle(VmRead(STARTING.ref, STARTING, began_at=99.9))
+    assert not watcher.staging.busy and len(watcher._callers.jobs) == jobs + 1
+
+
+def test_read_that_began_after_the_write_shows_that_somebody_took_it(watcher: Watcher) -> None:
+    end_rescue(watcher)
+    watcher.handle(VmRead(STARTING.ref, STARTING, began_at=100.0))
+    assert watcher.staging.busy[STARTING.ref].is_rescue
