@@ -5,7 +5,8 @@ back. Jobs are not run but kept, for the world to run one call at a time.
 """
 
 import copy
-from typing import Any, Callable, List, Optional, Tuple
+import math
+from typing import Any, Callable, Dict, List, Optional, Tuple
 from unittest import mock
 
 from tests.model.calls import Client, Job, Paused
@@ -17,14 +18,15 @@ from watcher.due_times import DueTimes
 from watcher.errors import XapiError
 from watcher.hands import Hands
 from watcher.injector import Outcome
+from watcher.jobs import VmRead
 from watcher.plan import Plan
 from watcher.records import VmRecord
 from watcher.roles import Role
 
 ROLE = Role(True, True, HOST, '26.1.4')
 _MEMORY = (dict, set, frozenset, list, tuple, str, int, float, bool, type(None), DueTimes)
+_UNCHANGING = frozenset([frozenset, tuple, str, int, float, bool, type(None)])
 # What is only said, or follows from the rest, makes no state.
-# In here a record is read and its message put in one step: it is never older than an outcome.
 UNTOLD = frozenset(['_ended_at', '_told', 'last_answer', '_watching_since', '_error', '_refs',
                     '_numbers', '_carriers', 'owners', '_sequence', 'contents', 'staged',
                     'bearers'])
@@ -35,12 +37,12 @@ _DEEP = frozenset(['_carriers', '_under_way', '_arrived'])
 class Keeping:
     """In the place of Hands: keeps each job as a value, and lets the real Hands run it."""
 
-    def __init__(self, submit: Callable[[Job], None], clock: Callable[[], float]) -> None:
+    def __init__(self, submit: Callable[[Job], None]) -> None:
         self._submit = submit
         self._known: Optional[VmRecord] = None
         self._client: Any = None
         self._message: Any = None
-        self._hands = Hands(self, self, self, clock=clock)  # type: ignore
+        self._hands = Hands(self, self, self)  # type: ignore
 
     # As Hands.
 
@@ -84,6 +86,9 @@ class Keeping:
         if isinstance(self._message, Outcome):
             # By the real clock, which has no place in here.
             return self._message._replace(elapsed_ms=0.0, fenced_seconds=0.0)
+        if isinstance(self._message, VmRead):
+            # Read and told in one step: it is never older than an outcome.
+            return self._message._replace(began_at=math.inf)
         return self._message
 
 
@@ -95,7 +100,7 @@ class Daemon:
                  look: Callable[[str, Tuple[str, int]], None]) -> None:
         self.books = build_books(journal, registry)
         self._journal = journal
-        self.keeping = Keeping(submit, clock)
+        self.keeping = Keeping(submit)
         workers, clients = mock.Mock(), mock.Mock()
         workers.submit = lambda job: look(job.__self__._vm_uuid, job.__self__._domain)
         clients.is_current = lambda _handle: False
@@ -114,15 +119,13 @@ class Daemon:
 
     def save(self) -> Tuple[Any, ...]:
         """What all parts remember."""
-        return tuple([(name, _copied(name, vars(part)[name])) for name in names]
-                     for part, names in self._parts)
+        return tuple([_copy_fields(part, names) for part, names in self._parts])
 
     def restore(self, saved: Tuple[Any, ...]) -> None:
         """Put it back."""
-        for (part, _names), fields in zip(self._parts, saved):
-            own = vars(part)
-            for name, value in fields:
-                own[name] = _copied(name, value)
+        for (part, names), fields in zip(self._parts, saved):
+            vars(part).update(fields)
+            vars(part).update(_copy_fields(part, names, is_mutable_only=True))
 
     def be_born(self) -> None:
         """Start with nothing but the disk, and a session."""
@@ -174,14 +177,28 @@ def run_job(daemon_: Daemon, job: Job, client: Client) -> Tuple[Optional[Job], A
         return None, None  # clear-fences says so, and ends with status 1
 
 
-def _copied(name: str, value: Any) -> Any:
-    if isinstance(value, DueTimes):
-        return copy.deepcopy(value)
-    if not value or not isinstance(value, (dict, set, list)):
-        return value if not isinstance(value, (dict, set, list)) else type(value)()
-    if name in _DEEP:
-        return {key: copy.copy(item) for key, item in value.items()}
-    return value.copy()
+def _copy_fields(part: Any, names: List[str], is_mutable_only: bool = False) -> Dict[str, Any]:
+    """What an object remembers, by name; what can change is copied, hence a world can go on."""
+    own = vars(part)
+    fields = {} if is_mutable_only else {name: own[name] for name in names}
+    for name in names:
+        value = own[name]
+        kind = type(value)
+        if kind in _UNCHANGING or isinstance(value, tuple):
+            continue
+        if kind is DueTimes:
+            fields[name] = _copy_times(value)
+        elif name in _DEEP:
+            fields[name] = {key: copy.copy(item) for key, item in value.items()}
+        else:
+            fields[name] = value.copy()
+    return fields
+
+
+def _copy_times(times: DueTimes) -> DueTimes:
+    copied = DueTimes()
+    copied._at, copied._heap = times._at.copy(), times._heap[:]
+    return copied
 
 
 def _freeze(value: Any, now: float) -> Any:
