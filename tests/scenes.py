@@ -4,9 +4,6 @@ Stands on tests/simulated/world.py. A scene works in a world that other tests ha
 so each takes VMs of its own and numbers that the registry gives out.
 """
 
-import os
-import subprocess
-import sys
 import threading
 import uuid
 from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
@@ -14,7 +11,8 @@ from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 from registry.values import Priority
 from simulator.failures import Failure
 from simulator.faults import Fault
-from tests.simulated.world import ROOT, World, span, wait_until
+from tests import programs
+from tests.simulated.world import World, span, wait_until
 
 FOREIGN = '-foo "a  b"'
 # In the order in which a replacement makes them (interface.md P7).
@@ -106,12 +104,10 @@ def refusal_of(starting: Any) -> Tuple[str, ...]:
 
 def clear_fences(world: World) -> str:
     """Run `vgpu-watcher clear-fences`, as the service manager does; what it said."""
-    done = subprocess.run(
-        [sys.executable, '-m', 'watcher', 'clear-fences', '--config', world.config_path],
-        cwd=ROOT, env=dict(os.environ, PYTHONPATH=ROOT), stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, timeout=30)
-    text = done.stdout.decode('utf-8', 'replace')
-    assert done.returncode == 0, text
+    status, out, err = programs.run('watcher', ['clear-fences', '--config', world.config_path],
+                                    timeout_seconds=30, **programs.surroundings())
+    text = (out + err).decode('utf-8', 'replace')
+    assert status == 0, text
     return text
 
 

@@ -6,12 +6,11 @@ hangs in XAPI, or just the moment when the command says what it does next.
 
 import os
 import pty
-import subprocess
-import sys
 import threading
 from typing import Any, List, Tuple
 
-from tests.cli.program import ROOT, Place, span, wait_until
+from tests import programs
+from tests.cli.program import Place, span, wait_until
 
 BEFORE, AFTER = span(1), span(1, 'B')
 STEPS = ('question', 'asking_for_the_stop', 'stopping', 'staging', 'asking_for_the_start',
@@ -30,12 +29,9 @@ class Daemon:
         """Start it, and wait until it has taken its first look."""
         self._starts += 1
         path = os.path.join(self._place.directory, 'log%d' % self._starts)
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(
-            [ROOT] + [path for path in [os.environ.get('PYTHONPATH')] if path]))
         with open(path, 'wb') as log:
-            self._process = subprocess.Popen([sys.executable, '-m', 'watcher', 'run', '--config',
-                                              self._place.config], cwd=ROOT, env=environment,
-                                             stderr=log)
+            self._process = programs.start('watcher', ['run', '--config', self._place.config],
+                                           stderr=log, **programs.surroundings())
         wait_until(lambda: self._is_synced(path), 'the daemon in sync')
 
     def kill(self) -> None:

@@ -14,8 +14,8 @@ from registry.journal import Journal
 from registry.store import Registry
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
+from tests import programs
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 KEY = 'device-model-args'
 PATIENCE_SECONDS = 20.0
 
@@ -70,8 +70,8 @@ class Place:
         """Start vgpu-admin; its standard input is no terminal unless told."""
         options.setdefault('stdin', subprocess.DEVNULL)
         options.update(self.surroundings(options.pop('environment', {})))
-        return subprocess.Popen(self.command(*words), stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, **options)
+        return programs.start('cli', self.command(*words)[3:], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, **options)
 
     def command(self, *words: str) -> List[str]:
         """The words that run vgpu-admin here."""
@@ -79,10 +79,7 @@ class Place:
 
     def surroundings(self, variables: Dict[str, str]) -> Dict[str, Any]:
         """Directory and environment of a run, for Popen."""
-        environment = dict(os.environ, PYTHONPATH=_python_path(), LC_ALL='C.UTF-8',
-                           PYTHONIOENCODING='utf-8')
-        environment.update(variables)
-        return {'cwd': ROOT, 'env': environment}
+        return programs.surroundings(dict(programs.UTF_8, **variables))
 
     def run(self, *words: str, **options: Any) -> Run:
         """Run vgpu-admin to its end."""
@@ -162,8 +159,3 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
 def _finish(process: subprocess.Popen) -> Run:
     out, err = process.communicate(timeout=60)
     return Run(process.returncode, out.decode('utf-8', 'replace'), err.decode('utf-8', 'replace'))
-
-
-def _python_path() -> str:
-    given = os.environ.get('PYTHONPATH')
-    return os.pathsep.join([ROOT, given]) if given else ROOT

@@ -18,6 +18,7 @@ from cli.watching import parse_note
 from registry.journal import Journal, Replacement
 from registry.receipts import Boot
 from registry.timestamps import render_timestamp
+from tests import programs
 from tests.cli.program import Place, span, wait_until
 from watcher.errors import XapiUnreachable
 from watcher.fence import Owner, render_fence
@@ -55,9 +56,8 @@ def journal(place: Place) -> Journal:
 @pytest.fixture
 def daemon(pool: Place) -> Iterator[subprocess.Popen]:
     """The real daemon on the registry and XAPI of the pool."""
-    command = pool.command()
-    command[2:] = ['watcher', 'run', '--config', pool.config]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **pool.surroundings({}))
+    process = programs.start('watcher', ['run', '--config', pool.config],
+                             stderr=subprocess.DEVNULL, **pool.surroundings({}))
     wait_until(lambda: json.loads(note(pool) or '{}').get('since'), 'the note of the daemon')
     yield process
     process.kill()

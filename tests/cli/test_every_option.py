@@ -20,7 +20,8 @@ from registry.receipts import Boot
 from registry.values import Priority, Vm
 from tests.cli.cases import BAD_VALUES, DOCUMENTS, GOOD, HAND, REFUSED, RUN, WEB, Case, Refusal
 from tests.cli.mirror import mirror
-from tests.cli.program import ROOT, Place, Run
+from tests.cli.program import Place, Run
+from tests.documents import ROOT
 
 CASES = [case for cases in GOOD.values() for case in cases]
 

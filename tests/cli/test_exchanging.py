@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.program import ROOT, Place, span
+from tests.cli.program import Place, span
+from tests.documents import ROOT
 
 FIRST = '0a0b0c0d-1111-2222-3333-444455556661'
 SECOND = '0a0b0c0d-1111-2222-3333-444455556662'

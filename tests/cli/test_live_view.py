@@ -13,6 +13,7 @@ import pytest
 
 from registry.journal import Journal
 from registry.receipts import Boot
+from tests import programs
 from tests.cli.program import Place, wait_until
 
 UUID = '0a0b0c0d-1111-2222-3333-444455556666'
@@ -117,9 +118,8 @@ def test_identifiers_only_are_refused(filled: Place) -> None:
 def _read_terminal(place: Place, number: int, seen: List[str], **environment: str) -> int:
     """Run watch on a terminal until the words of a boot are drawn; the exit status."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(place.command('watch'), stdin=theirs, stdout=theirs,
-                               stderr=subprocess.STDOUT, close_fds=True,
-                               **place.surroundings(environment))
+    process = programs.start('cli', place.command('watch')[3:], stdin=theirs, stdout=theirs,
+                             stderr=subprocess.STDOUT, **place.surroundings(environment))
     os.close(theirs)
     try:
         while 'boot %d' % number not in ''.join(seen):

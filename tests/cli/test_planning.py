@@ -7,7 +7,8 @@ import pytest
 
 from registry.journal import Boot, Journal
 from registry.lock import WriterLock
-from tests.cli.program import KEY, ROOT, Place, span
+from tests.cli.program import KEY, Place, span
+from tests.documents import ROOT
 
 
 @pytest.fixture

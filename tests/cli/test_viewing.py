@@ -11,7 +11,9 @@ import pytest
 
 from registry.journal import Journal
 from registry.receipts import Boot
-from tests.cli.program import ROOT, Place, span
+from tests import programs
+from tests.cli.program import Place, span
+from tests.documents import ROOT
 
 UUID = '0a0b0c0d-1111-2222-3333-444455556666'
 FIXTURES = os.path.join(ROOT, 'tests', 'fixtures')
@@ -110,9 +112,8 @@ def test_a_usage_error_is_json_when_json_was_asked_for(later: Place) -> None:
 def test_a_missing_configuration_is_a_usage_error(later: Place) -> None:
     run = later.run('list-vms', '--config', '/nowhere/watcher.conf')
     assert run.status == 2  # given twice
-    environment = dict(os.environ, PYTHONPATH=ROOT)
-    assert subprocess.call([sys.executable, '-m', 'cli', 'list-vms', '--config=/nowhere/x'],
-                           cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) == 2
+    assert programs.run('cli', ['list-vms', '--config=/nowhere/x'],
+                        **programs.surroundings())[0] == 2
 
 
 @pytest.mark.parametrize('content', [

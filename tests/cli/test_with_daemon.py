@@ -2,25 +2,22 @@
 
 import os
 import signal
-import subprocess
-import sys
 from typing import Any, Iterator
 
 import pytest
 
 from registry.lock import WriterLock
 from simulator.server import Simulator
-from tests.cli.program import KEY, ROOT, Place, span, wait_until
+from tests import programs
+from tests.cli.program import KEY, Place, span, wait_until
 
 
 @pytest.fixture
 def watched(pool: Place) -> Iterator[Place]:
     """A pool with a daemon that has taken its first look."""
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(
-        [ROOT] + [path for path in [os.environ.get('PYTHONPATH')] if path]))
     with open(os.path.join(pool.directory, 'log'), 'wb') as log:
-        process = subprocess.Popen([sys.executable, '-m', 'watcher', 'run', '--config',
-                                    pool.config], cwd=ROOT, env=environment, stderr=log)
+        process = programs.start('watcher', ['run', '--config', pool.config], stderr=log,
+                                 **programs.surroundings())
     wait_until(lambda: _is_synced(pool, process), 'the daemon in sync')
     yield pool
     process.terminate()

@@ -5,17 +5,16 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 from typing import Any, Dict, List, NamedTuple
 
 import pytest
 
 from cli.consumer_host import (DIRECTORIES, FRAGMENTS, OURS, REMEMBERED, SETTING, STOCK,
                                ConsumerHost)
+from tests import programs
 from tests.consumer import stock
 from tests.consumer.conftest import WRAPPER
 from tests.consumer.stock import Stock, program
-from tests.documents import ROOT
 
 ASSIGNMENT = '%s = %s' % (SETTING, OURS)
 FRAGMENT = FRAGMENTS[0]
@@ -86,11 +85,10 @@ class Host:
 
     def run(self, *words: str) -> Done:
         """Run vgpu-admin consumer."""
-        done = subprocess.run(
-            [sys.executable, '-m', 'cli', 'consumer'] + list(words) + ['--root', self.root],
-            cwd=ROOT, env=dict(os.environ, LC_ALL='C.UTF-8', PYTHONIOENCODING='utf-8'),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
-        return Done(done.returncode, done.stdout.decode('utf-8'), done.stderr.decode('utf-8'))
+        status, out, err = programs.run(
+            'cli', ['consumer'] + list(words) + ['--root', self.root], stdin=subprocess.DEVNULL,
+            **programs.surroundings(programs.UTF_8))
+        return Done(status, out.decode('utf-8'), err.decode('utf-8'))
 
     def status(self) -> Dict[str, Any]:
         """The document of `consumer status`."""

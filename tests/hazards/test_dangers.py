@@ -1,21 +1,17 @@
 """What cannot be prevented is told: by the daemon's log, and by scan-vms."""
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any, Callable, Dict, List
 
-from tests import scenes
-from tests.simulated.world import ROOT, World, wait_until
+from tests import programs, scenes
+from tests.simulated.world import World, wait_until
 
 
 def _scan(world: World) -> Dict[str, Any]:
     """What `vgpu-admin scan-vms --json` says, by UUID."""
-    done = subprocess.run(
-        [sys.executable, '-m', 'cli', '--config', world.config_path, 'scan-vms', '--json'],
-        cwd=ROOT, env=dict(os.environ, PYTHONPATH=ROOT), stdout=subprocess.PIPE, timeout=30)
-    return {vm['vm_uuid']: vm for vm in json.loads(done.stdout.decode('utf-8'))['vms']}
+    _status, out, _err = programs.run(
+        'cli', ['--config', world.config_path, 'scan-vms', '--json'], **programs.surroundings())
+    return {vm['vm_uuid']: vm for vm in json.loads(out.decode('utf-8'))['vms']}
 
 
 def _dangers(world: World, ref: str) -> List[str]:

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -17,9 +16,8 @@ from registry.store import Registry
 from registry.values import Priority
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
-from tests import waiting
+from tests import programs, waiting
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 KEY = 'device-model-args'
 # How long a test waits for what shall happen; deliberate faults need not be waited for so long.
 PATIENCE_SECONDS = float(os.environ.get('TEST_PATIENCE_SECONDS', '20'))
@@ -45,9 +43,7 @@ class Daemon:
 
     def __init__(self, config: str, environment: Optional[Dict[str, str]] = None) -> None:
         self._config = config
-        self._environment = dict(os.environ, PYTHONPATH=os.pathsep.join(
-            [ROOT] + [os.environ['PYTHONPATH']] if os.environ.get('PYTHONPATH') else [ROOT]))
-        self._environment.update(environment or {})
+        self._surroundings = programs.surroundings(environment)
         self.lines: List[Dict[str, Any]] = []
         self.raw: List[str] = []
         self._runs: List[List[Dict[str, Any]]] = []
@@ -57,9 +53,9 @@ class Daemon:
         """Start it; what an earlier run has logged shows `events_ever` only."""
         self.lines, self.raw = [], []
         self._runs.append(self.lines)
-        self.process = subprocess.Popen(
-            [sys.executable, '-m', 'watcher', 'run', '--config', self._config], cwd=ROOT,
-            env=self._environment, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        self.process = programs.start('watcher', ['run', '--config', self._config],
+                                      stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                      **self._surroundings)
         threading.Thread(target=self._read, args=(self.process, self.lines, self.raw),
                          daemon=True).start()
         return self
