@@ -209,8 +209,13 @@ def digest_contents(vms: Iterable[Any], pools: Iterable[Pool]) -> str:
 
 
 def find_current(slots: Iterable[Tuple[str, str]],
-                 parse: Callable[[str], Any] = parse_vm_entry) -> Found:
-    """Which slot counts: the higher generation, and of two equal ones the one made by hand."""
+                 parse: Callable[[str], Any] = parse_vm_entry,
+                 committed: Optional[int] = None) -> Found:
+    """Which slot counts: the higher generation, and of two equal ones the one made by hand.
+
+    With `committed`, which counted when the pool's entry had that generation: of later ones, and
+    of those made by hand, it knows nothing.
+    """
     valid: List[Tuple[int, bool, str, Any]] = []
     taken, problem, is_too_new = [], '', False
     for slot, text in sorted(slots):
@@ -223,7 +228,9 @@ def find_current(slots: Iterable[Tuple[str, str]],
             problem = '%s: %s' % (slot, error)
             is_too_new = is_too_new or isinstance(error, MirrorTooNew)
             continue
-        valid.append((entry.generation.number, not getattr(entry, 'is_ours', True), slot, entry))
+        number, is_by_hand = entry.generation.number, not getattr(entry, 'is_ours', True)
+        if committed is None or not (is_by_hand or number > committed):
+            valid.append((number, is_by_hand, slot, entry))
     if not valid:
         return Found(None, None, tuple(taken), problem, is_too_new)
     best = max(valid, key=lambda item: item[:3])

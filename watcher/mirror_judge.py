@@ -12,9 +12,12 @@ import enum
 from typing import Container, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from registry.values import Image, Vm
-from watcher.mirror_entries import (SLOTS, Found, PoolEntry, Row, VmEntry, digest_contents,
-                                    find_current, parse_pool_entry, row_of_entry)
+from watcher.mirror_entries import (SLOTS, Found, Generation, PoolEntry, Row, VmEntry,
+                                    digest_contents, find_current, parse_pool_entry,
+                                    render_vm_entry, row_of_entry)
 from watcher.records import Kind, VmRecord
+
+Slots = Tuple[Tuple[str, str], ...]
 
 
 class Judgement(enum.Enum):
@@ -95,7 +98,8 @@ class Change(NamedTuple):
     """What is to be done with the slots of one record, in this order.
 
     Whatever `before` takes away does not count; then the new text is added; then what it replaces
-    goes. At every moment one whole valid entry is there.
+    goes. At every moment one whole valid entry is there. What the pool's entry goes by is not
+    replaced before the pool's entry is: that is another change.
     """
     before: Tuple[str, ...] = ()
     slot: Optional[str] = None
@@ -103,22 +107,54 @@ class Change(NamedTuple):
     after: Tuple[str, ...] = ()
 
 
-def plan_entry(found: Found, text: Optional[str], is_right: bool) -> Optional[Change]:
+def plan_entry(found: Found, text: Optional[str], is_right: bool,
+               keep: Optional[str] = None) -> Optional[Change]:
     """Decide how the slots come to hold this text, or nothing; None when they do.
 
-    `is_right` says that the entry that counts may stay as it is.
+    `is_right` says that the entry that counts may stay as it is. The slot `keep` is left alone
+    until that is so.
     """
     taken = found.spare + ((found.slot,) if found.slot else ())
     if text is None:
         return Change(before=taken) if taken else None
     if is_right:
         return Change(before=found.spare) if found.spare else None
+    if keep is not None:
+        slot = SLOTS[1 - SLOTS.index(keep)]
+        return Change(tuple(item for item in taken if item != keep), slot, text)
     free = [slot for slot in SLOTS if slot not in taken]
     if free:
         return Change((), free[0], text, taken)
     # Both are taken: the one that does not count makes room.
     loser = found.spare[-1]
     return Change((loser,), loser, text, tuple(slot for slot in taken if slot != loser))
+
+
+def apply_change(slots: Slots, change: Change) -> Slots:
+    """The slots after a change."""
+    after = {slot: text for slot, text in slots if slot not in change.before}
+    if change.slot is not None:
+        after[change.slot] = change.text or ''
+    return tuple(sorted((slot, text) for slot, text in after.items() if slot not in change.after))
+
+
+def plan_row(slots: Slots, row: Row, resource_pool: str, generation: Generation,
+             committed: Optional[PoolEntry]) -> Optional[Change]:
+    """Decide how the slots of a registered VM come to say what its row says.
+
+    `committed` is the pool's entry as it stands. What it goes by stays until it is of this
+    generation. So the mirror is whole at every moment, and wherever a push breaks off.
+    """
+    number = generation.number
+    found, keep = find_current(slots, committed=number), None
+    is_right = is_entry_right(found, row, resource_pool, number)
+    if committed is not None and committed.resource_pool == resource_pool and not is_right:
+        # One of this very generation could not be told from the new one.
+        kept = find_current(slots, committed=min(committed.generation.number, number - 1))
+        if find_standing(kept, row.vm_uuid, resource_pool) is Standing.OWN:
+            keep = kept.slot
+    entry = VmEntry(row.vm_uuid, resource_pool, generation, row.pool_id, row.priority, row.vm_id)
+    return plan_entry(found, render_vm_entry(entry), is_right, keep)
 
 
 def is_entry_right(found: Found, row: Row, resource_pool: str, generation: int) -> bool:
@@ -135,28 +171,19 @@ def is_entry_right(found: Found, row: Row, resource_pool: str, generation: int) 
 def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry) -> Collected:
     """Put the registry together from the mirror: VM entries, and what the pool entry holds.
 
-    An entry counts when it names its own VM and this resource pool. Of two rows with one number
-    the higher generation wins.
+    An entry counts when it names its own VM and this resource pool. Those of the pool entry's
+    generation come first; when they are not what it says, later ones are taken as well. Of two
+    rows with one number the higher generation wins.
     """
-    names: Dict[str, str] = {}
-    candidates: List[Tuple[int, Row]] = [
-        (mirror.generation.number, row) for row in mirror.absent]
-    is_newer = False
-    for vm in vms:
-        if vm.kind is not Kind.VM:
-            continue
-        names[vm.uuid] = vm.name
-        entry = _find_own(vm, mirror.resource_pool)
-        if entry is None:
-            continue
-        number = entry.generation.number
-        if entry.vm_uuid in mirror.gone and number <= mirror.generation.number:
-            continue
-        is_newer = is_newer or number > mirror.generation.number
-        candidates.append((number, row_of_entry(entry)))
-    rows, problems = _settle(candidates)
-    is_complete = (digest_contents(rows, mirror.pools) == mirror.digest
-                   or (is_newer and len(rows) >= mirror.vms))
+    vms = [vm for vm in vms if vm.kind is Kind.VM]
+    names = {vm.uuid: vm.name for vm in vms}
+    rows, problems = _settle(_list_candidates(vms, mirror, mirror.generation.number))
+    is_complete = digest_contents(rows, mirror.pools) == mirror.digest
+    if not is_complete:
+        candidates = _list_candidates(vms, mirror, None)
+        rows, problems = _settle(candidates)
+        is_newer = any(number > mirror.generation.number for number, _row in candidates)
+        is_complete = is_newer and len(rows) >= mirror.vms
     if not is_complete:
         problems.append('%d of %d assignments are there, or some are not those of generation %s'
                         % (len(rows), mirror.vms, mirror.generation.text))
@@ -181,9 +208,22 @@ def list_kept_rows(vms: Iterable[VmRecord], resource_pool: str, faulty: Containe
     return kept
 
 
-def _find_own(vm: VmRecord, resource_pool: str) -> Optional[VmEntry]:
+def _list_candidates(vms: Iterable[VmRecord], mirror: PoolEntry,
+                     committed: Optional[int]) -> List[Tuple[int, Row]]:
+    """The rows that entries tell of, each with its generation's number."""
+    candidates = [(mirror.generation.number, row) for row in mirror.absent]
+    for vm in vms:
+        entry = _find_own(vm, mirror.resource_pool, committed)
+        if entry is not None and not (entry.vm_uuid in mirror.gone and entry.generation.number
+                                      <= mirror.generation.number):
+            candidates.append((entry.generation.number, row_of_entry(entry)))
+    return candidates
+
+
+def _find_own(vm: VmRecord, resource_pool: str,
+              committed: Optional[int] = None) -> Optional[VmEntry]:
     """The VM's entry, when we wrote it for this VM in this resource pool."""
-    found = find_current(vm.mirror)
+    found = find_current(vm.mirror, committed=committed)
     is_own = find_standing(found, vm.uuid, resource_pool) is Standing.OWN
     return found.entry if is_own else None
 

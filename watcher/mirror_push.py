@@ -1,9 +1,10 @@
 """Brings the mirror in XAPI to what the registry says; on the master, in the main thread.
 
-Entries of VMs first, the pool's entry when they all stand, and then the entries of VMs that have
-no row any more, which the pool's entry has named as gone. So whoever reads the mirror at any
-moment can tell what is whole. All of it is a matter of state: killed anywhere, the next daemon
-sees what is missing. Writes go last: after staging, four at once at most.
+Entries of VMs first, the pool's entry when they all stand; then what those of VMs have replaced
+goes, and the entries of VMs that have no row any more, which the pool's entry has named as gone.
+So whoever reads the mirror at any moment finds it whole: as it was before, or as it is. All of it
+is a matter of state: killed anywhere, the next daemon sees what is missing.
+Writes go last: after staging, four at once at most.
 """
 
 import collections
@@ -15,9 +16,9 @@ from watcher.due_times import DueTimes
 from watcher.inventory import Inventory
 from watcher.logs import RateLimiter, get_logger
 from watcher.mirror_entries import (Found, Generation, PoolEntry, Row, VmEntry, find_current, fit,
-                                    render_pool_entry, render_vm_entry, row_of_entry)
-from watcher.mirror_judge import (Change, Standing, find_standing, is_entry_right, plan_entry,
-                                  read_pool_entry)
+                                    render_pool_entry, row_of_entry)
+from watcher.mirror_judge import (Change, Standing, apply_change, find_standing, is_entry_right,
+                                  plan_entry, plan_row, read_pool_entry)
 from watcher.mirror_roll import Roll
 from watcher.mirror_writes import POOL, VM, MirrorWritten
 from watcher.records import Kind, PoolRecord, VmRecord
@@ -203,7 +204,7 @@ class Push:
         change, record = written.change, written.record
         self._claims[written.ref] = (
             record.mirror if record is not None
-            else _apply(self._slots_of(written.ref), change))
+            else apply_change(self._slots_of(written.ref), change))
         self._echo.set(written.ref, now + _ECHO_SECONDS)
         if written.is_done:
             calls = len(change.before) + len(change.after) + (change.slot is not None)
@@ -226,7 +227,7 @@ class Push:
                 and self.pool.ref not in self._held:
             self._busy[self.pool.ref] = POOL
             self._submit(POOL, self.pool.ref, self._pool_change)
-        # Only what the pool's entry has named as gone is taken away.
+        # Only what the pool's entry no longer goes by is taken away.
         may_remove = self._pool_change is None and not self._is_pool_stale
         for waiting in (self._writes, self._removals) if may_remove else (self._writes,):
             for ref in list(itertools.islice(waiting, free)):
@@ -264,12 +265,13 @@ class Push:
     def _plan_vm(self, vm: Optional[VmRecord]) -> Optional[Change]:
         if vm is None or self.target is None or self.pool is None:
             return None
-        found, row = self._find(vm), self.target.rows.get(vm.uuid)
+        found, row = self._find(vm.ref), self.target.rows.get(vm.uuid)
         if row is not None:
-            is_right = is_entry_right(found, row, self.pool.uuid, self.target.generation.number)
-            entry = VmEntry(row.vm_uuid, self.pool.uuid, self.target.generation, row.pool_id,
-                            row.priority, row.vm_id)
-            return plan_entry(found, render_vm_entry(entry), is_right)
+            generation = self.target.generation
+            if is_entry_right(found, row, self.pool.uuid, generation.number):
+                return plan_entry(found, '', is_right=True)
+            return plan_row(self._slots_of(vm.ref), row, self.pool.uuid, generation,
+                            self._find(self.pool.ref).entry)
         standing = find_standing(found, vm.uuid, self.pool.uuid)
         if standing in (Standing.COPY, Standing.OWN, Standing.BY_HAND):
             return plan_entry(found, None, False)
@@ -282,7 +284,7 @@ class Push:
             self._roll.note(ref, None)
         elif self.target is not None and self.pool is not None:
             is_gone = bool(vm.uuid not in self.target.rows and vm.mirror and find_standing(
-                self._find(vm), vm.uuid, self.pool.uuid) is Standing.OWN)
+                self._find(vm.ref), vm.uuid, self.pool.uuid) is Standing.OWN)
             self._roll.note(ref, vm.uuid, is_gone=is_gone)
 
     def _plan_pool(self) -> Optional[Change]:
@@ -291,7 +293,7 @@ class Push:
         absent = tuple(self.target.rows[uuid] for uuid in sorted(self._roll.absent))
         gone = tuple(sorted(self._roll.gone))
         wanted = fit(self.target.entry._replace(absent=absent, gone=gone))
-        found = read_pool_entry(self._claims.get(self.pool.ref, self.pool.mirror))
+        found = self._find(self.pool.ref)
         # Who was gone stays named until the next generation.
         is_right = found.entry is not None and found.entry._replace(gone=wanted.gone) == wanted
         return plan_entry(found, render_pool_entry(wanted), is_right)
@@ -304,11 +306,13 @@ class Push:
         vm = self._inventory.find(ref)
         return vm.mirror if vm is not None else ()
 
-    def _find(self, vm: VmRecord) -> Found:
-        slots = self._slots_of(vm.ref)
-        known = self._read.get(vm.ref)
+    def _find(self, ref: str) -> Found:
+        slots = self._slots_of(ref)
+        known = self._read.get(ref)
         if known is None or known[0] != slots:
-            known = self._read[vm.ref] = (slots, find_current(slots))
+            is_pool = self.pool is not None and ref == self.pool.ref
+            found = read_pool_entry(slots) if is_pool else find_current(slots)
+            known = self._read[ref] = (slots, found)
         return known[1]
 
     # What is said.
@@ -317,7 +321,7 @@ class Push:
         """Remember why an entry is not as it should be; False when it is not to be written now."""
         if self.target is None or self.pool is None:
             return False
-        found, row = self._find(vm), self.target.rows.get(vm.uuid)
+        found, row = self._find(vm.ref), self.target.rows.get(vm.uuid)
         standing = find_standing(found, vm.uuid, self.pool.uuid)
         self._reasons.pop(vm.ref, None)
         if row is None and standing is Standing.ARRIVED:
@@ -385,15 +389,3 @@ class Push:
             get_logger().warning('mirror.write_failed', table=written.table, ref=written.ref,
                                  error=written.error, retry_seconds=hold_seconds,
                                  held_back=held_back)
-
-
-def _apply(mirror: Slots, change: Change) -> Slots:
-    """The slots after a change."""
-    slots = dict(mirror)
-    for slot in change.before:
-        slots.pop(slot, None)
-    if change.slot is not None:
-        slots[change.slot] = change.text or ''
-    for slot in change.after:
-        slots.pop(slot, None)
-    return tuple(sorted(slots.items()))

@@ -3,7 +3,7 @@
     python -m tests.assurance [--boots N] [--minutes M] [--seed N] [--jobs N] [--only PART ...]
 
 Parts: storm, model, pools (the model of several hosts), kills (SIGKILL at every system call that
-writes), mutants. Prints one table in Markdown, and what it is made of. Exit 0 when every goal was met: so many boots, none wrong, none
+writes), masters (the master's host dies at every write of an edit), mutants. Prints one table in Markdown, and what it is made of. Exit 0 when every goal was met: so many boots, none wrong, none
 unreported, no invariant broken, every kill repaired, every mutant caught, each recovery in time.
 """
 

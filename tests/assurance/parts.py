@@ -17,6 +17,7 @@ from tests.assurance.storm import weather
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VMS = 160
 SWEEP = 'tests/faults/test_kill_at_system_calls.py'
+DEATHS = 'tests/pool/test_master_dies.py'
 KILLED = 'SIGKILL at a system call that writes'
 
 
@@ -70,6 +71,19 @@ def run_kills(arguments: Any) -> Part:
     return Part('kills', time.monotonic() - began, figures, (output[-3000:],) if status else ())
 
 
+def run_masters(arguments: Any) -> Part:
+    """The master's host dies at every write of every edit, and another carries on."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix='vgpu') as directory:
+        path = os.path.join(directory, 'figures')
+        status, output = _run('-m', 'pytest', '-q', '-n', str(arguments.jobs), '--tb=short',
+                              DEATHS, SWEEP='all', SWEEP_FIGURES=path)
+        shards = _read_lines(path)
+    figures = {'deaths': sum(shard['deaths'] for shard in shards)}
+    return Part('masters', time.monotonic() - began, figures,
+                (output[-3000:],) if status else ())
+
+
 def run_mutants(arguments: Any) -> Part:
     """Deliberate faults."""
     began = time.monotonic()
@@ -86,7 +100,7 @@ def run_mutants(arguments: Any) -> Part:
 
 
 PARTS = {'storm': run_storm, 'model': run_model, 'pools': run_pools,
-         'kills': run_kills, 'mutants': run_mutants}
+         'kills': run_kills, 'masters': run_masters, 'mutants': run_mutants}
 
 
 def _sum_shards(shards: List[Dict[str, Any]]) -> Dict[str, Any]:

@@ -94,6 +94,9 @@ def _list_figures(total: Total) -> List[Tuple[str, str]]:
                                                         len(total.faults)))]
     if 'calls' in found:
         rows += [('system calls that write, each tried with SIGKILL', found['calls'])]
+    if 'deaths' in found:
+        rows += [("writes of edits, each tried with the death of the master's host, by what the "
+                  'next master knew', found['deaths'])]
     if total.recoveries:
         kind = max(total.recoveries, key=total.recoveries.__getitem__)
         rows += [('longest recovery', '%.2f s (%s)' % (total.recoveries[kind], kind))]
@@ -116,6 +119,8 @@ _GOALS: Dict[str, Tuple[_Goal, ...]] = {
     'pools': (('states of several hosts',
                lambda found, _boots: found.get('pools', {}).get('states', 0) > 0),),
     'kills': (('a SIGKILL at each call', lambda found, _boots: found.get('kills', 0) > 0),),
+    'masters': (('a death of the master at each write',
+                 lambda found, _boots: found.get('deaths', 0) > 0),),
     'mutants': (
         ('%d mutants' % MUTANTS, lambda found, _boots: found['mutants'] >= MUTANTS),
         ('each mutant caught', lambda found, _boots: found['caught'] == found['mutants'])),

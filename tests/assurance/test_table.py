@@ -22,6 +22,7 @@ def build(**changes: Dict[str, Any]) -> List[Part]:
         'kills': {'kills': 468, 'calls': 528, 'boots': {'start after a SIGKILL': 1557},
                   'wrong': 0, 'unreported': 0, 'faults': {'SIGKILL': 468},
                   'recoveries': {'SIGKILL': 2.87}},
+        'masters': {'deaths': 300},
         'mutants': {'mutants': 35, 'caught': 35}}
     return [Part(name, 1.0, dict(good[name], **changes.get(name, {}))) for name in PARTS]
 
@@ -39,6 +40,7 @@ def test_a_run_in_which_all_went_well_misses_nothing() -> None:
     pytest.param({'model': {'model': {}}}, id='a-model-that-broke'),
     pytest.param({'pools': {'pools': {}}}, id='a-model-of-pools-that-broke'),
     pytest.param({'kills': {'kills': 0}}, id='no-kill'),
+    pytest.param({'masters': {'deaths': 0}}, id='no-death-of-a-master'),
     pytest.param({'mutants': {'caught': 34}}, id='a-mutant-that-survived'),
     pytest.param({'mutants': {'mutants': 19, 'caught': 19}}, id='too-few-mutants')])
 def test_each_goal_can_be_missed(changes: Dict[str, Any]) -> None:

@@ -1,124 +1,77 @@
 """The master's host dies at any write of any edit: nothing is lost or doubled, no boot is wrong.
 
 The host goes with its disk: registry and journal of the dead master are of no use to the next
-one, which has what it followed, and XAPI's database in the state of its own copy.
+one, which has what it followed, and XAPI's database in the state of its own copy. A bounded part
+runs here; SWEEP=all tries every write of every edit with every copy (`make assurance`).
 """
 
-from typing import Any, Callable, Dict
+import json
+import os
+from typing import Any, Callable, Iterator, List, Tuple
 
 import pytest
 
-from registry.values import Priority
-from tests.pool.world import Assignments, PoolWorld
-from tests.simulated.world import span, wait_until
+from tests.pool.dying import COPIES, DAEMONS, EDITS, MOST_WRITES, Round
 
-FOREIGN = '-foo "a  b"'
-# More writes than any edit takes; whoever needs so many has a fault of its own.
-MOST_WRITES = 40
-# The numbers of the VMs whose edits come next.
-NEXT = 1000
+IS_WHOLE = os.environ.get('SWEEP') == 'all'
+# Where a test leaves word of what it did, one JSON document a line.
+FIGURES = os.environ.get('SWEEP_FIGURES')
 
-
-def register(pool: PoolWorld, ref: str, number: int) -> None:
-    """A new row."""
-    pool.register(ref, vm_id=number)
-
-
-def change(pool: PoolWorld, ref: str, number: int) -> None:
-    """Another vGPU pool."""
-    pool.change(ref, pool_id='B', priority=Priority.HIGH)
+# The writes at which most depends on the next one: in the middle of a replacement, between two
+# entries, before and after the pool's entry.
+SOME = [
+    ('register', 'newest', 'followed', 1), ('import', 'newest', 'asleep', 5),
+    ('import', 'before', 'wiped', 4), ('change', 'newest', 'followed', 3),
+    ('change', 'before', 'followed', 7), ('change', 'older', 'followed', 3),
+    ('remove', 'before', 'followed', 1), ('remove', 'newest', 'wiped', 2),
+    ('swap', 'newest', 'followed', 8), ('swap', 'newest', 'asleep', 13),
+    ('swap', 'newest', 'wiped', 13), ('move', 'newest', 'followed', 3),
+    ('disable', 'newest', 'followed', 1), ('disable', 'older', 'followed', 3)]
 
 
-def remove(pool: PoolWorld, ref: str, number: int) -> None:
-    """No row any more."""
-    pool.remove(ref)
+def list_all() -> Iterator[Tuple[str, str, str, int]]:
+    """Every edit, copy and daemon; an older copy means another thing only where one followed."""
+    for edit in sorted(EDITS):
+        for copy in COPIES:
+            for daemon in DAEMONS if copy != 'older' else DAEMONS[:1]:
+                yield edit, copy, daemon, -1
 
 
-EDITS: Dict[str, Callable[[PoolWorld, str, int], None]] = {
-    'register': register, 'change': change, 'remove': remove}
+@pytest.mark.parametrize('edit, copy, daemon, number', list(list_all()) if IS_WHOLE else SOME)
+def test_at_a_write_of_an_edit(build_pool: Any, edit: str, copy: str, daemon: str,
+                               number: int) -> None:
+    wrong: List[str] = []
+    deaths = 0
+    for point in range(MOST_WRITES) if number < 0 else (number,):
+        try:
+            has_struck = die(build_pool, edit, copy, daemon, point)
+        except AssertionError as error:
+            wrong.append('write %d: %s' % (point, error))
+            continue
+        if number < 0 and not has_struck:
+            break
+        assert has_struck, 'the edit has fewer writes than it had'
+        deaths += 1
+    if FIGURES:
+        with open(FIGURES, 'a', encoding='utf-8') as stream:
+            stream.write(json.dumps({'deaths': deaths, 'wrong': len(wrong)}) + '\n')
+    assert not wrong, '\n'.join(wrong)
+    assert deaths < MOST_WRITES
 
 
-def render(assignments: Assignments, uuid: str) -> str:
-    """The whole value that a VM shall carry by these assignments."""
-    if uuid not in assignments:
-        return FOREIGN
-    vm_id, pool_id, priority = assignments[uuid]
-    return '%s %s' % (FOREIGN, span(vm_id, pool_id, priority.name.lower()))
-
-
-def prepare(pool: PoolWorld, edit: str, number: int) -> str:
-    """A VM as it is before the edit, known to all hosts; its ref."""
-    ref = pool.create_vm('vm-%d' % number, args=FOREIGN)
-    if edit != 'register':
-        pool.register(ref, vm_id=number)
-        pool.wait_args(ref, '%s %s' % (FOREIGN, span(number)))
-    pool.wait_agreed()
-    return ref
-
-
-def edit_until_done(pool: PoolWorld, edit: str, ref: str, number: int,
-                    is_over: Callable[[], bool]) -> None:
-    """Make the edit, and wait until all hosts know of it or the master is dead."""
-    master = pool.master
-    EDITS[edit](pool, ref, number)
-    wanted = master.assignments()
-    wait_until(lambda: not master.node.is_up or is_over() or (
-        all(host.assignments() == wanted for host in pool.hosts)
-        and pool.args(ref) == render(wanted, pool.uuid(ref))
-        and not pool.xapi.vm(ref)['blocked_operations']), 'the edit, or the death of the master')
-
-
-@pytest.mark.parametrize('edit, is_fresh', [
-    pytest.param('register', True, id='register-newest-copy'),
-    pytest.param('change', True, id='change-newest-copy'),
-    pytest.param('change', False, id='change-older-copy'),
-    pytest.param('remove', False, id='remove-older-copy')])
-def test_at_any_write_of_an_edit(build_pool: Any, edit: str, is_fresh: bool) -> None:
+def die(build_pool: Callable[..., Any], edit: str, copy: str, daemon: str, number: int) -> bool:
+    """One round in a pool of its own; False when the edit has no such write."""
     pool = build_pool(hosts=2).start()
-    for number in range(MOST_WRITES):
-        old, new = pool.master, pool.members[0]
-        ref = prepare(pool, edit, number + 1)
-        before = old.assignments()
-        # The older copy knows the VM as it was before the edit.
-        pool.xapi.sync_database()
-        disarm = pool.kill_master_at(number, new, is_fresh=is_fresh)
-        edit_until_done(pool, edit, ref, number + 1, lambda: False)
-        after = old.assignments()
-        if not disarm():
-            return
-        pool.xapi.fail_over(new.ref)
-        wait_until(lambda: new.assignments() in (before, after), lambda: 'neither before nor after '
-                   'write %d: %r\n%s' % (number, new.assignments(), '\n'.join(new.daemon.raw[-20:])))
-        settle(pool, ref, number + 1)
-        judge(pool, ref)
-        pool.bring_back(old)
-        # With the next edit at the latest the pool is of one mind, the dead master's too.
-        pool.register(pool.create_vm('next'), vm_id=NEXT + number)
-        pool.wait_agreed()
-        judge(pool, ref)
-    raise AssertionError('an edit of more than %d writes' % MOST_WRITES)
-
-
-def settle(pool: PoolWorld, ref: str, number: int) -> None:
-    """What an operator does about the one thing that may be left: a new VM that was staged and
-    not yet mirrored. Its row is gone with the host; what it carries is shown and left (P9), its
-    number is given to nobody else, and it is registered once more."""
-    left = '%s %s' % (FOREIGN, span(number))
-    if pool.uuid(ref) not in pool.master.assignments():
-        wait_until(lambda: not pool.xapi.vm(ref)['blocked_operations'], 'the fence to go')
-        wait_until(lambda: pool.args(ref) in (FOREIGN, left), 'the value to come back whole')
-        if pool.args(ref) == left:
-            assert pool.master.daemon.events('vm.args_injected', vm_uuid=pool.uuid(ref)) == []
-            pool.register(ref, vm_id=number)
-
-
-def judge(pool: PoolWorld, ref: str) -> None:
-    """What the VM carries, and takes when it starts, is what the master's registry says."""
-    assignments = pool.master.assignments()
-    numbers = [vm_id for vm_id, _, _ in assignments.values()]
-    assert len(set(numbers)) == len(numbers)
-    pool.wait_args(ref, render(assignments, pool.uuid(ref)))
-    # A host that died is in the records for a while as if it lived.
-    boot = pool.start_vm(ref, pool.master)
-    assert boot.args == render(assignments, pool.uuid(ref))
-    pool.xapi.call('VM.hard_shutdown', ref)
+    try:
+        one = Round(pool, edit, number)
+        one.prepare(copy, daemon)
+        if not one.run(number, copy):
+            return False
+        one.fail_over(daemon)
+        one.settle(daemon)
+        one.judge()
+        one.bring_back()
+        one.judge()
+        return True
+    finally:
+        pool.close()

@@ -52,6 +52,13 @@ class Host:
         self.daemon.start()
         self.daemon.wait_for('stream.resynced')
 
+    def wipe(self) -> None:
+        """Take the registry away, and all that is beside it but for the configuration."""
+        self.daemon.kill()
+        for name in os.listdir(self.etc):
+            if name.startswith(('vgpu_config.db', 'vgpu_journal.db')):
+                os.remove(os.path.join(self.etc, name))
+
     def assignments(self) -> Assignments:
         """What this host's registry says now; nothing when there is none."""
         try:

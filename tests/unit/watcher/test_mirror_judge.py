@@ -9,7 +9,7 @@ from tests.unit.watcher.builders import UUID, build_vm, uuid_of
 from watcher.mirror_entries import (SLOTS, Generation, PoolEntry, Row, VmEntry, digest_contents,
                                     find_current, parse_vm_entry, render_vm_entry)
 from watcher.mirror_judge import (Change, Judgement, Standing, collect_image, find_standing,
-                                  is_entry_right, judge, plan_entry)
+                                  is_entry_right, judge, plan_entry, plan_row)
 from watcher.records import Kind
 
 HERE, ELSEWHERE = uuid_of(900), uuid_of(901)
@@ -129,6 +129,65 @@ def test_what_is_right_stays_and_what_does_not_count_goes():
     assert plan_entry(find_current([(SLOTS[1], NEW)]), NEW, is_right=True) is None
     assert plan_entry(both, None, is_right=False) == Change(before=(SLOTS[0], SLOTS[1]))
     assert plan_entry(find_current([]), None, is_right=False) is None
+
+
+# What a push that broke off has left beside what the pool's entry goes by, and what people do.
+STRAY = {'none': None, 'invalid': 'x',
+         'of-a-dead-master': render_vm_entry(entry_of(row_of(1, priority=Priority.LOW),
+                                                      Generation(5, '000000dd'))),
+         'by-hand': render_vm_entry(entry_of(row_of(1, vm_id=3), BEFORE)
+                                    ).partition(',"sum"')[0] + '}'}
+
+
+@pytest.mark.parametrize('place', [0, 1])
+@pytest.mark.parametrize('stray', sorted(STRAY))
+@pytest.mark.parametrize('is_changed', [True, False], ids=['changed', 'as-it-was'])
+def test_what_the_pool_entry_goes_by_stays_until_there_is_another(place, stray, is_changed):
+    old, row = row_of(1, pool_id='B'), row_of(1) if is_changed else row_of(1, pool_id='B')
+    slots = {SLOTS[place]: render_vm_entry(entry_of(old, BEFORE))}
+    if STRAY[stray] is not None:
+        slots[SLOTS[1 - place]] = STRAY[stray]
+    was, will_be = (mirror_of(item, generation=generation)
+                    for item, generation in ((old, BEFORE), (row, AT)))
+    for _ in range(4):
+        change = plan_row(tuple(slots.items()), row, HERE, AT, was)
+        if change is None or change.slot is None:
+            break
+        for slots in carry_out(slots, change):
+            assert rows_in(slots, was) == [old], 'whole as it was'
+    # Now the pool's entry is written, and then what it no longer goes by is taken away.
+    assert rows_in(slots, will_be) == [row] and (change is None) == (len(slots) == 1)
+    for slots in carry_out(slots, change) if change else ():
+        assert rows_in(slots, will_be) == [row]
+    assert plan_row(tuple(slots.items()), row, HERE, AT, will_be) is None
+
+
+def rows_in(slots, mirror):
+    """What the mirror of one VM says, when it is exactly what the pool's entry does."""
+    vm = build_vm(ref='OpaqueRef:1', uuid=uuid_of(1), mirror=tuple(slots.items()))
+    image = collect_image([vm], mirror).image
+    assert digest_contents(image.vms, image.pools) == mirror.digest
+    return [Row(item.vm_uuid, item.vm_id, item.pool_id, item.priority) for item in image.vms]
+
+
+def test_wrong_entry_of_the_same_generation_is_replaced_once():
+    """It could not be told from the new one, so it goes; nothing is written for ever."""
+    slots = {SLOTS[0]: render_vm_entry(entry_of(row_of(1, pool_id='B')))}
+    change = plan_row(tuple(slots.items()), row_of(1), HERE, AT, mirror_of(row_of(1)))
+    slots = list(carry_out(slots, change))[-1]
+    assert plan_row(tuple(slots.items()), row_of(1), HERE, AT, mirror_of(row_of(1))) is None
+
+
+def test_half_a_swap_of_numbers_does_not_count():
+    """The pool's entry is of before, so are both rows, although one VM has its new entry."""
+    rows = [row_of(1), row_of(2)]
+    vms = [vm_with(rows[0]), vm_with(rows[1])]
+    vms[0] = vms[0]._replace(mirror=vms[0].mirror + (
+        (SLOTS[1], render_vm_entry(entry_of(row_of(1, vm_id=2), AFTER))),))
+    collected = collect_image(vms, mirror_of(*rows))
+    assert collected.is_complete and not collected.problems
+    assert [(vm.vm_uuid, vm.vm_id) for vm in collected.image.vms] == [
+        (uuid_of(1), 1), (uuid_of(2), 2)]
 
 
 def test_registry_comes_back_from_its_mirror():
