@@ -71,8 +71,7 @@ class Live:
     def hurried(self) -> Iterator[None]:
         """Inside the block all reads together come to an end soon: an edit waits for them."""
         patient = self.client
-        self.client = _build_asking_client(self._settings, patient.handle, self._clock,
-                                           READ_SECONDS)
+        self.client = _build_asking_client(self._settings, patient, self._clock, READ_SECONDS)
         try:
             yield
         finally:
@@ -119,7 +118,7 @@ class Live:
             raise NotTheMaster('HOST_IS_SLAVE', (str(self._master),))
 
     def _learn(self) -> None:
-        asking = _build_asking_client(self._settings, self.client.handle, self._clock)
+        asking = _build_asking_client(self._settings, self.client, self._clock)
         try:
             identity = asking.read_identity()
             if self._is_local and identity.host != identity.master:
@@ -146,16 +145,17 @@ def open_session(settings: Settings, *, clock: Callable[[], float] = time.monoto
         asking.close()
     # Only a client whose calls can be given up heeds a shorter limit.
     client = Client(settings.xapi, handle=asking.handle, timeout_seconds=CALL_SECONDS,
-                    is_given_up=lambda: False)
+                    is_given_up=lambda: False, speaks_json=asking.speaks_json)
     return Live(settings, client, clock=clock)
 
 
-def _build_asking_client(settings: Settings, handle: Optional[str], clock: Callable[[], float],
-                         seconds: float = ASK_SECONDS) -> Client:
-    """A client whose calls come to an end together, and soon."""
+def _build_asking_client(settings: Settings, session: Optional[Client],
+                         clock: Callable[[], float], seconds: float = ASK_SECONDS) -> Client:
+    """A client whose calls come to an end together, and soon; in the session of another."""
     deadline = clock() + seconds
-    return Client(settings.xapi, handle=handle, timeout_seconds=seconds,
-                  is_given_up=lambda: clock() > deadline)
+    return Client(settings.xapi, handle=session.handle if session else None,
+                  timeout_seconds=seconds, is_given_up=lambda: clock() > deadline,
+                  speaks_json=bool(session and session.speaks_json))
 
 
 def find_numbers(vms: Tuple[VmRecord, ...], policy: Policy, registered: Any,

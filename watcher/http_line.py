@@ -2,11 +2,10 @@
 
 Stands under `transport.py`. The standard library's client sends head and body one after the
 other and parses the answer's head as if it were a mail; on the way from an event to the write
-that it needs, that was half of the time. What comes off the wire is input: every length has a
-bound, and what is not HTTP raises what `http.client` would raise.
+that it needs, that was half of the time, and importing it takes a command as long as its work.
+What comes off the wire is input: every length has a bound, and what is not HTTP is NotHttp.
 """
 
-import http.client
 import re
 import socket
 from typing import Callable, Iterator, NamedTuple, Optional
@@ -19,6 +18,14 @@ _HEADER = re.compile(rb'(?mi)^(content-length|transfer-encoding|connection)[ \t]
                      rb'([^\r\n]*?)[ \t]*\r?$')
 _SIZE = re.compile(rb'[0-9A-Fa-f]{1,15}[ \t]*(;|\Z)')
 _END_OF_HEAD = re.compile(rb'\r?\n\r?\n')
+
+
+class NotHttp(Exception):
+    """What came is no whole answer of HTTP."""
+
+
+class Disconnected(NotHttp, ConnectionResetError):
+    """The connection was closed before anything came."""
 
 
 class _Head(NamedTuple):
@@ -65,7 +72,7 @@ class Line:
         return self._head.keeps_alive
 
     def read_chunks(self) -> Iterator[bytes]:
-        """The body, some hundred kilobytes at a time; IncompleteRead when it breaks off."""
+        """The body, some hundred kilobytes at a time; NotHttp when it breaks off."""
         if self._head.is_chunked:
             chunks = self._read_chunked()
         elif self._head.length is None:
@@ -80,11 +87,11 @@ class Line:
         end = _END_OF_HEAD.search(self._buffer)
         while end is None:
             if len(self._buffer) > _MAX_HEAD:
-                raise http.client.LineTooLong('head')
+                raise NotHttp('a head without an end')
             if not self._receive():
                 if self._buffer:
-                    raise http.client.BadStatusLine(repr(self._buffer[:80]))
-                raise http.client.RemoteDisconnected('the connection was closed without an answer')
+                    raise NotHttp('a head that breaks off: %r' % self._buffer[:80])
+                raise Disconnected('the connection was closed without an answer')
             end = _END_OF_HEAD.search(self._buffer, 0, _MAX_HEAD + 4)
         head, self._buffer = self._buffer[:end.start() + 2], self._buffer[end.end():]
         return _parse_head(head)
@@ -119,7 +126,7 @@ class Line:
             while missing:
                 part = self.sock.recv(missing)
                 if not part:
-                    raise http.client.IncompleteRead(b'', missing)
+                    raise NotHttp('the answer breaks off, %d bytes short' % missing)
                 parts.append(part)
                 missing -= len(part)
             return b''.join(parts)
@@ -133,9 +140,9 @@ class Line:
                 self._buffer = rest
                 return line.rstrip(b'\r')
             if len(self._buffer) > _MAX_HEAD:
-                raise http.client.LineTooLong('chunk')
+                raise NotHttp('a chunk without a size')
             if not self._receive():
-                raise http.client.IncompleteRead(b'')
+                raise NotHttp('the answer breaks off between two chunks')
 
     def _receive(self) -> bool:
         """More bytes into the buffer; False when the other side has closed."""
@@ -173,7 +180,7 @@ def _connected(sock: socket.socket, connect: Callable[[], object], connect_secon
 def _parse_head(head: bytes) -> _Head:
     status = _STATUS.match(head)
     if status is None:
-        raise http.client.BadStatusLine(repr(head[:80]))
+        raise NotHttp('no answer of HTTP: %r' % head[:80])
     fields = {name.lower(): value.lower() for name, value in _HEADER.findall(head)}
     is_chunked = b'chunked' in fields.get(b'transfer-encoding', b'')
     length = None if is_chunked else _parse_length(fields.get(b'content-length'))
@@ -190,11 +197,11 @@ def _parse_length(text: Optional[bytes]) -> Optional[int]:
     if text is None:
         return None
     if not text.isdigit() or len(text) > 18:
-        raise http.client.HTTPException('a content-length that is no number: %r' % text[:40])
+        raise NotHttp('a content-length that is no number: %r' % text[:40])
     return int(text)
 
 
 def _parse_size(line: bytes) -> int:
     if not _SIZE.match(line):
-        raise http.client.IncompleteRead(b'')
+        raise NotHttp('a chunk whose size is no number: %r' % line[:40])
     return int(line.partition(b';')[0], 16)

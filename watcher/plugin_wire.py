@@ -4,13 +4,13 @@ XAPI runs a plugin as a program: its one argument is the call as XML-RPC, `funct
 arguments)`, and its standard output must be a response with a status (xapi_plugins.ml). Answers
 of ours are JSON in that response, ASCII only: XML has no place for control characters.
 
+XML-RPC is imported when it is spoken: the daemon only reads and writes the JSON.
+
 Pure: no clock, no I/O, no logging.
 """
 
 import json
 import re
-import xml.parsers.expat
-import xmlrpc.client
 from typing import Any, Dict, FrozenSet, Mapping, NamedTuple, Optional
 
 from watcher.boots import Finding
@@ -56,6 +56,7 @@ class LookRequest(NamedTuple):
 
 def render_call(call: Call) -> str:
     """Write a call as XAPI does."""
+    import xmlrpc.client
     return xmlrpc.client.dumps((call.session, dict(call.arguments)), call.function)
 
 
@@ -63,6 +64,8 @@ def parse_call(text: str) -> Call:
     """Read a call; a document type, which could blow up while it is read, is refused."""
     if '<!' in text:
         raise CallInvalid('a document type, or a comment, is not part of a call')
+    import xml.parsers.expat
+    import xmlrpc.client
     try:
         params, function = xmlrpc.client.loads(text)
     except (xml.parsers.expat.ExpatError, xmlrpc.client.Error, ValueError, TypeError,
@@ -79,6 +82,7 @@ def parse_call(text: str) -> Call:
 
 def render_success(value: str) -> str:
     """The response that carries a value."""
+    import xmlrpc.client
     return xmlrpc.client.dumps(({'Status': 'Success', 'Value': value},), methodresponse=True)
 
 
@@ -86,6 +90,7 @@ def render_failure(code: str, *params: str) -> str:
     """The response that XAPI turns into an error of its own."""
     # Characters that XML cannot carry would cost the whole answer.
     description = [_printable(text) for text in (code,) + params]
+    import xmlrpc.client
     return xmlrpc.client.dumps(({'Status': 'Failure', 'ErrorDescription': description},),
                                methodresponse=True)
 

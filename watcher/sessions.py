@@ -32,6 +32,7 @@ class Sessions:
         self._is_given_up = is_given_up
         self._note_call = note_call
         self._handles: List[str] = []
+        self._speaks_json = False
 
     def open(self) -> Client:
         """Open both; the client of the long poll is returned, the other told in a message."""
@@ -49,6 +50,7 @@ class Sessions:
             raise XapiUnreachable('the configuration changed meanwhile')
         self._end_former(calls)
         self._handles[:] = [str(calls.handle), str(stream.handle)]
+        self._speaks_json = calls.speaks_json
         calls.close()
         is_local = settings.address.scheme == 'unix'
         self._put(SessionOpened(decide_role(identity, is_local=is_local), str(calls.handle),
@@ -59,7 +61,8 @@ class Sessions:
         """Give both back, unless XAPI does not answer."""
         for handle in self._handles:
             client = Client(self._read_settings(), handle=handle,
-                            timeout_seconds=LOGOUT_TIMEOUT_SECONDS)
+                            timeout_seconds=LOGOUT_TIMEOUT_SECONDS,
+                            speaks_json=self._speaks_json)
             if not client.logout():
                 return
 

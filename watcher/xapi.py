@@ -7,24 +7,21 @@ names: it logs in again silently and repeats the call, so that a restarted XAPI 
 with an old token (tried, xapi-events.md section 4).
 
 Reads go by JSON-RPC where XAPI offers it, which costs a twentieth of XML-RPC to decode; and all
-else too, once it is known to be offered: a write is never the first to try.
+else too, once it is known to be offered: a write is never the first to try, a login may be. Where
+all goes by JSON, `XenAPI` and XML-RPC are never imported.
 """
 
 import contextlib
-import http.client
-import xml.parsers.expat
-import xmlrpc.client
 from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple
-
-import XenAPI
 
 from watcher import json_parts
 from watcher.config import XapiSettings
 from watcher.errors import (NotTheMaster, SessionLost, StreamLost, VmVanished,
                             XapiError, XapiFailure, XapiNonsense, XapiUnreachable)
+from watcher.http_line import NotHttp
 from watcher.records import (ARGS_KEY, PoolRecord, VmRecord, parse_pool, parse_vm, reduce_event,
                              reduce_record)
-from watcher.transport import Transport
+from watcher.transport import Refused, Transport
 from watcher.version import VERSION
 
 ORIGINATOR = 'vgpu-watcher'
@@ -36,17 +33,19 @@ CALL_TIMEOUT_SECONDS = 15.0
 LOGOUT_TIMEOUT_SECONDS = 0.7
 
 _JSON_PATH = '/jsonrpc'
-# Reads with which JSON-RPC may be tried first. What is large is decoded part by part, and reduced
-# at once to what the watcher needs.
+_LOGIN = 'session.login_with_password'
+# With these JSON-RPC may be tried first: reads, and the login, since a session that nobody knows
+# of does no harm. What is large is decoded part by part, and reduced at once to what the watcher
+# needs.
 _JSON_FIRST = {
+    _LOGIN: None,
     'session.get_this_host': None,
     'event.from': json_parts.list_parts('events', reduce_event),
     'VM.get_all_records': json_parts.map_parts(reduce_record),
     'VM.get_record': None,
 }
 # What an XAPI without JSON-RPC does; a time-out is not among them: it would be waited for twice.
-_NO_JSON_HERE = (XapiUnreachable, XapiNonsense, http.client.RemoteDisconnected,
-                 ConnectionResetError, BrokenPipeError)
+_NO_JSON_HERE = (Refused, XapiNonsense, ConnectionResetError, BrokenPipeError)
 _FAILURES = {
     'SESSION_INVALID': SessionLost,
     'EVENTS_LOST': StreamLost,
@@ -78,7 +77,7 @@ class Client:
         self._note_call = note_call
         self._transport = Transport(settings.address, timeout_seconds=timeout_seconds,
                                     verify_tls=settings.verify_tls, is_given_up=is_given_up)
-        self._proxy = XenAPI.Session('http://localhost/', transport=self._transport)
+        self._proxy: Any = None
         self.speaks_json = speaks_json
         """Whether XAPI is known to offer JSON-RPC."""
         self._is_json_refused = False
@@ -87,7 +86,7 @@ class Client:
     def login(self) -> None:
         """Open a session. Any failure here can be the start-up of XAPI: all are transient."""
         settings = self.settings
-        self.handle = self._call('session.login_with_password', settings.username,
+        self.handle = self._call(_LOGIN, settings.username,
                                  read_password(settings), VERSION, ORIGINATOR)
 
     def logout(self) -> bool:
@@ -219,29 +218,47 @@ class Client:
         with _translated(method):
             if self.speaks_json or (method in _JSON_FIRST and not self._is_json_refused):
                 answer = self._call_json(method, params)
-                if not self._is_json_refused:
+                if answer is not None:
                     return _parse_json(method, answer)
+            return _parse_envelope(method, self._call_xml(method, params))
+
+    def _call_xml(self, method: str, params: Tuple[Any, ...]) -> Any:
+        """The answer by XML-RPC, which is imported when it is spoken."""
+        import xml.parsers.expat
+        import xmlrpc.client
+        if self._proxy is None:
+            import XenAPI
+            self._proxy = XenAPI.Session('http://localhost/', transport=self._transport)
+        try:
             # By its wire name: XenAPI's own way would log in again and repeat the call.
-            return _parse_envelope(method, getattr(self._proxy, method)(*params))
+            return getattr(self._proxy, method)(*params)
+        except (xml.parsers.expat.ExpatError, xmlrpc.client.Fault,
+                xmlrpc.client.ResponseError) as error:
+            raise XapiNonsense('%s: %s' % (method, error)) from error
 
     def _call_json(self, method: str, params: Tuple[Any, ...]) -> Any:
-        """The JSON-RPC answer; None, once and for all, when XAPI does not speak it."""
+        """The JSON-RPC answer; None when XAPI does not seem to speak it.
+
+        From then on it is not tried again, unless all that failed was a login: while XAPI starts
+        that may have other reasons.
+        """
+        answer, is_certain = None, method != _LOGIN
         try:
             parts = _JSON_FIRST.get(method)
             answer = self._transport.post_json(
                 _JSON_PATH, method, params,
                 lambda text: json_parts.decode(text, parts) if parts
                 else json_parts.decode_whole(text))
-        except _NO_JSON_HERE:
-            answer = None
-            if self.speaks_json:
+        except _NO_JSON_HERE as error:
+            if self.speaks_json or (isinstance(error, Refused) and error.is_passing):
                 raise
+            is_certain = is_certain or isinstance(error, Refused)
         if isinstance(answer, dict) and ('result' in answer or 'error' in answer):
             self.speaks_json = True
             return answer
         if self.speaks_json:
             raise XapiNonsense('%s: not a JSON-RPC answer' % method)
-        self._is_json_refused = True
+        self._is_json_refused = is_certain
         return None
 
 
@@ -263,10 +280,9 @@ def _translated(method: str) -> Iterator[None]:
         yield
     except (XapiUnreachable, XapiNonsense, XapiFailure):
         raise
-    except (xml.parsers.expat.ExpatError, xmlrpc.client.Fault, xmlrpc.client.ResponseError,
-            UnicodeError) as error:
+    except UnicodeError as error:
         raise XapiNonsense('%s: %s' % (method, error)) from error
-    except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
+    except (OSError, NotHttp) as error:
         raise XapiUnreachable('%s: %s' % (method, _describe(error))) from error
     except (ValueError, TypeError, KeyError, IndexError, OverflowError,
             RecursionError, EOFError, AttributeError, AssertionError) as error:

@@ -1,11 +1,10 @@
 """Answers as they may come off the wire: whole, in pieces, chunked, torn, and no HTTP at all."""
 
-import http.client
 import socket
 
 import pytest
 
-from watcher.http_line import Line
+from watcher.http_line import Disconnected, Line, NotHttp
 
 OK = b'HTTP/1.1 200 OK\r\n'
 
@@ -64,27 +63,32 @@ def test_answer_is_read_in_whatever_pieces_it_comes(data, expected, step):
     assert read(data, step) == expected
 
 
-@pytest.mark.parametrize('data, error', [
-    pytest.param(b'', http.client.RemoteDisconnected, id='nothing'),
-    pytest.param(b'HTTP/1.1 200', http.client.BadStatusLine, id='torn-head'),
-    pytest.param(OK + b'Content-Length: 5\r\n', http.client.BadStatusLine, id='no-end-of-head'),
-    pytest.param(b'<html>\r\n\r\n', http.client.BadStatusLine, id='no-http'),
-    pytest.param(b'HTTP/2 200 OK\r\n\r\n', http.client.BadStatusLine, id='other-version'),
-    pytest.param(OK + b'Content-Length: 5\r\n\r\nhell', http.client.IncompleteRead, id='torn'),
-    pytest.param(OK + b'Content-Length: -5\r\n\r\nhell', http.client.HTTPException, id='negative'),
-    pytest.param(OK + b'Content-Length: ' + b'9' * 40 + b'\r\n\r\n', http.client.HTTPException,
-                 id='huge'),
-    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\nxyz\r\n', http.client.IncompleteRead,
+@pytest.mark.parametrize('data, said', [
+    pytest.param(b'HTTP/1.1 200', 'head that breaks off', id='torn-head'),
+    pytest.param(OK + b'Content-Length: 5\r\n', 'head that breaks off', id='no-end-of-head'),
+    pytest.param(b'<html>\r\n\r\n', 'no answer of HTTP', id='no-http'),
+    pytest.param(b'HTTP/2 200 OK\r\n\r\n', 'no answer of HTTP', id='other-version'),
+    pytest.param(OK + b'Content-Length: 5\r\n\r\nhell', '1 bytes short', id='torn'),
+    pytest.param(OK + b'Content-Length: -5\r\n\r\nhell', 'content-length', id='negative'),
+    pytest.param(OK + b'Content-Length: ' + b'9' * 40 + b'\r\n\r\n', 'content-length', id='huge'),
+    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\nxyz\r\n', 'chunk whose size',
                  id='odd-chunk'),
-    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\n-1\r\n', http.client.IncompleteRead,
+    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\n-1\r\n', 'chunk whose size',
                  id='negative-chunk'),
-    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\n5\r\nhel', http.client.IncompleteRead,
+    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\n5\r\nhel', '2 bytes short',
                  id='torn-chunk'),
-    pytest.param(OK + b'A: ' + b'x' * 200000, http.client.LineTooLong, id='endless-head'),
+    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n', 'between two chunks',
+                 id='no-last-chunk'),
+    pytest.param(OK + b'A: ' + b'x' * 200000, 'head without an end', id='endless-head'),
 ])
-def test_what_is_no_whole_answer_is_an_error_of_http(data, error):
-    with pytest.raises(error):
+def test_what_is_no_whole_answer_is_not_http(data, said):
+    with pytest.raises(NotHttp, match=said):
         read(data)
+
+
+def test_connection_that_was_closed_before_the_answer_is_told_apart():
+    with pytest.raises(Disconnected):
+        read(b'')
 
 
 def test_request_is_sent_in_one_piece():

@@ -69,6 +69,12 @@ def ref(simulator):
     return simulator.create_vm('web', platform={'timeoffset': '5'})
 
 
+def build_speaker(client, wire):
+    """Have a client speak one of the two."""
+    client.speaks_json, client._is_json_refused = wire == 'json', wire == 'xml'
+    return client
+
+
 def count(simulator, method):
     return [call.method for call in simulator.calls].count(method)
 
@@ -168,22 +174,22 @@ def test_call_without_a_session_asks_nobody(simulator, build_client, url, ref):
     ('SESSION_INVALID', SessionLost), ('EVENTS_LOST', StreamLost),
     ('EVENT_FROM_TOKEN_PARSE_FAILURE', StreamLost), ('HOST_IS_SLAVE', NotTheMaster),
     ('INTERNAL_ERROR', XapiFailure), ('HOST_STILL_BOOTING', XapiFailure)])
-@pytest.mark.parametrize('method', ['VM.get_record', 'VM.get_all'], ids=['json', 'xml'])
-def test_failure_becomes_the_error_of_its_code(simulator, client, ref, code, kind, method):
-    simulator.add_fault('failure', method=method, parameters={'code': code, 'params': ['x']})
+@pytest.mark.parametrize('wire', ['json', 'xml'])
+def test_failure_becomes_the_error_of_its_code(simulator, client, ref, code, kind, wire):
+    simulator.add_fault('failure', method='VM.get_record',
+                        parameters={'code': code, 'params': ['x']})
     with pytest.raises(XapiFailure) as caught:
-        client.read_vm(ref) if method == 'VM.get_record' else client.read_vm_refs()
+        build_speaker(client, wire).read_vm(ref)
     assert (type(caught.value), caught.value.code) == (kind, code)
     assert caught.value.params == ('x',)
 
 
 @pytest.mark.parametrize('code', ['HOST_STILL_BOOTING', 'UUID_INVALID', 'INTERNAL_ERROR'])
 def test_emergency_is_a_failure_in_either_protocol(simulator, client, ref, code):
-    client.read_vm(ref)
     simulator.set_emergency(code)
-    for call in (lambda: client.read_vm(ref), client.read_vm_refs):
+    for wire in ('json', 'xml'):
         with pytest.raises(XapiFailure) as caught:
-            call()
+            build_speaker(client, wire).read_vm(ref)
         assert caught.value.code == code
 
 
@@ -192,10 +198,11 @@ def test_emergency_is_a_failure_in_either_protocol(simulator, client, ref, code)
     ('drop_before', {}, XapiUnreachable), ('drop_after', {}, XapiUnreachable),
     ('reset_before', {}, XapiUnreachable), ('reset_after', {}, XapiUnreachable),
     ('truncate', {}, XapiError), ('garbage', {}, XapiNonsense)])
-@pytest.mark.parametrize('method', ['VM.get_record', 'VM.add_to_platform'], ids=['json', 'xml'])
+@pytest.mark.parametrize('wire', ['json', 'xml'])
+@pytest.mark.parametrize('method', ['VM.get_record', 'VM.add_to_platform'])
 def test_trouble_is_told_and_no_request_is_sent_twice(simulator, client, ref, kind, parameters,
-                                                      error, method):
-    client.read_vm(ref)
+                                                      error, method, wire):
+    build_speaker(client, wire).read_vm(ref)
     simulator.clear_calls()
     simulator.add_fault(kind, method=method, count=1, parameters=parameters)
     with pytest.raises(error):
@@ -323,17 +330,49 @@ class XmlOnly(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_xapi_without_json_is_asked_by_xml_from_then_on(build_client):
+@pytest.fixture
+def xml_only():
+    """An XAPI that knows no JSON-RPC."""
     server = http.server.HTTPServer(('127.0.0.1', 0), XmlOnly)
     server.paths = []
+    server.url = 'http://127.0.0.1:%d' % server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
     thread.start()
-    client = build_client('http://127.0.0.1:%d' % server.server_address[1], handle='x')
-    try:
-        assert client.read_vms() == {} == client.read_vms()
-    finally:
-        client.close()
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    assert [path == '/jsonrpc' for path in server.paths] == [True, False, False]
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_xapi_without_json_is_asked_by_xml_from_then_on(xml_only, build_client):
+    client = build_client(xml_only.url, handle='x')
+    assert client.read_vms() == {} == client.read_vms()
+    client.close()
+    assert [path == '/jsonrpc' for path in xml_only.paths] == [True, False, False]
+
+
+def test_login_finds_out_that_xapi_speaks_no_json(xml_only, build_client):
+    client = build_client(xml_only.url)
+    client.login()
+    assert client.read_vms() == {}
+    client.close()
+    assert [path == '/jsonrpc' for path in xml_only.paths] == [True, False, False]
+
+
+@pytest.mark.parametrize('kind, error, logins', [
+    pytest.param('http_500', XapiUnreachable, 1, id='starts-up'),
+    pytest.param('hang', XapiUnreachable, 1, id='does-not-answer'),
+    pytest.param('drop_before', None, 2, id='closes'),
+    pytest.param('garbage', None, 2, id='answers-nonsense')])
+def test_login_that_fails_does_not_condemn_the_session_to_xml(simulator, build_client, url, kind,
+                                                              error, logins):
+    client = build_client(url, timeout_seconds=0.5)
+    simulator.add_fault(kind, method='session.login_with_password', count=1)
+    if error is not None:
+        with pytest.raises(error):
+            client.login()
+        assert count(simulator, 'session.login_with_password') == logins
+    client.login()
+    client.read_vms()
+    assert client.speaks_json
+    assert count(simulator, 'session.login_with_password') == 2
