@@ -1,25 +1,39 @@
-"""vgpu-admin: reads the command line, runs one command, prints, gives the exit status."""
+"""vgpu-admin: reads the command line, runs one command, prints, gives the exit status.
+
+Completion goes its own short way (`tab.py`); for all else the program is imported when it is known
+that it is needed.
+"""
 
 import os
 import sys
-from typing import List, Optional
 
-from cli.context import build_context
-from cli.errors import CommandError, ExitStatus
-from cli.options import JSON
-from cli.output import Output
-from cli.parser import parse
-from cli.running import run
+from cli import tab
+
+TYPE_CHECKING = False  # that of `typing`, which takes as long to import as a completion may last
+if TYPE_CHECKING:
+    from typing import List, Optional
+
+    from cli.output import Output
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: 'Optional[List[str]]' = None) -> int:
     """Run one command; the exit status."""
     words = [_repaired(word) for word in (sys.argv[1:] if argv is None else argv)]
+    if tab.COMMAND in words:
+        offered = tab.find_offered(words, os.environ.get(tab.LINE_VARIABLE, ''))
+        if offered is not None:
+            return tab.write(offered)
+    from cli.output import Output
     output = Output(sys.stdout, sys.stderr, os.environ)
     return output.settle(_run(words, output))
 
 
-def _run(words: List[str], output: Output) -> int:
+def _run(words: 'List[str]', output: 'Output') -> int:
+    from cli.context import build_context
+    from cli.errors import CommandError, ExitStatus
+    from cli.options import JSON
+    from cli.parser import parse
+    from cli.running import run
     # Until the command line has been read, this is all there is to go by.
     is_json = JSON.flag in words
     try:

@@ -4,19 +4,21 @@ Their entry of the mirror names this VM and another pool. Such a VM is shown, an
 `adopt` only: its number may be another VM's here.
 """
 
-from typing import Any, Dict, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Mapping
 
-from watcher.errors import XapiError
-from watcher.mirror_entries import VmEntry, find_current
-from watcher.mirror_judge import Standing, find_standing
+if TYPE_CHECKING:
+    from watcher.mirror_entries import VmEntry
 
 
 def find_arrivals(context: Any, vms: Iterable[Any],
-                  registered: Mapping[str, Any]) -> Dict[str, VmEntry]:
+                  registered: Mapping[str, Any]) -> 'Dict[str, VmEntry]':
     """The entries of arrived VMs, by UUID. XAPI is asked for its pool only when one may be."""
     with_entry = [vm for vm in vms if vm.mirror and vm.uuid not in registered]
     if not with_entry:
         return {}
+    from watcher.errors import XapiError
+    from watcher.mirror_entries import find_current
+    from watcher.mirror_judge import Standing, find_standing
     try:
         resource_pool = context.live().read_pool_record().uuid
     except XapiError:
@@ -29,7 +31,7 @@ def find_arrivals(context: Any, vms: Iterable[Any],
     return found
 
 
-def document_of(entry: VmEntry) -> Dict[str, Any]:
+def document_of(entry: 'VmEntry') -> Dict[str, Any]:
     """An arrival as JSON."""
     return {'resource_pool': entry.resource_pool, 'vm_id': entry.vm_id,
             'pool_id': entry.pool_id, 'priority': entry.priority.word}

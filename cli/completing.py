@@ -1,18 +1,17 @@
 """Shell completion: the script for bash, and the words that it asks for at each TAB.
 
-The words come from the table of commands and from the registry file; XAPI is never asked.
+The words come from the table of commands, those for VMs by `tab.py` from the registry file; XAPI
+is never asked, and nothing of it imported.
 """
 
 from typing import List, Sequence
 
-from cli import options
+from cli import options, tab
 from cli.context import Context
 from cli.grammar import BY_NAME, COMMANDS
 from cli.options import EVERYWHERE, Option
 from cli.parser import Arguments
 from cli.result import Result, build_document, plain
-from registry.errors import RegistryError
-from watcher.errors import ConfigError
 
 # bash splits words at `=` as well: the script puts them together again, and gives back only
 # what stands behind the last one.
@@ -30,7 +29,6 @@ _SCRIPT = r'''_vgpu_admin() {
 }
 # Where we know nothing, such as the name of a file, bash completes as usual.
 complete -o default -F _vgpu_admin vgpu-admin'''
-LINE_VARIABLE = 'VGPU_ADMIN_LINE'
 
 
 def completion(_arguments: Arguments, _context: Context) -> Result:
@@ -40,7 +38,7 @@ def completion(_arguments: Arguments, _context: Context) -> Result:
 
 def complete(_arguments: Arguments, context: Context) -> Result:
     """Print the words that may stand at the end of a command line."""
-    found = list_words(context.read_variable(LINE_VARIABLE), context)
+    found = list_words(context.read_variable(tab.LINE_VARIABLE), context)
     return Result(build_document(words=found), plain(found), minimal=tuple(found))
 
 
@@ -69,12 +67,5 @@ def _flags(known: Sequence[Option]) -> List[str]:
 def _list_values(option: Option, context: Context) -> List[str]:
     if option not in options.VM:
         return list(option.choices)
-    try:
-        vms = context.registry.read().vms
-    except (RegistryError, ConfigError):
-        return []
-    if option is options.VM_UUID:
-        return [vm.vm_uuid for vm in vms]
-    # A name that a shell would take apart is better typed by hand.
-    return sorted({vm.vm_name for vm in vms
-                   if vm.vm_name and vm.vm_name.replace('-', '').replace('.', '').isalnum()})
+    arguments = context.arguments
+    return tab.list_values(option.flag, arguments.get(options.DB), arguments.get(options.CONFIG))

@@ -1,6 +1,7 @@
 """What commands work with: settings, registry, journal, XAPI, and the person at the terminal.
 
-Everything is opened when it is first asked for, so that a command pays only for what it needs.
+Everything is opened, and imported, when it is first asked for, so that a command pays only for
+what it needs.
 """
 
 import contextlib
@@ -8,18 +9,17 @@ import os
 import pwd
 import sys
 import time
-from typing import Any, Callable, Iterator, List, Mapping, Optional, TextIO
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional, TextIO
 
 from cli.errors import CommandError, Kind
-from cli.interrupts import deferred
 from cli.options import CONFIG, DB, JSON, YES
 from cli.parser import Arguments
 from cli.text import escape
-from registry.errors import RegistryError
-from registry.store import Registry
-from watcher import config
-from watcher.config import Settings
-from watcher.errors import XapiError, XapiUnreachable
+
+if TYPE_CHECKING:
+    from registry.store import Registry
+    from watcher.config import Settings
+    from watcher.errors import XapiError
 
 # P17: vgpu-admin waits so long for a registry that others have locked.
 REGISTRY_SECONDS = 10.0
@@ -50,10 +50,10 @@ class Context:
         self._answers = answers
         self._ask = ask
         self._environment = environment
-        self._settings: Optional[Settings] = None
-        self._registry: Optional[Registry] = None
+        self._settings: 'Optional[Settings]' = None
+        self._registry: 'Optional[Registry]' = None
         self._live: Any = None
-        self._problem: Optional[XapiError] = None
+        self._problem: 'Optional[XapiError]' = None
 
     @property
     def is_json(self) -> bool:
@@ -70,18 +70,20 @@ class Context:
         return self.arguments.command.name if self.arguments.command else ''
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> 'Settings':
         """The configuration, with the registry of --db."""
         if self._settings is None:
+            from watcher import config
             settings = config.load(self.arguments.get(CONFIG))
             path = os.path.abspath(self.arguments.get(DB) or settings.registry.path)
             self._settings = settings._replace(registry=settings.registry._replace(path=path))
         return self._settings
 
     @property
-    def registry(self) -> Registry:
+    def registry(self) -> 'Registry':
         """The registry."""
         if self._registry is None:
+            from registry.store import Registry
             self._registry = Registry(self.settings.registry.path,
                                       timeout_seconds=REGISTRY_SECONDS)
         return self._registry
@@ -94,6 +96,7 @@ class Context:
         Waiting for the lock can be interrupted. What follows cannot: whether the commit came
         about must be known when we say what was done.
         """
+        from cli.interrupts import deferred
         with contextlib.ExitStack() as outer:
             inner = contextlib.ExitStack()
             edit = inner.enter_context(self.registry.edit(
@@ -115,6 +118,7 @@ class Context:
         if not os.path.exists(path):
             yield None
             return
+        from registry.errors import RegistryError
         from registry.journal import Journal
         journal = Journal(path, timeout_seconds=REGISTRY_SECONDS)
         try:
@@ -141,7 +145,7 @@ class Context:
         """Why XAPI could not be asked."""
         return str(self._problem) if self._problem is not None else ''
 
-    def lose_live(self, problem: XapiError) -> None:
+    def lose_live(self, problem: 'XapiError') -> None:
         """XAPI has ceased to answer: nobody asks it again in this run."""
         self.close()
         self._problem = problem
@@ -206,9 +210,10 @@ class Context:
             self._errors = None
 
     def _connect(self) -> Any:
+        from watcher.errors import XapiError
         try:
             _probe(self.settings)
-            from cli.xapi_session import open_session  # XenAPI costs 40 ms
+            from cli.xapi_session import open_session
             return open_session(self.settings)
         except XapiError as error:
             self._problem = error
@@ -226,8 +231,9 @@ def _find_user(environment: Mapping[str, str]) -> str:
         return f'uid {os.getuid()}'
 
 
-def _probe(settings: Settings) -> None:
+def _probe(settings: 'Settings') -> None:
     """Find out cheaply that nothing listens on the local socket."""
+    from watcher.errors import XapiUnreachable
     address = settings.xapi.address
     if address.scheme == 'unix' and not os.path.exists(address.path):
         raise XapiUnreachable(f'XAPI cannot be reached: there is no socket {address.path}')

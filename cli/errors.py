@@ -1,9 +1,10 @@
-"""What a command may fail with, and the exit status that goes with each kind (interface.md §4)."""
+"""What a command may fail with, and the exit status that goes with each kind (interface.md §4).
+
+What registry and watcher raise is imported when something was raised.
+"""
 
 import enum
-
-from registry.errors import Conflict, InvalidValue, NotFound, RegistryError, RegistryUnavailable
-from watcher.errors import ConfigError, NotTheMaster, WatcherError, XapiFailure
+from typing import Tuple, Type
 
 
 class ExitStatus(enum.IntEnum):
@@ -55,6 +56,13 @@ class CommandError(Exception):
         return _STATUSES[self.kind]
 
 
+def list_expected() -> Tuple[Type[Exception], ...]:
+    """What a command may raise, for an `except`: evaluated only when something was raised."""
+    from registry.errors import RegistryError
+    from watcher.errors import WatcherError
+    return CommandError, RegistryError, WatcherError
+
+
 def translate(error: Exception) -> CommandError:
     """Turn an error of the registry or the watcher into one of ours."""
     if isinstance(error, CommandError):
@@ -63,6 +71,9 @@ def translate(error: Exception) -> CommandError:
 
 
 def _kind_of(error: Exception) -> Kind:
+    from registry.errors import (Conflict, InvalidValue, NotFound, RegistryError,
+                                 RegistryUnavailable)
+    from watcher.errors import ConfigError, NotTheMaster, WatcherError, XapiFailure
     # The order matters: the first class that fits decides.
     for classes, kind in (
             ((InvalidValue, ConfigError), Kind.USAGE),

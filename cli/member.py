@@ -4,7 +4,6 @@ Edits ask XAPI, as they always did. A view would pay four calls for that on ever
 only where the daemon has noted that this host is a member, or where there is no registry.
 """
 
-import json
 import os
 from typing import Any, NamedTuple, Optional
 
@@ -42,6 +41,7 @@ def _may_be_member(context: Any) -> bool:
         return True
     with context.journal() as journal:
         text = journal.read_note(NOTE) if journal is not None else None
+    import json
     try:
         return bool(json.loads(text or '{}').get('is_member'))
     except (ValueError, AttributeError):

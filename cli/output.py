@@ -1,6 +1,5 @@
 """The only place that prints: results on standard output, everything else on standard error."""
 
-import json
 import os
 from typing import Any, Iterator, List, Mapping, Optional, Sequence, TextIO
 
@@ -33,6 +32,7 @@ class Output:
             self._print_stream(result.stream(None if is_json else self.style))
             return
         if is_json:
+            import json  # costs 3 ms, and people do not need it
             document = dict(result.document, notes=list(notes)) if notes else result.document
             self._write(self._results, [json.dumps(document, indent=2)])
             return
@@ -47,6 +47,7 @@ class Output:
     def print_error(self, error: CommandError, notes: Sequence[str], *, is_json: bool) -> None:
         """Print why a command came to nothing."""
         if is_json:
+            import json
             content = {'kind': error.kind.value, 'message': str(error)}  # type: dict
             if notes:
                 content['notes'] = list(notes)

@@ -4,14 +4,12 @@ import importlib
 from typing import Optional
 
 from cli.context import Context
-from cli.errors import CommandError, Kind, translate
+from cli.errors import CommandError, Kind, list_expected, translate
 from cli.options import MINIMAL
 from cli.output import Output
 from cli.parser import Arguments
 from cli.places import belongs_to_master
 from cli.result import Result
-from registry.errors import RegistryError
-from watcher.errors import WatcherError
 
 
 def run(arguments: Arguments, context: Context, output: Output) -> int:
@@ -24,7 +22,7 @@ def run(arguments: Arguments, context: Context, output: Output) -> int:
         output.print_result(result, context.notes, is_json=context.is_json,
                             is_minimal=bool(arguments.get(MINIMAL)))
         return int(result.status)
-    except (CommandError, RegistryError, WatcherError) as error:
+    except list_expected() as error:
         failure = translate(error)
     except KeyboardInterrupt:
         failure = CommandError(Kind.INTERRUPTED, '\n'.join(

@@ -4,7 +4,6 @@ Whoever watches holds the writer's lock beside the registry, for life, and keeps
 journal about when XAPI answered it last.
 """
 
-import json
 import os
 from typing import Any, NamedTuple, Optional
 
@@ -71,6 +70,7 @@ def read_watch(holder: Optional[str], journal: Any, now: float,
 def parse_note(holder: Optional[str], text: Optional[str], now: float,
                scan_seconds: int) -> Watch:
     """Understand the daemon's note; that of another process, or nonsense, says nothing."""
+    import json  # only where there is a daemon
     try:
         note = json.loads(text or '{}')
         if f"pid {note.get('pid')}," not in f'{holder},':

@@ -48,6 +48,11 @@ def read_counter(connection: Connection, name: str) -> int:
     return int(rows[0][0]) if rows else 0
 
 
+def read_edition(connection: Connection, source: str) -> int:
+    """Read how often our programs have edited the shared file of that name."""
+    return read_counter(connection, f'edition of {source}')
+
+
 def write_counter(connection: Connection, name: str, value: int) -> None:
     """Write a counter."""
     connection.execute('INSERT OR REPLACE INTO counters (name, value) VALUES (?, ?)',

@@ -10,11 +10,11 @@ import os
 import sqlite3
 import stat
 from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple, Type
-from urllib.parse import quote
 
 from registry.errors import Conflict, InvalidValue, JournalUnavailable, Reason, RegistryError
 from registry.errors import RegistryUnavailable
 from registry.patience import Patience, is_busy
+from registry.uri import render_uri
 
 Row = Tuple[Any, ...]
 
@@ -124,7 +124,7 @@ class Connection:
         self.close()
         self._check_files()
         self._opening = self._journal_path or ''
-        main = ':memory:' if self._journal_path is None else _uri(self._journal_path)
+        main = ':memory:' if self._journal_path is None else render_uri(self._journal_path)
         self._connection = sqlite3.connect(
             main, timeout=self._patience.busy_seconds, isolation_level=None, uri=True)
         self._connection.text_factory = _decoded
@@ -137,7 +137,7 @@ class Connection:
 
     def _attach(self, path: str) -> None:
         self._opening = path
-        self._rows('ATTACH ? AS registry', (_uri(path),))
+        self._rows('ATTACH ? AS registry', (render_uri(path),))
         if self._rows('PRAGMA registry.journal_mode') == [('wal',)]:
             raise unavailable(path, Reason.WAL)
         if self._journal_path is not None:
@@ -248,11 +248,6 @@ def unavailable(path: str, reason: Reason,
 
 def _at_once(action: Callable[..., List[Row]], *arguments: Any) -> List[Row]:
     return action(*arguments)
-
-
-def _uri(path: str) -> str:
-    """Name an existing file so that opening never creates it."""
-    return f'file:{quote(os.fsencode(os.path.abspath(path)))}?mode=rw'
 
 
 def _decoded(data: bytes) -> str:

@@ -10,10 +10,10 @@ import os
 import sqlite3
 import time
 from typing import Any, Iterator
-from urllib.parse import quote
 
 from registry.connection import unavailable
 from registry.errors import Reason
+from registry.uri import render_uri
 
 KEPT_MARK = '.replaced-'
 # Each is a rebuild that lost edits or was asked for: that many mean that something else is wrong.
@@ -80,8 +80,7 @@ def _copy_rows(source: sqlite3.Connection, copy: sqlite3.Connection, table: str)
 
 @contextlib.contextmanager
 def _opened(path: str, mode: str) -> Iterator[sqlite3.Connection]:
-    name = quote(os.fsencode(os.path.abspath(path)))
-    connection = sqlite3.connect(f'file:{name}?mode={mode}', timeout=0, isolation_level=None,
+    connection = sqlite3.connect(render_uri(path, mode), timeout=0, isolation_level=None,
                                  uri=True)
     connection.text_factory = _decoded
     try:

@@ -82,11 +82,12 @@ def list_raw_vms(connection: Connection) -> List[RawVm]:
 
 def validated(rows: Sequence[RawVm]) -> Tuple[Tuple[Vm, ...], Tuple[RowFault, ...]]:
     """Part the rows into VMs, in the order of the lists people know, and faults."""
-    keys = _counts([row.key for row in rows])
+    names = [row.key for row in rows]
+    keys = _counts(names)
     numbers = _counts([row.vm_id for row in rows])
     vms, faults = [], []
-    for row in rows:
-        problem = _problem(row, keys, numbers)
+    for row, name in zip(rows, names):
+        problem = _problem(row, keys[name], numbers[row.vm_id])
         if problem is None:
             vms.append(vm_of(row))
         else:
@@ -113,7 +114,8 @@ def _pool(row: Sequence[Any]) -> Pool:
                 text_of(row[4]) or '', text_of(row[5]) or '')
 
 
-def _problem(row: RawVm, keys: Dict[Any, int], numbers: Dict[Any, int]) -> Optional[str]:
+def _problem(row: RawVm, of_key: int, of_number: int) -> Optional[str]:
+    """What is wrong with a row; so many rows have its key, and its number."""
     try:
         parse_uuid(row.vm_uuid)
         parse_vm_id(row.vm_id if type(row.vm_id) is int else repr(row.vm_id))
@@ -122,9 +124,9 @@ def _problem(row: RawVm, keys: Dict[Any, int], numbers: Dict[Any, int]) -> Optio
         return str(error)
     if not _is_priority(row.priority):
         return 'priority: the column holds something else; allowed: 0, 1, 2'
-    if keys[row.key] > 1:
+    if of_key > 1:
         return 'vm_uuid: several rows differ in the case of this UUID only; remove all but one'
-    if numbers[row.vm_id] > 1:
+    if of_number > 1:
         return f'vm_id: several rows have the vm_id {row.vm_id}; change all but one'
     return None
 

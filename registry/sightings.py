@@ -5,7 +5,7 @@ All of it runs inside the caller's transaction.
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from registry.bearers import (forget_orphan, note_number, note_orphan, read_counter,
+from registry.bearers import (forget_orphan, note_number, note_orphan, read_edition,
                               write_counter)
 from registry.connection import Connection
 from registry.errors import Reason, RegistryUnavailable
@@ -22,11 +22,6 @@ class Seen(NamedTuple):
 
     vms: Mapping[str, Dict[str, Any]]
     pools: Mapping[str, Dict[str, Any]]
-
-
-def read_edition(connection: Connection, source: str) -> int:
-    """Read how often our programs have edited the shared file of that name."""
-    return read_counter(connection, f'edition of {source}')
 
 
 def has_seen(connection: Connection, source: str) -> bool:

@@ -2,24 +2,27 @@
 
 No connection is kept: each call opens the file, does one transaction and closes it, so others
 find it free. The file is never opened by other means, and never created but by `create`.
+What only writes is imported when something is written: most commands read.
 """
 
 import contextlib
 import os
 import time
-from typing import Callable, Iterator, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Iterator, Optional, Sequence, Tuple
 
-from registry import history, kept, sightings
+from registry.bearers import read_edition
 from registry.connection import Connection, check_file, check_writable, unavailable
-from registry.edit import Edit
 from registry.errors import JournalUnavailable, Reason
 from registry.patience import Patience
-from registry.replica import Replaced, Replacing, write_image
 from registry.rows import check_tables, list_tables, read_contents
 from registry.schema import (JOURNAL_NAME, migrate_journal, migrate_registry, prepare_journal,
                              read_version)
 from registry.timestamps import render_timestamp
 from registry.values import Contents, Image
+
+if TYPE_CHECKING:
+    from registry.edit import Edit
+    from registry.replica import Replaced
 
 # As the earlier tool made them, so that the programs that share the file can read it.
 FILE_MODE = 0o644
@@ -57,12 +60,14 @@ class Registry:
 
     @contextlib.contextmanager
     def edit(self, *, who: str, command: str, dry_run: bool = False,
-             allow_emptied: bool = False) -> Iterator[Edit]:
+             allow_emptied: bool = False) -> 'Iterator[Edit]':
         """Edit the registry: all of the block, with its history, or nothing (`dry_run`).
 
         What other programs changed before is recorded first, as theirs. With `allow_emptied` a
         file that lost all its rows is taken as it is.
         """
+        from registry import sightings
+        from registry.edit import Edit
         check_file(self.path)
         check_writable(self.path)
         prepare_journal(self.journal_path)
@@ -79,13 +84,14 @@ class Registry:
     def replace_contents(self, image: Image, *, who: str, command: str, keep_copy: bool,
                          may_create: bool = False, allow_emptied: bool = False,
                          generation: Optional[Tuple[str, str]] = None,
-                         line: Sequence[str] = ()) -> Replaced:
+                         line: Sequence[str] = ()) -> 'Replaced':
         """Make the registry what an image says, in place; the history tells each difference.
 
         `generation` (and the digest of the contents at it) is noted in the same transaction, as
         the newest of `line`, from which it came.
         Without `may_create` a file that is missing stays missing.
         """
+        from registry.replica import Replacing
         is_new = may_create and self._build_missing(image)
         check_file(self.path)
         check_writable(self.path)
@@ -101,6 +107,7 @@ class Registry:
 
     def set_aside(self) -> str:
         """Rename a file that cannot be used, so that another can be made; give its new name."""
+        from registry import kept
         return kept.set_aside(self.path, self._clock())
 
     def check(self) -> Tuple[str, ...]:
@@ -131,7 +138,7 @@ class Registry:
         try:
             with Connection(journal_path=self.journal_path, registry_path=None,
                             patience=patience) as connection:
-                return sightings.read_edition(connection, os.path.basename(self.path))
+                return read_edition(connection, os.path.basename(self.path))
         except JournalUnavailable as error:
             if error.reason == Reason.LOCKED:
                 raise
@@ -149,6 +156,7 @@ class Registry:
 
     def _build_missing(self, image: Image) -> bool:
         """Build the whole file under another name, so that it is never there half done."""
+        from registry.replica import write_image
         if os.path.lexists(self.path):
             return False
         beside = self.path + BESIDE
@@ -176,6 +184,7 @@ class Registry:
             os.chmod(directory, DIRECTORY_MODE)
 
     def _create_tables(self, connection: Connection, who: str) -> bool:
+        from registry import history, sightings
         found = list_tables(connection)
         if found:
             check_tables(connection)

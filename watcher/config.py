@@ -6,7 +6,6 @@ the reason for its default. The shipped file and the documentation are checked a
 Rule: a file that does not pass is refused as a whole, with all its problems at once.
 """
 
-import configparser
 import enum
 import os
 import re
@@ -191,6 +190,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 def _read_items(text: str, path: str) -> List[Tuple[str, str, str]]:
     """(section, key, value) as written; a section without keys has an item with empty key."""
+    import configparser  # only where there is a file
     parser = configparser.RawConfigParser(
         delimiters=('=',), comment_prefixes=('#', ';'), inline_comment_prefixes=None, strict=True,
         empty_lines_in_values=False, default_section='\0')

@@ -3,9 +3,7 @@
 Stands under `config.py`. Each raises ValueError with the reason; the place is added by the caller.
 """
 
-import configparser
 import enum
-import ipaddress
 import re
 from typing import NamedTuple, Tuple, Type, TypeVar
 
@@ -18,6 +16,9 @@ MAX_SOCKET_PATH = 107
 _DEVICE_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]*\Z')
 _URL = re.compile(r'(https?)://(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?/?\Z')
 _PORTS = {'http': 80, 'https': 443}
+# As INI files are read everywhere (configparser.RawConfigParser.BOOLEAN_STATES).
+_FLAGS = {'1': True, 'yes': True, 'true': True, 'on': True,
+          '0': False, 'no': False, 'false': False, 'off': False}
 _Choice = TypeVar('_Choice', bound=enum.Enum)
 
 
@@ -52,6 +53,7 @@ def parse_url(text: str) -> XapiAddress:
         raise ValueError('%r is none of unix:/path, http://host:port, https://host' % text)
     scheme, address, name, port = match.groups()
     if address:
+        import ipaddress  # costs 2 ms, and hardly anybody writes one
         ipaddress.IPv6Address(address)
     number = int(port) if port else _PORTS[scheme]
     if not 1 <= number <= 65535:
@@ -90,6 +92,7 @@ def parse_listen(text: str) -> Tuple[str, int]:
     match = re.match(r'(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})\Z', text)
     if match is None:
         raise ValueError('%r is no address and port: 127.0.0.1:9477' % text)
+    import ipaddress
     address = ipaddress.ip_address(match.group(1) or match.group(2))
     if not address.is_loopback:
         raise ValueError('%s is not an address of the loopback: dom0 opens no port to the network'
@@ -108,10 +111,9 @@ def parse_listen_or_nothing(text: str) -> str:
 
 def parse_flag(text: str) -> bool:
     """Yes or no, in any spelling that INI files know."""
-    states = configparser.RawConfigParser.BOOLEAN_STATES
-    if text.lower() not in states:
+    if text.lower() not in _FLAGS:
         raise ValueError('%r is neither yes nor no' % text)
-    return states[text.lower()]
+    return _FLAGS[text.lower()]
 
 
 def parse_device_template(text: str) -> Template:

@@ -1,0 +1,13 @@
+"""How SQLite is told which file to open, so that opening it never creates it."""
+
+import os
+
+# Bytes that stand for themselves in the path of a URI (RFC 3986), beside the slash.
+_PLAIN = frozenset(b'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/')
+
+
+def render_uri(path: str, mode: str = 'rw') -> str:
+    """Name an existing file; importing `urllib` for that took as long as reading the rows."""
+    quoted = ''.join(chr(byte) if byte in _PLAIN else '%%%02X' % byte
+                     for byte in os.fsencode(os.path.abspath(path)))
+    return 'file:%s?mode=%s' % (quoted, mode)
