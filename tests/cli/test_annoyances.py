@@ -90,6 +90,7 @@ def test_a_registry_that_somebody_writes_is_shown_all_the_same(pool: Place) -> N
 
 _AS_NOBODY = '''
 import os, pkgutil, importlib, sys
+import configparser, json  # nobody may read what is imported later
 import cli, registry, watcher
 for package in (cli, registry, watcher):
     for module in pkgutil.iter_modules(package.__path__):
