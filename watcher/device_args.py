@@ -9,6 +9,7 @@ Pure: no clock, no I/O, no logging.
 """
 
 import enum
+import functools
 import re
 from typing import FrozenSet, List, NamedTuple, Optional, Tuple
 
@@ -23,6 +24,7 @@ _NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]*\Z')
 _KEY = re.compile(r'[a-z][a-z0-9_]*\Z')
 _PROPERTY_VALUE = re.compile(r'[A-Za-z0-9._:-]+\Z')
 _PRINTABLE = re.compile(r'[ -~]*\Z')
+_QUOTING = re.compile(r'["\'\\]')
 _PLACEHOLDER = re.compile(r'\{([^{}]*)\}')
 _PRIORITY_WORDS = ('low', 'medium', 'high')
 _OPTION = '-device'
@@ -110,6 +112,8 @@ def parse_template(text: str) -> Template:
     return template
 
 
+# One event has the same value read some times, one after the other.
+@functools.lru_cache(maxsize=32)
 def parse_args(value: Optional[str], names: FrozenSet[str]) -> Reading:
     """Find our spans in a value of device-model-args."""
     if value is None:
@@ -119,6 +123,10 @@ def parse_args(value: Optional[str], names: FrozenSet[str]) -> Reading:
     if not _PRINTABLE.match(value):
         # add_to_platform cuts a value at such a character: it could not be written back.
         return Reading(value, (), Problem.NOT_PRINTABLE)
+    if not _QUOTING.search(value):
+        # All consumers read it alike, and there is nothing to go through letter by letter for.
+        spans, problem = _find_spans(_split_plainly(value), names)
+        return Reading(value, () if problem else spans, problem)
     words = _split(value)
     if words is None:
         return Reading(value, (), Problem.UNBALANCED)
