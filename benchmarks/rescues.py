@@ -95,7 +95,7 @@ def _measure(stand: Stand, refs: List[str]) -> float:
     first = next(at for at in stand.answers[shown:])
     stand.end_starts(refs)
     # The echo of the write is none of the next start's business.
-    stand.wait(lambda: time.monotonic() - stand.answers[-1] > ECHO_SECONDS, 'the last echo')
+    stand.wait_quiet(ECHO_SECONDS)
     return (writes[-1].at - first) * 1000.0
 
 

@@ -126,6 +126,10 @@ class Stand:
                 waiter.session for waiter in self.xapi.state.events.waiters)
         self.wait(is_calm, 'calm')
 
+    def wait_quiet(self, seconds: float) -> None:
+        """Wait until nothing was answered for so long: an echo is none of the next event's."""
+        self.wait(lambda: time.monotonic() - self.answers[-1] > seconds, 'the last echo')
+
     def _time_answers(self) -> None:
         answer = self.xapi.dispatcher.answer
 
@@ -143,6 +147,7 @@ class Contender:
     def __init__(self, stand: Stand, name: str) -> None:
         commands = {
             'ours': ['-m', 'watcher', 'run', '--config', stand.config],
+            'traced': ['-m', 'benchmarks.traced', 'run', '--config', stand.config],
             'floor': ['-m', 'benchmarks.floor', stand.socket, stand.table],
             'plain': ['-m', 'benchmarks.plain', stand.socket, stand.table]}
         self._stand = stand

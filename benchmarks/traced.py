@@ -1,0 +1,78 @@
+"""The daemon with a clock at the parts that an event goes through; `profile.py` runs it.
+
+Each part notes when it was entered and left, by the wall's monotonic clock, which is the
+simulator's too, and by the processor time of its thread. All of it is written when the daemon
+ends. The daemon itself is not changed: the parts are wrapped from outside.
+"""
+
+import atexit
+import functools
+import importlib
+import json
+import os
+import sys
+import threading
+import time
+from typing import Any, Callable, List
+
+# What is wrapped: the module in which the name is looked up, the name, and what it is called.
+PARTS = (
+    ('watcher.http_line', 'Line.read_status', 'head'),
+    ('watcher.json_parts', 'decode', 'decode'),
+    ('watcher.records', 'parse_vm', 'record'),
+    ('watcher.stream', 'parse_batch', 'batch'),
+    ('watcher.waiting', 'Inbox.put', 'put'),
+    ('watcher.waiting', 'Inbox.take', 'take'),
+    ('watcher.daemon', 'Watcher.handle', 'handle'),
+    ('watcher.books', 'Books.poll', 'registry'),
+    ('watcher.daemon', 'Watcher._take', 'inventory'),
+    ('watcher.standing', 'Standings.note', 'standings'),
+    ('watcher.staging', 'Staging.look', 'look'),
+    ('watcher.daemon', 'Watcher._note_boots', 'receipts'),
+    ('watcher.workers', 'Workers.submit', 'hand-out'),
+    ('watcher.daemon', 'Watcher.pump', 'pump'),
+    ('watcher.notes', 'Notes.flush', 'journal'),
+    ('watcher.hands', 'carry_out', 'call'),
+    ('watcher.transport', 'Transport._send', 'send'),
+)
+PATH_VARIABLE = 'BENCH_TRACE'
+
+_noted: List[Any] = []
+
+
+def _thread_seconds() -> float:
+    return time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID)
+
+
+def _wrap(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def timed(*arguments: Any, **named: Any) -> Any:
+        began, began_cpu = time.monotonic(), _thread_seconds()
+        try:
+            return function(*arguments, **named)
+        finally:
+            ended_cpu = _thread_seconds()
+            _noted.append((name, threading.get_ident(), began, time.monotonic(), began_cpu,
+                           ended_cpu))
+    return timed
+
+
+def _write() -> None:
+    with open(os.environ[PATH_VARIABLE], 'w', encoding='utf-8') as stream:
+        json.dump(_noted, stream)
+
+
+def main() -> int:
+    """Run the daemon; the arguments are those of vgpu-watcher."""
+    for module_name, path, name in PARTS:
+        owner: Any = importlib.import_module(module_name)
+        *outer, last = path.split('.')
+        for part in outer:
+            owner = getattr(owner, part)
+        setattr(owner, last, _wrap(getattr(owner, last), name))
+    atexit.register(_write)
+    return int(importlib.import_module('watcher.__main__').main())
+
+
+if __name__ == '__main__':
+    sys.exit(main())
