@@ -4,7 +4,6 @@ All are asked at once, and none longer than a minute: a host that has no plugin,
 answer, is named.
 """
 
-import json
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from cli.findings import Finding, Judgement, count, render_findings
@@ -119,4 +118,3 @@ def _parse_finding(item: Any) -> Finding:
             or not (advice is None or isinstance(advice, str))):
         raise AnswerInvalid('not a finding of a doctor')
     return Finding(check[:100], verdict, saw[:2000], (advice or '')[:2000])
-

@@ -43,7 +43,7 @@ def check_platform_filter(examination: Any) -> Iterator[Finding]:
         yield skipped('platform-filter', 'XAPI cannot be asked here')
         return
     client = examination.live.client
-    restrictions = client.call('pool.get_restrictions', client.call('pool.get_all')[0])
+    restrictions = client.call('pool.get_restrictions', client.read_pool_ref())
     value = restrictions.get('platform_filter')
     if value == 'false':
         yield good('platform-filter', 'is off: unknown platform keys reach xenopsd')

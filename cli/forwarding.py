@@ -178,4 +178,3 @@ def _read_text(arguments: Arguments) -> Optional[str]:
             from cli.exchanging import read_file
             return read_file(path)
     return None
-

@@ -63,7 +63,6 @@ def _spell(pairs: List[_Pair]) -> Tuple[str, ...]:
                  for option, _spelling, text in pairs if option not in (CONFIG, DB))
 
 
-
 def _split(argv: List[str]) -> Tuple[List[str], List[_Pair]]:
     """Part words from options; each option with the text given for it."""
     words, pairs = [], []  # type: List[str], List[_Pair]

@@ -60,9 +60,10 @@ class PoolView:
         """Decide about one VM; None while its row cannot be read."""
         assignment = self.books.assignments.get(vm.uuid)
         saved = self._saved.get(vm.uuid)
+        is_known = vm.uuid not in self.books.faulty
         if saved is not None and vm.kind is Kind.VM and vm.args is None:
-            return plan_restore(vm, saved.after, assignment, self.policy)
-        if vm.uuid in self.books.faulty:
+            return plan_restore(vm, saved.after, assignment, self.policy, is_known=is_known)
+        if not is_known:
             return None
         return plan_vm(vm, assignment, self._standings.find(vm), self.policy)
 

@@ -42,7 +42,6 @@ class VmView(NamedTuple):
     """Whether XAPI was asked about this VM."""
     dangers: Tuple[str, ...] = ()
     """What cannot be prevented and must be seen: the words of watcher/dangers.py, and ours."""
-
     arrived: Optional[Dict[str, Any]] = None
     """What an unregistered VM brought along from another resource pool."""
 

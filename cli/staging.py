@@ -16,11 +16,9 @@ from watcher import fence
 from watcher.clearing import clear_fences
 from watcher.errors import MalformedRecord, VmVanished, WatcherError
 from watcher.injector import Outcome, OutcomeKind, carry_out
-from watcher.plan import Action, Plan, Reason, State
+from watcher.plan import QUIET_SECONDS, Action, Plan, Reason, State
 from watcher.records import VmRecord
 
-# A replacement keeps away from restarts: a stop followed by a start is never refused (P7).
-QUIET_SECONDS = 1.2
 _JOURNAL_SECONDS = 10.0
 _ATTEMPTS = 3
 _WRITTEN = {Action.ADD: 'args_added', Action.REMOVE: 'args_removed',

@@ -88,8 +88,7 @@ class Live:
     def read_pool_record(self) -> PoolRecord:
         """Read the resource pool's record, with the mirror's entry."""
         self._need_session()
-        pools = self.client.call('pool.get_all')
-        record = self.client.read_pool(str(pools[0])) if pools else None
+        record = self.client.read_pool(self.client.read_pool_ref())
         if record is None:
             raise XapiUnreachable('XAPI does not give a record of its pool that can be read')
         return record

@@ -97,19 +97,9 @@ class Journal:
 
     # Numbers.
 
-    def next_sequence(self) -> int:
-        """Give a number that was never given before."""
-        with self.batch():
-            return bearers.next_sequence(self._connection)
-
     def largest_number(self) -> int:
         """Give the largest vm_id ever given out, or borne now without a row."""
         return bearers.largest_number(self._reader())
-
-    def note_number(self, number: int) -> None:
-        """Remember a vm_id as given out."""
-        with self.batch():
-            bearers.note_number(self._connection, number)
 
     def staged(self) -> Mapping[str, Staged]:
         """Read what we staged where, by UUID."""

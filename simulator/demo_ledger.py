@@ -7,8 +7,6 @@ each boot by what the simulator saw. The daemon's receipt is kept beside, and ne
 import enum
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-PRIORITIES = ('low', 'medium', 'high')
-
 
 class Verdict(enum.Enum):
     """What the simulator's own view says of a boot."""

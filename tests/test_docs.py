@@ -15,8 +15,8 @@ from tests.log_calls import collect_events, find_unread_loggers
 from watcher import __main__ as watcher_program
 from watcher import config
 from watcher.boots import BootKind, Verdict
-from watcher.plan import Reason, State
-from watcher.staging import QUIET_SECONDS, STAGING_AT_ONCE
+from watcher.plan import QUIET_SECONDS, Reason, State
+from watcher.staging import STAGING_AT_ONCE
 from watcher.workers import CALLERS, LOOKERS
 
 EVENT = re.compile(r'[a-z]+\.(?!py\Z)[a-z_]+\Z')

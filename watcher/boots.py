@@ -63,9 +63,9 @@ class Track(NamedTuple):
     domain: Optional[Tuple[str, int]] = None
     """The last (host, domid) that was seen running."""
     under_way: Optional[BootKind] = None
+    """How the boot under way comes up; None while none is."""
     task: Optional[str] = None
-    """Of the boot under way; without one, of the boot before: it goes on for a while."""
-    """The operation under way, or the one that brought the domain."""
+    """The operation under way; after it the one that brought the domain, which goes on a while."""
     is_certain: bool = True
     """False after an interruption: how the next new domain came up was not watched."""
 

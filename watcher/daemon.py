@@ -185,7 +185,7 @@ class Watcher:
     def handle_last(self, message: Any) -> None:
         """While stopping: only outcomes still count."""
         if isinstance(message, Outcome):
-            self.staging.finish(message, self._clock())
+            self._finish(message, self._clock())
 
     def flush(self) -> None:
         """Write down what was learned."""
@@ -324,9 +324,7 @@ class Watcher:
 
     def _handle_outcome(self, outcome: Outcome, now: float) -> None:
         plan = outcome.plan
-        if outcome.plan.is_rescue and outcome.kind is OutcomeKind.WRITTEN:
-            self.receipts.note_rescued(plan.vm.uuid)
-        self.staging.finish(outcome, now)
+        self._finish(outcome, now)
         if outcome.kind is OutcomeKind.VANISHED:
             self._drop(plan.vm.ref)
         if outcome.fences_left:
@@ -337,6 +335,11 @@ class Watcher:
         self.note_lost(outcome.lost_session)
         self._look(plan.vm.ref, now, is_fresh=outcome.vm is not None)
         self._look_at_peers(plan.vm, now)
+
+    def _finish(self, outcome: Outcome, now: float) -> None:
+        if outcome.plan.is_rescue and outcome.kind is OutcomeKind.WRITTEN:
+            self.receipts.note_rescued(outcome.plan.vm.uuid)
+        self.staging.finish(outcome, now)
 
     def note_lost(self, session: Optional[str]) -> None:
         """Treat a lost session as a lost stream; one of before the last reconnect says nothing."""
@@ -387,7 +390,7 @@ class Watcher:
 
     def _submit_lift(self, ref: str) -> None:
         if self.role is not None and self.role.is_writer and self.is_locked:
-            self._hands.lift(ref, lambda: self._find_saved(ref))
+            self._hands.lift(ref, self._find_saved(ref))
 
     def _find_saved(self, ref: str) -> Saved:
         """The value that a replacement of this VM, broken off, has taken away."""

@@ -52,9 +52,8 @@ class Hands:
         """Read a record when there is nothing better to do."""
         self._submit_read(ref, Urgency.LATER)
 
-    def lift(self, ref: str, find_saved: Callable[[], Saved]) -> None:
+    def lift(self, ref: str, saved: Saved) -> None:
         """Lift our fences from a VM, the value first; the message is a FencesLifted."""
-        saved = find_saved()
         self._callers.submit(lambda: lift_fences(self._clients, ref, saved), Urgency.RESCUE)
 
     def write_mirror(self, table: str, ref: str, change: Change) -> None:

@@ -60,7 +60,11 @@ def _read_again(clients: Clients, written: MirrorWritten) -> MirrorWritten:
     client = clients.current()
     try:
         read = client.read_vm if written.table == VM else client.read_pool
-        return written._replace(record=read(written.ref))
+        record = read(written.ref)
+        if record is None:
+            # Without a word it would be written again at once, and again.
+            return written._replace(error='the record of the pool cannot be understood')
+        return written._replace(record=record)
     except VmVanished:
         return written._replace(is_gone=True)
     except (XapiError, MalformedRecord) as error:

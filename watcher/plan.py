@@ -14,6 +14,9 @@ from watcher.device_args import (MAX_VALUE, Reading, Template, mentions, merge,
                                  parse_args, parse_number, render_span)
 from watcher.records import Kind, VmRecord
 
+# A replacement keeps away from restarts: a stop followed by a start is never refused (P7).
+QUIET_SECONDS = 1.2
+
 
 class Action(enum.Enum):
     """What to do with platform:device-model-args."""
@@ -124,12 +127,15 @@ def plan_vm(vm: VmRecord, assignment: Optional[Assignment], standing: Standing,
 
 
 def plan_restore(vm: VmRecord, saved: Optional[str], assignment: Optional[Assignment],
-                 policy: Policy) -> Plan:
+                 policy: Policy, *, is_known: bool = True) -> Plan:
     """Bring back a value that was removed and not added again (P16).
 
     `saved` is the whole value from the journal, foreign text included. The key is absent now:
-    one call adds what `saved` would be if it stood there and were made right.
+    one call adds what `saved` would be if it stood there and were made right. While nobody knows
+    what the row says (`is_known` false) it comes back whole, as it was.
     """
+    if not is_known:
+        assignment, policy = None, policy._replace(is_accepted=False)
     as_if = vm._replace(args=saved)
     plan = plan_vm(as_if, assignment, Standing.ORPHAN, policy)._replace(vm=vm, carried=None)
     value = saved if plan.action is Action.NONE else plan.value

@@ -5,10 +5,10 @@ The reading is one call, made by a worker (`jobs.read_scan`); `scanning.py` goes
 Pure: no clock, no I/O, no logging.
 """
 
-from typing import Dict, Iterable, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, Mapping, NamedTuple, Optional, Tuple
 
 from registry.values import clean_name
-from watcher.plan import Assignment, Plan, State
+from watcher.plan import State
 from watcher.records import VmRecord
 
 NO_POOL = '-'
@@ -20,17 +20,6 @@ class Summary(NamedTuple):
     """How many VMs are in each state, in all and per vGPU pool."""
     states: Mapping[str, int]
     pools: Mapping[str, Mapping[str, int]]
-
-
-def summarise(plans: Iterable[Tuple[Plan, Optional[Assignment]]],
-              vanished: Iterable[Assignment]) -> Summary:
-    """Count the plans' states; a row whose VM is gone counts as orphaned."""
-    counts: Dict[Count, int] = {}
-    keys = [(assignment.pool_id if assignment else NO_POOL, plan.state)
-            for plan, assignment in plans]
-    for key in keys + [(item.pool_id, State.ORPHANED) for item in vanished]:
-        counts[key] = counts.get(key, 0) + 1
-    return sum_up(counts)
 
 
 def sum_up(counts: Mapping[Count, int]) -> Summary:

@@ -4,6 +4,7 @@ Opened together by the stream thread, and given back together. XAPI keeps a sess
 gives back for a day, and 500 of them for one originator.
 """
 
+import contextlib
 from typing import Callable, List, NamedTuple, Optional
 
 from watcher.config import XapiSettings
@@ -43,11 +44,11 @@ class Sessions:
             calls.login()
             identity = calls.read_identity()
             stream.login()
+            if settings is not self._read_settings():
+                raise XapiUnreachable('the configuration changed meanwhile')
         except XapiError:
-            calls.logout()
+            _give_back(calls, stream)
             raise
-        if settings is not self._read_settings():
-            raise XapiUnreachable('the configuration changed meanwhile')
         self._end_former(calls)
         self._handles[:] = [str(calls.handle), str(stream.handle)]
         self._speaks_json = calls.speaks_json
@@ -72,3 +73,12 @@ class Sessions:
                 client.end_session(handle)
             except XapiError:
                 return
+
+
+def _give_back(calls: Client, stream: Client) -> None:
+    """End both sessions, as far as they were opened; over the connection that does not wait long."""
+    if stream.handle is not None:
+        with contextlib.suppress(XapiError):
+            calls.end_session(stream.handle)
+    stream.close()
+    calls.logout()

@@ -15,15 +15,13 @@ from watcher.fence import without_fences
 from watcher.injector import Outcome, OutcomeKind
 from watcher.inventory import Inventory
 from watcher.logs import RateLimiter, get_logger
-from watcher.plan import (Action, Plan, Policy, Reason, State, plan_restore, plan_vm,
-                          render_desired)
+from watcher.plan import (QUIET_SECONDS, Action, Plan, Policy, Reason, State, plan_restore,
+                          plan_vm, render_desired)
 from watcher.records import Kind, PowerState, VmRecord
 from watcher.replacements import Replacements
 from watcher.standing import Standings
 from watcher.telling import VmTeller
 
-# A replacement keeps away from restarts: a stop followed by a start is never refused (P7).
-QUIET_SECONDS = 1.2
 # Rest of the workers stays free for VMs that start.
 STAGING_AT_ONCE = 8
 # A span that keeps vanishing during one start is somebody else's doing.
@@ -137,10 +135,7 @@ class Staging:
         assignment = self._books.assignments.get(vm.uuid)
         is_known = self._books.is_available and vm.uuid not in self._books.faulty
         if saved is not None and vm.kind is Kind.VM and vm.args is None:
-            # While nobody knows what the row says, the value comes back whole, as it was.
-            return plan_restore(vm, saved.after, assignment if is_known else None,
-                                self.policy if is_known else
-                                self.policy._replace(is_accepted=False))
+            return plan_restore(vm, saved.after, assignment, self.policy, is_known=is_known)
         if not is_known:
             return None
         return plan_vm(vm, assignment, self._standings.find(vm), self.policy)

@@ -171,12 +171,12 @@ def read_one_by_one(client: Client) -> Batch:
 def _read_pools(client: Client) -> Tuple[PoolRecord, ...]:
     """The resource pool's record; without it the mirror waits, and nothing else does."""
     try:
-        found = [client.read_pool(ref) for ref in client.call('pool.get_all')[:1]]
+        pool = client.read_pool(client.read_pool_ref())
     except SessionLost:
         raise
-    except (XapiFailure, XapiNonsense, TypeError):
+    except (XapiFailure, XapiNonsense):
         return ()
-    return tuple(pool for pool in found if pool is not None)
+    return (pool,) if pool is not None else ()
 
 
 def _update_known(known: Set[str], batch: Batch) -> Set[str]:

@@ -53,11 +53,6 @@ class Workers:
         """The main thread has taken a message of ours out of the inbox."""
         self._unfinished -= 1
 
-    @property
-    def unfinished(self) -> int:
-        """Jobs whose message has not been taken yet."""
-        return self._unfinished
-
     def _work(self) -> None:
         try:
             while True:

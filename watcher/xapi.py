@@ -92,6 +92,7 @@ class Client:
     def logout(self) -> bool:
         """Close the session if XAPI can be reached; False, and no error, when it cannot."""
         if self.handle is None:
+            self.close()
             return True
         try:
             self.call('session.logout')
@@ -145,7 +146,7 @@ class Client:
 
     def read_vm_refs(self) -> Tuple[str, ...]:
         """The refs of all rows of the VM table."""
-        return tuple(self.call('VM.get_all'))
+        return self._read_refs('VM.get_all')
 
     def read_vms(self) -> Dict[str, Any]:
         """All VM records in one call, for `parse_records`."""
@@ -178,6 +179,13 @@ class Client:
         """Remove a key from other_config; nothing happens when it is absent."""
         self.call('%s.remove_from_other_config' % table, ref, key)
 
+    def read_pool_ref(self) -> str:
+        """The ref of the resource pool."""
+        refs = self._read_refs('pool.get_all')
+        if not refs:
+            raise XapiNonsense('XAPI knows no resource pool yet')
+        return refs[0]
+
     def read_pool(self, ref: str) -> Optional[PoolRecord]:
         """Read the resource pool's record as it is now; None when it is an odd one."""
         return parse_pool(ref, self.call('pool.get_record', ref))
@@ -187,20 +195,22 @@ class Client:
 
         event.inject touches the pool's row and changes no field; xapi's own events use it so.
         """
-        pools = self.call('pool.get_all')
-        return str(self.call('event.inject', 'pool', pools[0]))
+        return str(self.call('event.inject', 'pool', self.read_pool_ref()))
 
     def read_identity(self) -> Identity:
         """Which host answers, which is master, and in which version."""
         host = self.call('session.get_this_host', self.handle)
-        pools = self.call('pool.get_all')
-        if not isinstance(pools, list) or not pools:
-            raise XapiNonsense('XAPI knows no resource pool yet')
-        master = self.call('pool.get_master', pools[0])
+        master = self.call('pool.get_master', self.read_pool_ref())
         versions = self.call('host.get_software_version', host)
         if not isinstance(versions, dict):
             raise XapiNonsense('host.get_software_version did not answer with a map')
         return Identity(str(host), str(master), versions)
+
+    def _read_refs(self, method: str) -> Tuple[str, ...]:
+        refs = self.call(method)
+        if not isinstance(refs, list) or not all(isinstance(ref, str) for ref in refs):
+            raise XapiNonsense('%s did not answer with refs' % method)
+        return tuple(refs)
 
     def _call(self, method: str, *params: Any) -> Any:
         if self._note_call is None:

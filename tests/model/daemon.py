@@ -18,7 +18,7 @@ from watcher.due_times import DueTimes
 from watcher.errors import XapiError
 from watcher.hands import Hands
 from watcher.injector import Outcome
-from watcher.jobs import VmRead
+from watcher.jobs import Saved, VmRead
 from watcher.plan import Plan
 from watcher.records import VmRecord
 from watcher.roles import Role
@@ -58,9 +58,9 @@ class Keeping:
         """Keep the job."""
         self._submit(Job('reread_later', ref, (ref,)))
 
-    def lift(self, ref: str, find_saved: Callable[[], Optional[str]]) -> None:
+    def lift(self, ref: str, saved: Saved) -> None:
         """Keep the job."""
-        self._submit(Job('lift', ref, (find_saved(),)))
+        self._submit(Job('lift', ref, (saved,)))
 
     # As the workers, the clients and the inventory that the real Hands know.
 
@@ -80,7 +80,7 @@ class Keeping:
         """Run a job up to its next call; its message, or Paused is raised."""
         self._known, self._client = job.known, client
         if job.kind == 'lift':
-            self._hands.lift(job.ref, lambda: job.params[0])
+            self._hands.lift(job.ref, job.params[0])
         else:
             getattr(self._hands, job.kind)(*job.params)
         if isinstance(self._message, Outcome):

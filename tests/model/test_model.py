@@ -62,8 +62,8 @@ def write_no_entry(monkeypatch: Any) -> None:
 
 
 def forget_what_was_saved(monkeypatch: Any) -> None:
-    monkeypatch.setattr('watcher.staging.plan_restore', lambda vm, _saved, assignment, policy:
-                        plan_vm(vm, assignment, Standing.CLEAR, policy))
+    monkeypatch.setattr('watcher.staging.plan_restore', lambda vm, _saved, assignment, policy,
+                        **_known: plan_vm(vm, assignment, Standing.CLEAR, policy))
 
 
 def put_up_no_fence(monkeypatch: Any) -> None:

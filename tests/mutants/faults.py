@@ -101,7 +101,7 @@ MUTANTS = (
     _one('without a journal it is replaced all the same', 'watcher/replacements.py',
          '            self._books.reread()\n            return False\n',
          '            self._books.reread()\n            return True\n', _TROUBLES + ' replaced'),
-    _one('no quiet time after the stop', 'watcher/staging.py', 'QUIET_SECONDS = 1.2',
+    _one('no quiet time after the stop', 'watcher/plan.py', 'QUIET_SECONDS = 1.2',
          'QUIET_SECONDS = 0.0', _STARTS + ' restart', 'tests/unit/watcher/test_staging.py'),
     _one('what was written is not read back', 'watcher/injector.py',
          '        _verify(client, progress)\n', '', 'tests/unit/watcher/test_injector.py'),

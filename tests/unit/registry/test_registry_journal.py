@@ -112,11 +112,12 @@ def test_full_disk_makes_the_journal_unavailable_and_keeps_what_was_there(journa
 def test_locked_journal_is_unavailable_until_it_is_free(journal):
     with other_program(journal.path) as other:
         other.execute('BEGIN EXCLUSIVE')
-        for attempt in (journal.next_sequence, journal.orphans):
+        for attempt in (lambda: journal.note_orphan(uuid_of(1), 1), journal.orphans):
             with pytest.raises(JournalUnavailable) as caught:
                 attempt()
             assert caught.value.reason == 'locked'
-    assert journal.next_sequence() == 1
+    journal.note_orphan(uuid_of(1), 1)
+    assert set(journal.orphans()) == {uuid_of(1)}
 
 
 def test_closed_journal_says_so(journal):
@@ -131,13 +132,13 @@ def test_batch_is_one_transaction(journal):
             journal.write_note('key', 'value')
             journal.add_history('me', 'x', 'y')
             with journal.batch():
-                journal.note_number(7)
+                journal.note_orphan(uuid_of(1), 7)
             1 / 0
-    assert journal.read_note('key') is None and journal.largest_number() == 0
+    assert journal.read_note('key') is None and journal.orphans() == {}
     with journal.batch():
         journal.write_note('key', 'value')
-        journal.note_number(7)
-    assert journal.read_note('key') == 'value' and journal.largest_number() == 7
+        journal.note_orphan(uuid_of(1), 7)
+    assert journal.read_note('key') == 'value' and set(journal.orphans()) == {uuid_of(1)}
 
 
 def test_what_is_in_a_batch_is_seen_by_others_only_at_its_end(journal):
@@ -149,16 +150,14 @@ def test_what_is_in_a_batch_is_seen_by_others_only_at_its_end(journal):
 
 
 def test_sequence_never_repeats_also_after_reopening(journal):
-    numbers = [journal.next_sequence(), journal.next_sequence()]
+    journal.note_staged(uuid_of(1), 5, '')
+    journal.note_staged(uuid_of(2), 6, '')
+    journal.forget_staged(uuid_of(2))
     journal.close()
     journal.open()
-    assert numbers + [journal.next_sequence()] == [1, 2, 3]
-
-
-def test_largest_number_only_grows(journal):
-    journal.note_number(9)
-    journal.note_number(4)
-    assert journal.largest_number() == 9
+    journal.note_staged(uuid_of(3), 7, '')
+    assert {uuid: item.sequence for uuid, item in journal.staged().items()} == {
+        uuid_of(1): 1, uuid_of(3): 3}
 
 
 def test_staged_keeps_its_place_in_the_sequence_while_the_number_stays(journal):

@@ -289,6 +289,12 @@ def test_removed_value_comes_back_as_it_should_be_now(saved, fields, assignment,
     assert plan.is_rescue == (fields is STARTING) and plan.carried is None
 
 
+@pytest.mark.parametrize('saved', ['-a ' + SPAN, SPAN, '-a'])
+def test_while_nobody_knows_what_the_row_says_the_value_comes_back_whole(saved):
+    plan = plan_restore(build_vm(None), saved, None, POLICY, is_known=False)
+    assert (plan.action, plan.value) == (Action.ADD, saved)
+
+
 def test_value_that_is_still_missing_is_not_said_to_be_as_desired():
     plan = plan_restore(build_vm(None), SPAN, ASSIGNMENT, POLICY)
     assert (plan.reason, plan.state, plan.desired) == (Reason.INTERRUPTED, State.DRIFT, SPAN)

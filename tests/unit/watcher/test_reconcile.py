@@ -2,37 +2,21 @@
 
 import pytest
 
-from tests.unit.watcher.builders import ASSIGNMENT, OTHER_SPAN, POLICY, SPAN, build_vm, uuid_of
-from watcher.plan import Standing, plan_vm
-from watcher.reconcile import is_renamed, summarise
-from watcher.records import PowerState
-
-IN_B = ASSIGNMENT._replace(pool_id='B')
+from tests.unit.watcher.builders import build_vm, uuid_of
+from watcher.plan import State
+from watcher.reconcile import NO_POOL, is_renamed, sum_up
 
 
-def pair(vm, assignment, standing=Standing.CLEAR):
-    return plan_vm(vm, assignment, standing, POLICY), assignment
-
-
-def test_states_are_counted_in_all_and_per_pool():
-    summary = summarise([
-        pair(build_vm(SPAN), ASSIGNMENT), pair(build_vm(), ASSIGNMENT),
-        pair(build_vm(OTHER_SPAN, power_state=PowerState.RUNNING), IN_B),
-        pair(build_vm(), None), pair(build_vm(), None), pair(build_vm(SPAN), None)], [])
-    assert summary.states == {'as_desired': 1, 'drift': 1, 'pending': 1, 'unregistered': 2,
-                              'manual': 1}
-    assert summary.pools == {'A': {'as_desired': 1, 'drift': 1}, 'B': {'pending': 1},
-                             '-': {'unregistered': 2, 'manual': 1}}
-
-
-def test_row_without_a_vm_counts_as_orphaned():
-    summary = summarise([pair(build_vm(SPAN), None, Standing.ORPHAN)], [IN_B])
-    assert summary.states == {'orphaned': 2}
-    assert summary.pools == {'-': {'orphaned': 1}, 'B': {'orphaned': 1}}
+def test_states_are_summed_up_in_all_and_per_pool():
+    summary = sum_up({('A', State.AS_DESIRED): 3, ('A', State.DRIFT): 1, ('B', State.DRIFT): 2,
+                      (NO_POOL, State.MANUAL): 1})
+    assert summary.states == {'as_desired': 3, 'drift': 3, 'manual': 1}
+    assert summary.pools == {'A': {'as_desired': 3, 'drift': 1}, 'B': {'drift': 2},
+                             '-': {'manual': 1}}
 
 
 def test_nothing_is_counted_where_there_is_nothing():
-    assert summarise([], []) == ({}, {})
+    assert sum_up({}) == ({}, {})
 
 
 @pytest.mark.parametrize('name, known, renamed', [

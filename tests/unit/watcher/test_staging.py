@@ -14,9 +14,9 @@ from watcher.errors import XapiFailure, XapiUnreachable
 from watcher.fence import Owner
 from watcher.injector import Outcome, OutcomeKind, carry_out
 from watcher.inventory import Inventory
-from watcher.plan import Action, Reason, State
+from watcher.plan import QUIET_SECONDS, Action, Reason, State
 from watcher.records import PowerState, parse_vm
-from watcher.staging import QUIET_SECONDS, STAGING_AT_ONCE, Staging
+from watcher.staging import STAGING_AT_ONCE, Staging
 from watcher.standing import Standings
 
 REF = 'OpaqueRef:vm-10'

@@ -12,7 +12,7 @@ from tests.waiting import wait_until
 from watcher.config import XapiSettings
 from watcher.errors import (MalformedRecord, SessionLost, StreamLost, VmVanished, XapiFailure,
                             XapiNonsense, XapiUnreachable)
-from watcher.records import Batch
+from watcher.records import Batch, PoolRecord
 from watcher.stream import Stream, StreamBroken, StreamStarted, ThreadDied, read_one_by_one
 from watcher.xapi import Client
 
@@ -20,8 +20,9 @@ from watcher.xapi import Client
 class Script:
     """A client that answers each long poll with the next line of a script."""
 
-    def __init__(self, *answers, records=None):
+    def __init__(self, *answers, records=None, pool=None):
         self.answers = list(answers)
+        self.pool = pool
         self.records = records or {}
         self.tokens = []
         self.is_closed = False
@@ -38,6 +39,14 @@ class Script:
 
     def read_vm_refs(self):
         return tuple(self.records)
+
+    def read_pool_ref(self):
+        return 'pool'
+
+    def read_pool(self, _ref):
+        if isinstance(self.pool, Exception):
+            raise self.pool
+        return self.pool
 
     def call(self, method, ref):
         assert method == 'VM.get_record'
@@ -178,6 +187,14 @@ def test_what_cannot_be_read_alone_is_set_aside(log_output):
     assert [vm.ref for vm in batch.vms] == ['good', 'other'] and batch.vm_count == 6
     assert [error.ref for error in batch.malformed] == ['odd', 'undecodable', 'refused']
     assert all(isinstance(error, MalformedRecord) for error in batch.malformed)
+
+
+@pytest.mark.parametrize('pool, pools', [
+    (PoolRecord('pool', uuid_of(9), 'host'), (PoolRecord('pool', uuid_of(9), 'host'),)),
+    (None, ()), (XapiFailure('INTERNAL_ERROR'), ()), (XapiNonsense('odd'), ())])
+def test_pool_that_cannot_be_read_costs_the_mirror_only(log_output, pool, pools):
+    batch = read_one_by_one(Script(records={'a': build_raw()}, pool=pool))
+    assert [vm.ref for vm in batch.vms] == ['a'] and batch.pools == pools
 
 
 def test_reading_vm_by_vm_ends_with_the_connection():

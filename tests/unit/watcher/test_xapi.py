@@ -184,6 +184,22 @@ def test_failure_becomes_the_error_of_its_code(simulator, client, ref, code, kin
     assert caught.value.params == ('x',)
 
 
+@pytest.mark.parametrize('answer', [None, {}, 7, 'OpaqueRef:x', [7], ['OpaqueRef:x', None]])
+def test_what_is_no_list_of_refs_is_nonsense(build_client, url, monkeypatch, answer):
+    client = build_client(url)
+    monkeypatch.setattr(client, 'call', lambda _method: answer)
+    for read in (client.read_vm_refs, client.read_pool_ref, client.read_fresh_token):
+        with pytest.raises(XapiNonsense):
+            read()
+
+
+def test_xapi_without_a_pool_is_nonsense(build_client, url, monkeypatch):
+    client = build_client(url)
+    monkeypatch.setattr(client, 'call', lambda _method: [])
+    with pytest.raises(XapiNonsense):
+        client.read_pool_ref()
+
+
 @pytest.mark.parametrize('code', ['HOST_STILL_BOOTING', 'UUID_INVALID', 'INTERNAL_ERROR'])
 def test_emergency_is_a_failure_in_either_protocol(simulator, client, ref, code):
     simulator.set_emergency(code)

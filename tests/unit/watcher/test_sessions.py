@@ -1,0 +1,64 @@
+"""The two sessions: opened together, told together, given back together."""
+
+import pytest
+
+from simulator.server import Simulator
+from simulator.settings import Settings
+from watcher.config import XapiSettings
+from watcher.errors import XapiError, XapiUnreachable
+from watcher.sessions import SessionOpened, Sessions
+
+
+@pytest.fixture
+def simulator(tmp_path):
+    with_socket = Simulator(Settings(socket_path=str(tmp_path / 'xapi')))
+    with_socket.start()
+    yield with_socket
+    with_socket.stop()
+
+
+@pytest.fixture
+def settings(simulator):
+    return XapiSettings(url='unix:' + simulator.settings.socket_path)
+
+
+def count_open(simulator):
+    methods = [call.method for call in simulator.calls]
+    return methods.count('session.login_with_password') - methods.count('session.logout')
+
+
+def test_both_are_opened_and_told(simulator, settings):
+    told = []
+    sessions = Sessions(lambda: settings, told.append, lambda: False)
+    stream = sessions.open()
+    opened, = told
+    assert isinstance(opened, SessionOpened) and opened.role.is_writer
+    assert stream.handle and stream.handle != opened.handle and count_open(simulator) == 2
+    stream.close()
+    sessions.log_out()
+    assert count_open(simulator) == 0
+
+
+def test_those_of_before_are_given_back_when_new_ones_are_open(simulator, settings):
+    sessions = Sessions(lambda: settings, lambda _message: None, lambda: False)
+    sessions.open().close()
+    sessions.open().close()
+    assert count_open(simulator) == 2
+    sessions.log_out()
+    assert count_open(simulator) == 0
+
+
+def test_none_is_left_when_the_configuration_changes_meanwhile(simulator, settings):
+    told = []
+    sessions = Sessions(lambda: settings._replace(), told.append, lambda: False)
+    with pytest.raises(XapiUnreachable, match='changed meanwhile'):
+        sessions.open()
+    assert told == [] and count_open(simulator) == 0
+
+
+@pytest.mark.parametrize('method', ['session.get_this_host', 'host.get_software_version'])
+def test_none_is_left_when_xapi_does_not_say_who_it_is(simulator, settings, method):
+    simulator.add_fault('failure', method=method, parameters={'code': 'INTERNAL_ERROR'})
+    with pytest.raises(XapiError):
+        Sessions(lambda: settings, lambda _message: None, lambda: False).open()
+    assert count_open(simulator) == 0
