@@ -20,6 +20,7 @@ from watcher.inventory import Inventory
 from watcher.jobs import FencesLifted, Saved, VmRead
 from watcher.lifting import Lifting
 from watcher.logs import get_logger
+from watcher.looks import Looks
 from watcher.mirror_writes import MirrorWritten
 from watcher.mirroring import Mirroring
 from watcher.notes import Notes
@@ -72,13 +73,15 @@ class Watcher:
                                carry_out=self._hands.carry_out, reread=self._hands.reread,
                                write=self._notes.add)
         self.staging.policy = policy
+        self.looks = Looks(self.inventory, self.staging, self._standings,
+                           may_write=lambda: self.may_write, clock=clock)
         self.scanning = Scanning(
-            books, self.inventory, self.staging, look=self._look,
+            books, self.inventory, self.staging, look=self.looks.at,
             reread=self._hands.reread_later, may_write=lambda: self.may_write, clock=clock)
         self.mirroring = Mirroring(
             books, self.inventory, settings=mirror, poll=self.poll_registry,
             write=self._notes.add, submit=lambda *task: self._hands.write_mirror(*task),
-            look=self._look_at_touched)
+            look=self.looks.at_touched)
 
     @property
     def may_write(self) -> bool:
@@ -100,7 +103,7 @@ class Watcher:
         self.inventory.renumber(policy)
         if self.is_synced:
             self._standings.note_all()
-        self.sweep()
+        self.looks.at_all()
 
     def handle(self, message: Any) -> None:
         """Take one message out of the inbox."""
@@ -147,24 +150,16 @@ class Watcher:
                 self._standings.note_all(is_complete=not self.inventory.aside)
                 self._notes.flush()
                 if change.concerns_all:
-                    self.sweep()
+                    self.looks.at_all()
                 else:
-                    self._look_at_touched(change.touched)
-
-    def sweep(self) -> None:
-        """Look at every VM, those first that start, then those that rested longest."""
-        now = self._clock()
-        vms = sorted(self.inventory.vms, key=lambda vm: (
-            not vm.is_starting, -self.inventory.rested_seconds(vm.ref, now)))
-        for vm in vms:
-            self._look(vm.ref, now)
+                    self.looks.at_touched(change.touched)
 
     def pump(self) -> None:
         """Look at the VMs whose time has come, and write down what was learned."""
         now = self._clock()
         self._lifting.check(now, self.staging.busy)
         for ref in self.staging.take_due(now):
-            self._look(ref, now)
+            self.looks.at(ref, now)
         self._attend_mirror(now)
         self._notes.flush()
 
@@ -217,12 +212,12 @@ class Watcher:
             self.note_watch()
             get_logger().info('stream.resynced', vms=len(batch.vms),
                               registered=len(self._books.assignments))
-            self.sweep()
+            self.looks.at_all()
         else:
             changed = self._standings.note(batch.vms)
             for vm in batch.vms:
-                self._look(vm.ref, now)
-            self._look_at_peers_of(changed + tuple(moved), now)
+                self.looks.at(vm.ref, now)
+            self.looks.at_peers_of(changed + tuple(moved))
             self._note_boots(batch.vms)
 
     def _begin_sync(self, batch: Batch, now: float) -> None:
@@ -281,7 +276,7 @@ class Watcher:
         self.mirroring.push.drop(ref)
         self.receipts.note_gone(vm)
         self._standings.note_gone(vm)
-        self._look_at_peers(vm, self._clock())
+        self.looks.at_peers_of((vm,))
 
     def _set_aside(self, error: MalformedRecord) -> None:
         """A record we cannot understand: its VM is left alone until it changes."""
@@ -292,35 +287,6 @@ class Watcher:
     def _forget_vanished(self, batch: Batch) -> None:
         if self._is_recalled and not batch.malformed:
             self.staging.forget_vanished(frozenset(vm.uuid for vm in batch.vms))
-
-    def _look(self, ref: str, now: float, is_fresh: bool = False) -> None:
-        try:
-            self.staging.look(ref, now, may_write=self.may_write, is_fresh=is_fresh)
-        except MemoryError:
-            raise  # whatever is begun now may be half done: the service manager starts us again
-        except Exception as error:  # around one VM: say it, hold it off, go on
-            get_logger().error('vm.processing_failed', vm_ref=ref, error=repr(error),
-                               exc_info=True)
-            self.staging.defer(ref, now + 30.0)
-
-    def _look_at_touched(self, touched: Iterable[str]) -> None:
-        now = self._clock()
-        for vm_uuid in touched:
-            vm = self.inventory.find_by_uuid(vm_uuid)
-            if vm is not None:
-                self.staging.note_registered_late(vm)
-                self.staging.begin_session((vm.ref,))
-                self._look(vm.ref, now)
-                self._look_at_peers(vm, now)
-
-    def _look_at_peers(self, vm: VmRecord, now: float) -> None:
-        for ref in self._standings.list_peers(vm, self._policy):
-            self._look(ref, now)
-
-    def _look_at_peers_of(self, vms: Iterable[Optional[VmRecord]], now: float) -> None:
-        for vm in vms:
-            if vm is not None:
-                self._look_at_peers(vm, now)
 
     def _handle_outcome(self, outcome: Outcome, now: float) -> None:
         plan = outcome.plan
@@ -333,8 +299,8 @@ class Watcher:
             get_logger().warning('fence.slow', vm_uuid=plan.vm.uuid,
                                  fenced_ms=int(outcome.fenced_seconds * 1000))
         self.note_lost(outcome.lost_session)
-        self._look(plan.vm.ref, now, is_fresh=outcome.vm is not None)
-        self._look_at_peers(plan.vm, now)
+        self.looks.at(plan.vm.ref, now, is_fresh=outcome.vm is not None)
+        self.looks.at_peers_of((plan.vm,))
 
     def _finish(self, outcome: Outcome, now: float) -> None:
         if outcome.plan.is_rescue and outcome.kind is OutcomeKind.WRITTEN:
@@ -359,8 +325,8 @@ class Watcher:
         else:
             moved = self._take(read.vm, now, is_fresh=True)
             changed = self._standings.note((read.vm,))
-            self._look(read.ref, now, is_fresh=True)
-            self._look_at_peers_of(changed + (moved,), now)
+            self.looks.at(read.ref, now, is_fresh=True)
+            self.looks.at_peers_of(changed + (moved,))
             self._note_boots((read.vm,))
 
     def _handle_lifted(self, lifted: FencesLifted, now: float) -> None:
@@ -370,9 +336,9 @@ class Watcher:
         if lifted.vm is not None:
             self._take(fence.without_fences(lifted.vm), now, is_fresh=True)
         if self._lifting.is_clear and not was_clear:
-            self.sweep()
+            self.looks.at_all()
         else:
-            self._look(lifted.ref, now)
+            self.looks.at(lifted.ref, now)
 
     def _handle_looked(self, looked: Looked) -> None:
         vm = self.inventory.find_by_uuid(looked.vm_uuid)

@@ -5,7 +5,7 @@ answers questions about all of them; it decides nothing and writes nothing. Time
 the monotonic clock, handed in by the caller.
 """
 
-from typing import Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Set
+from typing import Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Set, Tuple
 
 from watcher.plan import Policy, Standing
 from watcher.records import Kind, VmRecord
@@ -57,6 +57,10 @@ class Inventory:
         """For how long the VM has been at rest as far as we know; 0.0 when it is not."""
         since = self._rest_since.get(ref)
         return 0.0 if since is None else now - since
+
+    def precedence_of(self, vm: VmRecord, now: float) -> Tuple[bool, float]:
+        """Sorts VMs: those first that start, then those that rested longest."""
+        return not vm.is_starting, -self.rested_seconds(vm.ref, now)
 
     def update(self, vm: VmRecord, policy: Policy, now: float) -> Optional[VmRecord]:
         """Take the newest record of a VM; return the one before."""

@@ -106,15 +106,14 @@ class Scanning:
 
     def _order(self) -> Generator[None, None, List[str]]:
         """Those first that start, then those that rested longest."""
-        keys: List[Tuple[bool, float, str]] = []
+        keys: List[Tuple[Tuple[bool, float], str]] = []
         now = self._clock()
         for vm in tuple(self._inventory.vms):
-            keys.append((not vm.is_starting, -self._inventory.rested_seconds(vm.ref, now),
-                         vm.ref))
+            keys.append((self._inventory.precedence_of(vm, now), vm.ref))
             yield
         keys.sort()
         yield
-        return [ref for _is_late, _rested, ref in keys]
+        return [ref for _precedence, ref in keys]
 
     def _count(self, vm: VmRecord, counts: Any) -> None:
         plan = self._staging.plan(vm)

@@ -170,7 +170,7 @@ MUTANTS = (
     _one('who lost the writer\'s lock does not say so', 'watcher/service.py',
          '            self._tell_lock(str(error))\n', '',
          'tests/faults/test_resources.py begins'),
-    _one('memory that runs out is taken for a fault of one VM', 'watcher/daemon.py',
+    _one('memory that runs out is taken for a fault of one VM', 'watcher/looks.py',
          '        except MemoryError:\n            raise',
          '        except ZeroDivisionError:\n            raise',
          'tests/unit/watcher/test_memory.py'),
