@@ -76,7 +76,7 @@ class Sessions:
 
 
 def _give_back(calls: Client, stream: Client) -> None:
-    """End both sessions, as far as they were opened; over the connection that does not wait long."""
+    """End both, as far as they were opened, over the connection that does not wait for long."""
     if stream.handle is not None:
         with contextlib.suppress(XapiError):
             calls.end_session(stream.handle)
