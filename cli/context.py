@@ -46,6 +46,8 @@ class Context:
         """Whether somebody answered a question, and so agreed to what was shown."""
         self.done: List[str] = []
         """What was done so far, for whoever interrupts the command."""
+        self.advice: List[str] = []
+        """How to go on, for whoever interrupts a command that has done something."""
         self._errors = errors
         self._answers = answers
         self._ask = ask
@@ -149,6 +151,12 @@ class Context:
         """XAPI has ceased to answer: nobody asks it again in this run."""
         self.close()
         self._problem = problem
+
+    def reconnect(self) -> None:
+        """Log in anew, where XAPI was restarted meanwhile; raises XapiError while it is away."""
+        self.close()
+        self._problem = None
+        self.live()
 
     def close(self) -> None:
         """Give the session back."""

@@ -1,7 +1,7 @@
 """set-pool, set-priority, set-vm-id and update-vm: a row changes, and perhaps a VM restarts."""
 
 from collections import OrderedDict
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from cli import options
 from cli.context import Context
@@ -23,8 +23,7 @@ def change_vm(arguments: Arguments, context: Context) -> Result:
     situation = look(context, contents, target.vm_uuid, with_numbers='vm_id' in changes)
     before, after = _edit(context, target.vm_uuid, changes, situation, dry_run=True)
     if _is_same(before, after):
-        return build_answer(context, 'unchanged', f'VM {before.vm_uuid} is so already; nothing '
-                            'was changed.', before, situation, None)
+        return _settle(arguments, context, before, situation)
     if arguments.get(options.DRY_RUN):
         return build_answer(context, 'would_be_changed', f'VM {before.vm_uuid} would be changed.',
                             after, situation, None)
@@ -32,10 +31,31 @@ def change_vm(arguments: Arguments, context: Context) -> Result:
     before, after = _edit(context, target.vm_uuid, changes, situation, shown=before)
     if is_restarted:
         from cli.restart import restart
-        followed = restart(context, situation.record, take_back=_take_back(before), row=after)
+        followed = restart(context, situation.record, _ways(before, after), row=after)
     else:
         followed = _follow(context, after, situation)
     return build_answer(context, 'changed', f'VM {after.vm_uuid} is changed.', after, situation,
+                        followed)
+
+
+def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situation) -> Result:
+    """What is so already: only a VM that runs on without the change may need a restart."""
+    sentence = f'VM {row.vm_uuid} is so already; nothing was changed.'
+    if (arguments.get(options.DRY_RUN) or arguments.get(options.NO_RESTART)
+            or not situation.is_running or _is_carried(context, row, situation)):
+        return build_answer(context, 'unchanged', sentence, row, situation, None)
+    if not arguments.get(options.YES) and not context.can_ask:
+        return build_answer(context, 'unchanged', sentence + ' The running VM does not have it '
+                            'yet: --yes restarts it.', row, situation, None)
+    from cli.restart import refuse_useless_restart, restart
+    refuse_useless_restart(context, row, situation.record)
+    plan = plan_row(context, row, situation.record)
+    context.confirm(render_change(
+        dict(_shown(row), **{'Runs with': escape(plan.carried) or '-'}),
+        dict(_shown(row), **{'Runs with': escape(plan.desired) or '-'})),
+        'Do you want to apply these settings?')
+    followed = restart(context, situation.record, _ways(row, row), row=row)
+    return build_answer(context, 'unchanged', f'VM {row.vm_uuid} was so already.', row, situation,
                         followed)
 
 
@@ -91,7 +111,13 @@ def _shown(vm: Vm) -> 'OrderedDict[str, str]':
                         ('VM ID', str(vm.vm_id))])
 
 
-def _take_back(before: Vm) -> str:
-    words: List[str] = [f'--vm-uuid={before.vm_uuid}', f'--pool={before.pool_id}',
-                        f'--priority={before.priority.word}', f'--vm-id={before.vm_id}']
-    return f"vgpu-admin update-vm {' '.join(words)} --no-restart"
+def _ways(before: Vm, after: Vm) -> Any:
+    """How to go on after a stop that failed, and how to take the edit back."""
+    from cli.restart import Ways
+    return Ways(f'{_command(after)} --yes --force',
+                f'{_command(before)} --no-restart' if before != after else '')
+
+
+def _command(vm: Vm) -> str:
+    return (f'vgpu-admin update-vm --vm-uuid={vm.vm_uuid} --pool={vm.pool_id} '
+            f'--priority={vm.priority.word} --vm-id={vm.vm_id}')

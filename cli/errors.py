@@ -67,7 +67,12 @@ def translate(error: Exception) -> CommandError:
     """Turn an error of the registry or the watcher into one of ours."""
     if isinstance(error, CommandError):
         return error
-    return CommandError(_kind_of(error), str(error))
+    from watcher.errors import XapiUnreachable
+    text = str(error)
+    if isinstance(error, XapiUnreachable) and not text.startswith('XAPI '):
+        # What the system says of a socket does not say whose it is.
+        text = f'XAPI cannot be reached: {text}'
+    return CommandError(_kind_of(error), text)
 
 
 def _kind_of(error: Exception) -> Kind:

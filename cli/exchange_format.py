@@ -43,6 +43,8 @@ class Parsed(NamedTuple):
     rows: Tuple[Row, ...]
     pools: Tuple[PoolRow, ...]
     problems: Tuple[str, ...]
+    unit: str = 'line'
+    """What the numbers of the rows count."""
 
 
 def render_json(contents: Contents) -> Dict[str, Any]:
@@ -65,8 +67,8 @@ def render_csv(contents: Contents) -> List[str]:
 
 
 def parse(text: str) -> Parsed:
-    """Read a file of either kind; JSON begins with a brace."""
-    return _parse_json(text) if text.lstrip().startswith('{') else _parse_csv(text)
+    """Read a file of either kind; JSON begins with a brace, or with a bracket by mistake."""
+    return _parse_json(text) if text.lstrip()[:1] in ('{', '[') else _parse_csv(text)
 
 
 def _values(vm: Vm) -> Tuple[Any, ...]:
@@ -78,6 +80,9 @@ def _parse_json(text: str) -> Parsed:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         return Parsed((), (), (f'not JSON: {error}',))
+    if not isinstance(document, dict):
+        return Parsed((), (), ('an object with the fields format and vms is wanted, as export '
+                               'writes it',))
     if document.get('format') != FORMAT:
         return Parsed((), (), (f"format: {document.get('format')!r} is not known; allowed: 1",))
     items, pools = document.get('vms', []), document.get('pools', [])
@@ -85,7 +90,7 @@ def _parse_json(text: str) -> Parsed:
         return Parsed((), (), ('vms and pools must be lists',))
     rows, problems = _parse_rows([(index + 1, item) for index, item in enumerate(items)], 'VM')
     found, faults = _parse_pools(pools)
-    return Parsed(rows, found, problems + faults)
+    return Parsed(rows, found, problems + faults, 'VM')
 
 
 def _parse_csv(text: str) -> Parsed:

@@ -1,24 +1,24 @@
 """export, import, backup, restore and adopt: many VMs at once, in one transaction."""
 
 import json
-import os
-import sys
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from cli import exchange_format, options
 from cli.context import Context
-from cli.errors import CommandError, Kind
+from cli.errors import CommandError, Kind, translate
 from cli.exchange_format import Parsed, PoolRow, Row
+from cli.files import read_file, write_file
+from cli.options import STREAM
 from cli.parser import Arguments
-from cli.result import Result, build_document
+from cli.result import Result, build_document, plain
 from cli.situation import Situation, look
 from cli.text import escape, plural
-from registry.errors import Conflict, NotFound, Reason, RegistryUnavailable
-from registry.values import Contents, Priority, Vm
+from registry.errors import Conflict, InvalidValue, NotFound, Reason, RegistryUnavailable
+from registry.values import Contents, Priority, Vm, clean_name
 
-# A registry of ten thousand VMs is a fiftieth of this; what is larger is another file.
-_MAX_BYTES = 1 << 26
 _NOBODY = ''
+# So many VMs are named in one note.
+_SOME = 5
 
 
 class Change(NamedTuple):
@@ -38,11 +38,20 @@ def export(arguments: Arguments, context: Context) -> Result:
     lines = (exchange_format.render_csv(contents) if arguments.get(options.FORMAT) == 'csv'
              else json.dumps(document, indent=2).splitlines())
     path = arguments.get(options.FILE)
-    if path not in (None, '-'):
-        _write_file(path, '\n'.join(lines) + '\n')
-        lines = [f'{plural(len(contents.vms), "VM")} written to {path}.']
+    if path in (None, STREAM):
+        return _shown(document, lines)
+    write_file(path, '\n'.join(lines) + '\n')
+    return Result(document, plain([_say_written(contents, path)]))
+
+
+def _shown(document: Dict[str, Any], lines: List[str]) -> Result:
+    """The registry on standard output: harmless on a terminal, byte for byte elsewhere."""
     return Result(document, lambda style: [escape(line) for line in lines]
-                  if style.is_terminal else lines)
+                  if style.is_terminal else lines, is_data=True)
+
+
+def _say_written(contents: Contents, path: str) -> str:
+    return f'{plural(len(contents.vms), "VM")} written to {escape(path)}.'
 
 
 def import_vms(arguments: Arguments, context: Context) -> Result:
@@ -54,12 +63,17 @@ def backup(arguments: Arguments, context: Context) -> Result:
     """Write the whole registry to a file, consistently, also while others work with it."""
     contents = context.registry.read()
     path = arguments.get(options.FILE)
-    _write_file(path, json.dumps(exchange_format.render_json(contents), indent=2) + '\n')
+    saved = exchange_format.render_json(contents)
+    text = json.dumps(saved, indent=2)
+    if path != STREAM:
+        write_file(path, text + '\n')
     if contents.faults:
         context.note(f'{plural(len(contents.faults), "row")} could not be understood and cannot '
                      "be backed up; see 'vgpu-admin check'")
+    if path == STREAM:
+        return _shown(saved, text.splitlines())
     return Result(build_document(result='written', path=path, vm_count=len(contents.vms)),
-                  lambda _style: [f'{plural(len(contents.vms), "VM")} written to {path}.'])
+                  plain([_say_written(contents, path)]))
 
 
 def restore(arguments: Arguments, context: Context) -> Result:
@@ -80,13 +94,15 @@ def _apply(arguments: Arguments, context: Context, parsed: Parsed, *, is_whole: 
     if not is_dry:
         changes = _change(context, parsed, situation, is_whole, is_dry=False)
         work = [change for change in changes if change.what != 'unchanged']
+    _note_unknown(context, changes, situation)
     return _answer(context, changes, work, is_dry, situation.was_asked)
 
 
 def _change(context: Context, parsed: Parsed, situation: Situation, is_whole: bool, *,
             is_dry: bool) -> List[Change]:
     """Do everything in one transaction, and undo it all when one line cannot be done."""
-    changes, problems = [], list(parsed.problems)
+    changes = []  # type: List[Change]
+    problems = []  # type: List[CommandError]
     try:
         with context.editing(done='the VMs of the file are in the registry',
                              dry_run=is_dry, allow_emptied=is_whole) as edit:
@@ -96,16 +112,19 @@ def _change(context: Context, parsed: Parsed, situation: Situation, is_whole: bo
             if is_whole:
                 changes += _remove_others(edit, before, parsed)
             for row in parsed.rows:
+                known = before.by_uuid.get(row.vm_uuid)
                 try:
-                    changes.append(_change_row(edit, before.by_uuid.get(row.vm_uuid), row,
-                                               situation))
-                except (Conflict, NotFound) as error:
-                    problems.append(f'{row.line}: {error}')
+                    if known is None and not is_whole:
+                        _refuse_kind(situation, row)
+                    changes.append(_change_row(edit, known, row, situation))
+                except (CommandError, Conflict, NotFound, InvalidValue) as error:
+                    problems.append(CommandError(translate(error).kind,
+                                                 f'{parsed.unit} {row.line}: {error}'))
             if problems:
                 raise _Refused()
     except _Refused:
-        raise CommandError(Kind.CONFLICT if not parsed.problems else Kind.USAGE,
-                           '\n'.join(problems + ['nothing was changed'])) from None
+        raise CommandError(problems[0].kind, '\n'.join(
+            [str(problem) for problem in problems] + ['nothing was changed'])) from None
     return changes
 
 
@@ -124,15 +143,38 @@ def _remove_others(edit: Any, before: Contents, parsed: Parsed) -> List[Change]:
             for vm in before.vms if vm.vm_uuid not in wanted]
 
 
+def _refuse_kind(situation: Situation, row: Row) -> None:
+    """A template or a snapshot is not registered, by whatever command."""
+    problem = Situation(situation.records.get(row.vm_uuid)).kind_problem
+    if problem:
+        raise CommandError(Kind.FAILED, f'VM {row.vm_uuid} {problem}')
+
+
+def _find_name(row: Row, situation: Situation) -> Optional[str]:
+    """The name of a VM: XAPI's, as the scan would make it; else that of the file."""
+    record = situation.records.get(row.vm_uuid)
+    return clean_name(record.name) if record is not None else row.vm_name
+
+
+def _note_unknown(context: Context, changes: List[Change], situation: Situation) -> None:
+    """Say which new rows have no VM: that may be meant, and may be a slip."""
+    unknown = [change.vm_uuid for change in changes
+               if change.what == 'added' and change.vm_uuid not in situation.records]
+    if unknown and situation.was_asked:
+        more = f' and {len(unknown) - _SOME} more' if len(unknown) > _SOME else ''
+        context.note(f'XAPI has no VM {", ".join(unknown[:_SOME])}{more}: registered all the same')
+
+
 def _change_row(edit: Any, before: Optional[Vm], row: Row, situation: Situation) -> Change:
+    name = _find_name(row, situation)
     if before is None:
-        after = edit.add_vm(row.vm_uuid, vm_name=row.vm_name, pool_id=row.pool_id or 'A',
+        after = edit.add_vm(row.vm_uuid, vm_name=name, pool_id=row.pool_id or 'A',
                             priority=Priority.MEDIUM if row.priority is None else row.priority,
                             vm_id=row.vm_id, taken=situation.taken,
                             floor=situation.largest)
         return Change('added', row.vm_uuid, None, after)
     was, after = edit.change_vm(row.vm_uuid, pool_id=row.pool_id, priority=row.priority,
-                                vm_id=row.vm_id, vm_name=row.vm_name,
+                                vm_id=row.vm_id, vm_name=row.vm_name and name,
                                 taken=situation.taken)
     is_same = was == after._replace(updated_at=was.updated_at)
     return Change('unchanged' if is_same else 'changed', row.vm_uuid, was, after)
@@ -159,10 +201,12 @@ def _answer(context: Context, changes: List[Change], work: List[Change], is_dry:
         counts=counts, changes=[{'change': change.what, 'vm_uuid': change.vm_uuid}
                                 for change in work])
     counted = ', '.join(f'{count} {what}' for what, count in sorted(counts.items()))
-    lines = [describe_change(change) for change in work]
+    # Whoever answered the question has seen the difference.
+    lines = [] if context.was_asked else [describe_change(change) for change in work]
     lines.append(f"{counted or 'nothing to do'}{' (dry run)' if is_dry else ''}.")
     if work and not is_dry and was_asked:
         document['staging'] = stage_changed(context, [change.vm_uuid for change in work])
+        lines.append(describe_staging(document['staging']))
     return Result(document, lambda _style: lines,
                   minimal=tuple(change.vm_uuid for change in work))
 
@@ -175,6 +219,16 @@ def stage_changed(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
         if item.word in ('failed', 'refused'):
             context.note(f'VM {vm_uuid}: {item.message}')
     return {vm_uuid: item.word for vm_uuid, item in staged.items()}
+
+
+def describe_staging(words: Mapping[str, str]) -> str:
+    """What became of many VMs in XAPI, in one sentence."""
+    counts = {}  # type: Dict[str, int]
+    for word in words.values():
+        said = 'left to the daemon' if word == 'by_daemon' else word.replace('_', ' ')
+        counts[said] = counts.get(said, 0) + 1
+    return 'In XAPI: ' + ', '.join(f'{count} {word}' for word, count in sorted(counts.items())) \
+        + '.'
 
 
 def read_or_create(context: Context, may_create: bool) -> Contents:
@@ -198,39 +252,3 @@ def _read_parsed(arguments: Arguments) -> Parsed:
             [f'{escape(path)}: {problem}' for problem in parsed.problems]
             + ['nothing was changed']))
     return parsed
-
-
-def read_file(path: str) -> str:
-    """Read a text file, or standard input for '-'; a usage error names what cannot be read."""
-    try:
-        if path == '-':
-            content = sys.stdin.buffer.read(_MAX_BYTES + 1)
-        else:
-            with open(path, 'rb') as stream:
-                content = stream.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise ValueError('is too large')
-        return content.decode('utf-8-sig')
-    except (OSError, ValueError) as error:
-        raise CommandError(Kind.USAGE,
-                           f'{escape(path)}: cannot be read: {_reason(error)}') from error
-
-
-def _write_file(path: str, text: str) -> None:
-    """Write a whole file or none: beside it first, then in its place."""
-    beside = f'{path}.{os.getpid()}.new'
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, 'w', encoding='utf-8', errors='replace') as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(descriptor)
-        os.rename(beside, path)
-    except OSError as error:
-        raise CommandError(Kind.FAILED,
-                           f'{escape(path)}: cannot be written: {_reason(error)}') from error
-
-
-def _reason(error: Exception) -> str:
-    """Why, without the path, which is named already."""
-    return getattr(error, 'strerror', None) or str(error)

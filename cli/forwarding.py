@@ -63,6 +63,7 @@ class _Forwarding:
                  master: Master) -> None:
         self._context = context
         self._output = output
+        self._is_export = arguments.command is not None and arguments.command.name == 'export'
         self._master = master
         self._client = context.live().client
         self._request = Request(
@@ -75,7 +76,8 @@ class _Forwarding:
         request = self._request
         while True:
             answer = self._send(request)
-            self._output.print_lines(split_lines(answer.output), split_lines(answer.errors))
+            self._output.print_lines(split_lines(answer.output), split_lines(answer.errors),
+                                     is_data=self._is_export)
             if answer.question is None:
                 return answer.status
             if request.answer:
@@ -175,6 +177,6 @@ def _read_text(arguments: Arguments) -> Optional[str]:
     for option in (options.FILE, options.FROM_FILE):
         path = arguments.get(option)
         if path is not None and arguments.command and arguments.command.name != 'export':
-            from cli.exchanging import read_file
+            from cli.files import read_file
             return read_file(path)
     return None

@@ -10,7 +10,8 @@ from cli import exchange_format, options
 from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.exchange_format import Row
-from cli.exchanging import read_file, read_or_create, stage_changed
+from cli.exchanging import describe_staging, read_or_create, stage_changed
+from cli.files import read_file
 from cli.parser import Arguments
 from cli.result import Result, build_document
 from cli.situation import refuse_on_member
@@ -215,14 +216,5 @@ def _answer(context: Context, done: Sequence[Tuple[Vm, bool]], pool: _Pool,
                      'the VMs are staged when they come to rest')
     elif new and not is_dry:
         document['staging'] = stage_changed(context, [vm.vm_uuid for vm in new])
-        lines.append(_describe_staging(document['staging']))
+        lines.append(describe_staging(document['staging']))
     return Result(document, lambda _style: lines, minimal=tuple(vm.vm_uuid for vm, _new in done))
-
-
-def _describe_staging(words: Mapping[str, str]) -> str:
-    counts = {}  # type: Dict[str, int]
-    for word in words.values():
-        said = 'left to the daemon' if word == 'by_daemon' else word.replace('_', ' ')
-        counts[said] = counts.get(said, 0) + 1
-    return 'In XAPI: ' + ', '.join(f'{count} {word}' for word, count in sorted(counts.items())) \
-        + '.'

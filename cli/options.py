@@ -72,12 +72,16 @@ def parse_registry_action(text: str) -> str:
     return text
 
 
+STREAM = '-'
+"""The file that stands for standard input or output."""
+
 CONFIG = Option('config', 'FILE', 'configuration file (/etc/vgpu/vgpu-watcher.conf)', parse_text)
 DB = Option('db', 'FILE', 'registry file, instead of the configured one', parse_text)
 JSON = Option('json', None, 'print one JSON document')
 MINIMAL = Option('minimal', None, 'print identifiers only, comma-separated, as xe does')
 HELP = Option('help', None, 'show this help')
-EVERYWHERE = (CONFIG, DB, JSON, MINIMAL, HELP)
+VERSION = Option('version', None, 'show the version')
+EVERYWHERE = (CONFIG, DB, JSON, MINIMAL, HELP, VERSION)
 
 VM_UUID = Option('vm-uuid', 'UUID', 'the VM, by its UUID', parse_uuid, ('uuid', 'vm-uuid'))
 VM_NAME = Option('vm-name', 'NAME', 'the VM, by its name', parse_text, ('name-label', 'vm-name'))

@@ -42,7 +42,7 @@ class Output:
             self._write(self._results,
                         [','.join(item.replace(',', '\\,') for item in result.minimal)])
         else:
-            self._write(self._results, result.lines(self.style))
+            self._write(self._results, result.lines(self.style), is_data=result.is_data)
 
     def print_error(self, error: CommandError, notes: Sequence[str], *, is_json: bool) -> None:
         """Print why a command came to nothing."""
@@ -58,10 +58,11 @@ class Output:
         for line in str(error).splitlines():
             self._write(self._errors, [f'vgpu-admin: {escape(line)}'])
 
-    def print_lines(self, results: List[str], errors: List[str]) -> None:
+    def print_lines(self, results: List[str], errors: List[str], *,
+                    is_data: bool = False) -> None:
         """Print what another host has made ready for our terminal."""
         self._write(self._errors, errors)
-        self._write(self._results, results)
+        self._write(self._results, results, is_data=is_data)
 
     def _print_stream(self, texts: Iterator[str]) -> None:
         """Print each text at once; Ctrl-C is the way to end it."""
@@ -104,14 +105,18 @@ class Output:
         style = Style(_can_show(self._results, '\u2713\u26a0'), has_colours, is_terminal)
         return measured(style) if is_terminal else style
 
-    def _write(self, stream: TextIO, lines: List[str], *, at_once: bool = False) -> bool:
+    def _write(self, stream: TextIO, lines: List[str], *, at_once: bool = False,
+               is_data: bool = False) -> bool:
         """Write lines; False when the reader has gone away."""
         encoding = stream.encoding or 'ascii'
         for line in lines:
-            # A character that the locale has no code for is shown by its number.
-            text = line.encode(encoding, 'backslashreplace').decode(encoding)
             try:
-                stream.write(text + '\n')
+                if is_data and not stream.isatty() and hasattr(stream, 'buffer'):
+                    stream.buffer.write(line.encode('utf-8', 'backslashreplace') + b'\n')
+                else:
+                    # A character that the locale has no code for is shown by its number.
+                    text = line.encode(encoding, 'backslashreplace').decode(encoding)
+                    stream.write(text + '\n')
                 if at_once:
                     stream.flush()
             except OSError as error:

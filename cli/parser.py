@@ -9,8 +9,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from cli.errors import CommandError, Kind
 from cli.grammar import BY_NAME, COMMANDS, Command
-from cli.options import (CONFIG, DB, EVERYWHERE, FROM_FILE, RESTART, VM, VM_ID, VM_NAME, VM_UUID,
-                         Option)
+from cli.options import (CONFIG, DB, EVERYWHERE, FROM_FILE, HELP, POOL_ID, RESTART, STREAM,
+                         VERSION, VM, VM_ID, VM_NAME, VM_UUID, Option, parse_text)
 from cli.text import escape, nearest
 from registry.errors import InvalidValue
 
@@ -36,6 +36,7 @@ _Pair = Tuple[Option, str, str]
 """An option, as it was spelled, and the text given for it."""
 _ALL_OPTIONS = {option.name: option
                 for command in COMMANDS for option in command.options + EVERYWHERE}
+_SHORT = {'-h': HELP, '-V': VERSION}
 _UUID = re.compile(r'[0-9a-fA-F-]{36}\Z')
 _XE_NAMES = {name: option for option in VM for name in option.xe_names}
 
@@ -51,6 +52,8 @@ def parse(argv: Sequence[str]) -> Arguments:
                      f"{nearest(words[0], list(BY_NAME))}; see 'vgpu-admin help'")
     words, pairs = _take_operand(command, words, pairs)
     values = _checked(command, pairs)
+    if 'version' in values:
+        return Arguments(None, values)
     if 'help' in values or command.name == 'help':
         return Arguments(command, values, _find_topic(command, words[1:]))
     _check_words(command, words[1:], values)
@@ -70,13 +73,13 @@ def _split(argv: List[str]) -> Tuple[List[str], List[_Pair]]:
     while waiting:
         word = waiting.pop()
         name, equals, text = word.lstrip('-').partition('=')
-        if word == '-h':
-            pairs.append((_ALL_OPTIONS['help'], word, ''))
+        if word in _SHORT:
+            pairs.append((_SHORT[word], word, ''))
         elif word.startswith('--'):
             pairs.append(_take_option(word, name, equals, text, waiting))
         elif equals and not word.startswith('-') and name in _XE_NAMES:
             pairs.append((_XE_NAMES[name], name, text))
-        elif word.startswith('-'):
+        elif word.startswith('-') and word != STREAM:
             raise _usage(f"unknown option '{escape(word)}'{_hint(name)}")
         else:
             words.append(word)
@@ -95,7 +98,9 @@ def _take_option(word: str, name: str, equals: str, text: str,
     if not equals:
         # A value that begins like an option is more likely an option whose value was forgotten.
         if not waiting or waiting[-1].startswith('--'):
-            raise _usage(f'{option.flag} needs a value: {option.shown}')
+            also = (f'; one that begins with dashes is given as {option.flag}={escape(waiting[-1])}'
+                    if waiting and option.parse is parse_text else '')
+            raise _usage(f'{option.flag} needs a value: {option.shown}{also}')
         text = waiting.pop()
     return option, option.flag, text
 
@@ -116,7 +121,7 @@ def _checked(command: Optional[Command], pairs: List[_Pair]) -> Dict[str, Any]:
             known = ' '.join(item.flag for item in command.options) if command else ''
             raise _usage(f"{spelling} is not an option of "
                          f"{command.name if command else 'vgpu-admin'}"
-                         f"; allowed: {known or 'none but --config --db --json --minimal --help'}")
+                         f"; allowed: {known or 'none but ' + ' '.join(item.flag for item in EVERYWHERE)}")
         if option.name in values and option.placeholder is not None:
             raise _usage(f'{option.flag} is given twice')
         values[option.name] = True if option.placeholder is None else _value(option, text)
@@ -146,6 +151,9 @@ def _check_words(command: Command, words: List[str], values: Mapping[str, Any]) 
         way = VM_UUID if _UUID.match(words[0]) else VM_NAME
         raise _usage(f"{command.name}: '{escape(words[0])}' is not understood; a VM is named by "
                      f'{way.flag}={escape(words[0])}')
+    if POOL_ID in command.options and words[0] in POOL_ID.choices:
+        raise _usage(f"{command.name}: '{words[0]}' is not understood; a vGPU pool is named by "
+                     f'{POOL_ID.flag}={words[0]}')
     raise _usage(f"{command.name}: '{escape(words[0])}' is not understood; "
                  f"example: vgpu-admin {command.example}")
 
@@ -184,6 +192,8 @@ def _find_topic(command: Command, words: List[str]) -> Optional[str]:
 
 
 def _hint(name: str) -> str:
+    if name in _XE_NAMES:
+        return f"; did you mean '{_XE_NAMES[name].flag}', or '{name}=' without dashes?"
     return nearest(name, list(_ALL_OPTIONS)).replace("mean '", "mean '--")
 
 

@@ -6,7 +6,7 @@ from typing import Any, List, Optional
 from cli import options
 from cli.context import Context
 from cli.errors import CommandError, Kind
-from cli.following import Follow, build_answer, follow, refuse_changed
+from cli.following import Follow, build_answer, follow, plan_row, refuse_changed
 from cli.naming import Target, find_target
 from cli.parser import Arguments
 from cli.render import priority_text, render_change
@@ -39,13 +39,14 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
         context.note(f'created the registry {context.registry.path}')
     vm, is_new = _add(arguments, context, target, name, situation, is_dry)
     what = 'registered' if is_new else 'already_registered'
-    if is_dry or not is_new:
+    is_restarted = bool(arguments.get(options.RESTART)) and _needs_restart(context, vm, situation)
+    if is_dry or not (is_new or is_restarted):
         return build_answer(context, f'would_be_{what}' if is_dry and is_new else what,
                             _sentence(vm, what, is_dry and is_new), vm, situation, None)
-    if arguments.get(options.RESTART) and situation.is_running:
+    if is_restarted:
         from cli.restart import restart
         return build_answer(context, what, _sentence(vm, what), vm, situation,
-                            restart(context, situation.record, take_back=_take_back(vm), row=vm))
+                            restart(context, situation.record, _ways(vm), row=vm))
     return build_answer(context, what, _sentence(vm, what), vm, situation,
                         follow(context, vm.vm_uuid, situation))
 
@@ -77,11 +78,19 @@ def _follow_removal(arguments: Arguments, context: Context, before: Vm, situatio
                     is_stopped: bool) -> Follow:
     if not is_stopped:
         return follow(context, before.vm_uuid, situation)
-    from cli.restart import restart
-    return restart(context, situation.record, starts=bool(arguments.get(options.RESTART)),
-                   take_back=f'vgpu-admin register-vm --vm-uuid={before.vm_uuid} '
-                   f'--pool={before.pool_id} --priority={before.priority.word} '
-                   f'--vm-id={before.vm_id}')
+    from cli.restart import Ways, restart
+    stop = f'xe vm-shutdown uuid={before.vm_uuid} force=true'
+    return restart(context, situation.record, Ways(stop, _register_again(before)),
+                   starts=bool(arguments.get(options.RESTART)))
+
+
+def _needs_restart(context: Context, vm: Vm, situation: Situation) -> bool:
+    """Whether the VM runs with something else than the row asks for."""
+    if not situation.is_running:
+        return False
+    from watcher.plan import State
+    plan = plan_row(context, vm, situation.record)
+    return plan is None or plan.state is not State.AS_DESIRED
 
 
 def _read_or_none(context: Context) -> Optional[Contents]:
@@ -150,8 +159,16 @@ def _sentence(vm: Vm, what: str, is_dry: bool = False) -> str:
             f'{vm.priority.word}, vm_id {vm.vm_id}.')
 
 
-def _take_back(vm: Vm) -> str:
-    return f'vgpu-admin remove-vm --vm-uuid={vm.vm_uuid} --no-restart'
+def _ways(vm: Vm) -> Any:
+    """How to go on after a stop that failed, and how to take the registration back."""
+    from cli.restart import Ways
+    return Ways(f'{_register_again(vm)} --restart --force',
+                f'vgpu-admin remove-vm --vm-uuid={vm.vm_uuid} --no-restart')
+
+
+def _register_again(vm: Vm) -> str:
+    return (f'vgpu-admin register-vm --vm-uuid={vm.vm_uuid} --pool={vm.pool_id} '
+            f'--priority={vm.priority.word} --vm-id={vm.vm_id}')
 
 
 def _removal_block(before: Vm, arguments: Arguments) -> List[str]:

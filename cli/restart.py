@@ -5,7 +5,7 @@ was done, what was not, how to go on and how to take the edit back. `--yes` neve
 stop: only `--force` does.
 """
 
-from typing import Any, Optional
+from typing import Any, List, NamedTuple, Optional
 
 from cli import options
 from cli.errors import CommandError, ExitStatus, Kind, translate
@@ -16,7 +16,8 @@ from cli.verifying import verify_boot
 from cli.watching import find_daemon
 from registry.errors import RegistryError
 from registry.values import Vm
-from watcher.errors import MalformedRecord, XapiError, XapiFailure, XapiUnreachable
+from watcher.errors import (MalformedRecord, SessionLost, XapiError, XapiFailure,
+                            XapiUnreachable)
 from watcher.plan import Action, Reason, State
 from watcher.records import PowerState, VmRecord
 
@@ -25,22 +26,40 @@ START_SECONDS = 300
 # The daemon waits 1.2 s after the stop; more than 20 VMs at once may queue before this one.
 STAGE_SECONDS = 30
 START_ATTEMPTS = 3
+_PAUSE_SECONDS = 0.25
+# XAPI may be restarted while a VM is down: that alone must not leave it there.
+AWAY_SECONDS = 20
+_GONE = (XapiUnreachable, SessionLost)
 
 
-def restart(context: Any, record: VmRecord, *, take_back: str, starts: bool = True,
+class Ways(NamedTuple):
+    """The commands that somebody needs whose restart came to nothing."""
+
+    go_on: str
+    take_back: str = ''
+    """Empty where nothing was committed."""
+
+    def say_take_back(self) -> List[str]:
+        """The line that tells how the edit is taken back."""
+        return [f'take it back with: {self.take_back}'] if self.take_back else []
+
+
+def restart(context: Any, record: VmRecord, ways: Ways, *, starts: bool = True,
             row: Optional[Vm] = None) -> Follow:
     """Restart a running VM whose edit is committed; with `starts` false, stop it only.
 
     `row` is what was committed: what became of it meanwhile is told.
     """
+    context.advice[:] = ['the change is pending', f'go on with: {ways.go_on}'] \
+        + ways.say_take_back()
     try:
-        return _Restart(context, record, take_back, row).run(starts)
+        return _Restart(context, record, ways, row).run(starts)
     except (XapiError, MalformedRecord, RegistryError) as error:
         kind = translate(error).kind if isinstance(error, RegistryError) else Kind.FAILED
         raise CommandError(kind, '\n'.join(
-            [f'VM {record.uuid}: {error}'] + context.done
-            + [f'look at it with: vgpu-admin show-vm --vm-uuid={record.uuid}',
-               f'take it back with: {take_back}'])) from error
+            [f'VM {record.uuid}: {translate(error)}'] + context.done
+            + [f'look at it with: vgpu-admin show-vm --vm-uuid={record.uuid}']
+            + ways.say_take_back())) from error
 
 
 def _tell_of_others(context: Any, row: Vm) -> None:
@@ -73,12 +92,11 @@ def refuse_useless_restart(context: Any, row: Vm, record: VmRecord) -> None:
 class _Restart:
     """One restart, and the words for where it stopped."""
 
-    def __init__(self, context: Any, record: VmRecord, take_back: str,
+    def __init__(self, context: Any, record: VmRecord, ways: Ways,
                  row: Optional[Vm] = None) -> None:
         self._context = context
-        self._client = context.live().client
         self._record = record
-        self._take_back = take_back
+        self._ways = ways
         self._row = row
         self._name = f'VM {record.uuid}'
 
@@ -94,11 +112,14 @@ class _Restart:
         self._stop()
         self._context.done.append(f'{self._name} was stopped, and is not started yet: '
                                   f'xe vm-start uuid={self._record.uuid}')
+        self._context.advice[:] = self._ways.say_take_back()
         staged = self._stage()
         if not starts:
             return Follow(staged.word, f'the VM was stopped; {staged.message}', staged.plan)
         self._start()
         self._context.done[-1] = f'{self._name} was stopped and started'
+        self._context.advice[:] = [f'see what it runs with: vgpu-admin show-vm --vm-uuid='
+                                   f'{self._record.uuid}']
         return self._verify(before)
 
     def _is_still_running(self) -> bool:
@@ -109,7 +130,22 @@ class _Restart:
         wait_until(self._context, lambda: operation not in self._read().operation_names, seconds)
 
     def _read(self) -> VmRecord:
-        return self._client.read_vm(self._record.ref)
+        """Read the VM; an XAPI that is being restarted is waited for."""
+        deadline = self._context.clock() + AWAY_SECONDS
+        while True:
+            try:
+                return self._context.live().client.read_vm(self._record.ref)
+            except _GONE:
+                if self._context.clock() >= deadline:
+                    raise
+                self._reconnect()
+            self._context.sleep(_PAUSE_SECONDS)
+
+    def _reconnect(self) -> None:
+        try:
+            self._context.reconnect()
+        except XapiError:
+            pass  # whoever asks next is told
 
     def _stop(self) -> None:
         seconds = self._context.arguments.get(options.TIMEOUT) or STOP_SECONDS
@@ -131,8 +167,9 @@ class _Restart:
         if self._read().power_state is PowerState.HALTED:
             return  # somebody, or the stop that came late, was quicker
         if not is_forced:
-            raise self._failed(problem, 'go on with --force, which allows a hard stop, or stop '
-                               'the VM yourself: the change is applied when it is at rest')
+            raise self._failed(problem, f'go on with: {self._ways.go_on}\n(that allows a hard '
+                               'stop), or stop the VM yourself: the change is applied when it is '
+                               'at rest')
         self._context.tell(f'{problem}; stopping {self._name} hard')
         run_task(self._context, 'VM.hard_shutdown', self._record.ref,
                  timeout_seconds=STOP_SECONDS, progress='hard stop')
@@ -150,8 +187,9 @@ class _Restart:
             staged = staged._replace(plan=plan, word='staged', message='the daemon staged it') \
                 if plan else stage(self._context, self._record.uuid)
         if staged.word == 'by_daemon':
+            away = self._context.xapi_problem
             staged = staged._replace(word='failed', message='the daemon did not stage it within '
-                                     f'{STAGE_SECONDS} s')
+                                     f'{STAGE_SECONDS} s' + (f' ({away})' if away else ''))
         if staged.word == 'failed':
             raise self._failed(staged.message, 'the VM is STOPPED')
         return staged
@@ -160,10 +198,14 @@ class _Restart:
         return find_daemon(self._context.settings.registry.path) is None
 
     def _find_settled_plan(self) -> Optional[Any]:
-        """The plan, once nothing is left to do and no fence stands."""
+        """The plan, once nothing is left to do and no fence stands; None as long as not."""
         from cli.pool_view import read_neighbourhood
-        view = read_neighbourhood(self._context, self._context.registry.read(),
-                                  self._record.uuid)
+        try:
+            view = read_neighbourhood(self._context, self._context.registry.read(),
+                                      self._record.uuid)
+        except _GONE:
+            self._reconnect()
+            return None
         vm = view.inventory.find_by_uuid(self._record.uuid)
         plan = view.plan(vm) if vm is not None else None
         is_settled = plan is not None and plan.action is Action.NONE and not plan.vm.start_blocks
@@ -176,7 +218,7 @@ class _Restart:
         except TookTooLong:
             raise self._failed('it is staged, but did not start in time', 'the VM may be STOPPED')
         except XapiError as error:
-            if isinstance(error, XapiUnreachable):
+            if isinstance(error, _GONE):
                 self._outlast('start', START_SECONDS)
             if self._read().power_state is PowerState.RUNNING:
                 return  # somebody else was quicker, or only the answer was lost
@@ -211,5 +253,4 @@ class _Restart:
     def _failed(self, problem: str, advice: str) -> CommandError:
         return CommandError(Kind.FAILED, '\n'.join(
             [f'{self._name}: {problem}'] + self._context.done
-            + ['the change is committed and pending', advice,
-               f'take it back with: {self._take_back}']))
+            + ['the change is committed and pending', advice] + self._ways.say_take_back()))

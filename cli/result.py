@@ -16,6 +16,8 @@ class Result(NamedTuple):
     status: ExitStatus = ExitStatus.DONE
     minimal: Tuple[str, ...] = ()
     """What `--minimal` prints: the identifiers, as xe does."""
+    is_data: bool = False
+    """Whether programs read the lines: they are UTF-8 then, whatever the locale."""
     stream: Optional[Callable[[Optional[Style]], Iterator[str]]] = None
     """What comes bit by bit until Ctrl-C, instead of the lines; without a style, documents."""
 

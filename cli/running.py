@@ -26,7 +26,7 @@ def run(arguments: Arguments, context: Context, output: Output) -> int:
         failure = translate(error)
     except KeyboardInterrupt:
         failure = CommandError(Kind.INTERRUPTED, '\n'.join(
-            ['interrupted'] + (context.done or ['nothing was changed'])))
+            ['interrupted'] + (context.done + context.advice or ['nothing was changed'])))
     finally:
         context.close()
     output.print_error(failure, context.notes, is_json=context.is_json)
@@ -47,6 +47,9 @@ def _forward(arguments: Arguments, context: Context, output: Output) -> Optional
 
 def _execute(arguments: Arguments, context: Context) -> Result:
     command = arguments.command
+    if 'version' in arguments.values:
+        from cli.usage import show_version
+        return show_version(arguments, context)
     if command is None and 'help' not in arguments.values:
         raise CommandError(Kind.USAGE, "a command is needed; see 'vgpu-admin help'")
     if command is None or arguments.topic is not None or command.name == 'help':

@@ -21,6 +21,8 @@ class Situation(NamedTuple):
     largest: int = 0
     """The largest number on any VM, template or snapshot."""
     problem: str = ''
+    records: Mapping[str, VmRecord] = {}
+    """UUID -> record of every VM, where all were read."""
 
     @property
     def was_asked(self) -> bool:
@@ -81,4 +83,5 @@ def _look_at_all(context: Any, live: Any, contents: Optional[Contents],
     policy = build_policy(context.settings, contents.accepted)
     numbers = find_numbers(vms, policy, contents.by_uuid, own)
     record = next((vm for vm in vms if vm.uuid == vm_uuid), None)
-    return Situation(record, numbers.taken, numbers.largest, live.odd.get(vm_uuid, ''))
+    return Situation(record, numbers.taken, numbers.largest, live.odd.get(vm_uuid, ''),
+                     {vm.uuid: vm for vm in vms})

@@ -7,6 +7,7 @@ from cli.grammar import BY_NAME, COMMANDS, Command
 from cli.options import EVERYWHERE
 from cli.parser import Arguments
 from cli.result import Result, build_document, plain
+from watcher.version import VERSION
 
 # Asked by the completion script; people have no use for it.
 _FOR_SCRIPTS = 'complete'
@@ -17,6 +18,12 @@ def show_help(arguments: Arguments, _context: Context) -> Result:
     """Show the help for one command, or the list of all."""
     lines = render_help(arguments.topic)
     return Result(build_document(help='\n'.join(lines)), plain(lines))
+
+
+def show_version(_arguments: Arguments, _context: Context) -> Result:
+    """Show which version this is."""
+    return Result(build_document(version=VERSION), plain([f'vgpu-admin {VERSION}']),
+                  minimal=(VERSION,))
 
 
 def render_help(topic: Optional[str]) -> List[str]:

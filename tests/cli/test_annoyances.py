@@ -10,6 +10,7 @@ import pytest
 
 from registry.lock import WriterLock
 from tests.cli.program import Place, span
+from watcher.version import VERSION
 
 
 def _run(place: Place, redirection: str, *words: str) -> Any:
@@ -61,7 +62,10 @@ def test_a_slip_in_a_name_is_met_with_the_nearest_one(pool: Place) -> None:
     pytest.param(['show-vm', 'web01'], '--vm-name=web01', id='a-name'),
     pytest.param(['remove-vm', '0a0b0c0d-1111-2222-3333-444455556666'],
                  '--vm-uuid=0a0b0c0d-1111-2222-3333-444455556666', id='a-uuid'),
-    pytest.param(['set-pool', '--vm-name=web01', 'B'], 'example:', id='another-word')])
+    pytest.param(['set-pool', '--vm-name=web01', 'B'], 'example:', id='another-word'),
+    pytest.param(['enable-pool', 'B'], '--pool-id=B', id='a-pool'),
+    pytest.param(['show-vm', '--name-label=web01'], "'name-label=' without", id='xe-with-dashes'),
+    pytest.param(['show-vm', '--vm-name', '--odd'], '--vm-name=--odd', id='a-name-with-dashes')])
 def test_a_bare_word_is_met_with_the_option_that_was_meant(pool: Place, words: list,
                                                            hint: str) -> None:
     run = pool.run(*words)
@@ -135,3 +139,10 @@ def test_a_question_whose_input_ends_leaves_its_line(pool: Place) -> None:
     pool.start_vm(ref)
     run = pool.answer('\x04', 'set-pool', '--vm-name=web', '--pool=B')
     assert '(yes/no): \nvgpu-admin: not confirmed' in run.err
+
+
+@pytest.mark.parametrize('words', [['--version'], ['-V'], ['status', '--version']], ids=' '.join)
+def test_the_version_is_told_without_registry_and_xapi(place: Place, words: list) -> None:
+    run = place.run(*words)
+    assert (run.status, run.out, run.err) == (0, 'vgpu-admin %s\n' % VERSION, '')
+    assert place.run(*words, '--json').document == {'format': 1, 'version': VERSION}

@@ -57,6 +57,7 @@ def test_killed(watched: Place, step: str) -> None:
     # Whoever repeats the command gets what was wanted.
     if watched.power(watched.ref) == 'Running' and watched.args(watched.ref) == BEFORE:
         assert watched.run('set-pool', '--vm-name=web', '--pool=B', '--yes').status == 0
+        assert watched.xapi.boots[-1].args == AFTER
 
 
 @pytest.mark.parametrize('step', STEPS)
