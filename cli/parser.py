@@ -118,10 +118,11 @@ def _checked(command: Optional[Command], pairs: List[_Pair]) -> Dict[str, Any]:
     values = {}  # type: Dict[str, Any]
     for option, spelling, text in pairs:
         if option.name not in allowed:
-            known = ' '.join(item.flag for item in command.options) if command else ''
+            known = command.options if command and command.options else EVERYWHERE
             raise _usage(f"{spelling} is not an option of "
-                         f"{command.name if command else 'vgpu-admin'}"
-                         f"; allowed: {known or 'none but ' + ' '.join(item.flag for item in EVERYWHERE)}")
+                         f"{command.name if command else 'vgpu-admin'}; allowed: "
+                         f"{'' if known is not EVERYWHERE else 'none but '}"
+                         f"{' '.join(item.flag for item in known)}")
         if option.name in values and option.placeholder is not None:
             raise _usage(f'{option.flag} is given twice')
         values[option.name] = True if option.placeholder is None else _value(option, text)

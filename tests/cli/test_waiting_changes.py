@@ -1,4 +1,4 @@
-"""A change that waits for a restart: asked for again, given up, interrupted; XAPI away meanwhile."""
+"""A change that waits for a restart: asked for again, given up, interrupted; XAPI restarted."""
 
 import re
 import shlex
