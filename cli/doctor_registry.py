@@ -160,7 +160,7 @@ def judge_mirror(before: Optional[MirrorState], mirror: Optional[MirrorState]) -
     if mirror.is_well and not is_stuck:
         return good('mirror', saw)
     if mirror.is_fatal:
-        return bad('mirror', f'{saw}; nothing is staged', advise(mirror))
+        return bad('mirror', saw, advise(mirror))
     return doubtful('mirror', saw + (', and gets no further' if is_stuck else ''), advise(mirror))
 
 

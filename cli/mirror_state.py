@@ -11,7 +11,8 @@ from cli.text import Style, escape, plural
 # What the daemon calls its note: MIRROR_NOTE of watcher/mirroring.py, which is not imported here
 # because of what it brings along.
 NOTE = 'mirror'
-_COMPARE = "'vgpu-admin registry compare', then 'vgpu-admin registry rebuild'"
+_DECIDE = ("'vgpu-admin registry compare', then 'vgpu-admin registry rebuild' (the mirror counts) "
+           "or 'vgpu-admin registry keep' (the registry here counts)")
 
 
 class MirrorState(NamedTuple):
@@ -91,6 +92,8 @@ def describe_mirror(mirror: MirrorState) -> str:
         words += f', generation {mirror.generation}'
     if mirror.waiting:
         words += f', {plural(mirror.waiting, "write")} to do'
+    if mirror.is_fatal:
+        words += '; nothing is staged'
     return words
 
 
@@ -130,9 +133,8 @@ _ADVICE = {
            'then restart the daemon',
     'pushing': "see 'mirror.write_failed' in the log: what XAPI says of the entry",
     'waiting': "see 'mirror.waiting' in the log, and whether XAPI answers",
-    'incomplete': _COMPARE,
-    'undecided': "'vgpu-admin registry compare', then 'vgpu-admin registry keep' or "
-                 "'vgpu-admin registry rebuild'",
+    'incomplete': _DECIDE,
+    'undecided': _DECIDE,
     'not_accepted': "'vgpu-admin accept'",
     'no_registry': "do what check 'registry' says, or 'vgpu-admin registry rebuild'",
 }

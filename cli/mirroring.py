@@ -143,7 +143,7 @@ def _replace(context: Context, view: View) -> str:
 
 
 def _look(context: Context) -> View:
-    from watcher.mirror_entries import digest_contents
+    from watcher.mirror_entries import digest_contents, row_of
     from watcher.mirror_judge import collect_image, judge, read_pool_entry
     live = context.live()
     pool, vms = live.read_pool_record(), live.read_vms()
@@ -157,7 +157,8 @@ def _look(context: Context) -> View:
     if contents is not None:
         digest = digest_contents(contents.vms, contents.pools)
         judgement = judge(mirror, lineage, noted[1] if noted else None, digest).value
-    collected = collect_image(vms, mirror) if mirror is not None else None
+    known = {vm.vm_uuid: row_of(vm) for vm in contents.vms} if contents is not None else {}
+    collected = collect_image(vms, mirror, known) if mirror is not None else None
     return View(judgement, contents, problem, noted[0] if noted else '', mirror, collected,
                 _find_odd_entries(vms, pool.uuid, contents))
 
@@ -212,8 +213,9 @@ def _lines(context: Context, view: View) -> List[str]:
     lines += [f'  {describe_change(change)}' for change in _changes(view.differences)]
     lines += [f'  vGPU pool {new.pool_id}: {_describe_pool(old)} -> {_describe_pool(new)}'
               for old, new in view.differences.pools]
-    if view.collected is not None and not view.collected.is_complete:
-        lines.append('The mirror is not whole:')
+    if view.collected is not None and view.collected.problems:
+        lines.append('The mirror is not whole, and the registry here completes it:'
+                     if view.collected.is_complete else 'The mirror is not whole:')
         lines += [f'  {escape(problem)}' for problem in view.collected.problems]
     lines += [f'VM {uuid} ({escape(name)}) has {what}' for uuid, name, what in view.entries]
     return lines

@@ -15,6 +15,7 @@ from registry.values import Image, Vm
 from watcher.mirror_entries import (SLOTS, Found, Generation, PoolEntry, Row, VmEntry,
                                     digest_contents, find_current, parse_pool_entry,
                                     render_vm_entry, row_of_entry)
+from watcher.mirror_proof import prove
 from watcher.records import Kind, VmRecord
 
 Slots = Tuple[Tuple[str, str], ...]
@@ -168,23 +169,35 @@ def is_entry_right(found: Found, row: Row, resource_pool: str, generation: int) 
             and row_of_entry(entry) == row and entry.generation.number <= generation)
 
 
-def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry) -> Collected:
+def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry,
+                  known: Mapping[str, Row] = {}) -> Collected:
     """Put the registry together from the mirror: VM entries, and what the pool entry holds.
 
     An entry counts when it names its own VM and this resource pool. Those of the pool entry's
-    generation come first; when they are not what it says, later ones are taken as well. Of two
-    rows with one number the higher generation wins.
+    generation come first. When they are not what it says, what is `known` of VMs from elsewhere
+    fills in where that proves to be right (`mirror_proof.py`); otherwise later entries are taken
+    as well. Of two rows with one number the higher generation wins.
     """
     vms = [vm for vm in vms if vm.kind is Kind.VM]
     names = {vm.uuid: vm.name for vm in vms}
-    rows, problems = _settle(_list_candidates(vms, mirror, mirror.generation.number))
+    candidates = _list_candidates(vms, mirror, mirror.generation.number)
+    rows, problems = _settle(candidates)
     is_complete = digest_contents(rows, mirror.pools) == mirror.digest
+    if not is_complete:
+        entries = {row.vm_uuid: row for _number, row in sorted(candidates)}
+        proved = prove(entries, known, mirror) if known else None
+        if proved is not None:
+            rows, problems = proved, _tell_proved(entries, proved, mirror)
+            is_complete = True
     if not is_complete:
         candidates = _list_candidates(vms, mirror, None)
         rows, problems = _settle(candidates)
         is_newer = any(number > mirror.generation.number for number, _row in candidates)
         is_complete = is_newer and len(rows) >= mirror.vms
     if not is_complete:
+        found = {row.vm_uuid for row in rows}
+        problems += ['VM %s is registered here (vm_id %d), and has no entry' % (uuid, row.vm_id)
+                     for uuid, row in sorted(known.items()) if uuid not in found]
         problems.append('%d of %d assignments are there, or some are not those of generation %s'
                         % (len(rows), mirror.vms, mirror.generation.text))
     largest = max([mirror.largest] + [row.vm_id for row in rows])
@@ -206,6 +219,14 @@ def list_kept_rows(vms: Iterable[VmRecord], resource_pool: str, faulty: Containe
             kept[vm.uuid] = row_of_entry(entry)
             numbers.add(entry.vm_id)
     return kept
+
+
+def _tell_proved(entries: Mapping[str, Row], proved: Iterable[Row],
+                 mirror: PoolEntry) -> List[str]:
+    rows = {row.vm_uuid: row for row in proved}
+    return ['VM %s: its entry is not that of generation %s; the digest proves what the registry '
+            'here has' % (uuid, mirror.generation.text)
+            for uuid in sorted(set(entries) | set(rows)) if entries.get(uuid) != rows.get(uuid)]
 
 
 def _list_candidates(vms: Iterable[VmRecord], mirror: PoolEntry,

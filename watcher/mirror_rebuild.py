@@ -18,6 +18,10 @@ from watcher.mirror_judge import Collected, collect_image
 COMMAND = 'rebuild'
 # A member sees the entries of a push one by one: longer than that is worth a word.
 _PATIENCE_SECONDS = 10.0
+# On the master nothing is staged meanwhile: somebody must hear of it, also who came later.
+_REPEAT_SECONDS = 600.0
+_REMEDY = ("vgpu-admin registry compare, then 'vgpu-admin registry rebuild' (the mirror counts, "
+           "as far as it is there) or 'vgpu-admin registry keep' (the file counts)")
 # How many differences one line of the log shows.
 _SHOWN = 20
 
@@ -46,7 +50,7 @@ class Rebuilder:
         self._books = books
         self._inventory = inventory
         self._poll = poll
-        self._told = ''
+        self._told: Tuple[str, float] = ('', 0.0)
         self.incomplete_since: Optional[float] = None
         """Since when the mirror is waited for to be whole."""
 
@@ -57,7 +61,7 @@ class Rebuilder:
         A member waits until all is there: the master is at work. The master takes what a push
         that was broken off has left, and after a wipe (no `local`) whatever there is.
         """
-        collected = collect_image(self._inventory.vms, mirror)
+        collected = collect_image(self._inventory.vms, mirror, local.rows if local else {})
         is_exact = digest_contents(collected.image.vms, collected.image.pools) == mirror.digest
         if not (is_exact or is_master and (collected.is_complete or local is None)):
             self._wait(collected, mirror, is_master, now)
@@ -85,11 +89,14 @@ class Rebuilder:
         if self.incomplete_since is None:
             self.incomplete_since = now
         is_late = is_master or now - self.incomplete_since > _PATIENCE_SECONDS
-        if is_late and self._told != mirror.generation.text:
-            self._told = mirror.generation.text
+        generation, told_at = self._told
+        if is_late and (generation != mirror.generation.text
+                        or is_master and now - told_at >= _REPEAT_SECONDS):
+            self._told = (mirror.generation.text, now)
             log = get_logger().error if is_master else get_logger().warning
             log('mirror.incomplete', generation=mirror.generation.text,
-                problems=list(collected.problems[:_SHOWN]))
+                problems=list(collected.problems[:_SHOWN]), remedy=_REMEDY if is_master else '',
+                waited_seconds=round(now - self.incomplete_since))
 
 
 def may_lose(local: Local, mirror: PoolEntry) -> bool:

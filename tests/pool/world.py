@@ -186,6 +186,12 @@ class PoolWorld:
                 for host in up)))
         return self.master.assignments()
 
+    def wait_mirrored(self, seen: int) -> None:
+        """Wait for more lines that tell of the mirror than were seen before."""
+        daemon = self.master.daemon
+        wait_until(lambda: len(daemon.events('mirror.written')) > seen, lambda: 'the mirror:\n%s'
+                   % '\n'.join(daemon.raw[-20:]))
+
     def kill_master_at(self, number: int, new: Host, *, is_fresh: bool) -> Callable[[], bool]:
         """Have the master's host die at its so-many-th write from now, before it is carried out;
         the new master's copy is of that instant, or whatever it had. Tells whether it happened."""
