@@ -7,7 +7,8 @@ answer, is named.
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from cli.findings import Finding, Judgement, count, render_findings
-from cli.plugin_calls import begin_call, destroy_task, read_failure, read_result
+from cli.plugin_calls import begin_call, read_result
+from cli.tasks import destroy_task, read_failure
 from cli.text import Style, escape
 from watcher.errors import XapiError
 from watcher.plugin_wire import AnswerInvalid, parse_document
@@ -40,7 +41,7 @@ def examine_hosts(context: Any) -> List[HostFindings]:
     hosts = {}  # type: Dict[str, HostFindings]
     tasks = {}  # type: Dict[str, str]
     try:
-        for ref in client.call('host.get_all'):
+        for ref in client.read_refs('host.get_all'):
             if ref == own:
                 continue
             hosts[ref] = HostFindings(str(client.call('host.get_uuid', ref)),

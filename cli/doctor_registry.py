@@ -12,7 +12,8 @@ from typing import Any, Iterator, List, Optional
 from cli.findings import Finding, bad, doubtful, good, skipped
 from cli.mirror_state import MirrorState, advise, describe_mirror, read_mirror_state
 from cli.text import plural
-from cli.watching import NOTE, find_daemon, read_watch
+from cli.watching import find_daemon, read_watch
+from registry.schema import WATCH_NOTE
 from registry.timestamps import render_timestamp
 from watcher.version import VERSION
 
@@ -128,7 +129,7 @@ def check_daemon(examination: Any) -> Iterator[Finding]:
     with examination.context.journal() as journal:
         watch = read_watch(holder, journal, time.time(),
                            examination.context.settings.scan.interval_seconds)
-        text = journal.read_note(NOTE) if journal is not None else None
+        text = journal.read_note(WATCH_NOTE) if journal is not None else None
     yield _judge_watch(watch)
     yield _judge_version(text)
 

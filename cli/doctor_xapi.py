@@ -44,7 +44,7 @@ def check_platform_filter(examination: Any) -> Iterator[Finding]:
         return
     client = examination.live.client
     restrictions = client.call('pool.get_restrictions', client.read_pool_ref())
-    value = restrictions.get('platform_filter')
+    value = restrictions.get('platform_filter') if isinstance(restrictions, dict) else None
     if value == 'false':
         yield good('platform-filter', 'is off: unknown platform keys reach xenopsd')
     elif value == 'true':

@@ -34,8 +34,8 @@ def write_file(path: str, text: str) -> None:
     A device or a pipe is written to, and never replaced: root had a file for /dev/null once.
     """
     try:
-        # A link goes on pointing to the file.
-        target = os.path.realpath(path)
+        # A link goes on pointing to the file; one of somebody else's leads nowhere of ours.
+        target = os.path.realpath(path) if _is_own(path) else path
         if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
             _write(os.open(path, os.O_WRONLY | os.O_CLOEXEC), text, is_regular=False)
         else:
@@ -43,6 +43,14 @@ def write_file(path: str, text: str) -> None:
     except OSError as error:
         raise CommandError(Kind.FAILED,
                            f'{escape(path)}: cannot be written: {_reason(error)}') from error
+
+
+def _is_own(path: str) -> bool:
+    """Whether nobody but root and who runs this has put there what is there, if anything is."""
+    try:
+        return os.lstat(path).st_uid in (0, os.geteuid())
+    except FileNotFoundError:
+        return True
 
 
 def _replace(path: str, text: str) -> None:

@@ -6,7 +6,7 @@ from cli.errors import ExitStatus
 from cli.render import LEFT_TO_DAEMON, render_vm
 from cli.result import Result, VmView, build_document
 from cli.situation import Situation
-from cli.text import Style
+from cli.text import Style, escape
 from cli.views import view_record, view_row, vm_document
 from registry.errors import Conflict, RegistryUnavailable
 from registry.values import Contents, Vm
@@ -52,7 +52,7 @@ def build_answer(context: Any, what: str, sentence: str, row: Vm, situation: Sit
     lines: List[str] = [sentence]
     if followed is not None:
         document['staging'] = {'result': followed.word, 'message': followed.message}
-        lines.append(f'{followed.message[0].upper()}{followed.message[1:]}.')
+        lines.append(escape(f'{followed.message[0].upper()}{followed.message[1:]}.'))
 
     is_handed_on = followed is not None and followed.word == 'by_daemon' and view.state == 'drift'
     shown = view._replace(reason=LEFT_TO_DAEMON) if is_handed_on else view

@@ -17,7 +17,8 @@ from cli.member import Master
 from cli.output import Output
 from cli.parser import Arguments
 from cli.places import EDITS
-from cli.plugin_calls import begin_call, destroy_task, read_failure, read_result
+from cli.plugin_calls import begin_call, read_result
+from cli.tasks import destroy_task, read_failure
 from cli.text import escape
 from watcher.errors import SessionLost, XapiError, XapiFailure
 from watcher.plugin_wire import MAX_CALL_BYTES, PLUGIN, AnswerInvalid, Call, render_call

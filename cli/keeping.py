@@ -73,7 +73,8 @@ def clear_fences(_arguments: Arguments, context: Context) -> Result:
         # The daemon that is alive lifts its own.
         raise CommandError(Kind.FAILED, str(error)) from error
     summary = f'{plural(count, "VM")} had a fence.' if count else 'No VM has a fence of ours.'
-    return Result(build_document(lifted=count, actions=told), plain(told + [summary]))
+    return Result(build_document(lifted=count, actions=told),
+                  plain([escape(line) for line in told] + [summary]))
 
 
 def _is_emptied(context: Context) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Optional
 
 from cli.parser import Arguments
 from cli.places import EDITS
-from cli.watching import NOTE
+from registry.schema import WATCH_NOTE
 from watcher.errors import XapiError
 
 
@@ -40,7 +40,7 @@ def _may_be_member(context: Any) -> bool:
     if not os.path.exists(context.registry.path):
         return True
     with context.journal() as journal:
-        text = journal.read_note(NOTE) if journal is not None else None
+        text = journal.read_note(WATCH_NOTE) if journal is not None else None
     import json
     try:
         return bool(json.loads(text or '{}').get('is_member'))

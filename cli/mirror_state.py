@@ -7,10 +7,8 @@ import json
 from typing import Any, Dict, NamedTuple, Optional
 
 from cli.text import Style, escape, plural
+from registry.schema import MIRROR_NOTE
 
-# What the daemon calls its note: MIRROR_NOTE of watcher/mirroring.py, which is not imported here
-# because of what it brings along.
-NOTE = 'mirror'
 _DECIDE = ("'vgpu-admin registry compare', then 'vgpu-admin registry rebuild' (the mirror counts) "
            "or 'vgpu-admin registry keep' (the registry here counts)")
 
@@ -61,7 +59,7 @@ def read_mirror_state(holder: Optional[str], journal: Any,
     """What the daemon that runs noted; None when none runs, or none noted anything."""
     if journal is None or holder is None:
         return None
-    return parse_note(journal.read_note(NOTE), is_enabled)
+    return parse_note(journal.read_note(MIRROR_NOTE), is_enabled)
 
 
 def parse_note(text: Optional[str], is_enabled: bool) -> Optional[MirrorState]:

@@ -36,7 +36,7 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     from cli.staging import stage_many
     # Also with nothing to do: it lifts the fences that somebody left.
     staged = stage_many(context, [item.vm.uuid for item in plans])
-    lines = [f'{vm_uuid}: {item.word}: {item.message}' for vm_uuid, item in staged.items()]
+    lines = [f'{vm_uuid}: {item.word}: {escape(item.message)}' for vm_uuid, item in staged.items()]
     lines = lines or _NOTHING
     is_failed = any(item.word in ('failed', 'refused') for item in staged.values())
     return Result(build_document(result='reconciled' if plans else 'nothing_to_do', vms=[

@@ -3,7 +3,6 @@
 import xmlrpc.client
 from typing import Any, Dict
 
-from watcher.errors import XapiError, XapiFailure
 from watcher.plugin_wire import PLUGIN, AnswerInvalid
 
 
@@ -20,17 +19,3 @@ def read_result(client: Any, task: str) -> Any:
     except Exception as error:  # the decoder raises whatever the text leads it into
         raise AnswerInvalid('the result of the task cannot be read') from error
     return values[0]
-
-
-def read_failure(client: Any, task: str, status: str) -> XapiFailure:
-    """Why a task did not succeed."""
-    error = client.call('task.get_error_info', task) or [status]
-    return XapiFailure(str(error[0]), [str(item) for item in error[1:]])
-
-
-def destroy_task(client: Any, task: str) -> None:
-    """Tidy up; XAPI collects finished tasks by itself."""
-    try:
-        client.call('task.destroy', task)
-    except XapiError:
-        pass

@@ -55,7 +55,8 @@ def _change(arguments: Arguments, context: Context, **changes: Any) -> Result:
         lines += _describe_disabling(pool_id, affected)
     if is_changed and not is_dry and 'enabled' in changes and affected:
         document['staging'] = _stage(context, [vm.vm_uuid for vm in affected])
-        lines += [f'{vm_uuid}: {message}' for vm_uuid, message in document['staging'].items()]
+        lines += [f'{vm_uuid}: {escape(message)}'
+                  for vm_uuid, message in document['staging'].items()]
 
     def render(style: Style) -> List[str]:
         return lines + render_pool(view, (), style)

@@ -1,5 +1,6 @@
 """Long operations of XAPI: begun as tasks, watched with a time limit, cancelled when given up."""
 
+import contextlib
 from typing import Any, Callable
 
 from cli.interrupts import deferred
@@ -37,8 +38,7 @@ def run_task(context: Any, method: str, *params: Any, timeout_seconds: float,
         if status == 'pending':
             raise TookTooLong(_cancel(context, client, task))
         if status != 'success':
-            error = client.call('task.get_error_info', task) or [status]
-            raise XapiFailure(str(error[0]), [str(item) for item in error[1:]])
+            raise read_failure(client, task, status)
     except KeyboardInterrupt:
         is_cancelled = bool(task) and _cancel(context, client, task)
         context.done.append(f'the {progress} was cancelled' if is_cancelled else
@@ -46,7 +46,7 @@ def run_task(context: Any, method: str, *params: Any, timeout_seconds: float,
         raise
     finally:
         if task:
-            _destroy(client, task)
+            destroy_task(client, task)
 
 
 def wait_until(context: Any, condition: Callable[[], Any], timeout_seconds: float) -> Any:
@@ -57,6 +57,20 @@ def wait_until(context: Any, condition: Callable[[], Any], timeout_seconds: floa
         if value or context.clock() >= deadline:
             return value or None
         context.sleep(_LOOK_SECONDS)
+
+
+def read_failure(client: Any, task: str, status: str) -> XapiFailure:
+    """Why a task did not succeed."""
+    error = client.call('task.get_error_info', task)
+    if not isinstance(error, list) or not error:
+        error = [status]
+    return XapiFailure(str(error[0]), [str(item) for item in error[1:]])
+
+
+def destroy_task(client: Any, task: str) -> None:
+    """Tidy up; what cannot be is left: XAPI collects finished tasks by itself."""
+    with contextlib.suppress(XapiError):
+        client.call('task.destroy', task)
 
 
 def _wait(context: Any, client: Any, task: str, deadline: float, progress: str) -> str:
@@ -89,10 +103,3 @@ def _cancel(context: Any, client: Any, task: str) -> bool:
         return status in ('cancelled', 'failure')
     except XapiError:
         return False
-
-
-def _destroy(client: Any, task: str) -> None:
-    try:
-        client.call('task.destroy', task)
-    except (XapiFailure, XapiUnreachable):
-        pass  # XAPI collects finished tasks by itself

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Optional
 from cli.text import Style, escape
 from registry.errors import RegistryError
 from registry.lock import LOCK_SUFFIX, WriterLock
+from registry.schema import WATCH_NOTE
 from registry.timestamps import render_timestamp
 
-NOTE = 'daemon'
 # The note is written at each scan; the long poll is given up after 40 s (P14).
 LATE_SECONDS = 60
 
@@ -63,7 +63,7 @@ def _find_in_kernel(path: str, table: str = '/proc/locks') -> Optional[str]:
 def read_watch(holder: Optional[str], journal: Any, now: float,
                scan_seconds: int = 60) -> Watch:
     """What is known of the holder of the lock; its note counts only while it holds it."""
-    text = journal.read_note(NOTE) if journal is not None and holder is not None else None
+    text = journal.read_note(WATCH_NOTE) if journal is not None and holder is not None else None
     return parse_note(holder, text, now, scan_seconds)
 
 

@@ -12,6 +12,7 @@ import os
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from registry.errors import JournalUnavailable, Reason, RegistryError, RegistryUnavailable
+from registry.schema import MIRROR_NOTE
 from registry.values import Pool
 from watcher.books import Books
 from watcher.config import MirrorSettings
@@ -27,8 +28,6 @@ from watcher.mirror_writes import MirrorWritten
 from watcher.records import PoolRecord, VmRecord
 from watcher.roles import Role
 
-# What vgpu-admin looks for in the journal.
-MIRROR_NOTE = 'mirror'
 # Whom the history names for what somebody wrote into other_config.
 BY_HAND_WHO, BY_HAND_COMMAND = 'xapi', 'mirror'
 _RETRY_SECONDS = 2.0

@@ -11,14 +11,13 @@ from typing import Any, Callable, List, Optional
 
 from registry.errors import JournalUnavailable, RegistryError
 from registry.journal import Journal
+from registry.schema import WATCH_NOTE
 from watcher.books import Books
 from watcher.logs import get_logger
 from watcher.version import VERSION
 
 # A journal that cannot be written for days: the oldest are given up then.
 _KEPT = 10000
-# What `vgpu-admin` looks for in the journal.
-WATCH_NOTE = 'daemon'
 
 Write = Callable[[Journal], Any]
 

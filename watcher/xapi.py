@@ -146,7 +146,7 @@ class Client:
 
     def read_vm_refs(self) -> Tuple[str, ...]:
         """The refs of all rows of the VM table."""
-        return self._read_refs('VM.get_all')
+        return self.read_refs('VM.get_all')
 
     def read_vms(self) -> Dict[str, Any]:
         """All VM records in one call, for `parse_records`."""
@@ -181,7 +181,7 @@ class Client:
 
     def read_pool_ref(self) -> str:
         """The ref of the resource pool."""
-        refs = self._read_refs('pool.get_all')
+        refs = self.read_refs('pool.get_all')
         if not refs:
             raise XapiNonsense('XAPI knows no resource pool yet')
         return refs[0]
@@ -206,7 +206,8 @@ class Client:
             raise XapiNonsense('host.get_software_version did not answer with a map')
         return Identity(str(host), str(master), versions)
 
-    def _read_refs(self, method: str) -> Tuple[str, ...]:
+    def read_refs(self, method: str) -> Tuple[str, ...]:
+        """What a method answers that lists the refs of a class."""
         refs = self.call(method)
         if not isinstance(refs, list) or not all(isinstance(ref, str) for ref in refs):
             raise XapiNonsense('%s did not answer with refs' % method)

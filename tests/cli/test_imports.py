@@ -12,7 +12,8 @@ import pytest
 
 from cli import tab
 from registry.glance import list_names
-from tests.cli.program import ROOT, Place, span
+from tests.cli.program import Place, span
+from tests.documents import ROOT
 from watcher import config
 
 # Each took milliseconds, and nothing that a command here says depends on it.

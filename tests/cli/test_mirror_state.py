@@ -6,10 +6,11 @@ from typing import Any, Dict
 import pytest
 
 from cli.doctor_registry import judge_mirror
-from cli.mirror_state import NOTE, MirrorState, describe_mirror, parse_note, render_mirror
+from cli.mirror_state import MirrorState, describe_mirror, parse_note, render_mirror
 from cli.text import Style
 from registry.journal import Journal
 from registry.lock import WriterLock
+from registry.schema import MIRROR_NOTE
 from tests.cli.program import Place, wait_until
 from tests.cli.test_doctor import change_config, daemon  # noqa: F401 - a fixture
 from watcher import mirroring
@@ -19,7 +20,6 @@ STATES = ('off', 'waiting', 'pushing', 'mirrored', 'following', 'older', 'incomp
 
 
 def test_every_state_of_the_daemon_is_known_here() -> None:
-    assert NOTE == mirroring.MIRROR_NOTE
     said = {getattr(mirroring, state.upper()) for state in STATES}
     assert said == set(STATES)
     for state in STATES:
@@ -30,7 +30,7 @@ def leave(place: Place, **facts: Any) -> None:
     text = json.dumps(dict({'state': 'mirrored', 'generation': '7-0123abcd', 'waiting': 0,
                             'master': 'OpaqueRef:1', 'is_master': True, 'reason': ''}, **facts))
     with Journal(place.registry.journal_path, timeout_seconds=5.0) as journal:
-        journal.write_note(NOTE, text)
+        journal.write_note(MIRROR_NOTE, text)
 
 
 def find(place: Place) -> Dict[str, Any]:

@@ -38,6 +38,7 @@ def test_a_name_that_begins_like_an_option_is_given_with_equals() -> None:
 
 def test_a_file_may_stand_without_its_option() -> None:
     assert parse(['backup', '/x']).get(options.FILE) == '/x'
+    assert parse(['import', '-']).get(options.FILE) == '-'
     with pytest.raises(CommandError):
         parse(['backup', '/x', '/y'])
     with pytest.raises(CommandError):

@@ -1,0 +1,21 @@
+"""What XAPI and a host answer ends on root's terminal: nothing of it may act there."""
+
+import pytest
+
+from cli.following import Follow, build_answer
+from cli.situation import Situation
+from cli.text import Style
+from registry.values import Priority, Vm
+from tests.unit.watcher.builders import UUID
+
+HOSTILE = 'it runs with \x1b]0;pwned\x07 -device vgpu-stub,x=\u202e'
+
+
+@pytest.mark.parametrize('message', [HOSTILE, HOSTILE.upper()])
+def test_message_about_an_edit_is_shown_escaped(message):
+    row = Vm(7, UUID, 'web', 'A', Priority.HIGH)
+    result = build_answer(None, 'changed', 'VM is changed.', row, Situation(problem='away'),
+                          Follow('stale', message))
+    text = '\n'.join(result.lines(Style()))
+    assert text.replace('\n', '').isprintable() and '\\x1b' in text
+    assert result.document['staging']['message'] == message
