@@ -18,12 +18,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Tests that take longest, by processor or by waiting: handed out first, none is left at the end.
+_LONGEST = ('tests/package/', 'tests/model/', 'tests/assurance/test_storm.py',
+            'is_given_up_after_forty_seconds')
+
+
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """Put what judges the other tests behind them, and the package's tests into one process."""
-    items.sort(key=lambda item: item.get_closest_marker('runs_last') is not None)
+    """Put what judges the other tests behind them, what takes longest before them, and tests that
+    share what is built once into one process."""
+    items.sort(key=lambda item: (item.get_closest_marker('runs_last') is not None,
+                                 not any(part in item.nodeid for part in _LONGEST)))
     for item in items:
-        if 'tests/package/' in str(item.fspath):
-            item.add_marker(pytest.mark.xdist_group('package'))
+        if 'tests/package/' in item.nodeid:
+            names = set(getattr(item, 'fixturenames', ()))
+            is_tarball = 'installer' in names and 'rpm_file' not in names
+            item.add_marker(pytest.mark.xdist_group('tarball' if is_tarball else 'package'))
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from watcher.roles import Role
 ROLE = Role(True, True, HOST, '26.1.4')
 _MEMORY = (dict, set, frozenset, list, tuple, str, int, float, bool, type(None), DueTimes)
 _UNCHANGING = frozenset([frozenset, tuple, str, int, float, bool, type(None)])
+_PLAIN = frozenset([str, int, bool, type(None)])
 # What is only said, or follows from the rest, makes no state.
 UNTOLD = frozenset(['_ended_at', '_told', 'last_answer', '_watching_since', '_error', '_refs',
                     '_numbers', '_carriers', 'owners', '_sequence', 'contents', 'staged',
@@ -115,6 +116,8 @@ class Daemon:
                                if isinstance(value, _MEMORY)]) for part in (
             watcher, watcher.inventory, watcher.staging, watcher.staging.replacements,
             watcher._lifting, watcher.receipts, watcher._notes, self.books)]
+        self._telling = [(part, [name for name in names if name not in UNTOLD])
+                         for part, names in self._parts]
         self._newborn = self.save()
 
     def save(self) -> Tuple[Any, ...]:
@@ -147,13 +150,9 @@ class Daemon:
             (uuid, claim.vm_id, order.index(claim.sequence))
             for claims in (self.books.staged, self.books.bearers)
             for uuid, claim in sorted(claims.items())]
-        for part, names in self._parts:
+        for part, names in self._telling:
             own = vars(part)
-            for name in names:
-                value = own[name]
-                if name in UNTOLD or not value:
-                    continue
-                frozen.append((name, _freeze(value, now)))
+            frozen += [(name, _freeze(own[name], now)) for name in names if own[name]]
         return tuple(frozen)
 
 
@@ -203,18 +202,18 @@ def _copy_times(times: DueTimes) -> DueTimes:
 
 def _freeze(value: Any, now: float) -> Any:
     kind = type(value)
-    if kind is float:
-        return round(max(value - now, -5.2), 1)
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind in _PLAIN:
         return value
-    if isinstance(value, DueTimes):
-        return _freeze(value._at, now)
-    if isinstance(value, dict):
+    if kind is dict:
         return tuple([(key, _freeze(value[key], now)) for key in sorted(value)])
     if kind is tuple:
         return tuple([_freeze(item, now) for item in value])
-    if isinstance(value, (set, frozenset)):
+    if kind is float:
+        return round(max(value - now, -5.2), 1)
+    if kind is set or kind is frozenset:
         return tuple(sorted(value))
+    if kind is DueTimes:
+        return _freeze(value._at, now)
     if kind.__name__ == '_Open':
         return value.number, value.boot[1:10], value.boot.rescued
     if kind.__name__ == '_Wrote':

@@ -1,10 +1,12 @@
 """The package, built once, and directories that stand for dom0."""
 
+import contextlib
+import fcntl
 import os
 import re
 import shutil
 import sys
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import pytest
 
@@ -17,11 +19,21 @@ WHEELS = os.path.join(ROOT, 'build/wheels')
 LOST_MANUAL = 'vgpu-watcher.8'
 
 
+@contextlib.contextmanager
+def downloading_alone() -> Iterator[None]:
+    """Hold a lock: two processes of a test run build from one directory, into which wheels come."""
+    os.makedirs(WHEELS, exist_ok=True)
+    with open(WHEELS + '.lock', 'w', encoding='utf-8') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope='session')
 def rpm_file(tmp_path_factory: Any) -> str:
     """The RPM of this tree."""
     obtain('rpmbuild')
-    return package.build('rpm', str(tmp_path_factory.mktemp('rpm')), WHEELS)
+    with downloading_alone():
+        return package.build('rpm', str(tmp_path_factory.mktemp('rpm')), WHEELS)
 
 
 @pytest.fixture(scope='session')
@@ -42,8 +54,9 @@ def next_rpm_file(tmp_path_factory: Any) -> str:
                     database, version, version + 1))
     (source / 'docs/man' / LOST_MANUAL).unlink()
     obtain('rpmbuild')
-    built = run([sys.executable, '-m', 'deploy.package', 'rpm', '--output', str(source / 'dist'),
-                 '--wheels', WHEELS], cwd=str(source))
+    with downloading_alone():
+        built = run([sys.executable, '-m', 'deploy.package', 'rpm', '--output',
+                     str(source / 'dist'), '--wheels', WHEELS], cwd=str(source))
     assert built.status == 0, built.said
     return built.said.splitlines()[-1]
 
@@ -59,7 +72,8 @@ def replace(path: Any, pattern: str, text: str) -> None:
 def installer(tmp_path_factory: Any) -> str:
     """The install.sh of the unpacked tarball."""
     output = tmp_path_factory.mktemp('tarball')
-    tarball = package.build('tarball', str(output), WHEELS)
+    with downloading_alone():
+        tarball = package.build('tarball', str(output), WHEELS)
     assert run(['tar', '-xzf', tarball, '-C', str(output)]).status == 0
     return os.path.join(tarball[:-len('.tar.gz')], 'install.sh')
 
