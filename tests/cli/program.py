@@ -16,6 +16,7 @@ from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
 from tests import programs
 
+ROOT = programs.ROOT
 KEY = 'device-model-args'
 PATIENCE_SECONDS = 20.0
 

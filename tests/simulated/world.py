@@ -18,6 +18,7 @@ from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
 from tests import programs, waiting
 
+ROOT = programs.ROOT
 KEY = 'device-model-args'
 # How long a test waits for what shall happen; deliberate faults need not be waited for so long.
 PATIENCE_SECONDS = float(os.environ.get('TEST_PATIENCE_SECONDS', '20'))
