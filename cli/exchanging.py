@@ -10,6 +10,7 @@ from cli.exchange_format import Parsed, PoolRow, Row
 from cli.files import read_file, write_file
 from cli.options import STREAM
 from cli.parser import Arguments
+from cli.recorded import read_here, read_recorded
 from cli.result import Result, build_document, plain
 from cli.situation import Situation, look
 from cli.text import escape, plural
@@ -33,12 +34,14 @@ class Change(NamedTuple):
 
 def export(arguments: Arguments, context: Context) -> Result:
     """Write the registry as JSON or CSV, to a file or to standard output."""
-    contents = context.registry.read()
+    path = arguments.get(options.FILE)
+    is_shown = path in (None, STREAM)
+    # What is shown was forwarded as a whole, where it could be.
+    contents = read_here(context) if is_shown else read_recorded(arguments, context)
     document = exchange_format.render_json(contents)
     lines = (exchange_format.render_csv(contents) if arguments.get(options.FORMAT) == 'csv'
              else json.dumps(document, indent=2).splitlines())
-    path = arguments.get(options.FILE)
-    if path in (None, STREAM):
+    if is_shown:
         return _shown(document, lines)
     write_file(path, '\n'.join(lines) + '\n')
     return Result(document, plain([_say_written(contents, path)]))
@@ -61,15 +64,12 @@ def import_vms(arguments: Arguments, context: Context) -> Result:
 
 def backup(arguments: Arguments, context: Context) -> Result:
     """Write the whole registry to a file, consistently, also while others work with it."""
-    contents = context.registry.read()
+    contents = read_recorded(arguments, context)
     path = arguments.get(options.FILE)
     saved = exchange_format.render_json(contents)
     text = json.dumps(saved, indent=2)
     if path != STREAM:
         write_file(path, text + '\n')
-    if contents.faults:
-        context.note(f'{plural(len(contents.faults), "row")} could not be understood and cannot '
-                     "be backed up; see 'vgpu-admin check'")
     if path == STREAM:
         return _shown(saved, text.splitlines())
     return Result(build_document(result='written', path=path, vm_count=len(contents.vms)),

@@ -2,7 +2,8 @@
 
 The registry of record and the journal of the pool's boots are the master's. On a member the
 commands of `EDITS` and `VIEWS` are forwarded (`forwarding.py`); an edit that cannot be is refused,
-a view shows what this host has.
+a view shows what this host has. `backup` and `export` to a file are done here, with what the master
+says (`recorded.py`).
 """
 
 from cli import options

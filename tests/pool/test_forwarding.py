@@ -295,3 +295,45 @@ def test_hostile_text_from_the_master_reaches_no_terminal_unescaped(world, membe
                '["XENAPI_PLUGIN_FAILURE", "admin", "CallRefused", "\\u202eno\\u2028"]})')
     run = member.run('register-vm', '--vm-uuid', world.uuid(world.create_vm('web')))
     assert run.status == 1 and '\u202e' not in run.err and '\u2028' not in run.err
+
+
+@pytest.mark.parametrize('words', [('backup',), ('export',), ('export', '--format=csv')])
+def test_a_file_written_on_a_member_has_what_the_master_says(world, member, tmp_path, words):
+    world.register(world.create_vm('web \u2713'), vm_id=5)
+    here, there = str(tmp_path / 'here'), str(tmp_path / 'there')
+    for admin, path in ((member, here), (Admin(world.master), there)):
+        run = admin.run(*words, path)
+        assert (run.status, run.err) == (0, '') and run.out == '1 VM written to %s.\n' % path
+    assert read(here) == read(there) and 'web ' in read(here)
+    assert not os.path.exists(member.db)
+
+
+def read(path):
+    """A file as text."""
+    with open(path, encoding='utf-8') as stream:
+        return stream.read()
+
+
+def test_without_the_master_a_backup_on_a_member_is_of_its_copy_and_says_so(
+        world, member, tmp_path):
+    ref = world.create_vm('web')
+    member.registry.create('test')
+    world.register(ref, vm_id=7, host=world.members[0])
+    with Journal(member.registry.journal_path, timeout_seconds=5.0) as journal:
+        journal.write_note('daemon', '{"is_member": true}')
+    os.remove(os.path.join(world.master.node.plugins_directory, 'vgpu-watcher'))
+    run = member.run('backup', str(tmp_path / 'file'))
+    assert run.status == 0 and 'the copy that this host, a member, has' in run.err
+    assert '"vm_id": 7' in read(str(tmp_path / 'file'))
+
+
+def test_a_registry_that_cannot_be_read_on_the_master_gives_no_file(world, member, tmp_path):
+    os.remove(world.master.registry_path)
+    run = member.run('backup', str(tmp_path / 'file'))
+    assert run.status == 1 and not os.path.exists(str(tmp_path / 'file')), run
+
+
+def test_named_registry_is_backed_up_from_this_host(world, member, tmp_path):
+    world.register(world.create_vm('web'), vm_id=5)
+    run = member.run('backup', str(tmp_path / 'file'), '--db', str(tmp_path / 'none.db'))
+    assert run.status == 5 and 'none.db' in run.err
