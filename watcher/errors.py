@@ -27,6 +27,10 @@ class XapiUnreachable(XapiError):
     """Nobody answered, or somebody who cannot yet: back off and start afresh."""
 
 
+class NoAnswer(XapiUnreachable):
+    """Somebody is there: an HTTP status that says no, or a connection closed without an answer."""
+
+
 class XapiNonsense(XapiError):
     """What came back is not the protocol."""
 

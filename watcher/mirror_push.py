@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Set, Tuple
 
 from watcher.books import Books
 from watcher.due_times import DueTimes
+from watcher.identity import NOT_FOR_US
 from watcher.inventory import Inventory
 from watcher.logs import RateLimiter, get_logger
 from watcher.mirror_entries import (Found, Generation, PoolEntry, Row, VmEntry, find_current, fit,
@@ -32,9 +33,6 @@ _LOOKS_PER_TURN = 200
 _ECHO_SECONDS = 1.0
 _HOLD_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 _REPEAT_SECONDS = 60.0
-# XAPI does not have the call, or not for us: nothing of the mirror can be written.
-_REFUSALS = frozenset(['MESSAGE_METHOD_UNKNOWN', 'MESSAGE_REMOVED', 'RBAC_PERMISSION_DENIED',
-                       'MESSAGE_PARAMETER_COUNT_MISMATCH', 'NOT_IMPLEMENTED'])
 
 # A VM whose entry XAPI refuses so often is kept in the pool's entry, so that others do not wait.
 _GIVEN_UP = 3
@@ -376,7 +374,7 @@ class Push:
                                  pool=entry.pool_id, priority=entry.priority.word)
 
     def _take_failure(self, written: MirrorWritten, now: float) -> None:
-        if written.code in _REFUSALS:
+        if written.code in NOT_FOR_US:
             self.refused = written.error
             get_logger().warning('mirror.unavailable', reason=written.error)
             return

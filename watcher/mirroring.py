@@ -37,6 +37,8 @@ _DEFER_SECONDS = 3.0
 # An edit on a member is undone, but not in the midst of a change of master: its host may be about
 # to become the master, and then the edit counts.
 _GRACE_SECONDS = 10.0
+# The first answer has the pool's record, unless XAPI does not tell it.
+_POOL_SECONDS = 2.0
 
 (OFF, WAITING, PUSHING, MIRRORED, FOLLOWING, OLDER, INCOMPLETE, UNDECIDED, NOT_ACCEPTED,
  NO_REGISTRY) = ('off', 'waiting', 'pushing', 'mirrored', 'following', 'older', 'incomplete',
@@ -70,6 +72,7 @@ class Mirroring:
         self._lineage: Tuple[Tuple[str, ...], str, bool] = ((), '', False)
         """What the journal said last: generations, digest of the newest, whether that is ours."""
         self._edited_at: Optional[float] = None
+        self._waiting_since: Optional[float] = None
         self._told: Dict[str, str] = {}
         self._noted: Tuple[float, Tuple[Any, ...]] = (-_NOTE_SECONDS, ())
 
@@ -79,7 +82,7 @@ class Mirroring:
         """A new session: all is judged anew."""
         self.push.restart()
         self.is_overtaken, self._must_judge, self._judge_at = False, True, 0.0
-        self._has_led, self._edited_at = False, None
+        self._has_led, self._edited_at, self._waiting_since = False, None, None
         self._judged, self._rebuilder.incomplete_since = None, None
         self.state = WAITING
 
@@ -131,6 +134,7 @@ class Mirroring:
         """Judge when something has changed; write what is to be written, after staging."""
         if role is None or not self.settings.enabled or self.push.pool is None:
             self.state, self.is_overtaken = OFF if not self.settings.enabled else WAITING, False
+            self._tell_waiting(role, now)
             self._leave_note(role, now)
             return
         self._judge(role, now, is_locked)
@@ -356,6 +360,16 @@ class Mirroring:
                               writes=self.push.writes,
                               elapsed_ms=round((now - self._pushed_at) * 1000))
             self.push.writes = 0
+
+    def _tell_waiting(self, role: Optional[Role], now: float) -> None:
+        """XAPI answers, and does not tell of its resource pool, or not in a way to go by."""
+        if role is None or not role.is_writer or not self.settings.enabled:
+            return
+        if self._waiting_since is None:
+            self._waiting_since = now
+        elif now - self._waiting_since > _POOL_SECONDS and self._is_news('pool', 'missing'):
+            get_logger().warning('mirror.unavailable',
+                                 reason='XAPI does not tell of its resource pool')
 
     def _is_news(self, key: str, what: str) -> bool:
         is_news = self._told.get(key) != what

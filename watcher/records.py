@@ -24,6 +24,9 @@ START_OPERATIONS = frozenset(['start', 'start_on'])
 _UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z')
 _KIND_FLAGS = ('is_a_template', 'is_default_template', 'is_a_snapshot', 'is_vmss_snapshot',
                'is_control_domain')
+# A default template is a template and a scheduled snapshot a snapshot: these only say it again,
+# and not every XAPI does.
+_SAID_AGAIN = frozenset(['is_default_template', 'is_vmss_snapshot'])
 # XAPI's own bound for a name is far higher; a name is only ever shown, never compared.
 _MAX_NAME = 1024
 _MAX_DOMID = 0x7fffffff
@@ -141,6 +144,14 @@ def parse_batch(answer: Any, *, is_first: bool) -> Batch:
                                     if item is not None and not isinstance(item, PoolRecord)})
     gone = tuple(ref for ref, item in latest.items() if item is None)
     return Batch(token, vms, gone, malformed, _parse_count(answer), is_first, pools)
+
+
+def list_records(answer: Any) -> Dict[str, Union[VmRecord, MalformedRecord]]:
+    """The records in the event.from answer for an empty token, by ref, for `parse_records`."""
+    batch = parse_batch(answer, is_first=True)
+    records: Dict[str, Union[VmRecord, MalformedRecord]] = {vm.ref: vm for vm in batch.vms}
+    records.update((error.ref, error) for error in batch.malformed)
+    return records
 
 
 def reduce_event(_key: str, raw: Any) -> Optional['ReducedEvent']:
@@ -287,7 +298,7 @@ class _Reader:
 
     def read_flag(self, field: str) -> bool:
         """A boolean."""
-        value = self._raw.get(field)
+        value = self._raw.get(field, False if field in _SAID_AGAIN else None)
         if not isinstance(value, bool):
             raise self._malformed(field, 'is missing or no boolean')
         return value

@@ -8,8 +8,8 @@ master as well: when it names another one, nothing is written until it has been 
 import re
 from typing import Mapping, NamedTuple, Optional, Tuple
 
+from watcher.identity import Identity
 from watcher.records import PoolRecord
-from watcher.xapi import Identity
 
 # Older ones have no frozen copy of the platform map: an edit of a running VM would reach the
 # QEMU of its migration (P23).
@@ -29,6 +29,8 @@ class Role(NamedTuple):
     """Whether another host is the master."""
     master: str = ''
     """Ref of the master; empty when it is not known."""
+    is_certain: bool = True
+    """False when XAPI failed to tell something: it is to be asked again before long."""
 
 
 class Mastery:
@@ -55,8 +57,10 @@ class Mastery:
 def decide_role(identity: Identity, *, is_local: bool) -> Role:
     """Decide from what XAPI says of itself. Over TCP a member does not let us in at all."""
     version, text = read_version(identity.software_version)
-    is_member = is_local and identity.host != identity.master
-    role = Role(True, is_local, identity.host, text, is_member=is_member, master=identity.master)
+    host, master = identity.host, identity.master
+    is_member = bool(is_local and host and master and host != master)
+    role = Role(True, is_local, host, text, is_member=is_member, master=master,
+                is_certain=identity.is_certain)
     if version is None:
         return role._replace(is_writer=False, refusal='XAPI does not tell a version that can be '
                              'read (%r); %d.%d or later is needed' % ((text,) + OLDEST_XAPI))
@@ -65,6 +69,9 @@ def decide_role(identity: Identity, *, is_local: bool) -> Role:
                              'frozen copy of a running VM\'s arguments' % ((text,) + OLDEST_XAPI))
     if role.is_member:
         return role._replace(is_writer=False, refusal='this host is not the master of its pool')
+    if is_local and not (host and master):
+        return role._replace(is_writer=False, refusal='XAPI does not tell whether this host is '
+                             'the master of its pool')
     return role
 
 

@@ -44,6 +44,7 @@ _CLOCK_JUMP_SECONDS = 2.0
 # 5 ms are as long as the whole way from the event to the write.
 _SWITCH_SECONDS = 0.0005
 _POLL_TOTAL_SECONDS = 120.0
+_ASK_AGAIN_SECONDS = 60.0
 
 
 class ScanDue(NamedTuple):
@@ -94,6 +95,7 @@ class Service:
         self._is_ready = False
         self._told_status = (-STATUS_SECONDS, '')
         self._told_broken: Optional[str] = None
+        self._session_at = clock()
         self._told_lock = ''
         self._next_tick = clock()
 
@@ -179,6 +181,7 @@ class Service:
             self._take_late_lock()
         self.watcher.poll_registry()
         self._give_up_stuck_poll(now)
+        self._ask_again_who_answers(now)
         self._notify(now)
         self._reporter.tick(self.watcher, self._books)
 
@@ -195,11 +198,20 @@ class Service:
         if started_at is not None and now - started_at > _POLL_TOTAL_SECONDS:
             self._stream.restart()
 
+    def _ask_again_who_answers(self, now: float) -> None:
+        """XAPI has failed to say who it is, and may do so by now."""
+        role = self.watcher.role
+        if role is not None and not role.is_certain \
+                and now - self._session_at > _ASK_AGAIN_SECONDS:
+            self._session_at = now
+            self._stream.restart()
+
     # Sessions.
 
     def _begin_session(self, opened: SessionOpened) -> None:
         role, settings = opened.role, self._settings
         self._told_broken = None
+        self._session_at = self._clock()
         self._clients.begin(settings.xapi, opened.handle, opened.speaks_json)
         self.watcher.begin_session(role)
         self._attend(role)

@@ -8,9 +8,14 @@ import contextlib
 from typing import Callable, List, NamedTuple, Optional
 
 from watcher.config import XapiSettings
-from watcher.errors import XapiError, XapiUnreachable
+from watcher.errors import SessionLost, XapiError, XapiUnreachable
+from watcher.identity import Identity
 from watcher.roles import Role, decide_role
 from watcher.xapi import LOGOUT_TIMEOUT_SECONDS, POLL_TIMEOUT_SECONDS, Client, NoteCall
+
+
+# Logins after which XAPI did not say who it is, in a row.
+_PATIENCE = 3
 
 
 class SessionOpened(NamedTuple):
@@ -34,6 +39,7 @@ class Sessions:
         self._note_call = note_call
         self._handles: List[str] = []
         self._speaks_json = False
+        self._failures = 0
 
     def open(self) -> Client:
         """Open both; the client of the long poll is returned, the other told in a message."""
@@ -42,7 +48,7 @@ class Sessions:
         calls = Client(settings, is_given_up=self._is_given_up, note_call=self._note_call)
         try:
             calls.login()
-            identity = calls.read_identity()
+            identity = self._read_identity(calls)
             stream.login()
             if settings is not self._read_settings():
                 raise XapiUnreachable('the configuration changed meanwhile')
@@ -57,6 +63,18 @@ class Sessions:
         self._put(SessionOpened(decide_role(identity, is_local=is_local), str(calls.handle),
                                 calls.speaks_json))
         return stream
+
+    def _read_identity(self, client: Client) -> Identity:
+        """While XAPI starts its answers come and go; what fails again and again is done without."""
+        try:
+            identity = client.read_identity(is_forgiving=self._failures >= _PATIENCE)
+        except SessionLost:
+            raise
+        except XapiError:
+            self._failures += 1
+            raise
+        self._failures = 0 if identity.is_certain else _PATIENCE
+        return identity
 
     def log_out(self) -> None:
         """Give both back, unless XAPI does not answer."""

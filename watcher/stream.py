@@ -10,12 +10,12 @@ Runs in a thread of its own and talks to the main thread by messages only.
 import time
 from typing import Any, Callable, Iterator, NamedTuple, Optional, Set, Tuple
 
-from watcher.errors import (MalformedRecord, SessionLost, StreamLost, VmVanished, XapiError,
-                            XapiFailure, XapiNonsense)
+from watcher.errors import (NoAnswer, MalformedRecord, NotTheMaster, SessionLost, StreamLost,
+                            VmVanished, XapiError, XapiFailure, XapiNonsense)
 from watcher.logs import get_logger
 from watcher.records import Batch, PoolRecord, parse_batch, parse_vm
 from watcher.waiting import StopFlag
-from watcher.xapi import Client
+from watcher.xapi import CLASSES, Client
 
 # Two answers in a row that count other VMs than we know mean that a deletion was forgotten
 # (xapi keeps 512 of them); more often than this we do not start afresh for it, since a VM that
@@ -25,6 +25,15 @@ _RECOUNT_SECONDS = 60.0
 # that needs a write should not wait until the next long poll is under way. XAPI holds its answers
 # back for 50 ms anyway.
 _HEAD_START_SECONDS = 0.001
+# An XAPI that answers at once with nothing, or with the same, is not asked without end: a pause
+# that grows with each such answer.
+_QUICK_SECONDS = 0.2
+_EMPTY_SECONDS = (0.0, 0.05, 0.1, 0.2)
+# The pool's record was refused: it is asked for again so long after.
+_POOL_AGAIN_SECONDS = 60.0
+_WITHOUT_POOL = ('vm',)
+# Without a token all VMs are read one by one, over and over.
+_READ_AGAIN_SECONDS = 2.0
 
 
 class StreamStarted(NamedTuple):
@@ -59,6 +68,8 @@ class Stream:
         self._recounted_at = -_RECOUNT_SECONDS
         self._has_met_nonsense = False
         self._has_delivered = False
+        self._has_failed_at_once = False
+        self._pool_again_at = clock()
         self.poll_started_at: Optional[float] = None
 
     def forever(self) -> None:
@@ -86,21 +97,46 @@ class Stream:
     def follow(self, client: Client) -> None:
         """Deliver batches from the empty token on; ends by raising an XapiError."""
         known: Set[str] = set()
-        token, miscounts = '', 0
+        token, miscounts, empty = '', 0, 0
         while not self._stop.is_set():
+            asked_at = self._clock()
             batch = self._read_batch(client, token)
             self._put(batch)
-            self._stop.wait(_HEAD_START_SECONDS)
+            is_idle = is_idle_answer(batch, token) and self._clock() - asked_at < _QUICK_SECONDS
+            empty = min(empty + 1, len(_EMPTY_SECONDS) - 1) if is_idle else 0
+            self._stop.wait(_HEAD_START_SECONDS + _EMPTY_SECONDS[empty])
             self._has_delivered = True
             known = _update_known(known, batch)
             miscounts = self._count_miscounts(batch, len(known), miscounts)
             token = batch.token
 
     def poll_once(self, client: Client, token: str) -> Batch:
-        """Wait for one answer."""
+        """Wait for one answer.
+
+        Without the resource pool's record where XAPI refuses that: the mirror waits, and nothing
+        else does.
+        """
+        if self._clock() < self._pool_again_at:
+            return self._ask(client, token, _WITHOUT_POOL)
+        try:
+            batch = self._ask(client, token, CLASSES)
+            self._has_failed_at_once = False
+            return batch
+        except (SessionLost, StreamLost, NotTheMaster):
+            raise
+        except (XapiFailure, XapiNonsense, NoAnswer) as error:
+            # Once it may be a torn answer, or XAPI's start: then a new session is due.
+            has_failed, self._has_failed_at_once = self._has_failed_at_once, not token
+            if not (isinstance(error, XapiFailure) or (not token and has_failed)):
+                raise
+            batch = self._ask(client, token, _WITHOUT_POOL)
+        self._pool_again_at = self._clock() + _POOL_AGAIN_SECONDS
+        return batch
+
+    def _ask(self, client: Client, token: str, classes: Tuple[str, ...]) -> Batch:
         self.poll_started_at = self._clock()
         try:
-            return parse_batch(client.event_from(token), is_first=not token)
+            return parse_batch(client.event_from(token, classes=classes), is_first=not token)
         finally:
             self.poll_started_at = None
 
@@ -129,7 +165,10 @@ class Stream:
                 self._has_met_nonsense = True
                 raise
             self._has_met_nonsense = False
-            return read_one_by_one(client)
+            batch = read_one_by_one(client)
+            if not batch.token:
+                self._stop.wait(_READ_AGAIN_SECONDS)
+            return batch
 
     def _count_miscounts(self, batch: Batch, known: int, miscounts: int) -> int:
         if batch.vm_count is None or batch.vm_count == known:
@@ -147,7 +186,7 @@ def read_one_by_one(client: Client) -> Batch:
     The token is taken first, so that nothing is missed in between. What cannot be read even so
     is reported as malformed and stays aside until XAPI shows a change of it.
     """
-    token = client.read_fresh_token()
+    token = _read_fresh_token(client)
     vms, malformed = [], []
     refs = client.read_vm_refs()
     for ref in refs:
@@ -166,6 +205,21 @@ def read_one_by_one(client: Client) -> Batch:
     get_logger().warning('stream.read_one_by_one', vms=len(vms), set_aside=len(malformed))
     return Batch(token, tuple(vms), (), tuple(malformed), len(refs), is_first=True,
                  pools=_read_pools(client))
+
+
+def is_idle_answer(batch: Batch, token: str) -> bool:
+    """Whether the answer tells nothing new."""
+    return batch.token == token or not (batch.vms or batch.gone or batch.malformed or batch.pools)
+
+
+def _read_fresh_token(client: Client) -> str:
+    """Without one, '': what comes next is asked for afresh."""
+    try:
+        return client.read_fresh_token()
+    except SessionLost:
+        raise
+    except (XapiFailure, XapiNonsense, NoAnswer):
+        return ''
 
 
 def _read_pools(client: Client) -> Tuple[PoolRecord, ...]:

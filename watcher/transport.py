@@ -14,7 +14,7 @@ import time
 from typing import Any, Callable, Iterator, Optional, Tuple
 
 from watcher.config import XapiAddress
-from watcher.errors import XapiNonsense, XapiUnreachable
+from watcher.errors import NoAnswer, XapiNonsense, XapiUnreachable
 from watcher.http_line import Line, open_tcp, open_unix
 from watcher.version import USER_AGENT
 
@@ -25,7 +25,7 @@ _HEAD = 'POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nContent-Type: %s\r\n'
 _encode_json = json.JSONEncoder(separators=(',', ':')).encode
 
 
-class Refused(XapiUnreachable):
+class Refused(NoAnswer):
     """Somebody answered, with another status than 200."""
 
     def __init__(self, status: int) -> None:

@@ -12,15 +12,16 @@ all goes by JSON, `XenAPI` and XML-RPC are never imported.
 """
 
 import contextlib
-from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 from watcher import json_parts
 from watcher.config import XapiSettings
-from watcher.errors import (NotTheMaster, SessionLost, StreamLost, VmVanished,
+from watcher.errors import (NoAnswer, NotTheMaster, SessionLost, StreamLost, VmVanished,
                             XapiError, XapiFailure, XapiNonsense, XapiUnreachable)
-from watcher.http_line import NotHttp
-from watcher.records import (ARGS_KEY, PoolRecord, VmRecord, parse_pool, parse_vm, reduce_event,
-                             reduce_record)
+from watcher.http_line import Disconnected, NotHttp
+from watcher.identity import Identity, read_identity
+from watcher.records import (ARGS_KEY, PoolRecord, VmRecord, list_records, parse_pool, parse_vm,
+                             reduce_event, reduce_record)
 from watcher.transport import Refused, Transport
 from watcher.version import VERSION
 
@@ -29,8 +30,12 @@ ORIGINATOR = 'vgpu-watcher'
 # closes is given up after 40 s at most (P14).
 POLL_SECONDS = 30.0
 POLL_TIMEOUT_SECONDS = 38.0
+# Asked with the empty token XAPI answers at once, but where there is nothing at all to tell.
+FIRST_POLL_SECONDS = 1.0
 CALL_TIMEOUT_SECONDS = 15.0
 LOGOUT_TIMEOUT_SECONDS = 0.7
+# Beside the VMs the resource pool: its record names the master, and holds the mirror.
+CLASSES = ('vm', 'pool')
 
 _JSON_PATH = '/jsonrpc'
 _LOGIN = 'session.login_with_password'
@@ -58,14 +63,6 @@ _FAILURES = {
 NoteCall = Callable[[str, str], None]
 
 
-class Identity(NamedTuple):
-    """Whom a session talks to."""
-    host: str
-    """The host that the session was opened on."""
-    master: str
-    software_version: Mapping[str, str]
-
-
 class Client:
     """One session with XAPI over one connection; not to be shared between threads."""
 
@@ -84,10 +81,18 @@ class Client:
         self.handle = handle
 
     def login(self) -> None:
-        """Open a session. Any failure here can be the start-up of XAPI: all are transient."""
+        """Open a session. Any failure here can be the start-up of XAPI: all are transient.
+
+        An XAPI that does not take our version and name gets name and password only.
+        """
         settings = self.settings
-        self.handle = self._call(_LOGIN, settings.username,
-                                 read_password(settings), VERSION, ORIGINATOR)
+        credentials = (settings.username, read_password(settings))
+        try:
+            self.handle = self._call(_LOGIN, *credentials, VERSION, ORIGINATOR)
+        except (XapiFailure, XapiNonsense) as error:
+            if isinstance(error, XapiFailure) and not _is_about_parameters(error):
+                raise
+            self.handle = self._call(_LOGIN, *credentials)
 
     def logout(self) -> bool:
         """Close the session if XAPI can be reached; False, and no error, when it cannot."""
@@ -133,12 +138,12 @@ class Client:
         with contextlib.suppress(XapiFailure):
             self._call('session.logout', handle)
 
-    def event_from(self, token: str, timeout_seconds: float = POLL_SECONDS) -> Any:
-        """The long poll, for `parse_batch`. The time goes over the wire as a float.
-
-        Beside the VMs the resource pool: its record names the master, and holds the mirror.
-        """
-        return self.call('event.from', ['vm', 'pool'], token, float(timeout_seconds))
+    def event_from(self, token: str, timeout_seconds: Optional[float] = None,
+                   classes: Tuple[str, ...] = CLASSES) -> Any:
+        """The long poll, for `parse_batch`. The time goes over the wire as a float."""
+        if timeout_seconds is None:
+            timeout_seconds = POLL_SECONDS if token else FIRST_POLL_SECONDS
+        return self.call('event.from', list(classes), token, float(timeout_seconds))
 
     def read_vm(self, ref: str) -> VmRecord:
         """Read one VM record as it is now."""
@@ -149,11 +154,20 @@ class Client:
         return self.read_refs('VM.get_all')
 
     def read_vms(self) -> Dict[str, Any]:
-        """All VM records in one call, for `parse_records`."""
-        records = self.call('VM.get_all_records')
-        if not isinstance(records, dict):
-            raise XapiNonsense('VM.get_all_records did not answer with a map')
-        return records
+        """All VM records in one call, for `parse_records`.
+
+        Where XAPI does not have it, or fails to carry it out, as the events of an empty token:
+        what the stream rests on works.
+        """
+        try:
+            records = self.call('VM.get_all_records')
+            if isinstance(records, dict):
+                return records
+        except SessionLost:
+            raise
+        except (XapiFailure, XapiNonsense, NoAnswer):
+            pass
+        return list_records(self.event_from('', 0.0, ('vm',)))
 
     def add_args(self, ref: str, value: str) -> None:
         """Set the absent key; MAP_DUPLICATE_KEY when it is there, even with the same value."""
@@ -197,14 +211,9 @@ class Client:
         """
         return str(self.call('event.inject', 'pool', self.read_pool_ref()))
 
-    def read_identity(self) -> Identity:
+    def read_identity(self, *, is_forgiving: bool = False) -> Identity:
         """Which host answers, which is master, and in which version."""
-        host = self.call('session.get_this_host', self.handle)
-        master = self.call('pool.get_master', self.read_pool_ref())
-        versions = self.call('host.get_software_version', host)
-        if not isinstance(versions, dict):
-            raise XapiNonsense('host.get_software_version did not answer with a map')
-        return Identity(str(host), str(master), versions)
+        return read_identity(self.call, str(self.handle), is_forgiving=is_forgiving)
 
     def read_refs(self, method: str) -> Tuple[str, ...]:
         """What a method answers that lists the refs of a class."""
@@ -251,7 +260,7 @@ class Client:
         """The JSON-RPC answer; None when XAPI does not seem to speak it.
 
         From then on it is not tried again, unless all that failed was a login: while XAPI starts
-        that may have other reasons.
+        that may have other reasons. HTTP 500 can be its answer to what is no XML.
         """
         answer, is_certain = None, method != _LOGIN
         try:
@@ -261,9 +270,9 @@ class Client:
                 lambda text: json_parts.decode(text, parts) if parts
                 else json_parts.decode_whole(text))
         except _NO_JSON_HERE as error:
-            if self.speaks_json or (isinstance(error, Refused) and error.is_passing):
+            if self.speaks_json:
                 raise
-            is_certain = is_certain or isinstance(error, Refused)
+            is_certain = is_certain or (isinstance(error, Refused) and not error.is_passing)
         if isinstance(answer, dict) and ('result' in answer or 'error' in answer):
             self.speaks_json = True
             return answer
@@ -293,12 +302,19 @@ def _translated(method: str) -> Iterator[None]:
         raise
     except UnicodeError as error:
         raise XapiNonsense('%s: %s' % (method, error)) from error
+    except Disconnected as error:
+        raise NoAnswer('%s: %s' % (method, error)) from error
     except (OSError, NotHttp) as error:
         raise XapiUnreachable('%s: %s' % (method, _describe(error))) from error
     except (ValueError, TypeError, KeyError, IndexError, OverflowError,
             RecursionError, EOFError, AttributeError, AssertionError) as error:
         # The decoders raise these on answers that only look like the protocol.
         raise XapiNonsense('%s: %r' % (method, error)) from error
+
+
+def _is_about_parameters(error: XapiFailure) -> bool:
+    """XAPI's own code for it, or what another server says in words."""
+    return error.code == 'MESSAGE_PARAMETER_COUNT_MISMATCH' or not error.code.isupper()
 
 
 def _describe(error: Exception) -> str:

@@ -81,8 +81,8 @@ MUTANTS = (
     _one('clear-fences does not bring the value back', 'watcher/clearing.py',
          '_restore(client, vm, saved.get(vm.uuid), tell))]', 'True)]', _KILLS + ' gives'),
     Mutant('the old token is kept after an interruption', (
-        Change('watcher/stream.py', "token, miscounts = '', 0",
-               "token, miscounts = getattr(self, '_kept', ''), 0"),
+        Change('watcher/stream.py', "token, miscounts, empty = '', 0, 0",
+               "token, miscounts, empty = getattr(self, '_kept', ''), 0, 0"),
         Change('watcher/stream.py', '            token = batch.token\n',
                '            token = self._kept = batch.token\n')), (_OUTAGES + ' restarts',)),
     _one('a write trusts the record of the event', 'watcher/injector.py',

@@ -25,10 +25,12 @@ class Script:
         self.pool = pool
         self.records = records or {}
         self.tokens = []
+        self.classes = []
         self.is_closed = False
 
-    def event_from(self, token):
+    def event_from(self, token, classes):
         self.tokens.append(token)
+        self.classes.append(classes)
         answer = self.answers.pop(0)
         if isinstance(answer, BaseException):
             raise answer
@@ -164,11 +166,61 @@ def test_answer_that_spoils_again_is_read_vm_by_vm(build_stream, inbox, log_outp
     stream = build_stream(None)
     with pytest.raises(XapiNonsense):
         stream.follow(Script(XapiNonsense('odd')))
-    client = Script(XapiNonsense('odd'), END, records={'a': build_raw()})
+    # The second time the resource pool's record is left out first: it may be that one.
+    client = Script(XapiNonsense('odd'), XapiNonsense('odd'), END, records={'a': build_raw()})
     batch, = follow(stream, inbox, client)
     assert [vm.ref for vm in batch.vms] == ['a'] and batch.is_first
-    assert client.tokens == ['', 'fresh']
+    assert client.tokens == ['', '', 'fresh']
+    assert client.classes == [('vm', 'pool'), ('vm',), ('vm', 'pool')]
     assert [line['event'] for line in log_output] == ['stream.read_one_by_one']
+
+
+def test_without_a_token_all_is_read_again_afresh(build_stream, inbox):
+    stream = build_stream(None)
+    with pytest.raises(XapiNonsense):
+        stream.follow(Script(XapiNonsense('odd')))
+    client = Script(*([XapiNonsense('odd')] * 2), END, records={'a': build_raw()})
+    client.read_fresh_token = mock_refusal
+    stream._stop.wait = lambda seconds: None
+    batch, = follow(stream, inbox, client)
+    assert (batch.token, batch.is_first, len(batch.vms)) == ('', True, 1)
+    assert client.tokens == ['', '', '']
+
+
+def mock_refusal():
+    raise XapiFailure('MESSAGE_METHOD_UNKNOWN', ('event.inject',))
+
+
+# An XAPI that does not tell the resource pool's record.
+
+def test_refused_pool_is_left_out_at_once_and_asked_for_again_later(build_stream, inbox, clock):
+    stream = build_stream(None)
+    client = Script(XapiFailure('INTERNAL_ERROR', ('Not_found',)), answer('1', 'a'), answer('2'),
+                    END)
+    batches = follow(stream, inbox, client)
+    assert [batch.token for batch in batches] == ['1', '2'] and batches[0].is_first
+    assert client.tokens == ['', '', '1', '2']
+    assert client.classes == [('vm', 'pool')] + [('vm',)] * 3
+    clock.now += 61.0
+    again = Script(answer('3', 'a'), END)
+    follow(stream, inbox, again)
+    assert again.classes == [('vm', 'pool')] * 2
+
+
+@pytest.mark.parametrize('error', [END, StreamLost('EVENTS_LOST')], ids=str)
+def test_lost_session_says_nothing_of_the_pool(build_stream, error):
+    client = Script(error)
+    with pytest.raises(type(error)):
+        build_stream(None).follow(client)
+    assert client.classes == [('vm', 'pool')]
+
+
+def test_xapi_that_answers_at_once_with_nothing_is_asked_less_often(build_stream, inbox):
+    stream, pauses = build_stream(None), []
+    stream._stop.wait = pauses.append
+    follow(stream, inbox, Script(*[answer('1', 'a')] + [answer('1')] * 5 + [answer('2', 'a'), END]))
+    assert [round(pause - 0.001, 3) for pause in pauses] == [
+        0.0, 0.05, 0.1, 0.2, 0.2, 0.2, 0.0]
 
 
 def test_answer_in_between_forgets_the_torn_one(build_stream, inbox):
