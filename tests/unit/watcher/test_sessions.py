@@ -56,9 +56,19 @@ def test_none_is_left_when_the_configuration_changes_meanwhile(simulator, settin
     assert told == [] and count_open(simulator) == 0
 
 
-@pytest.mark.parametrize('method', ['session.get_this_host', 'host.get_software_version'])
-def test_none_is_left_when_xapi_does_not_say_who_it_is(simulator, settings, method):
-    simulator.add_fault('failure', method=method, parameters={'code': 'INTERNAL_ERROR'})
-    with pytest.raises(XapiError):
-        Sessions(lambda: settings, lambda _message: None, lambda: False).open()
-    assert count_open(simulator) == 0
+@pytest.mark.parametrize('methods', [
+    ('session.get_this_host', 'session.get_record', 'host.get_all'),
+    ('host.get_software_version', 'host.get_record')], ids=lambda methods: methods[0])
+def test_none_is_left_when_xapi_does_not_say_who_it_is(simulator, settings, methods):
+    for method in methods:
+        simulator.add_fault('failure', method=method, parameters={'code': 'INTERNAL_ERROR'})
+    told = []
+    sessions = Sessions(lambda: settings, told.append, lambda: False)
+    for _attempt in range(3):
+        with pytest.raises(XapiError):
+            sessions.open()
+        assert count_open(simulator) == 0 and not told
+    # What fails again and again is done without, and asked for again before long.
+    sessions.open().close()
+    assert not told[0].role.is_writer and not told[0].role.is_certain
+    sessions.log_out()
