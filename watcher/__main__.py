@@ -10,6 +10,7 @@ from watcher import config, logs
 from watcher.clearing import clear_fences
 from watcher.config import Settings
 from watcher.errors import ConfigError, WatcherError
+from watcher.log_lines import escape
 from watcher.reporter import Reporter
 from watcher.service import Service
 from watcher.systemd import Notifier
@@ -80,7 +81,8 @@ def check_config(path: Optional[str]) -> int:
     except ConfigError as error:
         _complain(str(error))
         return EXIT_CONFIG
-    sys.stdout.write(config.render(settings))
+    for line in config.render(settings).splitlines():
+        _say(line)
     return EXIT_OK
 
 
@@ -92,16 +94,23 @@ def clear(path: Optional[str]) -> int:
         _complain('%s\nusing the defaults instead' % error)
         settings = Settings()
     try:
-        count = clear_fences(settings, lambda text: print(text))
+        count = clear_fences(settings, _say)
     except WatcherError as error:
         _complain(str(error))
         return EXIT_FAILED
-    print('no fence left' if not count else 'VMs that had a fence: %d' % count)
+    _say('no fence left' if not count else 'VMs that had a fence: %d' % count)
     return EXIT_OK
 
 
+def _say(line: str) -> None:
+    """Print a line; what XAPI said in it must not act on the terminal, nor fail for its locale."""
+    encoding = sys.stdout.encoding or 'ascii'
+    sys.stdout.write(escape(line).encode(encoding, 'backslashreplace').decode(encoding) + '\n')
+
+
 def _complain(text: str) -> None:
-    sys.stderr.write('vgpu-watcher: %s\n' % text)
+    for line in text.splitlines():
+        sys.stderr.write('vgpu-watcher: %s\n' % escape(line))
 
 
 if __name__ == '__main__':

@@ -155,7 +155,7 @@ def render(settings: Settings) -> str:
 def _read_text(path: str) -> str:
     """The text of a regular file; a missing one is FileNotFoundError, all else ConfigError."""
     try:
-        content = _read_bytes(path)
+        content = read_regular_file(path)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
@@ -173,7 +173,8 @@ def _read_text(path: str) -> str:
                           % (path, content[:error.start].count(b'\n') + 1)) from error
 
 
-def _read_bytes(path: str) -> bytes:
+def read_regular_file(path: str) -> bytes:
+    """The content of a file of bounded size; OSError, or ValueError for what is no such file."""
     with open(path, 'rb', opener=_open_without_waiting) as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise ValueError('it is not a regular file')

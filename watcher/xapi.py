@@ -15,7 +15,7 @@ import contextlib
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 from watcher import json_parts
-from watcher.config import XapiSettings
+from watcher.config import XapiSettings, read_regular_file
 from watcher.errors import (NoAnswer, NotTheMaster, SessionLost, StreamLost, VmVanished,
                             XapiError, XapiFailure, XapiNonsense, XapiUnreachable)
 from watcher.http_line import Disconnected, NotHttp
@@ -287,11 +287,14 @@ def read_password(settings: XapiSettings) -> str:
     if not settings.password_file:
         return ''
     try:
-        with open(settings.password_file, encoding='utf-8') as stream:
-            return stream.read().rstrip('\r\n')
+        return read_regular_file(settings.password_file).decode('utf-8').rstrip('\r\n')
+    except UnicodeDecodeError:
+        # Its text names the byte, which is part of a secret.
+        problem = 'it is not UTF-8'
     except (OSError, ValueError) as error:
-        raise XapiUnreachable('cannot read the password file %s: %s'
-                              % (settings.password_file, error)) from error
+        problem = str(error)
+    raise XapiUnreachable('cannot read the password file %s: %s'
+                          % (settings.password_file, problem))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The client and its transport, on real sockets, against the simulated XAPI and its faults."""
 
 import http.server
+import os
 import threading
 
 import pytest
@@ -313,6 +314,22 @@ def test_password_file_that_cannot_be_read_is_said(tmp_path):
     with pytest.raises(XapiUnreachable, match='missing'):
         read_password(settings)
     assert read_password(XapiSettings()) == ''
+
+
+def test_password_file_that_is_no_file_is_not_waited_for(tmp_path):
+    pipe = str(tmp_path / 'pipe')
+    os.mkfifo(pipe)
+    with pytest.raises(XapiUnreachable, match='not a regular file'):
+        read_password(XapiSettings(password_file=pipe))
+
+
+def test_no_byte_of_a_password_is_told(tmp_path):
+    path = tmp_path / 'password'
+    path.write_bytes(b'secret\xe9')
+    with pytest.raises(XapiUnreachable) as caught:
+        read_password(XapiSettings(password_file=str(path)))
+    assert 'not UTF-8' in str(caught.value) and 'xe9' not in str(caught.value)
+    assert caught.value.__cause__ is None and caught.value.__context__ is None
 
 
 def test_member_names_its_master_over_tcp(build_simulator, build_client):

@@ -1,0 +1,18 @@
+"""The plugin's limits: what takes too long ends as a whole, whoever catches errors on the way."""
+
+import signal
+
+import pytest
+
+from cli.doctor import _make
+from cli.plugin import TookTooLong, limited
+
+
+def test_check_that_hangs_ends_the_doctor_and_is_no_finding():
+    before = signal.getsignal(signal.SIGALRM)
+    try:
+        with pytest.raises(TookTooLong):
+            with limited(1):
+                _make(lambda _examination: signal.pause(), None)
+    finally:
+        signal.signal(signal.SIGALRM, before)
