@@ -15,6 +15,12 @@ from tests.cli.program import Place, span
 BOTH = pytest.mark.parametrize('variables', [{}, programs.UTF_8], ids=['plain', 'utf-8'])
 
 
+@pytest.fixture(autouse=True)
+def switched_on(monkeypatch: Any) -> None:
+    """Programs are forked in here, also in a run in which all others are started afresh."""
+    monkeypatch.delenv(programs.SWITCH, raising=False)
+
+
 def both(monkeypatch: Any, package: str, words: List[Any], **options: Any) -> List[Tuple]:
     """What becomes of a program that is forked, and of one that is started."""
     ends = []

@@ -18,6 +18,7 @@ from cli.options import EVERYWHERE
 from registry.journal import Journal
 from registry.receipts import Boot
 from registry.values import Priority, Vm
+from tests import programs
 from tests.cli.cases import BAD_VALUES, DOCUMENTS, GOOD, HAND, REFUSED, RUN, WEB, Case, Refusal
 from tests.cli.mirror import mirror
 from tests.cli.program import Place, Run
@@ -170,7 +171,7 @@ def test_what_goes_well(table: Pool, case: Case) -> None:
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=[command.name for command in COMMANDS])
-def test_the_options_that_every_command_has(table: Pool, command: Any) -> None:
+def test_the_options_that_every_command_has(table: Pool, command: Any, monkeypatch: Any) -> None:
     words = table.words(GOOD[command.name][0].words)
     status = GOOD[command.name][0].status
     helped = table.run(*words, '--help')
@@ -182,6 +183,8 @@ def test_the_options_that_every_command_has(table: Pool, command: Any) -> None:
     run = table.run(*words, '--minimal', '--db=' + table.path('copy.db')) \
         if command.name != 'watch' else Run(0, '\n', '')
     assert run.status == status and run.out.count('\n') == 1, (run.out, run.err)
+    # Once with an interpreter of its own, which knows only what this command imports.
+    monkeypatch.setenv(programs.SWITCH, '1')
     document = _run(table, words + ['--json']).out
     parsed = json.loads(document.splitlines()[0] if command.name == 'watch' else document)
     assert parsed['format'] == 1
