@@ -4,15 +4,14 @@
 `python -m tests.model` prints the same for people, and goes deeper.
 """
 
-import functools
 from typing import Any, Callable
 
 import pytest
 
 from registry.journal import Replacement
-from tests.model.__main__ import add, render
+from tests.model.__main__ import render
 from tests.model.disk import Journal
-from tests.model.explore import Found, explore
+from tests.model.explore import explore
 from tests.model.lines import hear
 from tests.model.world import World
 from tests.model.worlds import WORLDS
@@ -22,32 +21,20 @@ from watcher.daemon import Watcher
 from watcher.plan import Standing, plan_vm
 from watcher.staging import Staging
 
-# One process explores the worlds and counts them all.
-pytestmark = pytest.mark.xdist_group('model')
-
 LEAST_STATES = 100000
-LEAST_PER_WORLD = 1000
-
-
-@functools.lru_cache(maxsize=None)
-def found_in(name: str) -> Found:
-    """What the exploration of a world has found; each is explored once."""
-    with hear():
-        return explore(WORLDS[name].build(), WORLDS[name].depth)
 
 
 @pytest.mark.parametrize('name', sorted(WORLDS))
 def test_no_order_of_steps_breaks_an_invariant_or_never_ends_well(name: str) -> None:
-    found = found_in(name)
+    with hear():
+        found = explore(WORLDS[name].build(), WORLDS[name].depth)
     assert not found.problem, render(name, found)
-    assert found.states >= LEAST_PER_WORLD and found.chains >= found.states
+    assert found.states >= WORLDS[name].states and found.chains >= found.states
 
 
-def test_at_least_a_hundred_thousand_states_are_seen(capsys: Any) -> None:
-    total = functools.reduce(add, (found_in(name) for name in sorted(WORLDS)), Found())
-    with capsys.disabled():
-        print('\n' + render('model: %d worlds' % len(WORLDS), total))
-    assert total.states >= LEAST_STATES
+def test_at_least_a_hundred_thousand_states_are_seen() -> None:
+    """Each world is held to its part of them where it is explored, by whichever process."""
+    assert sum(plot.states for plot in WORLDS.values()) >= LEAST_STATES
 
 
 def test_the_same_world_is_always_explored_alike() -> None:

@@ -16,6 +16,8 @@ class Plot(NamedTuple):
     """A world to be explored, and how deep in CI."""
     args: Optional[str]
     depth: int
+    states: int
+    """As many are there at least, to that depth."""
     setting: Dict[str, Any]
 
     def build(self) -> World:
@@ -23,37 +25,37 @@ class Plot(NamedTuple):
         return World(self.args, **self.setting)
 
 
-def _plot(args: Optional[str], depth: int, **setting: Any) -> Plot:
-    return Plot(args, depth, setting)
+def _plot(args: Optional[str], depth: int, states: int, **setting: Any) -> Plot:
+    return Plot(args, depth, states, setting)
 
 
 WORLDS: Dict[str, Plot] = {
     'replacement-killed-and-cleared': _plot(
-        _DRIFTED, 13, start=1, crash=1, cut=1, clear=1),
-    'replacement-killed-twice': _plot(_DRIFTED, 14, start=1, crash=2, clear=1),
-    'answers-lost': _plot(_DRIFTED, 13, start=1, cut=2),
-    'second-writer': _plot(_DRIFTED, 10, start=1, meddle=1, edit=1),
-    'second-writer-and-crash': _plot(_DESIRED, 10, start=1, meddle=1, crash=1, edit=1),
-    'second-writer-twice': _plot(_FOREIGN, 10, start=1, meddle=2),
-    'whole-map-write': _plot(_DRIFTED, 13, start=1, whole_map=1, edit=1, start_fails=1),
+        _DRIFTED, 13, 11200, start=1, crash=1, cut=1, clear=1),
+    'replacement-killed-twice': _plot(_DRIFTED, 14, 6800, start=1, crash=2, clear=1),
+    'answers-lost': _plot(_DRIFTED, 13, 9900, start=1, cut=2),
+    'second-writer': _plot(_DRIFTED, 10, 4000, start=1, meddle=1, edit=1),
+    'second-writer-and-crash': _plot(_DESIRED, 10, 7300, start=1, meddle=1, crash=1, edit=1),
+    'second-writer-twice': _plot(_FOREIGN, 10, 7900, start=1, meddle=2),
+    'whole-map-write': _plot(_DRIFTED, 13, 5900, start=1, whole_map=1, edit=1, start_fails=1),
     'rests-for-less-than-the-quiet-time': _plot(
-        _DESIRED, 13, start=2, edit=1, step_seconds=0.5),
-    'guest-reboots-and-edit': _plot(_DESIRED, 13, start=1, reboot=1, api_reboot=1, edit=1),
-    'suspend-and-edit': _plot(_DESIRED, 13, start=1, suspend=1, edit=1, crash=1),
-    'migration-and-outage': _plot(_DESIRED, 12, start=2, migrate=1, edit=1, **{'break': 1}),
-    'revert': _plot(_DESIRED, 13, snapshot=_DRIFTED, revert=1, start=1, edit=1, crash=1),
+        _DESIRED, 13, 1900, start=2, edit=1, step_seconds=0.5),
+    'guest-reboots-and-edit': _plot(_DESIRED, 13, 3600, start=1, reboot=1, api_reboot=1, edit=1),
+    'suspend-and-edit': _plot(_DESIRED, 13, 4600, start=1, suspend=1, edit=1, crash=1),
+    'migration-and-outage': _plot(_DESIRED, 12, 3600, start=2, migrate=1, edit=1, **{'break': 1}),
+    'revert': _plot(_DESIRED, 13, 6400, snapshot=_DRIFTED, revert=1, start=1, edit=1, crash=1),
     'revert-of-a-suspended-vm': _plot(
-        _DESIRED, 16, snapshot=_FOREIGN, revert=1, start=1, suspend=1),
-    'clone': _plot(_DESIRED, 11, clone=1, start=1, crash=1, edit=1),
+        _DESIRED, 16, 3600, snapshot=_FOREIGN, revert=1, start=1, suspend=1),
+    'clone': _plot(_DESIRED, 11, 4400, clone=1, start=1, crash=1, edit=1),
     'clone-while-the-row-changes': _plot(
-        _DESIRED, 10, clone=1, destroy=1, number=1, remove=1, start=1),
+        _DESIRED, 10, 4500, clone=1, destroy=1, number=1, remove=1, start=1),
     'number-that-somebody-bears': _plot(
-        _DESIRED, 11, other=_DESIRED, number=1, start=1, remove=1, crash=1),
+        _DESIRED, 11, 5800, other=_DESIRED, number=1, start=1, remove=1, crash=1),
     'row-removed-and-pool-disabled': _plot(
-        SPAN, 11, start=1, disable=1, remove=1, crash=1, cut=1),
+        SPAN, 11, 5100, start=1, disable=1, remove=1, crash=1, cut=1),
     'registry-of-others': _plot(
-        _DRIFTED, 13, is_accepted=False, accept=1, start=1, disable=1, crash=1),
-    'nothing-there-yet': _plot(None, 10, start=2, edit=1, crash=1, disable=1),
+        _DRIFTED, 13, 6100, is_accepted=False, accept=1, start=1, disable=1, crash=1),
+    'nothing-there-yet': _plot(None, 10, 3200, start=2, edit=1, crash=1, disable=1),
     'receipts-through-restarts': _plot(
-        _DESIRED, 12, start=1, reboot=2, crash=1, **{'break': 1}),
+        _DESIRED, 12, 1500, start=1, reboot=2, crash=1, **{'break': 1}),
 }
