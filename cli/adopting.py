@@ -72,9 +72,14 @@ def _find(context: Context, contents: Any) -> Tuple[List[Adoption], List[Adoptio
                                   is_arrived=True))
         elif plan is not None and plan.state.value == 'manual':
             items.append(_read(vm, pool.policy))
-    carried = [item.vm_id for item in items if not item.is_arrived]
+        elif plan is not None and plan.state.value == 'unreadable' \
+                and vm.uuid not in contents.by_uuid:
+            items.append(Adoption(vm.uuid, vm.name, problem='its device-model-args cannot be told '
+                                  "apart; see 'vgpu-admin show-vm'"))
+    carried = [item.vm_id for item in items if not item.is_arrived and not item.problem]
     judged = [item if item.problem or item.is_arrived or carried.count(item.vm_id) == 1
-              else item._replace(problem=f'several VMs carry vm_id {item.vm_id}')
+              else item._replace(problem=f'several VMs carry vm_id {item.vm_id}; '
+                                    "'vgpu-admin register-vm' gives each its own")
               for item in items]
     numbers = find_numbers(pool.inventory.vms, pool.policy, contents.by_uuid,
                            frozenset(item.vm_uuid for item in items))
@@ -97,7 +102,8 @@ def _read(vm: Any, policy: Any) -> Adoption:
     spans = policy.read(vm).spans
     number = policy.number_of(vm)
     if len(spans) != 1 or number is None:
-        return adoption._replace(problem='it carries no single device with a valid vm_id')
+        return adoption._replace(problem='it carries no single device with a valid '
+                                 "vm_id; 'vgpu-admin register-vm' gives it one")
     properties = dict(spans[0].properties)
     try:
         return adoption._replace(

@@ -33,7 +33,8 @@ complete -o default -F _vgpu_admin vgpu-admin'''
 
 def completion(_arguments: Arguments, _context: Context) -> Result:
     """Print the script that teaches bash to complete."""
-    return Result(build_document(script=_SCRIPT), plain(_SCRIPT.splitlines()))
+    return Result(build_document(script=_SCRIPT), plain(_SCRIPT.splitlines()),
+                  is_data=True)
 
 
 def complete(_arguments: Arguments, context: Context) -> Result:
@@ -45,13 +46,16 @@ def complete(_arguments: Arguments, context: Context) -> Result:
 def list_words(line: str, context: Context) -> List[str]:
     """List what may stand where the line ends."""
     words = line.split(' ')[1:]
+    flag = tab.find_flag(line)
+    if flag is not None:
+        return _list_vms(str(flag), line, context)
     command = next((BY_NAME[word] for word in words[:-1] if word in BY_NAME), None)
     last = words[-1] if words else ''
     name = last.partition('=')[0] if '=' in last else words[-2] if len(words) > 1 else ''
     known = EVERYWHERE + (command.options if command is not None else ())
     option = next((item for item in known if item.flag == name and item.placeholder), None)
     if option is not None:
-        return _list_values(option, context)
+        return list(option.choices)
     if command is None:
         return [item.name for item in COMMANDS] + _flags(EVERYWHERE)
     if command.name == 'help':
@@ -64,8 +68,8 @@ def _flags(known: Sequence[Option]) -> List[str]:
     return [item.flag + ('=' if item.placeholder else '') for item in known]
 
 
-def _list_values(option: Option, context: Context) -> List[str]:
-    if option not in options.VM:
-        return list(option.choices)
-    arguments = context.arguments
-    return tab.list_values(option.flag, arguments.get(options.DB), arguments.get(options.CONFIG))
+def _list_vms(flag: str, line: str, context: Context) -> List[str]:
+    """The registry's UUIDs or names; --config and --db are those of the line, then ours."""
+    paths, arguments = tab.find_paths(line), context.arguments
+    return tab.list_values(flag, paths.get('--db') or arguments.get(options.DB),
+                           paths.get('--config') or arguments.get(options.CONFIG))

@@ -6,6 +6,10 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 from cli.text import Style, escape
 
 
+# On a terminal of less columns the advice would have no room below what was seen.
+_NARROW = 80
+
+
 class Judgement(enum.Enum):
     """How a check came out."""
 
@@ -62,7 +66,8 @@ def render_findings(findings: Iterable[Finding], style: Style) -> List[str]:
         label = style.colour(f'{word:4}', colour) if colour else f'{word:4}'
         lines.append(f'{label}  {finding.check:22}  {escape(finding.saw)}')
         if finding.advice:
-            lines.append(f'{"":30}-> {escape(finding.advice)}')
+            indent = 6 if 0 < style.width < _NARROW else 30
+            lines.append(' ' * indent + f'-> {escape(finding.advice)}')
     return lines
 
 

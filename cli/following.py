@@ -41,20 +41,34 @@ def follow(context: Any, vm_uuid: str, situation: Situation) -> Follow:
                       'pending: a resume keeps the old arguments, a shutdown applies the new ones')
     from cli.staging import stage
     staged = stage(context, vm_uuid, is_hurried=True)
+    if staged.word == 'by_daemon' and context.registry.read().by_uuid.get(vm_uuid) is not None:
+        staged = _correct(context, vm_uuid, record, staged)
     return Follow(staged.word, staged.message, staged.plan)
+
+
+def _correct(context: Any, vm_uuid: str, record: Any, staged: Any) -> Any:
+    """What the daemon will leave alone is not called staged by it."""
+    from watcher.plan import State
+    row = context.registry.read().by_uuid[vm_uuid]
+    plan = plan_row(context, row, record)
+    if plan is None or plan.state is not State.UNREADABLE:
+        return staged
+    from cli.staging import describe_state
+    return staged._replace(word=plan.state.value, message=describe_state(plan.state), plan=plan)
 
 
 def build_answer(context: Any, what: str, sentence: str, row: Vm, situation: Situation,
                  followed: Optional[Follow]) -> Result:
     """Build the answer to an edit."""
-    view = _view(context, row, situation, followed)
+    view = _view(context, row, situation, followed, is_removed='removed' in what)
     document = build_document(result=what, vm=vm_document(view))
     lines: List[str] = [sentence]
     if followed is not None:
         document['staging'] = {'result': followed.word, 'message': followed.message}
         lines.append(escape(f'{followed.message[0].upper()}{followed.message[1:]}.'))
 
-    is_handed_on = followed is not None and followed.word == 'by_daemon' and view.state == 'drift'
+    is_handed_on = (followed is not None and followed.word == 'by_daemon'
+                    and view.state in ('drift', 'orphaned'))
     shown = view._replace(reason=LEFT_TO_DAEMON) if is_handed_on else view
 
     def render(_style: Style) -> List[str]:
@@ -75,23 +89,30 @@ def _assignment_of(row: Vm) -> Any:
     return row.pool_id, row.priority, row.vm_id
 
 
-def _view(context: Any, row: Vm, situation: Situation, followed: Optional[Follow]) -> VmView:
+def _view(context: Any, row: Vm, situation: Situation, followed: Optional[Follow], *,
+          is_removed: bool = False) -> VmView:
     """The VM as it is after the edit, or as it would be after one that is only rehearsed."""
     plan = followed.plan if followed is not None else None
     if plan is None and situation.record is not None:
-        plan = plan_row(context, row, situation.record)
-    return view_row(row) if plan is None else view_record(
-        row, plan.vm, plan, context.settings.device.known_names)
+        plan = plan_row(context, None if is_removed else row, situation.record)
+    if plan is None:
+        return view_row(row)
+    view = view_record(row, plan.vm, plan, context.settings.device.known_names)
+    is_left = followed is not None and followed.word in ('by_daemon', 'pending')
+    if is_removed and is_left and view.carried:
+        # What nobody asks for any more is no manual span: it goes away.
+        return view._replace(state='orphaned', reason='not_at_rest' if situation.is_running else '')
+    return view
 
 
-def plan_row(context: Any, row: Vm, record: Any) -> Any:
-    """The plan for a VM as if the registry held this row for it."""
+def plan_row(context: Any, row: Optional[Vm], record: Any) -> Any:
+    """The plan for a VM as if the registry held this row for it, or none."""
     from cli.pool_view import PoolView
     try:
         contents = context.registry.read()
     except RegistryUnavailable:
         # A rehearsal before there is a registry.
         contents = Contents(1, (), ())
-    others = tuple(vm for vm in contents.vms if vm.vm_uuid != row.vm_uuid)
-    return PoolView(context.settings, contents._replace(vms=others + (row,)), None,
+    rows = tuple(vm for vm in contents.vms if vm.vm_uuid != record.uuid)
+    return PoolView(context.settings, contents._replace(vms=rows + ((row,) if row else ())), None,
                     [record]).plan(record)

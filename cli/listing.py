@@ -4,6 +4,7 @@ The file is what `export` writes (CSV or JSON), or a plain list: one VM on a lin
 name. What a line does not say is taken from the command line, and then from the defaults.
 """
 
+import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from cli import exchange_format, options
@@ -12,6 +13,7 @@ from cli.errors import CommandError, Kind
 from cli.exchange_format import Row
 from cli.exchanging import describe_staging, read_or_create, stage_changed
 from cli.files import read_file
+from cli.naming import name_alike
 from cli.parser import Arguments
 from cli.result import Result, build_document
 from cli.situation import refuse_on_member
@@ -117,7 +119,10 @@ def _describe_name(number: int, name: str, found: Sequence[str], pool: _Pool) ->
     if pool.problem:
         return _Problem(Kind.UNAVAILABLE, f"line {number}: the name '{escape(name)}' is not in "
                         f'the registry, and XAPI could not be asked: {pool.problem}')
-    return _Problem(Kind.NOT_FOUND, f"line {number}: no VM has the name '{escape(name)}'")
+    known = {clean_name(vm.name) or '': vm.uuid for vm in pool.vms.values()
+             if vm.kind is VmKind.VM}
+    return _Problem(Kind.NOT_FOUND, f"line {number}: no VM has the name '{escape(name)}'"
+                    f'{name_alike(name, known)}')
 
 
 def _check(rows: Sequence[Row], unit: str, contents: Contents,
@@ -172,9 +177,16 @@ def _register(arguments: Arguments, context: Context, listed: _Listed, pool: _Po
             if problems:
                 raise _Refused()
     except _Refused:
+        problems.sort(key=_line_of)
         raise CommandError(problems[0].kind, '\n'.join(
             [item.text for item in problems] + ['nothing was changed'])) from None
     return done
+
+
+def _line_of(problem: _Problem) -> int:
+    """Where it stands in the file: each step has looked at all lines."""
+    number = re.match(r'(?:line|VM) (\d+)', problem.text)
+    return int(number.group(1)) if number is not None else 0
 
 
 def _fields(arguments: Arguments, row: Row, pool: _Pool) -> Dict[str, Any]:

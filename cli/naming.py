@@ -1,6 +1,7 @@
 """Which VM is meant: by UUID or by name, the registry first and XAPI second."""
 
-from typing import Any, Dict, List, NamedTuple, Optional
+import unicodedata
+from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from cli.errors import CommandError, Kind
 from cli.options import VM_NAME, VM_UUID
@@ -26,7 +27,7 @@ def find_target(context: Any, contents: Optional[Contents], *, everywhere: bool 
     if everywhere or not found:
         found = dict(_find_in_xapi(context, name, is_needed=not found), **found)
     if not found:
-        hint = nearest(name or '', _list_names(context, contents))
+        hint = _find_alike(context, contents, name or '')
         raise CommandError(Kind.NOT_FOUND, f"no VM has the name '{escape(name)}', neither in the "
                            f"registry nor in XAPI{hint}; see 'vgpu-admin scan-vms'")
     if len(found) > 1:
@@ -50,11 +51,25 @@ def _find_in_registry(contents: Optional[Contents], name: Optional[str]) -> Dict
     return {vm.vm_uuid: 'registered' for vm in vms if vm.vm_name == name}
 
 
-def _list_names(context: Any, contents: Optional[Contents]) -> List[str]:
-    """The names that could have been meant; asked for after a mistake only."""
-    vms = [vm for vm in context.live().read_vms() if vm.kind.value == 'vm']
-    return [clean_name(vm.name) or '' for vm in vms] + [
-        vm.vm_name or '' for vm in (contents.vms if contents else ())]
+def _find_alike(context: Any, contents: Optional[Contents], name: str) -> str:
+    """The hint at the name that could have been meant; asked for after a mistake only."""
+    known = {clean_name(vm.name) or '': vm.uuid for vm in context.live().read_vms()
+             if vm.kind.value == 'vm'}
+    known.update((vm.vm_name or '', vm.vm_uuid) for vm in (contents.vms if contents else ()))
+    return name_alike(name, known)
+
+
+def name_alike(name: str, known: Mapping[str, str]) -> str:
+    """A hint at the nearest name (name -> UUID); at the UUID where both look the same."""
+    for other, vm_uuid in sorted(known.items()):
+        if _look(other) == _look(name):
+            return f'; VM {vm_uuid} has a name that looks the same: say --vm-uuid={vm_uuid}'
+    return nearest(name, list(known))
+
+
+def _look(name: str) -> str:
+    """What a person sees of a name: composed, its odd characters as we show them."""
+    return ' '.join(unicodedata.normalize('NFC', escape(name)).split())
 
 
 def _find_in_xapi(context: Any, name: Optional[str], *, is_needed: bool) -> Dict[str, str]:

@@ -42,7 +42,15 @@ class Output:
             self._write(self._results,
                         [','.join(item.replace(',', '\\,') for item in result.minimal)])
         else:
-            self._write(self._results, result.lines(self.style), is_data=result.is_data)
+            self._write(self._results, self._fitted(result), is_data=result.is_data)
+
+    def _fitted(self, result: Result) -> List[str]:
+        style = self.style
+        lines = result.lines(style)
+        if not style.width or result.is_data:
+            return lines
+        from cli.wrapping import fit  # programs do not need it
+        return fit(lines, style)
 
     def print_error(self, error: CommandError, notes: Sequence[str], *, is_json: bool) -> None:
         """Print why a command came to nothing."""

@@ -11,6 +11,10 @@ from cli.views import word
 from cli.watching import Watch, describe_watch
 
 _MANY = 20
+# A terminal of so many columns has room for the UUIDs of a vGPU pool; one of less than the other
+# number has room for nothing beside them.
+_FULL_WIDTH = 92
+_LEAST_WIDTH = 48
 
 
 class Panel(NamedTuple):
@@ -57,10 +61,18 @@ def _pool(pool: PoolCount, views: Sequence[VmView], style: Style) -> List[str]:
     if pool.description:
         lines.append(f'Description: {escape(pool.description)}')
     if views:
-        rows = [(str(view.vm_id), word(view.priority) or '-', view.power_state or '-',
-                 view.state or '-', view.vm_uuid, escape(view.vm_name) or '-') for view in views]
-        lines += table(('ID', 'PRIO', 'POWER', 'STATE', 'UUID', 'NAME'), rows, style)
+        lines += _vms(views, style)
     return lines
+
+
+def _vms(views: Sequence[VmView], style: Style) -> List[str]:
+    headings = ('ID', 'PRIO', 'POWER', 'STATE', 'UUID', 'NAME')
+    rows = [(str(view.vm_id), word(view.priority) or '-', view.power_state or '-',
+             view.state or '-', view.vm_uuid, escape(view.vm_name) or '-') for view in views]
+    if _LEAST_WIDTH <= style.width < _FULL_WIDTH:
+        # A line for each VM says more than its UUID, which list-vms has.
+        headings, rows = headings[:4] + headings[5:], [row[:4] + row[5:] for row in rows]
+    return table(headings, rows, style)
 
 
 def _unregistered(views: Sequence[VmView], problem: str, style: Style) -> List[str]:

@@ -140,7 +140,8 @@ def render_scan_line(view: VmView, style: Style) -> str:
     if view.arrived is not None:
         parts += [f'Arrived: {describe_arrival(view)}', "Action: Run 'vgpu-admin adopt'"]
     elif not view.is_registered:
-        parts.append("Action: Run 'vgpu-admin register-vm'" if view.state in GOOD_STATES
+        also = " or 'vgpu-admin adopt'" if view.state == 'manual' else ''
+        parts.append(f"Action: Run 'vgpu-admin register-vm'{also}" if view.state in GOOD_STATES
                      else f'Action: {_REASON_HINTS.get(view.reason or "", "our span goes away")}')
     parts += [style.colour(f'{style.warning} Danger: {DANGERS[word]}', 'warn')
               for word in view.dangers]

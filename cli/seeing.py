@@ -84,7 +84,7 @@ def _describe_change(before: Any, after: Any) -> str:
 def _shown(key: str, value: Any) -> str:
     if key == 'priority' and value in (0, 1, 2):
         return Priority(value).word
-    return 'nothing' if value is None else escape(str(value))
+    return 'nothing' if value in (None, '') else escape(str(value))
 
 
 def _choose(boots: Sequence[Any], number: Optional[int], vm_uuid: str) -> Any:
@@ -104,7 +104,8 @@ def _explain_lines(boot: Any, chain: Sequence[Any]) -> List[str]:
     lines = [f'Boot {boot.id} of VM {boot.vm_uuid} ({escape(boot.vm_name)}): '
              f'{describe_boot(boot)}', 'What led to it:']
     lines += [f'  {describe_entry(entry)}' for entry in chain] or ['  nothing is recorded']
-    lines += [f'  {boot.opened_at}  {boot.kind} began; the VM record carried '
+    began = 'found running' if boot.kind == 'unknown' else f'{boot.kind} began'
+    lines += [f'  {boot.opened_at}  {began}; the VM record carried '
               f'{escape(boot.carried) or "nothing of ours"}']
     lines += [f'  {boot.closed_at or "(not yet)"}  verdict {boot.verdict or "none"}: desired '
               f'{escape(boot.desired) or "nothing"}, found {escape(boot.found) or "nothing"}'

@@ -33,6 +33,11 @@ _SAID = {
 }
 
 
+def describe_state(state: State) -> str:
+    """What is said of a VM that is left as it is."""
+    return _SAID[state]
+
+
 class Staged(NamedTuple):
     """What became of staging one VM."""
 

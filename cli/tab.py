@@ -11,6 +11,9 @@ from registry.glance import list_names
 LINE_VARIABLE = 'VGPU_ADMIN_LINE'
 COMMAND = 'complete'
 VM_FLAGS = ('--vm-uuid', '--vm-name')
+# As xe people spell them, which goes with `=` only.
+_XE_FLAGS = {'uuid': '--vm-uuid', 'vm-uuid': '--vm-uuid', 'name-label': '--vm-name',
+             'vm-name': '--vm-name'}
 # Those of watcher/config.py, which is not imported for it; a test holds them together.
 CONFIG_PATH = '/etc/vgpu/vgpu-watcher.conf'
 REGISTRY_PATH = '/etc/vgpu/vgpu_config.db'
@@ -23,14 +26,28 @@ def find_offered(words: list, line: str) -> object:
     flag = find_flag(line)
     if paths is None or flag is None:
         return None
+    paths.update(find_paths(line))
     return list_values(flag, paths.get('--db'), paths.get('--config'))
+
+
+def find_paths(line: str) -> dict:
+    """Find the --config and --db of the line that is being typed."""
+    paths, words = {}, line.split(' ')
+    for number, word in enumerate(words[:-1]):
+        flag, equals, value = word.partition('=')
+        if flag in ('--config', '--db'):
+            paths[flag] = value if equals else words[number + 1]
+    return paths
 
 
 def find_flag(line: str) -> object:
     """Find the option of a VM whose value stands where the line ends; None when it is another."""
     words = line.split(' ')[1:]
     last = words[-1] if words else ''
-    flag = last.partition('=')[0] if '=' in last else words[-2] if len(words) > 1 else ''
+    if '=' in last:
+        flag = last.partition('=')[0]
+        return _XE_FLAGS.get(flag) or (flag if flag in VM_FLAGS else None)
+    flag = words[-2] if len(words) > 1 else ''
     return flag if flag in VM_FLAGS else None
 
 
@@ -41,7 +58,7 @@ def list_values(flag: str, db: object = None, config: object = None) -> list:
         return [vm_uuid for vm_uuid, _name in rows]
     # A name that a shell would take apart is better typed by hand.
     return sorted({name for _uuid, name in rows
-                   if name.replace('-', '').replace('.', '').isalnum()})
+                   if name[:1] != '-' and name.replace('-', '').replace('.', '').isalnum()})
 
 
 def read_registry_path(config: str) -> str:

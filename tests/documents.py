@@ -8,7 +8,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOCUMENTS = ['README.md', 'CHANGELOG.md'] + [
     'docs/%s.md' % name for name in ('architecture', 'log-events', 'configuration', 'operations',
                                      'troubleshooting', 'integration', 'workflows', 'monitoring',
-                                     'security', 'consumer', 'deployment', 'cli', 'pool-wide')] + sorted(
+                                     'security', 'consumer', 'deployment', 'cli', 'earlier-tool',
+                                     'pool-wide')] + sorted(
     os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, 'docs/decisions/*.md')))
 
 # Their commands are run by tests/cli/test_guide.py, which has an `xe` for them.

@@ -146,3 +146,67 @@ def test_the_version_is_told_without_registry_and_xapi(place: Place, words: list
     run = place.run(*words)
     assert (run.status, run.out, run.err) == (0, 'vgpu-admin %s\n' % VERSION, '')
     assert place.run(*words, '--json').document == {'format': 1, 'version': VERSION}
+
+
+@pytest.mark.parametrize('name,typed', [
+    pytest.param('e\u0301t\u00e9', '\u00e9t\u00e9', id='composed-otherwise'),
+    pytest.param('new\nline', 'new\\x0aline', id='as-it-is-shown'),
+    pytest.param('  web ', 'web', id='blanks')])
+def test_a_name_that_only_looks_the_same_is_met_with_the_uuid(pool: Place, name: str,
+                                                              typed: str) -> None:
+    ref = pool.create_vm(name)
+    run = pool.run('register-vm', '--vm-name=' + typed)
+    assert run.status == 3 and 'looks the same: say --vm-uuid=' + pool.uuid(ref) in run.err
+    path = os.path.join(pool.directory, 'list')
+    with open(path, 'w', encoding='utf-8') as stream:
+        stream.write(typed + '\n')
+    run = pool.run('register-vm', '--from-file=' + path)
+    assert run.status == 3 and '--vm-uuid=' + pool.uuid(ref) in run.err
+
+
+def test_the_bad_lines_of_a_list_are_told_in_their_order(pool: Place) -> None:
+    pool.create_vm('web01')
+    path = os.path.join(pool.directory, 'list')
+    with open(path, 'w', encoding='utf-8') as stream:
+        stream.write('web01\nweb01\nnobody\n\nwbe01\n')
+    said = pool.run('register-vm', '--from-file=' + path).err.splitlines()
+    assert [line.split(':')[1].strip() for line in said[:-1]] == ['line 2', 'line 3', 'line 5']
+    assert "did you mean 'web01'?" in said[2]
+
+
+def test_what_a_daemon_leaves_alone_is_not_said_to_be_staged_by_it(pool: Place) -> None:
+    pool.create_vm('odd', '-device vgpu-stub,pool_id="A')
+    run_ref = pool.create_vm('runs', span(2, 'B'))
+    pool.registry_row(run_ref, 2)
+    gone = pool.create_vm('gone', span(3))
+    pool.registry_row(gone, 3)
+    pool.start_vm(run_ref)
+    with pool.registry.edit(who='test', command='test') as edit:
+        edit.change_vm(pool.uuid(run_ref), pool_id='B')
+    with WriterLock(pool.db) as lock:
+        assert lock.acquire()
+        run = pool.run('register-vm', '--vm-name=odd')
+        assert run.status == 0 and 'cannot be told apart and are left alone' in run.out
+        assert 'daemon' not in run.out
+        run = pool.run('disable-pool', '--pool-id=B', '--yes')
+        assert pool.uuid(run_ref) + ': the change is pending' in run.out
+        run = pool.run('remove-vm', '--vm-uuid=' + pool.uuid(gone), '--json')
+        assert (run.document['vm']['state'], run.document['vm']['desired']) == ('orphaned', None)
+
+
+def test_an_adoption_names_what_cannot_be_adopted_and_what_to_do(pool: Place) -> None:
+    for name, args in (('odd', '-device vgpu-stub,pool_id="A'), ('one', span(7)),
+                       ('two', span(7)), ('none', '-device vgpu-stub,pool_id=A')):
+        pool.create_vm(name, args)
+    run = pool.run('adopt', '--dry-run')
+    assert run.status == 0 and run.err.count('is left alone') == 4
+    assert run.err.count("'vgpu-admin register-vm'") == 3 and "'vgpu-admin show-vm'" in run.err
+    scan = pool.run('scan-vms').out
+    assert scan.count("Action: Run 'vgpu-admin register-vm' or 'vgpu-admin adopt'") == 3
+
+
+def test_an_xapi_that_went_away_is_named(pool: Place) -> None:
+    pool.xapi.stop()
+    with open(pool.socket, 'w', encoding='utf-8'):
+        run = pool.run('scan-vms')
+    assert run.status == 5 and 'XAPI cannot be reached: ' in run.err

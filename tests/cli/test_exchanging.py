@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -141,6 +142,29 @@ def test_words_are_completed_from_commands_and_registry(filled: Place, line: str
                                                         unexpected: str) -> None:
     words = filled.run('complete', environment={'VGPU_ADMIN_LINE': line}).out.splitlines()
     assert expected in words and unexpected not in words
+
+
+@pytest.mark.parametrize('words', [
+    'show-vm uuid=', 'show-vm --vm-uuid ', '--json show-vm --vm-uuid=0', 'remove-vm vm-uuid='])
+def test_vms_are_completed_from_the_registry_of_the_line(filled: Place, words: str) -> None:
+    line = 'vgpu-admin --db=%s %s' % (filled.db, words)
+    found = subprocess.run([sys.executable, '-m', 'cli', 'complete'], stdout=subprocess.PIPE,
+                           timeout=30, **filled.surroundings({'VGPU_ADMIN_LINE': line}))
+    assert found.stdout.decode('utf-8').split() == [row[1] for row in filled.rows()]
+
+
+def test_bash_completes_a_name_as_xe_people_spell_it(filled: Place) -> None:
+    script = filled.run('completion').out + r'''
+vgpu-admin() { "${PROGRAM[@]}" "$@"; }
+COMP_LINE="vgpu-admin --config $CONFIG show-vm name-label=Test-1"; COMP_POINT=${#COMP_LINE}
+COMP_WORDS=(vgpu-admin --config "$CONFIG" show-vm name-label = Test-1); COMP_CWORD=6
+compopt() { :; }
+_vgpu_admin; echo "${COMPREPLY[*]}"
+'''
+    script = 'CONFIG=%s; PROGRAM=(%s -m cli)\n%s' % (filled.config, sys.executable, script)
+    done = subprocess.run(['bash', '-c', script], stdout=subprocess.PIPE, timeout=30,
+                          **filled.surroundings({}))
+    assert done.stdout == b'Test-1\n'
 
 
 def test_the_completion_script_is_one_that_bash_takes(place: Place) -> None:
