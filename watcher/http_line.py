@@ -41,6 +41,8 @@ class Line:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.before_read: Callable[[], None] = lambda: None
+        """Called before each wait for more: raises when an answer takes too long as a whole."""
         self._buffer = b''
         self._head = _Head(0, 0, False, True)
         self._is_complete = True
@@ -124,6 +126,7 @@ class Line:
             parts, missing = [self._buffer], length - len(self._buffer)
             self._buffer = b''
             while missing:
+                self.before_read()
                 part = self.sock.recv(missing)
                 if not part:
                     raise NotHttp('the answer breaks off, %d bytes short' % missing)
@@ -146,6 +149,7 @@ class Line:
 
     def _receive(self) -> bool:
         """More bytes into the buffer; False when the other side has closed."""
+        self.before_read()
         data = self.sock.recv(_RECEIVE_BYTES)
         self._buffer = self._buffer + data if self._buffer else data
         return bool(data)

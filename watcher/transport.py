@@ -21,6 +21,8 @@ from watcher.version import USER_AGENT
 # How often a waiting call looks whether it is to be given up. Only ever while XAPI is answering.
 _LOOK_SECONDS = 0.2
 _CONNECT_SECONDS = 10.0
+# The records of the largest pool, with all that UEFI keeps in them, are there long before.
+_ANSWER_SECONDS = 120.0
 _HEAD = 'POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nContent-Type: %s\r\n'
 _encode_json = json.JSONEncoder(separators=(',', ':')).encode
 
@@ -121,6 +123,7 @@ class Transport:
         if line is None:
             raise XapiUnreachable('the connection was closed')
         self._await_answer(line)
+        line.before_read = self._build_check()
         status = line.read_status()
         if status != 200:
             raise Refused(status)
@@ -177,6 +180,21 @@ class Transport:
                 raise XapiUnreachable('the call was given up')
             if time.monotonic() > deadline:
                 raise XapiUnreachable('no answer within %g s' % limit)
+
+
+    def _build_check(self) -> Callable[[], None]:
+        """What ends an answer that trickles: each byte of it would begin the time-out anew."""
+        is_given_up, limit = self._is_given_up, self.limit_seconds
+        if is_given_up is None:
+            return lambda: None  # the long poll: whoever started it gives it up
+        deadline = time.monotonic() + (_ANSWER_SECONDS if limit is None else limit)
+
+        def check() -> None:
+            if is_given_up():
+                raise XapiUnreachable('the call was given up')
+            if time.monotonic() > deadline:
+                raise XapiUnreachable('an answer that does not end')
+        return check
 
 
 def _read_text(chunks: Iterator[bytes]) -> Iterator[str]:
