@@ -23,6 +23,7 @@ from watcher.logs import get_logger
 from watcher.looks import Looks
 from watcher.mirror_writes import MirrorWritten
 from watcher.mirroring import Mirroring
+from watcher.news import News
 from watcher.notes import Notes
 from watcher.plan import Policy
 from watcher.receipts import Looked, Receipts
@@ -73,6 +74,7 @@ class Watcher:
                                carry_out=self._hands.carry_out, reread=self._hands.reread,
                                write=self._notes.add)
         self.staging.policy = policy
+        self._news = News(self.inventory, self.staging.calm)
         self.looks = Looks(self.inventory, self.staging, self._standings,
                            may_write=lambda: self.may_write, clock=clock)
         self.scanning = Scanning(
@@ -126,6 +128,7 @@ class Watcher:
         elif isinstance(message, StreamBroken):
             self.is_synced = False
             self.receipts.doubt()
+            self._news.doubt()
             self.note_watch()
 
     def begin_session(self, role: Role) -> None:
@@ -188,6 +191,8 @@ class Watcher:
 
     def _handle_batch(self, batch: Batch, now: float) -> None:
         self.last_answer = now
+        if not self._news.are_in(batch):
+            return
         if self._books.is_available or batch.is_first:
             # A file that cannot be used is tried twice a second, not once per batch.
             self.poll_registry()
@@ -217,8 +222,11 @@ class Watcher:
             changed = self._standings.note(batch.vms)
             for vm in batch.vms:
                 self.looks.at(vm.ref, now)
+            self._callers.give_way()
             self.looks.at_peers_of(changed + tuple(moved))
             self._note_boots(batch.vms)
+        if self._books.was_read:
+            self._news.note_followed(batch.vms)
 
     def _begin_sync(self, batch: Batch, now: float) -> None:
         """The batch names every VM there is: forget the others, and what time has told."""
@@ -273,6 +281,7 @@ class Watcher:
         if vm is None:
             return
         self.staging.forget(vm)
+        self._news.drop(ref)
         self.mirroring.push.drop(ref)
         self.receipts.note_gone(vm)
         self._standings.note_gone(vm)

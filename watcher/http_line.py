@@ -13,6 +13,8 @@ from typing import Callable, Iterator, NamedTuple, Optional
 # Heads of XAPI have a few hundred bytes.
 _MAX_HEAD = 64 * 1024
 _RECEIVE_BYTES = 256 * 1024
+# Of what is read ahead: more, and each answer has memory mapped and given back.
+_AHEAD_BYTES = 64 * 1024
 _STATUS = re.compile(rb'HTTP/1\.([01]) ([0-9]{3})(?: [^\r\n]*)?\r?\n')
 _HEADER = re.compile(rb'(?mi)^(content-length|transfer-encoding|connection)[ \t]*:[ \t]*'
                      rb'([^\r\n]*?)[ \t]*\r?$')
@@ -150,7 +152,7 @@ class Line:
     def _receive(self) -> bool:
         """More bytes into the buffer; False when the other side has closed."""
         self.before_read()
-        data = self.sock.recv(_RECEIVE_BYTES)
+        data = self.sock.recv(_AHEAD_BYTES)
         self._buffer = self._buffer + data if self._buffer else data
         return bool(data)
 

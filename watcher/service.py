@@ -144,9 +144,9 @@ class Service:
     def _wait_seconds(self) -> float:
         if self.watcher.scanning.is_under_way:
             return 0.0
-        until = self._next_tick
-        if self.watcher.next_due is not None:
-            until = min(until, self.watcher.next_due)
+        until, due = self._next_tick, self.watcher.next_due
+        if due is not None:
+            until = min(until, due)
         return max(0.001, until - self._clock())
 
     def _handle(self, message: Any) -> None:

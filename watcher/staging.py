@@ -6,7 +6,7 @@ before a job that removes a key begins, and leaves it when the key is known to b
 """
 
 import collections
-from typing import Callable, Dict, FrozenSet, Iterable, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, FrozenSet, Iterable, NamedTuple, Optional, Set, Tuple
 
 from registry.journal import Replacement
 from watcher.books import WHO, Books
@@ -73,6 +73,8 @@ class Staging:
         self._wrote: Dict[str, _Wrote] = {}
         self._ended_at: Dict[str, float] = {}
         self._unproven: Dict[str, VmRecord] = {}
+        self.calm: Set[str] = set()
+        """Refs whose last look led to nothing, and said so with certainty."""
         self._proof_due = DueTimes()
         self._limiter = RateLimiter(_REPEAT_SECONDS)
         self._teller = VmTeller(inventory, books)
@@ -112,6 +114,7 @@ class Staging:
             memory.pop(vm.ref, None)  # type: ignore
         for times in (self._due, self._proof_due):
             times.pop(vm.ref)
+        self.calm.discard(vm.ref)
         self._teller.forget(vm.ref)
         if vm.ref not in self.busy:
             self.replacements.forget(vm.uuid)
@@ -150,6 +153,7 @@ class Staging:
     def look(self, ref: str, now: float, *, may_write: bool, is_fresh: bool = False) -> None:
         """Decide about a VM, and begin what is to be done as soon as it may be."""
         vm = self._inventory.find(ref)
+        self.calm.discard(ref)
         if vm is None or ref in self.busy or ref in self._inventory.aside or self.policy is None:
             return
         plan = self.plan(vm)
@@ -158,6 +162,8 @@ class Staging:
         self._note_state(plan)
         if plan.action is Action.NONE or not may_write:
             self._due.pop(ref)
+            if plan.action is Action.NONE and not self.replacements.find(vm.uuid):
+                self.calm.add(ref)
             return
         ready_at = self._ready_at(plan, now)
         if ready_at > now:

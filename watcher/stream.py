@@ -21,9 +21,9 @@ from watcher.xapi import CLASSES, Client
 # (xapi keeps 512 of them); more often than this we do not start afresh for it, since a VM that
 # vanished before its record was taken is counted and never shown.
 _RECOUNT_SECONDS = 60.0
-# So long the main thread, and who writes for it, have the interpreter for themselves: a start
-# that needs a write should not wait until the next long poll is under way. XAPI holds its answers
-# back for 50 ms anyway.
+# So long the main thread, and who writes for it, have the interpreter for themselves when a VM
+# starts: a write that it needs should not wait until the next long poll is under way. XAPI holds
+# its answers back for 50 ms anyway.
 _HEAD_START_SECONDS = 0.001
 # An XAPI that answers at once with nothing, or with the same, is not asked without end: a pause
 # that grows with each such answer.
@@ -104,7 +104,10 @@ class Stream:
             self._put(batch)
             is_idle = is_idle_answer(batch, token) and self._clock() - asked_at < _QUICK_SECONDS
             empty = min(empty + 1, len(_EMPTY_SECONDS) - 1) if is_idle else 0
-            self._stop.wait(_HEAD_START_SECONDS + _EMPTY_SECONDS[empty])
+            is_start = any(vm.is_starting for vm in batch.vms)
+            pause = _EMPTY_SECONDS[empty] + (_HEAD_START_SECONDS if is_start else 0.0)
+            if pause:
+                self._stop.wait(pause)
             self._has_delivered = True
             known = _update_known(known, batch)
             miscounts = self._count_miscounts(batch, len(known), miscounts)

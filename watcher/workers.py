@@ -8,6 +8,7 @@ up nothing but its own VM.
 import itertools
 import queue
 import threading
+import time
 from typing import Any, Callable, NamedTuple, Optional
 
 from watcher.config import XapiSettings
@@ -19,6 +20,10 @@ from watcher.xapi import Client, NoteCall
 CALLERS = 16
 # Reading what a host runs costs a process per boot, and patience where a domain is gone.
 LOOKERS = 4
+# A caller that shall write for a starting VM waits for the interpreter until the main thread
+# stands still: so it does, until that is under way, and no longer than this when XAPI hangs.
+_GIVE_WAY_SECONDS = 0.0003
+_GIVE_WAY_AT_MOST_SECONDS = 0.05
 
 
 class Urgency:
@@ -39,19 +44,35 @@ class Workers:
         self._order = itertools.count()
         self._threads = 0
         self._unfinished = 0
+        self._has_urgent = False
 
     def submit(self, job: Callable[[], Any], urgency: int = Urgency.STAGE) -> None:
         """Have a job run; the message it returns goes into the inbox. Main thread only."""
         self._jobs.put((urgency, next(self._order), job))
         self._unfinished += 1
+        self._has_urgent = self._has_urgent or urgency == Urgency.RESCUE
         if self._threads < min(self._size, self._unfinished):
             self._threads += 1
             threading.Thread(target=self._work, daemon=True,
                              name='%s-%d' % (self._name, self._threads)).start()
 
+    def give_way(self) -> None:
+        """Let the jobs that were submitted for starting VMs begin. Main thread only."""
+        if not self._has_urgent:
+            return
+        self._has_urgent = False
+        deadline = time.monotonic() + _GIVE_WAY_AT_MOST_SECONDS
+        time.sleep(_GIVE_WAY_SECONDS)
+        while self._is_urgent_waiting() and time.monotonic() < deadline:
+            time.sleep(_GIVE_WAY_SECONDS)
+
     def note_finished(self) -> None:
         """The main thread has taken a message of ours out of the inbox."""
         self._unfinished -= 1
+
+    def _is_urgent_waiting(self) -> bool:
+        with self._jobs.mutex:
+            return bool(self._jobs.queue) and self._jobs.queue[0][0] == Urgency.RESCUE
 
     def _work(self) -> None:
         try:

@@ -48,6 +48,9 @@ class _Nobody:
     def submit(self, _job: Any, _urgency: int = 0) -> None:
         """Take it."""
 
+    def give_way(self) -> None:
+        """There is nobody to give way to."""
+
 
 def build_vms(count: int) -> Any:
     return tuple(build_vm(None, ref='OpaqueRef:%d' % number, uuid=uuid_of(number))

@@ -26,6 +26,9 @@ class Callers:
         """Take it."""
         self.jobs.append(job)
 
+    def give_way(self) -> None:
+        """There is nobody to give way to."""
+
     def note_finished(self) -> None:
         """A message was taken."""
 

@@ -15,6 +15,9 @@ class _Nobody:
     def submit(self, _job: Any, _urgency: int = 0) -> None:
         """Take it."""
 
+    def give_way(self) -> None:
+        """There is nobody to give way to."""
+
 
 def build_watcher(monkeypatch: Any, tmp_path: Any, error: BaseException) -> Watcher:
     """A Watcher whose look at any VM fails."""

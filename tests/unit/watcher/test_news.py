@@ -1,0 +1,158 @@
+"""An answer that says nothing costs next to nothing, and no answer that says something is missed."""
+
+from typing import Any, Callable, List
+
+import pytest
+
+from registry.store import Registry
+from registry.values import Priority
+from tests.unit.watcher.builders import HOST, POLICY, SPAN, UUID, build_vm, uuid_of
+from watcher.books import Books
+from watcher.daemon import Watcher
+from watcher.errors import MalformedRecord
+from watcher.injector import Outcome, OutcomeKind
+from watcher.records import Batch, PoolRecord, PowerState
+from watcher.roles import Role
+from watcher.stream import StreamBroken
+
+STAGED = build_vm(SPAN)
+RUNNING = STAGED._replace(power_state=PowerState.RUNNING, domid=3, resident_on=HOST)
+
+
+class Callers:
+    """Keeps what it is given; nothing runs."""
+
+    def __init__(self) -> None:
+        self.jobs: List[Any] = []
+
+    def submit(self, job: Any, _urgency: int = 0) -> None:
+        """Take it."""
+        self.jobs.append(job)
+
+    def give_way(self) -> None:
+        """There is nobody to give way to."""
+
+    def note_finished(self) -> None:
+        """A message was taken."""
+
+
+class Followed(Watcher):
+    """A Watcher that counts the batches from which it has anything follow."""
+
+    count = 0
+
+    def poll_registry(self) -> None:
+        """The first step of each."""
+        self.count += 1
+        super().poll_registry()
+
+
+@pytest.fixture
+def watcher(tmp_path: Any) -> Followed:
+    """A Watcher in sync with one VM, which carries its span."""
+    path = str(tmp_path / 'vgpu_config.db')
+    registry = Registry(path, timeout_seconds=1.0)
+    registry.create('the test')
+    with registry.edit(who='the test', command='register-vm') as edit:
+        edit.add_vm(UUID, vm_id=10, priority=Priority.HIGH)
+    watcher = Followed(Books(path), POLICY, callers=Callers(), lookers=Callers(), clients=None,
+                       restart_stream=lambda: None, clock=lambda: 100.0)
+    watcher.begin_session(Role(True, True, HOST, '26.1.4'))
+    watcher.is_locked = True
+    watcher.handle(Batch('1', (STAGED,), is_first=True))
+    watcher.count = 0
+    return watcher
+
+
+def is_followed(watcher: Followed, *vms: Any, **fields: Any) -> bool:
+    before = watcher.count
+    watcher.handle(Batch('2', vms, **fields))
+    return watcher.count > before
+
+
+def test_record_that_was_followed_says_nothing_again(watcher: Followed) -> None:
+    assert not is_followed(watcher, build_vm(SPAN))
+    assert is_followed(watcher, RUNNING) and not is_followed(watcher, RUNNING)
+    assert is_followed(watcher, build_vm(SPAN)) and not is_followed(watcher, build_vm(SPAN))
+    assert watcher.last_answer == 100.0
+
+
+def test_an_empty_answer_says_nothing(watcher: Followed) -> None:
+    assert not is_followed(watcher)
+
+
+@pytest.mark.parametrize('fields', [
+    pytest.param({'args': None}, id='args'), pytest.param({'name': 'other'}, id='name'),
+    pytest.param({'operations': (('OpaqueRef:task', 'start'),)}, id='operation'),
+    pytest.param({'uuid': uuid_of(11)}, id='uuid'), pytest.param({'domid': 5}, id='domid'),
+    pytest.param({'mirror': (('vgpu-watcher-1', '{}'),)}, id='mirror'),
+    pytest.param({'ref': 'OpaqueRef:new'}, id='another-vm')])
+def test_whatever_differs_is_followed(watcher: Followed, fields: Any) -> None:
+    assert is_followed(watcher, STAGED._replace(**fields))
+
+
+@pytest.mark.parametrize('fields', [
+    pytest.param({'gone': ('OpaqueRef:x',)}, id='gone'),
+    pytest.param({'malformed': (MalformedRecord('OpaqueRef:x', 'uuid', 'is no UUID'),)},
+                 id='malformed'),
+    pytest.param({'pools': (PoolRecord('OpaqueRef:pool', uuid_of(1), HOST),)}, id='pool'),
+    pytest.param({'is_first': True}, id='first')])
+def test_what_is_no_record_of_a_vm_is_followed(watcher: Followed, fields: Any) -> None:
+    assert is_followed(watcher, STAGED, **fields)
+
+
+def be_interrupted(watcher: Followed) -> None:
+    watcher.handle(StreamBroken('cut', 1.0))
+
+
+def be_set_aside(watcher: Followed) -> None:
+    watcher.handle(Batch('2', (), malformed=(MalformedRecord(STAGED.ref, 'uuid', 'x'),)))
+
+
+def meet_a_copy(watcher: Followed) -> None:
+    watcher.handle(Batch('2', (RUNNING, RUNNING._replace(ref='OpaqueRef:2', uuid=uuid_of(2)))))
+    watcher.handle(Batch('2', (STAGED,)))
+
+
+def read_another_record(watcher: Followed) -> None:
+    """A job of ours was overtaken: what it read stands in the inventory."""
+    watcher.handle(Batch('2', (STAGED._replace(args=None),)))
+    plan = watcher.staging.busy[STAGED.ref]
+    watcher.handle(Batch('3', (STAGED,)))
+    watcher.handle(Outcome(OutcomeKind.OVERTAKEN, plan, RUNNING))
+
+
+@pytest.mark.parametrize('happen', [be_interrupted, be_set_aside, meet_a_copy,
+                                    read_another_record])
+def test_after_this_the_same_record_is_news(watcher: Followed,
+                                            happen: Callable[[Followed], None]) -> None:
+    assert not is_followed(watcher, STAGED)
+    happen(watcher)
+    assert is_followed(watcher, STAGED)
+
+
+def test_what_a_job_read_is_followed_when_an_event_shows_it(watcher: Followed) -> None:
+    read_another_record(watcher)
+    assert is_followed(watcher, RUNNING)
+
+
+def test_vm_that_waits_for_something_is_looked_at_again(watcher: Followed) -> None:
+    drifted = STAGED._replace(args=SPAN.replace('high', 'low'))
+    assert is_followed(watcher, drifted) and is_followed(watcher, drifted)
+
+
+def test_fence_is_looked_at_again(watcher: Followed) -> None:
+    fenced = STAGED._replace(start_blocks=(('start', 'somebody'),))
+    assert is_followed(watcher, fenced) and is_followed(watcher, fenced)
+
+
+def test_before_anybody_knows_who_is_registered_nothing_counts_as_followed(
+        tmp_path: Any) -> None:
+    watcher = Followed(Books(str(tmp_path / 'missing.db')), POLICY, callers=Callers(),
+                       lookers=Callers(), clients=None, restart_stream=lambda: None,
+                       clock=lambda: 100.0)
+    watcher.handle(Batch('1', (STAGED,), is_first=True))
+    taken = []
+    watcher.inventory.update = lambda *_all: taken.append(1)  # type: ignore
+    watcher.handle(Batch('2', (STAGED,)))
+    assert taken
