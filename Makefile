@@ -19,9 +19,10 @@ test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup -m "not runs_last" $(TESTS)
 	$(VENV)/bin/python -m pytest -m runs_last tests/sqlite_floor
 
-# BENCH_JSON=FILE in the environment or on the command line also writes JSON.
+# BENCH_JSON=FILE also writes JSON, BENCH_TABLE=FILE the table of docs/performance.md; SCENARIOS="…"
+# does a part.
 bench: $(VENV)/.installed-test
-	BENCH_JSON="$(BENCH_JSON)" $(VENV)/bin/python -m benchmarks
+	BENCH_JSON="$(BENCH_JSON)" BENCH_TABLE="$(BENCH_TABLE)" $(VENV)/bin/python -m benchmarks $(SCENARIOS)
 
 # The figures of docs/assurance.md; ASSURANCE="--boots 20000 --only storm model" does a part.
 assurance: $(VENV)/.installed-test

@@ -1,7 +1,8 @@
 """python -m benchmarks [--record] [SCENARIO …]: measure and print a table.
 
-With BENCH_JSON=FILE in the environment the figures are also written there, as JSON. --record
-appends the medians to history.jsonl beside this file.
+With BENCH_JSON=FILE in the environment the figures are also written there, as JSON, and with
+BENCH_TABLE=FILE as the table of docs/performance.md. --record appends the medians to
+history.jsonl beside this file.
 """
 
 import importlib
@@ -11,7 +12,8 @@ import sys
 import time
 from typing import Any, Dict, List
 
-from benchmarks.figures import Figure, build_document, describe_machine, render_table
+from benchmarks.figures import (Figure, build_document, describe_machine, render_markdown,
+                                render_table)
 
 HISTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'history.jsonl')
 SCENARIOS = ('rescues', 'parsing', 'cold', 'idle', 'replacing', 'staged', 'admin',
@@ -29,14 +31,18 @@ def main(names: List[str]) -> int:
         return 2
     machine = describe_machine()
     figures: List[Figure] = []
+    took: Dict[str, float] = {}
     for name in names or SCENARIOS:
         began = time.monotonic()
         measured: List[Figure] = importlib.import_module('benchmarks.' + name).run()
         figures += measured
         print('\n'.join(render_table(measured)), flush=True)
-        print(f'  ({time.monotonic() - began:.0f} s)', flush=True)
+        took[name] = time.monotonic() - began
+        print(f'  ({name}: {took[name]:.0f} s)', flush=True)
+        _write_table(figures, machine, took)
     missed = [figure for figure in figures if figure.is_met is False]
-    print(f'\n{len(figures)} figures, {len(missed)} missed their target; '
+    print(f'\n{len(figures)} figures, {len(missed)} missed their target, '
+          f'{sum(took.values()):.0f} s; '
           + ', '.join(f'{name} {value}' for name, value in machine.items()))
     if os.environ.get('BENCH_JSON'):
         with open(os.environ['BENCH_JSON'], 'w', encoding='utf-8') as stream:
@@ -45,6 +51,13 @@ def main(names: List[str]) -> int:
     if is_recorded:
         record(machine, figures)
     return 0
+
+
+def _write_table(figures: List[Figure], machine: Dict[str, Any], took: Dict[str, float]) -> None:
+    """After each scenario: what was measured is kept when a later one fails."""
+    if os.environ.get('BENCH_TABLE'):
+        with open(os.environ['BENCH_TABLE'], 'w', encoding='utf-8') as stream:
+            stream.write('\n'.join(render_markdown(figures, machine, took)) + '\n')
 
 
 def record(machine: Dict[str, Any], figures: List[Figure]) -> None:

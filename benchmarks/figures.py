@@ -74,6 +74,24 @@ def render_table(figures: Sequence[Figure]) -> List[str]:
     return lines
 
 
+def render_markdown(figures: Sequence[Figure], machine: Dict[str, Any],
+                    took: Dict[str, float]) -> List[str]:
+    """Render the table of docs/performance.md, with on what it was measured and how long."""
+    minutes = sum(took.values()) / 60.0
+    lines = [
+        'Measured ' + '; '.join(f'{name} {value}' for name, value in machine.items()) + '.',
+        f'It took {minutes:.1f} minutes: '
+        + ', '.join(f'`{name}` {seconds:.0f} s' for name, seconds in took.items()) + '.',
+        '', '| | measured (median; 95th percentile) | target | |', '|---|---|---|---|']
+    for figure in figures:
+        tail = '' if figure.percentile_95 is None else f'; {figure.percentile_95:.4g}'
+        verdict = {None: '', True: 'met', False: '**missed**'}[figure.is_met]
+        cells = (f'{figure.scenario}: {figure.what}', f'{figure.median:.4g} {figure.unit}{tail}',
+                 figure.target, verdict)
+        lines.append('| ' + ' | '.join(cell.replace('|', '/') for cell in cells) + ' |')
+    return lines
+
+
 def build_document(machine: Dict[str, Any], figures: Sequence[Figure]) -> Dict[str, Any]:
     """Build what programs read."""
     return {'format': 1, 'machine': machine, 'figures': [

@@ -107,7 +107,7 @@ class Stand:
                 if '_platform' in call.method or '_blocked_operations' in call.method]
 
     def wait(self, condition: Callable[[], Any], what: str,
-             seconds: float = PATIENCE_SECONDS) -> Any:
+             seconds: float = PATIENCE_SECONDS, look_seconds: float = LOOK_SECONDS) -> Any:
         """Wait for a condition; its value."""
         deadline = time.monotonic() + seconds
         while True:
@@ -116,7 +116,7 @@ class Stand:
                 return value
             if time.monotonic() > deadline:
                 raise TimeoutError(f'waited {seconds:g} s in vain for {what}')
-            time.sleep(LOOK_SECONDS)
+            time.sleep(look_seconds)
 
     def wait_calm(self) -> None:
         """Wait until the contender is blocked in event.from and does nothing else."""

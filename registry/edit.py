@@ -9,7 +9,8 @@ from typing import Any, Callable, List, Mapping, Optional, Tuple
 from registry import bearers, history, sightings
 from registry.connection import Connection
 from registry.errors import Conflict, NotFound
-from registry.rows import RawVm, list_pools, list_raw_vms, read_contents, validated, vm_of
+from registry.rows import (RawVm, find_largest_number, find_raw_owners, find_raw_vms, list_pools,
+                           read_contents, validated, vm_of)
 from registry.schema import migrate_registry
 from registry.values import (MAX_VM_ID, Contents, Pool, Priority, Vm, clean_name, parse_pool_id,
                              parse_uuid, parse_vm_id)
@@ -157,7 +158,7 @@ class Edit:
             (pool_id, f'Pool {pool_id}'))
 
     def _rows_of(self, key: str) -> List[RawVm]:
-        return [row for row in list_raw_vms(self._connection) if row.key == key]
+        return find_raw_vms(self._connection, key)
 
     def _existing(self, key: str) -> List[RawVm]:
         rows = self._rows_of(key)
@@ -189,8 +190,8 @@ class Edit:
             raise Conflict(f'vm_id {vm_id} is taken by {owner}; choose another')
 
     def _owner_of(self, vm_id: int, key: str) -> Optional[str]:
-        for row in list_raw_vms(self._connection):
-            if row.vm_id == vm_id and row.key != key:
+        for row in find_raw_owners(self._connection, vm_id):
+            if row.key != key:
                 return f'VM {row.key} ({vm_of(row).vm_name or "no name"}), which is registered'
         for bearer in bearers.read_bearers(self._connection).values():
             is_ordinary = bearer.kind == bearers.ORDINARY
@@ -200,9 +201,8 @@ class Edit:
         return None
 
     def _next_number(self, taken: Mapping[int, str], floor: int) -> int:
-        numbers = [row.vm_id for row in list_raw_vms(self._connection)
-                   if type(row.vm_id) is int]
-        largest = max(0, floor, bearers.largest_number(self._connection), *numbers, *taken)
+        largest = max(floor, bearers.largest_number(self._connection),
+                      find_largest_number(self._connection), *taken)
         if largest >= MAX_VM_ID:
             raise Conflict(
                 f'no automatic vm_id is left: {largest} is in use or was, and {MAX_VM_ID} is the '

@@ -80,6 +80,32 @@ def list_raw_vms(connection: Connection) -> List[RawVm]:
     return [RawVm(*row) for row in rows]
 
 
+def find_raw_vms(connection: Connection, key: str) -> List[RawVm]:
+    """Find the rows of a UUID (lower case), whatever the case they have it in.
+
+    SQLite goes through the rows: done here, an edit of thousands of VMs took minutes.
+    """
+    rows = connection.execute(
+        'SELECT rowid, vm_id, vm_uuid, vm_name, pool_id, priority, created_at, updated_at '
+        'FROM registry.vms WHERE lower(CAST(vm_uuid AS TEXT)) = ?', (key,))
+    return [row for row in (RawVm(*row) for row in rows) if row.key == key]
+
+
+def find_raw_owners(connection: Connection, vm_id: int) -> List[RawVm]:
+    """Find the rows that have a number."""
+    rows = connection.execute(
+        'SELECT rowid, vm_id, vm_uuid, vm_name, pool_id, priority, created_at, updated_at '
+        'FROM registry.vms WHERE vm_id = ?', (vm_id,))
+    return [RawVm(*row) for row in rows]
+
+
+def find_largest_number(connection: Connection) -> int:
+    """Find the largest number that a row has; 0 when none has one."""
+    rows = connection.execute(
+        "SELECT max(vm_id) FROM registry.vms WHERE typeof(vm_id) = 'integer'")
+    return rows[0][0] or 0
+
+
 def validated(rows: Sequence[RawVm]) -> Tuple[Tuple[Vm, ...], Tuple[RowFault, ...]]:
     """Part the rows into VMs, in the order of the lists people know, and faults."""
     names = [row.key for row in rows]

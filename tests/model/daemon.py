@@ -162,6 +162,9 @@ class _Idle:
     def note_finished(self) -> None:
         """As the real one."""
 
+    def give_way(self) -> None:
+        """Jobs are steps of their own here."""
+
 
 def run_job(daemon_: Daemon, job: Job, client: Client) -> Tuple[Optional[Job], Any]:
     """Let a job make one call: what is left of it (None: it has ended), and its message."""

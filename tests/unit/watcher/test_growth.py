@@ -1,11 +1,11 @@
 """What an event makes the main thread do does not depend on how many VMs there are."""
 
-from typing import Any, Iterator
+from typing import Any, Iterator, List
 
 import pytest
 
 from registry.store import Registry
-from registry.values import Priority
+from registry.values import Pool, Priority
 from tests.unit.watcher.builders import POLICY, build_vm, uuid_of
 from watcher.books import Books
 from watcher.daemon import Watcher
@@ -14,9 +14,11 @@ from watcher.inventory import Inventory
 from watcher.mirror_entries import Generation, PoolEntry, Row
 from watcher.mirror_push import Push, Target
 from watcher.mirror_roll import Roll
+from watcher.mirror_writes import MirrorWritten
 from watcher.records import Batch, PoolRecord
 
 VMS = 300
+POOLS = (Pool('A', 'Pool A'), Pool('B', 'Pool B'))
 POOL_UUID = '0e0e0e0e-0000-4000-8000-000000000000'
 
 
@@ -82,27 +84,64 @@ def test_an_event_touches_as_many_records_in_a_large_pool(tmp_path: Any) -> None
     assert 0 < count_touched(tmp_path, VMS) < 20
 
 
-def test_a_vm_whose_entry_changes_has_no_others_looked_at() -> None:
-    inventory = Inventory()
-    vms = build_vms(VMS)
-    for vm in vms:
-        inventory.update(vm, POLICY, 0.0)
-    submitted = []
-    books = type('NoBooks', (), {'faulty': frozenset(), 'orphans': frozenset(), 'owners': {}})()
-    push = Push(books, inventory, submit=lambda *task: submitted.append(task),
-                take_edit=lambda _vm, _entry: '', note_orphan=lambda _vm, _number: None)
-    push.note_pool(PoolRecord('OpaqueRef:pool', POOL_UUID, 'OpaqueRef:host'))
-    generation = Generation(1, 'aabbccdd')
-    rows = {vm.uuid: Row(vm.uuid, number, 'A', Priority.LOW)
-            for number, vm in enumerate(vms, 1)}
-    push.aim(Target(generation, rows, PoolEntry(POOL_UUID, generation, VMS, 'd' * 8, VMS, ())))
-    push.pump(0.0, 0)
-    push.pump(0.0, 0)
-    assert submitted
-    counting = inventory._vms = _Counting(inventory._vms)
-    push.note(vms[0])
-    push.pump(0.0, 0)
-    assert 0 < counting.touched < 20
+class Mirror:
+    """The mirror of so many VMs, whole, and an XAPI that takes every write at once."""
+
+    def __init__(self, count: int) -> None:
+        self.inventory = Inventory()
+        self.vms = build_vms(count)
+        for vm in self.vms:
+            self.inventory.update(vm, POLICY, 0.0)
+        self.writes: List[Any] = []
+        books = type('NoBooks', (), {'faulty': frozenset(), 'orphans': frozenset(), 'owners': {}})()
+        self.push = Push(books, self.inventory, submit=lambda *task: self.writes.append(task),
+                         take_edit=lambda _vm, _entry: '', note_orphan=lambda _vm, _number: None)
+        self.push.note_pool(PoolRecord('OpaqueRef:pool', POOL_UUID, 'OpaqueRef:host'))
+        generation = Generation(1, 'aabbccdd')
+        rows = {vm.uuid: Row(vm.uuid, number, 'A', Priority.LOW)
+                for number, vm in enumerate(self.vms, 1)}
+        self.push.aim(Target(generation, rows,
+                             PoolEntry(POOL_UUID, generation, count, 'd' * 32, count, POOLS)))
+        self.pump_until_whole(0.0)
+
+    def pump_until_whole(self, now: float) -> List[str]:
+        """Carry out what is handed out, until nothing is missing; the refs that were written."""
+        written = []
+        for _turn in range(len(self.vms) + 10):
+            self.push.pump(now, 0)
+            for table, ref, change in self.writes:
+                written.append(ref)
+                self.push.take(MirrorWritten(table, ref, change, is_done=True), now)
+            del self.writes[:]
+            if self.push.is_mirrored:
+                return written
+        raise AssertionError('the mirror does not become whole')
+
+    def spoil(self, now: float) -> List[str]:
+        """Somebody takes the entry of one VM away: what is written for it."""
+        for vm in self.vms:
+            self.inventory.update(vm._replace(mirror=self.push._slots_of(vm.ref)), POLICY, now)
+        self.push.note_pool(self.push.pool._replace(mirror=self.push._slots_of('OpaqueRef:pool')))
+        assert self.pump_until_whole(now) == []  # what was written is no echo any more
+        counting = self.inventory._vms = _Counting(self.inventory._vms)
+        self.rows = _Counting(self.push.target.rows)
+        self.push.target = self.push.target._replace(rows=self.rows)
+        spoilt = self.vms[0]
+        self.inventory.update(spoilt, POLICY, now)
+        self.push.note(spoilt)
+        written = self.pump_until_whole(now)
+        self.touched = counting.touched + self.rows.touched
+        return written
+
+
+def test_an_entry_that_is_spoilt_costs_as_much_in_a_large_mirror() -> None:
+    touched = {}
+    for count in (VMS // 10, VMS):
+        mirror = Mirror(count)
+        written = mirror.spoil(100.0)
+        assert mirror.vms[0].ref in written and len(written) <= 2
+        touched[count] = mirror.touched
+    assert 0 < touched[VMS] == touched[VMS // 10] < 40
 
 
 def test_due_times_give_the_earliest_and_forget_what_was_put_off() -> None:
