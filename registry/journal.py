@@ -183,10 +183,10 @@ class Journal:
             return receipts.add_boot(
                 self._connection, boot._replace(opened_at=boot.opened_at or self._now()))
 
-    def write_boot(self, number: int, boot: Boot) -> None:
-        """Write what is known of an open boot so far."""
+    def write_boot(self, number: int, boot: Boot) -> int:
+        """Write what is known of an open boot so far, and give its number from now on."""
         with self.batch():
-            receipts.write_boot(self._connection, number, boot)
+            return receipts.write_boot(self._connection, number, boot)
 
     def open_boots(self) -> Tuple[Boot, ...]:
         """List boots without a verdict, the oldest first."""
@@ -198,7 +198,7 @@ class Journal:
         return boots[0] if boots else None
 
     def last_boots(self) -> Mapping[str, Boot]:
-        """Read the newest boot of each VM, by UUID."""
+        """Read the newest boot of each VM that came to a domain, by UUID."""
         return {boot.vm_uuid: boot for boot in receipts.list_last_boots(self._reader())}
 
     def list_boots(self, vm_uuid: Optional[str] = None, limit: int = 100) -> Tuple[Boot, ...]:

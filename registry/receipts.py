@@ -39,13 +39,22 @@ def add_boot(connection: Connection, boot: Boot) -> int:
     return number
 
 
-def write_boot(connection: Connection, number: int, boot: Boot) -> None:
-    """Write what has become of a boot."""
+def write_boot(connection: Connection, number: int, boot: Boot) -> int:
+    """Write what has become of a boot; its number from now on.
+
+    That of a transaction that was undone may be another boot's by now, or nobody's.
+    """
+    is_there = connection.execute(
+        'SELECT 1 FROM receipts WHERE id = ? AND vm_uuid = ? AND opened_at = ?',
+        (number, boot.vm_uuid, boot.opened_at))
+    if not is_there:
+        return add_boot(connection, boot)
     connection.execute(
-        'UPDATE receipts SET vm_uuid = ?, vm_name = ?, kind = ?, host = ?, domid = ?, '
-        'boot_id = ?, task = ?, opened_at = ?, closed_at = ?, desired = ?, carried = ?, '
+        'UPDATE receipts SET vm_name = ?, kind = ?, host = ?, domid = ?, '
+        'boot_id = ?, task = ?, closed_at = ?, desired = ?, carried = ?, '
         'found = ?, verdict = ?, rescued = ?, elapsed_ms = ? WHERE id = ?',
-        boot[1:] + (number,))
+        boot[2:8] + boot[9:] + (number,))
+    return number
 
 
 def list_open_boots(connection: Connection) -> Tuple[Boot, ...]:
@@ -65,11 +74,14 @@ def list_boots(connection: Connection, vm_uuid: Optional[str], limit: int) -> Tu
 
 
 def list_last_boots(connection: Connection) -> Tuple[Boot, ...]:
-    """List the newest boot of each VM."""
+    """List the newest boot of each VM that came to a domain: what it runs with, or ran with last.
+
+    One that is under way, or that came to nothing, says nothing of that.
+    """
     return tuple(map(_boot, connection.execute(
         'SELECT id, vm_uuid, vm_name, kind, host, domid, boot_id, task, opened_at, closed_at, '
         'desired, carried, found, verdict, rescued, elapsed_ms FROM receipts '
-        'WHERE id IN (SELECT max(id) FROM receipts GROUP BY vm_uuid)')))
+        'WHERE id IN (SELECT max(id) FROM receipts WHERE domid IS NOT NULL GROUP BY vm_uuid)')))
 
 
 def count_verdicts(connection: Connection, since: str) -> Mapping[str, int]:

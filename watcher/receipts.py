@@ -42,7 +42,7 @@ class _Open:
         if self.number is None:
             self.number = journal.open_boot(self.boot)
         else:
-            journal.write_boot(self.number, self.boot)
+            self.number = journal.write_boot(self.number, self.boot)
 
 
 class Receipts:
@@ -79,7 +79,6 @@ class Receipts:
     def recall(self, journal: Journal, local_host: Optional[str]) -> None:
         """Take up what an earlier daemon knew: the last domain of each VM, and open boots."""
         last, unfinished = journal.last_boots(), journal.open_boots()
-        before = {boot.vm_uuid: journal.list_boots(boot.vm_uuid, 5) for boot in unfinished}
         for vm_uuid, boot in last.items():
             self._past[vm_uuid] = self._recall_track(boot, local_host)
         for boot in unfinished:
@@ -89,10 +88,9 @@ class Receipts:
                 self._await_look(opened, self._build_check(boot.vm_uuid, domain))
             else:
                 self._under_way[boot.vm_uuid] = opened
+                before = self._past.get(boot.vm_uuid, resume_track(None))
                 self._past[boot.vm_uuid] = resume_track(
-                    next((self._recall_track(item, local_host).domain
-                          for item in before[boot.vm_uuid] if item.domid is not None), None),
-                    BootKind(boot.kind), boot.task)
+                    before.domain, BootKind(boot.kind), boot.task)
 
     def doubt(self) -> None:
         """The stream was interrupted: how the next new domains came up was not watched."""

@@ -115,11 +115,12 @@ class Journal:
         self.disk = self.disk._replace(boots=self.disk.boots + (boot._replace(id=number),))
         return number
 
-    def write_boot(self, number: int, boot: Boot) -> None:
+    def write_boot(self, number: int, boot: Boot) -> int:
         """As the real one."""
         boots = list(self.disk.boots)
         boots[number - 1] = boot._replace(id=number)
         self.disk = self.disk._replace(boots=tuple(boots))
+        return number
 
     def open_boots(self) -> Tuple[Boot, ...]:
         """As the real one."""
@@ -127,7 +128,7 @@ class Journal:
 
     def last_boots(self) -> Dict[str, Boot]:
         """As the real one."""
-        return {boot.vm_uuid: boot for boot in self.disk.boots}
+        return {boot.vm_uuid: boot for boot in self.disk.boots if boot.domid is not None}
 
     def list_boots(self, vm_uuid: str, limit: int) -> Tuple[Boot, ...]:
         """As the real one."""
