@@ -11,6 +11,7 @@ from typing import Any, Callable, Iterable, Optional
 
 from registry.errors import JournalUnavailable
 from watcher import fence
+from watcher.boot_watch import BootWatch
 from watcher.books import Books
 from watcher.config import MirrorSettings
 from watcher.errors import MalformedRecord
@@ -27,7 +28,7 @@ from watcher.news import News
 from watcher.notes import Notes
 from watcher.plan import Policy
 from watcher.receipts import Looked, Receipts
-from watcher.records import Batch, Kind, PoolRecord, VmRecord
+from watcher.records import Batch, PoolRecord, VmRecord
 from watcher.roles import Mastery, Role
 from watcher.scanning import Scanning
 from watcher.staging import Staging
@@ -77,6 +78,7 @@ class Watcher:
         self._news = News(self.inventory, self.staging.calm)
         self.looks = Looks(self.inventory, self.staging, self._standings,
                            may_write=lambda: self.may_write, clock=clock)
+        self._boot_watch = BootWatch(books, self.inventory, self.staging, self.receipts, clock)
         self.scanning = Scanning(
             books, self.inventory, self.staging, look=self.looks.at,
             reread=self._hands.reread_later, may_write=lambda: self.may_write, clock=clock)
@@ -124,7 +126,7 @@ class Watcher:
             self.mirroring.take(message, now)
             self.note_lost(message.lost_session)
         elif isinstance(message, Looked):
-            self._handle_looked(message)
+            self._boot_watch.take(message)
         elif isinstance(message, StreamBroken):
             self.is_synced = False
             self.receipts.doubt()
@@ -149,7 +151,7 @@ class Watcher:
             self.mirroring.note_contents()
             if self.is_synced:
                 if change.became_available:
-                    self._note_boots(tuple(self.inventory.vms))
+                    self._boot_watch.note(tuple(self.inventory.vms))
                 self._standings.note_all(is_complete=not self.inventory.aside)
                 self._notes.flush()
                 if change.concerns_all:
@@ -212,7 +214,7 @@ class Watcher:
             self._lifting.note_left(batch.vms, now, self.staging.busy)
             # Before anything is staged: the mirror may be newer than the registry here.
             self._attend_mirror(now)
-            self._note_boots(batch.vms)
+            self._boot_watch.note(batch.vms)
             self.synced_at = now
             self.note_watch()
             get_logger().info('stream.resynced', vms=len(batch.vms),
@@ -224,7 +226,7 @@ class Watcher:
                 self.looks.at(vm.ref, now)
             self._callers.give_way()
             self.looks.at_peers_of(changed + tuple(moved))
-            self._note_boots(batch.vms)
+            self._boot_watch.note(batch.vms)
         if self._books.was_read:
             self._news.note_followed(batch.vms)
 
@@ -256,11 +258,14 @@ class Watcher:
 
     def _recall(self) -> None:
         """Once, as soon as the journal is open: what an earlier daemon left to be done."""
-        if self._is_recalled or not self._books.is_journal_open:
+        if self._is_recalled:
+            return
+        if not self._books.is_journal_open:
+            self._boot_watch.wait_for_past()
             return
         try:
             self.staging.replacements.recall()
-            self.receipts.recall(self._books.journal, self.role.host if self.role else None)
+            self._boot_watch.recall(self._books.journal, self.role.host if self.role else None)
             self._is_recalled = True
         except JournalUnavailable as error:
             self._notes.give_up_journal(error)
@@ -283,7 +288,7 @@ class Watcher:
         self.staging.forget(vm)
         self._news.drop(ref)
         self.mirroring.push.drop(ref)
-        self.receipts.note_gone(vm)
+        self._boot_watch.note_gone(vm)
         self._standings.note_gone(vm)
         self.looks.at_peers_of((vm,))
 
@@ -295,7 +300,9 @@ class Watcher:
 
     def _forget_vanished(self, batch: Batch) -> None:
         if self._is_recalled and not batch.malformed:
-            self.staging.forget_vanished(frozenset(vm.uuid for vm in batch.vms))
+            known = frozenset(vm.uuid for vm in batch.vms)
+            self.staging.forget_vanished(known)
+            self._boot_watch.forget_vanished(known)
 
     def _handle_outcome(self, outcome: Outcome, now: float) -> None:
         plan = outcome.plan
@@ -336,7 +343,7 @@ class Watcher:
             changed = self._standings.note((read.vm,))
             self.looks.at(read.ref, now, is_fresh=True)
             self.looks.at_peers_of(changed + (moved,))
-            self._note_boots((read.vm,))
+            self._boot_watch.note((read.vm,))
 
     def _handle_lifted(self, lifted: FencesLifted, now: float) -> None:
         self.note_lost(lifted.lost_session)
@@ -348,20 +355,6 @@ class Watcher:
             self.looks.at_all()
         else:
             self.looks.at(lifted.ref, now)
-
-    def _handle_looked(self, looked: Looked) -> None:
-        vm = self.inventory.find_by_uuid(looked.vm_uuid)
-        desired = self.staging.find_desired(vm) if vm is not None else None
-        self.receipts.note_looked(looked, desired,
-                                  self._books.staged_values.get(looked.vm_uuid))
-
-    def _note_boots(self, vms: Iterable[VmRecord]) -> None:
-        """Not before it is known who is registered: a boot is told once."""
-        for vm in vms if self._books.was_read else ():
-            if vm.kind is Kind.VM:
-                self.receipts.note_record(
-                    vm, self.staging.find_desired(vm), self._policy.read(vm).managed,
-                    is_registered=vm.uuid in self._books.assignments)
 
     def _submit_lift(self, ref: str) -> None:
         if self.role is not None and self.role.is_writer and self.is_locked:

@@ -20,6 +20,8 @@ from watcher.records import VmRecord
 from watcher.remote_host import RemoteHosts
 
 _TIME_FORMAT = '%Y-%m-%d %H:%M:%S'
+# So many domains of a VM are remembered: a xapi that crashed may show an older one for a moment.
+_DOMAINS_KEPT = 4
 
 
 class Looked(NamedTuple):
@@ -58,6 +60,8 @@ class Receipts:
         self._tracks: Dict[str, Track] = {}
         self._recalled: Dict[str, Optional[Tuple[str, int]]] = {}
         """Of VMs whose boot an earlier daemon left open: the domain that runs now."""
+        self._seen: Dict[str, Tuple[Tuple[str, int], ...]] = {}
+        self._held_back: Optional[List[Tuple[Any, ...]]] = None
         self._past: Dict[str, Track] = {}
         self._under_way: Dict[str, _Open] = {}
         self._arrived: Dict[Tuple[str, str, int], _Open] = {}
@@ -74,17 +78,36 @@ class Receipts:
         self._names = names
         self._host = host if host is not None and host.is_available else None
         self._local_host = local_host
-        self._boot_id = self._host.read_boot_id() if self._host is not None else ''
+        boot_id = self._host.read_boot_id() if self._host is not None else ''
+        if boot_id != self._boot_id:
+            self._seen.clear()
+        self._boot_id = boot_id
+
+    def hold_back(self) -> None:
+        """Keep the records until it is known, or cannot be, what an earlier daemon has told."""
+        self._held_back = []
+
+    def go_on(self) -> None:
+        """Take the records that were held back, in their order."""
+        held_back, self._held_back = self._held_back, None
+        for record in held_back or ():
+            self.note_record(*record)
 
     def recall(self, journal: Journal, local_host: Optional[str]) -> None:
         """Take up what an earlier daemon knew: the last domain of each VM, and open boots."""
         last, unfinished = journal.last_boots(), journal.open_boots()
         for vm_uuid, boot in last.items():
-            self._past[vm_uuid] = self._recall_track(boot, local_host)
+            track = self._past[vm_uuid] = self._recall_track(boot, local_host)
+            if track.domain is not None and boot.closed_at:
+                self._note_seen(vm_uuid, track.domain)
         for boot in unfinished:
             opened = _Open(boot, self._guess_beginning(boot), boot.id)
             if boot.host is not None and boot.domid is not None:
-                domain = self._recalled[boot.vm_uuid] = (boot.host, boot.domid)
+                domain = boot.host, boot.domid
+                if not self._note_seen(boot.vm_uuid, domain):
+                    self._close(opened)  # told meanwhile: the journal was locked for long
+                    continue
+                self._recalled[boot.vm_uuid] = domain
                 self._await_look(opened, self._build_check(boot.vm_uuid, domain))
             else:
                 self._under_way[boot.vm_uuid] = opened
@@ -100,6 +123,9 @@ class Receipts:
     def note_record(self, vm: VmRecord, desired: Optional[str], carried: Optional[str],
                     is_registered: bool) -> None:
         """Take the next record of an ordinary VM."""
+        if self._held_back is not None:
+            self._held_back.append((vm, desired, carried, is_registered))
+            return
         track = self._tracks.get(vm.ref)
         if track is None:
             track = self._past.pop(vm.uuid, Track())
@@ -115,12 +141,23 @@ class Receipts:
         elif sign is Sign.GIVEN_UP:
             self._give_up(vm.uuid)
 
-    def note_gone(self, vm: VmRecord) -> None:
-        """The VM does not exist any more; a boot that arrived still has its line."""
+    def note_gone(self, vm: VmRecord, *, is_replaced: bool = False) -> None:
+        """The VM does not exist any more; a boot that arrived still has its line.
+
+        One that another record has replaced (an import under the same UUID) may be coming up.
+        """
         self._tracks.pop(vm.ref, None)
+        if is_replaced:
+            return
+        self._seen.pop(vm.uuid, None)
         if vm.uuid in self._recalled:
             self._recalled[vm.uuid] = None
         self._give_up(vm.uuid)
+
+    def forget_vanished(self, known: FrozenSet[str]) -> None:
+        """The first batch names every VM: boots of others that were under way came to nothing."""
+        for vm_uuid in set(self._under_way) - known:
+            self._give_up(vm_uuid)
 
     def note_rescued(self, vm_uuid: str) -> None:
         """The boot under way, or just arrived, had its args written after its start was seen."""
@@ -129,11 +166,17 @@ class Receipts:
             opened.boot = opened.boot._replace(rescued=True)
             self._write(opened.write)
 
-    def note_looked(self, looked: Looked, desired: Optional[str], staged: Optional[str]) -> None:
-        """The host has shown what runs: judge, record, tell."""
+    def note_looked(self, looked: Looked, desired: Optional[str], staged: Optional[str], *,
+                    is_gone: bool = False) -> None:
+        """The host has shown what runs: judge, record, tell.
+
+        Of a VM that is gone nothing is desired any more: it is judged by what was when it booted.
+        """
         opened = self._arrived.pop((looked.vm_uuid,) + looked.domain, None)
         if opened is None:
             return
+        if is_gone:
+            desired = opened.boot.desired
         verdict = judge(BootKind(opened.boot.kind), desired, staged, looked.finding)
         opened.boot = opened.boot._replace(
             closed_at=self._now_text(), desired=desired, found=looked.finding.found,
@@ -150,14 +193,28 @@ class Receipts:
 
     def _arrive(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
                 carried: Optional[str]) -> None:
+        domain = vm.domain or ('', -1)
+        if not self._note_seen(vm.uuid, domain):
+            return
         opened = self._under_way.get(vm.uuid) or self._begin(vm, kind, desired, carried)
         del self._under_way[vm.uuid]
-        domain = vm.domain or ('', -1)
         opened.boot = opened.boot._replace(
             kind=kind.value, host=domain[0], domid=domain[1], carried=carried, desired=desired,
             vm_name=vm.name, boot_id=self._boot_id if domain[0] == self._local_host else '')
         self._write(opened.write)
         self._await_look(opened, lambda: self._is_running(vm.ref, domain))
+
+    def _note_seen(self, vm_uuid: str, domain: Tuple[str, int]) -> bool:
+        """Remember a domain of our own host; False when it was seen before.
+
+        The database of a xapi that crashed is older than what it has shown: until xenopsd tells,
+        a VM may seem to run in the domain before. Numbers of domains do not come again while this
+        host runs; of other hosts we do not know for how long they have.
+        """
+        seen = self._seen.get(vm_uuid, ())
+        if domain[0] == self._local_host and domain not in seen:
+            self._seen[vm_uuid] = (seen + (domain,))[-_DOMAINS_KEPT:]
+        return domain not in seen
 
     def _list_arrived(self, vm_uuid: str) -> List[_Open]:
         return [opened for key, opened in self._arrived.items() if key[0] == vm_uuid]
@@ -188,8 +245,11 @@ class Receipts:
         """The boot did not happen: no line, and a receipt without a verdict."""
         opened = self._under_way.pop(vm_uuid, None)
         if opened is not None:
-            opened.boot = opened.boot._replace(closed_at=self._now_text())
-            self._write(opened.write)
+            self._close(opened)
+
+    def _close(self, opened: _Open) -> None:
+        opened.boot = opened.boot._replace(closed_at=self._now_text())
+        self._write(opened.write)
 
     def _build(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
                carried: Optional[str]) -> Boot:

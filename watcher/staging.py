@@ -116,7 +116,7 @@ class Staging:
             times.pop(vm.ref)
         self.calm.discard(vm.ref)
         self._teller.forget(vm.ref)
-        if vm.ref not in self.busy:
+        if vm.ref not in self.busy and self._inventory.find_by_uuid(vm.uuid) is None:
             self.replacements.forget(vm.uuid)
 
     def defer(self, ref: str, until: float) -> None:

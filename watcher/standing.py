@@ -61,8 +61,8 @@ class Standings:
         return tuple(changed)
 
     def note_gone(self, vm: VmRecord) -> None:
-        """The VM does not exist any more."""
-        if vm.uuid in self._books.bearers:
+        """The VM does not exist any more, unless another record has its UUID by now."""
+        if vm.uuid in self._books.bearers and self._inventory.find_by_uuid(vm.uuid) is None:
             self._forget(vm.uuid)
 
     def list_peers(self, vm: VmRecord, policy: Policy) -> Tuple[str, ...]:

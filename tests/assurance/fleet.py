@@ -6,12 +6,14 @@ between line and journal, its receipts are what was said.
 
 import os
 import stat
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from registry.journal import Journal
 from registry.values import Priority
 from simulator.failures import Failure, XapiGone
+from tests.assurance.evidence import keep
 from tests.simulated.world import World, span, wait_until
 
 FOREIGN = '-foo "a  b"'
@@ -59,6 +61,9 @@ class Fleet:
         self._pool = ThreadPoolExecutor(_CALLERS)
         self._read_lines = 0
         self._lines: Any = None
+        self._told: Dict[Tuple[str, int], int] = {}
+        self._runs = 0
+        self.repeated = 0
         self._said: Dict[Tuple[str, int], Dict[str, Any]] = {}
         self._register(count)
 
@@ -119,6 +124,10 @@ class Fleet:
                        PATIENCE_SECONDS)
         except AssertionError:
             self._recall(awaited)
+        silent = [boot for domain, boot in awaited.items() if domain not in self._said]
+        if silent:
+            path = keep(self.world, 'unreported-%d.log' % len(self.unreported), silent)
+            sys.stderr.write('%d boots of %d not told: %s\n' % (len(silent), len(awaited), path))
         for domain, boot in awaited.items():
             self._judge(kind, boot, self._said.pop(domain, None))
         self._said.clear()
@@ -128,8 +137,9 @@ class Fleet:
         self._pool.shutdown()
 
     def take_last_lines(self) -> None:
-        """Before the daemon's lines are forgotten."""
+        """This run of the daemon has ended, and all that it said has been read."""
         self._take_lines()
+        self._runs += 1
 
     def _judge(self, kind: str, boot: Any, said: Optional[Dict[str, Any]]) -> None:
         """What was said must be what was taken."""
@@ -148,7 +158,17 @@ class Fleet:
         for line in lines[self._read_lines:]:
             self._read_lines += 1
             if line.get('event') == 'vm.booted':
-                self._said[(line['vm_uuid'], line['domid'])] = line
+                self._hear(line)
+
+    def _hear(self, line: Dict[str, Any]) -> None:
+        """P20: exactly one line; a boot may be told again by the next daemon after a SIGKILL that
+        fell between its line and its receipt."""
+        domain = line['vm_uuid'], line['domid']
+        if self._told.get(domain) == self._runs:
+            self.unreported.append(Wrong('told twice', line['found'], line['desired'], str(line)))
+        self.repeated += domain in self._told
+        self._told[domain] = self._runs
+        self._said[domain] = line
 
     def _recall(self, awaited: Dict[Tuple[str, int], Any]) -> None:
         """Killed between journal and line: the receipt is what was said."""

@@ -38,7 +38,8 @@ def run_storm(arguments: Any) -> Part:
         'boots': figures.boots, 'wrong': len(figures.wrong),
         'unreported': len(figures.unreported), 'straddled': figures.straddled,
         'refused': figures.refused, 'faults': figures.faults,
-        'recoveries': figures.recoveries, 'rounds': figures.rounds}, tuple(problems[:20]))
+        'recoveries': figures.recoveries, 'restarts': figures.restarts,
+        'repeated': figures.repeated, 'rounds': figures.rounds}, tuple(problems[:20]))
 
 
 def run_model(arguments: Any) -> Part:
@@ -108,7 +109,8 @@ def _sum_shards(shards: List[Dict[str, Any]]) -> Dict[str, Any]:
     return {'kills': kills, 'calls': max(shard['calls'] for shard in shards),
             'boots': {'start after a SIGKILL': sum(shard['boots'] for shard in shards)},
             'wrong': 0, 'unreported': 0, 'faults': {KILLED: kills},
-            'recoveries': {KILLED: max(shard['longest'] for shard in shards)}}
+            'recoveries': {KILLED: max(shard['longest'] for shard in shards)},
+            'restarts': {KILLED: max(shard['longest_restart'] for shard in shards)}}
 
 
 def _read_lines(path: str) -> List[Dict[str, Any]]:

@@ -16,7 +16,8 @@ def build(**changes: Dict[str, Any]) -> List[Part]:
     good: Dict[str, Dict[str, Any]] = {
         'storm': {'boots': {'start': 60000, 'reboot': 40800}, 'wrong': 0, 'unreported': 0,
                   'straddled': 3, 'faults': {'daemon killed': 90, 'call: late': 0},
-                  'recoveries': {'daemon killed': 2.5}},
+                  'recoveries': {'daemon killed': 2.5}, 'restarts': {'daemon killed': 6.5},
+                  'repeated': 7},
         'model': {'model': MODEL},
         'pools': {'pools': {'states': 49546, 'schedules': 88587, 'worlds': 11}},
         'kills': {'kills': 468, 'calls': 528, 'boots': {'start after a SIGKILL': 1557},
@@ -58,7 +59,7 @@ def test_the_table_adds_up_over_all_parts() -> None:
     lines = render(build())
     for line in ('| boots simulated | 102357 |', '| wrong | **0** |', '| unreported | **0** |',
                  '| mutants caught of made | **35 of 35** |',
-                 '| longest recovery | 2.87 s (SIGKILL) |',
+                 '| longest recovery | 2.87 s (SIGKILL) |', '| daemon killed | 2.50 | 6.50 |',
                  '| system calls that write, each tried with SIGKILL | 528 |'):
         assert line in lines, lines
     assert not [line for line in lines if 'call: late' in line]

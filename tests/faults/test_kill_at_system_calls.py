@@ -14,6 +14,7 @@ from typing import Any, Callable, List, NamedTuple, Tuple
 import pytest
 
 from tests import scenes
+from tests.assurance.evidence import find_login
 from tests.assurance.fleet import write_reader
 from tests.simulated.world import KEY, Daemon, World, wait_until
 
@@ -30,6 +31,12 @@ class Work(NamedTuple):
     replaced: scenes.Subject
     removed: scenes.Subject
     added: scenes.Subject
+
+
+class Repair(NamedTuple):
+    """How long it took until the VMs were right: from the login on, and with Python's start."""
+    seconds: float
+    seconds_in_all: float
 
 
 def _prepare(world: World) -> Work:
@@ -50,9 +57,13 @@ def _list_wanted(work: Work) -> Tuple[Tuple[str, str], ...]:
             (work.removed.ref, scenes.FOREIGN), (work.added.ref, work.added.value()))
 
 
+def _is_right(world: World, work: Work) -> bool:
+    return not any(world.args(ref) != value or world.xapi.vm(ref)['blocked_operations']
+                   for ref, value in _list_wanted(work))
+
+
 def _is_done(world: World, work: Work) -> bool:
-    if any(world.args(ref) != value or world.xapi.vm(ref)['blocked_operations']
-           for ref, value in _list_wanted(work)):
+    if not _is_right(world, work):
         return False
     names = {vm.vm_id: vm.vm_name for vm in world.registry.read().vms}
     return names[work.replaced.number] == 'renamed %d' % work.replaced.number
@@ -97,33 +108,39 @@ def test_a_daemon_killed_at_a_call_that_writes_is_repaired_by_the_next(
     write_reader(world)
     total = _run_until_dead(world, library, 0, _prepare(world))
     assert total > 50
-    points, kills, longest = _choose(total, shard), 0, 0.0
+    points, kills = _choose(total, shard), 0
+    repairs = [Repair(0.0, 0.0)]
     for kill_at in points:
         work = _prepare(world)
         kills += _run_until_dead(world, library, kill_at, work) == kill_at
-        longest = max(longest, _repair(world, work, kill_at))
+        repairs.append(_repair(world, work, kill_at))
     if FIGURES:
         with open(FIGURES, 'a', encoding='utf-8') as stream:
             stream.write(json.dumps({'calls': total, 'points': len(points), 'kills': kills,
-                                     'boots': 3 * len(points), 'longest': longest}) + '\n')
+                                     'boots': 3 * len(points),
+                                     'longest': max(item.seconds for item in repairs),
+                                     'longest_restart': max(
+                                         item.seconds_in_all for item in repairs)}) + '\n')
 
 
-def _repair(world: World, work: Work, kill_at: int) -> float:
-    """Have the next daemon bring all in order, and hold the boots against it; how long it took."""
+def _repair(world: World, work: Work, kill_at: int) -> Repair:
+    """Have the next daemon bring all in order, and hold the boots against it."""
     _assert_nothing_is_lost(world, work, kill_at)
     began = time.monotonic()
     world.start_daemon()
-    wait_until(lambda: _is_done(world, work), lambda: 'repair after %d: %r; log:\n%s' % (
+    wait_until(lambda: _is_right(world, work), lambda: 'repair after %d: %r; log:\n%s' % (
         kill_at, [world.args(ref) for ref, _value in _list_wanted(work)],
         '\n'.join(world.daemon.raw[-20:])))
-    seconds = time.monotonic() - began
+    ended = time.monotonic()
+    repair = Repair(ended - (find_login(world, began) or began), ended - began)
+    wait_until(lambda: _is_done(world, work), 'the name, with the next scan')
     for ref, value in _list_wanted(work):
         assert world.start_vm(ref).args == value, kill_at
     assert world.daemon.stop() == 0
     for ref, _value in _list_wanted(work):
         world.xapi.call('VM.hard_shutdown', ref)
         world.xapi.call('VM.destroy', ref)
-    return seconds
+    return repair
 
 
 def _choose(total: int, shard: int) -> List[int]:

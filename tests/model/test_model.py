@@ -17,7 +17,7 @@ from tests.model.world import World
 from tests.model.worlds import WORLDS
 from tests.unit.watcher.builders import OTHER_SPAN, REF, SPAN
 from watcher import fence
-from watcher.daemon import Watcher
+from watcher.boot_watch import BootWatch
 from watcher.plan import Standing, plan_vm
 from watcher.staging import Staging
 
@@ -76,7 +76,7 @@ def believe_in_what_is_desired(monkeypatch: Any) -> None:
 
 
 def note_no_boots(monkeypatch: Any) -> None:
-    monkeypatch.setattr(Watcher, '_note_boots', lambda _watcher, _vms: None)
+    monkeypatch.setattr(BootWatch, 'note', lambda _watch, _vms: None)
 
 
 @pytest.mark.parametrize('break_something, problem, setting', [

@@ -49,6 +49,7 @@ class Daemon:
         self.raw: List[str] = []
         self._runs: List[List[Dict[str, Any]]] = []
         self.process: Optional[subprocess.Popen] = None
+        self._reader: Optional[threading.Thread] = None
 
     def start(self) -> 'Daemon':
         """Start it; what an earlier run has logged shows `events_ever` only."""
@@ -57,15 +58,18 @@ class Daemon:
         self.process = programs.start('watcher', ['run', '--config', self._config],
                                       stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
                                       **self._surroundings)
-        threading.Thread(target=self._read, args=(self.process, self.lines, self.raw),
-                         daemon=True).start()
+        self._reader = threading.Thread(
+            target=self._read, args=(self.process, self.lines, self.raw), daemon=True)
+        self._reader.start()
         return self
 
     def stop(self, number: int = signal.SIGTERM, timeout_seconds: float = 5.0) -> int:
         """Send a signal and wait for the end; the exit status."""
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(timeout_seconds)
+        status = self.process.wait(timeout_seconds)
+        self._hear_out()
+        return status
 
     def freeze(self) -> None:
         """Have it stand still, as on a host that swaps."""
@@ -82,6 +86,12 @@ class Daemon:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+            self._hear_out()
+
+    def _hear_out(self) -> None:
+        """What it had said before its end counts, however late it is read."""
+        if self._reader is not None:
+            self._reader.join(PATIENCE_SECONDS)
 
     def events(self, name: str, **fields: Any) -> List[Dict[str, Any]]:
         """The lines of an event with these fields."""
