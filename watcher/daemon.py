@@ -306,7 +306,7 @@ class Watcher:
 
     def _handle_outcome(self, outcome: Outcome, now: float) -> None:
         plan = outcome.plan
-        self._finish(outcome, now)
+        is_fresh = self._finish(outcome, now)
         if outcome.kind is OutcomeKind.VANISHED:
             self._drop(plan.vm.ref)
         if outcome.fences_left:
@@ -315,13 +315,13 @@ class Watcher:
             get_logger().warning('fence.slow', vm_uuid=plan.vm.uuid,
                                  fenced_ms=int(outcome.fenced_seconds * 1000))
         self.note_lost(outcome.lost_session)
-        self.looks.at(plan.vm.ref, now, is_fresh=outcome.vm is not None)
+        self.looks.at(plan.vm.ref, now, is_fresh=is_fresh)
         self.looks.at_peers_of((plan.vm,))
 
-    def _finish(self, outcome: Outcome, now: float) -> None:
+    def _finish(self, outcome: Outcome, now: float) -> bool:
         if outcome.plan.is_rescue and outcome.kind is OutcomeKind.WRITTEN:
             self.receipts.note_rescued(outcome.plan.vm.uuid)
-        self.staging.finish(outcome, now)
+        return self.staging.finish(outcome, now)
 
     def note_lost(self, session: Optional[str]) -> None:
         """Treat a lost session as a lost stream; one of before the last reconnect says nothing."""
@@ -336,7 +336,7 @@ class Watcher:
             self.staging.defer(read.ref, now + 1.0)
         elif read.vm is None:
             self._drop(read.ref)
-        elif not self.staging.is_fresh(read.ref, read.began_at):
+        elif not self.staging.is_fresh(read.vm, read.began_at):
             self._hands.reread(read.vm)
         else:
             moved = self._take(read.vm, now, is_fresh=True)
@@ -349,8 +349,11 @@ class Watcher:
         self.note_lost(lifted.lost_session)
         was_clear = self._lifting.is_clear
         self._lifting.take(lifted, now)
-        if lifted.vm is not None:
-            self._take(fence.without_fences(lifted.vm), now, is_fresh=True)
+        vm = fence.without_fences(lifted.vm) if lifted.vm is not None else None
+        if vm is not None and self.staging.is_fresh(vm, lifted.began_at):
+            self._take(vm, now, is_fresh=True)
+        elif vm is not None:
+            self._hands.reread(vm)
         if self._lifting.is_clear and not was_clear:
             self.looks.at_all()
         else:

@@ -54,7 +54,8 @@ class Hands:
 
     def lift(self, ref: str, saved: Saved) -> None:
         """Lift our fences from a VM, the value first; the message is a FencesLifted."""
-        self._callers.submit(lambda: lift_fences(self._clients, ref, saved), Urgency.RESCUE)
+        self._callers.submit(lambda: lift_fences(self._clients, ref, saved, self._clock),
+                             Urgency.RESCUE)
 
     def write_mirror(self, table: str, ref: str, change: Change) -> None:
         """Change the mirror's slots of one record; the message is a MirrorWritten."""

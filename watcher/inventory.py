@@ -24,6 +24,7 @@ class Inventory:
         self._vms: Dict[str, VmRecord] = {}
         self._refs: Dict[str, str] = {}
         self._rest_since: Dict[str, float] = {}
+        self._shown_at: Dict[str, float] = {}
         self._numbers: Dict[str, int] = {}
         self._carriers: Dict[int, Set[str]] = {}
         self.aside: Set[str] = set()
@@ -62,10 +63,15 @@ class Inventory:
         """Sorts VMs: those first that start, then those that rested longest."""
         return not vm.is_starting, -self.rested_seconds(vm.ref, now)
 
+    def is_newer(self, vm: VmRecord, began_at: float) -> bool:
+        """Whether a record asked for at that time is no older than the one that we have."""
+        return began_at >= self._shown_at.get(vm.ref, began_at) or vm == self._vms.get(vm.ref)
+
     def update(self, vm: VmRecord, policy: Policy, now: float) -> Optional[VmRecord]:
         """Take the newest record of a VM; return the one before."""
         before = self._vms.get(vm.ref)
         self.aside.discard(vm.ref)
+        self._shown_at[vm.ref] = now
         self._note_rest(before, vm, now)
         if before is not None and before.uuid != vm.uuid:
             # An import shows its VM first under a fresh UUID and then under the real one.
@@ -83,6 +89,7 @@ class Inventory:
         if vm is not None:
             self._forget_uuid(vm)
         self._rest_since.pop(ref, None)
+        self._shown_at.pop(ref, None)
         self._set_number(ref, None)
         return vm
 

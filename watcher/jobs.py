@@ -36,6 +36,7 @@ class FencesLifted(NamedTuple):
     operations: Tuple[str, ...]
     error: str = ''
     lost_session: Optional[str] = None
+    began_at: float = 0.0
 
 
 class Scan(NamedTuple):
@@ -60,12 +61,14 @@ def read_vm(clients: Clients, ref: str, clock: Callable[[], float]) -> VmRead:
         return VmRead(ref, None, str(error), lost_session=_find_lost(clients, error))
 
 
-def lift_fences(clients: Clients, ref: str, saved: Saved) -> FencesLifted:
+def lift_fences(clients: Clients, ref: str, saved: Saved,
+                clock: Callable[[], float]) -> FencesLifted:
     """Lift what the record, read for it, shows as ours.
 
     A key that was taken away comes back first: the fence is what keeps the VM from starting
     without it. `saved` is from the journal; where it is gone with its host, the fence tells.
     """
+    began_at = clock()
     try:
         client = clients.current()
         vm = client.read_vm(ref)
@@ -78,7 +81,7 @@ def lift_fences(clients: Clients, ref: str, saved: Saved) -> FencesLifted:
             client.add_args(ref, value)
             vm = vm._replace(args=value)
         fence.lift(client, ref, operations)
-        return FencesLifted(ref, vm, operations)
+        return FencesLifted(ref, vm, operations, began_at=began_at)
     except VmVanished:
         return FencesLifted(ref, None, ())
     except (XapiError, MalformedRecord) as error:

@@ -177,16 +177,18 @@ class Staging:
         else:
             self._begin(plan, now)
 
-    def is_fresh(self, ref: str, began_at: float) -> bool:
-        """Whether a record read from then on shows whatever our last job has done to the VM."""
-        return began_at >= self._ended_at.get(ref, began_at)
+    def is_fresh(self, vm: VmRecord, began_at: float) -> bool:
+        """Whether a record asked for at that time shows whatever our last job has done to the VM,
+        and is no older than what events have shown: its answer may come behind theirs."""
+        return (began_at >= self._ended_at.get(vm.ref, began_at)
+                and self._inventory.is_newer(vm, began_at))
 
-    def finish(self, outcome: Outcome, now: float) -> None:
-        """Take what came of a job."""
+    def finish(self, outcome: Outcome, now: float) -> bool:
+        """Take what came of a job; whether what it has read is what we know now."""
         plan = self.busy.pop(outcome.plan.vm.ref, outcome.plan)
         ref = plan.vm.ref
         self._ended_at[ref] = now
-        self._note_record_read(outcome, now)
+        is_fresh = self._note_record_read(outcome, now)
         self.replacements.take_outcome(outcome)
         if outcome.kind is OutcomeKind.WRITTEN:
             self._failures.pop(ref, None)
@@ -196,6 +198,7 @@ class Staging:
         elif outcome.kind in (OutcomeKind.REFUSED, OutcomeKind.UNREACHABLE):
             self._hold(outcome, now)
         self._settle_at_once(outcome)
+        return is_fresh
 
     def _settle_at_once(self, outcome: Outcome) -> None:
         """No event will follow that could end the entry: the VM is gone, its start was over
@@ -301,12 +304,16 @@ class Staging:
         elif vm.args is not None or entry.after is None:
             self._reread(vm)
 
-    def _note_record_read(self, outcome: Outcome, now: float) -> None:
+    def _note_record_read(self, outcome: Outcome, now: float) -> bool:
         plan, vm = outcome.plan, outcome.vm
         if outcome.kind is OutcomeKind.WRITTEN or outcome.is_key_missing:
             self._claim_written(plan, None if outcome.is_key_missing else plan.value, now)
         elif outcome.kind is OutcomeKind.OVERTAKEN and vm is not None:
+            if self._inventory.find(vm.ref) is not plan.vm:
+                self._reread(vm)  # an event came during the job, and may show what is newer
+                return False
             self._inventory.update(without_fences(vm, outcome.fences_left), self.policy, now)
+        return vm is not None
 
     def _claim_written(self, plan: Plan, args: Optional[str], now: float) -> None:
         """Take what we wrote as the VM's args, until a record says otherwise.

@@ -46,7 +46,7 @@ class Figures(NamedTuple):
     """The longest by kind of fault, in seconds, until all that rests is right: from the login that
     succeeded again, and where none was needed from the end of the fault (P14)."""
     restarts: Dict[str, float]
-    """The same with what came before the login: the start of Python, where the daemon was dead."""
+    """The same with what came before the login: the start of a new daemon, where one was dead."""
     repeated: int
     """Boots told once more by the next daemon: killed between the line and its receipt."""
     rounds: int

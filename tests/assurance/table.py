@@ -65,7 +65,7 @@ def render(parts: Sequence[Part]) -> List[str]:
                       if values[name]]
     if total.recoveries:
         lines += ['', '| longest recovery from (s) | from the login on | from the end of the fault, '
-                  'Python\'s start included |', '|---|---|---|']
+                  'or the start of a new daemon, on |', '|---|---|---|']
         lines += ['| %s | %.2f | %.2f |' % (kind, seconds, total.restarts.get(kind, seconds))
                   for kind, seconds in sorted(total.recoveries.items())]
     lines += ['', 'Took: %s.' % ', '.join('%s %.0f s' % (part.name, part.seconds)

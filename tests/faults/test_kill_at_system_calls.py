@@ -34,7 +34,7 @@ class Work(NamedTuple):
 
 
 class Repair(NamedTuple):
-    """How long it took until the VMs were right: from the login on, and with Python's start."""
+    """How long it took until the VMs were right: from the login on, and from the start on."""
     seconds: float
     seconds_in_all: float
 

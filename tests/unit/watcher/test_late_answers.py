@@ -9,8 +9,8 @@ from tests.unit.watcher.builders import HOST, POLICY, SPAN, UUID, build_vm
 from watcher.books import Books
 from watcher.daemon import Watcher
 from watcher.injector import Outcome, OutcomeKind
-from watcher.jobs import VmRead
-from watcher.records import Batch
+from watcher.jobs import FencesLifted, VmRead
+from watcher.records import Batch, PowerState
 from watcher.roles import Role
 
 STARTING = build_vm(None, operation='start')
@@ -74,3 +74,34 @@ def test_read_that_began_after_the_write_shows_that_somebody_took_it(watcher: Wa
     end_rescue(watcher)
     watcher.handle(VmRead(STARTING.ref, STARTING, began_at=100.0))
     assert watcher.staging.busy[STARTING.ref].is_rescue
+
+
+RUNNING = build_vm(None, power_state=PowerState.RUNNING, domid=7, resident_on=HOST)
+RESTING = build_vm(None)
+
+
+def test_read_that_comes_behind_a_newer_event_is_made_again(watcher: Watcher) -> None:
+    end_rescue(watcher)
+    watcher.staging._ended_at.clear()  # long ago
+    watcher.handle(Batch('3', (RUNNING,)))
+    jobs = len(watcher._callers.jobs)
+    watcher.handle(VmRead(RESTING.ref, RESTING, began_at=99.9))
+    assert not watcher.staging.busy and len(watcher._callers.jobs) == jobs + 1
+    assert watcher.inventory.find(RUNNING.ref) == RUNNING
+
+
+def test_what_a_job_read_before_a_newer_event_is_not_believed(watcher: Watcher) -> None:
+    plan = watcher.staging.busy[STARTING.ref]
+    watcher.handle(Batch('3', (RUNNING,)))
+    watcher.handle(Outcome(OutcomeKind.OVERTAKEN, plan, RESTING))
+    assert not watcher.staging.busy
+    assert watcher.inventory.find(RUNNING.ref) == RUNNING
+
+
+def test_what_was_read_while_fences_were_lifted_is_not_believed_behind_a_newer_event(
+        watcher: Watcher) -> None:
+    end_rescue(watcher)
+    watcher.handle(Batch('3', (RUNNING,)))
+    watcher.handle(FencesLifted(RESTING.ref, RESTING, (), began_at=99.9))
+    assert not watcher.staging.busy
+    assert watcher.inventory.find(RUNNING.ref) == RUNNING
