@@ -7,7 +7,8 @@ import os
 from typing import Any, Iterable, Optional
 
 from registry.journal import Journal
-from tests.simulated.world import ROOT, World
+from tests.assurance.running import ROOT
+from tests.simulated.world import World
 
 DIRECTORY = os.path.join(ROOT, 'build', 'assurance')
 _RECEIPTS = 6

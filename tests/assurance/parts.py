@@ -6,15 +6,13 @@ The storm runs here, the others as people run them: `python -m tests.model`, pyt
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from typing import Any, Dict, List, NamedTuple, Tuple
 
-from tests.assurance.storm import weather
+from tests.assurance.running import run
+from tests.assurance.storms import run_storms
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VMS = 160
 SWEEP = 'tests/faults/test_kill_at_system_calls.py'
 DEATHS = 'tests/pool/test_master_dies.py'
@@ -31,7 +29,8 @@ class Part(NamedTuple):
 
 def run_storm(arguments: Any) -> Part:
     """Boots over all scenarios and faults."""
-    figures = weather(arguments.boots, arguments.minutes * 60, arguments.seed, VMS)
+    figures = run_storms(arguments.boots, arguments.minutes * 60, arguments.seed, VMS,
+                         arguments.storms or os.cpu_count() or 1)
     problems = ['%s: %s' % (kind, wrong) for kind, found in (
         ('WRONG', figures.wrong), ('UNREPORTED', figures.unreported)) for wrong in found]
     return Part('storm', figures.seconds, {
@@ -44,45 +43,26 @@ def run_storm(arguments: Any) -> Part:
 
 def run_model(arguments: Any) -> Part:
     """States and schedules."""
-    began = time.monotonic()
-    status, output = _run('-m', 'tests.model', '--json', '--deeper', str(arguments.deeper),
-                          '--jobs', str(os.cpu_count() or 1))
-    figures = {'model': json.loads(output.splitlines()[-1])} if not status else {}
-    return Part('model', time.monotonic() - began, figures, (output,) if status else ())
+    return _run_model('model', '-m', 'tests.model', '--json', '--deeper', str(arguments.deeper),
+                      '--jobs', str(os.cpu_count() or 1))
 
 
 def run_pools(arguments: Any) -> Part:
     """The same of several hosts: masters that change, two at once, databases that are old."""
-    began = time.monotonic()
-    status, output = _run('-m', 'tests.model.pool_model', '--json', '--deeper',
-                          str(arguments.deeper))
-    figures = {'pools': json.loads(output.splitlines()[-1])} if not status else {}
-    return Part('pools', time.monotonic() - began, figures, (output,) if status else ())
+    return _run_model('pools', '-m', 'tests.model.pool_model', '--json', '--deeper',
+                      str(arguments.deeper))
 
 
 def run_kills(arguments: Any) -> Part:
     """SIGKILL at every system call that writes, and the boots after it."""
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix='vgpu') as directory:
-        path = os.path.join(directory, 'figures')
-        status, output = _run('-m', 'pytest', '-q', '-n', str(arguments.jobs), '--tb=short', SWEEP,
-                              SWEEP='all', SWEEP_FIGURES=path)
-        shards = _read_lines(path)
-    figures = _sum_shards(shards) if shards else {}
-    return Part('kills', time.monotonic() - began, figures, (output[-3000:],) if status else ())
+    part, shards = _sweep('kills', SWEEP, arguments)
+    return part._replace(figures=_sum_shards(shards) if shards else {})
 
 
 def run_masters(arguments: Any) -> Part:
     """The master's host dies at every write of every edit, and another carries on."""
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix='vgpu') as directory:
-        path = os.path.join(directory, 'figures')
-        status, output = _run('-m', 'pytest', '-q', '-n', str(arguments.jobs), '--tb=short',
-                              DEATHS, SWEEP='all', SWEEP_FIGURES=path)
-        shards = _read_lines(path)
-    figures = {'deaths': sum(shard['deaths'] for shard in shards)}
-    return Part('masters', time.monotonic() - began, figures,
-                (output[-3000:],) if status else ())
+    part, shards = _sweep('masters', DEATHS, arguments)
+    return part._replace(figures={'deaths': sum(shard['deaths'] for shard in shards)})
 
 
 def run_mutants(arguments: Any) -> Part:
@@ -90,10 +70,10 @@ def run_mutants(arguments: Any) -> Part:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix='vgpu') as directory:
         path = os.path.join(directory, 'verdicts')
-        status, output = _run('-m', 'tests.mutants', '--jobs', str(max(1, arguments.jobs // 2)),
-                              '--json', path)
+        status, output = run('mutants', '-m', 'tests.mutants',
+                             '--jobs', str(max(1, arguments.jobs // 2)), '--json', path)
         verdicts = _read_lines(path)
-    figures = {'mutants': len(verdicts),
+    figures = {'mutants': len(verdicts), 'verdicts': verdicts,
                'caught': len([item for item in verdicts if not item['problem']])}
     problems = ['%(number)d %(name)s: %(problem)s' % item for item in verdicts if item['problem']]
     return Part('mutants', time.monotonic() - began, figures,
@@ -102,6 +82,25 @@ def run_mutants(arguments: Any) -> Part:
 
 PARTS = {'storm': run_storm, 'model': run_model, 'pools': run_pools,
          'kills': run_kills, 'masters': run_masters, 'mutants': run_mutants}
+
+
+def _run_model(name: str, *words: str) -> Part:
+    began = time.monotonic()
+    status, output = run(name, *words)
+    figures = {name: json.loads(output.splitlines()[-1])} if not status else {}
+    return Part(name, time.monotonic() - began, figures, (output,) if status else ())
+
+
+def _sweep(name: str, tests: str, arguments: Any) -> Tuple[Part, List[Dict[str, Any]]]:
+    """Run a sweep of tests whole, in shards; what each shard has left word of."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix='vgpu') as directory:
+        path = os.path.join(directory, 'figures')
+        status, output = run(name, '-m', 'pytest', '-q', '-n', str(arguments.jobs), '--tb=short',
+                             tests, SWEEP='all', SWEEP_FIGURES=path)
+        shards = _read_lines(path)
+    return Part(name, time.monotonic() - began, {},
+                (output[-3000:],) if status else ()), shards
 
 
 def _sum_shards(shards: List[Dict[str, Any]]) -> Dict[str, Any]:
@@ -118,9 +117,3 @@ def _read_lines(path: str) -> List[Dict[str, Any]]:
         return []
     with open(path, encoding='utf-8') as stream:
         return [json.loads(line) for line in stream]
-
-
-def _run(*arguments: str, **environment: str) -> Tuple[int, str]:
-    done = subprocess.run([sys.executable] + list(arguments), cwd=ROOT, stdout=subprocess.PIPE,
-                          env=dict(os.environ, **environment))
-    return done.returncode, done.stdout.decode('utf-8', 'replace')

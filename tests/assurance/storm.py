@@ -53,14 +53,15 @@ class Figures(NamedTuple):
     seconds: float
 
 
-def weather(boots: int, seconds: float, seed: int, vms: int) -> Figures:
+def weather(boots: int, seconds: float, seed: int, vms: int,
+            tell: Callable[[str], None] = lambda _text: None) -> Figures:
     """Have a storm, in memory where the machine has a place for that."""
     place = MEMORY if os.path.isdir(MEMORY) else None
     with tempfile.TemporaryDirectory(prefix='vgpu', dir=place) as directory:
         storm = Storm(directory, vms, seed)
         try:
             storm.begin()
-            return storm.run(boots, seconds)
+            return storm.run(boots, seconds, tell)
         finally:
             storm.close()
 
@@ -87,12 +88,16 @@ class Storm:
         self.fleet = Fleet(self.world, self._vms)
         self.fleet.wait_staged()
 
-    def run(self, boots: int, seconds: float) -> Figures:
+    def run(self, boots: int, seconds: float,
+            tell: Callable[[str], None] = lambda _text: None) -> Figures:
         """Go on until so many boots were seen, or so much time is over."""
         began, rounds = time.monotonic(), 0
         while sum(self.fleet.boots.values()) < boots and time.monotonic() - began < seconds:
             self._round()
             rounds += 1
+            tell('%d boots of %d, %d wrong, %d unreported, %.0f s' % (
+                sum(self.fleet.boots.values()), boots, len(self.fleet.wrong),
+                len(self.fleet.unreported), time.monotonic() - began))
         return Figures(dict(self.fleet.boots), tuple(self.fleet.wrong),
                        tuple(self.fleet.unreported), self.fleet.refused,
                        self.fleet.straddled, dict(self._faults), self._recoveries,

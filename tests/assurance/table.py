@@ -73,6 +73,16 @@ def render(parts: Sequence[Part]) -> List[str]:
     return lines + ['PROBLEM: %s' % problem for problem in total.problems]
 
 
+def render_mutants(figures: Dict[str, Any]) -> List[str]:
+    """Which deliberate fault was caught by which test."""
+    lines = ['%s of %s were caught.' % (figures.get('caught', 0), figures.get('mutants', 0)), '',
+             '| | deliberate fault | in | caught by |', '|---|---|---|---|']
+    return lines + ['| %d | %s | `%s` | %s |' % (
+        item['number'], item['name'], item['path'],
+        item['problem'] or ', '.join('`%s`' % name for name in item['caught_by']))
+        for item in figures.get('verdicts', ())]
+
+
 def _list_figures(total: Total) -> List[Tuple[str, str]]:
     found, model = total.figures, total.figures.get('model')
     rows: List[Tuple[str, Any]] = []

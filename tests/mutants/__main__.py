@@ -64,6 +64,7 @@ def main(argv: Sequence[str]) -> int:
             for verdict in verdicts:
                 stream.write(json.dumps({
                     'number': verdict.number, 'name': verdict.mutant.name,
+                    'path': verdict.mutant.changes[0].path,
                     'problem': verdict.problem, 'caught_by': list(verdict.caught_by)}) + '\n')
     return 1 if survived else 0
 
