@@ -18,7 +18,7 @@ from watcher.due_times import DueTimes
 from watcher.errors import XapiError
 from watcher.hands import Hands
 from watcher.injector import Outcome
-from watcher.jobs import Saved, VmRead
+from watcher.jobs import FencesLifted, Saved, VmRead
 from watcher.plan import Plan
 from watcher.records import VmRecord
 from watcher.roles import Role
@@ -87,7 +87,7 @@ class Keeping:
         if isinstance(self._message, Outcome):
             # By the real clock, which has no place in here.
             return self._message._replace(elapsed_ms=0.0, fenced_seconds=0.0)
-        if isinstance(self._message, VmRead):
+        if isinstance(self._message, (VmRead, FencesLifted)):
             # Read and told in one step: it is never older than an outcome.
             return self._message._replace(began_at=math.inf)
         return self._message

@@ -209,11 +209,11 @@ def test_record_read_on_purpose_is_no_echo(stage):
 
 
 def test_record_whose_reading_began_before_our_job_ended_proves_nothing(stage):
-    assert stage.staging.is_fresh(REF, 50.0)
+    assert stage.staging.is_fresh(build_vm(), 50.0)
     stage.show(build_vm())
     stage.finish(FakeXapi(), 102.0)
-    assert not stage.staging.is_fresh(REF, 101.9)
-    assert stage.staging.is_fresh(REF, 102.0)
+    assert not stage.staging.is_fresh(build_vm(), 101.9)
+    assert stage.staging.is_fresh(build_vm(), 102.0)
 
 
 def test_change_long_after_our_write_is_no_echo(stage):
