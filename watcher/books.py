@@ -20,6 +20,8 @@ from watcher.plan import Assignment
 # Longer, and SQLite would hold up the main thread and its signals (P17).
 REGISTRY_TIMEOUT_SECONDS = 0.25
 WHO = 'vgpu-watcher'
+# What an earlier daemon left in it is known all the same: the values that it had taken away.
+_STILL_READABLE = (Reason.LOCKED, Reason.UNWRITABLE, Reason.FAILED)
 
 
 class Change(NamedTuple):
@@ -46,7 +48,8 @@ class Books:
         self.registry = Registry(path, timeout_seconds=REGISTRY_TIMEOUT_SECONDS)
         self._watch = FileWatch(path)
         self._must_read = True
-        self.is_journal_open = False
+        self.is_journal_readable = False
+        """It is open, and what it knows has been read; perhaps it takes nothing new."""
         self.journal_problem = ''
         self.is_journal_locked = False
         """It is there, and can be read as soon as somebody lets go of it."""
@@ -66,6 +69,11 @@ class Books:
         self._sequence = 0
 
     @property
+    def is_journal_open(self) -> bool:
+        """Whether it can be written as well, as far as we know."""
+        return self.is_journal_readable and not self.journal_problem
+
+    @property
     def is_available(self) -> bool:
         """Whether the registry can be gone by."""
         return self.contents is not None
@@ -77,7 +85,7 @@ class Books:
 
     def open_journal(self) -> None:
         """Open the journal and read what it knows; JournalUnavailable when that fails."""
-        if not self.is_journal_open:
+        if not self.is_journal_readable:
             self.journal.open()
             try:
                 self.refresh_claims()
@@ -85,7 +93,7 @@ class Books:
                 self.journal.close()
                 raise
             self._journal_file = _identify(self.journal.path)
-            self.is_journal_open = True
+            self.is_journal_readable = True
 
     def refresh_claims(self) -> None:
         """Read again who was staged, who bears which number, and whose row was deleted."""
@@ -183,9 +191,9 @@ class Books:
 
     def close(self) -> None:
         """Close the journal."""
-        if self.is_journal_open:
+        if self.is_journal_readable:
             self.journal.close()
-            self.is_journal_open = False
+            self.is_journal_readable = False
 
     def _note(self, contents: Contents) -> int:
         """Record what others changed. Without a journal spans are added, and nothing replaced."""
@@ -196,22 +204,24 @@ class Books:
             self.orphans = frozenset(self.journal.orphans())
         except JournalUnavailable as error:
             self._note_problem(error)
-            self.close()
+            if error.reason not in _STILL_READABLE:
+                self.close()
             return 0
         self.journal_problem = ''
         return len(edits)
 
     def _notice_moved_journal(self) -> None:
         """Somebody moved or deleted the journal: what is written to it now is lost."""
-        if self.is_journal_open and self._journal_file != _identify(self.journal.path):
+        if self.is_journal_readable and self._journal_file != _identify(self.journal.path):
             self.close()
             self._must_read = True
 
     def _open_existing_journal(self) -> None:
         """Without a registry there may still be replacements to finish; never create it then."""
-        if not self.is_journal_open and os.path.exists(self.journal.path):
+        if not self.is_journal_readable and os.path.exists(self.journal.path):
             try:
                 self.open_journal()
+                self.journal_problem = ''
             except JournalUnavailable as error:
                 self._note_problem(error)
 

@@ -257,10 +257,10 @@ class Watcher:
                                   is_staging=self.staging.is_waiting)
 
     def _recall(self) -> None:
-        """Once, as soon as the journal is open: what an earlier daemon left to be done."""
+        """Once, as soon as the journal can be read: what an earlier daemon left to be done."""
         if self._is_recalled:
             return
-        if not self._books.is_journal_open:
+        if not self._books.is_journal_readable:
             self._boot_watch.wait_for_past()
             return
         try:

@@ -159,3 +159,21 @@ def test_a_crash_of_xapi_that_takes_back_half_a_replacement_costs_no_foreign_tex
     pool.daemon.wait_for('stream.resynced')
     pool.wait_settled(subject.ref, subject.value('high'))
     assert scenes.start(pool, subject) == subject.value('high')
+
+
+@pytest.mark.parametrize('is_fenced', [True, False], ids=['fenced', 'fence-lifted-by-hand'])
+def test_a_journal_that_can_be_read_only_when_the_next_daemon_begins_costs_no_foreign_text(
+        build_world: Callable[..., World], is_fenced: bool) -> None:
+    world = build_world().start()
+    subject, = scenes.stage(world)
+    scenes.kill_between_remove_and_add(world, subject)
+    if not is_fenced:
+        for operation in ('start', 'start_on'):
+            world.xapi.call('VM.remove_from_blocked_operations', subject.ref, operation)
+    lock = sqlite3.connect(world.registry.journal_path, isolation_level=None)
+    lock.execute('BEGIN IMMEDIATE')
+    world.start_daemon()
+    world.wait_settled(subject.ref, subject.value('high'))
+    lock.execute('ROLLBACK')
+    lock.close()
+    assert scenes.start(world, subject) == subject.value('high')
