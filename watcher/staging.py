@@ -165,6 +165,8 @@ class Staging:
             if plan.action is Action.NONE and not self.replacements.find(vm.uuid):
                 self.calm.add(ref)
             return
+        if plan.is_rescue:
+            self._note_start(vm)
         ready_at = self._ready_at(plan, now)
         if ready_at > now:
             self._due.set(ref, ready_at)
@@ -233,16 +235,20 @@ class Staging:
                            now + QUIET_SECONDS - self._inventory.rested_seconds(ref, now))
         return ready_at
 
+    def _note_start(self, vm: VmRecord) -> None:
+        """A start that begins does not wait for what was refused while the VM rested (P3)."""
+        start = self._starts.get(vm.ref)
+        if start is None or start.task != vm.start_task:
+            self._starts[vm.ref] = Start(vm.start_task)
+            self.begin_session((vm.ref,))
+
     def _rescue(self, plan: Plan, is_fresh: bool, now: float) -> None:
         """Once per start a wrong value is replaced; a missing one is added as often as it goes.
 
         An event may still show what stood before our own write: a second one for the same start
         rests on a record read for it.
         """
-        ref, task = plan.vm.ref, plan.vm.start_task
-        start = self._starts.get(ref, Start(task))
-        if start.task != task:
-            start = Start(task)
+        ref, start = plan.vm.ref, self._starts[plan.vm.ref]
         if plan.action is not Action.ADD:
             if start.is_replaced:
                 return

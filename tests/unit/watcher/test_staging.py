@@ -293,6 +293,25 @@ def test_refused_vm_is_held_off_for_longer_each_time_and_said_so(stage, log_outp
             if line['event'] == 'vm.injection_failed'] == [0]
 
 
+def test_start_does_not_wait_for_what_was_refused_at_rest(stage):
+    stage.show(build_vm(), 100.0)
+    now = 100.0
+    for _attempt in range(7):
+        xapi = FakeXapi()
+        xapi.fail_at, xapi.error = 1, XapiFailure('INTERNAL_ERROR')
+        stage.finish(xapi, now)
+        stage.look(now)
+        held_until = stage.staging.next_due
+        if held_until < now + 30.0:
+            now = held_until
+            stage.staging.take_due(now)
+            stage.look(now)
+    assert held_until == now + 30.0
+    begun = len(stage.begun)
+    stage.show(starting(None), now + 1.0)
+    assert len(stage.begun) == begun + 1 and stage.begun[-1][0].is_rescue
+
+
 def test_success_ends_the_hold_off(stage):
     stage.show(build_vm(), 100.0)
     xapi = FakeXapi()
