@@ -165,8 +165,6 @@ class Staging:
             if plan.action is Action.NONE and not self.replacements.find(vm.uuid):
                 self.calm.add(ref)
             return
-        if plan.is_rescue:
-            self._note_start(vm)
         ready_at = self._ready_at(plan, now)
         if ready_at > now:
             self._due.set(ref, ready_at)
@@ -180,8 +178,7 @@ class Staging:
             self._begin(plan, now)
 
     def is_fresh(self, vm: VmRecord, began_at: float) -> bool:
-        """Whether a record asked for at that time shows whatever our last job has done to the VM,
-        and is no older than what events have shown: its answer may come behind theirs."""
+        """Whether a record asked for then is no older than our last job and what events showed."""
         return (began_at >= self._ended_at.get(vm.ref, began_at)
                 and self._inventory.is_newer(vm, began_at))
 
@@ -227,8 +224,10 @@ class Staging:
     def _ready_at(self, plan: Plan, now: float) -> float:
         """When the plan may begin: after the hold-off, and what removes also after rest."""
         ref = plan.vm.ref
-        if plan.is_rescue and plan.reason is Reason.INTERRUPTED:
-            return now
+        if plan.is_rescue:
+            self._note_start(plan.vm)
+            if plan.reason is Reason.INTERRUPTED:
+                return now
         ready_at = self._held_until.get(ref, now)
         if plan.action is not Action.ADD and not plan.is_rescue:
             ready_at = max(ready_at,
@@ -237,8 +236,7 @@ class Staging:
 
     def _note_start(self, vm: VmRecord) -> None:
         """A start that begins does not wait for what was refused while the VM rested (P3)."""
-        start = self._starts.get(vm.ref)
-        if start is None or start.task != vm.start_task:
+        if self._starts.get(vm.ref, Start('')).task != vm.start_task:
             self._starts[vm.ref] = Start(vm.start_task)
             self.begin_session((vm.ref,))
 
@@ -257,8 +255,7 @@ class Staging:
         elif (start.adds or start.is_replaced) and not is_fresh:
             self._reread(plan.vm)
             return
-        self._starts[ref] = start._replace(adds=start.adds + 1) \
-            if plan.action is Action.ADD else start
+        self._starts[ref] = start._replace(adds=start.adds + (plan.action is Action.ADD))
         self._begin(plan, now)
 
     def _begin(self, plan: Plan, now: float) -> None:
