@@ -38,6 +38,8 @@ from watcher.telling import Teller
 from watcher.workers import Clients, Workers
 
 TICK_SECONDS = 0.5
+_FEW_ENTRIES = 200
+_MIRROR_SECONDS = 1.0
 
 
 class Watcher:
@@ -98,8 +100,13 @@ class Watcher:
 
     @property
     def is_settled(self) -> bool:
-        """Whether all VMs have been seen and nothing waits for a write."""
-        return self.is_synced and not self.staging.is_waiting
+        """Whether all VMs have been seen and nothing waits for a write.
+
+        A mirror that is soon whole is waited for, so that ready is quiet; never for long.
+        """
+        return self.is_synced and not (self.staging.is_waiting or (
+            0 < self.mirroring.push.waiting < _FEW_ENTRIES
+            and self._clock() - (self.synced_at or 0.0) < _MIRROR_SECONDS))
 
     def set_policy(self, policy: Policy) -> None:
         """Take another template or other names; every VM deserves a look."""

@@ -186,11 +186,8 @@ def merge(reading: Reading, span: Optional[str]) -> Optional[str]:
 
 
 def _append(value: Optional[str], span: str) -> str:
-    if not value:
-        return span
-    # An escaped blank belongs to the word before it: it separates nothing.
-    is_separated = value.endswith(' ') and not value.endswith('\\ ')
-    return value + span if is_separated else value + ' ' + span
+    """With a blank of our own, that goes with the span: a blank at the end is foreign text."""
+    return value + ' ' + span if value else span
 
 
 def _cut(value: str, start: int, end: int) -> str:

@@ -160,7 +160,13 @@ class Line:
 def open_unix(path: str, connect_seconds: float, timeout_seconds: float) -> socket.socket:
     """Connect to a Unix socket, with an end; the path is taken as it is, underscores included."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    return _connected(sock, lambda: sock.connect(path), connect_seconds, timeout_seconds)
+    try:
+        return _connected(sock, lambda: sock.connect(path), connect_seconds, timeout_seconds)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # The kernel does not say which socket it was.
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def open_tcp(host: str, port: int, connect_seconds: float,

@@ -89,7 +89,7 @@ def test_what_consumers_could_read_differently_is_not_touched(value, problem):
     pytest.param(None, OURS, id='key-absent'),
     pytest.param('', OURS, id='empty'),
     pytest.param('-foo', '-foo ' + OURS, id='appended-behind-foreign-text'),
-    pytest.param('-foo  ', '-foo  ' + OURS, id='trailing-blanks-are-kept'),
+    pytest.param('-foo  ', '-foo   ' + OURS, id='trailing-blanks-are-kept'),
     pytest.param('-foo\\ ', '-foo\\  ' + OURS, id='an-escaped-blank-is-no-separator'),
     pytest.param(OURS, OURS, id='already-there'),
     pytest.param('-device vgpu-cuda,pool_id=B,priority=low,vm_id=9', OURS,
