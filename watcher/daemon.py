@@ -104,9 +104,10 @@ class Watcher:
 
         A mirror that is soon whole is waited for, so that ready is quiet; never for long.
         """
-        return self.is_synced and not (self.staging.is_waiting or (
-            0 < self.mirroring.push.waiting < _FEW_ENTRIES
-            and self._clock() - (self.synced_at or 0.0) < _MIRROR_SECONDS))
+        if (0 < self.mirroring.push.waiting < _FEW_ENTRIES
+                and self._clock() - (self.synced_at or 0.0) < _MIRROR_SECONDS):
+            return False
+        return self.is_synced and not self.staging.is_waiting
 
     def set_policy(self, policy: Policy) -> None:
         """Take another template or other names; every VM deserves a look."""
