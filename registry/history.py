@@ -14,6 +14,8 @@ HISTORY_ROWS = 20000
 MAX_TEXT_CHARACTERS = 131072
 CUT_MARK = ' [cut]'
 ANOTHER_PROGRAM = 'another program'
+# A name of whatever length may stand in the environment of who runs a command.
+_MAX_WHO = 200
 
 
 class HistoryEntry(NamedTuple):
@@ -33,7 +35,7 @@ def add_entry(connection: Connection, at: str, who: str, command: str, what: str
               vm_uuid: Optional[str] = None, before: Any = None,
               after: Any = None) -> HistoryEntry:
     """Record one change and forget the oldest beyond the bound."""
-    before, after = _bounded(before), _bounded(after)
+    before, after, who = _bounded(before), _bounded(after), who[:_MAX_WHO]
     number = connection.insert(
         'INSERT INTO history (at, who, command, what, vm_uuid, before_json, after_json) '
         'VALUES (?, ?, ?, ?, ?, ?, ?)',

@@ -300,6 +300,8 @@ class Service:
                 self._must_reload = True  # the value that is away stands in the journal there
                 return
             self._apply(settings)
+        except MemoryError:
+            raise  # no fault of the file; half of it may be in force
         except Exception as error:  # whatever is wrong with it, the old settings stay in force
             get_logger().error('settings.rejected', error=str(error))
 

@@ -245,6 +245,11 @@ def test_history_forgets_the_oldest_beyond_its_bound(journal, monkeypatch):
     assert [entry.what for entry in journal.list_history()] == ['8', '7', '6', '5', '4']
 
 
+def test_huge_name_of_who_did_it_is_cut(journal):
+    journal.add_history('x' * 100000, 'x', 'y')
+    assert journal.list_history()[0].who == 'x' * 200
+
+
 def test_huge_text_in_the_history_is_cut(journal):
     journal.add_history('me', 'x', 'y', before='x' * 10000000, after={'key': 'x' * 10000000})
     entry = journal.list_history()[0]
