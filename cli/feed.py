@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from cli.seeing import describe_entry
 from cli.text import escape
-from cli.views import boot_document
+from cli.views import boot_document, entry_document
 from registry.journal import Journal
 from registry.receipts import Boot
 
@@ -69,7 +69,7 @@ def _newest(found: Tuple[Any, ...], before: int) -> int:
 def _describe_change(entry: Any) -> Item:
     fields = entry.after if isinstance(entry.after, dict) else entry.before
     name = fields.get('vm_name') if isinstance(fields, dict) else None
-    return Item(entry.at, describe_entry(entry), {'change': dict(entry._asdict())},
+    return Item(entry.at, describe_entry(entry), {'change': entry_document(entry)},
                 vm_uuid=entry.vm_uuid or '', vm_name=escape(name))
 
 

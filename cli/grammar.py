@@ -65,7 +65,7 @@ COMMANDS = (
             example='update-vm --vm-name=web01 --pool=B --priority=high --no-restart'),
     Command('list-vms', 'list the registered VMs', 'cli.viewing', 'list_vms',
             (options.POOL, options.PRIORITY), example='list-vms --pool=A --json'),
-    Command('list-pools', 'list the vGPU pools', 'cli.viewing', 'list_pools',
+    Command('list-pools', 'list the vGPU pools', 'cli.viewing', 'list_pools', (options.POOL_ID,),
             example='list-pools'),
     Command('show-pool', 'show one vGPU pool and its VMs', 'cli.viewing', 'show_pool',
             (options.POOL_ID,), required=(options.POOL_ID,), example='show-pool --pool-id=A'),

@@ -11,7 +11,7 @@ from cli.parser import Arguments
 from cli.render import describe_boot
 from cli.result import Result, VmView, build_document
 from cli.text import escape
-from cli.views import boot_document
+from cli.views import boot_document, entry_document
 from registry.values import Priority
 
 DEFAULT_LIMIT = 50
@@ -27,7 +27,7 @@ def history(arguments: Arguments, context: Context) -> Result:
     with context.journal(is_needed=True) as journal:
         entries = journal.list_history(vm_uuid, limit) if journal is not None else ()
     lines = [describe_entry(entry) for entry in entries] or ['Nothing is recorded.']
-    return Result(build_document(history=[dict(entry._asdict()) for entry in entries]),
+    return Result(build_document(history=[entry_document(entry) for entry in entries]),
                   lambda _style: lines)
 
 
@@ -41,7 +41,7 @@ def explain(arguments: Arguments, context: Context) -> Result:
     chain = [entry for entry in reversed(entries) if entry.at <= (boot.closed_at or boot.opened_at)]
     lines = _explain_lines(boot, chain)
     return Result(build_document(vm_uuid=vm_uuid, boot=boot_document(boot),
-                                 history=[dict(entry._asdict()) for entry in chain]),
+                                 history=[entry_document(entry) for entry in chain]),
                   lambda _style: lines)
 
 

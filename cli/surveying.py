@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from cli import options
 from cli.context import Context
@@ -90,7 +90,16 @@ def status(_arguments: Arguments, context: Context) -> Result:
     note_faults(context, contents)
     return Result(_status_document(contents, shown, panel),
                   lambda style: render_panel(panel, style),
-                  ExitStatus.UNAVAILABLE if problem else ExitStatus.DONE)
+                  ExitStatus.UNAVAILABLE if problem else ExitStatus.DONE,
+                  minimal=_list_troubled(shown, panel))
+
+
+def _list_troubled(survey: Survey, panel: Panel) -> Tuple[str, ...]:
+    """The VMs that need attention, for scripts."""
+    odd = {boot.vm_uuid for boot in panel.odd_boots}
+    return tuple(view.vm_uuid for view in survey.everything
+                 if view.state not in GOOD_STATES + (None,) or view.dangers
+                 or view.vm_uuid in odd)
 
 
 def _survey_registry(contents: Contents) -> Survey:

@@ -30,7 +30,7 @@ def show_vm(arguments: Arguments, context: Context) -> Result:
     if view is None:
         raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} is not registered'
                            + (f', and XAPI could not be asked: {context.xapi_problem}'
-                              if context.xapi_problem else ', and XAPI has no such VM'))
+                              if context.xapi_problem else ", and XAPI has no such VM; see 'vgpu-admin scan-vms'"))
     boot = _find_boot(context, vm_uuid)
     document = dict(vm_document(view), last_boot=boot_document(boot))
     return Result(build_document(vm=document), lambda _style: render_vm(view, boot),
@@ -72,9 +72,11 @@ def list_vms(arguments: Arguments, context: Context) -> Result:
                   minimal=tuple(view.vm_uuid for view in views))
 
 
-def list_pools(_arguments: Arguments, context: Context) -> Result:
-    """List the vGPU pools; needs the registry file only."""
-    pools = count_pools(context.registry.read())
+def list_pools(arguments: Arguments, context: Context) -> Result:
+    """List the vGPU pools, or one of them; needs the registry file only."""
+    wanted = arguments.get(options.POOL_ID)
+    pools = [pool for pool in count_pools(context.registry.read())
+             if wanted in (None, pool.pool_id)]
     return Result(build_document(pools=[pool_document(pool) for pool in pools]),
                   lambda style: render_pool_table(pools, style),
                   minimal=tuple(pool.pool_id for pool in pools))

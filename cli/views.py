@@ -84,3 +84,13 @@ def count_pool(contents: Contents, pool: Pool) -> PoolCount:
 def pool_document(pool: PoolCount) -> Dict[str, Any]:
     """A vGPU pool as JSON."""
     return dict(pool._asdict())
+
+
+def entry_document(entry: Any) -> Dict[str, Any]:
+    """One change of the history as JSON; a priority is a word there, as everywhere."""
+    document = dict(entry._asdict())
+    for when in ('before', 'after'):
+        fields = document[when]
+        if isinstance(fields, dict) and fields.get('priority') in (0, 1, 2):
+            document[when] = dict(fields, priority=word(fields['priority']))
+    return document

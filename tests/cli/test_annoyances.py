@@ -205,6 +205,17 @@ def test_an_adoption_names_what_cannot_be_adopted_and_what_to_do(pool: Place) ->
     assert scan.count("Action: Run 'vgpu-admin register-vm' or 'vgpu-admin adopt'") == 3
 
 
+def test_scripts_get_words_and_the_vms_that_need_attention(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    assert pool.run('register-vm', '--vm-name=web').status == 0
+    assert pool.run('status', '--minimal').out == '\n'
+    pool.start_vm(ref)
+    assert pool.run('set-priority', '--vm-name=web', '--priority=high', '--no-restart').status == 0
+    assert pool.run('status', '--minimal').out == pool.uuid(ref) + '\n'
+    entry = pool.run('history', '--limit=1', '--json').document['history'][0]
+    assert (entry['before']['priority'], entry['after']['priority']) == ('medium', 'high')
+
+
 def test_an_xapi_that_went_away_is_named(pool: Place) -> None:
     pool.xapi.stop()
     with open(pool.socket, 'w', encoding='utf-8'):
