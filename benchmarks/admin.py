@@ -190,7 +190,9 @@ def _read_rows(stand: Stand) -> Dict[str, Tuple[int, str, int]]:
 def _count_history(stand: Stand) -> int:
     """Count the changes of rows that a command of ours made."""
     with Journal(stand.registry.journal_path, timeout_seconds=10.0) as journal:
-        return sum(entry.what == 'vm_changed' for entry in journal.list_history(limit=100000))
+        # A run of more than a minute meets a scan, which refreshes names: those are no edits.
+        return sum(entry.what == 'vm_changed' and entry.command != 'scan'
+                   for entry in journal.list_history(limit=100000))
 
 
 def _complete(stand: Stand) -> Any:
