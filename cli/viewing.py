@@ -30,7 +30,8 @@ def show_vm(arguments: Arguments, context: Context) -> Result:
     if view is None:
         raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} is not registered'
                            + (f', and XAPI could not be asked: {context.xapi_problem}'
-                              if context.xapi_problem else ", and XAPI has no such VM; see 'vgpu-admin scan-vms'"))
+                              if context.xapi_problem else
+                              ", and XAPI has no such VM; see 'vgpu-admin scan-vms'"))
     boot = _find_boot(context, vm_uuid)
     document = dict(vm_document(view), last_boot=boot_document(boot))
     return Result(build_document(vm=document), lambda _style: render_vm(view, boot),
