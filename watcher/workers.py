@@ -23,7 +23,7 @@ LOOKERS = 4
 # A caller that shall write for a starting VM waits for the interpreter until the main thread
 # stands still: so it does, until that is under way, and no longer than this when XAPI hangs.
 _GIVE_WAY_SECONDS = 0.0003
-_GIVE_WAY_AT_MOST_SECONDS = 0.05
+_GIVE_WAY_AT_MOST_SECONDS = 0.02
 
 
 class Urgency:
