@@ -205,13 +205,16 @@ PLOTS: Dict[str, Plot] = {
     'edits-and-kills': Plot(2, 12, dict(edit=2, kill=1)),
     'master-lost-with-an-older-copy': Plot(2, 9, dict(edit=2, lose=1, sync=1)),
     'older-database-restored': Plot(2, 11, dict(edit=2, sync=1, restore=1), 1),
-    'two-masters': Plot(2, 10, dict(edit=2, split=1, sync=1), 1),
-    'two-masters-of-three': Plot(3, 8, dict(edit=2, split=1), 1),
+    'two-masters': Plot(2, 9, dict(edit=2, split=1, sync=1), 1),
+    'two-masters-of-three': Plot(3, 7, dict(edit=2, split=1), 1),
     'wiped': Plot(2, 10, dict(edit=1, wipe=1, kill=1)),
     'wiped-and-lost': Plot(2, 10, dict(edit=1, wipe=1, lose=1, sync=1), 1),
-    'masters-change': Plot(3, 8, dict(edit=1, designate=2, kill=1), 1),
+    'masters-change': Plot(3, 7, dict(edit=1, designate=2, kill=1), 1),
     'entries-meddled-with': Plot(2, 7, dict(edit=1, clone=1, revert=1, by_hand=1, lose=1), 1),
-    'member-knows-more': Plot(3, 7, dict(edit=2, kill=1, lose=1), 1),
+    'reverted-and-killed': Plot(2, 11, dict(edit=1, revert=1, kill=1), 1),
+    'reverted-and-lost-asleep': Plot(2, 8, dict(edit=1, revert=1, kill=1, lose=1, sync=1), 1),
+    'cloned-in-a-split': Plot(2, 8, dict(edit=1, clone=1, split=1), 1),
+    'member-knows-more': Plot(3, 6, dict(edit=2, kill=1, lose=1), 1),
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.model import pool_daemon
 from tests.model.pool_model import PLOTS, Plot, Seen, add, explore, render
-from watcher import mirror_push, mirror_rebuild, mirroring
+from watcher import mirror_judge, mirror_push, mirror_rebuild, mirroring
 from watcher.mirror_judge import Judgement, Standing, find_standing, judge
 
 # One process explores the pools and counts them all.
@@ -91,3 +91,15 @@ def test_broken_code_is_found_out_by_the_shortest_way(
     break_something(monkeypatch)
     seen = explore(start, plot.depth)
     assert problem in seen.problem and seen.path, render('broken', seen)
+
+
+def replace_entries_at_once(monkeypatch: Any) -> None:
+    plan = mirror_judge.plan_entry
+    monkeypatch.setattr(mirror_judge, 'plan_entry', lambda found, text, is_right, keep=None:
+                        plan(found, text, is_right))
+
+
+def test_entries_replaced_before_the_pools_are_found_out(monkeypatch: Any) -> None:
+    start = PLOTS['edits-and-kills'].build()
+    replace_entries_at_once(monkeypatch)
+    assert 'not whole between two calls' in explore(start, 8).problem
