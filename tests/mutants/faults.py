@@ -189,4 +189,14 @@ MUTANTS = (
          'tests/pool/test_forwarding.py answer_holds'),
     _one('a domain of another VM is believed', 'cli/plugin.py',
          '    if owner == vm_uuid:\n', '    if True:\n', 'tests/cli/test_plugin.py another_vm'),
+    _one('a journal that cannot be written is not read', 'watcher/books.py',
+         '            if error.reason not in _STILL_READABLE:\n', '            if True:\n',
+         'tests/faults/test_told_once.py read_only'),
+    _one('an answer that comes behind a newer event is believed', 'watcher/inventory.py',
+         '        return began_at >= self._shown_at.get(vm.ref, began_at) or vm == '
+         'self._vms.get(vm.ref)\n', '        return True\n',
+         'tests/unit/watcher/test_late_answers.py'),
+    _one('a start waits for what was refused at rest', 'watcher/staging.py',
+         '            self.begin_session((vm.ref,))\n', '            pass\n',
+         'tests/unit/watcher/test_staging.py refused_at_rest'),
 )
