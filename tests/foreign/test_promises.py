@@ -30,7 +30,6 @@ def test_p8_from_ready_on_a_steady_pool_costs_the_long_poll_and_one_read_per_sca
     assert 3 <= sum(call.method == 'VM.get_all_records' for call in later) <= 4
     after = os.stat(stranger.registry)
     assert (after.st_mtime_ns, after.st_size) == (status.st_mtime_ns, status.st_size)
-    stranger.xapi.manner = Manner()
 
 
 def test_p3_our_own_writes_cause_none(make: Callable[..., Stranger]) -> None:
