@@ -1,6 +1,6 @@
 """The daemon against XAPIs of other people, odd in every way in which they may be odd."""
 
-from typing import Any, Callable
+from typing import Callable
 
 import pytest
 

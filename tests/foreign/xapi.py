@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 from tests.foreign.tables import KEY, NULL, Refusal, Row, Tables, build_ref, build_vm
 
