@@ -11,6 +11,7 @@ from simulator.server import Simulator
 from simulator.settings import Settings
 
 EXAMPLE = 'example: xapi-simulator serve --socket /tmp/sim/xapi --vms 20'
+_SIGNAL_SECONDS = 0.2
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -38,7 +39,9 @@ def serve(simulator: Simulator, sockets: List[str]) -> int:
     if simulator.address is not None:
         places.append('{}:{}'.format(*simulator.address))
     print('listening on ' + ' and '.join(places), flush=True)
-    stop.wait()
+    # The kernel may give a signal to any thread: the handler runs when this one wakes up.
+    while not stop.wait(_SIGNAL_SECONDS):
+        continue
     simulator.stop()
     return 0
 

@@ -42,7 +42,7 @@ def test_command_is_understood(command):
         usage = [line for line in read(program).splitlines() if line.startswith('#   install.sh')]
         assert any(set(words) <= set(line.replace('[', ' ').split()) for line in usage)
     else:
-        assert program in ('systemctl', 'xe', 'xenstore-read', 'tr', 'grep', 'rpm')
+        assert program in ('systemctl', 'xe', 'xenstore-read', 'tr', 'grep', 'rpm', 'cp')
 
 
 @pytest.mark.parametrize('path', DOCUMENTS)

@@ -82,7 +82,8 @@ def test_a_registry_that_is_rebuilt_beside_the_daemon_is_noticed(watched: Place)
     first, second = watched.create_vm('web'), watched.create_vm('db')
     for name in ('web', 'db'):
         assert watched.run('register-vm', '--vm-name=' + name).status == 0
-    wait_until(lambda: _is_mirrored(watched), 'mirrored')
+    # Not just any generation: that of both rows.
+    wait_until(lambda: watched.run('registry', 'compare', '--exit-code').status == 0, 'mirrored')
     wait_until(lambda: watched.args(second) == span(2), 'staged')
     os.remove(watched.db)
     wait_until(lambda: _read_log(watched).count(b'registry.unavailable') == 1, 'noticed')

@@ -121,11 +121,11 @@ def test_p4_p12_p13_foreign_text_is_preserved_byte_for_byte(
     ref = stranger.xapi.create_vm('web', value)
     stranger.start()
     stranger.register(ref)
-    wait_until(lambda: 'vgpu-stub,pool_id' in stranger.xapi.args(ref))
+    wait_until(lambda: 'vgpu-stub,pool_id' in (stranger.xapi.args(ref) or ''))
     assert stranger.admin('disable-pool', '--pool-id=A', '--yes').status == 0
     stranger.wait_args(ref, value)
     assert stranger.admin('enable-pool', '--pool-id=A').status == 0
-    wait_until(lambda: 'vgpu-stub,pool_id' in stranger.xapi.args(ref))
+    wait_until(lambda: 'vgpu-stub,pool_id' in (stranger.xapi.args(ref) or ''))
     assert stranger.admin('remove-vm', '--vm-uuid', stranger.xapi.vm(ref)['uuid']).status == 0
     stranger.wait_args(ref, value)
 

@@ -14,6 +14,8 @@ import pytest
 
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
+from tests.foreign.serving import Served
+from tests.foreign.xapi import Manner, Xapi
 from tests.package.host import CONFIGURATION, REGISTRY, Host, build_python, run
 from tests.waiting import wait_until
 from watcher.plugin_wire import Call, render_call
@@ -65,6 +67,8 @@ def test_installed_service_stages_what_the_installed_command_line_registers(inst
                               cwd='/')
     with log, contextlib.closing(contextlib.ExitStack()) as stack:
         stack.callback(daemon.kill)
+        # From here on it takes signals, and holds the lock: the commands leave staging to it.
+        wait_until(lambda: 'service.started' in host.read('/log'))
         for words in (['init'],
                       ['register-vm', '--vm-name=web', '--pool=B', '--priority=high']):
             done = host.launch('vgpu-admin', '--config', config, *words)
@@ -113,14 +117,21 @@ def test_installed_plugin_answers_in_xapis_way(installed, function, arguments, a
 
 def test_xenapi_of_dom0_is_used_where_it_is_there(host, rpm_file):
     assert host.rpm('-i', rpm_file).status == 0
-    done = host.launch('vgpu-watcher', 'clear-fences', '--config', host.path + '/missing')
-    assert 'theirs' not in done.said
     packages = run([host.python, '-c', 'import site; print(site.getsitepackages()[0])']).said
-    with open(packages.strip() + '/XenAPI.py', 'w') as stream:
-        stream.write('raise SystemExit("theirs")\n')
-    done = host.launch('vgpu-watcher', 'clear-fences', '--config', host.path + '/missing')
-    os.unlink(packages.strip() + '/XenAPI.py')
-    assert done.status == 1 and done.said.endswith('theirs\n')
+    # It is needed where XAPI does not speak JSON-RPC.
+    with tempfile.TemporaryDirectory(prefix='vgpu') as directory:
+        served = Served(Xapi(Manner(speaks=('xml',))), directory + '/xapi').start()
+        config = host.write('/etc/test.conf', '[xapi]\nurl = unix:%s/xapi\n' % directory)
+        words = ('vgpu-watcher', 'clear-fences', '--config', config)
+        try:
+            assert host.launch(*words).status == 0
+            with open(packages.strip() + '/XenAPI.py', 'w') as stream:
+                stream.write('raise SystemExit("theirs")\n')
+            done = host.launch(*words)
+        finally:
+            os.unlink(packages.strip() + '/XenAPI.py')
+            served.stop()
+    assert done.status == 1 and done.said.endswith('theirs\n'), done.said
 
 
 def test_installed_configuration_is_accepted(host, rpm_file):
