@@ -15,6 +15,7 @@ from tests.sqlite_floor.library import VERSION, Floor
 from tests.sqlite_floor.marks import needs_the_floor
 from tests.sqlite_floor.recording import Statement
 from tests.sqlite_floor.replay import main, make_databases, replay
+from tests.waiting import wait_until
 
 UUIDS = tuple(f'0000000{number}-1111-2222-3333-444444444444' for number in range(3))
 
@@ -113,6 +114,17 @@ def test_files_made_by_3_7_17_are_used_here(tmp_path):
     with registry.edit(who='me', command='x') as edit:
         assert edit.add_vm(UUIDS[0]).vm_id == 1
     assert registry.check() == ()
+
+
+def test_a_ctrl_c_that_meets_the_recording_is_not_lost(monkeypatch):
+    recorder = recording.load_tracing().Recorder('registry', set())
+
+    def be_interrupted(_statement):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(recorder, '_record', be_interrupted)
+    recorder('SELECT 1')
+    with pytest.raises(KeyboardInterrupt):
+        wait_until(lambda: False, 5.0)
 
 
 def test_recordings_of_runs_that_are_over_are_removed(tmp_path, monkeypatch):

@@ -9,12 +9,15 @@ nothing of ours, since it runs in processes whose path is not ours to choose.
 import json
 import os
 import re
+import signal
 import sqlite3
 import sys
+import threading
 
 VARIABLE = 'VGPU_SQL_RECORDING'
 RECORDED_MODULE = 'registry.connection'
 LONG_LITERAL_CHARACTERS = 100
+AGAIN_SECONDS = 0.05
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _NUMBER = re.compile(r'(?<![A-Za-z_?])-?\d+(?:\.\d+)?')
 
@@ -27,6 +30,15 @@ class Recorder:
         self._recorded = recorded
 
     def __call__(self, statement):
+        try:
+            self._record(statement)
+        except KeyboardInterrupt:
+            # sqlite3 would swallow it, and a Ctrl-C be lost that without us is not.
+            again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+            again.daemon = True
+            again.start()
+
+    def _record(self, statement):
         if statement.startswith('--'):
             return
         key = (self.role, _NUMBER.sub('?', _LITERAL.sub('?', statement)))
