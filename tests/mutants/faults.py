@@ -74,7 +74,7 @@ MUTANTS = (
          'tests/unit/watcher/test_injector.py'),
     _one('fences that a dead daemon left stay', 'watcher/daemon.py',
          '            self._lifting.note_left(batch.vms, now, self.staging.busy)\n', '',
-         _KILLS + ' replacement'),
+         'tests/unit/watcher/test_left_fences.py'),
     _one('every block of a start is taken for ours', 'watcher/fence.py',
          'if text.startswith(MARK) and owner in text)', 'if owner in text)',
          _KILLS + ' others'),
