@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 # A test run may choose what it runs: make test TESTS="tests/unit -k plan"
 TESTS ?= tests
-JOBS ?= 4
+JOBS ?= 6
 
 .PHONY: demo test bench assurance check man rpm tarball clean
 
