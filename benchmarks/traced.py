@@ -28,7 +28,7 @@ PARTS = (
     ('watcher.daemon', 'Watcher._take', 'inventory'),
     ('watcher.standing', 'Standings.note', 'standings'),
     ('watcher.staging', 'Staging.look', 'look'),
-    ('watcher.daemon', 'Watcher._note_boots', 'receipts'),
+    ('watcher.boot_watch', 'BootWatch.note', 'receipts'),
     ('watcher.workers', 'Workers.submit', 'hand-out'),
     ('watcher.daemon', 'Watcher.pump', 'pump'),
     ('watcher.notes', 'Notes.flush', 'journal'),
