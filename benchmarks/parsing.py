@@ -24,7 +24,7 @@ def run() -> List[Figure]:
             for name in ('ours', 'floor', 'plain'):
                 with Contender(stand, name) as contender:
                     stand.wait_calm()
-                    costs.setdefault(name, []).append(_measure(stand, contender))
+                    costs.setdefault(name, []).append(contender.measure_events(EVENTS))
         decoding = _compare_decoding(stand.xapi.vm(stand.refs[0]))
     title = 'A VM event without action, 30 KB of NVRAM: processor time'
     figures = [summarise(title, name, 'ms', values) for name, values in costs.items()]
@@ -59,15 +59,3 @@ def _time(act: Callable[[], Any]) -> float:
     began = time.perf_counter()
     act()
     return (time.perf_counter() - began) * 1000.0
-
-
-def _measure(stand: Stand, contender: Contender) -> float:
-    """Show events one by one; milliseconds for each."""
-    before = contender.read_cpu_seconds()
-    for number in range(EVENTS):
-        ref, shown = stand.refs[number % VMS], len(stand.answers)
-        stand.xapi.set_field(ref, 'memory_target', 1 << 30 | number)
-        stand.wait(lambda: len(stand.answers) > shown and stand.xapi.state.events.waiters,
-                   'the next long poll')
-    stand.wait_calm()
-    return (contender.read_cpu_seconds() - before) / EVENTS * 1000.0

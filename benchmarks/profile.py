@@ -7,7 +7,6 @@ nothing: processor time of each part, without the parts within it.
 
 import json
 import os
-import statistics
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from benchmarks.figures import Figure, observe, summarise
@@ -41,7 +40,7 @@ def run() -> List[Figure]:
             stand.wait_calm()
             starts = [_show_start(stand, ref) for ref in stand.refs[:STARTS]]
             first = stand.wait(lambda: stand.answers[-1:], 'an answer')[0]
-            whole = _show_events(stand, contender)
+            whole = contender.measure_events(EVENTS)
         with open(path, encoding='utf-8') as stream:
             spans = [Span(*item) for item in json.load(stream)]
     return _tell_way(starts, spans) + _tell_cost(
@@ -59,18 +58,6 @@ def _show_start(stand: Stand, ref: str) -> Tuple[float, float]:
     stand.end_starts([ref])
     stand.wait_quiet(ECHO_SECONDS)
     return answered, write.at
-
-
-def _show_events(stand: Stand, contender: Contender) -> float:
-    """Show events that need nothing; milliseconds of processor time for one."""
-    before = contender.read_cpu_seconds()
-    for number in range(EVENTS):
-        ref, shown = stand.refs[number % VMS], len(stand.answers)
-        stand.xapi.set_field(ref, 'memory_target', 1 << 30 | number)
-        stand.wait(lambda: len(stand.answers) > shown and stand.xapi.state.events.waiters,
-                   'the next long poll')
-    stand.wait_calm()
-    return (contender.read_cpu_seconds() - before) / EVENTS * 1000.0
 
 
 def _tell_way(starts: List[Tuple[float, float]], spans: List[Span]) -> List[Figure]:

@@ -140,8 +140,12 @@ class Checkpoint:
         self._released.wait(30.0)
 
 
-def kill_between_remove_and_add(world: World, subject: Subject) -> None:
-    """Change an assignment, and kill the daemon in the middle of the replacement."""
+def kill_between_remove_and_add(world: World, subject: Subject, *,
+                                is_fenced: bool = True) -> None:
+    """Change an assignment, and kill the daemon in the middle of the replacement.
+
+    Without `is_fenced` somebody lifts the fence by hand afterwards.
+    """
     checkpoint = Checkpoint(world)
     checkpoint.hold(subject.ref, 4)
     prioritise(world, [subject])
@@ -150,6 +154,8 @@ def kill_between_remove_and_add(world: World, subject: Subject) -> None:
     checkpoint.release()
     assert world.args(subject.ref) is None
     assert set(world.xapi.vm(subject.ref)['blocked_operations']) == {'start', 'start_on'}
+    for operation in () if is_fenced else ('start', 'start_on'):
+        world.xapi.call('VM.remove_from_blocked_operations', subject.ref, operation)
 
 
 def at_call(world: World, ref: str, call: int, act: Callable[[], Any], *,

@@ -181,7 +181,6 @@ class Transport:
             if time.monotonic() > deadline:
                 raise XapiUnreachable('no answer within %g s' % limit)
 
-
     def _build_check(self) -> Callable[[], None]:
         """What ends an answer that trickles: each byte of it would begin the time-out anew."""
         is_given_up, limit = self._is_given_up, self.limit_seconds

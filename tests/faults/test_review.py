@@ -22,10 +22,7 @@ def test_a_journal_that_is_locked_when_the_next_daemon_begins_costs_no_foreign_t
         build_world: Callable[..., World], is_fenced: bool) -> None:
     world = build_world().start()
     subject, = scenes.stage(world)
-    scenes.kill_between_remove_and_add(world, subject)
-    if not is_fenced:
-        for operation in ('start', 'start_on'):
-            world.xapi.call('VM.remove_from_blocked_operations', subject.ref, operation)
+    scenes.kill_between_remove_and_add(world, subject, is_fenced=is_fenced)
     lock = sqlite3.connect(world.registry.journal_path, isolation_level=None)
     lock.execute('BEGIN EXCLUSIVE')
     world.start_daemon()

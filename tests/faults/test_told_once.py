@@ -166,10 +166,7 @@ def test_a_journal_that_can_be_read_only_when_the_next_daemon_begins_costs_no_fo
         build_world: Callable[..., World], is_fenced: bool) -> None:
     world = build_world().start()
     subject, = scenes.stage(world)
-    scenes.kill_between_remove_and_add(world, subject)
-    if not is_fenced:
-        for operation in ('start', 'start_on'):
-            world.xapi.call('VM.remove_from_blocked_operations', subject.ref, operation)
+    scenes.kill_between_remove_and_add(world, subject, is_fenced=is_fenced)
     lock = sqlite3.connect(world.registry.journal_path, isolation_level=None)
     lock.execute('BEGIN IMMEDIATE')
     world.start_daemon()

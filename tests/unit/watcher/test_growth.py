@@ -4,11 +4,9 @@ from typing import Any, Iterator, List
 
 import pytest
 
-from registry.store import Registry
 from registry.values import Pool, Priority
 from tests.unit.watcher.builders import POLICY, build_vm, uuid_of
-from watcher.books import Books
-from watcher.daemon import Watcher
+from tests.unit.watcher.watchers import build_watcher, create_registry
 from watcher.due_times import DueTimes
 from watcher.inventory import Inventory
 from watcher.mirror_entries import Generation, PoolEntry, Row
@@ -44,16 +42,6 @@ class _Counting(dict):
         return super().__iter__()
 
 
-class _Nobody:
-    """Takes a job and does nothing."""
-
-    def submit(self, _job: Any, _urgency: int = 0) -> None:
-        """Take it."""
-
-    def give_way(self) -> None:
-        """There is nobody to give way to."""
-
-
 def build_vms(count: int) -> Any:
     return tuple(build_vm(None, ref='OpaqueRef:%d' % number, uuid=uuid_of(number))
                  for number in range(1, count + 1))
@@ -63,14 +51,8 @@ def count_touched(tmp_path: Any, count: int) -> int:
     """How many records one event touches in a pool of so many VMs."""
     path = str(tmp_path / 'vgpu_config.db')
     vms = build_vms(count)
-    registry = Registry(path, timeout_seconds=1.0)
-    registry.create('the test')
-    with registry.edit(who='the test', command='import') as edit:
-        for number, vm in enumerate(vms, 1):
-            edit.add_vm(vm.uuid, vm_id=number)
-    watcher = Watcher(Books(path), POLICY, callers=_Nobody(),
-                      lookers=_Nobody(), clients=None, restart_stream=lambda: None,
-                      clock=lambda: 100.0)
+    create_registry(path, {vm.uuid: number for number, vm in enumerate(vms, 1)})
+    watcher = build_watcher(path)
     watcher.handle(Batch('1', vms, is_first=True))
     watcher.pump()
     counting = watcher.inventory._vms = _Counting(watcher.inventory._vms)

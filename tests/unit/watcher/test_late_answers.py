@@ -1,50 +1,23 @@
 """A record that was asked for before a write of ours, and comes after it, causes no second one."""
 
-from typing import Any, List
+from typing import Any
 
 import pytest
 
-from registry.store import Registry
-from tests.unit.watcher.builders import HOST, POLICY, SPAN, UUID, build_vm
-from watcher.books import Books
+from tests.unit.watcher.builders import HOST, SPAN, UUID, build_vm
+from tests.unit.watcher.watchers import build_writer
 from watcher.daemon import Watcher
 from watcher.injector import Outcome, OutcomeKind
 from watcher.jobs import FencesLifted, VmRead
 from watcher.records import Batch, PowerState
-from watcher.roles import Role
 
 STARTING = build_vm(None, operation='start')
-
-
-class Callers:
-    """Keeps what it is given; nothing runs."""
-
-    def __init__(self) -> None:
-        self.jobs: List[Any] = []
-
-    def submit(self, job: Any, _urgency: int = 0) -> None:
-        """Take it."""
-        self.jobs.append(job)
-
-    def give_way(self) -> None:
-        """There is nobody to give way to."""
-
-    def note_finished(self) -> None:
-        """A message was taken."""
 
 
 @pytest.fixture
 def watcher(tmp_path: Any) -> Watcher:
     """A Watcher in sync whose only VM carries its span and begins to start without it."""
-    path = str(tmp_path / 'vgpu_config.db')
-    registry = Registry(path, timeout_seconds=1.0)
-    registry.create('the test')
-    with registry.edit(who='the test', command='register-vm') as edit:
-        edit.add_vm(UUID, vm_id=10)
-    watcher = Watcher(Books(path), POLICY, callers=Callers(), lookers=Callers(), clients=None,
-                      restart_stream=lambda: None, clock=lambda: 100.0)
-    watcher.begin_session(Role(True, True, HOST, '26.1.4'))
-    watcher.is_locked = True
+    watcher = build_writer(str(tmp_path / 'vgpu_config.db'), {UUID: 10})
     watcher.handle(Batch('1', (build_vm(render()),), is_first=True))
     watcher.handle(Batch('2', (STARTING,)))
     return watcher

@@ -4,26 +4,14 @@ from typing import Any
 
 import pytest
 
-from tests.unit.watcher.builders import POLICY, REF
-from watcher.books import Books
+from tests.unit.watcher import watchers
+from tests.unit.watcher.builders import REF
 from watcher.daemon import Watcher
-
-
-class _Nobody:
-    """Takes a job and does nothing."""
-
-    def submit(self, _job: Any, _urgency: int = 0) -> None:
-        """Take it."""
-
-    def give_way(self) -> None:
-        """There is nobody to give way to."""
 
 
 def build_watcher(monkeypatch: Any, tmp_path: Any, error: BaseException) -> Watcher:
     """A Watcher whose look at any VM fails."""
-    watcher = Watcher(Books(str(tmp_path / 'vgpu_config.db')), POLICY, callers=_Nobody(),
-                      lookers=_Nobody(), clients=None,
-                      restart_stream=lambda: None)
+    watcher = watchers.build_watcher(str(tmp_path / 'vgpu_config.db'))
 
     def fail(*_args: Any, **_options: Any) -> None:
         raise error

@@ -1,40 +1,21 @@
 """An answer that says nothing costs next to nothing, and no answer that says something is missed."""
 
-from typing import Any, Callable, List
+from typing import Any, Callable
 
 import pytest
 
-from registry.store import Registry
 from registry.values import Priority
-from tests.unit.watcher.builders import HOST, POLICY, SPAN, UUID, build_vm, uuid_of
-from watcher.books import Books
+from tests.unit.watcher.builders import HOST, SPAN, UUID, build_vm, uuid_of
+from tests.unit.watcher.watchers import build_watcher, build_writer
 from watcher.daemon import Watcher
 from watcher.errors import MalformedRecord
 from watcher.injector import Outcome, OutcomeKind
 from watcher.records import Batch, PoolRecord, PowerState, VmRecord
-from watcher.roles import Role
 from watcher.stream import StreamBroken
 
 STAGED = build_vm(SPAN)
 BARE = STAGED._replace(args=None)
 RUNNING = STAGED._replace(power_state=PowerState.RUNNING, domid=3, resident_on=HOST)
-
-
-class Callers:
-    """Keeps what it is given; nothing runs."""
-
-    def __init__(self) -> None:
-        self.jobs: List[Any] = []
-
-    def submit(self, job: Any, _urgency: int = 0) -> None:
-        """Take it."""
-        self.jobs.append(job)
-
-    def give_way(self) -> None:
-        """There is nobody to give way to."""
-
-    def note_finished(self) -> None:
-        """A message was taken."""
 
 
 class Followed(Watcher):
@@ -51,15 +32,8 @@ class Followed(Watcher):
 @pytest.fixture
 def watcher(tmp_path: Any) -> Followed:
     """A Watcher in sync with one VM, which carries its span."""
-    path = str(tmp_path / 'vgpu_config.db')
-    registry = Registry(path, timeout_seconds=1.0)
-    registry.create('the test')
-    with registry.edit(who='the test', command='register-vm') as edit:
-        edit.add_vm(UUID, vm_id=10, priority=Priority.HIGH)
-    watcher = Followed(Books(path), POLICY, callers=Callers(), lookers=Callers(), clients=None,
-                       restart_stream=lambda: None, clock=lambda: 100.0)
-    watcher.begin_session(Role(True, True, HOST, '26.1.4'))
-    watcher.is_locked = True
+    watcher = build_writer(str(tmp_path / 'vgpu_config.db'), {UUID: 10}, Followed,
+                           Priority.HIGH)
     watcher.handle(Batch('1', (STAGED,), is_first=True))
     watcher.count = 0
     return watcher
@@ -150,9 +124,7 @@ def test_fence_is_looked_at_again(watcher: Followed) -> None:
 
 def test_before_anybody_knows_who_is_registered_nothing_counts_as_followed(
         tmp_path: Any) -> None:
-    watcher = Followed(Books(str(tmp_path / 'missing.db')), POLICY, callers=Callers(),
-                       lookers=Callers(), clients=None, restart_stream=lambda: None,
-                       clock=lambda: 100.0)
+    watcher = build_watcher(str(tmp_path / 'missing.db'), Followed)
     watcher.handle(Batch('1', (STAGED,), is_first=True))
     taken = []
     watcher.inventory.update = lambda *_all: taken.append(1)  # type: ignore

@@ -1,0 +1,54 @@
+"""A real Watcher over a real registry, whose jobs are kept and not run."""
+
+from typing import Any, Dict, List, Type
+
+from registry.store import Registry
+from registry.values import Priority
+from tests.unit.watcher.builders import HOST, POLICY
+from watcher.books import Books
+from watcher.daemon import Watcher
+from watcher.roles import Role
+
+
+class Callers:
+    """In the place of the workers: keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.jobs: List[Any] = []
+
+    def submit(self, job: Any, _urgency: int = 0) -> None:
+        """Take it."""
+        self.jobs.append(job)
+
+    def give_way(self) -> None:
+        """There is nobody to give way to."""
+
+    def note_finished(self) -> None:
+        """A message was taken."""
+
+
+def build_watcher(path: str, kind: Type[Watcher] = Watcher, **options: Any) -> Any:
+    """A Watcher of the registry at a path; its time stands still at 100."""
+    options.setdefault('clock', lambda: 100.0)
+    return kind(Books(path), POLICY, callers=Callers(), lookers=Callers(), clients=None,
+                restart_stream=lambda: None, **options)
+
+
+def create_registry(path: str, rows: Dict[str, int],
+                    priority: Priority = Priority.MEDIUM) -> None:
+    """Make a registry; `rows` has the numbers of VMs by UUID."""
+    registry = Registry(path, timeout_seconds=1.0)
+    registry.create('the test')
+    with registry.edit(who='the test', command='import') as edit:
+        for vm_uuid, number in rows.items():
+            edit.add_vm(vm_uuid, vm_id=number, priority=priority)
+
+
+def build_writer(path: str, rows: Dict[str, int], kind: Type[Watcher] = Watcher,
+                 priority: Priority = Priority.MEDIUM) -> Any:
+    """One with a registry of its own that may write, as soon as it is in sync."""
+    create_registry(path, rows, priority)
+    watcher = build_watcher(path, kind)
+    watcher.begin_session(Role(True, True, HOST, '26.1.4'))
+    watcher.is_locked = True
+    return watcher
