@@ -49,8 +49,8 @@ def list_entries(connection: Connection, vm_uuid: Optional[str], limit: int,
     """List entries, the newest first, of one VM or of all."""
     rows = connection.execute(
         'SELECT id, at, who, command, what, vm_uuid, before_json, after_json FROM history '
-        'WHERE (?1 IS NULL OR vm_uuid = ?1) AND (?2 IS NULL OR id < ?2) '
-        'ORDER BY id DESC LIMIT ?3', (vm_uuid, before_id, limit))
+        'WHERE (? IS NULL OR vm_uuid = ?) AND (? IS NULL OR id < ?) '
+        'ORDER BY id DESC LIMIT ?', (vm_uuid, vm_uuid, before_id, before_id, limit))
     return tuple(HistoryEntry(*row[:6], _decoded(row[6]), _decoded(row[7])) for row in rows)
 
 

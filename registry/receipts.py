@@ -70,7 +70,7 @@ def list_boots(connection: Connection, vm_uuid: Optional[str], limit: int) -> Tu
     return tuple(map(_boot, connection.execute(
         'SELECT id, vm_uuid, vm_name, kind, host, domid, boot_id, task, opened_at, closed_at, '
         'desired, carried, found, verdict, rescued, elapsed_ms FROM receipts '
-        'WHERE ?1 IS NULL OR vm_uuid = ?1 ORDER BY id DESC LIMIT ?2', (vm_uuid, limit))))
+        'WHERE ? IS NULL OR vm_uuid = ? ORDER BY id DESC LIMIT ?', (vm_uuid, vm_uuid, limit))))
 
 
 def list_last_boots(connection: Connection) -> Tuple[Boot, ...]:
@@ -93,8 +93,9 @@ def count_verdicts(connection: Connection, since: str) -> Mapping[str, int]:
 
 def _prune(connection: Connection, vm_uuid: str) -> None:
     connection.execute(
-        'DELETE FROM receipts WHERE vm_uuid = ?1 AND id <= (SELECT id FROM receipts '
-        'WHERE vm_uuid = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)', (vm_uuid, RECEIPTS_PER_VM))
+        'DELETE FROM receipts WHERE vm_uuid = ? AND id <= (SELECT id FROM receipts '
+        'WHERE vm_uuid = ? ORDER BY id DESC LIMIT 1 OFFSET ?)',
+        (vm_uuid, vm_uuid, RECEIPTS_PER_VM))
     excess = connection.execute('SELECT count(*) FROM receipts')[0][0] - RECEIPTS_IN_ALL
     if excess > 0:
         connection.execute(

@@ -202,14 +202,15 @@ def _write_vm(connection: Connection, row: RawVm, vm: Vm, now: str) -> None:
 
 
 def _write_pool(connection: Connection, pool: Pool, now: str) -> None:
+    settings = (pool.pool_name, pool.description, int(pool.enabled))
     connection.execute(
         'INSERT OR IGNORE INTO registry.pools (pool_id, pool_name) VALUES (?, ?)',
         (pool.pool_id, pool.pool_name))
     connection.execute(
-        'UPDATE registry.pools SET pool_name = ?1, description = ?2, enabled = ?3, '
-        "updated_at = ?4 WHERE pool_id = ?5 AND (pool_name IS NOT ?1 "
-        "OR coalesce(description, '') IS NOT coalesce(?2, '') OR enabled IS NOT ?3)",
-        (pool.pool_name, pool.description, int(pool.enabled), now, pool.pool_id))
+        'UPDATE registry.pools SET pool_name = ?, description = ?, enabled = ?, '
+        'updated_at = ? WHERE pool_id = ? AND (pool_name IS NOT ? '
+        "OR coalesce(description, '') IS NOT coalesce(?, '') OR enabled IS NOT ?)",
+        settings + (now, pool.pool_id) + settings)
 
 
 def _named_like(vm: Vm, before: Vm) -> Vm:
