@@ -5,15 +5,17 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Any, Iterator, List, NamedTuple, Optional
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import pytest
 
 from tests.consumer.stock import OLD, Stock, program
 from tests.documents import ROOT
+from watcher.number_file import Numbers, render_numbers
 
 WRAPPER = os.path.join(ROOT, 'deploy/qemu-wrapper/vgpu-qemu-wrapper')
 DOMID = '7'
+BOOT_ID = '5c4b1c6e-0000-4000-8000-000000000001'
 # As xenopsd gives them: the number first, then what is QEMU's.
 ARGUMENTS = [DOMID, '-m', '1024', '-xen-domid', DOMID, '-netdev', 'type=tap,id=n0', '-monitor',
              'null']
@@ -64,6 +66,8 @@ class Dom0:
         self.write('xenstore.py', 'import subprocess\n\n\ndef read(path):\n'
                    '    return subprocess.run([%r, path], stdout=subprocess.PIPE)'
                    '.stdout.decode()\n' % self.path('xenstore-read'))
+        self.write('boot_id', BOOT_ID + '\n')
+        os.mkdir(self.path('run'), 0o700)
         self.set_stock(OLD.render(directory))
         self.set_value(None)
 
@@ -82,20 +86,32 @@ class Dom0:
         python = os.path.join(os.path.dirname(sys.executable), 'python3')
         program(self.path('qemu-wrapper'), text.replace('#! /usr/bin/python3', '#! ' + python, 1))
 
-    def set_value(self, value: Any) -> None:
-        """Put a value into xenstore; None for none."""
-        if value is None:
-            self.set_xenstore('echo "no such path" >&2; exit 1')
-            return
-        content = value if isinstance(value, bytes) else value.encode('utf-8')
-        with open(self.path('value'), 'wb') as stream:
-            stream.write(content + b'\n')
-        self.set_xenstore('[ "$*" = /local/domain/%s/platform/device-model-args ] || exit 1\n'
-                          'exec cat %s' % (DOMID, self.path('value')))
+    def set_value(self, value: Any, vm: Any = None) -> None:
+        """Put a value into xenstore, and what it says of the domain's VM; None for none."""
+        paths = {'value': 'platform/device-model-args', 'vm': 'vm'}
+        script = ''
+        for name, item in (('value', value), ('vm', vm)):
+            if item is None:
+                continue
+            content = item if isinstance(item, bytes) else item.encode('utf-8')
+            with open(self.path(name), 'wb') as stream:
+                stream.write(content + b'\n')
+            script += '[ "$*" = /local/domain/%s/%s ] && exec cat %s\n' % (
+                DOMID, paths[name], self.path(name))
+        self.set_xenstore(script + 'echo "no such path" >&2; exit 1')
 
     def set_xenstore(self, script: str) -> None:
         """Make xenstore-read do something else."""
         program(self.path('xenstore-read'), '#!/bin/sh\n%s\n' % script)
+
+    def set_numbers(self, rows: Sequence[Tuple[int, str]], age: float = 1.0,
+                    boot_id: str = BOOT_ID) -> None:
+        """Write the file of the numbers, as the daemon does."""
+        at = time.clock_gettime(7) - age
+        content = render_numbers(Numbers(tuple(rows), boot_id, at, 'pool', '1'))
+        with open(self.path('run/numbers'), 'wb') as stream:
+            stream.write(content)
+        os.chmod(self.path('run/numbers'), 0o600)
 
     def install(self, timeout_seconds: float = 10.0) -> str:
         """Our wrapper, as it is shipped but for where things lie and how long it is patient."""
@@ -109,7 +125,10 @@ class Dom0:
                 ("CONFIGURATION = '/etc/vgpu/vgpu-watcher.conf'",
                  'CONFIGURATION = %r' % self.path('watcher.conf')),
                 ("SYSLOG = '/dev/log'", 'SYSLOG = %r' % self.path('log')),
-                ('TIMEOUT_SECONDS = 2.0', 'TIMEOUT_SECONDS = %r' % timeout_seconds)):
+                ("BOOT_ID = '/proc/sys/kernel/random/boot_id'",
+                 'BOOT_ID = %r' % self.path('boot_id')),
+                ("RUN = '/run/vgpu-watcher'", 'RUN = %r' % self.path('run')),
+                ('TIMEOUT_SECONDS = 0.4', 'TIMEOUT_SECONDS = %r' % timeout_seconds)):
             assert text.count('\n%s\n' % old) == 1, old
             text = text.replace('\n%s\n' % old, '\n%s\n' % new)
         os.makedirs(self.path('ours'), exist_ok=True)
