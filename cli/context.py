@@ -86,8 +86,9 @@ class Context:
         """The registry."""
         if self._registry is None:
             from registry.store import Registry
-            self._registry = Registry(self.settings.registry.path,
-                                      timeout_seconds=REGISTRY_SECONDS)
+            settings = self.settings.registry
+            self._registry = Registry(settings.path, timeout_seconds=REGISTRY_SECONDS,
+                                      trust_mass_removals=settings.trust_mass_removals)
         return self._registry
 
     @contextlib.contextmanager

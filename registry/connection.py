@@ -41,8 +41,9 @@ class Connection:
     """The journal as main database, the registry attached; either may be left out."""
 
     def __init__(self, *, journal_path: Optional[str], registry_path: Optional[str],
-                 patience: Patience) -> None:
+                 patience: Patience, is_journal_writable: bool = True) -> None:
         self._journal_path = journal_path
+        self._is_journal_writable = is_journal_writable
         self._registry_path = registry_path
         self._patience = patience
         self._opening = ''
@@ -124,12 +125,13 @@ class Connection:
         self.close()
         self._check_files()
         self._opening = self._journal_path or ''
-        main = ':memory:' if self._journal_path is None else render_uri(self._journal_path)
+        main = ':memory:' if self._journal_path is None else render_uri(
+            self._journal_path, 'rw' if self._is_journal_writable else 'ro')
         self._connection = sqlite3.connect(
             main, timeout=self._patience.busy_seconds, isolation_level=None, uri=True)
         self._connection.text_factory = _decoded
         self._set('PRAGMA foreign_keys=ON', 'PRAGMA foreign_keys', 1)
-        if self._journal_path is not None:
+        if self._journal_path is not None and self._is_journal_writable:
             self._set('PRAGMA main.journal_mode=TRUNCATE', 'PRAGMA main.journal_mode', 'truncate')
             self._set('PRAGMA main.synchronous=FULL', 'PRAGMA main.synchronous', 2)
         if self._registry_path is not None:

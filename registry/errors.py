@@ -14,7 +14,7 @@ class Reason(str, enum.Enum):
     EMPTY = 'empty'
     CORRUPT = 'corrupt'
     FOREIGN = 'foreign'
-    EMPTIED = 'emptied'
+    DOUBTFUL = 'doubtful'
     WAL = 'wal'
     TOO_NEW = 'too_new'
     FAILED = 'failed'

@@ -12,8 +12,11 @@ from registry.errors import Reason, RegistryUnavailable
 from registry.history import ANOTHER_PROGRAM, HistoryEntry, add_entry
 from registry.values import Contents, Pool, Priority, Vm
 
-# Losing one row is an ordinary deletion; losing all of several at once is an accident.
-ROWS_THAT_DO_NOT_VANISH = 2
+# Losing a few rows is an ordinary deletion. All of so many at once, or more than half of so many,
+# is an accident until a person says otherwise (P17).
+ALL_OF = 3
+MORE_THAN_HALF_OF = 10
+_SHOWN = 5
 _FOUND = 'found'
 
 
@@ -24,6 +27,19 @@ class Seen(NamedTuple):
     pools: Mapping[str, Dict[str, Any]]
 
 
+class Memory(NamedTuple):
+    """What our side remembers of a file: how often we edited it, and the rows last seen."""
+
+    edition: Optional[int]
+    seen: Seen
+
+
+NO_MEMORY = Memory(None, Seen({}, {}))
+UNKNOWN_EDITION = -1
+"""The edition of a reading during which the journal was locked: it is held against nothing."""
+LOCKED_MEMORY = Memory(UNKNOWN_EDITION, Seen({}, {}))
+
+
 def has_seen(connection: Connection, source: str) -> bool:
     """Tell whether the file of that name was ever looked at."""
     return bool(_read_seen(connection, source).pools)
@@ -32,18 +48,63 @@ def has_seen(connection: Connection, source: str) -> bool:
 def last_seen(connection: Connection, source: str) -> Tuple[Tuple[Vm, ...], Tuple[Pool, ...]]:
     """Give the rows of the file of that name as they were last seen, also when it is gone."""
     seen = _read_seen(connection, source)
-    return (tuple(Vm(**dict(vm, priority=Priority(vm['priority']))) for vm in seen.vms.values()),
+    return (tuple(map(_vm_of, seen.vms.values())),
             tuple(Pool(**pool) for pool in seen.pools.values()))
 
 
+def recall(connection: Connection, source: str) -> Memory:
+    """Read what is known of the file of that name."""
+    return Memory(read_edition(connection, source), _read_seen(connection, source))
+
+
+def compare_missing(seen: Seen, contents: Contents) -> Tuple[Vm, ...]:
+    """Give the rows that a file has lost, in the order of numbers, when they are too many.
+
+    A faulty row is not gone, whatever else is wrong with it.
+    """
+    missing = set(seen.vms) - {vm.vm_uuid for vm in contents.vms} - _faulty(contents)
+    count = len(seen.vms)
+    is_doubtful = (count >= ALL_OF and len(missing) == count
+                   or count >= MORE_THAN_HALF_OF and len(missing) * 2 > count)
+    if not is_doubtful:
+        return ()
+    vms = [_vm_of(seen.vms[vm_uuid]) for vm_uuid in missing]
+    return tuple(sorted(vms, key=lambda vm: (vm.vm_id, vm.vm_uuid)))
+
+
+def seen_in(contents: Contents) -> Seen:
+    """Give the rows of a reading as they are remembered."""
+    return Seen({vm.vm_uuid: fields_of(vm) for vm in contents.vms},
+                {pool.pool_id: fields_of(pool) for pool in contents.pools})
+
+
+def refuse_loss(contents: Contents) -> None:
+    """Refuse a file that has lost so many rows that nobody may act on it unasked."""
+    if contents.missing:
+        raise RegistryUnavailable(describe_loss(contents), reason=Reason.DOUBTFUL)
+
+
+def describe_loss(contents: Contents) -> str:
+    """Say what is missing, and the cures: first the one that keeps the assignments."""
+    names = [f'{vm.vm_name or vm.vm_uuid} ({vm.vm_id})' for vm in contents.missing[:_SHOWN]]
+    more = len(contents.missing) - len(names)
+    return (f'the registry is doubtful: {len(contents.missing)} VMs lost their rows at once, and '
+            f"no command of ours removed them ({', '.join(names)}"
+            f"{f' and {more} more' if more else ''}); bring them back with 'vgpu-admin registry "
+            "rebuild' or 'vgpu-admin restore', or take the file as it is with 'vgpu-admin accept'")
+
+
 def note_contents(connection: Connection, at: str, contents: Contents, *,
-                  allow_emptied: bool = False) -> Tuple[HistoryEntry, ...]:
+                  allow_emptied: bool = False, who: str = ANOTHER_PROGRAM,
+                  command: str = _FOUND) -> Tuple[HistoryEntry, ...]:
     """Record what other programs changed since the rows were last seen.
+
+    With `allow_emptied` a loss is taken as it is; `who` and `command` are for whom decided that.
 
     A reading older than our last edit says nothing: an edit of ours, committed while the file
     was being read, would pass for the work of another program, and be recorded undone.
     """
-    seen, found = _read_seen(connection, contents.source), _seen_in(contents)
+    seen, found = _read_seen(connection, contents.source), seen_in(contents)
     edition = read_edition(connection, contents.source)
     if contents.edition is not None and contents.edition != edition:
         _refuse_outdated(seen, contents)
@@ -51,9 +112,9 @@ def note_contents(connection: Connection, at: str, contents: Contents, *,
     if not seen.pools:
         return (_begin(connection, at, contents),)
     if not allow_emptied:
-        _refuse_emptied(seen, contents)
-    entries = _note_vms(connection, at, seen, found, _faulty(contents))
-    entries += _note_pools(connection, at, seen, found)
+        refuse_loss(contents._replace(missing=compare_missing(seen, contents)))
+    entries = _note_vms(connection, at, seen, found, _faulty(contents), who, command)
+    entries += _note_pools(connection, at, seen, found, who, command)
     if entries:
         _write_seen(connection, contents, seen)
     return tuple(entries)
@@ -78,29 +139,20 @@ def _begin(connection: Connection, at: str, contents: Contents) -> HistoryEntry:
         'version': contents.version, 'vms': len(contents.vms), 'faults': len(contents.faults)})
 
 
-def _refuse_emptied(seen: Seen, contents: Contents) -> None:
-    if _has_lost_all(seen, contents):
-        raise RegistryUnavailable(
-            f'the registry lost all of its {len(seen.vms)} VMs at once, and no command of ours '
-            "did that; restore it, or take it as it is with 'vgpu-admin accept'",
-            reason=Reason.EMPTIED)
-
-
 def _refuse_outdated(seen: Seen, contents: Contents) -> None:
-    """Have an empty reading repeated: nobody shall act on it, right or wrong."""
-    if _has_lost_all(seen, contents):
+    """Have a reading with a loss repeated: nobody shall act on it, right or wrong."""
+    if compare_missing(seen, contents):
         raise RegistryUnavailable(
             'the registry was edited while it was being read; read it again',
             reason=Reason.OUTDATED)
 
 
-def _has_lost_all(seen: Seen, contents: Contents) -> bool:
-    is_empty = not contents.vms and not contents.faults
-    return is_empty and len(seen.vms) >= ROWS_THAT_DO_NOT_VANISH
+def _vm_of(fields: Mapping[str, Any]) -> Vm:
+    return Vm(**dict(fields, priority=Priority(fields['priority'])))
 
 
 def _note_vms(connection: Connection, at: str, seen: Seen, found: Seen,
-              faulty: frozenset) -> List[HistoryEntry]:
+              faulty: frozenset, who: str, command: str) -> List[HistoryEntry]:
     entries = []
     for vm_uuid in sorted(set(seen.vms) | set(found.vms)):
         before, after = seen.vms.get(vm_uuid), found.vms.get(vm_uuid)
@@ -111,14 +163,15 @@ def _note_vms(connection: Connection, at: str, seen: Seen, found: Seen,
         elif before is None:
             forget_orphan(connection, vm_uuid)
         entries.append(add_entry(
-            connection, at, ANOTHER_PROGRAM, _FOUND, _what('vm', before, after),
+            connection, at, who, command, _what('vm', before, after),
             vm_uuid=vm_uuid, before=before, after=after))
     return entries
 
 
-def _note_pools(connection: Connection, at: str, seen: Seen, found: Seen) -> List[HistoryEntry]:
+def _note_pools(connection: Connection, at: str, seen: Seen, found: Seen, who: str,
+                command: str) -> List[HistoryEntry]:
     return [
-        add_entry(connection, at, ANOTHER_PROGRAM, _FOUND, _what('pool', before, after),
+        add_entry(connection, at, who, command, _what('pool', before, after),
                   before=before, after=after)
         for before, after in ((seen.pools.get(pool_id), pool)
                               for pool_id, pool in sorted(found.pools.items()))
@@ -135,11 +188,6 @@ def _what(subject: str, before: Optional[Mapping[str, Any]],
 def _faulty(contents: Contents) -> frozenset:
     """Give the UUIDs of faulty rows: such a row is not gone, its VM is left alone."""
     return frozenset(fault.vm_uuid.lower() for fault in contents.faults)
-
-
-def _seen_in(contents: Contents) -> Seen:
-    return Seen({vm.vm_uuid: fields_of(vm) for vm in contents.vms},
-                {pool.pool_id: fields_of(pool) for pool in contents.pools})
 
 
 def _read_seen(connection: Connection, source: str) -> Seen:
@@ -159,7 +207,7 @@ def _read_seen(connection: Connection, source: str) -> Seen:
 
 def _write_seen(connection: Connection, contents: Contents, seen: Seen) -> None:
     """Write what differs, and count the edition so that older readings are known as such."""
-    source, found = contents.source, _seen_in(contents)
+    source, found = contents.source, seen_in(contents)
     for vm_uuid in set(seen.vms) - set(found.vms) - _faulty(contents):
         connection.execute('DELETE FROM seen_vms WHERE source = ? AND vm_uuid = ?',
                            (source, vm_uuid))

@@ -10,13 +10,14 @@ import os
 import time
 from typing import TYPE_CHECKING, Callable, Iterator, Optional, Sequence, Tuple
 
-from registry.bearers import read_edition
 from registry.connection import Connection, check_file, check_writable, unavailable
 from registry.errors import JournalUnavailable, Reason
 from registry.patience import Patience
 from registry.rows import check_tables, list_tables, read_contents
 from registry.schema import (JOURNAL_NAME, migrate_journal, migrate_registry, prepare_journal,
                              read_version)
+from registry.sightings import (LOCKED_MEMORY, NO_MEMORY, Memory, compare_missing, recall,
+                                refuse_loss)
 from registry.timestamps import render_timestamp
 from registry.values import Contents, Image
 
@@ -29,25 +30,50 @@ FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755
 # A file in the making, of which nothing is lost when it is removed.
 BESIDE = '.new'
+# What a call may spend on a journal that is locked, of its own time and in all.
+_JOURNAL_SHARE = 0.4
+_JOURNAL_SECONDS = 1.0
+_ATTEMPTS = 3
 
 
 class Registry:
     """The registry at a path, and the journal beside it."""
 
     def __init__(self, path: str, *, timeout_seconds: float, journal_path: Optional[str] = None,
+                 trust_mass_removals: bool = False,
                  clock: Callable[[], float] = time.time) -> None:
         self.path = os.path.abspath(path)
         self.journal_path = journal_path or os.path.join(os.path.dirname(self.path), JOURNAL_NAME)
         self._timeout_seconds = timeout_seconds
+        self._trusts_losses = trust_mass_removals
         self._clock = clock
 
     def read(self) -> Contents:
-        """Read all of the registry in one transaction."""
+        """Read all of the registry in one transaction; refuse one that is doubtful (P17)."""
+        contents = self.inspect()
+        refuse_loss(contents)
+        return contents
+
+    def inspect(self) -> Contents:
+        """Read it also when it is doubtful: `missing` has the VMs that it lost then."""
+        for _ in range(_ATTEMPTS):
+            memory, contents = self._read_both()
+            missing = compare_missing(memory.seen, contents)
+            # A command of ours may have removed them between the two readings.
+            if not missing or self._trusts_losses or memory == self._recall():
+                break
+        return contents._replace(missing=() if self._trusts_losses else missing)
+
+    def read_unjudged(self) -> Contents:
+        """Read it for a caller who holds it against the journal himself."""
+        return self._read_both()[1]
+
+    def _read_both(self) -> Tuple[Memory, Contents]:
         check_file(self.path)
-        patience = Patience(self._timeout_seconds)
-        edition = self._read_edition(patience)
-        with self._connected(None, patience) as connection, connection.reading():
-            return read_contents(connection, edition)
+        memory = self._recall()
+        with self._connected(None, Patience(self._timeout_seconds)) as connection:
+            with connection.reading():
+                return memory, read_contents(connection, memory.edition)
 
     def create(self, who: str) -> bool:
         """Create the registry; False when the file is one already."""
@@ -75,7 +101,7 @@ class Registry:
             migrate_journal(connection, self.journal_path)
             with connection.writing(keep=lambda: not dry_run):
                 sightings.note_contents(connection, self._now(), read_contents(connection),
-                                        allow_emptied=allow_emptied)
+                                        allow_emptied=allow_emptied or self._trusts_losses)
                 edit = Edit(connection, who=who, command=command, now=self._now)
                 yield edit
                 if edit.changed:
@@ -127,22 +153,23 @@ class Registry:
     def _connected(self, journal_path: Optional[str], patience: Patience) -> Connection:
         return Connection(journal_path=journal_path, registry_path=self.path, patience=patience)
 
-    def _read_edition(self, patience: Patience) -> Optional[int]:
-        """Read the count of our own edits, before the registry is read.
+    def _recall(self) -> Memory:
+        """Read what the journal remembers of the file, before the file is read.
 
-        Somebody who may not read the journal may still read the registry, and a damaged journal
-        is reported by whoever needs it; but while it is locked the count may be about to change.
+        The journal is a helper: whatever its state, the registry is read. Somebody who may not
+        read the journal may still read the registry.
         """
-        if not os.access(self.journal_path, os.R_OK | os.W_OK):
-            return None
+        path = self.journal_path
+        if not os.access(path, os.R_OK):
+            return NO_MEMORY
+        patience = Patience(min(self._timeout_seconds * _JOURNAL_SHARE, _JOURNAL_SECONDS))
+        is_writable = os.access(path, os.W_OK) and os.access(os.path.dirname(path), os.W_OK)
         try:
-            with Connection(journal_path=self.journal_path, registry_path=None,
-                            patience=patience) as connection:
-                return read_edition(connection, os.path.basename(self.path))
+            with Connection(journal_path=path, registry_path=None, patience=patience,
+                            is_journal_writable=is_writable) as connection:
+                return recall(connection, os.path.basename(self.path))
         except JournalUnavailable as error:
-            if error.reason == Reason.LOCKED:
-                raise
-            return None
+            return LOCKED_MEMORY if error.reason is Reason.LOCKED else NO_MEMORY
 
     def _create_file(self) -> None:
         try:

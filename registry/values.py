@@ -75,6 +75,8 @@ class Contents(NamedTuple):
     one another. `edition` counts our own edits of the file as of just before the reading (None:
     not known).
     It lets the journal tell a reading that is older than an edit from another program's edit.
+    `missing` has the VMs that were in the state last accepted, where so many of them are gone that
+    the file is doubtful (P17).
     """
 
     version: int
@@ -83,6 +85,7 @@ class Contents(NamedTuple):
     faults: Tuple[RowFault, ...] = ()
     edition: Optional[int] = None
     source: str = ''
+    missing: Tuple[Vm, ...] = ()
 
     @property
     def accepted(self) -> bool:

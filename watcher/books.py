@@ -6,11 +6,15 @@ touching a file. A file that cannot be used is a state, told once: VMs are then 
 """
 
 import os
-from typing import Dict, FrozenSet, Mapping, NamedTuple, Optional, Tuple
+import time
+from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple, Optional, Tuple
 
+from registry.connection import unavailable
 from registry.errors import JournalUnavailable, Reason, RegistryError, RegistryUnavailable
 from registry.journal import Journal
 from registry.schema import JOURNAL_NAME
+from registry.sightings import (NO_MEMORY, UNKNOWN_EDITION, compare_missing, refuse_loss,
+                                seen_in)
 from registry.store import Registry
 from registry.values import Contents
 from registry.watch import FileWatch
@@ -20,6 +24,8 @@ from watcher.plan import Assignment
 # Longer, and SQLite would hold up the main thread and its signals (P17).
 REGISTRY_TIMEOUT_SECONDS = 0.25
 WHO = 'vgpu-watcher'
+# A journal that is locked costs a part of the above each time, and starts must not wait for it.
+_JOURNAL_RETRY_SECONDS = 2.0
 # What an earlier daemon left in it is known all the same: the values that it had taken away.
 _STILL_READABLE = (Reason.LOCKED, Reason.UNWRITABLE, Reason.FAILED)
 
@@ -35,19 +41,28 @@ class Change(NamedTuple):
     edits: int = 0
     """How many edits of other programs were found."""
     became_unavailable: str = ''
+    reason: str = ''
+    """Why it is unavailable, in one word."""
     became_available: bool = False
 
 
 class Books:
     """Assignments by UUID, and what the journal says of numbers; all of it in memory."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, trust_mass_removals: bool = False,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
+        self.trust_mass_removals = trust_mass_removals
+        """Whether programs of this site may remove many rows at once (P17)."""
+        self._clock = clock
         self.journal = Journal(os.path.join(os.path.dirname(path), JOURNAL_NAME),
                                timeout_seconds=REGISTRY_TIMEOUT_SECONDS)
         self.registry = Registry(path, timeout_seconds=REGISTRY_TIMEOUT_SECONDS)
         self._watch = FileWatch(path)
         self._must_read = True
+        self._retry_at = 0.0
+        self._last_seen = NO_MEMORY.seen
+        """The rows last taken: what is held against the file while the journal cannot be read."""
         self.is_journal_readable = False
         """It is open, and what it knows has been read; perhaps it takes nothing new."""
         self.journal_problem = ''
@@ -148,32 +163,38 @@ class Books:
         self._notice_moved_journal()
         orphans = self.orphans
         has_changed = self._watch.has_changed()
-        if not (has_changed or self._must_read):
+        if not has_changed and (not self._must_read or self._clock() < self._retry_at):
             return Change()
         try:
             contents, edits = self._read()
         except RegistryError as error:
-            self._must_read = True
+            self._must_read, self._retry_at = True, 0.0
             self._open_existing_journal()
-            return self._become_unavailable(str(error))
+            return self._become_unavailable(error)
         self._must_read = bool(self.journal_problem)
+        self._retry_at = self._clock() + _JOURNAL_RETRY_SECONDS if self._must_read else 0.0
         return self._take(contents, edits, orphans)
 
     def _read(self) -> Tuple[Contents, int]:
         """Read the file; once more when an edit of ours crossed the reading."""
         try:
-            contents = self.registry.read()
+            contents = self.registry.read_unjudged()
             return contents, self._note(contents)
         except RegistryUnavailable as error:
             if error.reason is not Reason.OUTDATED:
                 raise
-        contents = self.registry.read()
+        contents = self.registry.read_unjudged()
         return contents, self._note(contents)
 
     @property
     def names(self) -> Dict[str, Optional[str]]:
         """The names in the registry, by UUID."""
         return {vm.vm_uuid: vm.vm_name for vm in self.contents.vms} if self.contents else {}
+
+    @property
+    def pools(self) -> Tuple[Tuple[Any, ...], ...]:
+        """What counts of the vGPU pools, without times."""
+        return tuple(tuple(pool[:4]) for pool in self.contents.pools) if self.contents else ()
 
     def rename(self, names: Mapping[str, str]) -> int:
         """Write new names into the registry; a file that is locked waits for the next scan."""
@@ -187,7 +208,7 @@ class Books:
 
     def reread(self) -> None:
         """Have the next poll read the file, changed or not."""
-        self._must_read = True
+        self._must_read, self._retry_at = True, 0.0
 
     def close(self) -> None:
         """Close the journal."""
@@ -196,16 +217,24 @@ class Books:
             self.is_journal_readable = False
 
     def _note(self, contents: Contents) -> int:
-        """Record what others changed. Without a journal spans are added, and nothing replaced."""
+        """Record what others changed, or refuse a file that has lost too many rows (P17).
+
+        The journal is a helper: without it spans are added, and nothing replaced or removed.
+        """
         try:
+            if contents.edition == UNKNOWN_EDITION:
+                raise unavailable(self.journal.path, Reason.LOCKED, JournalUnavailable)
             self.open_journal()
-            edits = self.journal.note_contents(contents)
+            edits = self.journal.note_contents(contents,
+                                               allow_emptied=self.trust_mass_removals)
             # Our own commands write orphans in their own transaction: read these again as well.
             self.orphans = frozenset(self.journal.orphans())
         except JournalUnavailable as error:
             self._note_problem(error)
             if error.reason not in _STILL_READABLE:
                 self.close()
+            if not self.trust_mass_removals:
+                refuse_loss(contents._replace(missing=compare_missing(self._last_seen, contents)))
             return 0
         self.journal_problem = ''
         return len(edits)
@@ -214,7 +243,7 @@ class Books:
         """Somebody moved or deleted the journal: what is written to it now is lost."""
         if self.is_journal_readable and self._journal_file != _identify(self.journal.path):
             self.close()
-            self._must_read = True
+            self.reread()
 
     def _open_existing_journal(self) -> None:
         """Without a registry there may still be replacements to finish; never create it then."""
@@ -229,16 +258,20 @@ class Books:
         self.journal_problem = str(error)
         self.is_journal_locked = error.reason is Reason.LOCKED
 
-    def _become_unavailable(self, problem: str) -> Change:
+    def _become_unavailable(self, error: RegistryError) -> Change:
+        problem = str(error)
         if self.unavailable == problem:
             return Change()
         self.unavailable = problem
         self.contents = None
-        return Change(is_changed=True, concerns_all=True, became_unavailable=problem)
+        reason = error.reason.value if isinstance(error, RegistryUnavailable) else ''
+        return Change(is_changed=True, concerns_all=True, became_unavailable=problem,
+                      reason=reason)
 
     def _take(self, contents: Contents, edits: int, orphans: FrozenSet[str]) -> Change:
         became_available = self.contents is None
-        is_accepted_before = self.is_accepted
+        is_accepted_before, pools = self.is_accepted, self.pools
+        self._last_seen = seen_in(contents)
         self.contents, self.unavailable, self.was_read = contents, '', True
         before, self.assignments = self.assignments, build_assignments(contents)
         self.owners = {item.vm_id: uuid for uuid, item in self.assignments.items()}
@@ -247,7 +280,9 @@ class Books:
                             if before.get(uuid) != self.assignments.get(uuid))
         touched |= orphans ^ self.orphans
         concerns_all = became_available or is_accepted_before != self.is_accepted
-        return Change(concerns_all or bool(touched), concerns_all, touched, edits,
+        # What a pool is called concerns no VM, and is mirrored.
+        is_changed = concerns_all or bool(touched) or pools != self.pools
+        return Change(is_changed, concerns_all, touched, edits,
                       became_available=became_available)
 
 

@@ -41,8 +41,9 @@ class XapiSettings(NamedTuple):
 
 
 class RegistrySettings(NamedTuple):
-    """Where the registry is."""
+    """Where the registry is, and what it may lose at once."""
     path: str = '/etc/vgpu/vgpu_config.db'
+    trust_mass_removals: bool = False
 
 
 class DeviceSettings(NamedTuple):
@@ -244,6 +245,8 @@ KEYS = (
     Key('xapi', 'verify_tls', parse_flag, 'yes or no',
         'a password must not go to whoever answers; matters for https only'),
     Key('registry', 'path', parse_path, 'path', 'where the earlier tool keeps it'),
+    Key('registry', 'trust_mass_removals', parse_flag, 'yes or no',
+        'many rows that vanish at once are an accident more often than not'),
     Key('device', 'template', parse_device_template, 'device',
         'the properties that the device takes, priority as a word'),
     Key('device', 'names', parse_names, 'names',

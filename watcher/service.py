@@ -88,7 +88,7 @@ class Service:
         self._schedule = Schedule(settings.scan.interval_seconds,
                                   lambda: self._inbox.put(ScanDue()))
         self._lock = WriterLock(settings.registry.path)
-        self._books = Books(settings.registry.path)
+        self._books = _build_books(settings)
         self.watcher = self._build_watcher()
         self._started_at = clock()
         self._offset = wall() - clock()
@@ -309,6 +309,8 @@ class Service:
         before = self._settings
         if settings.registry.path != before.registry.path:
             self._reopen_registry(settings)
+        self._books.trust_mass_removals = settings.registry.trust_mass_removals
+        self._books.reread()
         self._settings = settings
         self._schedule.change_interval(settings.scan.interval_seconds)
         if settings.xapi != before.xapi or settings.registry != before.registry:
@@ -329,7 +331,7 @@ class Service:
         self.watcher.flush()
         self._books.close()
         self._lock.release()
-        self._lock, self._books = lock, Books(settings.registry.path)
+        self._lock, self._books = lock, _build_books(settings)
         self.watcher = self._build_watcher()
 
     def _build_watcher(self) -> Watcher:
@@ -381,3 +383,8 @@ class Service:
         self._sessions.log_out()
         self._lock.release()
         get_logger().info('service.stopped')
+
+
+def _build_books(settings: Settings) -> Books:
+    return Books(settings.registry.path,
+                 trust_mass_removals=settings.registry.trust_mass_removals)

@@ -26,7 +26,7 @@ class Teller:
         """Say what a look at the registry has found."""
         books = self._books
         if change.became_unavailable:
-            get_logger().error('registry.unavailable', path=books.path,
+            get_logger().error('registry.unavailable', path=books.path, reason=change.reason,
                                error=change.became_unavailable)
         elif change.became_available:
             get_logger().info('registry.available', path=books.path,

@@ -253,17 +253,17 @@ def test_row_that_another_program_inserted_meanwhile_is_kept(registry, edit_with
         ('me', 'vm_added'), ('another program', 'vm_added')]
 
 
-def test_emptied_registry_takes_no_edit_until_told_to(registry, edit_with, journal):
-    edit_with(lambda edit: [edit.add_vm(uuid_of(1)), edit.add_vm(uuid_of(2))])
+def test_doubtful_registry_takes_no_edit_until_told_to(registry, edit_with, journal):
+    edit_with(lambda edit: [edit.add_vm(uuid_of(number)) for number in (1, 2, 3)])
     with other_program(registry.path) as other:
         other.execute('DELETE FROM vms')
     with pytest.raises(RegistryUnavailable, match='accept') as caught:
-        edit_with(lambda edit: edit.add_vm(uuid_of(3)))
-    assert caught.value.reason == 'emptied'
+        edit_with(lambda edit: edit.add_vm(uuid_of(4)))
+    assert caught.value.reason == 'doubtful'
     with registry.edit(who='me', command='accept', allow_emptied=True):
         pass
-    edit_with(lambda edit: edit.add_vm(uuid_of(3)))
-    assert set(journal.orphans()) == {uuid_of(1), uuid_of(2)}
+    edit_with(lambda edit: edit.add_vm(uuid_of(4)))
+    assert set(journal.orphans()) == {uuid_of(1), uuid_of(2), uuid_of(3)}
 
 
 def test_our_own_removal_of_all_rows_is_no_accident(registry, edit_with):

@@ -229,11 +229,13 @@ def test_locked_file_is_unavailable_and_nothing_changes(two_vms, journal):
 
 
 def test_file_that_lost_its_rows_is_replaced_only_when_that_is_meant(two_vms):
+    with two_vms.edit(who='me', command='x') as edit:
+        edit.add_vm(uuid_of(9))
     with other_program(two_vms.path) as connection:
         connection.execute('DELETE FROM vms')
     with pytest.raises(RegistryUnavailable) as caught:
         replace(two_vms, image_of(THREE))
-    assert caught.value.reason is Reason.EMPTIED
+    assert caught.value.reason is Reason.DOUBTFUL
     replace(two_vms, image_of(THREE), allow_emptied=True)
     assert plain(two_vms) == plain_of(THREE)
 

@@ -85,17 +85,76 @@ def test_row_that_became_faulty_is_not_taken_for_deleted(two_vms, journal):
     assert journal.note_contents(two_vms.read()) == ()
 
 
-def test_file_that_lost_all_of_several_rows_is_unavailable_and_nothing_changes(two_vms, journal):
-    with other_program(two_vms.path) as other:
-        other.execute('DELETE FROM vms')
+def register(registry, count):
+    with registry.edit(who='me', command='x') as edit:
+        for number in range(1, count + 1):
+            edit.add_vm(uuid_of(number), vm_name=f'vm{number}')
+
+
+@pytest.mark.parametrize('count, sql, missing', [
+    pytest.param(2, 'DELETE FROM vms', 0, id='both-of-two'),
+    pytest.param(3, 'DELETE FROM vms', 3, id='all-of-three'),
+    pytest.param(3, 'DELETE FROM vms WHERE vm_id > 1', 0, id='two-of-three'),
+    pytest.param(9, 'DELETE FROM vms WHERE vm_id > 1', 0, id='eight-of-nine'),
+    pytest.param(10, 'DELETE FROM vms WHERE vm_id > 5', 0, id='half-of-ten'),
+    pytest.param(10, 'DELETE FROM vms WHERE vm_id > 4', 6, id='more-than-half-of-ten'),
+    pytest.param(4, "UPDATE vms SET vm_uuid = 'f' || substr(vm_uuid, 2)", 4, id='other-uuids'),
+    pytest.param(4, 'DELETE FROM vms; INSERT INTO vms (vm_id, vm_uuid) VALUES '
+                 f"(9, '{uuid_of(99)}')", 4, id='all-but-another-added'),
+    pytest.param(12, 'DELETE FROM vms WHERE vm_id > 2; INSERT INTO vms (vm_id, vm_uuid) VALUES '
+                 f"(90, '{uuid_of(90)}'); INSERT INTO vms (vm_id, vm_uuid) VALUES "
+                 f"(91, '{uuid_of(91)}')", 10, id='most-and-others-added'),
+    pytest.param(4, 'UPDATE vms SET vm_id = -vm_id', 0, id='all-became-faulty'),
+    pytest.param(4, 'UPDATE vms SET vm_uuid = upper(vm_uuid)', 0, id='other-case'),
+])
+def test_file_that_lost_too_many_rows_at_once_is_doubtful(registry, journal, count, sql, missing):
+    register(registry, count)
+    with other_program(registry.path) as other:
+        other.executescript(f'BEGIN; {sql}; COMMIT')
+    assert len(registry.inspect().missing) == missing
+    if not missing:
+        registry.read()
+        journal.note_contents(registry.read())
+        return
     history = journal.list_history()
-    for _ in range(2):
-        with pytest.raises(RegistryUnavailable, match='all of its 2 VMs') as caught:
-            journal.note_contents(two_vms.read())
-        assert caught.value.reason == 'emptied'
+    for look in (registry.read, lambda: journal.note_contents(registry.inspect())):
+        with pytest.raises(RegistryUnavailable, match='doubtful.*registry rebuild.*accept') as caught:
+            look()
+        assert caught.value.reason == 'doubtful'
     assert journal.list_history() == history and journal.orphans() == {}
-    assert len(journal.note_contents(two_vms.read(), allow_emptied=True)) == 2
-    assert journal.note_contents(two_vms.read()) == ()
+    journal.note_contents(registry.inspect(), allow_emptied=True)
+    assert journal.note_contents(registry.read()) == () and not registry.inspect().missing
+
+
+def test_rows_that_come_back_end_the_doubt(registry, journal):
+    register(registry, 3)
+    with other_program(registry.path) as other:
+        other.execute('BEGIN')
+        rows = other.execute('SELECT vm_id, vm_uuid, vm_name, pool_id, priority FROM vms').fetchall()
+        other.execute('DELETE FROM vms')
+        other.execute('COMMIT')
+        assert registry.inspect().missing
+        other.executemany(INSERT, rows)
+    assert journal.note_contents(registry.read()) == ()
+
+
+def test_losses_are_taken_as_they_are_where_that_is_configured(registry, journal):
+    register(registry, 3)
+    trusting = Registry(registry.path, timeout_seconds=0.25, trust_mass_removals=True)
+    with other_program(registry.path) as other:
+        other.execute('DELETE FROM vms')
+    assert trusting.read().vms == ()
+    with trusting.edit(who='me', command='x') as edit:
+        edit.add_vm(uuid_of(9))
+    assert not registry.inspect().missing
+
+
+def test_a_command_of_ours_may_remove_all(registry, journal):
+    register(registry, 4)
+    with registry.edit(who='me', command='x') as edit:
+        for number in range(1, 5):
+            edit.remove_vm(uuid_of(number))
+    assert registry.read().vms == () and journal.note_contents(registry.read()) == ()
 
 
 def test_losing_the_only_row_is_an_ordinary_deletion(registry, journal):
@@ -118,9 +177,7 @@ def test_reading_older_than_our_edit_is_not_taken_for_another_programs_edit(two_
 
 def test_empty_reading_older_than_our_edit_is_to_be_repeated(registry, journal):
     older = registry.read()
-    with registry.edit(who='me', command='x') as edit:
-        edit.add_vm(uuid_of(1))
-        edit.add_vm(uuid_of(2))
+    register(registry, 3)
     with pytest.raises(RegistryUnavailable, match='read it again') as caught:
         journal.note_contents(older)
     assert caught.value.reason == 'outdated'

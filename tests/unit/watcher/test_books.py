@@ -1,7 +1,9 @@
 """The registry and the journal as the daemon has them in front of it."""
 
+import contextlib
 import os
 import sqlite3
+import time
 
 import pytest
 
@@ -35,8 +37,8 @@ def build_books(path):
     """Build books; all of them are closed at the end."""
     built = []
 
-    def build():
-        built.append(Books(path))
+    def build(**options):
+        built.append(Books(path, **options))
         return built[-1]
     yield build
     for books in built:
@@ -90,10 +92,17 @@ def test_edit_of_another_program_is_found_with_the_vms_it_touches(books, path, s
 
 
 @pytest.mark.parametrize('statement', [
-    pytest.param("UPDATE vms SET vm_name = 'other'", id='name'),
-    pytest.param("UPDATE pools SET enabled = 0 WHERE pool_id = 'A'", id='pool-of-nobody')])
-def test_edit_that_touches_no_assignment_concerns_no_vm(books, path, statement):
+    pytest.param("UPDATE pools SET enabled = 0 WHERE pool_id = 'A'", id='pool-of-nobody'),
+    pytest.param("UPDATE pools SET pool_name = 'x' WHERE pool_id = 'A'", id='name-of-a-pool'),
+    pytest.param("UPDATE pools SET description = 'x'", id='description-of-pools')])
+def test_edit_of_a_pool_is_a_change_that_concerns_no_vm(books, path, statement):
     execute(path, statement)
+    change = books.poll()
+    assert change.is_changed and not change.touched and not change.concerns_all
+
+
+def test_name_of_a_vm_is_no_change(books, path):
+    execute(path, "UPDATE vms SET vm_name = 'other'")
     assert not books.poll().is_changed and books.is_available
 
 
@@ -161,6 +170,100 @@ def test_file_of_others_is_not_accepted(registry, build_books, path):
     books = build_books()
     books.poll()
     assert books.is_available and not books.is_accepted
+
+
+# A file that lost many rows, and a journal that is of no help (P17).
+
+THREE = tuple(uuid_of(number) for number in (1, 2, 3))
+
+
+@pytest.fixture
+def three_vms(registry):
+    with registry.edit(who='the test', command='register-vm') as edit:
+        for vm_uuid in THREE[1:]:
+            edit.add_vm(vm_uuid)
+
+
+def lock_journal(path):
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute('BEGIN EXCLUSIVE')
+    return contextlib.closing(connection)
+
+
+def spoil(path):
+    with open(path, 'r+b') as stream:
+        stream.write(b'x' * 4096)
+
+
+def replace_by_directory(path):
+    os.unlink(path)
+    os.mkdir(path)
+
+
+def make_too_new(path):
+    execute(path, 'PRAGMA user_version = 99')
+
+
+def test_doubtful_file_is_told_and_its_rows_stay_in_memory(three_vms, build_books, path):
+    books = build_books()
+    books.poll()
+    execute(path, 'DELETE FROM vms', "INSERT INTO vms (vm_id, vm_uuid) VALUES (9, '%s')"
+            % uuid_of(9))
+    change = books.poll()
+    assert change.reason == 'doubtful' and not books.is_available
+    assert set(books.assignments) == set(THREE)
+    assert not books.poll().is_changed
+    books.trust_mass_removals = True
+    books.reread()
+    assert books.poll().became_available and set(books.assignments) == {uuid_of(9)}
+
+
+def test_daemon_that_was_not_running_notices_at_its_start(three_vms, build_books, path, books):
+    books.close()
+    execute(path, 'DELETE FROM vms')
+    assert build_books().poll().reason == 'doubtful'
+
+
+@pytest.mark.parametrize('damage', [
+    pytest.param(spoil, id='damaged'),
+    pytest.param(make_too_new, id='too-new'),
+    pytest.param(replace_by_directory, id='directory')])
+def test_journal_in_any_state_leaves_the_registry_available(three_vms, build_books, registry,
+                                                            path, damage):
+    books = build_books()
+    books.poll()
+    books.close()
+    damage(registry.journal_path)
+    execute(path, 'UPDATE vms SET priority = 0 WHERE vm_id = 10')
+    assert books.poll().touched == {ONE} and books.is_available and books.journal_problem
+    execute(path, 'DELETE FROM vms')
+    assert books.poll().reason == 'doubtful'
+
+
+def test_locked_journal_leaves_the_registry_available(three_vms, build_books, registry, path):
+    books = build_books()
+    books.poll()
+    with lock_journal(registry.journal_path):
+        execute(path, 'UPDATE vms SET priority = 0 WHERE vm_id = 10')
+        began = time.monotonic()
+        assert books.poll().touched == {ONE} and books.is_available
+        assert 'journal' in books.journal_problem and 'locked' in books.journal_problem
+        assert time.monotonic() - began < 0.25
+        execute(path, 'DELETE FROM vms')
+        assert books.poll().reason == 'doubtful'
+    assert books.poll().reason == '' and not books.is_available
+
+
+def test_edit_of_another_program_while_the_journal_was_locked_is_recorded_later(
+        build_books, registry, path):
+    now = [0.0]
+    books = build_books(clock=lambda: now[0])
+    books.poll()
+    with lock_journal(registry.journal_path):
+        execute(path, 'UPDATE vms SET priority = 0')
+        assert books.poll().edits == 0
+    now[0] += 5
+    assert books.poll().edits == 1 and not books.journal_problem
 
 
 # Claims on numbers.
