@@ -26,6 +26,8 @@ class Edit:
         self._command = command
         self._now = now
         self.changed = False
+        self.journal_problem = ''
+        """Why the journal takes nothing of this edit; '' when it does."""
 
     def contents(self) -> Contents:
         """Read the registry as it is inside the transaction."""

@@ -29,6 +29,11 @@ class Patience:
         """Give the time-out for SQLite itself."""
         return min(BUSY_SLICE_SECONDS, self._timeout_seconds)
 
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the time is up."""
+        return self._monotonic() >= self._deadline
+
     def renew(self) -> None:
         """Start the time of a new call."""
         self._deadline = self._monotonic() + self._timeout_seconds

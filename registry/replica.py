@@ -39,6 +39,8 @@ class Replaced(NamedTuple):
     pools: Tuple[Tuple[Pool, Pool], ...] = ()
     is_new: bool = False
     """There was no file before."""
+    journal_problem: str = ''
+    """Why the history does not tell of it."""
 
 
 def find_differences(vms: Sequence[Vm], pools: Sequence[Pool], image: Image) -> Differences:

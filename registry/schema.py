@@ -140,6 +140,20 @@ def migrate_journal(connection: Connection, path: str) -> None:
                     connection.execute(statement)
 
 
+def probe_journal(connection: Connection) -> None:
+    """Write to each table that an edit writes to, and undo it; JournalUnavailable tells why not.
+
+    A journal whose header is well may be damaged, or be another program's, further down.
+    """
+    with connection.writing(keep=lambda: False):
+        number = connection.insert(
+            "INSERT INTO history (at, who, command, what) VALUES ('', '', '', '')", ())
+        connection.execute('SELECT id FROM history WHERE id < ? ORDER BY id DESC LIMIT 1',
+                           (number,))
+        for table in ('counters', 'seen_vms', 'seen_pools', 'bearers', 'orphans'):
+            connection.execute(f'SELECT * FROM {table}')
+
+
 def _make_private(path: str) -> None:
     """Tighten the mode of a journal that came back from a copy; whose it is not may not."""
     # What else is wrong with it, whoever opens it next will say.

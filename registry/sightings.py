@@ -57,6 +57,11 @@ def recall(connection: Connection, source: str) -> Memory:
     return Memory(read_edition(connection, source), _read_seen(connection, source))
 
 
+def find_missing(connection: Connection, contents: Contents) -> Tuple[Vm, ...]:
+    """Give the rows that a file has lost against the state last accepted, if too many."""
+    return compare_missing(_read_seen(connection, contents.source), contents)
+
+
 def compare_missing(seen: Seen, contents: Contents) -> Tuple[Vm, ...]:
     """Give the rows that a file has lost, in the order of numbers, when they are too many.
 

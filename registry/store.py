@@ -11,11 +11,11 @@ import time
 from typing import TYPE_CHECKING, Callable, Iterator, Optional, Sequence, Tuple
 
 from registry.connection import Connection, check_file, check_writable, unavailable
-from registry.errors import JournalUnavailable, Reason
+from registry.errors import JournalUnavailable, Reason, RegistryUnavailable
 from registry.patience import Patience
 from registry.rows import check_tables, list_tables, read_contents
 from registry.schema import (JOURNAL_NAME, migrate_journal, migrate_registry, prepare_journal,
-                             read_version)
+                             probe_journal, read_version)
 from registry.sightings import (LOCKED_MEMORY, NO_MEMORY, Memory, compare_missing, recall,
                                 refuse_loss)
 from registry.timestamps import render_timestamp
@@ -33,6 +33,7 @@ BESIDE = '.new'
 # What a call may spend on a journal that is locked, of its own time and in all.
 _JOURNAL_SHARE = 0.4
 _JOURNAL_SECONDS = 1.0
+_JOURNAL_EDIT_SECONDS = 3.0
 _ATTEMPTS = 3
 
 
@@ -75,42 +76,43 @@ class Registry:
             with connection.reading():
                 return memory, read_contents(connection, memory.edition)
 
-    def create(self, who: str) -> bool:
+    def create(self, who: str, command: str = 'init') -> bool:
         """Create the registry; False when the file is one already."""
         self._create_file()
-        prepare_journal(self.journal_path)
-        with self._connected(self.journal_path, Patience(self._timeout_seconds)) as connection:
-            migrate_journal(connection, self.journal_path)
-            with connection.writing():
-                return self._create_tables(connection, who)
+        check_file(self.path, may_be_empty=True)
+        with self._transaction() as (connection, _problem):
+            return self._create_tables(connection, who, command)
 
     @contextlib.contextmanager
     def edit(self, *, who: str, command: str, dry_run: bool = False,
-             allow_emptied: bool = False) -> 'Iterator[Edit]':
+             allow_emptied: bool = False, needs_journal: bool = False) -> 'Iterator[Edit]':
         """Edit the registry: all of the block, with its history, or nothing (`dry_run`).
 
-        What other programs changed before is recorded first, as theirs. With `allow_emptied` a
-        file that lost all its rows is taken as it is.
+        What other programs changed before is recorded first, as theirs; with `allow_emptied` also
+        when the file is doubtful, as what `who` has decided. Unless the caller `needs_journal`,
+        a journal that cannot be used costs the history only (`journal_problem` of the Edit).
         """
         from registry import sightings
         from registry.edit import Edit
         check_file(self.path)
-        check_writable(self.path)
-        prepare_journal(self.journal_path)
-        with self._connected(self.journal_path, Patience(self._timeout_seconds)) as connection:
-            migrate_journal(connection, self.journal_path)
-            with connection.writing(keep=lambda: not dry_run):
-                sightings.note_contents(connection, self._now(), read_contents(connection),
-                                        allow_emptied=allow_emptied or self._trusts_losses)
-                edit = Edit(connection, who=who, command=command, now=self._now)
-                yield edit
-                if edit.changed:
-                    sightings.refresh(connection, edit.contents())
+        with self._transaction(keep=lambda: not dry_run,
+                               needs_journal=needs_journal) as (connection, problem):
+            contents = read_contents(connection)
+            is_loss = allow_emptied and bool(sightings.find_missing(connection, contents))
+            sightings.note_contents(
+                connection, self._now(), contents,
+                allow_emptied=allow_emptied or self._trusts_losses,
+                **({'who': who, 'command': command} if is_loss else {}))
+            edit = Edit(connection, who=who, command=command, now=self._now)
+            edit.journal_problem = problem
+            yield edit
+            if edit.changed:
+                sightings.refresh(connection, edit.contents())
 
     def replace_contents(self, image: Image, *, who: str, command: str, keep_copy: bool,
                          may_create: bool = False, allow_emptied: bool = False,
                          generation: Optional[Tuple[str, str]] = None,
-                         line: Sequence[str] = ()) -> 'Replaced':
+                         line: Sequence[str] = (), needs_journal: bool = False) -> 'Replaced':
         """Make the registry what an image says, in place; the history tells each difference.
 
         `generation` (and the digest of the contents at it) is noted in the same transaction, as
@@ -120,16 +122,13 @@ class Registry:
         from registry.replica import Replacing
         is_new = may_create and self._build_missing(image)
         check_file(self.path)
-        check_writable(self.path)
-        prepare_journal(self.journal_path)
-        with self._connected(self.journal_path, Patience(self._timeout_seconds)) as connection:
-            migrate_journal(connection, self.journal_path)
-            with connection.writing():
-                replacement = Replacing(connection, image, now=self._clock(), who=who,
-                                        command=command)
-                return replacement.run(is_new=is_new, keep_copy=keep_copy,
+        with self._transaction(needs_journal=needs_journal) as (connection, problem):
+            replacement = Replacing(connection, image, now=self._clock(), who=who,
+                                    command=command)
+            replaced = replacement.run(is_new=is_new, keep_copy=keep_copy,
                                        allow_emptied=allow_emptied, generation=generation,
                                        line=line)
+        return replaced._replace(journal_problem=problem)
 
     def set_aside(self) -> str:
         """Rename a file that cannot be used, so that another can be made; give its new name."""
@@ -149,6 +148,55 @@ class Registry:
         problems = [f'structure: {damage}' for damage in damages if damage != 'ok']
         problems += [f'vms: row {row[1]} refers to a pool that has no row' for row in strays]
         return tuple(problems + [f'vms: {fault.vm_uuid}: {fault.problem}' for fault in faults])
+
+    @contextlib.contextmanager
+    def _transaction(self, *, keep: Callable[[], bool] = lambda: True,
+                     needs_journal: bool = False) -> Iterator[Tuple[Connection, str]]:
+        """Write to the registry and the journal: all of the block, or nothing.
+
+        Where the journal cannot be used, and is not needed, what the block writes to it goes to
+        memory, and is lost: the second value says why.
+        """
+        check_writable(self.path)
+        patience = Patience(self._timeout_seconds)
+        with contextlib.ExitStack() as stack:
+            while True:
+                try:
+                    self._probe_journal()
+                    begun = self._begin(stack, self.journal_path, patience, keep), ''
+                    break
+                except JournalUnavailable as error:
+                    if needs_journal:
+                        raise
+                    problem = str(error)
+                try:
+                    begun = self._begin(stack, None, Patience(0.0), keep), problem
+                    break
+                except RegistryUnavailable as error:
+                    # Both are locked: a program of ours is at work, and will be done soon.
+                    if error.reason is not Reason.LOCKED or patience.is_over:
+                        raise
+            yield begun
+
+    def _begin(self, stack: contextlib.ExitStack, journal_path: Optional[str],
+               patience: Patience, keep: Callable[[], bool]) -> Connection:
+        """Open both files, or the registry and a journal in memory, and begin to write."""
+        with contextlib.ExitStack() as attempt:
+            connection = attempt.enter_context(self._connected(journal_path, patience))
+            if journal_path is None:
+                migrate_journal(connection, self.journal_path)
+            attempt.enter_context(connection.writing(keep=keep))
+            stack.enter_context(attempt.pop_all())
+        return connection
+
+    def _probe_journal(self) -> None:
+        """Find out whether the journal takes what an edit writes, or raise JournalUnavailable."""
+        prepare_journal(self.journal_path)
+        share = min(self._timeout_seconds * _JOURNAL_SHARE, _JOURNAL_EDIT_SECONDS)
+        with Connection(journal_path=self.journal_path, registry_path=None,
+                        patience=Patience(share)) as connection:
+            migrate_journal(connection, self.journal_path)
+            probe_journal(connection)
 
     def _connected(self, journal_path: Optional[str], patience: Patience) -> Connection:
         return Connection(journal_path=journal_path, registry_path=self.path, patience=patience)
@@ -210,7 +258,7 @@ class Registry:
             os.makedirs(directory, DIRECTORY_MODE)
             os.chmod(directory, DIRECTORY_MODE)
 
-    def _create_tables(self, connection: Connection, who: str) -> bool:
+    def _create_tables(self, connection: Connection, who: str, command: str) -> bool:
         from registry import history, sightings
         found = list_tables(connection)
         if found:
@@ -219,12 +267,13 @@ class Registry:
         if connection.execute('SELECT count(*) FROM registry.sqlite_master')[0][0]:
             raise unavailable(self.path, Reason.FOREIGN)
         migrate_registry(connection)
-        history.add_entry(connection, self._now(), who, 'init', 'registry_created',
+        history.add_entry(connection, self._now(), who, command, 'registry_created',
                           after={'path': self.path})
         contents = read_contents(connection)
         if sightings.has_seen(connection, contents.source):
             # The journal remembers a file that was here before: its VMs have lost their rows.
-            sightings.note_contents(connection, self._now(), contents, allow_emptied=True)
+            sightings.note_contents(connection, self._now(), contents, allow_emptied=True,
+                                    who=who, command=command)
         sightings.refresh(connection, contents)
         return True
 

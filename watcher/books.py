@@ -201,7 +201,7 @@ class Books:
         if not names:
             return 0
         try:
-            with self.registry.edit(who=WHO, command='scan') as edit:
+            with self.registry.edit(who=WHO, command='scan', needs_journal=True) as edit:
                 return edit.rename_vms(names)
         except RegistryError:
             return 0

@@ -73,7 +73,8 @@ class Rebuilder:
         replaced = self._books.registry.replace_contents(
             collected.image, who=WHO, command=COMMAND, may_create=local is None,
             allow_emptied=True, keep_copy=local is not None and (is_master or is_lost),
-            generation=(mirror.generation.text, mirror.digest), line=mirror.line)
+            generation=(mirror.generation.text, mirror.digest), line=mirror.line,
+            needs_journal=True)
         self._books.reread()
         self._poll()
         if local is not None and not is_master and not is_lost:

@@ -330,7 +330,8 @@ class Mirroring:
         taken = {entry.vm_id: 'VM %s, which carries it' % other.uuid
                  for other in map(self._inventory.find, others) if other is not None}
         try:
-            with self._books.registry.edit(who=BY_HAND_WHO, command=BY_HAND_COMMAND) as edit:
+            with self._books.registry.edit(who=BY_HAND_WHO, command=BY_HAND_COMMAND,
+                                           needs_journal=True) as edit:
                 before, after = edit.change_vm(vm.uuid, pool_id=entry.pool_id,
                                                priority=entry.priority, vm_id=entry.vm_id,
                                                taken=taken)

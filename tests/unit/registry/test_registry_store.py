@@ -2,11 +2,13 @@
 
 import os
 import stat
+import threading
 import time
 
 import pytest
 
-from registry.errors import Conflict, RegistryError, RegistryUnavailable, SchemaTooNew
+from registry.errors import (Conflict, JournalUnavailable, RegistryError, RegistryUnavailable,
+                             SchemaTooNew)
 from registry.store import Registry
 from registry.values import Priority
 from tests.unit.registry.helpers import other_program, run_child, uuid_of
@@ -349,10 +351,82 @@ def test_a_table_of_others_cannot_shadow_one_of_ours(registry, journal):
     assert journal.list_history()[0].what == 'vm_added'
 
 
-def test_a_registry_is_unavailable_when_its_journal_is(registry):
-    with open(registry.journal_path, 'wb') as file:
+def _damage(path):
+    with open(path, 'wb') as file:
         file.write(b'no database, but long enough to be taken for one' * 100)
-    assert registry.read().edition is None
-    with pytest.raises(RegistryError, match='journal .*move it away'):
-        with registry.edit(who='me', command='x'):
+
+
+def _damage_a_page(path):
+    """The header is well, and a page further down is not."""
+    with other_program(path) as journal:
+        page = journal.execute("SELECT rootpage FROM sqlite_master WHERE name = 'history'"
+                               ).fetchone()[0]
+        size = journal.execute('PRAGMA page_size').fetchone()[0]
+    with open(path, 'r+b') as file:
+        file.seek((page - 1) * size)
+        file.write(b'x' * size)
+
+
+def _replace(path, make):
+    os.unlink(path)
+    make(path)
+
+
+def _run(sql):
+    def run(path):
+        with other_program(path) as journal:
+            journal.executescript(sql)
+    return run
+
+
+@pytest.mark.parametrize('damage', [
+    pytest.param(_damage, id='damaged'),
+    pytest.param(_damage_a_page, id='damaged-page'),
+    pytest.param(_run('PRAGMA user_version = 99'), id='too-new'),
+    pytest.param(_run('DROP TABLE counters'), id='without-a-table'),
+    pytest.param(lambda path: _replace(path, os.mkdir), id='directory'),
+    pytest.param(lambda path: _replace(path, os.mkfifo), id='pipe'),
+    pytest.param(lambda path: _replace(path, lambda path: os.symlink('/nowhere/x', path)),
+                 id='link-to-nowhere'),
+])
+def test_journal_in_any_state_leaves_the_registry_to_be_read_and_edited(registry, damage):
+    damage(registry.journal_path)
+    assert registry.read().vms == ()
+    with registry.edit(who='me', command='x') as edit:
+        edit.add_vm(uuid_of(1))
+        assert 'journal' in edit.journal_problem
+    assert [vm.vm_id for vm in registry.read().vms] == [1]
+    with pytest.raises(JournalUnavailable):
+        with registry.edit(who='me', command='x', needs_journal=True):
             pass
+
+
+def test_locked_journal_costs_an_edit_the_history_and_little_patience(registry):
+    with other_program(registry.journal_path) as holder:
+        holder.execute('BEGIN EXCLUSIVE')
+        assert registry.read().vms == ()
+        with registry.edit(who='me', command='x') as edit:
+            edit.add_vm(uuid_of(1))
+            assert 'locked' in edit.journal_problem
+        holder.execute('ROLLBACK')
+    assert [vm.vm_id for vm in registry.read().vms] == [1]
+
+
+def test_peer_that_holds_both_files_is_waited_for(registry, path):
+    patient = Registry(path, timeout_seconds=10)
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def hold():
+        with registry.edit(who='peer', command='x') as edit:
+            edit.add_vm(uuid_of(1))
+            is_held.set()
+            may_end.wait(20)
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert is_held.wait(20)
+    threading.Timer(0.5, may_end.set).start()
+    with patient.edit(who='me', command='x') as edit:
+        edit.add_vm(uuid_of(2))
+        assert edit.journal_problem == ''
+    holder.join()
+    assert [vm.vm_id for vm in registry.read().vms] == [1, 2]
