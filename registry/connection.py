@@ -19,18 +19,29 @@ from registry.uri import render_uri
 Row = Tuple[Any, ...]
 
 SMALLEST_DATABASE_BYTES = 512
+# What keeps the assignments is named first (P29).
+_CURE = "'vgpu-admin registry rebuild' brings the assignments back"
 _NEXT_STEPS = {
     Reason.LOCKED: 'is locked by another program; try again when that has finished',
-    Reason.MISSING: "does not exist; create it with 'vgpu-admin init' or restore it",
+    Reason.MISSING: f"does not exist; {_CURE}; only for a first registry: 'vgpu-admin init'",
     Reason.UNREADABLE: 'cannot be read; check its kind, owner and mode',
     Reason.UNWRITABLE: 'cannot be written; check the mode of file and directory, and the space',
-    Reason.EMPTY: "has no content at all; restore it, or start afresh with 'vgpu-admin init'",
-    Reason.CORRUPT: 'is damaged or is not an SQLite database; restore it from a copy',
-    Reason.FOREIGN: 'does not have the tables pools and vms with their columns; check the path',
+    Reason.EMPTY: f'has no content at all; {_CURE}',
+    Reason.CORRUPT: f'is damaged or is not an SQLite database; {_CURE}, and keeps this file '
+                    'beside it',
+    Reason.FOREIGN: f'does not have the tables pools and vms with their columns; {_CURE}, if the '
+                    'path is right',
     Reason.WAL: 'is in WAL mode, which other readers of the file do not bear; stop its users and '
                 "run: sqlite3 FILE 'PRAGMA journal_mode=DELETE'",
     Reason.FAILED: 'could not be used; check the disk and the space on it',
 }
+# What SQLite says of files that no disk has damaged.
+_ODD_FILES = (
+    ('same text encoding', 'is encoded in UTF-16, and the programs that share it read UTF-8'),
+    ('no such column: rowid', 'has a table WITHOUT ROWID, which older programs cannot read'),
+    ('unsupported file format', 'is in a format that this SQLite does not know'),
+    ('malformed database schema', 'has a schema that this SQLite does not understand'),
+)
 _JOURNAL_STEPS = {
     Reason.MISSING: 'does not exist, and neither does its directory, perhaps; check the path',
     Reason.CORRUPT: 'is damaged; move it away, and a new one will be begun (its history is lost)',
@@ -199,6 +210,11 @@ class Connection:
         error_class = RegistryUnavailable if path == self._registry_path else JournalUnavailable
         if isinstance(error, sqlite3.IntegrityError):
             return Conflict(f'{path}: a constraint of the file forbids this change: {error}')
+        if path == self._registry_path:
+            odd = next((words for text, words in _ODD_FILES if text in str(error)), '')
+            if odd:
+                return unavailable(path, Reason.FOREIGN, step=f'{odd}; {_CURE}, and keeps this '
+                                   'file beside it', detail=str(error))
         if isinstance(error, sqlite3.OperationalError):
             reason = Reason.LOCKED if waited and is_busy(error) else Reason.FAILED
             return unavailable(path, reason, error_class, detail=str(error))
@@ -240,10 +256,10 @@ def check_writable(path: str,
 
 def unavailable(path: str, reason: Reason,
                 error_class: Type[RegistryUnavailable] = RegistryUnavailable, *,
-                detail: str = '') -> RegistryUnavailable:
-    """Build the error that names the file, the problem and the next step."""
+                detail: str = '', step: str = '') -> RegistryUnavailable:
+    """Build the error that names the file, the problem and the next step (`step`, or its own)."""
     is_journal = issubclass(error_class, JournalUnavailable)
-    step = _JOURNAL_STEPS.get(reason) if is_journal else None
+    step = step or (_JOURNAL_STEPS.get(reason, '') if is_journal else '')
     text = f"{'journal' if is_journal else 'registry'} {path} {step or _NEXT_STEPS[reason]}"
     return error_class(f'{text} ({detail})' if detail else text, reason=reason)
 
