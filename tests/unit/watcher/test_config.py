@@ -28,7 +28,7 @@ def problems_of(load, text):
 CONTRACT = {
     ('xapi', 'url'): 'unix:/var/lib/xcp/xapi', ('xapi', 'username'): 'root',
     ('xapi', 'password_file'): '', ('xapi', 'verify_tls'): 'yes',
-    ('registry', 'path'): '/etc/vgpu/vgpu_config.db',
+    ('registry', 'path'): '/etc/vgpu/vgpu_config.db', ('registry', 'trust_mass_removals'): 'no',
     ('device', 'template'):
         '-device vgpu-stub,pool_id={pool_id},priority={priority},vm_id={vm_id}',
     ('device', 'names'): 'vgpu-stub vgpu-cuda',
