@@ -1,6 +1,7 @@
 """The XAPI plugin `vgpu-watcher`: other hosts and clients of XAPI ask this host through it.
 
-XAPI runs it with the call as its one argument and takes its standard output for the answer. All
+XAPI runs it with the call as its one argument, which the program overwrites before it imports this
+module (argv.py), and takes its standard output for the answer. All
 arguments are input from elsewhere: they are checked, never reach a shell, and name no path that
 would be followed. Who may ask for what: docs/security.md.
 """
@@ -12,6 +13,7 @@ import signal
 import sys
 from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
+from cli.argv import take_arguments
 from watcher import config
 from watcher.errors import HostUnreadable
 from watcher.plugin_wire import (FORMAT, MAX_ANSWER_BYTES, Call, CallInvalid, parse_call,
@@ -25,11 +27,11 @@ CHECK_SECONDS = 60
 Function = Callable[[Call, Optional[str]], str]
 
 
-def main(argv: Optional[Sequence[str]] = None, *, config_path: Optional[str] = None) -> int:
+def main(words: Optional[Sequence[str]] = None, *, config_path: Optional[str] = None) -> int:
     """Answer one call; the exit status is 0 also when the answer is a failure."""
-    words = sys.argv if argv is None else argv
+    taken = take_arguments() if words is None else words
     answers = _take_standard_output()
-    answer = _answer(words[1:], config_path)
+    answer = _answer(taken, config_path)
     with os.fdopen(answers, 'w', encoding='utf-8') as stream:
         stream.write(answer)
     return 0
@@ -64,7 +66,11 @@ def _answer(words: Sequence[str], config_path: Optional[str]) -> str:
 
 
 def _look(call: Call, config_path: Optional[str]) -> str:
-    """What the QEMU of one domain of this host runs with."""
+    """What the QEMU of one domain of this host runs with.
+
+    Of its devices those with a name of this host's own configuration are told: a caller that could
+    choose the names would read any device of any VM.
+    """
     from watcher.boots import Finding
     from watcher.host import Host
     from watcher.looking import look
@@ -74,7 +80,7 @@ def _look(call: Call, config_path: Optional[str]) -> str:
     with limited(LOOK_SECONDS):
         finding = Finding(is_readable=False, problem='this host cannot look at its domains')
         if host.is_available:
-            finding = look(host, request.names, request.domid, lambda: True)
+            finding = look(host, settings.device.known_names, request.domid, lambda: True)
             finding = _refuse_another_vm(host, request.domid, request.vm_uuid, finding)
     return render_finding(finding)
 

@@ -4,7 +4,8 @@ XAPI lets pool administrators call host.call_plugin, but VM operators VM.call_ho
 reaches the same plugins with their session (xapi_vm.ml); and a plugin on a member is always given
 a fresh session of XAPI's own, which may everything (message_forwarding.ml). So commands are
 taken on the master only, where the session is the caller's, and from those who could call
-host.call_plugin.
+host.call_plugin. And only where XAPI's local socket tells that this host is the master: by way of
+another url one would learn who is, and not who we are.
 """
 
 from typing import Any
@@ -21,9 +22,15 @@ class CallRefused(WatcherError):
 
 def identify(live: Any, session: str, request: Request) -> str:
     """The name of the caller for the history; CallRefused when they may not edit here."""
+    role = live.role
+    if not role.is_local:
+        raise CallRefused('[xapi] url of this host is no local socket, so that nothing tells '
+                          'whether this host is the master')
     if live.master is not None:
         raise CallRefused('this host is a member of its pool; the registry is edited on the '
                           f'master, {live.master}')
+    if not role.host or role.host != role.master:
+        raise CallRefused('XAPI does not tell that this host is the master of its pool')
     client = live.client
     is_root = client.call('session.get_is_local_superuser', session)
     permissions = client.call('session.get_rbac_permissions', session)

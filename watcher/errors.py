@@ -4,7 +4,15 @@ Of XAPI's errors ask first who answered: nobody, XAPI, or something that is not 
 `xapi.py` raises them, `stream.py`, `injector.py` and `daemon.py` do something about them.
 """
 
-from typing import Iterable, Tuple
+import re
+from typing import Any, Iterable, Tuple
+
+# What stands in the place of a session, or of a password, in a text.
+HIDDEN = '(hidden)'
+# As XAPI names a session that it refuses, also within a longer text.
+_SESSION = re.compile(r'((?:SESSION_INVALID|\bsession)[^A-Za-z0-9]{1,8})OpaqueRef:[0-9A-Za-z:-]{1,80}')
+# A shorter word is no secret, and would be found anywhere.
+_LEAST_SECRET = 3
 
 
 class WatcherError(Exception):
@@ -19,8 +27,27 @@ class ConfigError(WatcherError):
         super().__init__('\n'.join(self.problems))
 
 
+def hide_sessions(text: str) -> str:
+    """The text without the references of sessions in it (P31)."""
+    return _SESSION.sub(r'\g<1>' + HIDDEN, text)
+
+
 class XapiError(WatcherError):
-    """A call to XAPI came to nothing."""
+    """A call to XAPI came to nothing. Its text holds no session: it is logged, and shown."""
+
+    def __init__(self, *texts: Any) -> None:
+        super().__init__(*(hide_sessions(str(text)) for text in texts))
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Take these words out of the text as well."""
+        self.args = tuple(_without(str(text), secrets) for text in self.args)
+
+
+def _without(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        if len(secret) >= _LEAST_SECRET:
+            text = text.replace(secret, HIDDEN)
+    return text
 
 
 class XapiUnreachable(XapiError):
@@ -40,8 +67,17 @@ class XapiFailure(XapiError):
 
     def __init__(self, code: str, params: Iterable[str] = ()) -> None:
         self.code = code
-        self.params: Tuple[str, ...] = tuple(params)
+        self.params: Tuple[str, ...] = tuple(hide_sessions(str(text)) for text in params)
+        if code == 'SESSION_INVALID' or (code == 'HANDLE_INVALID'
+                                         and self.params[:1] == ('session',)):
+            self.params = tuple(HIDDEN if text.startswith('OpaqueRef:') else text
+                                for text in self.params)
         super().__init__(': '.join([code, ', '.join(self.params)] if self.params else [code]))
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Take these words out of the parameters as well."""
+        super().hide(secrets)
+        self.params = tuple(_without(text, secrets) for text in self.params)
 
 
 class SessionLost(XapiFailure):

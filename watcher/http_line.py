@@ -6,20 +6,19 @@ that it needs, that was half of the time, and importing it takes a command as lo
 What comes off the wire is input: every length has a bound, and what is not HTTP is NotHttp.
 """
 
-import re
 import socket
-from typing import Callable, Iterator, NamedTuple, Optional
+from typing import Callable, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 # Heads of XAPI have a few hundred bytes.
 _MAX_HEAD = 64 * 1024
 _RECEIVE_BYTES = 256 * 1024
 # Of what is read ahead: more, and each answer has memory mapped and given back.
 _AHEAD_BYTES = 64 * 1024
-_STATUS = re.compile(rb'HTTP/1\.([01]) ([0-9]{3})(?: [^\r\n]*)?\r?\n')
-_HEADER = re.compile(rb'(?mi)^(content-length|transfer-encoding|connection)[ \t]*:[ \t]*'
-                     rb'([^\r\n]*?)[ \t]*\r?$')
-_SIZE = re.compile(rb'[0-9A-Fa-f]{1,15}[ \t]*(;|\Z)')
-_END_OF_HEAD = re.compile(rb'\r?\n\r?\n')
+# Longer than any line between two chunks.
+_MAX_LINE = 4096
+_MAX_SIZE_DIGITS = 15
+_HEX_DIGITS = frozenset(b'0123456789abcdefABCDEF')
+_FIELDS = frozenset([b'content-length', b'transfer-encoding', b'connection'])
 
 
 class NotHttp(Exception):
@@ -45,7 +44,9 @@ class Line:
         self.sock = sock
         self.before_read: Callable[[], None] = lambda: None
         """Called before each wait for more: raises when an answer takes too long as a whole."""
-        self._buffer = b''
+        self._buffer = bytearray()
+        self._at = 0
+        self._has_begun = False
         self._head = _Head(0, 0, False, True)
         self._is_complete = True
 
@@ -55,7 +56,7 @@ class Line:
 
     def send(self, head: bytes, body: bytes) -> None:
         """Send one request, in one piece."""
-        self._is_complete = False
+        self._is_complete = self._has_begun = False
         self.sock.sendall(b'%sContent-Length: %d\r\n\r\n%s' % (head, len(body), body))
 
     def read_status(self) -> int:
@@ -68,7 +69,7 @@ class Line:
     @property
     def is_read(self) -> bool:
         """Whether nothing is left of the answer before, and nothing came behind it."""
-        return self._is_complete and not self._buffer
+        return self._is_complete and self._at == len(self._buffer)
 
     @property
     def keeps_alive(self) -> bool:
@@ -88,17 +89,13 @@ class Line:
         self._is_complete = True
 
     def _read_head(self) -> _Head:
-        end = _END_OF_HEAD.search(self._buffer)
-        while end is None:
-            if len(self._buffer) > _MAX_HEAD:
-                raise NotHttp('a head without an end')
-            if not self._receive():
-                if self._buffer:
-                    raise NotHttp('a head that breaks off: %r' % self._buffer[:80])
-                raise Disconnected('the connection was closed without an answer')
-            end = _END_OF_HEAD.search(self._buffer, 0, _MAX_HEAD + 4)
-        head, self._buffer = self._buffer[:end.start() + 2], self._buffer[end.end():]
-        return _parse_head(head)
+        lines, size = [], 0
+        while True:
+            line = self._take_line(_MAX_HEAD - size, 'a head')
+            size += len(line) + 2
+            if not line:
+                return _parse_head(lines)
+            lines.append(line)
 
     def _read_length(self, length: int) -> Iterator[bytes]:
         while length:
@@ -108,52 +105,65 @@ class Line:
 
     def _read_chunked(self) -> Iterator[bytes]:
         while True:
-            size = _parse_size(self._take_line())
+            size = _parse_size(self._take_line(_MAX_LINE, 'a line between two chunks'))
             if size == 0:
                 break
             for chunk in self._read_length(size):
                 yield chunk
-            self._take_line()
-        while self._take_line():
+            self._take_line(_MAX_LINE, 'a line between two chunks')
+        while self._take_line(_MAX_LINE, 'a trailer'):
             continue  # trailers say nothing to us
 
     def _read_until_closed(self) -> Iterator[bytes]:
-        while self._buffer or self._receive():
-            chunk, self._buffer = self._buffer, b''
-            yield chunk
+        while self._at < len(self._buffer) or self._receive():
+            yield self._take_buffered(len(self._buffer) - self._at)
 
     def _take(self, length: int) -> bytes:
         """So many bytes."""
-        if len(self._buffer) < length:
-            parts, missing = [self._buffer], length - len(self._buffer)
-            self._buffer = b''
-            while missing:
-                self.before_read()
-                part = self.sock.recv(missing)
-                if not part:
-                    raise NotHttp('the answer breaks off, %d bytes short' % missing)
-                parts.append(part)
-                missing -= len(part)
-            return b''.join(parts)
-        taken, self._buffer = self._buffer[:length], self._buffer[length:]
+        parts = [self._take_buffered(min(length, len(self._buffer) - self._at))]
+        missing = length - len(parts[0])
+        while missing:
+            self.before_read()
+            part = self.sock.recv(missing)
+            if not part:
+                raise NotHttp('the answer breaks off, %d bytes short' % missing)
+            parts.append(part)
+            missing -= len(part)
+        return b''.join(parts)
+
+    def _take_buffered(self, length: int) -> bytes:
+        taken = bytes(self._buffer[self._at:self._at + length])
+        self._at += length
         return taken
 
-    def _take_line(self) -> bytes:
+    def _take_line(self, most: int, what: str) -> bytes:
+        """One line, without its end; each byte is looked at once, however slowly they come."""
+        looked_at = self._at
         while True:
-            line, ending, rest = self._buffer.partition(b'\n')
-            if ending:
-                self._buffer = rest
-                return line.rstrip(b'\r')
-            if len(self._buffer) > _MAX_HEAD:
-                raise NotHttp('a chunk without a size')
+            end = self._buffer.find(b'\n', looked_at)
+            if (len(self._buffer) if end < 0 else end) - self._at > most:
+                raise NotHttp('%s without an end' % what)
+            if end >= 0:
+                line = self._take_buffered(end - self._at)
+                self._at += 1
+                return line[:-1] if line.endswith(b'\r') else line
+            looked_at = len(self._buffer) - self._at
             if not self._receive():
-                raise NotHttp('the answer breaks off between two chunks')
+                self._raise_broken_off(what)
+
+    def _raise_broken_off(self, what: str) -> None:
+        if what == 'a head' and not self._buffer and not self._has_begun:
+            raise Disconnected('the connection was closed without an answer')
+        raise NotHttp('%s that breaks off: %r' % (what, bytes(self._buffer[:80])))
 
     def _receive(self) -> bool:
-        """More bytes into the buffer; False when the other side has closed."""
+        """More bytes behind those that are left; False when the other side has closed."""
+        del self._buffer[:self._at]
+        self._at = 0
         self.before_read()
         data = self.sock.recv(_AHEAD_BYTES)
-        self._buffer = self._buffer + data if self._buffer else data
+        self._buffer += data
+        self._has_begun = self._has_begun or bool(data)
         return bool(data)
 
 
@@ -189,20 +199,31 @@ def _connected(sock: socket.socket, connect: Callable[[], object], connect_secon
     return sock
 
 
-def _parse_head(head: bytes) -> _Head:
-    status = _STATUS.match(head)
-    if status is None:
-        raise NotHttp('no answer of HTTP: %r' % head[:80])
-    fields = {name.lower(): value.lower() for name, value in _HEADER.findall(head)}
+def _parse_head(lines: Sequence[bytes]) -> _Head:
+    version, number = _parse_status(lines[0] if lines else b'')
+    fields: Dict[bytes, bytes] = {}
+    for line in lines[1:]:
+        name, colon, value = line.partition(b':')
+        name = name.rstrip(b' \t').lower()
+        if colon and name in _FIELDS:
+            fields[name] = value.strip(b' \t').lower()
     is_chunked = b'chunked' in fields.get(b'transfer-encoding', b'')
     length = None if is_chunked else _parse_length(fields.get(b'content-length'))
     connection = fields.get(b'connection', b'')
     keeps_alive = b'close' not in connection and (
-        status.group(1) == b'1' or b'keep-alive' in connection)
-    number = int(status.group(2))
+        version == b'1' or b'keep-alive' in connection)
     if number < 200 or number in (204, 304):
         length = 0
     return _Head(number, length, is_chunked, keeps_alive and (is_chunked or length is not None))
+
+
+def _parse_status(line: bytes) -> Tuple[bytes, int]:
+    """The minor version, and the status."""
+    protocol, _blank, rest = line.partition(b' ')
+    status = rest.partition(b' ')[0]
+    if protocol not in (b'HTTP/1.0', b'HTTP/1.1') or len(status) != 3 or not status.isdigit():
+        raise NotHttp('no answer of HTTP: %r' % line[:80])
+    return protocol[-1:], int(status)
 
 
 def _parse_length(text: Optional[bytes]) -> Optional[int]:
@@ -214,6 +235,7 @@ def _parse_length(text: Optional[bytes]) -> Optional[int]:
 
 
 def _parse_size(line: bytes) -> int:
-    if not _SIZE.match(line):
+    text = line.partition(b';')[0].rstrip(b' \t')
+    if not 1 <= len(text) <= _MAX_SIZE_DIGITS or not _HEX_DIGITS.issuperset(text):
         raise NotHttp('a chunk whose size is no number: %r' % line[:40])
-    return int(line.partition(b';')[0], 16)
+    return int(text, 16)

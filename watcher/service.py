@@ -43,7 +43,6 @@ _CLOCK_JUMP_SECONDS = 2.0
 # A worker that shall write for a starting VM waits so long at most for the interpreter; Python's
 # 5 ms are as long as the whole way from the event to the write.
 _SWITCH_SECONDS = 0.0005
-_POLL_TOTAL_SECONDS = 120.0
 _ASK_AGAIN_SECONDS = 60.0
 
 
@@ -180,7 +179,6 @@ class Service:
         if not self._lock.is_held:
             self._take_late_lock()
         self.watcher.poll_registry()
-        self._give_up_stuck_poll(now)
         self._ask_again_who_answers(now)
         self._notify(now)
         self._reporter.tick(self.watcher, self._books)
@@ -191,12 +189,6 @@ class Service:
             get_logger().warning('clock.jumped', seconds=round(offset - self._offset, 1))
             self._schedule.rearm()
         self._offset = offset
-
-    def _give_up_stuck_poll(self, now: float) -> None:
-        """An answer that trickles resets the time-out with every byte: it has an end as well."""
-        started_at = self._stream.poll_started_at
-        if started_at is not None and now - started_at > _POLL_TOTAL_SECONDS:
-            self._stream.restart()
 
     def _ask_again_who_answers(self, now: float) -> None:
         """XAPI has failed to say who it is, and may do so by now."""

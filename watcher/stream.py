@@ -70,7 +70,6 @@ class Stream:
         self._has_delivered = False
         self._has_failed_at_once = False
         self._pool_again_at = clock()
-        self.poll_started_at: Optional[float] = None
 
     def forever(self) -> None:
         """Follow the stream until stopped; the body of the stream thread."""
@@ -137,11 +136,7 @@ class Stream:
         return batch
 
     def _ask(self, client: Client, token: str, classes: Tuple[str, ...]) -> Batch:
-        self.poll_started_at = self._clock()
-        try:
-            return parse_batch(client.event_from(token, classes=classes), is_first=not token)
-        finally:
-            self.poll_started_at = None
+        return parse_batch(client.event_from(token, classes=classes), is_first=not token)
 
     def _follow_until_lost(self) -> str:
         client = None

@@ -18,11 +18,9 @@ from watcher.errors import NoAnswer, XapiNonsense, XapiUnreachable
 from watcher.http_line import Line, open_tcp, open_unix
 from watcher.version import USER_AGENT
 
-# How often a waiting call looks whether it is to be given up. Only ever while XAPI is answering.
+# How often a waiting call looks whether it is to be given up.
 _LOOK_SECONDS = 0.2
 _CONNECT_SECONDS = 10.0
-# The records of the largest pool, with all that UEFI keeps in them, are there long before.
-_ANSWER_SECONDS = 120.0
 _HEAD = 'POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nContent-Type: %s\r\n'
 _encode_json = json.JSONEncoder(separators=(',', ':')).encode
 
@@ -58,7 +56,8 @@ class Transport:
         host = '[%s]' % address.host if ':' in address.host else address.host
         self._host = '%s:%d' % (host, address.port) if host else 'localhost'
         self.limit_seconds: Optional[float] = None
-        """A shorter limit for the calls of the moment; heeded where giving up is."""
+        """Another limit for the calls of the moment."""
+        self._deadline = 0.0
 
     def request(self, host: Any, handler: str, request_body: bytes,
                 verbose: bool = False) -> Any:
@@ -109,9 +108,12 @@ class Transport:
                 pass  # it is closed already, which is what was wanted
 
     def _send(self, path: str, body: bytes, content_type: str) -> None:
+        """The limit is on the whole of a call: on connecting, sending, waiting and reading."""
+        self._deadline = time.monotonic() + self._limit
         line = self._find_line()
         head = _HEAD % (path, self._host, USER_AGENT, content_type)
         try:
+            line.sock.settimeout(self._left())
             line.send(head.encode('ascii'), body)
         except BaseException:
             self.close()
@@ -122,8 +124,7 @@ class Transport:
         line = self._line
         if line is None:
             raise XapiUnreachable('the connection was closed')
-        self._await_answer(line)
-        line.before_read = self._build_check()
+        line.before_read = lambda: self._await_more(line.sock)
         status = line.read_status()
         if status != 200:
             raise Refused(status)
@@ -151,9 +152,10 @@ class Transport:
 
     def _open(self) -> socket.socket:
         address = self._address
+        left = self._left()
         if address.scheme == 'unix':
-            return open_unix(address.path, _CONNECT_SECONDS, self._timeout_seconds)
-        sock = open_tcp(address.host, address.port, _CONNECT_SECONDS, self._timeout_seconds)
+            return open_unix(address.path, _CONNECT_SECONDS, left)
+        sock = open_tcp(address.host, address.port, min(_CONNECT_SECONDS, left), left)
         if address.scheme == 'http':
             return sock
         try:
@@ -167,33 +169,35 @@ class Transport:
             sock.close()
             raise
 
-    def _await_answer(self, line: Line) -> None:
-        """Wait for the first byte, looking now and then whether to give up."""
-        if self._is_given_up is None:
+    @property
+    def _limit(self) -> float:
+        return self._timeout_seconds if self.limit_seconds is None else self.limit_seconds
+
+    def _left(self) -> float:
+        """What is left of the call's time; XapiUnreachable when nothing is."""
+        left = self._deadline - time.monotonic()
+        if left <= 0.0:
+            raise XapiUnreachable('no whole answer within %g s' % self._limit)
+        return left
+
+    def _await_more(self, sock: socket.socket) -> None:
+        """Wait for the next bytes, looking now and then whether to give up.
+
+        What is left of the time is the socket's limit too: over TLS what has come may be less
+        than what can be read.
+        """
+        if self._is_given_up is not None and self._is_given_up():
+            raise XapiUnreachable('the call was given up')
+        left = self._left()
+        sock.settimeout(left)
+        if self._is_given_up is None or getattr(sock, 'pending', int)():
             return
-        limit = self._timeout_seconds if self.limit_seconds is None else self.limit_seconds
-        deadline = time.monotonic() + limit
         poller = select.poll()
-        poller.register(line.sock, select.POLLIN)
-        while not poller.poll(int(_LOOK_SECONDS * 1000)):
+        poller.register(sock, select.POLLIN)
+        while not poller.poll(int(min(_LOOK_SECONDS, left) * 1000) + 1):
             if self._is_given_up():
                 raise XapiUnreachable('the call was given up')
-            if time.monotonic() > deadline:
-                raise XapiUnreachable('no answer within %g s' % limit)
-
-    def _build_check(self) -> Callable[[], None]:
-        """What ends an answer that trickles: each byte of it would begin the time-out anew."""
-        is_given_up, limit = self._is_given_up, self.limit_seconds
-        if is_given_up is None:
-            return lambda: None  # the long poll: whoever started it gives it up
-        deadline = time.monotonic() + (_ANSWER_SECONDS if limit is None else limit)
-
-        def check() -> None:
-            if is_given_up():
-                raise XapiUnreachable('the call was given up')
-            if time.monotonic() > deadline:
-                raise XapiUnreachable('an answer that does not end')
-        return check
+            left = self._left()
 
 
 def _read_text(chunks: Iterator[bytes]) -> Iterator[str]:

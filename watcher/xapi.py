@@ -12,7 +12,7 @@ all goes by JSON, `XenAPI` and XML-RPC are never imported.
 """
 
 import contextlib
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 from watcher import json_parts
 from watcher.config import XapiSettings, read_regular_file
@@ -34,6 +34,8 @@ POLL_TIMEOUT_SECONDS = 38.0
 FIRST_POLL_SECONDS = 1.0
 CALL_TIMEOUT_SECONDS = 15.0
 LOGOUT_TIMEOUT_SECONDS = 0.7
+# All records of a large pool take longer than any other answer; at most as long as the long poll.
+_BULK_FACTOR = POLL_TIMEOUT_SECONDS / CALL_TIMEOUT_SECONDS
 # Beside the VMs the resource pool: its record names the master, and holds the mirror.
 CLASSES = ('vm', 'pool')
 
@@ -72,6 +74,7 @@ class Client:
                  note_call: Optional[NoteCall] = None, speaks_json: bool = False) -> None:
         self.settings = settings
         self._note_call = note_call
+        self._timeout_seconds = timeout_seconds
         self._transport = Transport(settings.address, timeout_seconds=timeout_seconds,
                                     verify_tls=settings.verify_tls, is_given_up=is_given_up)
         self._proxy: Any = None
@@ -126,12 +129,13 @@ class Client:
 
     @contextlib.contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
-        """Inside the block no answer is waited for longer than so many seconds."""
-        self._transport.limit_seconds = seconds
+        """Inside the block no call takes longer than so many seconds, all of it together."""
+        before = self._transport.limit_seconds
+        self._transport.limit_seconds = seconds if before is None else min(before, seconds)
         try:
             yield
         finally:
-            self._transport.limit_seconds = None
+            self._transport.limit_seconds = before
 
     def end_session(self, handle: str) -> None:
         """Give back another session than this client's own; it may be gone already."""
@@ -159,15 +163,16 @@ class Client:
         Where XAPI does not have it, or fails to carry it out, as the events of an empty token:
         what the stream rests on works.
         """
-        try:
-            records = self.call('VM.get_all_records')
-            if isinstance(records, dict):
-                return records
-        except SessionLost:
-            raise
-        except (XapiFailure, XapiNonsense, NoAnswer):
-            pass
-        return list_records(self.event_from('', 0.0, ('vm',)))
+        with self.limited(self._timeout_seconds * _BULK_FACTOR):
+            try:
+                records = self.call('VM.get_all_records')
+                if isinstance(records, dict):
+                    return records
+            except SessionLost:
+                raise
+            except (XapiFailure, XapiNonsense, NoAnswer):
+                pass
+            return list_records(self.event_from('', 0.0, ('vm',)))
 
     def add_args(self, ref: str, value: str) -> None:
         """Set the absent key; MAP_DUPLICATE_KEY when it is there, even with the same value."""
@@ -235,7 +240,7 @@ class Client:
             self._note_call(method, kind)
 
     def _call_unnoted(self, method: str, *params: Any) -> Any:
-        with _translated(method):
+        with _without_secrets(method, params), _translated(method):
             if self.speaks_json or (method in _JSON_FIRST and not self._is_json_refused):
                 answer = self._call_json(method, params)
                 if answer is not None:
@@ -295,6 +300,18 @@ def read_password(settings: XapiSettings) -> str:
         problem = str(error)
     raise XapiUnreachable('cannot read the password file %s: %s'
                           % (settings.password_file, problem))
+
+
+@contextlib.contextmanager
+def _without_secrets(method: str, params: Sequence[Any]) -> Iterator[None]:
+    """Keep a call's session, or its password, out of the text of its error (P31)."""
+    try:
+        yield
+    except XapiError as error:
+        found = params[1:2] if method == _LOGIN else (
+            params[:2] if method.startswith('session.') else params[:1])
+        error.hide([item for item in found if isinstance(item, str)])
+        raise
 
 
 @contextlib.contextmanager

@@ -11,12 +11,22 @@ import pytest
 
 from simulator.host import HostFiles
 from tests.cli.program import Place
+from tests.pool.plugin import ROOT
 from watcher.plugin_wire import Call, parse_finding, render_call
 from watcher.version import VERSION
 
 UUID = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
 SPAN = '-device vgpu-stub,pool_id=A,priority=medium,vm_id=1'
 LOOK = {'domid': '7', 'vm_uuid': UUID, 'names': 'vgpu-stub'}
+
+
+def find_pythons() -> List[str]:
+    """This Python, and the oldest and the newest that pyenv has here."""
+    found = [sys.executable]
+    for version in ('3.6.15', '3.13.0'):
+        path = os.path.expanduser('~/.pyenv/versions/%s/bin/python' % version)
+        found += [path] if os.path.exists(path) else []
+    return found
 
 
 def run_plugin(place: Place, *words: str) -> Tuple[int, Dict[str, Any]]:
@@ -48,8 +58,13 @@ def test_look_tells_what_the_domain_runs_with(place: Place, domain: HostFiles) -
     assert parse_finding(ask(place, 'look', LOOK)).found == SPAN
 
 
-def test_look_tells_nothing_of_other_devices(place: Place, domain: HostFiles) -> None:
-    finding = parse_finding(ask(place, 'look', dict(LOOK, names='vgpu-cuda')))
+def test_look_tells_of_the_devices_of_this_hosts_configuration_only(
+        place: Place, domain: HostFiles) -> None:
+    finding = parse_finding(ask(place, 'look', dict(LOOK, names='VGA vgpu-cuda')))
+    assert finding.is_readable and finding.found == SPAN
+    with open(place.config, 'a', encoding='utf-8') as stream:
+        stream.write('[device]\ntemplate = -device vgpu-other,vm_id={vm_id}\nnames = vgpu-cuda\n')
+    finding = parse_finding(ask(place, 'look', LOOK))
     assert finding.is_readable and finding.found is None
 
 
@@ -75,6 +90,21 @@ def test_version_says_what_the_plugin_can_do(place: Place) -> None:
     document = json.loads(ask(place, 'version', {}))
     assert (document['format'], document['version']) == (1, VERSION)
     assert 'look' in document['functions']
+
+
+@pytest.mark.parametrize('session', ['OpaqueRef:1', 'OpaqueRef:' + 'f\u00fcr' * 20000])
+def test_nobody_reads_the_session_in_the_arguments(place: Place, session: str) -> None:
+    """As deploy/xapi-plugin does it, on this Python, the oldest and the newest that are here."""
+    program = ('import sys; sys.path.insert(0, %r); from cli.argv import take_arguments; '
+               'words = take_arguments(); print(open("/proc/self/cmdline", "rb").read(), flush=True); '
+               'sys.stdout.buffer.write(__import__("os").fsencode(words[0]))' % ROOT)
+    call = render_call(Call('look', session, LOOK))
+    for python in find_pythons():
+        done = subprocess.run([python, '-EsB', '-c', program, call], stdout=subprocess.PIPE,
+                              check=True, env={'LC_ALL': 'C'})
+        shown, told = done.stdout.split(b'\n', 1)
+        assert b'OpaqueRef' not in shown and b'take_arguments' in shown, python
+        assert told.decode('utf-8') == call, python
 
 
 def test_call_is_understood_without_a_locale(place: Place) -> None:

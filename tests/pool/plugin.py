@@ -9,8 +9,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PROGRAM = '''#!{python} -EsB
 import sys
 sys.path[:1] = {path!r}
+from cli.argv import take_arguments
+words = take_arguments()
 from cli.plugin import main
-sys.exit(main(config_path={config!r}))
+sys.exit(main(words, config_path={config!r}))
 '''
 
 

@@ -1,8 +1,11 @@
 """Answers as they may come off the wire: whole, in pieces, chunked, torn, and no HTTP at all."""
 
 import socket
+import time
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from watcher.http_line import Disconnected, Line, NotHttp
 
@@ -114,3 +117,45 @@ def test_large_body_comes_in_bounded_chunks():
         line = Line(ours)
         assert line.read_status() == 200
         assert b''.join(line.read_chunks()) == body and line.is_read
+
+
+def cost(data, step=1 << 20):
+    """Seconds of this thread that it takes to read an answer, whatever it leads to."""
+    began_at = time.thread_time() if hasattr(time, 'thread_time') else time.process_time()
+    try:
+        read(data, step)
+    except NotHttp:
+        pass
+    ended_at = time.thread_time() if hasattr(time, 'thread_time') else time.process_time()
+    return ended_at - began_at
+
+
+@pytest.mark.parametrize('hostile, step', [
+    # Each of these took a time that grew with its square or its cube.
+    pytest.param(OK + b'content-length:' + b' ' * 60000 + b'\rx\r\n\r\n', 1 << 20, id='blanks'),
+    pytest.param(OK + b'connection:' + b'\t ' * 30000 + b'\r\r\n\r\n', 1 << 20, id='tabs'),
+    pytest.param(OK + b'content-length' + b' ' * 60000 + b'5\r\n\r\n', 1 << 20, id='no-colon'),
+    pytest.param(OK + b'a:b\n' * 15000 + b'\n', 1 << 20, id='many-lines'),
+    pytest.param(OK + b'A: ' + b'\r' * 60000 + b'\n\n', 1, id='dripping-head'),
+    pytest.param(b'HTTP/1.1 200 ' + b' ' * 60000, 1 << 20, id='long-status'),
+    pytest.param(b'HTTP/1.1 100\r\n\r\n' * 4000 + OK + b'\r\n', 1 << 20, id='continues'),
+    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\n' + b'1\r\nx\r\n' * 40000
+                 + b'0\r\n\r\n', 1 << 20, id='tiny-chunks'),
+    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\n0\r\n' + b'a: b\r\n' * 20000
+                 + b'\r\n', 1 << 20, id='trailers'),
+    pytest.param(OK + b'Transfer-Encoding: chunked\r\n\r\n1' + b' ' * 60000, 1, id='size'),
+])
+def test_no_answer_costs_more_than_its_length(hostile, step):
+    assert cost(hostile, step) < 0.5
+
+
+@given(st.lists(st.sampled_from([
+    OK, b'HTTP/1.1 ', b'100', b'\r\n', b'\n', b'\r', b' ', b'\t', b':', b';', b'5', b'ffff',
+    b'Content-Length', b'Transfer-Encoding', b'chunked', b'Connection', b'close', b'\0', b'\xff',
+    b'hello']), max_size=60).map(b''.join), st.sampled_from([1, 3, 1 << 20]))
+@example(OK + b'content-length:   \r\r\n\r\n', 1)
+def test_whatever_comes_is_read_or_is_not_http(data, step):
+    try:
+        read(OK + data, step)
+    except NotHttp:
+        pass

@@ -1,17 +1,20 @@
 """Counting from log events and calls, the text for Prometheus, the file and the port."""
 
+import contextlib
 import http.client
 import itertools
 import os
 import re
 import socket
 import stat
+import threading
+import time
 
 import pytest
 
 from tests.documents import find_rows, read
 from tests.waiting import wait_until
-from watcher import logs
+from watcher import logs, metrics_port
 from watcher.boots import BootKind, Verdict
 from watcher.config import MetricsSettings
 from watcher.errors import SessionLost
@@ -280,6 +283,38 @@ def test_port_survives_whoever_talks_nonsense_or_goes_away(port, capfd):
             connection.sendall(words)
     assert ask(port)[0] == 200
     assert capfd.readouterr().err == ''
+
+
+def test_who_drips_keeps_others_waiting_for_one_request_only(port):
+    """Each byte comes in time, and the request never ends: the limit is on the whole of it."""
+    is_over, began_at = threading.Event(), time.monotonic()
+    with socket.create_connection(('127.0.0.1', port.port), 10) as connection:
+        def drip():
+            with contextlib.suppress(OSError):
+                connection.sendall(b'GET /metrics HTTP/1.1\r\nX: ')
+                while not is_over.wait(0.02):
+                    connection.sendall(b'x')
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            assert ask(port)[0] == 200
+            assert time.monotonic() - began_at < metrics_port.TIMEOUT_SECONDS + 3.0
+        finally:
+            is_over.set()
+            dripping.join(10.0)
+
+
+def test_who_does_not_read_keeps_others_waiting_for_one_request_only(monkeypatch):
+    monkeypatch.setattr(metrics_port, 'TIMEOUT_SECONDS', 0.5)
+    large = MetricsPort('127.0.0.1', 0, lambda: 'x' * (1 << 24))
+    try:
+        with socket.create_connection(('127.0.0.1', large.port), 10) as connection:
+            connection.sendall(b'GET /metrics HTTP/1.1\r\n\r\n')
+            began_at = time.monotonic()
+            assert ask(large)[0] == 200
+            assert time.monotonic() - began_at < 5.0
+    finally:
+        large.close()
 
 
 def test_closed_port_is_free_again(metrics):

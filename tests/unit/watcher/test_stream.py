@@ -367,6 +367,6 @@ def test_change_arrives_and_a_restart_of_xapi_brings_all_vms_again(simulator, in
 def test_restarted_stream_gives_up_the_call_that_waits(simulator, inbox, running):
     assert isinstance(inbox.get(timeout=10.0), StreamStarted)
     next_batch(inbox)
-    wait_until(lambda: running.poll_started_at is not None)
+    wait_until(lambda: [call.method for call in simulator.calls].count('event.from') > 1)
     running.restart()
     assert next_batch(inbox).is_first

@@ -1,4 +1,4 @@
-"""An answer that trickles: each byte comes in time, and the end never does."""
+"""An answer that trickles, or stops half-way: the limit of a call is on the whole of it (P14)."""
 
 import contextlib
 import socket
@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from watcher import transport
 from watcher.config import XapiSettings
 from watcher.errors import XapiUnreachable
 from watcher.xapi import Client
@@ -16,9 +15,9 @@ HEAD = b'HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n'
 PAUSE_SECONDS = 0.02
 
 
-@pytest.fixture
-def url(tmp_path):
-    """An XAPI that sends one byte after the other."""
+@pytest.fixture(params=[PAUSE_SECONDS, 1000.0], ids=['trickles', 'stops'])
+def url(tmp_path, request):
+    """An XAPI that sends one byte after the other, or no more after the head."""
     path, is_over = str(tmp_path / 'xapi'), threading.Event()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
@@ -29,7 +28,7 @@ def url(tmp_path):
         with connection, contextlib.suppress(OSError):
             connection.recv(65536)
             connection.sendall(HEAD)
-            while not is_over.wait(PAUSE_SECONDS):
+            while not is_over.wait(request.param):
                 connection.sendall(b' ')
 
     thread = threading.Thread(target=trickle)
@@ -44,26 +43,41 @@ def url(tmp_path):
 def build_client(url):
     clients = []
 
-    def build(is_given_up=lambda: False):
+    def build(is_given_up=lambda: False, timeout_seconds=30.0):
         clients.append(Client(XapiSettings(url=url), handle='OpaqueRef:session',
-                              timeout_seconds=30.0, is_given_up=is_given_up, speaks_json=True))
+                              timeout_seconds=timeout_seconds, is_given_up=is_given_up,
+                              speaks_json=True))
         return clients[-1]
     yield build
     for client in clients:
         client.close()
 
 
-def test_limited_call_ends_in_its_time(build_client):
-    client, began_at = build_client(), time.monotonic()
-    with client.limited(0.3), pytest.raises(XapiUnreachable, match='does not end'):
+@pytest.mark.parametrize('is_given_up', [lambda: False, None], ids=['call', 'long-poll'])
+def test_limited_call_ends_in_its_time(build_client, is_given_up):
+    client, began_at = build_client(is_given_up), time.monotonic()
+    with client.limited(0.9), pytest.raises(XapiUnreachable):
         client.read_vm('OpaqueRef:1')
-    assert time.monotonic() - began_at < 10.0
+    assert 0.8 < time.monotonic() - began_at < 3.0
 
 
-def test_every_call_ends(build_client, monkeypatch):
-    monkeypatch.setattr(transport, '_ANSWER_SECONDS', 0.3)
-    with pytest.raises(XapiUnreachable, match='does not end'):
-        build_client().read_vm('OpaqueRef:1')
+@pytest.mark.parametrize('is_given_up', [lambda: False, None], ids=['call', 'long-poll'])
+def test_every_call_ends(build_client, is_given_up):
+    began_at = time.monotonic()
+    with pytest.raises(XapiUnreachable):
+        build_client(is_given_up, timeout_seconds=0.5).read_vm('OpaqueRef:1')
+    assert time.monotonic() - began_at < 3.0
+
+
+def test_reading_all_vms_has_more_time_and_an_end_as_well(build_client):
+    began_at = time.monotonic()
+    client = build_client(timeout_seconds=0.3)
+    with pytest.raises(XapiUnreachable):
+        client.read_vms()
+    assert 0.6 < time.monotonic() - began_at < 4.0
+    with client.limited(0.2), pytest.raises(XapiUnreachable):
+        client.read_vms()
+    assert time.monotonic() - began_at < 5.0
 
 
 def test_call_is_given_up_in_the_middle_of_its_answer(build_client):
