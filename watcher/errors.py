@@ -10,7 +10,8 @@ from typing import Any, Iterable, Tuple
 # What stands in the place of a session, or of a password, in a text.
 HIDDEN = '(hidden)'
 # As XAPI names a session that it refuses, also within a longer text.
-_SESSION = re.compile(r'((?:SESSION_INVALID|\bsession)[^A-Za-z0-9]{1,8})OpaqueRef:[0-9A-Za-z:-]{1,80}')
+_SESSION = re.compile(
+    r'((?:SESSION_INVALID|\bsession)[^A-Za-z0-9]{1,8})OpaqueRef:[0-9A-Za-z:-]{1,80}')
 # A shorter word is no secret, and would be found anywhere.
 _LEAST_SECRET = 3
 

@@ -228,3 +228,27 @@ def try_call(way: Callable[..., str], target: str, function: str) -> str:
     except XenAPI.Failure as error:
         code, params = error.details[0], error.details[1:]
         return str(params[1]) if code == 'XENAPI_PLUGIN_FAILURE' else str(code)
+
+
+def test_plugin_of_a_host_that_reaches_xapi_over_tcp_takes_no_command(pool: PoolWorld) -> None:
+    """There it learns who is the master, and not whether that is its own host: it would edit the
+    registry of a member as root."""
+    member = pool.members[0]
+    with open(member.config_path, encoding='utf-8') as stream:
+        text = stream.read()
+    with open(member.config_path + '.password', 'w', encoding='utf-8') as stream:
+        stream.write('secret\n')
+    with open(member.config_path, 'w', encoding='utf-8') as stream:
+        stream.write(text.replace('unix:' + member.node.socket_path,
+                                  'http://%s:%d\nusername = pool-admin\npassword_file = %s.password'
+                                  % (tuple(pool.xapi.address) + (member.config_path,))))
+    member.registry.create('test')
+    try:
+        with pytest.raises(Failure) as caught:
+            pool.xapi.call('host.call_plugin', member.ref, 'vgpu-watcher', 'admin', EDIT)
+        assert caught.value.params[1] == 'CallRefused' and 'local socket' in caught.value.params[2]
+        assert member.registry.read().pools[0].pool_name == 'Pool A'
+    finally:
+        member.wipe()
+        with open(member.config_path, 'w', encoding='utf-8') as stream:
+            stream.write(text)
