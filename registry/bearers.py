@@ -1,7 +1,8 @@
-"""Which number is where: staged by us, borne without a row, given out, left behind.
+"""Which number is where: claimed by a row, staged by us, borne without a row, left behind.
 
-A sequence orders "we staged number N at a VM" against "another VM began to carry N"; each keeps
-its place in that order for as long as the number stays the same.
+A sequence orders "a row was committed with number N" against "a VM without a row began to carry
+N"; each keeps its place in that order for as long as the number stays the same. A claim belongs to
+the row and not to its VM: it moves with the row.
 """
 
 from typing import Iterable, Mapping, NamedTuple, Optional
@@ -11,6 +12,10 @@ from registry.connection import Connection
 ORDINARY = 'vm'
 # More than a resource pool has VMs. An orphan whose VM is gone from XAPI is never settled.
 ORPHANS_KEPT = 20000
+# What removed arguments brought along is kept for so many VMs.
+REMOVED_KEPT = 20000
+# Beyond it, a number that only a VM carries says nothing: somebody could use all of them up.
+LARGEST_COUNTED = 1000000
 
 
 class Staged(NamedTuple):
@@ -73,9 +78,45 @@ def note_number(connection: Connection, number: int) -> None:
 
 
 def largest_number(connection: Connection) -> int:
-    """Give the largest number ever given out, or borne now."""
-    rows = connection.execute('SELECT max(vm_id) FROM bearers')
+    """Give the largest number ever given out, or borne now, as far as that counts."""
+    rows = connection.execute('SELECT max(vm_id) FROM bearers WHERE vm_id <= ?',
+                              (LARGEST_COUNTED,))
     return max(read_counter(connection, 'largest_number'), rows[0][0] or 0)
+
+
+def read_claims(connection: Connection) -> Mapping[int, int]:
+    """Read the place in the sequence of each number that a row has."""
+    return dict(connection.execute('SELECT vm_id, sequence FROM claims'))
+
+
+def note_claim(connection: Connection, at: str, vm_id: int) -> None:
+    """Record that a row has a number from now on; a claim that stands keeps its place."""
+    if not connection.execute('SELECT 1 FROM claims WHERE vm_id = ?', (vm_id,)):
+        connection.execute('INSERT INTO claims (vm_id, sequence, at) VALUES (?, ?, ?)',
+                           (vm_id, next_sequence(connection), at))
+
+
+def forget_claim(connection: Connection, vm_id: int) -> None:
+    """Forget a claim: no row has the number any more."""
+    connection.execute('DELETE FROM claims WHERE vm_id = ?', (vm_id,))
+
+
+def read_removed(connection: Connection) -> Mapping[str, str]:
+    """Read our arguments that were removed from VMs, by UUID."""
+    return dict(connection.execute('SELECT vm_uuid, value FROM removed'))
+
+
+def note_removed(connection: Connection, at: str, vm_uuid: str, value: str) -> None:
+    """Keep our arguments that were removed from a VM, and forget the oldest beyond the bound."""
+    connection.execute('INSERT OR REPLACE INTO removed (vm_uuid, value, at) VALUES (?, ?, ?)',
+                       (vm_uuid, value, at))
+    connection.execute('DELETE FROM removed WHERE rowid <= '
+                       '(SELECT max(rowid) FROM removed) - ?', (REMOVED_KEPT,))
+
+
+def forget_removed(connection: Connection, vm_uuid: str) -> None:
+    """Forget what was removed from a VM: it is back."""
+    connection.execute('DELETE FROM removed WHERE vm_uuid = ?', (vm_uuid,))
 
 
 def read_staged(connection: Connection) -> Mapping[str, Staged]:

@@ -203,10 +203,20 @@ class Edit:
         return None
 
     def _next_number(self, taken: Mapping[int, str], floor: int) -> int:
-        largest = max(floor, bearers.largest_number(self._connection),
-                      find_largest_number(self._connection), *taken)
-        if largest >= MAX_VM_ID:
+        """The next free number above the largest that counts; what only VMs bear may not exhaust.
+
+        A number beyond LARGEST_COUNTED that only a VM bears is stepped over when it comes up.
+        """
+        borne = {bearer.vm_id for bearer in bearers.read_bearers(self._connection).values()}
+        borne.update(taken)
+        largest = max([floor, bearers.largest_number(self._connection),
+                       find_largest_number(self._connection)]
+                      + [number for number in taken if number <= bearers.LARGEST_COUNTED])
+        number = largest + 1
+        while number in borne:
+            number += 1
+        if number > MAX_VM_ID:
             raise Conflict(
                 f'no automatic vm_id is left: {largest} is in use or was, and {MAX_VM_ID} is the '
                 "last; choose a free one with '--vm-id=N'")
-        return largest + 1
+        return number

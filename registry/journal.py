@@ -115,6 +115,32 @@ class Journal:
         with self.batch():
             bearers.forget_staged(self._connection, vm_uuid.lower())
 
+    def claims(self) -> Mapping[int, int]:
+        """Read the place in the sequence of each number that a row has."""
+        return bearers.read_claims(self._reader())
+
+    def note_claims(self, found: Iterable[int], gone: Iterable[int] = ()) -> None:
+        """Record that rows have numbers from now on, in this order, and others no more."""
+        with self.batch():
+            for vm_id in gone:
+                bearers.forget_claim(self._connection, vm_id)
+            for vm_id in found:
+                bearers.note_claim(self._connection, self._now(), vm_id)
+
+    def removed(self) -> Mapping[str, str]:
+        """Read our arguments that were removed from VMs, by UUID."""
+        return bearers.read_removed(self._reader())
+
+    def note_removed(self, vm_uuid: str, value: str) -> None:
+        """Keep our arguments that were removed from a VM: they may come back."""
+        with self.batch():
+            bearers.note_removed(self._connection, self._now(), vm_uuid.lower(), value)
+
+    def forget_removed(self, vm_uuid: str) -> None:
+        """Forget what was removed from a VM: it is back."""
+        with self.batch():
+            bearers.forget_removed(self._connection, vm_uuid.lower())
+
     def bearers(self) -> Mapping[str, Bearer]:
         """Read who bears a number without a row, by UUID."""
         return bearers.read_bearers(self._reader())

@@ -1,4 +1,8 @@
-"""Receipts: what each boot of a registered VM desired, carried and was found to run with."""
+"""Receipts: what each boot of a VM desired, carried and was found to run with.
+
+Of every VM that has a row or carries our arguments. `quiet` ones give no log line: what they found
+is what the VM has, and no more.
+"""
 
 from typing import Mapping, NamedTuple, Optional, Tuple
 
@@ -27,14 +31,15 @@ class Boot(NamedTuple):
     verdict: Optional[str] = None
     rescued: bool = False
     elapsed_ms: Optional[int] = None
+    quiet: bool = False
 
 
 def add_boot(connection: Connection, boot: Boot) -> int:
     """Record a boot under a new number, and forget the oldest beyond the bounds."""
     number = connection.insert(
         'INSERT INTO receipts (vm_uuid, vm_name, kind, host, domid, boot_id, task, opened_at, '
-        'closed_at, desired, carried, found, verdict, rescued, elapsed_ms) '
-        'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)', boot[1:])
+        'closed_at, desired, carried, found, verdict, rescued, elapsed_ms, quiet) '
+        'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)', boot[1:])
     _prune(connection, boot.vm_uuid)
     return number
 
@@ -52,7 +57,7 @@ def write_boot(connection: Connection, number: int, boot: Boot) -> int:
     connection.execute(
         'UPDATE receipts SET vm_name = ?, kind = ?, host = ?, domid = ?, '
         'boot_id = ?, task = ?, closed_at = ?, desired = ?, carried = ?, '
-        'found = ?, verdict = ?, rescued = ?, elapsed_ms = ? WHERE id = ?',
+        'found = ?, verdict = ?, rescued = ?, elapsed_ms = ?, quiet = ? WHERE id = ?',
         boot[2:8] + boot[9:] + (number,))
     return number
 
@@ -61,7 +66,7 @@ def list_open_boots(connection: Connection) -> Tuple[Boot, ...]:
     """List the boots without a verdict, the oldest first."""
     return tuple(map(_boot, connection.execute(
         'SELECT id, vm_uuid, vm_name, kind, host, domid, boot_id, task, opened_at, closed_at, '
-        'desired, carried, found, verdict, rescued, elapsed_ms FROM receipts '
+        'desired, carried, found, verdict, rescued, elapsed_ms, quiet FROM receipts '
         'WHERE closed_at IS NULL ORDER BY id')))
 
 
@@ -69,7 +74,7 @@ def list_boots(connection: Connection, vm_uuid: Optional[str], limit: int) -> Tu
     """List boots, the newest first, of one VM or of all."""
     return tuple(map(_boot, connection.execute(
         'SELECT id, vm_uuid, vm_name, kind, host, domid, boot_id, task, opened_at, closed_at, '
-        'desired, carried, found, verdict, rescued, elapsed_ms FROM receipts '
+        'desired, carried, found, verdict, rescued, elapsed_ms, quiet FROM receipts '
         'WHERE ? IS NULL OR vm_uuid = ? ORDER BY id DESC LIMIT ?', (vm_uuid, vm_uuid, limit))))
 
 
@@ -80,7 +85,7 @@ def list_last_boots(connection: Connection) -> Tuple[Boot, ...]:
     """
     return tuple(map(_boot, connection.execute(
         'SELECT id, vm_uuid, vm_name, kind, host, domid, boot_id, task, opened_at, closed_at, '
-        'desired, carried, found, verdict, rescued, elapsed_ms FROM receipts '
+        'desired, carried, found, verdict, rescued, elapsed_ms, quiet FROM receipts '
         'WHERE id IN (SELECT max(id) FROM receipts WHERE domid IS NOT NULL GROUP BY vm_uuid)')))
 
 
@@ -104,4 +109,4 @@ def _prune(connection: Connection, vm_uuid: str) -> None:
 
 
 def _boot(row: Row) -> Boot:
-    return Boot(*row)._replace(rescued=bool(row[14]))
+    return Boot(*row)._replace(rescued=bool(row[14]), quiet=bool(row[16]))

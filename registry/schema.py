@@ -15,7 +15,7 @@ from registry.errors import JournalUnavailable, Reason, SchemaTooNew
 Migration = Tuple[int, Tuple[str, ...]]
 
 CURRENT_VERSION = 1
-JOURNAL_VERSION = 2
+JOURNAL_VERSION = 3
 JOURNAL_NAME = 'vgpu_journal.db'
 # Keys of the table notes: what the daemon leaves word of, for vgpu-admin.
 WATCH_NOTE = 'daemon'
@@ -89,6 +89,17 @@ JOURNAL_MIGRATIONS = (
             id INTEGER PRIMARY KEY AUTOINCREMENT, generation TEXT NOT NULL UNIQUE,
             digest TEXT NOT NULL, is_own INTEGER NOT NULL, at TEXT NOT NULL)""",
         'PRAGMA main.user_version=2',
+    )),
+    (3, (
+        'CREATE TABLE claims (vm_id INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, '
+        'at TEXT NOT NULL)',
+        # Until now a number counted as claimed when it was first staged.
+        'INSERT OR REPLACE INTO claims (vm_id, sequence, at) '
+        'SELECT staged.vm_id, staged.sequence, staged.at FROM staged JOIN seen_vms '
+        'ON seen_vms.vm_uuid = staged.vm_uuid AND seen_vms.vm_id = staged.vm_id',
+        'CREATE TABLE removed (vm_uuid TEXT PRIMARY KEY, value TEXT NOT NULL, at TEXT NOT NULL)',
+        'ALTER TABLE receipts ADD COLUMN quiet INTEGER NOT NULL DEFAULT 0',
+        'PRAGMA main.user_version=3',
     )),
 )  # type: Tuple[Migration, ...]
 

@@ -62,9 +62,5 @@ class BootWatch:
         self._receipts.forget_vanished(known)
 
     def take(self, looked: Looked) -> None:
-        """Hold what a domain runs with against what its VM's row asks for now."""
-        vm = self._inventory.find_by_uuid(looked.vm_uuid)
-        desired = self._staging.find_desired(vm) if vm is not None else None
-        self._receipts.note_looked(looked, desired,
-                                   self._books.staged_values.get(looked.vm_uuid),
-                                   is_gone=vm is None)
+        """Take what a domain runs with."""
+        self._receipts.note_looked(looked, self._books.staged_values.get(looked.vm_uuid))

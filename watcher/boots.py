@@ -30,6 +30,7 @@ class Verdict(enum.Enum):
     FROZEN = 'frozen'
     STALE = 'stale'
     MISSING = 'missing'
+    WITHHELD = 'withheld'
     NOT_CONSUMED = 'not_consumed'
     UNVERIFIED = 'unverified'
 
@@ -78,6 +79,8 @@ class Finding(NamedTuple):
     """Our spans in what xenstore holds for the domain."""
     is_readable: bool = True
     problem: str = ''
+    is_withheld: bool = False
+    """The consumer left word that it gave this domain none: the number is another VM's (P26)."""
 
 
 def follow(track: Track, vm: VmRecord) -> Tuple[Track, Sign, BootKind]:
@@ -102,13 +105,15 @@ def follow(track: Track, vm: VmRecord) -> Tuple[Track, Sign, BootKind]:
 
 def judge(kind: BootKind, desired: Optional[str], staged: Optional[str],
           finding: Finding) -> Verdict:
-    """Compare what a QEMU runs with what was desired.
+    """Compare what a QEMU runs with what was desired when it came up.
 
     `staged` is what was in place when the VM last rested: '' for nothing of ours, None when
     that is not known.
     """
     if not finding.is_readable:
         return Verdict.UNVERIFIED
+    if finding.found is None and finding.is_withheld:
+        return Verdict.WITHHELD
     if finding.found == desired:
         return Verdict.AS_DESIRED
     if finding.found is None and finding.delivered is not None:

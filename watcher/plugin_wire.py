@@ -124,10 +124,12 @@ def parse_finding(text: Any) -> Finding:
     document = parse_document(text)
     found, delivered = document.get('found'), document.get('delivered')
     is_readable, problem = document.get('is_readable'), document.get('problem', '')
+    # A host with a version before 0.2 does not say it.
+    is_withheld = document.get('is_withheld', False)
     if not (_is_short(found) and _is_short(delivered) and isinstance(is_readable, bool)
-            and isinstance(problem, str)):
+            and isinstance(is_withheld, bool) and isinstance(problem, str)):
         raise AnswerInvalid('not a finding')
-    return Finding(found, delivered, is_readable, problem[:200])
+    return Finding(found, delivered, is_readable, problem[:200], is_withheld)
 
 
 def parse_document(text: Any) -> Dict[str, Any]:

@@ -1,8 +1,10 @@
-"""Receipts: follows the boots of registered VMs and has the last word on each.
+"""Receipts: follows the boots of VMs and has the last word on each.
 
 Between the records (`boots.py` says what they mean), the host that runs the VM (`host.py` says
 what it really runs) and the journal, where open boots survive a restart of the daemon. Every
-boot ends in exactly one line `vm.booted`.
+boot of a registered VM ends in exactly one line `vm.booted`. Of a VM that only carries our
+arguments, and of one that got its row while it ran, there is a quiet receipt: what it found is
+what the VM has (P6).
 """
 
 import calendar
@@ -63,18 +65,25 @@ class Receipts:
         self._seen: Dict[str, Tuple[Tuple[str, int], ...]] = {}
         self._held_back: Optional[List[Tuple[Any, ...]]] = None
         self._past: Dict[str, Track] = {}
+        self._last: Dict[str, Boot] = {}
+        """The newest boot of each VM that came to a domain."""
         self._under_way: Dict[str, _Open] = {}
         self._arrived: Dict[Tuple[str, str, int], _Open] = {}
         self._host: Optional[Host] = None
         self._afar: Optional[RemoteHosts] = None
         self._local_host: Optional[str] = None
+        self._is_member = False
         self._boot_id = ''
         self._names: FrozenSet[str] = frozenset()
 
     def attend(self, host: Optional[Host], local_host: Optional[str], names: FrozenSet[str],
-               afar: Optional[RemoteHosts] = None) -> None:
-        """From now on domains on `local_host` can be looked at through `host`, others `afar`."""
+               afar: Optional[RemoteHosts] = None, *, is_member: bool = False) -> None:
+        """From now on domains on `local_host` can be looked at through `host`, others `afar`.
+
+        On a member the master verifies what boots elsewhere.
+        """
         self._afar = afar
+        self._is_member = is_member
         self._names = names
         self._host = host if host is not None and host.is_available else None
         self._local_host = local_host
@@ -97,6 +106,7 @@ class Receipts:
         """Take up what an earlier daemon knew: the last domain of each VM, and open boots."""
         last, unfinished = journal.last_boots(), journal.open_boots()
         for vm_uuid, boot in last.items():
+            self._last.setdefault(vm_uuid, boot)
             track = self._past[vm_uuid] = self._recall_track(boot, local_host)
             if track.domain is not None and boot.closed_at:
                 self._note_seen(vm_uuid, track.domain)
@@ -120,6 +130,10 @@ class Receipts:
         for ref, track in self._tracks.items():
             self._tracks[ref] = track._replace(is_certain=False)
 
+    def find_last(self, vm_uuid: str) -> Optional[Boot]:
+        """The newest boot of a VM that came to a domain, verified or not yet."""
+        return self._last.get(vm_uuid)
+
     def note_record(self, vm: VmRecord, desired: Optional[str], carried: Optional[str],
                     is_registered: bool) -> None:
         """Take the next record of an ordinary VM."""
@@ -133,13 +147,22 @@ class Receipts:
         self._tracks[vm.ref] = track
         if vm.uuid in self._recalled:
             self._recalled[vm.uuid] = vm.domain
-        is_followed = is_registered or vm.uuid in self._under_way
-        if sign is Sign.UNDER_WAY and is_registered and vm.uuid not in self._under_way:
-            self._begin(vm, kind, desired, carried)
-        elif sign is Sign.ARRIVED and is_followed:
-            self._arrive(vm, kind, desired, carried)
+        is_wanted = is_registered or carried is not None
+        if sign is Sign.UNDER_WAY and is_wanted and vm.uuid not in self._under_way:
+            self._begin(vm, kind, desired, carried, quiet=not is_registered)
+        elif sign is Sign.ARRIVED and (is_wanted or vm.uuid in self._under_way):
+            self._arrive(vm, kind, desired, carried, quiet=not is_registered)
         elif sign is Sign.GIVEN_UP:
             self._give_up(vm.uuid)
+        elif is_wanted and track.domain is not None and track.domain == vm.domain:
+            self._attend_running(vm, carried)
+
+    def _attend_running(self, vm: VmRecord, carried: Optional[str]) -> None:
+        """Look at what runs in a domain that was none of our business when it came up."""
+        last = self._last.get(vm.uuid)
+        if (last is None or (last.host, last.domid) != vm.domain) \
+                and (vm.uuid,) + (vm.domain or ()) not in self._arrived:
+            self._arrive(vm, BootKind.UNKNOWN, None, carried, quiet=True)
 
     def note_gone(self, vm: VmRecord, *, is_replaced: bool = False) -> None:
         """The VM does not exist any more; a boot that arrived still has its line.
@@ -150,6 +173,7 @@ class Receipts:
         if is_replaced:
             return
         self._seen.pop(vm.uuid, None)
+        self._last.pop(vm.uuid, None)
         if vm.uuid in self._recalled:
             self._recalled[vm.uuid] = None
         self._give_up(vm.uuid)
@@ -166,43 +190,55 @@ class Receipts:
             opened.boot = opened.boot._replace(rescued=True)
             self._write(opened.write)
 
-    def note_looked(self, looked: Looked, desired: Optional[str], staged: Optional[str], *,
-                    is_gone: bool = False) -> None:
+    def note_looked(self, looked: Looked, staged: Optional[str]) -> None:
         """The host has shown what runs: judge, record, tell.
 
-        Of a VM that is gone nothing is desired any more: it is judged by what was when it booted.
+        It is held against what was desired when the QEMU came up: a later edit waits.
         """
         opened = self._arrived.pop((looked.vm_uuid,) + looked.domain, None)
         if opened is None:
             return
-        if is_gone:
-            desired = opened.boot.desired
-        verdict = judge(BootKind(opened.boot.kind), desired, staged, looked.finding)
-        opened.boot = opened.boot._replace(
-            closed_at=self._now_text(), desired=desired, found=looked.finding.found,
-            verdict=verdict.value, elapsed_ms=int((self._clock() - opened.began) * 1000))
+        boot = opened.boot
+        expected = boot.carried if boot.quiet else boot.desired
+        verdict = judge(BootKind(boot.kind), expected, staged, looked.finding)
+        boot = opened.boot = boot._replace(
+            closed_at=self._now_text(), found=looked.finding.found, verdict=verdict.value,
+            elapsed_ms=int((self._clock() - opened.began) * 1000))
+        self._note_last(boot)
         self._write(opened.write)
-        _tell(opened.boot, verdict, looked.finding)
+        if not boot.quiet or verdict is Verdict.WITHHELD:
+            is_the_masters = self._is_member and boot.host != self._local_host
+            _tell(boot, verdict, looked.finding,
+                  is_well=verdict in GOOD_VERDICTS or is_the_masters)
 
     def _begin(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
-               carried: Optional[str]) -> _Open:
-        opened = _Open(self._build(vm, kind, desired, carried), self._clock())
+               carried: Optional[str], *, quiet: bool) -> _Open:
+        opened = _Open(self._build(vm, kind, desired, carried, quiet), self._clock())
         self._under_way[vm.uuid] = opened
         self._write(opened.write)
         return opened
 
     def _arrive(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
-                carried: Optional[str]) -> None:
+                carried: Optional[str], *, quiet: bool) -> None:
         domain = vm.domain or ('', -1)
         if not self._note_seen(vm.uuid, domain):
             return
-        opened = self._under_way.get(vm.uuid) or self._begin(vm, kind, desired, carried)
+        opened = (self._under_way.get(vm.uuid)
+                  or self._begin(vm, kind, desired, carried, quiet=quiet))
         del self._under_way[vm.uuid]
         opened.boot = opened.boot._replace(
             kind=kind.value, host=domain[0], domid=domain[1], carried=carried, desired=desired,
-            vm_name=vm.name, boot_id=self._boot_id if domain[0] == self._local_host else '')
+            vm_name=vm.name, boot_id=self._boot_id if domain[0] == self._local_host else '',
+            quiet=quiet and opened.boot.quiet)
+        self._note_last(opened.boot)
         self._write(opened.write)
         self._await_look(opened, lambda: self._is_running(vm.ref, domain))
+
+    def _note_last(self, boot: Boot) -> None:
+        """Keep the newest boot of a VM; one that was looked at late is none any more."""
+        last = self._last.get(boot.vm_uuid)
+        if not boot.closed_at or last is None or (last.host, last.domid) == (boot.host, boot.domid):
+            self._last[boot.vm_uuid] = boot
 
     def _note_seen(self, vm_uuid: str, domain: Tuple[str, int]) -> bool:
         """Remember a domain of our own host; False when it was seen before.
@@ -252,11 +288,11 @@ class Receipts:
         self._write(opened.write)
 
     def _build(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
-               carried: Optional[str]) -> Boot:
+               carried: Optional[str], quiet: bool) -> Boot:
         task = self._tracks[vm.ref].task
         return Boot(id=0, vm_uuid=vm.uuid, vm_name=vm.name, kind=kind.value, host=None,
                     domid=None, boot_id=None, task=task, opened_at=self._now_text(),
-                    desired=desired, carried=carried)
+                    desired=desired, carried=carried, quiet=quiet)
 
     def _recall_track(self, boot: Boot, local_host: Optional[str]) -> Track:
         is_earlier_host_boot = (boot.host == local_host and self._boot_id and boot.boot_id
@@ -299,9 +335,9 @@ class _Looker:
         return Looked(self._vm_uuid, self._domain, finding)
 
 
-def _tell(boot: Boot, verdict: Verdict, finding: Finding) -> None:
+def _tell(boot: Boot, verdict: Verdict, finding: Finding, *, is_well: bool) -> None:
     log = get_logger()
-    say = log.info if verdict in GOOD_VERDICTS else log.warning
+    say = log.info if is_well else log.warning
     fields = dict(vm_uuid=boot.vm_uuid, vm_name=boot.vm_name, kind=boot.kind, domid=boot.domid,
                   desired=boot.desired, carried=boot.carried, found=boot.found,
                   verdict=verdict.value, rescued=boot.rescued, elapsed_ms=boot.elapsed_ms)

@@ -219,7 +219,8 @@ class Service:
         host = Host(settings.host.xenstore_read, settings.host.proc) if role.is_local else None
         # Every host verifies its own VMs; the master, whom everybody asks, those of all hosts.
         afar = self._afar if role.is_local and role.is_writer else None
-        self.watcher.receipts.attend(host, role.host, settings.device.known_names, afar)
+        self.watcher.receipts.attend(host, role.host, settings.device.known_names, afar,
+                                     is_member=role.is_member)
 
     def _tell_broken(self, broken: StreamBroken) -> None:
         """Once per outage and kind of error, not once per attempt."""

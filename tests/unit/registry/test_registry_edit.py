@@ -94,6 +94,19 @@ def test_automatic_number_avoids_taken_numbers_and_the_floor(edit_with):
     assert edit_with(lambda edit: edit.add_vm(uuid_of(2), floor=99)).vm_id == 100
 
 
+def test_numbers_that_only_vms_bear_cannot_use_up_the_automatic_ones(edit_with, journal):
+    journal.note_bearers([Bearer(uuid_of(9), 'nine', MAX_VM_ID - 1)])
+    taken = {MAX_VM_ID: 'VM eight'}
+    assert edit_with(lambda edit: edit.add_vm(uuid_of(1), taken=taken)).vm_id == 1
+
+
+def test_automatic_number_steps_over_what_a_vm_bears_beyond_the_bound(edit_with, journal):
+    edit_with(lambda edit: edit.add_vm(uuid_of(1), vm_id=2000000))
+    journal.note_bearers([Bearer(uuid_of(9), 'nine', 2000001)])
+    assert edit_with(lambda edit: edit.add_vm(
+        uuid_of(2), taken={2000002: 'VM eight'})).vm_id == 2000003
+
+
 def test_no_automatic_number_is_left_at_the_end_of_the_range(registry, edit_with):
     edit_with(lambda edit: edit.add_vm(uuid_of(1), floor=MAX_VM_ID - 1))
     assert registry.read().vms[0].vm_id == MAX_VM_ID

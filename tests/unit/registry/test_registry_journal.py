@@ -193,6 +193,31 @@ def test_orphans_forget_the_oldest_beyond_their_bound(journal, monkeypatch):
     assert set(journal.orphans()) == {uuid_of(4), uuid_of(2), uuid_of(5)}
 
 
+def test_claim_keeps_its_place_while_a_row_has_the_number(journal):
+    journal.note_claims([5, 6])
+    journal.note_bearers([Bearer(uuid_of(2), 'clone', 5)])
+    first, borne = journal.claims(), journal.bearers()[uuid_of(2)].sequence
+    journal.note_claims([6, 5])
+    assert journal.claims() == first and first[5] < first[6] < borne
+    journal.note_claims([5], gone=[5])
+    assert journal.claims()[5] > borne and journal.claims()[6] == first[6]
+
+
+def test_what_was_removed_is_kept_until_it_is_back(journal, monkeypatch):
+    monkeypatch.setattr(bearers, 'REMOVED_KEPT', 2)
+    for number in (1, 2, 1, 3):
+        journal.note_removed(uuid_of(number).upper(), 'value %d' % number)
+    assert journal.removed() == {uuid_of(1): 'value 1', uuid_of(3): 'value 3'}
+    journal.forget_removed(uuid_of(1))
+    assert journal.removed() == {uuid_of(3): 'value 3'}
+
+
+@pytest.mark.parametrize('number, largest', [(1000000, 1000000), (1000001, 0)])
+def test_number_that_only_vms_bear_counts_up_to_a_bound(journal, number, largest):
+    journal.note_bearers([Bearer(uuid_of(2), None, number)])
+    assert journal.largest_number() == largest
+
+
 def test_bearers_count_for_the_largest_number_while_they_are_there(journal):
     journal.note_bearers([Bearer(uuid_of(2), None, 500, 'snapshot')])
     assert journal.largest_number() == 500

@@ -66,9 +66,14 @@ def test_journal_of_the_first_version_gets_a_lineage_and_loses_nothing(tmp_path)
             connection.execute(statement)
         connection.execute("INSERT INTO notes (key, value) VALUES ('a', 'b')")
         connection.execute("INSERT INTO staged VALUES ('u', 4, 'span', 1, 'then')")
+        connection.execute("INSERT INTO staged VALUES ('v', 5, 'span', 2, 'then')")
+        for uuid, number in (('u', 4), ('v', 6)):
+            connection.execute("INSERT INTO seen_vms VALUES ('f', ?, ?, '', 'A', 1)",
+                               (uuid, number))
     with Journal(path, timeout_seconds=0.25) as journal:
         assert journal.lineage() == ()
         journal.note_generation('1-a', 'x')
         assert (journal.read_note('a'), journal.staged()['u'].vm_id) == ('b', 4)
+        assert journal.claims() == {4: 1}  # 6 was never staged: who was first is not known
     with other_program(path) as connection:
         assert connection.execute('PRAGMA user_version').fetchone() == (JOURNAL_VERSION,)

@@ -66,11 +66,11 @@ class Desk:
         for vm in vms:
             self.receipts.note_record(vm, desired, carried, is_registered)
 
-    def look(self, desired=SPAN, staged=SPAN):
+    def look(self, staged=SPAN):
         """Run the looks that wait, and take what they found."""
         jobs, self.jobs[:] = self.jobs[:], []
         for job in jobs:
-            self.receipts.note_looked(job(), desired, staged)
+            self.receipts.note_looked(job(), staged)
         return len(jobs)
 
     @property
@@ -222,17 +222,72 @@ def test_no_new_qemu_is_no_line(desk, machine, lines, records):
     assert desk.look() == 0 and len(lines()) == before
 
 
-def test_boot_of_an_unregistered_vm_has_no_receipt(desk, machine):
+def test_boot_of_an_unregistered_vm_without_our_arguments_has_no_receipt(desk, machine):
     machine.run_domain(7, SPAN)
-    desk.show(halted(), halted('start'), running(7), is_registered=False)
+    desk.show(halted(), halted('start'), running(7), is_registered=False, carried=None)
     assert desk.look() == 0 and desk.boots == []
+
+
+def test_boot_of_an_unregistered_vm_with_our_arguments_has_a_quiet_receipt(desk, machine, lines):
+    machine.run_domain(7, OTHER_SPAN)
+    desk.show(halted(), halted('start'), running(7), running(7), is_registered=False, desired=None,
+              carried=OTHER_SPAN)
+    assert desk.look(staged=None) == 1 and lines() == []
+    assert desk.boots == [('start', 7, 'as_desired')]
+    assert desk.receipts.find_last(UUID).found == OTHER_SPAN
+
+
+@pytest.mark.parametrize('fields', [
+    pytest.param(dict(is_registered=True), id='registered'),
+    pytest.param(dict(is_registered=False, desired=None), id='carries-our-arguments')])
+def test_what_runs_is_looked_at_once_when_it_becomes_our_business(desk, machine, lines, fields):
+    machine.run_domain(7)
+    desk.show(halted(), running(7), is_registered=False, desired=None, carried=None)
+    assert desk.look() == 0
+    desk.show(running(7), running(7), **fields)
+    assert desk.look(staged=None) == 1 and lines() == []
+    desk.show(running(7), **fields)
+    assert desk.look() == 0
+    assert desk.receipts.find_last(UUID).found is None
+
+
+def test_withheld_arguments_of_an_unregistered_vm_are_told(desk, machine, lines):
+    machine.run_domain(7, delivered=SPAN)
+    desk.show(halted(), running(7), is_registered=False, desired=None)
+    looked = desk.jobs.pop()()
+    desk.receipts.note_looked(
+        looked._replace(finding=looked.finding._replace(is_withheld=True)), None)
+    assert [(line['verdict'], line['log_level'], line['found']) for line in lines()] == [
+        ('withheld', 'warning', None)]
+
+
+def test_boot_is_judged_by_what_was_desired_when_it_came_up(desk, machine, lines):
+    machine.run_domain(7, SPAN)
+    desk.show(halted(), running(7))
+    desk.show(running(7), desired=OTHER_SPAN)
+    desk.look(staged=None)
+    assert [(line['verdict'], line['desired']) for line in lines()] == [('as_desired', SPAN)]
+
+
+def test_as_desired_is_what_was_found_and_not_what_the_record_carries(desk, machine, lines):
+    machine.run_domain(7, SPAN)
+    desk.show(halted(), running(7), carried=OTHER_SPAN)
+    desk.look()
+    assert [(line['verdict'], line['carried']) for line in lines()] == [('as_desired', OTHER_SPAN)]
+
+
+def test_member_leaves_the_verdict_of_other_hosts_to_the_master(desk, machine, lines):
+    desk.receipts.attend(machine.host, HOST, NAMES, is_member=True)
+    desk.show(running(7, host=OTHER_HOST))
+    desk.look()
+    assert [(line['verdict'], line['log_level']) for line in lines()] == [('unverified', 'info')]
 
 
 def test_boot_whose_row_went_meanwhile_still_ends_in_a_line(desk, machine, lines):
     machine.run_domain(7, SPAN)
     desk.show(halted(), halted('start'))
-    desk.show(running(7), is_registered=False)
-    desk.look(desired=None, staged=None)
+    desk.show(running(7), is_registered=False, desired=None)
+    desk.look(staged=None)
     assert [line['verdict'] for line in lines()] == ['stale']
 
 
@@ -256,8 +311,8 @@ def test_each_reboot_has_a_line_of_its_own(desk, machine, lines):
 
 def test_late_word_of_another_domain_is_ignored(desk, lines):
     desk.show(halted(), running(7))
-    desk.receipts.note_looked(Looked(UUID, (HOST, 6), Finding(SPAN)), SPAN, SPAN)
-    desk.receipts.note_looked(Looked('unknown', (HOST, 7), Finding(SPAN)), SPAN, SPAN)
+    desk.receipts.note_looked(Looked(UUID, (HOST, 6), Finding(SPAN)), SPAN)
+    desk.receipts.note_looked(Looked('unknown', (HOST, 7), Finding(SPAN)), SPAN)
     assert lines() == []
 
 
