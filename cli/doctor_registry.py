@@ -23,7 +23,7 @@ DAY_SECONDS = 86400
 # The daemon notes its progress every 2 s.
 MIRROR_SECONDS = 3.0
 _START = 'systemctl start vgpu-watcher; systemctl status vgpu-watcher'
-_BAD_VERDICTS = ('stale', 'missing', 'not_consumed')
+_BAD_VERDICTS = ('stale', 'missing', 'withheld', 'not_consumed')
 
 
 def check_registry(examination: Any) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from watcher.standing import Standings
 # Boots that need no look: a pending change shows as the state of its VM, and a resume or a
 # migration keeps what it had.
 EXPLAINED = (None, 'as_desired', 'pending', 'frozen')
-_WRONG = ('stale', 'missing', 'not_consumed')
+_WRONG = ('stale', 'missing', 'withheld', 'not_consumed')
 START_BLOCKED = 'start_blocked'
 BOOTED_OTHERWISE = 'booted_otherwise'
 
