@@ -51,11 +51,25 @@ def parse_count(text: str) -> int:
 
 
 def parse_time(text: str) -> str:
-    """Check a time, and give it as timestamps are written; a date is its last second."""
-    match = re.match(r'([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})Z?)?\Z', text)
-    if match is None:
-        raise InvalidValue(f"{ascii(text)} is not a time; allowed: 'YYYY-MM-DD HH:MM:SS' in UTC")
-    return f"{match.group(1)} {match.group(2) or '23:59:59'}"
+    """Check a time, and give it as timestamps are written, in UTC.
+
+    A date is its beginning. Without a zone, and with `Z`, it is UTC.
+    """
+    from datetime import datetime, timedelta
+    match = _TIME.match(text)
+    try:
+        if match is None:
+            raise ValueError
+        date, clock, seconds, zone = match.groups()
+        found = datetime.strptime(f"{date} {clock or '00:00'}:{seconds or '00'}",
+                                  '%Y-%m-%d %H:%M:%S')
+        if zone not in (None, 'Z', 'z'):
+            shift = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:].lstrip(':') or 0))
+            found += shift if zone[0] == '-' else -shift
+    except (ValueError, OverflowError):
+        raise InvalidValue(f'{ascii(text)} is not a time; allowed: a date, or '
+                           'YYYY-MM-DDTHH:MM:SSZ (UTC where no zone is given)') from None
+    return f'{found:%Y-%m-%d %H:%M:%S}'
 
 
 def parse_format(text: str) -> str:
@@ -72,6 +86,9 @@ def parse_registry_action(text: str) -> str:
     return text
 
 
+_TIME = re.compile(r'([12][0-9]{3}-[0-9]{2}-[0-9]{2})'
+                   r'(?:[Tt ]([0-9]{2}:[0-9]{2})(?::([0-9]{2})(?:[.,][0-9]{1,9})?)?'
+                   r' ?([Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?)?\Z', re.ASCII)
 STREAM = '-'
 """The file that stands for standard input or output."""
 
@@ -107,7 +124,12 @@ EXIT_CODE = Option('exit-code', None, 'exit with 6 when something differs')
 ALL_HOSTS = Option('all-hosts', None, 'check the other hosts of the pool as well, through their '
                    'plugins')
 BOOT = Option('boot', 'N', 'the boot by its number (the newest)', parse_count)
-AT = Option('at', 'TIME', "the registration at a time: 'YYYY-MM-DD HH:MM:SS' in UTC", parse_time)
+AT = Option('at', 'TIME', 'the registration at a time: a date (its beginning), or '
+            'YYYY-MM-DDTHH:MM:SSZ, in UTC where no zone is given', parse_time)
+SINCE = Option('since', 'TIME', 'what was done at a time (as for --at) or later', parse_time)
+UNTIL = Option('until', 'TIME', 'what was done before a time (as for --at)', parse_time)
+WHO = Option('who', 'NAME', "what somebody did: a login name, vgpu-watcher, or 'another program'",
+             parse_text)
 NAME = Option('name', 'TEXT', 'the new name', parse_text)
 DESCRIPTION = Option('description', 'TEXT', 'the new description')
 FILE = Option('file', 'FILE', "the file; '-' for standard input or output", parse_text)

@@ -1,5 +1,6 @@
 """history and explain: who changed what and when, and why a VM booted with its arguments."""
 
+import os
 from typing import Any, Dict, List, Optional, Sequence
 
 from cli import options
@@ -11,21 +12,24 @@ from cli.parser import Arguments
 from cli.render import describe_boot
 from cli.result import Result, VmView, build_document
 from cli.text import escape
-from cli.views import boot_document, entry_document
-from registry.values import Priority
+from cli.views import boot_document, entry_document, view_row
+from registry.errors import NotFound, RegistryUnavailable
+from registry.values import Contents, Priority
 
 DEFAULT_LIMIT = 50
 _ALL = 20000
 
 
 def history(arguments: Arguments, context: Context) -> Result:
-    """List changes, the newest first, of one VM or of all."""
+    """List changes, the newest first: of one VM or of all, by whom and when."""
     vm_uuid = None  # type: Optional[str]
     if any(arguments.get(option) for option in VM):
-        vm_uuid = find_target(context, context.registry.read()).vm_uuid
+        vm_uuid = find_past_target(context, arguments)
     limit = arguments.get(options.LIMIT) or DEFAULT_LIMIT
     with context.journal(is_needed=True) as journal:
-        entries = journal.list_history(vm_uuid, limit) if journal is not None else ()
+        entries = journal.list_history(
+            vm_uuid, limit, since=arguments.get(options.SINCE), until=arguments.get(options.UNTIL),
+            who=arguments.get(options.WHO)) if journal is not None else ()
     lines = [describe_entry(entry) for entry in entries] or ['Nothing is recorded.']
     return Result(build_document(history=[entry_document(entry) for entry in entries]),
                   lambda _style: lines)
@@ -33,7 +37,7 @@ def history(arguments: Arguments, context: Context) -> Result:
 
 def explain(arguments: Arguments, context: Context) -> Result:
     """Tell why a VM booted with its arguments: from the registry's change to the verdict."""
-    vm_uuid = find_target(context, context.registry.read()).vm_uuid
+    vm_uuid = find_past_target(context, arguments)
     with context.journal(is_needed=True) as journal:
         boots = journal.list_boots(vm_uuid, _ALL) if journal is not None else ()
         entries = journal.list_history(vm_uuid, _ALL) if journal is not None else ()
@@ -45,25 +49,44 @@ def explain(arguments: Arguments, context: Context) -> Result:
                   lambda _style: lines)
 
 
+def find_past_target(context: Context, arguments: Arguments) -> str:
+    """Find the UUID of the VM that was named; one that is named by UUID need not be anywhere."""
+    vm_uuid = arguments.get(options.VM_UUID)
+    if vm_uuid is not None:
+        return str(vm_uuid)
+    try:
+        contents = context.registry.inspect()  # type: Optional[Contents]
+    except RegistryUnavailable:
+        contents = None
+    return find_target(context, contents).vm_uuid
+
+
 def find_view_at(context: Context, vm_uuid: str, at: str) -> VmView:
     """Find the registration of a VM as the history knows it for a time in the past."""
     with context.journal(is_needed=True) as journal:
-        entries = journal.list_history(vm_uuid, _ALL) if journal is not None else ()
-    known = [entry for entry in entries if entry.what.startswith('vm_')]
-    before = next((entry for entry in known if entry.at <= at), None)
-    fields = before.after if before is not None else known[-1].before if known else None
-    if not isinstance(fields, dict):
-        raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} was not registered at {at}, as far as '
-                           'the history goes')
-    return VmView(vm_uuid, fields.get('vm_name'), fields.get('vm_id'), fields.get('pool_id'),
-                  fields.get('priority'), updated_at=before.at if before is not None else '')
+        if journal is None:
+            raise CommandError(Kind.NOT_FOUND, 'there is no journal, and so no history')
+        try:
+            past = journal.past(os.path.basename(context.registry.path), at)
+        except NotFound as error:
+            raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid}: {error}') from error
+        known = journal.list_history(vm_uuid, 1, until=_second_after(at), is_routine=False)
+    vm = next((vm for vm in past.vms if vm.vm_uuid == vm_uuid), None)
+    if vm is None:
+        raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} was not registered at {at}Z')
+    return view_row(vm._replace(updated_at=known[0].at if known else ''))
+
+
+def _second_after(at: str) -> str:
+    """A time is a text whose order is that of times; this one is after it, and before the next."""
+    return at + '~'
 
 
 def describe_entry(entry: Any) -> str:
     """One change on one line."""
     what = _describe_change(entry.before, entry.after)
     vm = f' VM {entry.vm_uuid}' if entry.vm_uuid else ''
-    return (f'{entry.at}  {escape(entry.who)}  {escape(entry.command)}: {entry.what}{vm}'
+    return (f'{entry.at}Z  {escape(entry.who)}  {escape(entry.command)}: {entry.what}{vm}'
             + (f': {what}' if what else ''))
 
 
@@ -105,9 +128,10 @@ def _explain_lines(boot: Any, chain: Sequence[Any]) -> List[str]:
              f'{describe_boot(boot)}', 'What led to it:']
     lines += [f'  {describe_entry(entry)}' for entry in chain] or ['  nothing is recorded']
     began = 'found running' if boot.kind == 'unknown' else f'{boot.kind} began'
-    lines += [f'  {boot.opened_at}  {began}; the VM record carried '
+    lines += [f'  {boot.opened_at}Z  {began}; the VM record carried '
               f'{escape(boot.carried) or "nothing of ours"}']
-    lines += [f'  {boot.closed_at or "(not yet)"}  verdict {boot.verdict or "none"}: desired '
+    closed = f'{boot.closed_at}Z' if boot.closed_at else '(not yet)'
+    lines += [f'  {closed}  verdict {boot.verdict or "none"}: desired '
               f'{escape(boot.desired) or "nothing"}, found {escape(boot.found) or "nothing"}'
               + (' (written after the start was seen)' if boot.rescued else '')]
     return lines + [f'Meaning: {_MEANINGS.get(boot.verdict or "", "the boot has no verdict.")}']

@@ -18,14 +18,14 @@ from watcher.errors import MalformedRecord, XapiError
 
 def show_vm(arguments: Arguments, context: Context) -> Result:
     """Show one VM: its row, what XAPI says when it can be asked, and its last boot."""
-    contents = context.registry.read()
-    vm_uuid = find_target(context, contents).vm_uuid
     at = arguments.get(options.AT)
     if at is not None:
-        from cli.seeing import find_view_at
-        past = find_view_at(context, vm_uuid, at)
-        return Result(build_document(vm=vm_document(past), at=at),
-                      lambda _style: render_vm(past, title=f'VM Configuration at {at}:'))
+        from cli.seeing import find_past_target, find_view_at
+        past = find_view_at(context, find_past_target(context, arguments), at)
+        return Result(build_document(vm=vm_document(past), at=at.replace(' ', 'T') + 'Z'),
+                      lambda _style: render_vm(past, title=f'VM Configuration at {at}Z:'))
+    contents = context.registry.read()
+    vm_uuid = find_target(context, contents).vm_uuid
     view = find_view(context, contents, vm_uuid)
     if view is None:
         raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} is not registered'

@@ -106,12 +106,12 @@ class Connection:
             raise self._translated(error, self._path_in(sql), waited=False) from error
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """See one state of the registry for the length of the block."""
+    def reading(self, database: str = 'registry') -> Iterator[None]:
+        """See one state of the registry (or of `main`, the journal) for the length of the block."""
         self._run('BEGIN')
         try:
             # BEGIN alone takes no lock; this takes it, so all waiting is done here.
-            self._run('SELECT count(*) FROM registry.sqlite_master')
+            self._run(f'SELECT count(*) FROM {database}.sqlite_master')
             yield
         finally:
             self._roll_back()

@@ -14,6 +14,7 @@ from registry import bearers, history, lineage, receipts, sightings
 from registry.bearers import Bearer, Orphan, Staged
 from registry.connection import Connection
 from registry.history import HistoryEntry
+from registry.past import Past, read_past
 from registry.patience import Patience
 from registry.receipts import Boot
 from registry.schema import migrate_journal, prepare_journal
@@ -199,9 +200,18 @@ class Journal:
                                      vm_uuid=vm_uuid, before=before, after=after)
 
     def list_history(self, vm_uuid: Optional[str] = None, limit: int = 100,
-                     before_id: Optional[int] = None) -> Tuple[HistoryEntry, ...]:
-        """List changes, the newest first."""
-        return history.list_entries(self._reader(), vm_uuid, limit, before_id)
+                     before_id: Optional[int] = None, **only: Any) -> Tuple[HistoryEntry, ...]:
+        """List changes, the newest first; `only` are the keywords of `history.list_entries`."""
+        return history.list_entries(self._reader(), vm_uuid, limit, before_id, **only)
+
+    def past(self, source: str, at: Optional[str] = None) -> Past:
+        """Read what the registry's file of that name said at a time, or when last accepted."""
+        with self._reading():
+            return read_past(self._connection, source, at)
+
+    def waiting_edits(self) -> int:
+        """Count the edits that no generation has: what the mirror does not know yet."""
+        return lineage.count_waiting(self._reader())
 
     def open_boot(self, boot: Boot) -> int:
         """Record a boot as open and give its number; the id in the given value is ignored."""
@@ -270,6 +280,13 @@ class Journal:
         with self.batch():
             self._connection.execute('INSERT OR REPLACE INTO notes (key, value) VALUES (?, ?)',
                                      (key, value))
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """See one state of the journal for the length of the block."""
+        self._patience.renew()
+        with self._connection.reading('main'):
+            yield
 
     def _reader(self) -> Connection:
         self._patience.renew()

@@ -5,9 +5,11 @@ generation is not here was written by somebody else. All of it runs inside the c
 transaction.
 """
 
-from typing import NamedTuple, Sequence, Tuple
+import json
+from typing import Any, NamedTuple, Optional, Sequence, Tuple
 
 from registry.connection import Connection
+from registry.history import newest_edit
 
 # One line per edit that was mirrored. A mirror older than this many edits counts as foreign.
 LINEAGE_ROWS = 2000
@@ -40,9 +42,28 @@ def note_generation(connection: Connection, at: str, generation: str, digest: st
                 (text, UNKNOWN, 0, at))
     connection.execute('DELETE FROM lineage WHERE generation = ?', (generation,))
     number = connection.insert(
-        'INSERT INTO lineage (generation, digest, is_own, at) VALUES (?, ?, ?, ?)',
-        (generation, digest, int(is_own), at))
+        'INSERT INTO lineage (generation, digest, is_own, at, edit) VALUES (?, ?, ?, ?, ?)',
+        (generation, digest, int(is_own), at, newest_edit(connection)))
     connection.execute('DELETE FROM lineage WHERE id <= ?', (number - LINEAGE_ROWS,))
+
+
+def count_waiting(connection: Connection) -> int:
+    """Count the edits of assignments and vGPU pools that are newer than the newest generation."""
+    rows = connection.execute('SELECT edit FROM lineage ORDER BY id DESC LIMIT 1')
+    if not rows:
+        return 0
+    edits = connection.execute(
+        'SELECT before_json, after_json FROM history WHERE is_routine = 0 AND id > ? '
+        "AND (what LIKE 'vm%' OR what LIKE 'pool%')", (rows[0][0],))
+    return sum(1 for before, after in edits if _counts(before) != _counts(after))
+
+
+def _counts(text: Optional[str]) -> Any:
+    """Give what the mirror has of a row: the name of a VM is in XAPI anyway."""
+    fields = json.loads(text) if text else None
+    if isinstance(fields, dict) and 'vm_uuid' in fields:
+        fields.pop('vm_name', None)
+    return fields
 
 
 def list_stations(connection: Connection) -> Tuple[Station, ...]:

@@ -15,7 +15,7 @@ from registry.errors import JournalUnavailable, Reason, SchemaTooNew
 Migration = Tuple[int, Tuple[str, ...]]
 
 CURRENT_VERSION = 1
-JOURNAL_VERSION = 3
+JOURNAL_VERSION = 4
 JOURNAL_NAME = 'vgpu_journal.db'
 # Keys of the table notes: what the daemon leaves word of, for vgpu-admin.
 WATCH_NOTE = 'daemon'
@@ -100,6 +100,17 @@ JOURNAL_MIGRATIONS = (
         'CREATE TABLE removed (vm_uuid TEXT PRIMARY KEY, value TEXT NOT NULL, at TEXT NOT NULL)',
         'ALTER TABLE receipts ADD COLUMN quiet INTEGER NOT NULL DEFAULT 0',
         'PRAGMA main.user_version=3',
+    )),
+    (4, (
+        'ALTER TABLE history ADD COLUMN is_routine INTEGER NOT NULL DEFAULT 0',
+        "ALTER TABLE history ADD COLUMN source TEXT NOT NULL DEFAULT ''",
+        "UPDATE history SET is_routine = 1 WHERE what LIKE 'args%' "
+        "OR (who = 'vgpu-watcher' AND command <> 'rebuild')",
+        'CREATE INDEX history_of_kind ON history (is_routine, id)',
+        # The newest edit that was part of a generation: later ones wait to be mirrored.
+        'ALTER TABLE lineage ADD COLUMN edit INTEGER NOT NULL DEFAULT 0',
+        'UPDATE lineage SET edit = coalesce((SELECT max(id) FROM history), 0)',
+        'PRAGMA main.user_version=4',
     )),
 )  # type: Tuple[Migration, ...]
 

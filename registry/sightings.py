@@ -118,8 +118,8 @@ def note_contents(connection: Connection, at: str, contents: Contents, *,
         return (_begin(connection, at, contents),)
     if not allow_emptied:
         refuse_loss(contents._replace(missing=compare_missing(seen, contents)))
-    entries = _note_vms(connection, at, seen, found, _faulty(contents), who, command)
-    entries += _note_pools(connection, at, seen, found, who, command)
+    add = _Adder(connection, at, who, command, contents.source)
+    entries = _note_vms(add, seen, found, _faulty(contents)) + _note_pools(add, seen, found)
     if entries:
         _write_seen(connection, contents, seen)
     return tuple(entries)
@@ -141,7 +141,8 @@ def _begin(connection: Connection, at: str, contents: Contents) -> HistoryEntry:
     """Start with a file never seen before: one entry, not one per row."""
     _write_seen(connection, contents, Seen({}, {}))
     return add_entry(connection, at, ANOTHER_PROGRAM, _FOUND, 'registry_found', after={
-        'version': contents.version, 'vms': len(contents.vms), 'faults': len(contents.faults)})
+        'version': contents.version, 'vms': len(contents.vms), 'faults': len(contents.faults)},
+        source=contents.source)
 
 
 def _refuse_outdated(seen: Seen, contents: Contents) -> None:
@@ -156,31 +157,40 @@ def _vm_of(fields: Mapping[str, Any]) -> Vm:
     return Vm(**dict(fields, priority=Priority(fields['priority'])))
 
 
-def _note_vms(connection: Connection, at: str, seen: Seen, found: Seen,
-              faulty: frozenset, who: str, command: str) -> List[HistoryEntry]:
+class _Adder(NamedTuple):
+    """Adds entries to the history, of one reading."""
+
+    connection: Connection
+    at: str
+    who: str
+    command: str
+    source: str
+
+    def add(self, subject: str, before: Any, after: Any,
+            vm_uuid: Optional[str] = None) -> HistoryEntry:
+        """Add one."""
+        return add_entry(self.connection, self.at, self.who, self.command,
+                         _what(subject, before, after), vm_uuid=vm_uuid, before=before,
+                         after=after, source=self.source)
+
+
+def _note_vms(add: _Adder, seen: Seen, found: Seen, faulty: frozenset) -> List[HistoryEntry]:
     entries = []
     for vm_uuid in sorted(set(seen.vms) | set(found.vms)):
         before, after = seen.vms.get(vm_uuid), found.vms.get(vm_uuid)
         if before == after or (after is None and vm_uuid in faulty):
             continue
         if after is None:
-            note_orphan(connection, at, vm_uuid, before['vm_id'])
+            note_orphan(add.connection, add.at, vm_uuid, before['vm_id'])
         elif before is None:
-            forget_orphan(connection, vm_uuid)
-        entries.append(add_entry(
-            connection, at, who, command, _what('vm', before, after),
-            vm_uuid=vm_uuid, before=before, after=after))
+            forget_orphan(add.connection, vm_uuid)
+        entries.append(add.add('vm', before, after, vm_uuid))
     return entries
 
 
-def _note_pools(connection: Connection, at: str, seen: Seen, found: Seen, who: str,
-                command: str) -> List[HistoryEntry]:
-    return [
-        add_entry(connection, at, who, command, _what('pool', before, after),
-                  before=before, after=after)
-        for before, after in ((seen.pools.get(pool_id), pool)
-                              for pool_id, pool in sorted(found.pools.items()))
-        if before != after]
+def _note_pools(add: _Adder, seen: Seen, found: Seen) -> List[HistoryEntry]:
+    pairs = ((seen.pools.get(pool_id), pool) for pool_id, pool in sorted(found.pools.items()))
+    return [add.add('pool', before, after) for before, after in pairs if before != after]
 
 
 def _what(subject: str, before: Optional[Mapping[str, Any]],

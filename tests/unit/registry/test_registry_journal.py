@@ -270,6 +270,30 @@ def test_history_forgets_the_oldest_beyond_its_bound(journal, monkeypatch):
     assert [entry.what for entry in journal.list_history()] == ['8', '7', '6', '5', '4']
 
 
+def test_what_the_daemon_does_cannot_push_out_what_people_did(journal, monkeypatch):
+    monkeypatch.setattr(history, 'ROUTINE_ROWS', 3)
+    monkeypatch.setattr(history, 'HISTORY_ROWS', 4)
+    journal.add_history('root', 'set-pool', 'vm_changed', uuid_of(1))
+    for number in range(50):
+        journal.add_history('vgpu-watcher', 'stage', 'args_added', uuid_of(2))
+        journal.add_history('vgpu-watcher', 'scan', 'vm_changed', uuid_of(2))
+        journal.add_history('root', 'reconcile', 'args_added', uuid_of(2))
+    assert [entry.what for entry in journal.list_history()] == [
+        'args_added', 'vm_changed', 'args_added', 'vm_changed', 'registry_created']
+    assert [entry.who for entry in journal.list_history(is_routine=False)] == [
+        'root', 'the test']
+
+
+def test_history_is_listed_by_time_and_by_who(journal, clock):
+    for number in range(4):
+        journal.add_history('me' if number % 2 else 'you', 'x', str(number))
+        clock.now += 60
+    at = [entry.at for entry in reversed(journal.list_history(limit=4))]
+    assert [entry.what for entry in journal.list_history(since=at[1], until=at[3])] == ['2', '1']
+    assert [entry.what for entry in journal.list_history(who='me')] == ['3', '1']
+    assert journal.list_history(who='nobody') == ()
+
+
 def test_huge_name_of_who_did_it_is_cut(journal):
     journal.add_history('x' * 100000, 'x', 'y')
     assert journal.list_history()[0].who == 'x' * 200
