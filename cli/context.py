@@ -17,6 +17,7 @@ from cli.parser import Arguments
 from cli.text import escape
 
 if TYPE_CHECKING:
+    from registry.paths import OwnFile
     from registry.store import Registry
     from watcher.config import Settings
     from watcher.errors import XapiError
@@ -78,10 +79,29 @@ class Context:
         """The configuration, with the registry of --db."""
         if self._settings is None:
             from watcher import config
-            settings = config.load(self.arguments.get(CONFIG))
-            path = os.path.abspath(self.arguments.get(DB) or settings.registry.path)
-            self._settings = settings._replace(registry=settings.registry._replace(path=path))
+            self._settings = config.load(self.arguments.get(CONFIG))
+            path = self.arguments.get(DB)
+            if path is not None:
+                self._settings = self._settings._replace(
+                    registry=self._settings.registry._replace(path=_resolve(path)))
         return self._settings
+
+    def own_files(self) -> 'Iterator[OwnFile]':
+        """List the files that no output may be written over: those of the registry that is used,
+        of the configured and of the default one, and what the configuration names."""
+        from registry.paths import OwnFile, list_own_files
+        from watcher import config
+        named = self.arguments.get(CONFIG)
+        settings = config.load(named)
+        for path in dict.fromkeys((self.settings.registry.path, settings.registry.path,
+                                   config.Settings().registry.path)):
+            yield from list_own_files(path)
+        for path in dict.fromkeys((named or config.DEFAULT_PATH, config.DEFAULT_PATH)):
+            yield OwnFile(path, 'the configuration')
+        for key in config.KEYS:
+            if key.is_path and key.render(settings):
+                yield OwnFile(key.render(settings),
+                              f'a file of the configuration ([{key.section}] {key.name})')
 
     @property
     def registry(self) -> 'Registry':
@@ -232,6 +252,15 @@ class Context:
         except XapiError as error:
             self._problem = error
             raise
+
+
+def _resolve(path: str) -> str:
+    from registry.paths import resolve_path
+    try:
+        return resolve_path(path)
+    except OSError as error:
+        raise CommandError(Kind.USAGE, f'--db={escape(path)}: the working directory is gone: name '
+                           'the registry by its whole path') from error
 
 
 def _find_user(environment: Mapping[str, str]) -> str:

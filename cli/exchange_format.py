@@ -6,8 +6,9 @@ No clock, no files, no logging.
 import csv
 import io
 import json
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from cli.csv_table import NoTable, describe_heading, has_column, read_table
 from registry.errors import InvalidValue
 from registry.values import (Contents, Priority, Vm, clean_name, parse_pool_id, parse_priority,
                              parse_uuid, parse_vm_id)
@@ -15,6 +16,11 @@ from registry.values import (Contents, Priority, Vm, clean_name, parse_pool_id, 
 COLUMNS = ('vm_uuid', 'vm_name', 'vm_id', 'pool_id', 'priority')
 _POOL_FIELDS = ('pool_id', 'pool_name', 'description', 'enabled')
 FORMAT = 1
+# `notes` is what an export with --json says beside its content.
+_DOCUMENT_FIELDS = frozenset(['format', 'pools', 'vms', 'notes'])
+_NO_EXPORT = "it is neither an export nor a backup of 'vgpu-admin'"
+_SHOWN_CHARACTERS = 60
+_MAX_DIGITS = 20
 
 
 class Row(NamedTuple):
@@ -35,6 +41,8 @@ class PoolRow(NamedTuple):
     pool_name: Optional[str] = None
     description: Optional[str] = None
     enabled: Optional[bool] = None
+    given: FrozenSet[str] = frozenset()
+    """The fields that the file has: a description of null is not a missing one."""
 
 
 class Parsed(NamedTuple):
@@ -68,7 +76,23 @@ def render_csv(contents: Contents) -> List[str]:
 
 def parse(text: str) -> Parsed:
     """Read a file of either kind; JSON begins with a brace, or with a bracket by mistake."""
-    return _parse_json(text) if text.lstrip()[:1] in ('{', '[') else _parse_csv(text)
+    if not text.strip():
+        return _refused('it is empty')
+    return _parse_json(text) if is_json(text) else _parse_csv(text)
+
+
+def is_json(text: str) -> bool:
+    """Tell whether a text is meant as JSON."""
+    return text.lstrip()[:1] in ('{', '[')
+
+
+def is_table(text: str) -> bool:
+    """Tell whether a text is a table of VMs with a heading."""
+    return has_column(text, COLUMNS[0])
+
+
+def _refused(*problems: str) -> Parsed:
+    return Parsed((), (), problems)
 
 
 def _values(vm: Vm) -> Tuple[Any, ...]:
@@ -77,43 +101,83 @@ def _values(vm: Vm) -> Tuple[Any, ...]:
 
 def _parse_json(text: str) -> Parsed:
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return Parsed((), (), (f'not JSON: {error}',))
-    if not isinstance(document, dict):
-        return Parsed((), (), ('an object with the fields format and vms is wanted, as export '
-                               'writes it',))
-    if document.get('format') != FORMAT:
-        return Parsed((), (), (f"format: {document.get('format')!r} is not known; allowed: 1",))
-    items, pools = document.get('vms', []), document.get('pools', [])
-    if not isinstance(items, list) or not isinstance(pools, list):
-        return Parsed((), (), ('vms and pools must be lists',))
-    rows, problems = _parse_rows([(index + 1, item) for index, item in enumerate(items)], 'VM')
-    found, faults = _parse_pools(pools)
+        document = json.loads(text, object_pairs_hook=_build_object, parse_int=_parse_integer)
+    except InvalidValue as error:
+        return _refused(str(error))
+    except RecursionError:
+        return _refused(f'{_NO_EXPORT}: it is nested too deeply')
+    except ValueError as error:
+        return _refused(f'not JSON: {error}')
+    problem = _find_document_problem(document)
+    if problem:
+        return _refused(problem)
+    rows, problems = _parse_rows([(index + 1, item) for index, item
+                                  in enumerate(document['vms'])], 'VM')
+    found, faults = _parse_pools(document.get('pools', []))
     return Parsed(rows, found, problems + faults, 'VM')
 
 
+def _build_object(pairs: Sequence[Tuple[str, Any]]) -> Dict[str, Any]:
+    """Build an object; the last of two equal keys must not win in silence."""
+    built = {}  # type: Dict[str, Any]
+    for name, value in pairs:
+        if name in built:
+            raise InvalidValue(f'the field {_shorten(name)} stands twice in one object')
+        built[name] = value
+    return built
+
+
+def _parse_integer(digits: str) -> int:
+    """Read an integer; one of millions of digits would take minutes, or be refused by Python."""
+    if len(digits) > _MAX_DIGITS:
+        raise InvalidValue(f'a number of {len(digits)} digits is too large: {digits[:20]}…')
+    return int(digits)
+
+
+def _find_document_problem(document: Any) -> str:
+    """Why a document is neither an export nor a backup; '' when it is."""
+    if not isinstance(document, dict):
+        return f'{_NO_EXPORT}: an object with the fields format and vms is wanted'
+    unknown = sorted(set(document) - _DOCUMENT_FIELDS)
+    if 'error' in unknown:
+        return f'{_NO_EXPORT}: it is the error that a command ended with'
+    if unknown:
+        return (f'{_NO_EXPORT}: unknown field {_shorten(unknown[0])}; allowed: '
+                f"{', '.join(sorted(_DOCUMENT_FIELDS))}")
+    if 'format' not in document:
+        return f'{_NO_EXPORT}: it has no field format'
+    if type(document['format']) is not int or document['format'] != FORMAT:
+        return f"format: {_shorten(document['format'])} is not known; allowed: {FORMAT}"
+    if 'vms' not in document:
+        return f'{_NO_EXPORT}: it has no field vms'
+    if not isinstance(document['vms'], list) or not isinstance(document.get('pools', []), list):
+        return 'vms and pools must be lists'
+    return ''
+
+
+def _shorten(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + '…'
+
+
 def _parse_csv(text: str) -> Parsed:
-    # Python 3.6 stumbles over NUL bytes, and later ones do not.
-    reader = csv.reader(io.StringIO(text.replace('\0', '\ufffd'), newline=''))
     try:
-        return _parse_table(next(reader, []), reader)
-    except csv.Error as error:
-        return Parsed((), (), (f'line {reader.line_num}: not CSV: {error}',))
-
-
-def _parse_table(heading: List[str], reader: Any) -> Parsed:
-    unknown = [name for name in heading if name not in COLUMNS]
-    if 'vm_uuid' not in heading or unknown:
-        return Parsed((), (), (f"line 1: the heading must name vm_uuid, and may name "
-                               f"{', '.join(COLUMNS[1:])}; found {', '.join(heading)!a}",))
-    items = []  # type: List[Tuple[int, Any]]
-    for cells in reader:
-        if cells:
-            fits = len(cells) == len(heading)
-            items.append((reader.line_num, dict(zip(heading, cells)) if fits else None))
-    rows, problems = _parse_rows(items, 'line')
+        table = read_table(text)
+    except NoTable as error:
+        return _refused(str(error))
+    unknown = [name for name in table.heading if name not in COLUMNS]
+    if COLUMNS[0] not in table.heading or unknown:
+        return _refused(f"line 1: the heading must name vm_uuid, and may name "
+                        f"{', '.join(COLUMNS[1:])}; found {describe_heading(table.heading)}; "
+                        "'vgpu-admin export --format=csv' writes such a file")
+    rows, problems = _parse_rows([(line, _strip(cells)) for line, cells in table.rows], 'line')
     return Parsed(rows, (), problems)
+
+
+def _strip(cells: Optional[Mapping[str, str]]) -> Optional[Dict[str, str]]:
+    """Values without the blanks around them; a VM's name may begin or end with one."""
+    return cells and {name: cell if name == 'vm_name' else cell.strip()
+                      for name, cell in cells.items()}
 
 
 def _parse_rows(items: Sequence[Tuple[int, Any]],
@@ -138,7 +202,7 @@ def _parse_row(number: int, item: Any) -> Row:
         raise InvalidValue('is not a VM with one value per column')
     unknown = sorted(set(item) - set(COLUMNS))
     if unknown:
-        raise InvalidValue(f"unknown field {unknown[0]!a}; allowed: {', '.join(COLUMNS)}")
+        raise InvalidValue(f"unknown field {_shorten(unknown[0])}; allowed: {', '.join(COLUMNS)}")
     name = _given(item, 'vm_name')
     if name is not None and not isinstance(name, str):
         raise InvalidValue('vm_name: must be text')
@@ -161,7 +225,10 @@ def _parse_pools(items: Sequence[Any]) -> Tuple[Tuple[PoolRow, ...], Tuple[str, 
     rows, problems = [], []  # type: List[PoolRow], List[str]
     for index, item in enumerate(items):
         try:
-            rows.append(_parse_pool(item))
+            row = _parse_pool(item)
+            if row.pool_id in {other.pool_id for other in rows}:
+                raise InvalidValue(f'vGPU pool {row.pool_id} stands there already')
+            rows.append(row)
         except InvalidValue as error:
             problems.append(f'pool {index + 1}: {error}')
     return tuple(rows), tuple(problems)
@@ -175,4 +242,5 @@ def _parse_pool(item: Any) -> PoolRow:
         raise InvalidValue('pool_name and description must be text')
     if not isinstance(item.get('enabled', True), bool):
         raise InvalidValue('enabled must be true or false')
-    return PoolRow(parse_pool_id(item.get('pool_id')), texts[0], texts[1], item.get('enabled'))
+    return PoolRow(parse_pool_id(item.get('pool_id')), texts[0], texts[1], item.get('enabled'),
+                   frozenset(item))

@@ -7,7 +7,7 @@ from cli import exchange_format, options
 from cli.context import Context
 from cli.errors import CommandError, Kind, translate
 from cli.exchange_format import Parsed, PoolRow, Row
-from cli.files import read_file, write_file
+from cli.files import Written, leads_to_output, read_file, write_file
 from cli.options import STREAM
 from cli.parser import Arguments
 from cli.recorded import read_here, read_recorded
@@ -35,7 +35,7 @@ class Change(NamedTuple):
 def export(arguments: Arguments, context: Context) -> Result:
     """Write the registry as JSON or CSV, to a file or to standard output."""
     path = arguments.get(options.FILE)
-    is_shown = path in (None, STREAM)
+    is_shown = path in (None, STREAM) or leads_to_output(path)
     # What is shown was forwarded as a whole, where it could be.
     contents = read_here(context) if is_shown else read_recorded(arguments, context)
     document = exchange_format.render_json(contents)
@@ -43,8 +43,8 @@ def export(arguments: Arguments, context: Context) -> Result:
              else json.dumps(document, indent=2).splitlines())
     if is_shown:
         return _shown(document, lines)
-    write_file(path, '\n'.join(lines) + '\n')
-    return Result(document, plain([_say_written(contents, path)]))
+    written = write_file(path, '\n'.join(lines) + '\n', context.own_files())
+    return Result(document, plain(_say_written(contents, path, written)))
 
 
 def _shown(document: Dict[str, Any], lines: List[str]) -> Result:
@@ -53,8 +53,9 @@ def _shown(document: Dict[str, Any], lines: List[str]) -> Result:
                   if style.is_terminal else lines, is_data=True)
 
 
-def _say_written(contents: Contents, path: str) -> str:
-    return f'{plural(len(contents.vms), "VM")} written to {escape(path)}.'
+def _say_written(contents: Contents, path: str, written: Written) -> List[str]:
+    said = [f'{plural(len(contents.vms), "VM")} written to {escape(path)}.']
+    return said + (['The file that was there was replaced.'] if written.is_replaced else [])
 
 
 def import_vms(arguments: Arguments, context: Context) -> Result:
@@ -64,16 +65,16 @@ def import_vms(arguments: Arguments, context: Context) -> Result:
 
 def backup(arguments: Arguments, context: Context) -> Result:
     """Write the whole registry to a file, consistently, also while others work with it."""
-    contents = read_recorded(arguments, context)
     path = arguments.get(options.FILE)
+    contents = read_recorded(arguments, context)
     saved = exchange_format.render_json(contents)
     text = json.dumps(saved, indent=2)
-    if path != STREAM:
-        write_file(path, text + '\n')
-    if path == STREAM:
+    if path == STREAM or leads_to_output(path):
         return _shown(saved, text.splitlines())
-    return Result(build_document(result='written', path=path, vm_count=len(contents.vms)),
-                  plain([_say_written(contents, path)]))
+    written = write_file(path, text + '\n', context.own_files())
+    return Result(build_document(result='written', path=path, vm_count=len(contents.vms),
+                                 replaced=written.is_replaced),
+                  plain(_say_written(contents, path, written)))
 
 
 def restore(arguments: Arguments, context: Context) -> Result:

@@ -5,12 +5,12 @@ name. What a line does not say is taken from the command line, and then from the
 """
 
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
-from cli import exchange_format, options
+from cli import options
 from cli.context import Context
 from cli.errors import CommandError, Kind
-from cli.exchange_format import Row
+from cli.exchange_format import Row, is_json, is_table, parse
 from cli.exchanging import describe_staging, read_or_create, stage_changed
 from cli.files import read_file
 from cli.naming import name_alike
@@ -26,6 +26,10 @@ from watcher.records import Kind as VmKind
 from watcher.records import VmRecord
 
 COMMENT = '#'
+# A name that only contains the character is no comment.
+_COMMENT_BEHIND = re.compile(r'\s+#')
+# Others that Python takes for line ends may stand in a name.
+_LINE_END = re.compile('\r\n|\r|\n')
 
 
 class _Pool(NamedTuple):
@@ -68,22 +72,26 @@ def register_listed(arguments: Arguments, context: Context) -> Result:
 
 
 def _read(text: str) -> _Listed:
-    first = text.lstrip().split('\n', 1)[0]
-    if first.startswith('{') or 'vm_uuid' in first:
-        parsed = exchange_format.parse(text)
+    if is_json(text) or is_table(text):
+        parsed = parse(text)
         return _Listed(list(parsed.rows), [],
-                       [_Problem(Kind.USAGE, item) for item in parsed.problems],
-                       'VM' if first.startswith('{') else 'line')
+                       [_Problem(Kind.USAGE, item) for item in parsed.problems], parsed.unit)
     rows, names = [], []  # type: List[Row], List[Tuple[int, str]]
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_LINE_END.split(text), 1):
         word = line.strip()
         if not word or word.startswith(COMMENT):
             continue
         try:
-            rows.append(Row(number, parse_uuid(word)))
+            rows.append(Row(number, parse_uuid(_without_comment(word))))
         except InvalidValue:
-            names.append((number, str(clean_name(word))))
-    return _Listed(rows, names, [])
+            names.append((number, word))
+    problems = [] if rows or names else [_Problem(Kind.USAGE, 'line 1: no line names a VM')]
+    return _Listed(rows, names, problems)
+
+
+def _without_comment(text: str) -> str:
+    """What stands before a comment, if there is one behind it."""
+    return _COMMENT_BEHIND.split(text, 1)[0]
 
 
 def _ask(context: Context) -> _Pool:
@@ -101,15 +109,25 @@ def _ask(context: Context) -> _Pool:
 def _find_named(names: Sequence[Tuple[int, str]], contents: Contents,
                 pool: _Pool) -> Tuple[List[Row], List[_Problem]]:
     rows, problems = [], []  # type: List[Row], List[_Problem]
-    for number, name in names:
-        found = {vm.vm_uuid for vm in contents.vms if vm.vm_name == name}
-        found |= {vm.uuid for vm in pool.vms.values()
-                  if vm.kind is VmKind.VM and clean_name(vm.name) == name}
+    for number, text in names:
+        # A name may hold what looks like a comment: what fits as it stands goes first.
+        found, name = _find_vms(text, contents, pool), text
+        if not found:
+            name = _without_comment(text)
+            found = _find_vms(name, contents, pool)
         if len(found) == 1:
             rows.append(Row(number, found.pop()))
             continue
-        problems.append(_describe_name(number, name, sorted(found), pool))
+        problems.append(_describe_name(number, str(clean_name(name)), sorted(found), pool))
     return rows, problems
+
+
+def _find_vms(text: str, contents: Contents, pool: _Pool) -> Set[str]:
+    """The VMs that have a name, by UUID."""
+    name = clean_name(text)
+    found = {vm.vm_uuid for vm in contents.vms if vm.vm_name == name}
+    return found | {vm.uuid for vm in pool.vms.values()
+                    if vm.kind is VmKind.VM and clean_name(vm.name) == name}
 
 
 def _describe_name(number: int, name: str, found: Sequence[str], pool: _Pool) -> _Problem:

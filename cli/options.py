@@ -7,6 +7,10 @@ from registry.errors import InvalidValue
 from registry.values import parse_pool_id, parse_priority, parse_uuid, parse_vm_id
 
 
+# str.isdigit takes superscripts too, which int does not.
+_DIGITS = re.compile(r'[0-9]+\Z')
+
+
 class Option(NamedTuple):
     """One option; without a placeholder it is a flag."""
 
@@ -38,14 +42,14 @@ def parse_text(text: str) -> str:
 
 def parse_seconds(text: str) -> int:
     """Check a number of seconds."""
-    if not text.isdigit() or len(text) > 6 or not 1 <= int(text) <= 86400:
+    if not _DIGITS.match(text) or len(text) > 6 or not 1 <= int(text) <= 86400:
         raise InvalidValue(f'{ascii(text)} is not a number of seconds; allowed: 1 to 86400')
     return int(text)
 
 
 def parse_count(text: str) -> int:
     """Check a number of things to show."""
-    if not text.isdigit() or len(text) > 9 or int(text) < 1:
+    if not _DIGITS.match(text) or len(text) > 9 or int(text) < 1:
         raise InvalidValue(f'{ascii(text)} is not a number from 1')
     return int(text)
 

@@ -121,7 +121,7 @@ def read_neighbourhood(context: Any, contents: Contents, vm_uuid: str) -> PoolVi
 
 def _build_books(settings: Settings, contents: Contents, journal: Optional[Journal]) -> Books:
     """What the daemon has in memory, filled from one reading instead of by polling."""
-    books = Books(os.path.abspath(settings.registry.path))
+    books = Books(settings.registry.path)
     books.contents, books.unavailable = contents, ''
     books.assignments = build_assignments(contents)
     books.owners = {item.vm_id: uuid for uuid, item in books.assignments.items()}

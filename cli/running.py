@@ -1,6 +1,8 @@
 """Runs one command that has been understood: here, or on the master; prints; gives the status."""
 
 import importlib
+import os
+import stat
 from typing import Optional
 
 from cli.context import Context
@@ -11,10 +13,13 @@ from cli.parser import Arguments
 from cli.places import belongs_to_master
 from cli.result import Result
 
+_STANDARD_OUTPUT = 1
+
 
 def run(arguments: Arguments, context: Context, output: Output) -> int:
     """Run a command to its end; the exit status."""
     try:
+        _check_output(context)
         status = _forward(arguments, context, output)
         if status is not None:
             return status
@@ -31,6 +36,26 @@ def run(arguments: Arguments, context: Context, output: Output) -> int:
         context.close()
     output.print_error(failure, context.notes, is_json=context.is_json)
     return int(failure.status)
+
+
+def _check_output(context: Context) -> None:
+    """Refuse a standard output that the shell has led into a file of ours (`status >>FILE`)."""
+    if context.is_forwarded or not _is_regular(_STANDARD_OUTPUT):
+        return
+    from cli.files import check_output
+    from watcher.errors import ConfigError
+    try:
+        own = tuple(context.own_files())
+    except ConfigError:
+        return  # the command itself says so, where it needs one
+    check_output(os.fstat(_STANDARD_OUTPUT), own)
+
+
+def _is_regular(descriptor: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
 
 
 def _forward(arguments: Arguments, context: Context, output: Output) -> Optional[int]:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Optional
 
 from cli.text import Style, escape
 from registry.errors import RegistryError
-from registry.lock import LOCK_SUFFIX, WriterLock
+from registry.lock import WriterLock
+from registry.paths import LOCK_SUFFIX
 from registry.schema import WATCH_NOTE
 from registry.timestamps import render_timestamp
 

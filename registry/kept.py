@@ -13,9 +13,9 @@ from typing import Any, Iterator
 
 from registry.connection import unavailable
 from registry.errors import Reason
+from registry.paths import KEPT_MARK
 from registry.uri import render_uri
 
-KEPT_MARK = '.replaced-'
 # Each is a rebuild that lost edits or was asked for: that many mean that something else is wrong.
 KEPT_COPIES = 50
 _BESIDE = '.part'

@@ -6,17 +6,19 @@ The file is never deleted: a lock on a deleted file excludes nobody.
 import contextlib
 import fcntl
 import os
+import re
 import sys
 import time
 from typing import Any, Callable, Optional
 
 from registry.connection import unavailable
 from registry.errors import Reason
+from registry.paths import LOCK_SUFFIX, resolve_path
 
-LOCK_SUFFIX = '.lock'
 FILE_MODE = 0o600
 PAUSE_SECONDS = 0.05
 _HOLDER_BYTES = 200
+_DIGITS = re.compile(r'[0-9]{1,9}\Z')
 
 
 class WriterLock:
@@ -24,7 +26,7 @@ class WriterLock:
 
     def __init__(self, path: str, *, monotonic: Callable[[], float] = time.monotonic,
                  sleep: Callable[[float], None] = time.sleep) -> None:
-        self.path = path + LOCK_SUFFIX
+        self.path = resolve_path(path) + LOCK_SUFFIX
         self._monotonic = monotonic
         self._sleep = sleep
         self._descriptor: Optional[int] = None
@@ -95,7 +97,7 @@ def _holder_text() -> str:
 
 def _is_alive(text: str) -> bool:
     words = text.replace(',', ' ').split()
-    if len(words) < 2 or not words[1].isdigit():
+    if len(words) < 2 or not _DIGITS.match(words[1]):
         return False
     try:
         os.kill(int(words[1]), 0)

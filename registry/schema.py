@@ -16,7 +16,6 @@ Migration = Tuple[int, Tuple[str, ...]]
 
 CURRENT_VERSION = 1
 JOURNAL_VERSION = 4
-JOURNAL_NAME = 'vgpu_journal.db'
 # Keys of the table notes: what the daemon leaves word of, for vgpu-admin.
 WATCH_NOTE = 'daemon'
 MIRROR_NOTE = 'mirror'

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Callable, Iterator, Optional, Sequence, Tuple
 
 from registry.connection import Connection, check_file, check_writable, unavailable
 from registry.errors import JournalUnavailable, Reason, RegistryUnavailable
+from registry.paths import NEW_SUFFIX, find_journal, resolve_path
 from registry.patience import Patience
 from registry.rows import check_tables, list_tables, read_contents
-from registry.schema import (JOURNAL_NAME, migrate_journal, migrate_registry, prepare_journal,
+from registry.schema import (migrate_journal, migrate_registry, prepare_journal,
                              probe_journal, read_version)
 from registry.sightings import (LOCKED_MEMORY, NO_MEMORY, Memory, compare_missing, recall,
                                 refuse_loss)
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 # As the earlier tool made them, so that the programs that share the file can read it.
 FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755
-# A file in the making, of which nothing is lost when it is removed.
-BESIDE = '.new'
 # What a call may spend on a journal that is locked, of its own time and in all.
 _JOURNAL_SHARE = 0.4
 _JOURNAL_SECONDS = 1.0
@@ -43,8 +42,8 @@ class Registry:
     def __init__(self, path: str, *, timeout_seconds: float, journal_path: Optional[str] = None,
                  trust_mass_removals: bool = False,
                  clock: Callable[[], float] = time.time) -> None:
-        self.path = os.path.abspath(path)
-        self.journal_path = journal_path or os.path.join(os.path.dirname(self.path), JOURNAL_NAME)
+        self.path = resolve_path(path)
+        self.journal_path = journal_path or find_journal(self.path)
         self._timeout_seconds = timeout_seconds
         self._trusts_losses = trust_mass_removals
         self._clock = clock
@@ -234,7 +233,7 @@ class Registry:
         from registry.replica import write_image
         if os.path.lexists(self.path):
             return False
-        beside = self.path + BESIDE
+        beside = self.path + NEW_SUFFIX
         try:
             self._make_directory()
             with contextlib.suppress(FileNotFoundError):

@@ -12,7 +12,6 @@ from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple, Optional
 from registry.connection import unavailable
 from registry.errors import JournalUnavailable, Reason, RegistryError, RegistryUnavailable
 from registry.journal import Journal
-from registry.schema import JOURNAL_NAME
 from registry.sightings import (NO_MEMORY, UNKNOWN_EDITION, compare_missing, refuse_loss,
                                 seen_in)
 from registry.store import Registry
@@ -51,14 +50,14 @@ class Books:
 
     def __init__(self, path: str, *, trust_mass_removals: bool = False,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        self.path = path
         self.trust_mass_removals = trust_mass_removals
         """Whether programs of this site may remove many rows at once (P17)."""
         self._clock = clock
-        self.journal = Journal(os.path.join(os.path.dirname(path), JOURNAL_NAME),
-                               timeout_seconds=REGISTRY_TIMEOUT_SECONDS)
         self.registry = Registry(path, timeout_seconds=REGISTRY_TIMEOUT_SECONDS)
-        self._watch = FileWatch(path)
+        self.path = self.registry.path
+        self.journal = Journal(self.registry.journal_path,
+                               timeout_seconds=REGISTRY_TIMEOUT_SECONDS)
+        self._watch = FileWatch(self.path)
         self._must_read = True
         self._retry_at = 0.0
         self._last_seen = NO_MEMORY.seen

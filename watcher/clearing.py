@@ -12,7 +12,7 @@ from typing import Callable, Dict, Optional
 from registry.errors import Reason, RegistryError, RegistryUnavailable
 from registry.journal import Journal, Replacement
 from registry.lock import WriterLock
-from registry.schema import JOURNAL_NAME
+from registry.paths import find_journal
 from watcher import fence
 from watcher.config import Settings
 from watcher.errors import WatcherError, XapiError, XapiFailure
@@ -53,7 +53,7 @@ def read_replacements(registry_path: str) -> Dict[str, Replacement]:
 
     One that is only locked can be in a moment: what it holds must not be lost for that.
     """
-    path = os.path.join(os.path.dirname(registry_path), JOURNAL_NAME)
+    path = find_journal(registry_path)
     if not os.path.exists(path):
         return {}
     try:

@@ -12,6 +12,7 @@ import re
 import stat
 from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
+from registry.paths import resolve_path
 from watcher.config_values import (LogFormat, LogLevel, XapiAddress, parse_checked_url,
                                    parse_device_template, parse_flag, parse_format,
                                    parse_interval, parse_level, parse_listen_or_nothing,
@@ -112,6 +113,11 @@ class Key(NamedTuple):
         """The default as it stands in a file."""
         return self.render(Settings())
 
+    @property
+    def is_path(self) -> bool:
+        """Whether it names a file."""
+        return self.parse in (parse_path, parse_path_or_nothing)
+
     def render(self, settings: Settings) -> str:
         """Its value in these settings, as it stands in a file."""
         return _render_value(getattr(getattr(settings, self.section), self.name))
@@ -119,6 +125,13 @@ class Key(NamedTuple):
 
 def load(path: Optional[str]) -> Settings:
     """Read the file; None means the default one, which may be missing. Raises ConfigError."""
+    settings = _load(path)
+    # Resolved once: each spelling of the registry's path means the same lock and journal.
+    return settings._replace(registry=settings.registry._replace(
+        path=resolve_path(settings.registry.path)))
+
+
+def _load(path: Optional[str]) -> Settings:
     try:
         text = _read_text(DEFAULT_PATH if path is None else path)
     except FileNotFoundError as error:

@@ -10,7 +10,8 @@ from registry import kept
 from registry.errors import Conflict, Reason, RegistryUnavailable
 from registry.journal import Journal
 from registry.replica import find_differences
-from registry.store import BESIDE, Registry
+from registry.paths import KEPT_MARK, NEW_SUFFIX
+from registry.store import Registry
 from registry.values import Image, Pool, Priority, Vm
 from tests.unit.registry.helpers import other_program, run_child, uuid_of
 from tests.unit.registry.shapes import SHAPES
@@ -40,7 +41,7 @@ def plain_of(*vms):
 
 
 def kept_copies(path):
-    return sorted(glob.glob(path + kept.KEPT_MARK + '*'))
+    return sorted(glob.glob(path + KEPT_MARK + '*'))
 
 
 @pytest.fixture
@@ -203,7 +204,7 @@ def test_link_where_a_copy_is_to_be_made_is_not_followed(two_vms, tmp_path, monk
 
 def test_copy_that_somebody_took_away_is_no_hindrance(two_vms, monkeypatch):
     monkeypatch.setattr(kept, 'KEPT_COPIES', 1)
-    os.symlink('/nowhere/at/all', two_vms.path + kept.KEPT_MARK + 'gone')
+    os.symlink('/nowhere/at/all', two_vms.path + KEPT_MARK + 'gone')
     newest = replace(two_vms, image_of(THREE)).kept
     assert kept_copies(two_vms.path) == [newest]
 
@@ -270,7 +271,7 @@ def test_wiped_host_gets_file_directory_and_journal(path):
     assert plain(registry) == plain_of(ONE, TWO)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o644
     assert stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode) == 0o755
-    assert not os.path.exists(path + BESIDE)
+    assert not os.path.exists(path + NEW_SUFFIX)
     with Journal(registry.journal_path, timeout_seconds=0.25) as journal:
         assert journal.generation() == ('4-0123abcd', 'd' * 32)
         assert journal.largest_number() == 12 and not journal.has_own_generation()
@@ -291,10 +292,10 @@ def test_file_lost_beside_its_journal_comes_back_and_the_lost_rows_are_told(two_
 def test_what_a_killed_rebuild_left_beside_is_no_hindrance(path):
     registry = Registry(path, timeout_seconds=0.25)
     os.makedirs(os.path.dirname(path))
-    with open(path + BESIDE, 'w', encoding='ascii') as file:
+    with open(path + NEW_SUFFIX, 'w', encoding='ascii') as file:
         file.write('half')
     replace(registry, image_of(ONE), may_create=True)
-    assert plain(registry) == plain_of(ONE) and not os.path.exists(path + BESIDE)
+    assert plain(registry) == plain_of(ONE) and not os.path.exists(path + NEW_SUFFIX)
 
 
 def test_file_that_came_meanwhile_is_not_overwritten(path, clock, monkeypatch):
