@@ -32,6 +32,8 @@ url = unix:{place}/xapi
 path = {place}/vgpu_config.db
 [host]
 xenstore_read =
+[consumer]
+run_directory = {place}/run
 '''
 
 

@@ -16,6 +16,8 @@ path = {place}/vgpu_config.db
 [host]
 xenstore_read = {place}/host/bin/xenstore-read
 proc = {place}/host/proc
+[consumer]
+run_directory = {place}/run
 '''
 # With many devices and hosts a start takes seconds to its cut-off, with few a tenth of one.
 CUTOFF_SECONDS = 0.5

@@ -76,6 +76,11 @@ class MirrorSettings(NamedTuple):
     accept_edits: bool = False
 
 
+class ConsumerSettings(NamedTuple):
+    """What the consumer of this host is told."""
+    run_directory: str = '/run/vgpu-watcher'
+
+
 class MetricsSettings(NamedTuple):
     """Where the metrics go; empty is nowhere."""
     textfile: str = ''
@@ -98,6 +103,7 @@ class Settings(NamedTuple):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     mirror: MirrorSettings = MirrorSettings()
+    consumer: ConsumerSettings = ConsumerSettings()
 
 
 class Key(NamedTuple):
@@ -280,4 +286,6 @@ KEYS = (
         'a registry that exists once is lost with its host'),
     Key('mirror', 'accept_edits', parse_flag, 'yes or no',
         'who may edit a VM may write there, and is not who assigns vGPUs'),
+    Key('consumer', 'run_directory', parse_path, 'path',
+        'is gone with the boot of the host, as is what stands in it'),
 )

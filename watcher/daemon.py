@@ -26,6 +26,7 @@ from watcher.mirror_writes import MirrorWritten
 from watcher.mirroring import Mirroring
 from watcher.news import News
 from watcher.notes import Notes
+from watcher.number_keeper import NumberKeeper
 from watcher.plan import Policy
 from watcher.receipts import Looked, Receipts
 from watcher.records import Batch, PoolRecord, VmRecord
@@ -88,6 +89,7 @@ class Watcher:
             books, self.inventory, settings=mirror, poll=self.poll_registry,
             write=self._notes.add, submit=lambda *task: self._hands.write_mirror(*task),
             look=self.looks.at_touched)
+        self.numbers = NumberKeeper(books, self.inventory, self.mirroring)
 
     @property
     def may_write(self) -> bool:
@@ -157,6 +159,8 @@ class Watcher:
         if change.is_changed:
             self._note_policy()
             self.mirroring.note_contents()
+            # Before anything is staged by it: the consumer must not take a new row for a thief.
+            self._attend_numbers(self._clock())
             if self.is_synced:
                 if change.became_available:
                     self._boot_watch.note(tuple(self.inventory.vms))
@@ -170,6 +174,7 @@ class Watcher:
     def pump(self) -> None:
         """Look at the VMs whose time has come, and write down what was learned."""
         now = self._clock()
+        self._attend_numbers(now)
         self._lifting.check(now, self.staging.busy)
         for ref in self.staging.take_due(now):
             self.looks.at(ref, now)
@@ -263,6 +268,10 @@ class Watcher:
             self.mirroring.attend(self.role, now, may_write=self.may_write,
                                   is_locked=self.is_locked, jobs=len(self.staging.busy),
                                   is_staging=self.staging.is_waiting)
+
+    def _attend_numbers(self, now: float) -> None:
+        self.numbers.attend(now, self.role, is_synced=self.is_synced and self.is_locked,
+                            answered_at=self.last_answer)
 
     def _recall(self) -> None:
         """Once, as soon as the journal can be read: what an earlier daemon left to be done."""

@@ -53,7 +53,8 @@ class Place:
         with open(self.config, 'w', encoding='utf-8') as stream:
             stream.write('[xapi]\nurl = unix:%s\n[registry]\npath = %s\n[host]\n'
                          'xenstore_read = %s/bin/xenstore-read\nproc = %s/proc\n'
-                         % (self.socket, self.db, self.host, self.host))
+                         '[consumer]\nrun_directory = %s/run\n'
+                         % (self.socket, self.db, self.host, self.host, directory))
 
     def start_xapi(self, **settings: Any) -> Simulator:
         """Start an XAPI on the socket of the configuration."""

@@ -10,10 +10,9 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import pytest
 
 from tests.consumer.stock import OLD, Stock, program
-from tests.documents import ROOT
+from tests.consumer.wrapper import point_wrapper
 from watcher.number_file import Numbers, render_numbers
 
-WRAPPER = os.path.join(ROOT, 'deploy/qemu-wrapper/vgpu-qemu-wrapper')
 DOMID = '7'
 BOOT_ID = '5c4b1c6e-0000-4000-8000-000000000001'
 # As xenopsd gives them: the number first, then what is QEMU's.
@@ -113,24 +112,13 @@ class Dom0:
             stream.write(content)
         os.chmod(self.path('run/numbers'), 0o600)
 
-    def install(self, timeout_seconds: float = 10.0) -> str:
+    def install(self, timeout_seconds: float = 10.0, **constants: Any) -> str:
         """Our wrapper, as it is shipped but for where things lie and how long it is patient."""
-        with open(WRAPPER, encoding='utf-8') as stream:
-            text = stream.read()
-        for old, new in (
-                ("STOCK = '/usr/lib64/xen/bin/qemu-wrapper'",
-                 'STOCK = %r' % self.path('qemu-wrapper')),
-                ("XENSTORE_READ = '/usr/bin/xenstore-read'",
-                 'XENSTORE_READ = %r' % self.path('xenstore-read')),
-                ("CONFIGURATION = '/etc/vgpu/vgpu-watcher.conf'",
-                 'CONFIGURATION = %r' % self.path('watcher.conf')),
-                ("SYSLOG = '/dev/log'", 'SYSLOG = %r' % self.path('log')),
-                ("BOOT_ID = '/proc/sys/kernel/random/boot_id'",
-                 'BOOT_ID = %r' % self.path('boot_id')),
-                ("RUN = '/run/vgpu-watcher'", 'RUN = %r' % self.path('run')),
-                ('TIMEOUT_SECONDS = 0.4', 'TIMEOUT_SECONDS = %r' % timeout_seconds)):
-            assert text.count('\n%s\n' % old) == 1, old
-            text = text.replace('\n%s\n' % old, '\n%s\n' % new)
+        text = point_wrapper(**dict(
+            dict(STOCK=self.path('qemu-wrapper'), XENSTORE_READ=self.path('xenstore-read'),
+                 CONFIGURATION=self.path('watcher.conf'), SYSLOG=self.path('log'),
+                 BOOT_ID=self.path('boot_id'), RUN=self.path('run'),
+                 TIMEOUT_SECONDS=timeout_seconds), **constants))
         os.makedirs(self.path('ours'), exist_ok=True)
         program(self.path('ours/vgpu-qemu-wrapper'), text)
         return self.path('ours/vgpu-qemu-wrapper')

@@ -11,7 +11,8 @@ from typing import Any, List
 import pytest
 
 from tests.consumer import stock
-from tests.consumer.conftest import ARGUMENTS, DOMID, WRAPPER, Dom0
+from tests.consumer.conftest import ARGUMENTS, DOMID, Dom0
+from tests.consumer.wrapper import WRAPPER
 from tests.waiting import wait_until
 from watcher.config import Settings
 from watcher.device_args import MAX_SPAN, MAX_VALUE

@@ -8,7 +8,8 @@ from typing import Any, Callable, List
 import pytest
 
 from tests.consumer import stock
-from tests.consumer.conftest import ARGUMENTS, BOOT_ID, DOMID, WRAPPER, Dom0
+from tests.consumer.conftest import ARGUMENTS, BOOT_ID, DOMID, Dom0
+from tests.consumer.wrapper import WRAPPER
 from watcher import number_file
 from watcher.number_file import parse_marker, parse_numbers
 
@@ -95,7 +96,7 @@ def test_number_stands_where_the_template_puts_it(stolen: Dom0) -> None:
 
 def test_directory_is_the_one_that_the_configuration_names(stolen: Dom0) -> None:
     os.rename(stolen.path('run'), stolen.path('elsewhere'))
-    stolen.write('watcher.conf', '[host]\nrun_directory = %s\n' % stolen.path('elsewhere'))
+    stolen.write('watcher.conf', '[consumer]\nrun_directory = %s\n' % stolen.path('elsewhere'))
     assert stolen.boot().added == []
 
 

@@ -42,10 +42,12 @@ class Host:
         with open(self.config_path, 'w', encoding='utf-8') as stream:
             stream.write(
                 '[xapi]\nurl = unix:%s\n[registry]\npath = %s\n[host]\nxenstore_read = %s\n'
-                'proc = %s\n[scan]\ninterval_seconds = %d\n[log]\nlevel = debug\n%s' % (
+                'proc = %s\n[consumer]\nrun_directory = %s\n'
+                '[scan]\ninterval_seconds = %d\n[log]\nlevel = debug\n%s' % (
                     self.node.socket_path, self.registry_path,
                     os.path.join(self.node.directory, 'bin', 'xenstore-read'),
-                    os.path.join(self.node.directory, 'proc'), interval_seconds, extra))
+                    os.path.join(self.node.directory, 'proc'),
+                    os.path.join(self.node.directory, 'run'), interval_seconds, extra))
 
     def start_daemon(self) -> None:
         """Start the daemon and wait until it has taken its first snapshot."""

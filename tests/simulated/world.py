@@ -146,10 +146,12 @@ class World:
         with open(self.config_path, 'w', encoding='utf-8') as stream:
             stream.write(
                 '[xapi]\nurl = unix:%s\n[registry]\npath = %s\n[host]\nxenstore_read = %s\n'
-                'proc = %s\n[scan]\ninterval_seconds = %d\n[log]\nlevel = debug\n%s' % (
+                'proc = %s\n[consumer]\nrun_directory = %s\n'
+                '[scan]\ninterval_seconds = %d\n[log]\nlevel = debug\n%s' % (
                     self.socket_path, self.registry_path,
                     os.path.join(self.host_directory, 'bin', 'xenstore-read'),
-                    os.path.join(self.host_directory, 'proc'), interval_seconds, extra))
+                    os.path.join(self.host_directory, 'proc'),
+                    os.path.join(self.host_directory, 'run'), interval_seconds, extra))
 
     def start(self, with_daemon: bool = True) -> 'World':
         """Start the pool, create the registry, start the daemon and wait until it is in sync."""

@@ -38,7 +38,7 @@ CONTRACT = {
 
 def test_defaults_are_those_of_the_contract():
     assert {(key.section, key.name): key.default for key in config.KEYS
-            if key.section not in ('metrics', 'mirror')} == CONTRACT
+            if key.section not in ('metrics', 'mirror', 'consumer')} == CONTRACT
 
 
 def test_metrics_are_off_by_default_and_the_mirror_is_on():
