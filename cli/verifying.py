@@ -80,17 +80,19 @@ def _find_running(context: Any, vm: VmRecord) -> Any:
     from watcher.host import Host
     from watcher.looking import find_in_arguments
     role, settings = context.live().role, context.settings
-    host = Host(settings.host.xenstore_read, settings.host.proc)
+    host = Host(settings.host.xenstore_read, settings.host.proc, settings.consumer.run_directory)
     is_here = role.is_local and vm.domain is not None and vm.domain[0] == role.host
     if not is_here or not host.is_available:
         return Finding(is_readable=False)
     names = settings.device.known_names
     try:
         found = find_in_arguments(host.read_qemu_arguments(vm.domid), names)
-        delivered = None if found is not None else host.read_delivered(vm.domid)
+        if found is not None:
+            return Finding(found)
+        delivered, is_withheld = host.read_delivered(vm.domid), host.is_withheld(vm.domid)
     except HostUnreadable as error:
         return Finding(is_readable=False, problem=str(error))
-    return Finding(found, parse_args(delivered, names).managed)
+    return Finding(None, parse_args(delivered, names).managed, is_withheld=is_withheld)
 
 
 def _describe(word: str, found: Optional[str], plan: Optional[Plan]) -> Verdict:

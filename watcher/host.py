@@ -10,6 +10,8 @@ import subprocess
 from typing import Callable, Optional, Sequence, Tuple
 
 from watcher.errors import HostUnreadable
+from watcher.number_file import NumberFileInvalid
+from watcher.run_directory import RunDirectory, read_instant
 
 # xenstored answers in milliseconds, or hangs.
 TIMEOUT_SECONDS = 2.0
@@ -35,10 +37,11 @@ def run_program(arguments: Sequence[str], timeout_seconds: float) -> Tuple[int, 
 class Host:
     """Reads what the toolstack and the kernel of this host show; raises HostUnreadable."""
 
-    def __init__(self, xenstore_read: str, proc: str, *, run: Runner = run_program,
-                 timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, xenstore_read: str, proc: str, run_directory: str = '', *,
+                 run: Runner = run_program, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._xenstore_read = xenstore_read
         self._proc = proc
+        self._run_directory = RunDirectory(run_directory) if run_directory else None
         self._run = run
         self._timeout_seconds = timeout_seconds
 
@@ -65,6 +68,15 @@ class Host:
         """The UUID of the VM whose domain it is; None when xenstore does not say."""
         text = self._read_xenstore(domid, 'vm')
         return text.rsplit('/', 1)[-1].lower() if text else None
+
+    def is_withheld(self, domid: int) -> bool:
+        """Whether the consumer has left word that it withheld the span of this very domain."""
+        try:
+            marker = self._run_directory.read_marker(domid) if self._run_directory else None
+        except (OSError, NumberFileInvalid):
+            return False
+        return (marker is not None and marker.boot_id == read_instant().boot_id
+                and marker.vm_uuid == self.read_vm_uuid(domid))
 
     def read_boot_id(self) -> str:
         """What tells this boot of the host from another; '' when the kernel does not say."""

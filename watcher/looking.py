@@ -43,4 +43,5 @@ def _read(host: Host, names: FrozenSet[str], domid: int) -> Finding:
         return Finding(found)
     delivered = host.read_delivered(domid)
     reading = parse_args(delivered, names)
-    return Finding(None, reading.managed or (delivered if reading.problem else None))
+    return Finding(None, reading.managed or (delivered if reading.problem else None),
+                   is_withheld=host.is_withheld(domid))

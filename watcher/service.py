@@ -216,7 +216,8 @@ class Service:
     def _attend(self, role: Role) -> None:
         """Where receipts look, and for which devices."""
         settings = self._settings
-        host = Host(settings.host.xenstore_read, settings.host.proc) if role.is_local else None
+        host = Host(settings.host.xenstore_read, settings.host.proc,
+                    settings.consumer.run_directory) if role.is_local else None
         # Every host verifies its own VMs; the master, whom everybody asks, those of all hosts.
         afar = self._afar if role.is_local and role.is_writer else None
         self.watcher.numbers.use(settings.consumer.run_directory if role.is_local else None)

@@ -13,7 +13,7 @@ from cli.consumer_host import (DIRECTORIES, FRAGMENTS, OURS, REMEMBERED, SETTING
                                ConsumerHost)
 from tests import programs
 from tests.consumer import stock
-from tests.consumer.conftest import WRAPPER
+from tests.consumer.wrapper import WRAPPER
 from tests.consumer.stock import Stock, program
 
 ASSIGNMENT = '%s = %s' % (SETTING, OURS)

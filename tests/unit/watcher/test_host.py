@@ -7,6 +7,7 @@ import pytest
 
 from watcher.errors import HostUnreadable, WatcherError
 from watcher.host import Host
+from watcher.run_directory import read_instant
 
 QEMU = b'qemu-dm\0-xen-domid\x007\0-device\0vgpu-stub,vm_id=1\0'
 
@@ -155,3 +156,47 @@ def test_program_that_may_not_be_run_is_not_available(tmp_path):
 
 def test_error_is_one_of_the_watchers():
     assert issubclass(HostUnreadable, WatcherError)
+
+
+VM = '22222222-2222-4222-8222-222222222222'
+
+
+@pytest.fixture
+def marked(tmp_path):
+    """A host on which the consumer withheld the span of domain 7; `marked(vm=…)` runs that VM."""
+    place = tmp_path / 'run' / 'withheld'
+    place.mkdir(parents=True, mode=0o700)
+    (tmp_path / 'run').chmod(0o700)
+
+    def build_host(vm=VM, boot_id=None):
+        (place / '7').write_text(
+            'vgpu-watcher withheld 1\nboot_id %s\nvm_uuid %s\ndomid 7\nat 1.0\nnumber 10\n'
+            'owner x\nspan -device vgpu-stub,vm_id=10\n' % (boot_id or read_instant().boot_id, VM))
+        (place / '7').chmod(0o600)
+        run = Xenstore({'/local/domain/7/vm': b'/vm/' + vm.encode('ascii')})
+        return Host('/bin/xenstore-read', str(tmp_path), str(tmp_path / 'run'), run=run)
+    return build_host
+
+
+def test_marker_of_the_consumer_says_that_a_span_was_withheld(marked):
+    host = marked()
+    assert host.is_withheld(7) and not host.is_withheld(8)
+
+
+def test_marker_of_another_vm_or_another_boot_of_the_host_says_nothing(marked):
+    assert not marked(vm=VM.replace('2', '3')).is_withheld(7)
+    assert not marked(boot_id='another').is_withheld(7)
+
+
+@pytest.mark.parametrize('spoil', [
+    lambda path: path.write_bytes(b'\xff' * 10000), lambda path: path.write_text(''),
+    lambda path: path.chmod(0o666), lambda path: (path.unlink(), path.mkdir()),
+    lambda path: (path.rename(str(path) + 'x'), path.symlink_to(str(path) + 'x'))])
+def test_marker_that_cannot_be_trusted_says_nothing(marked, tmp_path, spoil):
+    host = marked()
+    spoil(tmp_path / 'run' / 'withheld' / '7')
+    assert not host.is_withheld(7)
+
+
+def test_without_a_run_directory_nothing_is_withheld(build):
+    assert not build({})[0].is_withheld(7)

@@ -62,16 +62,22 @@ def test_odd_request_for_a_look_is_refused(changes):
 
 @pytest.mark.parametrize('finding', [
     Finding('-device vgpu-stub,vm_id=1'), Finding(None, '-device vgpu-stub,vm_id=1'), Finding(),
-    Finding(is_readable=False, problem='the process is gone'),
+    Finding(is_readable=False, problem='the process is gone'), Finding(is_withheld=True),
     Finding('-device \udcff\u2713\n')])
 def test_finding_comes_back_through_xml(finding):
     answer = xmlrpc.client.loads(render_success(render_finding(finding)))[0][0]['Value']
     assert parse_finding(answer) == finding
 
 
+def test_finding_of_an_older_host_tells_of_nothing_withheld():
+    document = json.loads(render_finding(Finding('x')))
+    del document['is_withheld']
+    assert parse_finding(json.dumps(document)) == Finding('x')
+
+
 @pytest.mark.parametrize('changes', [
     {'format': 2}, {'found': 1}, {'found': 'x' * 20000}, {'delivered': []},
-    {'is_readable': 'yes'}, {'problem': None}])
+    {'is_readable': 'yes'}, {'problem': None}, {'is_withheld': 1}])
 def test_odd_finding_is_refused(changes):
     with pytest.raises(AnswerInvalid):
         parse_finding(json.dumps(dict(json.loads(render_finding(Finding())), **changes)))
