@@ -137,7 +137,9 @@ uninstall_all() {
     remove_listed "$root$manifest.old" /dev/null
     rm -f "$root$manifest.old"
     rmdir "$root$home" 2>/dev/null || complain "kept, since files of others are in it: $root$home"
-    rmdir "$root/etc/xensource/bugtool/vgpu-watcher" 2>/dev/null || :
+    # Folders that nobody else may need; one that is in use stays.
+    rmdir "$root/etc/xensource/bugtool/vgpu-watcher" "$root/etc/xapi.d/pool-pre-ha-vm-restart" \
+        2>/dev/null || :
     VGPU_ROOT=$root sh "$here/removed.sh" 0
 }
 

@@ -1,4 +1,5 @@
-"""Copies of the registry beside it: of what a rebuild replaces, and files that are unusable.
+"""Copies beside the registry: of what a rebuild replaces or a migration changes, and files that
+are unusable.
 
 A copy is made by SQLite, inside the caller's transaction and before its first write: opening the
 file by other means, and closing it, would drop the locks of SQLite's connections.
@@ -9,11 +10,11 @@ import glob
 import os
 import sqlite3
 import time
-from typing import Any, Iterator
+from typing import Any, Iterator, Type
 
 from registry.connection import unavailable
-from registry.errors import Reason
-from registry.paths import KEPT_MARK
+from registry.errors import Reason, RegistryUnavailable
+from registry.paths import BEFORE_MARK, KEPT_MARK
 from registry.uri import render_uri
 
 # Each is a rebuild that lost edits or was asked for: that many mean that something else is wrong.
@@ -43,6 +44,53 @@ def keep_copy(path: str, now: float) -> str:
                           detail=f'no copy could be kept at {target}: {error}') from error
     _forget_oldest(path)
     return target
+
+
+def keep_before(path: str, version: int,
+                error_class: Type[RegistryUnavailable] = RegistryUnavailable) -> None:
+    """Copy a file that is to be migrated to a version, inside the transaction that does it.
+
+    Nothing is copied where an upgrade has done so already and nothing was changed since.
+    """
+    if _has_copy(path):
+        return
+    try:
+        copy_file(path, f'{path}{BEFORE_MARK}schema-{version}')
+    except OSError as error:
+        raise unavailable(path, Reason.UNWRITABLE, error_class,
+                          detail=f'it is not migrated without a copy: {error}') from error
+
+
+def copy_file(source: str, target: str) -> None:
+    """Copy a database byte for byte, with mode, owner and time, while the caller holds its lock.
+
+    Another process does it: this one, closing a descriptor of the file, would lose the lock.
+    """
+    import subprocess  # only an upgrade needs it
+    beside = target + _BESIDE
+    try:
+        done = subprocess.run(['/bin/cp', '-p', '--', source, beside], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if done.returncode:
+            raise OSError(done.stderr.decode('utf-8', 'replace').strip() or 'cp failed')
+        with open(beside, 'rb') as stream:
+            os.fsync(stream.fileno())
+        os.rename(beside, target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.remove(beside)
+        raise
+
+
+def _has_copy(path: str) -> bool:
+    """Whether a copy of an upgrade is of the very state that the file has now."""
+    status = os.stat(path)
+    for name in glob.glob(glob.escape(path + BEFORE_MARK) + '*'):
+        with contextlib.suppress(OSError):
+            found = os.lstat(name)
+            if (found.st_size, found.st_mtime_ns) == (status.st_size, status.st_mtime_ns):
+                return True
+    return False
 
 
 def set_aside(path: str, now: float) -> str:

@@ -7,10 +7,10 @@ default. SQLite 3.7.17 must be able to run every line of this.
 
 import contextlib
 import os
-from typing import Tuple
+from typing import Tuple, Type
 
 from registry.connection import Connection, check_file, check_writable, unavailable
-from registry.errors import JournalUnavailable, Reason, SchemaTooNew
+from registry.errors import JournalUnavailable, Reason, RegistryUnavailable, SchemaTooNew
 
 Migration = Tuple[int, Tuple[str, ...]]
 
@@ -128,6 +128,8 @@ def read_version(connection: Connection) -> int:
 def migrate_registry(connection: Connection) -> None:
     """Bring the shared file to the current version, inside the caller's transaction."""
     version = read_version(connection)
+    if 0 < version < CURRENT_VERSION:
+        _keep_before(connection.registry_path, CURRENT_VERSION)
     for number, statements in MIGRATIONS:
         if number > version:
             for statement in statements:
@@ -156,6 +158,8 @@ def migrate_journal(connection: Connection, path: str) -> None:
         return
     with connection.writing():
         version = _journal_version(connection, path)
+        if 0 < version < JOURNAL_VERSION:
+            _keep_before(path, JOURNAL_VERSION, JournalUnavailable)
         for number, statements in JOURNAL_MIGRATIONS:
             if number > version:
                 for statement in statements:
@@ -182,6 +186,13 @@ def _make_private(path: str) -> None:
     with contextlib.suppress(OSError):
         if os.stat(path).st_mode & 0o077:
             os.chmod(path, 0o600)
+
+
+def _keep_before(path: str, version: int,
+                 error_class: Type[RegistryUnavailable] = RegistryUnavailable) -> None:
+    """Keep a copy of what is migrated; without one nothing is."""
+    from registry.kept import keep_before  # an old file is met once
+    keep_before(path, version, error_class)
 
 
 def _journal_version(connection: Connection, path: str) -> int:

@@ -34,7 +34,7 @@ FIXED: Tuple[Entry, ...] = (
     Entry('deploy/vgpu-watcher.preset',
           '/usr/lib/systemd/system-preset/50-vgpu-watcher.preset'),
     Entry('deploy/vgpu-watcher.conf', '/etc/vgpu/vgpu-watcher.conf', is_config=True),
-    Entry('deploy/rsyslog.conf', '/etc/rsyslog.d/20-vgpu-watcher.conf'),
+    Entry('deploy/rsyslog.conf', '/etc/rsyslog.d/20-vgpu-watcher.conf', is_config=True),
     Entry('deploy/logrotate.conf', '/etc/logrotate.d/vgpu-watcher', is_config=True),
     Entry('deploy/bugtool/vgpu-watcher.xml', '/etc/xensource/bugtool/vgpu-watcher.xml'),
     Entry('deploy/bugtool/stuff.xml', '/etc/xensource/bugtool/vgpu-watcher/stuff.xml'),

@@ -12,7 +12,9 @@ if [ -d "$root/run/systemd/system" ]; then
     # It lets go of the log, whose rule is gone.
     systemctl try-restart rsyslog.service
 fi
-rm -f "$root"/var/log/vgpu-watcher.log "$root"/var/log/vgpu-watcher.log.[0-9]*
+# Those with a date are of rotations before 0.2 on a host with `dateext`.
+rm -f "$root"/var/log/vgpu-watcher.log "$root"/var/log/vgpu-watcher.log.[0-9]* \
+    "$root"/var/log/vgpu-watcher.log-[0-9]*
 # Only where nothing is left in it.
 rmdir "$root/etc/vgpu" 2>/dev/null
 exit 0

@@ -134,6 +134,14 @@ class Host:
                          'echo "$@" >>%s\n' % (version, shlex.quote(self._tools + '/called')))
         os.chmod(path, 0o755)
 
+    def fail_systemctl(self, word: str) -> None:
+        """Have systemctl note its calls and fail in those that have a word, or in all."""
+        path = self._tools + '/systemctl'
+        with open(path, encoding='utf-8') as stream:
+            text = stream.read()
+        with open(path, 'w', encoding='utf-8') as stream:
+            stream.write(text + 'case "all $*" in *%s*) exit 1 ;; esac\n' % word)
+
     def take_calls(self) -> List[str]:
         """How systemctl was called since the last time, without the directory's name."""
         path = self._tools + '/called'

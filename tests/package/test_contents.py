@@ -71,7 +71,7 @@ def test_modes_and_owners(rpm_file):
 def test_directories_of_others_are_not_taken(rpm_file):
     owned = {path for mode, _owner, path in list_files(rpm_file) if mode.startswith('d')}
     assert {path for path in owned if not (path + '/').startswith(contents.HOME + '/')} \
-        == {'/etc/xensource/bugtool/vgpu-watcher'}
+        == {'/etc/xensource/bugtool/vgpu-watcher', '/etc/xapi.d/pool-pre-ha-vm-restart'}
     assert contents.HOME in owned
 
 
@@ -91,9 +91,9 @@ def test_all_our_modules_are_in_it(rpm_file):
 
 def test_only_what_operators_edit_is_configuration(rpm_file):
     assert set(run(['rpm', '-qpc', rpm_file]).said.split()) == {
-        CONFIGURATION, '/etc/logrotate.d/vgpu-watcher'}
+        CONFIGURATION, '/etc/logrotate.d/vgpu-watcher', '/etc/rsyslog.d/20-vgpu-watcher.conf'}
     flags = query(rpm_file, '[%{FILEFLAGS:fflags} %{FILENAMES}\n]')
-    assert re.search(r'^cn %s$' % CONFIGURATION, flags, re.MULTILINE)
+    assert len(re.findall(r'^cn /etc/', flags, re.MULTILINE)) == 3
 
 
 def test_rule_for_the_log_sorts_before_the_one_that_discards_everything(rpm_file):

@@ -130,20 +130,58 @@ def test_registry_of_another_program_is_not_copied(running, rpm_file, next_rpm_f
     assert [path for path in running.files() if '.before-' in path] == []
 
 
-def test_upgrade_that_cannot_back_up_does_not_restart_the_service(
+def test_upgrade_that_cannot_back_up_leaves_the_copy_to_the_service(
         running, rpm_file, next_rpm_file):
     create_registry(running)
     running.take_calls()
     running.write(REGISTRY + '.before-99.0.0/in-the-way', '')
     done = running.upgrade(rpm_file, next_rpm_file)
-    assert done.status == 1 and 'was not restarted' in done.said
-    assert not os.path.exists(running.path + REGISTRY + '.before-99.0.0.new')
-    assert 'try-restart vgpu-watcher.service' not in ' '.join(running.take_calls())
+    assert done.status == 1 and 'no copy could be made' in done.said
+    assert 'makes the copy itself' in done.said
+    assert not os.path.exists(running.path + REGISTRY + '.before-99.0.0.part')
+    # The old program would load parts of the new one.
+    assert running.take_calls()[-1] == '--no-block try-restart vgpu-watcher.service'
+
+
+def test_upgrade_with_a_damaged_registry_does_not_ask_for_room(running, rpm_file, next_rpm_file):
+    running.write(REGISTRY, 'not a database, and longer than a page of one' * 20)
+    done = running.upgrade(rpm_file, next_rpm_file)
+    assert done.status == 1 and 'is damaged, or no database' in done.said
+
+
+@pytest.mark.parametrize('failing', ['daemon-reload', 'try-restart', 'all'])
+def test_upgrade_with_a_failing_systemctl_keeps_the_copy_and_says_so(
+        running, rpm_file, next_rpm_file, failing):
+    create_registry(running)
+    running.fail_systemctl(failing)
+    done = running.upgrade(rpm_file, next_rpm_file)
+    assert done.status == 0 and ('failed' in done.said or 'did not restart' in done.said), done
+    assert os.path.exists(running.path + REGISTRY + '.before-99.0.0')
+    assert running.take_calls()[-1] == '--no-block try-restart vgpu-watcher.service'
+
+
+def test_file_that_nobody_has_copied_is_copied_by_the_program_that_migrates_it(
+        running, rpm_file, next_rpm_file):
+    create_registry(running)
+    assert running.rpm('-U', next_rpm_file).status == 0
+    journal = running.path + JOURNAL
+    before = read_bytes(journal)
+    config = running.write('/etc/test.conf', '[registry]\npath = %s\n'
+                           % (running.path + REGISTRY))
+    words = ('--config', config, 'set-pool-name', '--pool-id=A', '--name=Fast')
+    name = '%s.before-schema-%d' % (journal, JOURNAL_VERSION + 1)
+    os.makedirs(name + '/in-the-way')
+    assert running.launch('vgpu-admin', *words).status == 0
+    assert read_version(journal) == JOURNAL_VERSION and read_bytes(journal) == before
+    os.rename(name, name + '-moved')
+    assert running.launch('vgpu-admin', *words).status == 0
+    assert read_version(journal) == JOURNAL_VERSION + 1 and read_bytes(name) == before
 
 
 def test_removal_leaves_registry_and_journal_and_nothing_else(running, rpm_file):
     create_registry(running)
     for path in (REGISTRY + '.lock', '/var/log/vgpu-watcher.log', '/var/log/vgpu-watcher.log.1.gz',
+                 '/var/log/vgpu-watcher.log-20261129', '/var/log/vgpu-watcher.log-20261128.gz',
                  '/opt/vgpu-watcher/lib/watcher/__pycache__/plan.cpython-36.pyc'):
         running.write(path, '')
     others = {running.write(path, '')[len(running.path):] for path in (
