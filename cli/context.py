@@ -17,6 +17,7 @@ from cli.parser import Arguments
 from cli.text import escape
 
 if TYPE_CHECKING:
+    from registry.edit import Proposal
     from registry.paths import OwnFile
     from registry.store import Registry
     from watcher.config import Settings
@@ -110,7 +111,8 @@ class Context:
             from registry.store import Registry
             settings = self.settings.registry
             self._registry = Registry(settings.path, timeout_seconds=REGISTRY_SECONDS,
-                                      trust_mass_removals=settings.trust_mass_removals)
+                                      trust_mass_removals=settings.trust_mass_removals,
+                                      on_wait=self.tell)
         return self._registry
 
     @contextlib.contextmanager
@@ -121,19 +123,40 @@ class Context:
         Waiting for the lock can be interrupted. What follows cannot: whether the commit came
         about must be known when we say what was done.
         """
+        with self._committing(self.registry.edit(
+                who=self.who, command=self.command, dry_run=dry_run,
+                allow_emptied=allow_emptied)) as edit:
+            yield edit
+        if not dry_run:
+            self._note_done(edit, done)
+
+    @contextlib.contextmanager
+    def applying(self, proposal: 'Proposal', *, done: str,
+                 allow_emptied: bool = False) -> Iterator[Any]:
+        """Do what was proposed and shown, or nothing; interrupted as `editing` is."""
+        with self._committing(self.registry.applying(
+                proposal, who=self.who, command=self.command,
+                allow_emptied=allow_emptied)) as edit:
+            yield edit
+        self._note_done(edit, done)
+
+    @contextlib.contextmanager
+    def _committing(self, transaction: Any) -> Iterator[Any]:
         from cli.interrupts import deferred
         with contextlib.ExitStack() as outer:
             inner = contextlib.ExitStack()
-            edit = inner.enter_context(self.registry.edit(
-                who=self.who, command=self.command, dry_run=dry_run,
-                allow_emptied=allow_emptied))
+            edit = inner.enter_context(transaction)
             outer.enter_context(deferred())
             with inner:
                 yield edit
-            if edit.journal_problem and edit.changed and not dry_run:
-                self.note(f'the history does not have this: {edit.journal_problem}')
-            if edit.changed and not dry_run and done:
-                self.done.append(done)
+
+    def _note_done(self, edit: Any, done: str) -> None:
+        if not edit.proposal.has_any:
+            return
+        if edit.journal_problem:
+            self.note(f'the history does not have this: {edit.journal_problem}')
+        if done:
+            self.done.append(done)
 
     @contextlib.contextmanager
     def journal(self, *, is_needed: bool = False) -> Iterator[Any]:

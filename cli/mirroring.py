@@ -9,18 +9,20 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from cli import options
 from cli.context import Context
 from cli.errors import CommandError, ExitStatus, Kind
-from cli.exchanging import Change, describe_change, stage_changed
+from cli.exchanging import stage_changed
 from cli.interrupts import deferred
 from cli.parser import Arguments
+from cli.proposals import describe, describe_difference, document_of
 from cli.result import Result, build_document
 from cli.text import escape, plural
-from registry.errors import Reason, RegistryUnavailable
-from registry.replica import Differences, find_differences
+from registry.difference import Difference, find_difference
+from registry.edit import Proposal
+from registry.errors import Conflict, Reason, RegistryUnavailable
 from registry.values import Contents, Pool
 from watcher.errors import XapiError
 
-# What says that there is nothing that could be compared, or lost.
-_GONE = (Reason.MISSING, Reason.EMPTY, Reason.CORRUPT)
+# What says that there is nothing that could be compared; what there is, is kept beside.
+_GONE = (Reason.MISSING, Reason.EMPTY, Reason.CORRUPT, Reason.FOREIGN, Reason.TOO_NEW)
 _WORDS = {
     'same': 'The registry and the mirror say the same.',
     'edited': 'The registry was edited since it was mirrored.',
@@ -48,14 +50,19 @@ class View(NamedTuple):
     entries: Tuple[Tuple[str, str, str], ...]
     """(UUID, name, what is odd) of VMs whose entry is not what it should be."""
 
+    proposal: Optional[Proposal] = None
+    """What a rebuild is about to do, where one is."""
+
     @property
-    def differences(self) -> Differences:
+    def difference(self) -> Difference:
         """What a rebuild would do."""
+        if self.proposal is not None:
+            return self.proposal.difference
         if self.collected is None:
-            return Differences()
+            return Difference()
         vms = self.contents.vms if self.contents else ()
         pools = self.contents.pools if self.contents else _default_pools()
-        return find_differences(vms, pools, self.collected.image)
+        return find_difference(vms, pools, self.collected.image)
 
 
 def registry(arguments: Arguments, context: Context) -> Result:
@@ -69,18 +76,22 @@ def registry(arguments: Arguments, context: Context) -> Result:
 
 
 def _compare(arguments: Arguments, context: Context, view: View) -> Result:
-    differs = (view.judgement != 'same' or view.differences.has_any or bool(view.entries)
+    differs = (view.judgement != 'same' or view.difference.has_any or bool(view.entries)
                or not view.collected.is_complete)
     status = ExitStatus.DRIFT if differs and arguments.get(options.EXIT_CODE) else ExitStatus.DONE
     return Result(_document(context, view, view.judgement), lambda _style: _lines(context, view),
-                  status, minimal=tuple(item.vm_uuid for item in _changes(view.differences)))
+                  status, minimal=tuple(view.difference.vm_uuids))
 
 
 def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
     if view.mirror is None:
         raise CommandError(Kind.NOT_FOUND, 'there is no mirror in the database of XAPI; '
                            "'vgpu-admin restore' takes a backup")
-    is_needed = view.contents is None or view.differences.has_any
+    if view.contents is not None and not view.contents.accepted:
+        raise Conflict(f'registry {context.registry.path}: our programs did not create it; take '
+                       "it over first with 'vgpu-admin accept'")
+    view = view._replace(proposal=_propose(context, view))
+    is_needed = view.contents is None or view.difference.has_any
     if not is_needed or arguments.get(options.DRY_RUN):
         result = 'would_be_rebuilt' if is_needed else 'unchanged'
         return Result(_document(context, view, result), lambda _style: _lines(context, view)
@@ -89,7 +100,7 @@ def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
     kept = _replace(context, view)
     document = _document(context, view, 'rebuilt')
     document['kept'] = kept or None
-    work = [item.vm_uuid for item in _changes(view.differences)]
+    work = view.difference.vm_uuids
     if context.live().role.is_writer:
         document['staging'] = stage_changed(context, work)
     count = plural(len(view.collected.image.vms), 'VM')
@@ -107,9 +118,12 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
     if view.mirror is None:
         raise CommandError(Kind.NOT_FOUND, 'there is no mirror in the database of XAPI; the daemon '
                            'on the master makes one')
+    if view.contents.missing:
+        raise CommandError(Kind.CONFLICT, 'the registry lost rows that no command of ours removed: '
+                           "take it as it is first, with 'vgpu-admin accept'")
     if not context.live().role.is_writer:
         raise CommandError(Kind.CONFLICT, 'this host is not the master: here the mirror counts')
-    is_needed = view.judgement in ('undecided', 'newer') and view.differences.has_any
+    is_needed = view.judgement in ('undecided', 'newer') and view.difference.has_any
     if not is_needed or arguments.get(options.DRY_RUN):
         result = 'would_be_kept' if is_needed else 'unchanged'
         return Result(_document(context, view, result), lambda _style: _lines(context, view)
@@ -127,6 +141,17 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
         f'The registry {context.registry.path} is kept; the daemon mirrors it.'])
 
 
+def _propose(context: Context, view: View) -> Proposal:
+    """What a rebuild does, to what is here now."""
+    if view.contents is None:
+        draft = context.registry.draft()
+        draft.make_like(view.collected.image)
+        return draft.settle()
+    with context.editing(dry_run=True, allow_emptied=True) as edit:
+        edit.make_like(view.collected.image)
+    return edit.proposal
+
+
 def _replace(context: Context, view: View) -> str:
     """Make the registry anew; where what was there is kept ('' when nothing was)."""
     mirror, aside = view.mirror, ''
@@ -137,7 +162,8 @@ def _replace(context: Context, view: View) -> str:
         replaced = context.registry.replace_contents(
             view.collected.image, who=context.who, command='registry rebuild', keep_copy=True,
             may_create=view.contents is None, allow_emptied=True,
-            generation=(mirror.generation.text, mirror.digest), line=mirror.line)
+            generation=(mirror.generation.text, mirror.digest), line=mirror.line,
+            shown=view.proposal)
         context.done.append('the registry was rebuilt')
     return aside or replaced.kept
 
@@ -166,7 +192,7 @@ def _look(context: Context) -> View:
 def _read(context: Context) -> Tuple[Optional[Contents], str]:
     """Read the registry; what is gone or damaged can be rebuilt, anything else cannot."""
     try:
-        return context.registry.read(), ''
+        return context.registry.inspect(), ''
     except RegistryUnavailable as error:
         if error.reason not in _GONE:
             raise
@@ -195,24 +221,17 @@ def _find_odd_entries(vms: Tuple[Any, ...], resource_pool: str,
     return tuple(odd)
 
 
-def _changes(differences: Differences) -> List[Change]:
-    return ([Change('added', vm.vm_uuid, None, vm) for vm in differences.added]
-            + [Change('changed', after.vm_uuid, before, after)
-               for before, after in differences.changed]
-            + [Change('removed', vm.vm_uuid, vm, None) for vm in differences.removed])
-
-
 def _lines(context: Context, view: View) -> List[str]:
     lines = [f'registry  {context.registry.path}: {_describe_registry(view)}']
     if view.mirror is not None:
         lines.append(f'mirror    generation {view.mirror.generation.text}, '
                      f'{plural(view.mirror.vms, "VM")}')
     lines += ['', _WORDS[view.judgement]]
-    if view.differences.has_any:
+    if view.difference.has_any:
         lines.append('To be as the mirror, the registry needs:')
-    lines += [f'  {describe_change(change)}' for change in _changes(view.differences)]
-    lines += [f'  vGPU pool {new.pool_id}: {_describe_pool(old)} -> {_describe_pool(new)}'
-              for old, new in view.differences.pools]
+    lines += ['  ' + line for line in (
+        describe_difference(view.difference) if view.proposal is None
+        else describe(view.proposal))]
     if view.collected is not None and view.collected.problems:
         lines.append('The mirror is not whole, and the registry here completes it:'
                      if view.collected.is_complete else 'The mirror is not whole:')
@@ -228,11 +247,6 @@ def _describe_registry(view: View) -> str:
     return f'generation {view.generation or "-"}, {count}'
 
 
-def _describe_pool(pool: Pool) -> str:
-    state = 'enabled' if pool.enabled else 'disabled'
-    return f'{escape(pool.pool_name)} ({escape(pool.description or "")}), {state}'
-
-
 def _document(context: Context, view: View, result: str) -> Dict[str, Any]:
     mirror = None
     if view.mirror is not None:
@@ -244,19 +258,10 @@ def _document(context: Context, view: View, result: str) -> Dict[str, Any]:
         registry={'path': context.registry.path, 'problem': view.problem or None,
                   'generation': view.generation or None,
                   'vm_count': len(view.contents.vms) if view.contents is not None else None},
-        changes=[{'change': change.what, 'vm_uuid': change.vm_uuid,
-                  'before': _brief(change.before), 'after': _brief(change.after)}
-                 for change in _changes(view.differences)],
-        pools=[new.pool_id for _old, new in view.differences.pools],
+        pools=[new.pool_id for _old, new in view.difference.pools],
         entries=[{'vm_uuid': uuid, 'vm_name': name, 'problem': what}
-                 for uuid, name, what in view.entries])
-
-
-def _brief(vm: Any) -> Optional[Dict[str, Any]]:
-    if vm is None:
-        return None
-    return {'vm_name': vm.vm_name, 'vm_id': vm.vm_id, 'pool_id': vm.pool_id,
-            'priority': vm.priority.word}
+                 for uuid, name, what in view.entries],
+        **document_of(view.difference))
 
 
 def _default_pools() -> Tuple[Pool, ...]:

@@ -9,10 +9,12 @@ import contextlib
 import os
 import sqlite3
 import stat
+import time
 from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple, Type
 
 from registry.errors import Conflict, InvalidValue, JournalUnavailable, Reason, RegistryError
 from registry.errors import RegistryUnavailable
+from registry.lock_holders import describe_holders
 from registry.patience import Patience, is_busy
 from registry.uri import render_uri
 
@@ -21,6 +23,12 @@ Row = Tuple[Any, ...]
 SMALLEST_DATABASE_BYTES = 512
 # What keeps the assignments is named first (P29).
 _CURE = "'vgpu-admin registry rebuild' brings the assignments back"
+# What others have put into the file (triggers) runs inside our statements, and may never end. One
+# of ours takes milliseconds, also with ten thousand rows; so long may it take, and so long all.
+STATEMENT_SECONDS = 3.0
+TRANSACTION_SECONDS = 60.0
+# So many instructions of SQLite's, some tenths of a millisecond, between two looks at the clock.
+_INSTRUCTIONS = 20000
 _NEXT_STEPS = {
     Reason.LOCKED: 'is locked by another program; try again when that has finished',
     Reason.MISSING: f"does not exist; {_CURE}; only for a first registry: 'vgpu-admin init'",
@@ -58,6 +66,8 @@ class Connection:
         self._registry_path = registry_path
         self._patience = patience
         self._opening = ''
+        self._is_writing = False
+        self._ends_at = self._all_ends_at = 0.0
         self._connection: Optional[sqlite3.Connection] = None
 
     @property
@@ -125,12 +135,25 @@ class Connection:
         us: as long as a journal names it, its presence means "roll back".
         """
         self._run('BEGIN IMMEDIATE')
+        self._limit_statements(True)
         try:
             yield
             if keep():
                 self._run('COMMIT')
         finally:
+            self._limit_statements(False)
             self._roll_back()
+
+    def _limit_statements(self, is_writing: bool) -> None:
+        """Have what runs inside our statements come to an end."""
+        self._is_writing = is_writing
+        self._all_ends_at = time.monotonic() + TRANSACTION_SECONDS
+        if self._connection is not None:
+            self._connection.set_progress_handler(
+                self._is_too_long if is_writing else None, _INSTRUCTIONS)
+
+    def _is_too_long(self) -> int:
+        return int(time.monotonic() > min(self._ends_at, self._all_ends_at))
 
     def _open_once(self) -> None:
         self.close()
@@ -197,6 +220,7 @@ class Connection:
     def _cursor(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         if self._connection is None:
             raise RegistryError('the connection is closed')
+        self._ends_at = time.monotonic() + STATEMENT_SECONDS
         try:
             return self._connection.execute(sql, [_bindable(value) for value in parameters])
         except OverflowError as error:
@@ -215,9 +239,14 @@ class Connection:
             if odd:
                 return unavailable(path, Reason.FOREIGN, step=f'{odd}; {_CURE}, and keeps this '
                                    'file beside it', detail=str(error))
+        if self._is_writing and path == self._registry_path and _is_of_the_file(error):
+            return Conflict(f'{path}: what is in the file (a trigger, a rule) keeps this change '
+                            f'from being made: {error}')
         if isinstance(error, sqlite3.OperationalError):
             reason = Reason.LOCKED if waited and is_busy(error) else Reason.FAILED
-            return unavailable(path, reason, error_class, detail=str(error))
+            holders = describe_holders(path) if reason == Reason.LOCKED else ''
+            detail = f'{error}: {holders}' if holders else str(error)
+            return unavailable(path, reason, error_class, detail=detail)
         if type(error) is sqlite3.DatabaseError:
             return unavailable(path, Reason.CORRUPT, error_class, detail=str(error))
         return RegistryError(f'{path}: {error}')
@@ -262,6 +291,13 @@ def unavailable(path: str, reason: Reason,
     step = step or (_JOURNAL_STEPS.get(reason, '') if is_journal else '')
     text = f"{'journal' if is_journal else 'registry'} {path} {step or _NEXT_STEPS[reason]}"
     return error_class(f'{text} ({detail})' if detail else text, reason=reason)
+
+
+def _is_of_the_file(error: sqlite3.Error) -> bool:
+    """Tell whether the schema is behind an error: a trigger that never ends, or leads nowhere."""
+    text = str(error)
+    return isinstance(error, sqlite3.OperationalError) and (
+        text == 'interrupted' or text.startswith('no such ') or text.startswith('too many levels'))
 
 
 def _at_once(action: Callable[..., List[Row]], *arguments: Any) -> List[Row]:

@@ -9,6 +9,8 @@ Result = TypeVar('Result')
 # A busy time-out blocks Python's signal handlers for its whole length, so SQLite itself waits
 # only this long, and the rest of the patience is spent between attempts.
 BUSY_SLICE_SECONDS = 0.02
+# After so long whoever waits at a terminal is told so.
+TELL_SECONDS = 1.0
 PAUSE_SECONDS = 0.005
 _BUSY_CODES = (5, 6)
 
@@ -18,10 +20,12 @@ class Patience:
 
     def __init__(self, timeout_seconds: float, *,
                  monotonic: Callable[[], float] = time.monotonic,
-                 sleep: Callable[[float], None] = time.sleep) -> None:
+                 sleep: Callable[[float], None] = time.sleep,
+                 on_wait: Optional[Callable[[], None]] = None) -> None:
         self._timeout_seconds = timeout_seconds
         self._monotonic = monotonic
         self._sleep = sleep
+        self._on_wait = on_wait
         self._deadline = monotonic() + timeout_seconds
 
     @property
@@ -42,6 +46,7 @@ class Patience:
             may_repeat: Optional[Callable[[sqlite3.Error], bool]] = None) -> Result:
         """Repeat an action that meets a lock, until it succeeds or the time is up."""
         may_repeat = may_repeat or is_busy
+        began_at = self._monotonic()
         while True:
             try:
                 return action(*arguments)
@@ -49,6 +54,9 @@ class Patience:
                 left = self._deadline - self._monotonic()
                 if left <= BUSY_SLICE_SECONDS + PAUSE_SECONDS or not may_repeat(error):
                     raise
+            if self._on_wait is not None and self._monotonic() - began_at >= TELL_SECONDS:
+                self._on_wait()
+                self._on_wait = None
             self._sleep(PAUSE_SECONDS)
 
 

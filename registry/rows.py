@@ -19,10 +19,23 @@ _VM_COLUMNS = frozenset(
     ('vm_id', 'vm_uuid', 'vm_name', 'pool_id', 'priority', 'created_at', 'updated_at'))
 
 
+class Place(NamedTuple):
+    """By what a row is found again: its UUID as the file has it, to the byte.
+
+    Never its rowid: a column of that name may exist, with whatever in it.
+    """
+
+    kind: str
+    """As SQLite names the type of the value."""
+    data: Any
+    """The bytes of the value; None for NULL."""
+
+
 class RawVm(NamedTuple):
     """A row of `vms` with values of any type, as another program may have left them."""
 
-    row: int
+    place: Optional[Place]
+    """None for a row that is not in the file."""
     vm_id: Any
     vm_uuid: Any
     vm_name: Any
@@ -35,6 +48,16 @@ class RawVm(NamedTuple):
     def key(self) -> str:
         """Give the UUID by which rows are matched: without regard to case."""
         return (text_of(self.vm_uuid) or '').lower()
+
+    @property
+    def fields(self) -> Tuple[Any, ...]:
+        """Give the columns that are written."""
+        return self.vm_id, self.vm_uuid, self.vm_name, self.pool_id, self.priority
+
+    @property
+    def assignment(self) -> Tuple[Any, ...]:
+        """Give what an answer to a question was about: all but the name."""
+        return self.vm_id, self.vm_uuid, self.pool_id, self.priority
 
 
 def read_contents(connection: Connection, edition: Optional[int] = None) -> Contents:
@@ -75,51 +98,28 @@ def list_pools(connection: Connection) -> Tuple[Pool, ...]:
 def list_raw_vms(connection: Connection) -> List[RawVm]:
     """List the rows of `vms` as they are."""
     rows = connection.execute(
-        'SELECT rowid, vm_id, vm_uuid, vm_name, pool_id, priority, created_at, updated_at '
-        'FROM registry.vms')
-    return [RawVm(*row) for row in rows]
-
-
-def find_raw_vms(connection: Connection, key: str) -> List[RawVm]:
-    """Find the rows of a UUID (lower case), whatever the case they have it in.
-
-    SQLite goes through the rows: done here, an edit of thousands of VMs took minutes.
-    """
-    rows = connection.execute(
-        'SELECT rowid, vm_id, vm_uuid, vm_name, pool_id, priority, created_at, updated_at '
-        'FROM registry.vms WHERE lower(CAST(vm_uuid AS TEXT)) = ?', (key,))
-    return [row for row in (RawVm(*row) for row in rows) if row.key == key]
-
-
-def find_raw_owners(connection: Connection, vm_id: int) -> List[RawVm]:
-    """Find the rows that have a number."""
-    rows = connection.execute(
-        'SELECT rowid, vm_id, vm_uuid, vm_name, pool_id, priority, created_at, updated_at '
-        'FROM registry.vms WHERE vm_id = ?', (vm_id,))
-    return [RawVm(*row) for row in rows]
-
-
-def find_largest_number(connection: Connection) -> int:
-    """Find the largest number that a row has; 0 when none has one."""
-    rows = connection.execute(
-        "SELECT max(vm_id) FROM registry.vms WHERE typeof(vm_id) = 'integer'")
-    return rows[0][0] or 0
+        'SELECT typeof(vm_uuid), CAST(vm_uuid AS BLOB), vm_id, vm_uuid, vm_name, pool_id, '
+        'priority, created_at, updated_at FROM registry.vms')
+    return [RawVm(Place(*row[:2]), *row[2:]) for row in rows]
 
 
 def validated(rows: Sequence[RawVm]) -> Tuple[Tuple[Vm, ...], Tuple[RowFault, ...]]:
     """Part the rows into VMs, in the order of the lists people know, and faults."""
-    names = [row.key for row in rows]
-    keys = _counts(names)
-    numbers = _counts([row.vm_id for row in rows])
     vms, faults = [], []
-    for row, name in zip(rows, names):
-        problem = _problem(row, keys[name], numbers[row.vm_id])
+    for row, problem in zip(rows, find_problems(rows)):
         if problem is None:
             vms.append(vm_of(row))
         else:
             faults.append(RowFault(text_of(row.vm_uuid) or '', problem))
     vms.sort(key=lambda vm: (vm.pool_id, -vm.priority, vm.vm_id))
     return tuple(vms), tuple(sorted(faults))
+
+
+def find_problems(rows: Sequence[RawVm]) -> List[Optional[str]]:
+    """Say of each row why it is no assignment; None where it is one."""
+    names = [row.key for row in rows]
+    keys, numbers = _counts(names), _counts([row.vm_id for row in rows])
+    return [_problem(row, keys[name], numbers[row.vm_id]) for row, name in zip(rows, names)]
 
 
 def vm_of(row: RawVm) -> Vm:

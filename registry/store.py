@@ -10,21 +10,23 @@ import os
 import time
 from typing import TYPE_CHECKING, Callable, Iterator, Optional, Sequence, Tuple
 
+from registry.bearers import read_counter
 from registry.connection import Connection, check_file, check_writable, unavailable
-from registry.errors import JournalUnavailable, Reason, RegistryUnavailable
+from registry.errors import Conflict, JournalUnavailable, Reason, RegistryUnavailable
 from registry.paths import NEW_SUFFIX, find_journal, resolve_path
 from registry.patience import Patience
 from registry.rows import check_tables, list_tables, read_contents
-from registry.schema import (migrate_journal, migrate_registry, prepare_journal,
-                             probe_journal, read_version)
+from registry.schema import (CURRENT_VERSION, migrate_journal, migrate_registry,
+                             prepare_journal, probe_journal, read_version)
 from registry.sightings import (LOCKED_MEMORY, NO_MEMORY, Memory, compare_missing, recall,
                                 refuse_loss)
 from registry.timestamps import render_timestamp
-from registry.values import Contents, Image
+from registry.values import POOL_IDS, Contents, Image, Pool
 
 if TYPE_CHECKING:
-    from registry.edit import Edit
-    from registry.replica import Replaced
+    from registry.commit import Commit
+    from registry.difference import Replaced
+    from registry.edit import Edit, Proposal
 
 # As the earlier tool made them, so that the programs that share the file can read it.
 FILE_MODE = 0o644
@@ -41,12 +43,14 @@ class Registry:
 
     def __init__(self, path: str, *, timeout_seconds: float, journal_path: Optional[str] = None,
                  trust_mass_removals: bool = False,
-                 clock: Callable[[], float] = time.time) -> None:
+                 clock: Callable[[], float] = time.time,
+                 on_wait: Optional[Callable[[str], None]] = None) -> None:
         self.path = resolve_path(path)
         self.journal_path = journal_path or find_journal(self.path)
         self._timeout_seconds = timeout_seconds
         self._trusts_losses = trust_mass_removals
         self._clock = clock
+        self._tell = on_wait
 
     def read(self) -> Contents:
         """Read all of the registry in one transaction; refuse one that is doubtful (P17)."""
@@ -71,7 +75,7 @@ class Registry:
     def _read_both(self) -> Tuple[Memory, Contents]:
         check_file(self.path)
         memory = self._recall()
-        with self._connected(None, Patience(self._timeout_seconds)) as connection:
+        with self._connected(None, self._patience()) as connection:
             with connection.reading():
                 return memory, read_contents(connection, memory.edition)
 
@@ -90,44 +94,99 @@ class Registry:
         What other programs changed before is recorded first, as theirs; with `allow_emptied` also
         when the file is doubtful, as what `who` has decided. Unless the caller `needs_journal`,
         a journal that cannot be used costs the history only (`journal_problem` of the Edit).
+
+        A dry run does everything and takes it back; its `proposal` is then what can be shown,
+        asked about, and given to `applying`.
         """
-        from registry import sightings
-        from registry.edit import Edit
-        check_file(self.path)
-        with self._transaction(keep=lambda: not dry_run,
-                               needs_journal=needs_journal) as (connection, problem):
-            contents = read_contents(connection)
-            is_loss = allow_emptied and bool(sightings.find_missing(connection, contents))
-            sightings.note_contents(
-                connection, self._now(), contents,
-                allow_emptied=allow_emptied or self._trusts_losses,
-                **({'who': who, 'command': command} if is_loss else {}))
-            edit = Edit(connection, who=who, command=command, now=self._now)
-            edit.journal_problem = problem
+        with self._changing(who, command, allow_emptied, keep=not dry_run,
+                            needs_journal=needs_journal) as commit:
+            edit = commit.begin()
             yield edit
-            if edit.changed:
-                sightings.refresh(connection, edit.contents())
+            commit.carry_out(edit)
+
+    @contextlib.contextmanager
+    def applying(self, proposal: 'Proposal', *, who: str, command: str,
+                 allow_emptied: bool = False) -> 'Iterator[Edit]':
+        """Do just what was proposed, at the end of the block, inside of which the file is ours.
+
+        Where the registry is not any more as it was shown, nothing is done: a Conflict.
+        """
+        if proposal.creates:
+            draft = self.draft()
+            yield draft
+            draft.journal_problem = self._apply_new(proposal, who, command)
+            draft.proposal = proposal
+            return
+        with self._changing(who, command, allow_emptied) as commit:
+            edit = commit.begin()
+            edit.take(proposal)
+            yield edit
+            commit.carry_out(edit)
+
+    def draft(self) -> 'Edit':
+        """Begin an edit of a registry that is not there; `apply` creates it."""
+        from registry.edit import Edit
+        return Edit(pools=tuple(Pool(pool_id, f'Pool {pool_id}') for pool_id in POOL_IDS),
+                    now=self._now, version=CURRENT_VERSION, largest=self._read_largest())
 
     def replace_contents(self, image: Image, *, who: str, command: str, keep_copy: bool,
                          may_create: bool = False, allow_emptied: bool = False,
                          generation: Optional[Tuple[str, str]] = None,
-                         line: Sequence[str] = (), needs_journal: bool = False) -> 'Replaced':
+                         line: Sequence[str] = (), needs_journal: bool = False,
+                         shown: 'Optional[Proposal]' = None) -> 'Replaced':
         """Make the registry what an image says, in place; the history tells each difference.
 
         `generation` (and the digest of the contents at it) is noted in the same transaction, as
-        the newest of `line`, from which it came.
+        the newest of `line`, from which it came. With `shown` it must still be as it was shown.
         Without `may_create` a file that is missing stays missing.
         """
-        from registry.replica import Replacing
         is_new = may_create and self._build_missing(image)
+        with self._changing(who, command, allow_emptied, is_new=is_new,
+                            needs_journal=needs_journal) as commit:
+            if is_new:
+                replaced = commit.record_new(image, is_rebuilt=True)
+            else:
+                edit = commit.begin()
+                if not edit.contents().accepted:
+                    raise Conflict(f'registry {self.path}: our programs did not create it; take '
+                                   "it over first with 'vgpu-admin accept'")
+                if shown is not None:
+                    edit.take(shown)
+                else:
+                    edit.make_like(image)
+                replaced = commit.carry_out(edit, keep_copy=keep_copy, image=image)
+            commit.note_generation(image.largest, generation, line)
+        return replaced._replace(journal_problem=commit.journal_problem)
+
+    @contextlib.contextmanager
+    def _changing(self, who: str, command: str, allow_emptied: bool, *, keep: bool = True,
+                  is_new: bool = False, needs_journal: bool = False) -> 'Iterator[Commit]':
+        """One transaction over both files; what others did before is recorded first, as theirs."""
+        from registry import sightings
+        from registry.commit import Commit
         check_file(self.path)
-        with self._transaction(needs_journal=needs_journal) as (connection, problem):
-            replacement = Replacing(connection, image, now=self._clock(), who=who,
-                                    command=command)
-            replaced = replacement.run(is_new=is_new, keep_copy=keep_copy,
-                                       allow_emptied=allow_emptied, generation=generation,
-                                       line=line)
-        return replaced._replace(journal_problem=problem)
+        with self._transaction(keep=lambda: keep,
+                               needs_journal=needs_journal) as (connection, problem):
+            if not is_new:
+                contents = read_contents(connection)
+                is_loss = allow_emptied and bool(sightings.find_missing(connection, contents))
+                sightings.note_contents(
+                    connection, self._now(), contents,
+                    allow_emptied=allow_emptied or self._trusts_losses,
+                    **({'who': who, 'command': command} if is_loss else {}))
+            yield Commit(connection, now=self._clock(), who=who, command=command,
+                         journal_problem=problem)
+
+    def _apply_new(self, proposal: 'Proposal', who: str, command: str) -> str:
+        """Create the registry as it was proposed; why the journal does not tell of it."""
+        image = Image(proposal.difference.added, proposal.pools_after, proposal.largest)
+        if not (self._fill(self.path, image) if self._is_empty()
+                else self._build_missing(image)):
+            raise Conflict(f'registry {self.path}: it was created meanwhile; nothing was changed: '
+                           'look at it again and repeat')
+        with self._changing(who, command, True, is_new=True) as commit:
+            commit.record_new(image, is_rebuilt=False)
+        return commit.journal_problem
 
     def set_aside(self) -> str:
         """Rename a file that cannot be used, so that another can be made; give its new name."""
@@ -137,7 +196,7 @@ class Registry:
     def check(self) -> Tuple[str, ...]:
         """Read the whole file, and give what is wrong with its structure and its rows."""
         check_file(self.path)
-        patience = Patience(self._timeout_seconds)
+        patience = self._patience()
         with self._connected(None, patience) as connection, connection.reading():
             read_version(connection)
             check_tables(connection)
@@ -157,7 +216,7 @@ class Registry:
         memory, and is lost: the second value says why.
         """
         check_writable(self.path)
-        patience = Patience(self._timeout_seconds)
+        patience = self._patience()
         with contextlib.ExitStack() as stack:
             while True:
                 try:
@@ -230,7 +289,6 @@ class Registry:
 
     def _build_missing(self, image: Image) -> bool:
         """Build the whole file under another name, so that it is never there half done."""
-        from registry.replica import write_image
         if os.path.lexists(self.path):
             return False
         beside = self.path + NEW_SUFFIX
@@ -239,17 +297,56 @@ class Registry:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(beside)
             _make_file(beside)
-            with Connection(journal_path=None, registry_path=beside,
-                            patience=Patience(self._timeout_seconds)) as connection:
-                with connection.writing():
-                    migrate_registry(connection)
-                    write_image(connection, image, self._now())
+            self._fill(beside, image)
             _link(beside, self.path)
         except FileExistsError:
             return False
         except (OSError, ValueError) as error:
             raise unavailable(self.path, Reason.UNWRITABLE, detail=str(error)) from error
         return True
+
+    def _fill(self, path: str, image: Image) -> bool:
+        """Make tables and rows in a file without content, in one transaction; False for another.
+        """
+        from registry.row_writer import write_difference
+        edit = self.draft()
+        edit.make_like(image)
+        proposal = edit.settle()
+        with Connection(journal_path=None, registry_path=path,
+                        patience=self._patience()) as connection:
+            with connection.writing():
+                if connection.execute('SELECT count(*) FROM registry.sqlite_master') != [(0,)]:
+                    return False
+                migrate_registry(connection)
+                write_difference(connection, (), proposal.slots, proposal.difference.pools)
+        return True
+
+    def _is_empty(self) -> bool:
+        try:
+            return os.stat(self.path).st_size == 0
+        except (OSError, ValueError):
+            return False
+
+    def _read_largest(self) -> int:
+        """The largest number ever given out, as far as the journal can tell."""
+        try:
+            check_file(self.journal_path, JournalUnavailable)
+            with Connection(journal_path=self.journal_path, registry_path=None,
+                            patience=self._patience()) as connection:
+                return read_counter(connection, 'largest_number')
+        except RegistryUnavailable:
+            return 0
+
+    def _patience(self) -> Patience:
+        return Patience(self._timeout_seconds, on_wait=self._tell_wait)
+
+    def _tell_wait(self) -> None:
+        """Say that something is waited for, and who has it."""
+        if self._tell is not None:
+            from registry.lock_holders import describe_holders
+            who = describe_holders(self.path) or describe_holders(self.journal_path)
+            self._tell(f'waiting for {self.path}, which is locked'
+                       + (f' by {who}' if who else ' by another program'))
 
     def _make_directory(self) -> None:
         directory = os.path.dirname(self.path)

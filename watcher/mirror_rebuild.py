@@ -7,7 +7,7 @@ known, the file is kept beside it, and the log tells each difference.
 import enum
 from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
-from registry.replica import Replaced
+from registry.difference import Replaced
 from registry.values import Pool, Vm
 from watcher.books import WHO, Books
 from watcher.inventory import Inventory

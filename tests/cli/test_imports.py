@@ -19,7 +19,7 @@ from watcher import config
 # Each took milliseconds, and nothing that a command here says depends on it.
 NEVER = {'XenAPI', 'xmlrpc', 'http', 'email', 'ssl', 'structlog', 'apscheduler', 'urllib',
          'logging', 'subprocess', 'tempfile', 'asyncio', 'difflib', 'ipaddress', 'concurrent',
-         'hashlib', 'shutil', 'registry.replica', 'registry.edit', 'registry.kept',
+         'hashlib', 'shutil', 'registry.commit', 'registry.edit', 'registry.kept',
          'watcher.mirror_entries', 'watcher.stream', 'watcher.daemon'}
 # The registry's file alone is asked: nothing that XAPI is spoken with.
 NEVER_FROM_THE_FILE = NEVER | {'socket', 'watcher.xapi', 'watcher.records', 'watcher.plan'}

@@ -10,7 +10,7 @@ import functools
 from typing import Any, Iterator, List, Optional, Tuple
 from unittest import mock
 
-from registry.replica import Replaced
+from registry.difference import Replaced
 from registry.values import Contents, Image, Vm
 from tests.model.pool_world import (POOL_REF, VGPU_POOLS, Db, Ghost, Host, Job, Pool, Rows,
                                     digest_of, generation_in, mirror_rows, pool_record_of,

@@ -9,7 +9,7 @@ import pytest
 from registry import kept
 from registry.errors import Conflict, Reason, RegistryUnavailable
 from registry.journal import Journal
-from registry.replica import find_differences
+from registry.difference import find_difference
 from registry.paths import KEPT_MARK, NEW_SUFFIX
 from registry.store import Registry
 from registry.values import Image, Pool, Priority, Vm
@@ -320,7 +320,7 @@ def test_unusable_file_is_set_aside(two_vms):
 
 KILLED = '''
 import os, signal, sys
-from registry import replica, sightings
+from registry import commit, row_writer, sightings
 from registry.values import Image
 from registry.store import Registry
 from registry.values import Pool, Priority, Vm
@@ -329,8 +329,8 @@ path, place = sys.argv[1:]
 def die(*_arguments, **_keywords):
     os.kill(os.getpid(), signal.SIGKILL)
 owner, name = place.rsplit('.', 1)
-setattr({'replica': replica, 'sightings': sightings, 'os': os,
-         'lineage': replica.lineage}[owner], name, die)
+setattr({'commit': commit, 'row_writer': row_writer, 'sightings': sightings, 'os': os,
+         'lineage': commit.lineage}[owner], name, die)
 image = Image((Vm(3, '00000003-1111-2222-3333-44444444abcd', 'three', 'A', Priority.LOW),),
               (Pool('A', 'Pool A'), Pool('B', 'Pool B')), 3)
 Registry(path, timeout_seconds=1).replace_contents(
@@ -338,7 +338,7 @@ Registry(path, timeout_seconds=1).replace_contents(
 '''
 
 
-@pytest.mark.parametrize('place', ['replica.write_image', 'replica._park_numbers',
+@pytest.mark.parametrize('place', ['commit.write_difference', 'row_writer._update_all',
                                    'sightings.refresh', 'lineage.note_generation', 'os.rename'])
 def test_replacement_killed_half_way_has_changed_nothing(two_vms, journal, place):
     entries = journal.list_history()
@@ -365,7 +365,7 @@ def test_creation_killed_half_way_leaves_a_whole_file_or_none(path, place, is_th
 
 def test_differences_are_of_assignments_and_pools_not_of_names():
     other = POOLS[0]._replace(description='', created_at='then')
-    found = find_differences((ONE, TWO), POOLS, image_of(
+    found = find_difference((ONE, TWO), POOLS, image_of(
         ONE._replace(vm_name='x'), TWO._replace(priority=Priority.LOW), pools=(other, POOLS[1])))
     assert found.has_any and found.pools == () and found.added == found.removed == ()
     assert [after.priority for _before, after in found.changed] == [Priority.LOW]

@@ -1,0 +1,141 @@
+"""Carries one proposal out, inside the caller's transaction over the shared file and the journal.
+
+Whatever changes the registry goes through here: rows, vGPU pools, the history, what was given out,
+who lost a row, and the rows as last seen. All of it is there afterwards, or nothing.
+"""
+
+import os
+from typing import Any, FrozenSet, Optional, Sequence, Tuple
+
+from registry import bearers, history, kept, lineage, sightings
+from registry.connection import Connection
+from registry.difference import MOVED, REMOVED, Difference, Replaced, find_difference
+from registry.edit import Edit, Proposal
+from registry.errors import Conflict
+from registry.row_writer import describe_triggers, write_difference
+from registry.rows import list_pools, list_raw_vms, read_contents
+from registry.schema import migrate_registry, read_version
+from registry.timestamps import render_timestamp
+from registry.values import Image
+
+Generation = Optional[Tuple[str, str]]
+
+
+class Commit:
+    """One change of the registry on its way into both files."""
+
+    def __init__(self, connection: Connection, *, now: float, who: str, command: str,
+                 journal_problem: str = '') -> None:
+        self._connection = connection
+        self._seconds = now
+        self._now = render_timestamp(now)
+        self._who = who
+        self._command = command
+        self.journal_problem = journal_problem
+        """Why the journal takes nothing of this; '' when it does."""
+
+    def begin(self) -> Edit:
+        """Begin an edit with what the file says."""
+        connection = self._connection
+        edit = Edit(
+            list_raw_vms(connection), list_pools(connection), now=lambda: self._now,
+            version=read_version(connection), source=os.path.basename(connection.registry_path),
+            largest=bearers.read_counter(connection, 'largest_number'),
+            bearers=bearers.read_bearers(connection))
+        edit.journal_problem = self.journal_problem
+        return edit
+
+    def carry_out(self, edit: Edit, *, keep_copy: bool = False,
+                  image: Optional[Image] = None) -> Replaced:
+        """Write what the edit comes to; with an image it is told as a rebuild."""
+        proposal = edit.settle()
+        if not proposal.has_any:
+            return Replaced()
+        name = kept.keep_copy(self._connection.registry_path, self._seconds) if keep_copy else ''
+        try:
+            self._write(proposal)
+        except BaseException:
+            # What was to be replaced is still there.
+            if name:
+                os.unlink(name)
+            raise
+        if image is not None:
+            self._add_rebuilt(image, name)
+        self._record(proposal, edit.keys)
+        sightings.refresh(self._connection, read_contents(self._connection))
+        return Replaced(proposal.difference, name)
+
+    def note_generation(self, largest: int, generation: Generation, line: Sequence[str]) -> None:
+        """Note what was given out elsewhere, and at which generation the registry is now."""
+        bearers.note_number(self._connection, largest)
+        if generation is not None:
+            lineage.note_generation(self._connection, self._now, *generation, is_own=False,
+                                    line=line)
+
+    def _add_rebuilt(self, image: Image, kept_as: str, *, is_new: bool = False) -> None:
+        self._add('registry_rebuilt', None, None, {
+            'vms': len(image.vms), 'kept': kept_as, 'is_new': is_new})
+
+    def record_new(self, image: Image, *, is_rebuilt: bool) -> Replaced:
+        """Tell what a file that is new says otherwise than the one that was lost."""
+        source = os.path.basename(self._connection.registry_path)
+        contents = read_contents(self._connection)
+        vms, pools = sightings.last_seen(self._connection, source)
+        difference = find_difference(vms, pools or contents.pools, image)
+        if is_rebuilt:
+            self._add_rebuilt(image, '', is_new=True)
+        else:
+            self._add('registry_created', None, None, {'path': self._connection.registry_path})
+        bearers.note_number(self._connection, image.largest)
+        for vm in image.vms:
+            bearers.note_number(self._connection, vm.vm_id)
+        self._record_rows(difference, frozenset(vm.vm_uuid for vm in image.vms))
+        sightings.refresh(self._connection, contents)
+        return Replaced(difference, is_new=True)
+
+    def _write(self, proposal: Proposal) -> None:
+        if proposal.accepts or proposal.creates:
+            migrate_registry(self._connection)
+        try:
+            write_difference(self._connection, proposal.rows, proposal.slots,
+                             proposal.difference.pools)
+        except Conflict as error:
+            triggers = describe_triggers(self._connection)
+            if not triggers or triggers in str(error):
+                raise
+            raise Conflict(f'{error}; {triggers}; nothing was changed') from error
+
+    def _record(self, proposal: Proposal, still: FrozenSet[str]) -> None:
+        if proposal.accepts:
+            contents = read_contents(self._connection)
+            self._add('registry_accepted', None, {'version': 0}, {
+                'version': contents.version, 'vms': len(contents.vms),
+                'faults': len(contents.faults)})
+        bearers.note_number(self._connection, proposal.largest)
+        self._record_rows(proposal.difference, still)
+
+    def _record_rows(self, difference: Difference, still: FrozenSet[str]) -> None:
+        """Have the history tell each difference; a row that moves goes here and comes there.
+
+        `still` are the VMs that have a row afterwards.
+        """
+        for row in difference.rows:
+            before, after = row.before, row.after
+            if before is not None and row.what in (REMOVED, MOVED):
+                self._add('vm_removed', before.vm_uuid, before, None)
+                if before.vm_uuid not in still:
+                    bearers.note_orphan(self._connection, self._now, before.vm_uuid,
+                                        before.vm_id)
+                before = None
+            if after is not None:
+                bearers.forget_orphan(self._connection, after.vm_uuid)
+                self._add('vm_added' if before is None else 'vm_changed', after.vm_uuid, before,
+                          after)
+        for before, after in difference.pools:
+            self._add('pool_changed', None, before, after)
+
+    def _add(self, what: str, vm_uuid: Optional[str], before: Any, after: Any) -> None:
+        history.add_entry(
+            self._connection, self._now, self._who, self._command, what, vm_uuid=vm_uuid,
+            before=sightings.fields_of(before) if hasattr(before, '_asdict') else before,
+            after=sightings.fields_of(after) if hasattr(after, '_asdict') else after)

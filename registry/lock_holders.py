@@ -1,0 +1,44 @@
+"""Who has the locks of an SQLite file, as the kernel tells it: for a message, never for a decision.
+"""
+
+import os
+from typing import List
+
+LOCKS = '/proc/locks'
+# Where SQLite puts its locks in every file, and how many bytes they are.
+_FIRST_BYTE, _BYTES = 0x40000000, 512
+
+
+def describe_holders(path: str, locks: str = LOCKS) -> str:
+    """Name the programs that have locks on a file, but for this one; '' when none is known."""
+    try:
+        inode = str(os.stat(path).st_ino)
+        with open(locks, encoding='ascii', errors='replace') as stream:
+            found = _find(stream.readlines(), inode)
+    except (OSError, ValueError):
+        return ''
+    return ', '.join(f'{_read_name(process)} (process {process})' for process in found)
+
+
+def _find(lines: List[str], inode: str) -> List[int]:
+    """The processes of lines such as `1: POSIX ADVISORY WRITE 4711 08:01:5678 1073741825 ...`."""
+    found = []
+    for line in lines:
+        words = line.split()
+        if '->' in words or len(words) < 8 or words[5].split(':')[-1] != inode:
+            continue
+        if not words[4].isdigit() or not words[6].isdigit():
+            continue
+        process, start = int(words[4]), int(words[6])
+        is_sqlite = _FIRST_BYTE <= start < _FIRST_BYTE + _BYTES
+        if is_sqlite and process not in (0, os.getpid()) and process not in found:
+            found.append(process)
+    return found
+
+
+def _read_name(process: int) -> str:
+    try:
+        with open(f'/proc/{process}/comm', encoding='utf-8', errors='replace') as stream:
+            return stream.read().strip() or 'a program'
+    except (OSError, ValueError):
+        return 'a program'
