@@ -1,16 +1,18 @@
 """adopt: registers VMs that bring their assignment along: in hand-made args, or as arrivals."""
 
-from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from cli import options
 from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.exchanging import stage_changed
 from cli.parser import Arguments
+from cli.proposals import carry_out, document_of, rehearse
 from cli.result import Result, build_document
 from cli.situation import refuse_on_member
 from cli.text import escape, plural
-from registry.errors import Conflict, InvalidValue
+from registry.edit import Edit
+from registry.errors import InvalidValue
 from registry.values import Priority, parse_pool_id, parse_priority
 from watcher.errors import XapiError
 
@@ -33,21 +35,26 @@ def adopt(arguments: Arguments, context: Context) -> Result:
     contents = context.registry.read()
     refuse_on_member(context)
     found, problems, numbers = _find(context, contents)
-    lines = [f'{item.vm_uuid} {escape(item.vm_name)}: pool {item.pool_id}, priority '
-             f'{item.priority.word}, {_describe_number(item, numbers.taken)}' for item in found]
     for item in problems:
         context.note(f'VM {item.vm_uuid} ({item.vm_name}) is left alone: {item.problem}')
-    document = build_document(adopted=[_document(item) for item in found],
-                              left_alone=[{'vm_uuid': item.vm_uuid, 'problem': item.problem}
-                                          for item in problems])
-    if not found or arguments.get(options.DRY_RUN):
+    proposal = rehearse(context, lambda edit: _register(edit, found, numbers))
+    given = {vm.vm_uuid: vm.vm_id for vm in proposal.difference.added}
+    is_dry = bool(arguments.get(options.DRY_RUN))
+    # Nothing but what is new is shown, and what is shown is registered.
+    found = [item for item in found if item.vm_uuid in given]
+    lines = [f'{item.vm_uuid} {escape(item.vm_name)}: pool {item.pool_id}, priority '
+             f'{item.priority.word}, {_describe_number(item, given, numbers.taken)}'
+             for item in found]
+    document = build_document(
+        adopted=[_document(item._replace(vm_id=given[item.vm_uuid])) for item in found],
+        left_alone=[{'vm_uuid': item.vm_uuid, 'problem': item.problem} for item in problems],
+        **document_of(proposal.difference))
+    if not found or is_dry:
         return Result(document, lambda _style: lines or ['No VM brings anything to adopt.'])
     context.confirm(lines, 'Do you want to register these VMs?')
-    registered = _register(context, found, numbers)
-    document['adopted'] = [_document(item) for item in registered]
-    lines = [f'{item.vm_uuid} {escape(item.vm_name)}: pool {item.pool_id}, priority '
-             f'{item.priority.word}, vm_id {item.vm_id}' for item in registered]
+    carry_out(context, proposal, done='the VMs are registered')
     document['staging'] = stage_changed(context, [item.vm_uuid for item in found])
+    lines = [] if not context.is_json else lines
     return Result(document, lambda _style: lines + [f'{plural(len(found), "VM")} registered.'],
                   minimal=tuple(item.vm_uuid for item in found))
 
@@ -91,10 +98,12 @@ def _find(context: Context, contents: Any) -> Tuple[List[Adoption], List[Adoptio
             [item for item in judged if item.problem], numbers._replace(taken=taken))
 
 
-def _describe_number(item: Adoption, taken: Mapping[int, str]) -> str:
-    if item.is_arrived and item.vm_id in taken:
-        return f'a new vm_id ({item.vm_id} is taken by {escape(taken[item.vm_id])})'
-    return f'vm_id {item.vm_id}'
+def _describe_number(item: Adoption, given: Mapping[str, int], taken: Mapping[int, str]) -> str:
+    number = given[item.vm_uuid]
+    if item.is_arrived and number != item.vm_id:
+        owner = escape(taken.get(item.vm_id, 'another VM'))
+        return f'vm_id {number}, a new vm_id ({item.vm_id} is taken by {owner})'
+    return f'vm_id {number}'
 
 
 def _read(vm: Any, policy: Any) -> Adoption:
@@ -120,27 +129,14 @@ def _read_priority(text: Optional[str]) -> Priority:
     return Priority(int(text)) if text in ('0', '1', '2') else parse_priority(text)
 
 
-def _register(context: Context, found: List[Adoption], numbers: Any) -> List[Adoption]:
-    registered = []
-    try:
-        with context.editing(done='the VMs are registered') as edit:
-            for item in found:
-                vm = _add(edit, item, numbers)
-                registered.append(item._replace(vm_id=vm.vm_id))
-    except Conflict as error:
-        raise Conflict(f'{error}; nothing was changed') from error
-    return registered
-
-
-def _add(edit: Any, item: Adoption, numbers: Any) -> Any:
-    """Add a row; an arrival whose number is taken by now gets another."""
-    asked = dict(vm_name=item.vm_name, pool_id=item.pool_id, priority=item.priority)
-    if not item.is_arrived:
-        return edit.add_vm(item.vm_uuid, vm_id=item.vm_id, **asked)
-    try:
-        return edit.add_vm(item.vm_uuid, vm_id=item.vm_id, taken=numbers.taken, **asked)
-    except Conflict:
-        return edit.add_vm(item.vm_uuid, taken=numbers.taken, floor=numbers.largest, **asked)
+def _register(edit: Edit, found: Sequence[Adoption], numbers: Any) -> None:
+    """Add a row for each; an arrival whose number is another's here gets a new one."""
+    for item in found:
+        is_taken = item.is_arrived and (edit.find_owner(item.vm_id, item.vm_uuid)
+                                        or item.vm_id in numbers.taken)
+        edit.add_vm(item.vm_uuid, vm_name=item.vm_name, pool_id=item.pool_id,
+                    priority=item.priority, vm_id=None if is_taken else item.vm_id,
+                    taken=numbers.taken if item.is_arrived else {}, floor=numbers.largest)
 
 
 def _document(item: Adoption) -> Any:

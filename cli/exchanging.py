@@ -1,7 +1,7 @@
 """export, import, backup, restore and adopt: many VMs at once, in one transaction."""
 
 import json
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 from cli import exchange_format, options
 from cli.context import Context
@@ -10,26 +10,20 @@ from cli.exchange_format import Parsed, PoolRow, Row
 from cli.files import Written, leads_to_output, read_file, write_file
 from cli.options import STREAM
 from cli.parser import Arguments
+from cli.proposals import (carry_out, describe, describe_counts, document_of, list_affected,
+                           rehearse)
 from cli.recorded import read_here, read_recorded
 from cli.result import Result, build_document, plain
 from cli.situation import Situation, look
 from cli.text import escape, plural
+from registry.difference import ADDED, CHANGED, MENDED, Difference
+from registry.edit import Edit, Proposal
 from registry.errors import Conflict, InvalidValue, NotFound, Reason, RegistryUnavailable
-from registry.values import Contents, Priority, Vm, clean_name
+from registry.values import Contents, clean_name
 
 _NOBODY = ''
 # So many VMs are named in one note.
 _SOME = 5
-
-
-class Change(NamedTuple):
-    """What became of one VM of a file."""
-
-    what: str
-    """added, changed, removed or unchanged."""
-    vm_uuid: str
-    before: Optional[Vm]
-    after: Optional[Vm]
 
 
 def export(arguments: Arguments, context: Context) -> Result:
@@ -60,7 +54,7 @@ def _say_written(contents: Contents, path: str, written: Written) -> List[str]:
 
 def import_vms(arguments: Arguments, context: Context) -> Result:
     """Add and change the VMs that a file names; the others stay as they are."""
-    return _apply(arguments, context, _read_parsed(arguments), is_whole=False)
+    return apply_document(arguments, context, _read_parsed(arguments), is_whole=False)
 
 
 def backup(arguments: Arguments, context: Context) -> Result:
@@ -79,69 +73,100 @@ def backup(arguments: Arguments, context: Context) -> Result:
 
 def restore(arguments: Arguments, context: Context) -> Result:
     """Make the registry what a backup says, after showing the difference."""
-    return _apply(arguments, context, _read_parsed(arguments), is_whole=True)
+    return apply_document(arguments, context, _read_parsed(arguments), is_whole=True)
 
 
-def _apply(arguments: Arguments, context: Context, parsed: Parsed, *, is_whole: bool) -> Result:
+def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
+                   is_whole: bool) -> Result:
+    """Make the registry what a document says (`is_whole`), or put that into it."""
     is_dry = bool(arguments.get(options.DRY_RUN))
-    contents = read_or_create(context, is_whole and not is_dry)
+    contents = _read_contents(context, is_whole)
     situation = look(context, contents, _NOBODY, with_numbers=True,
                      own=frozenset(row.vm_uuid for row in parsed.rows))
-    changes = _change(context, parsed, situation, is_whole, is_dry=True)
-    work = [change for change in changes if change.what != 'unchanged']
-    if is_whole and work and not is_dry:
-        context.confirm([describe_change(change) for change in work],
-                        'Do you want to restore the registry to this?')
-    if not is_dry:
-        changes = _change(context, parsed, situation, is_whole, is_dry=False)
-        work = [change for change in changes if change.what != 'unchanged']
-    _note_unknown(context, changes, situation)
-    return _answer(context, changes, work, is_dry, situation.was_asked)
+
+    def build(edit: Edit) -> None:
+        _fill(edit, parsed, situation, is_whole)
+
+    proposal = rehearse(context, build, allow_emptied=is_whole, may_create=is_whole)
+    if proposal.creates:
+        context.note(f'the registry {context.registry.path} '
+                     + ('would be created' if is_dry else 'is created'))
+    is_told, done = False, 'the VMs of the file are in the registry'
+    if proposal.has_any and not is_dry:
+        if is_whole or proposal.difference.pools:
+            is_told = _ask(context, proposal, is_whole)
+            carry_out(context, proposal, done=done, allow_emptied=is_whole)
+        else:
+            with context.editing(done=done) as edit:
+                build(edit)
+            proposal = edit.proposal
+    _note_unknown(context, proposal.difference, situation)
+    return _answer(context, proposal, len(parsed.rows), is_dry, is_told, situation.was_asked)
 
 
-def _change(context: Context, parsed: Parsed, situation: Situation, is_whole: bool, *,
-            is_dry: bool) -> List[Change]:
-    """Do everything in one transaction, and undo it all when one line cannot be done."""
-    changes = []  # type: List[Change]
-    problems = []  # type: List[CommandError]
+def _read_contents(context: Context, is_whole: bool) -> Contents:
+    """Read the registry; a restore is a cure for one that is lost, or lost its rows."""
+    if not is_whole:
+        return context.registry.read()
     try:
-        with context.editing(done='the VMs of the file are in the registry',
-                             dry_run=is_dry, allow_emptied=is_whole) as edit:
-            before = edit.contents()
-            for pool in parsed.pools:
-                _change_pool(edit, pool)
-            if is_whole:
-                changes += _remove_others(edit, before, parsed)
-            for row in parsed.rows:
-                known = before.by_uuid.get(row.vm_uuid)
-                try:
-                    if known is None and not is_whole:
-                        _refuse_kind(situation, row)
-                    changes.append(_change_row(edit, known, row, situation))
-                except (CommandError, Conflict, NotFound, InvalidValue) as error:
-                    problems.append(CommandError(translate(error).kind,
-                                                 f'{parsed.unit} {row.line}: {error}'))
-            if problems:
-                raise _Refused()
-    except _Refused:
+        return context.registry.inspect()
+    except RegistryUnavailable as error:
+        if error.reason not in (Reason.MISSING, Reason.EMPTY):
+            raise
+    return Contents(1, (), ())
+
+
+def _ask(context: Context, proposal: Proposal, is_whole: bool) -> bool:
+    """Have a difference agreed to; whether it was shown."""
+    lines = describe(proposal) + [f'{describe_counts(proposal.difference) or "no VM"}.']
+    context.confirm(lines, 'Do you want to restore the registry to this?' if is_whole else
+                    'Do you want to apply these changes?')
+    return not context.is_json
+
+
+def _fill(edit: Edit, parsed: Parsed, situation: Situation, is_whole: bool) -> None:
+    """Make up what a document says; every line that cannot be done is reported."""
+    for pool in parsed.pools:
+        edit.change_pool(pool.pool_id, pool_name=pool.pool_name,
+                         description=_find_description(pool), enabled=pool.enabled)
+    floor = max([situation.largest] + [row.vm_id for row in parsed.rows if row.vm_id is not None])
+    problems = []  # type: List[CommandError]
+    for row in parsed.rows:
+        try:
+            _put_row(edit, row, situation, floor, is_whole)
+        except (CommandError, Conflict, NotFound, InvalidValue) as error:
+            problems.append(_problem_of(parsed, row, error))
+    if is_whole:
+        edit.keep_only(frozenset(row.vm_uuid for row in parsed.rows))
+    conflicts = edit.find_conflicts()
+    problems += [_problem_of(parsed, row, Conflict(conflicts[row.vm_uuid]))
+                 for row in parsed.rows if row.vm_uuid in conflicts]
+    if problems:
         raise CommandError(problems[0].kind, '\n'.join(
-            [str(problem) for problem in problems] + ['nothing was changed'])) from None
-    return changes
+            [str(problem) for problem in problems] + ['nothing was changed']))
 
 
-class _Refused(Exception):
-    """Some line could not be done; it undoes the others."""
+def _problem_of(parsed: Parsed, row: Row, error: Exception) -> CommandError:
+    return CommandError(translate(error).kind, f'{parsed.unit} {row.line}: {error}')
 
 
-def _change_pool(edit: Any, pool: PoolRow) -> None:
-    edit.change_pool(pool.pool_id, pool_name=pool.pool_name, description=pool.description,
-                     enabled=pool.enabled)
+def _find_description(pool: PoolRow) -> Optional[str]:
+    """The description of a vGPU pool; one of null takes away what is there."""
+    return '' if pool.description is None and 'description' in pool.given else pool.description
 
 
-def _remove_others(edit: Any, before: Contents, parsed: Parsed) -> List[Change]:
-    wanted = {row.vm_uuid for row in parsed.rows}
-    return [Change('removed', vm.vm_uuid, edit.remove_vm(vm.vm_uuid), None)
-            for vm in before.vms if vm.vm_uuid not in wanted]
+def _put_row(edit: Edit, row: Row, situation: Situation, floor: int, is_whole: bool) -> None:
+    name = _find_name(row, situation)
+    is_known = edit.has_row(row.vm_uuid)
+    if not is_known and not is_whole:
+        _refuse_kind(situation, row)
+    if is_known and not is_whole:
+        edit.change_vm(row.vm_uuid, pool_id=row.pool_id, priority=row.priority, vm_id=row.vm_id,
+                       vm_name=row.vm_name and name, taken=situation.taken)
+        return
+    edit.put_vm(row.vm_uuid, pool_id=row.pool_id, priority=row.priority, vm_id=row.vm_id,
+                vm_name=(row.vm_name and name) if is_known else name, taken=situation.taken,
+                floor=floor)
 
 
 def _refuse_kind(situation: Situation, row: Row) -> None:
@@ -157,59 +182,32 @@ def _find_name(row: Row, situation: Situation) -> Optional[str]:
     return clean_name(record.name) if record is not None else row.vm_name
 
 
-def _note_unknown(context: Context, changes: List[Change], situation: Situation) -> None:
+def _note_unknown(context: Context, difference: Difference, situation: Situation) -> None:
     """Say which new rows have no VM: that may be meant, and may be a slip."""
-    unknown = [change.vm_uuid for change in changes
-               if change.what == 'added' and change.vm_uuid not in situation.records]
+    unknown = [vm.vm_uuid for vm in difference.added if vm.vm_uuid not in situation.records]
     if unknown and situation.was_asked:
         more = f' and {len(unknown) - _SOME} more' if len(unknown) > _SOME else ''
         context.note(f'XAPI has no VM {", ".join(unknown[:_SOME])}{more}: registered all the same')
 
 
-def _change_row(edit: Any, before: Optional[Vm], row: Row, situation: Situation) -> Change:
-    name = _find_name(row, situation)
-    if before is None:
-        after = edit.add_vm(row.vm_uuid, vm_name=name, pool_id=row.pool_id or 'A',
-                            priority=Priority.MEDIUM if row.priority is None else row.priority,
-                            vm_id=row.vm_id, taken=situation.taken,
-                            floor=situation.largest)
-        return Change('added', row.vm_uuid, None, after)
-    was, after = edit.change_vm(row.vm_uuid, pool_id=row.pool_id, priority=row.priority,
-                                vm_id=row.vm_id, vm_name=row.vm_name and name,
-                                taken=situation.taken)
-    is_same = was == after._replace(updated_at=was.updated_at)
-    return Change('unchanged' if is_same else 'changed', row.vm_uuid, was, after)
-
-
-def describe_change(change: Change) -> str:
-    """One VM of the difference on one line."""
-    if change.what == 'changed':
-        return f'changed  {change.vm_uuid}: {_brief(change.before)} -> {_brief(change.after)}'
-    return f'{change.what:8} {change.vm_uuid}: {_brief(change.after or change.before)}'
-
-
-def _brief(vm: Any) -> str:
-    return f'{escape(vm.vm_name) or "-"}, pool {vm.pool_id}, {vm.priority.word}, {vm.vm_id}'
-
-
-def _answer(context: Context, changes: List[Change], work: List[Change], is_dry: bool,
+def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool, is_told: bool,
             was_asked: bool) -> Result:
-    counts = {}  # type: Dict[str, int]
-    for change in changes:
-        counts[change.what] = counts.get(change.what, 0) + 1
+    difference = proposal.difference
+    counts = difference.counts
+    unchanged = row_count - sum(counts.get(what, 0) for what in (ADDED, CHANGED, MENDED))
+    is_needed = difference.has_any or proposal.creates
     document = build_document(
-        result='would_be_changed' if is_dry else 'changed' if work else 'unchanged',
-        counts=counts, changes=[{'change': change.what, 'vm_uuid': change.vm_uuid}
-                                for change in work])
-    counted = ', '.join(f'{count} {what}' for what, count in sorted(counts.items()))
-    # Whoever answered the question has seen the difference.
-    lines = [] if context.was_asked else [describe_change(change) for change in work]
+        result='unchanged' if not is_needed else 'would_be_changed' if is_dry else 'changed',
+        **document_of(difference, unchanged))
+    # Whoever was asked, or told with --yes, has seen the difference.
+    lines = [] if is_told else describe(proposal)
+    counted = describe_counts(difference, unchanged)
     lines.append(f"{counted or 'nothing to do'}{' (dry run)' if is_dry else ''}.")
+    work = list_affected(proposal)
     if work and not is_dry and was_asked:
-        document['staging'] = stage_changed(context, [change.vm_uuid for change in work])
+        document['staging'] = stage_changed(context, work)
         lines.append(describe_staging(document['staging']))
-    return Result(document, lambda _style: lines,
-                  minimal=tuple(change.vm_uuid for change in work))
+    return Result(document, lambda _style: lines, minimal=tuple(difference.vm_uuids))
 
 
 def stage_changed(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
@@ -230,18 +228,6 @@ def describe_staging(words: Mapping[str, str]) -> str:
         counts[said] = counts.get(said, 0) + 1
     return 'In XAPI: ' + ', '.join(f'{count} {word}' for word, count in sorted(counts.items())) \
         + '.'
-
-
-def read_or_create(context: Context, may_create: bool) -> Contents:
-    """Read the registry; a restore creates the one that was lost."""
-    try:
-        return context.registry.read()
-    except RegistryUnavailable as error:
-        if not may_create or error.reason not in (Reason.MISSING, Reason.EMPTY):
-            raise
-    context.registry.create(context.who)
-    context.note(f'created the registry {context.registry.path}')
-    return context.registry.read()
 
 
 def _read_parsed(arguments: Arguments) -> Parsed:

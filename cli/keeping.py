@@ -6,10 +6,10 @@ from cli import options
 from cli.context import Context
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.parser import Arguments
+from cli.proposals import carry_out, rehearse
 from cli.result import Result, build_document, plain
 from cli.situation import refuse_on_member
 from cli.text import escape, plural
-from registry.errors import Reason, RegistryUnavailable
 from registry.values import Contents
 from watcher.errors import WatcherError, XapiError
 from watcher.plan import Action
@@ -26,23 +26,40 @@ def init(_arguments: Arguments, context: Context) -> Result:
 
 
 def accept(arguments: Arguments, context: Context) -> Result:
-    """Take over a registry that another program created, after showing what will change."""
-    contents = context.registry.read()
+    """Take a registry as it is: one that another program created, or that lost rows.
+
+    What is missing, and what will change on VMs, is shown first.
+    """
+    contents = context.registry.inspect()
     refuse_on_member(context)
-    changes = _plan_changes(context, contents)
-    if contents.accepted and not _is_emptied(context):
+    if contents.accepted and not contents.missing:
         return Result(build_document(result='already_accepted', changes=[]),
                       plain([f'The registry {context.registry.path} is ours already.']))
+    changes = _plan_changes(context, contents)
+    proposal = rehearse(context, lambda edit: edit.accept(), allow_emptied=True)
     block = [f'The registry {context.registry.path} has {plural(len(contents.vms), "VM")} and '
-             f'{plural(len(contents.faults), "row")} that cannot be understood.'] + changes
+             f'{plural(len(contents.faults), "row")} that cannot be understood.']
+    block += _list_missing(contents) + changes
+    missing = [{'vm_uuid': vm.vm_uuid, 'vm_name': vm.vm_name, 'vm_id': vm.vm_id,
+                'pool_id': vm.pool_id, 'priority': vm.priority.word} for vm in contents.missing]
     if arguments.get(options.DRY_RUN):
-        return Result(build_document(result='would_be_accepted', changes=changes), plain(block))
+        return Result(build_document(result='would_be_accepted', changes=changes,
+                                     missing=missing), plain(block))
     context.confirm(block, 'Do you want to take this registry over?')
-    with context.editing(done='the registry was accepted', allow_emptied=True) as edit:
-        edit.accept()
-    return Result(build_document(result='accepted', changes=changes),
+    carry_out(context, proposal, done='the registry was accepted', allow_emptied=True)
+    return Result(build_document(result='accepted', changes=changes, missing=missing),
                   plain([f'The registry {context.registry.path} is accepted; the daemon, or '
                          "'vgpu-admin reconcile', carries the changes out."]))
+
+
+def _list_missing(contents: Contents) -> List[str]:
+    """The rows that no command of ours removed: they are given up."""
+    if not contents.missing:
+        return []
+    return [f'{plural(len(contents.missing), "VM")} that had rows have none now; to keep them, '
+            "answer no and run 'vgpu-admin registry rebuild' or 'vgpu-admin restore':"] + [
+        f'  {vm.vm_uuid} {escape(vm.vm_name)}: pool {vm.pool_id}, {vm.priority.word}, {vm.vm_id}'
+        for vm in contents.missing]
 
 
 def check(_arguments: Arguments, context: Context) -> Result:
@@ -75,17 +92,6 @@ def clear_fences(_arguments: Arguments, context: Context) -> Result:
     summary = f'{plural(count, "VM")} had a fence.' if count else 'No VM has a fence of ours.'
     return Result(build_document(lifted=count, actions=told),
                   plain([escape(line) for line in told] + [summary]))
-
-
-def _is_emptied(context: Context) -> bool:
-    """Whether the file lost all its rows at once without a command of ours."""
-    try:
-        with context.editing(dry_run=True):
-            return False
-    except RegistryUnavailable as error:
-        if error.reason == Reason.EMPTIED:
-            return True
-        raise
 
 
 def _plan_changes(context: Context, contents: Contents) -> List[str]:

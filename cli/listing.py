@@ -11,15 +11,17 @@ from cli import options
 from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.exchange_format import Row, is_json, is_table, parse
-from cli.exchanging import describe_staging, read_or_create, stage_changed
+from cli.exchanging import describe_staging, stage_changed
 from cli.files import read_file
 from cli.naming import name_alike
 from cli.parser import Arguments
+from cli.proposals import carry_out, document_of, rehearse
 from cli.result import Result, build_document
 from cli.situation import refuse_on_member
 from cli.text import escape, plural
 from cli.views import view_row, vm_document
-from registry.errors import Conflict, InvalidValue
+from registry.edit import Edit, Proposal
+from registry.errors import Conflict, InvalidValue, Reason, RegistryUnavailable
 from registry.values import Contents, Priority, Vm, clean_name, parse_uuid
 from watcher.errors import XapiError
 from watcher.records import Kind as VmKind
@@ -60,15 +62,28 @@ def register_listed(arguments: Arguments, context: Context) -> Result:
     is_dry = bool(arguments.get(options.DRY_RUN))
     listed = _read(read_file(arguments.get(options.FROM_FILE))
                    if arguments.file_text is None else arguments.file_text)
-    contents = read_or_create(context, not is_dry)
+    contents = _read_contents(context)
     pool = _ask(context)
     found, problems = _find_named(listed.names, contents, pool)
     rows = sorted(listed.rows + found, key=lambda row: row.line)
     problems = listed.problems + problems + _find_repeated(rows)
     problems += _check(rows, listed.unit, contents, pool)
-    done = _register(arguments, context, listed._replace(rows=rows, problems=problems), pool,
-                     contents)
-    return _answer(context, done, pool, is_dry)
+    proposal, done = _register(arguments, context,
+                               listed._replace(rows=rows, problems=problems), pool, contents)
+    if proposal.creates:
+        context.note(f"{'would create' if is_dry else 'created'} the registry "
+                     f'{context.registry.path}')
+    return _answer(context, proposal, done, pool, is_dry)
+
+
+def _read_contents(context: Context) -> Contents:
+    """Read the registry; the first VMs that are registered create it."""
+    try:
+        return context.registry.read()
+    except RegistryUnavailable as error:
+        if error.reason is not Reason.MISSING:
+            raise
+    return Contents(1, (), ())
 
 
 def _read(text: str) -> _Listed:
@@ -171,34 +186,47 @@ def _find_repeated(rows: Sequence[Row]) -> List[_Problem]:
     return problems
 
 
-class _Refused(Exception):
-    """Some line cannot be done; it undoes the others."""
-
-
 def _register(arguments: Arguments, context: Context, listed: _Listed, pool: _Pool,
-              contents: Contents) -> List[Tuple[Vm, bool]]:
+              contents: Contents) -> Tuple[Proposal, List[Tuple[Vm, bool]]]:
     """Register all in one transaction; each VM, and whether it is new."""
     taken, largest = _find_numbers(context, contents, pool, listed.rows)
-    problems = list(listed.problems)
+    largest = max([largest] + [row.vm_id for row in listed.rows if row.vm_id is not None])
     done = []  # type: List[Tuple[Vm, bool]]
-    try:
-        with context.editing(done='the VMs of the file are registered',
-                             dry_run=bool(arguments.get(options.DRY_RUN))) as edit:
-            for row in listed.rows:
-                try:
-                    vm = edit.add_vm(vm_id=row.vm_id, taken=taken, floor=largest,
-                                     **_fields(arguments, row, pool))
-                except Conflict as error:
-                    problems.append(_Problem(Kind.CONFLICT, f'{listed.unit} {row.line}: {error}'))
-                    continue
-                done.append((vm, vm.vm_uuid not in contents.by_uuid))
-            if problems:
-                raise _Refused()
-    except _Refused:
+
+    def build(edit: Edit) -> None:
+        problems = list(listed.problems)
+        done.clear()
+        for row in listed.rows:
+            try:
+                vm = edit.add_vm(vm_id=row.vm_id, taken=taken, floor=largest,
+                                 **_fields(arguments, row, pool))
+            except Conflict as error:
+                problems.append(_Problem(Kind.CONFLICT, f'{listed.unit} {row.line}: {error}'))
+                continue
+            done.append((vm, vm.vm_uuid not in contents.by_uuid))
+        conflicts = edit.find_conflicts()
+        problems += [_Problem(Kind.CONFLICT, f'{listed.unit} {row.line}: {conflicts[row.vm_uuid]}')
+                     for row in listed.rows if row.vm_uuid in conflicts]
+        _refuse(problems)
+
+    proposal = rehearse(context, build, may_create=True)
+    if arguments.get(options.DRY_RUN):
+        return proposal, done
+    said = 'the VMs of the file are registered'
+    if proposal.creates:
+        carry_out(context, proposal, done=said)
+        return proposal, done
+    with context.editing(done=said) as edit:
+        build(edit)
+    return edit.proposal, done
+
+
+def _refuse(problems: List[_Problem]) -> None:
+    """One line that cannot be done undoes the others; all of them are told."""
+    if problems:
         problems.sort(key=_line_of)
         raise CommandError(problems[0].kind, '\n'.join(
-            [item.text for item in problems] + ['nothing was changed'])) from None
-    return done
+            [item.text for item in problems] + ['nothing was changed']))
 
 
 def _line_of(problem: _Problem) -> int:
@@ -229,7 +257,7 @@ def _find_numbers(context: Context, contents: Contents, pool: _Pool,
     return numbers.taken, numbers.largest
 
 
-def _answer(context: Context, done: Sequence[Tuple[Vm, bool]], pool: _Pool,
+def _answer(context: Context, proposal: Proposal, done: Sequence[Tuple[Vm, bool]], pool: _Pool,
             is_dry: bool) -> Result:
     new = [vm for vm, is_new in done if is_new]
     words = {True: 'would be registered' if is_dry else 'registered', False: 'already registered'}
@@ -238,9 +266,10 @@ def _answer(context: Context, done: Sequence[Tuple[Vm, bool]], pool: _Pool,
     lines.append(f'{plural(len(new), "VM")} {words[True]}, {len(done) - len(new)} '
                  'registered before.')
     what = words[bool(new)].replace(' ', '_')
-    document = build_document(result=what, counts={'registered': len(new),
-                                                   'already_registered': len(done) - len(new)},
-                              vms=[vm_document(view_row(vm)) for vm, _is_new in done])
+    difference = document_of(proposal.difference)
+    difference['counts'] = {'registered': len(new), 'already_registered': len(done) - len(new)}
+    document = build_document(result=what, vms=[vm_document(view_row(vm)) for vm, _is_new in done],
+                              **difference)
     if pool.problem and not is_dry:
         context.note(f'XAPI could not be asked ({pool.problem}): nothing was checked there, and '
                      'the VMs are staged when they come to rest')

@@ -5,12 +5,14 @@ from typing import Any, Dict, FrozenSet, List, Optional
 from cli import options
 from cli.context import Context
 from cli.parser import Arguments
+from cli.proposals import carry_out, describe, document_of, list_affected, rehearse
 from cli.render import render_pool
 from cli.result import Result, build_document
 from cli.situation import refuse_on_member
-from cli.text import Style, escape, plural
+from cli.text import Style, escape
 from cli.views import count_pool, pool_document
-from registry.values import Pool, Vm
+from registry.edit import Proposal
+from registry.values import Contents, Pool
 from watcher.errors import XapiError
 
 
@@ -35,41 +37,44 @@ def disable_pool(arguments: Arguments, context: Context) -> Result:
 
 
 def _change(arguments: Arguments, context: Context, **changes: Any) -> Result:
-    contents = context.registry.read()
     refuse_on_member(context)
     pool_id = arguments.get(options.POOL_ID)
-    before = next(pool for pool in contents.pools if pool.pool_id == pool_id)
-    affected = [vm for vm in contents.vms if vm.pool_id == pool_id]
     is_dry = bool(arguments.get(options.DRY_RUN))
-    is_disabled = changes.get('enabled') is False and before.enabled
+    proposal = rehearse(context, lambda edit: edit.change_pool(pool_id, **changes))
+    is_disabled = any(change.before.enabled and not change.after.enabled
+                      for change in proposal.difference.pools)
+    done, is_told = f'vGPU pool {pool_id} was changed', False
     if is_disabled and not is_dry:
-        context.confirm(_describe_disabling(pool_id, affected),
-                        'Do you want to apply these settings?')
-    with context.editing(done=f'vGPU pool {pool_id} was changed', dry_run=is_dry) as edit:
-        before, after = edit.change_pool(pool_id, **changes)
-        view = count_pool(edit.contents(), after)
-    is_changed = before != after
-    document = build_document(result=_name_result(is_changed, is_dry), pool=pool_document(view))
-    lines = [_sentence(before, is_changed, is_dry)]
-    if is_disabled and is_dry:
-        lines += _describe_disabling(pool_id, affected)
-    if is_changed and not is_dry and 'enabled' in changes and affected:
-        document['staging'] = _stage(context, [vm.vm_uuid for vm in affected])
+        context.confirm(describe(proposal), 'Do you want to apply these settings?')
+        carry_out(context, proposal, done=done)
+        is_told = not context.is_json
+    elif not is_dry:
+        with context.editing(done=done) as edit:
+            edit.change_pool(pool_id, **changes)
+        proposal = edit.proposal
+    return _answer(context, proposal, pool_id, is_dry=is_dry, is_told=is_told)
+
+
+def _answer(context: Context, proposal: Proposal, pool_id: str, *, is_dry: bool,
+            is_told: bool) -> Result:
+    difference = proposal.difference
+    pool = next(item for item in proposal.pools_after if item.pool_id == pool_id)
+    view = count_pool(Contents(1, proposal.pools_after, proposal.vms_after), pool)
+    is_changed = difference.has_any
+    document = build_document(result=_name_result(is_changed, is_dry), pool=pool_document(view),
+                              **document_of(difference))
+    lines = [_sentence(pool, is_changed, is_dry)]
+    if not is_told:
+        lines += describe(proposal)
+    affected = list_affected(proposal)
+    if affected and not is_dry:
+        document['staging'] = _stage(context, affected)
         lines += [f'{vm_uuid}: {escape(message)}'
                   for vm_uuid, message in document['staging'].items()]
 
     def render(style: Style) -> List[str]:
         return lines + render_pool(view, (), style)
     return Result(document, render, minimal=(pool_id,))
-
-
-def _describe_disabling(pool_id: str, affected: List[Vm]) -> List[str]:
-    if not affected:
-        return [f'No VM is in vGPU pool {pool_id}.']
-    lose = 'loses its arguments when it is' if len(affected) == 1 else \
-        'lose their arguments when they are'
-    return ([f'Disabling vGPU pool {pool_id} affects {plural(len(affected), "VM")}, which {lose} '
-             'at rest:'] + [f'  {vm.vm_uuid} {escape(vm.vm_name)}' for vm in affected])
 
 
 def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
@@ -83,7 +88,7 @@ def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
     from cli.staging import describe_state, stage_many
     from watcher.plan import State
     told = {}  # type: Dict[str, str]
-    awake = None  # type: Optional[FrozenSet[str]]
+    awake: Optional[FrozenSet[str]] = None
     for vm_uuid, staged in stage_many(context, vm_uuids).items():
         if staged.word == 'by_daemon' and awake is None:
             awake = frozenset(vm.uuid for vm in context.live().read_vms() if not vm.is_at_rest)

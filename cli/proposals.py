@@ -17,7 +17,7 @@ from registry.values import Pool, Vm
 QUESTION = 'Do you want to apply these changes?'
 
 
-def rehearse(context: Context, build: Callable[[Edit], None], *, allow_emptied: bool = False,
+def rehearse(context: Context, build: Callable[[Edit], Any], *, allow_emptied: bool = False,
              may_create: bool = False) -> Proposal:
     """Find out what a change comes to, with everything checked and nothing kept.
 
@@ -40,6 +40,16 @@ def carry_out(context: Context, proposal: Proposal, *, done: str,
     """Do just what was proposed; a conflict where the registry was changed meanwhile."""
     with context.applying(proposal, done=done, allow_emptied=allow_emptied):
         pass
+
+
+def list_affected(proposal: Proposal) -> List[str]:
+    """The VMs whose arguments a change concerns: those of rows, and of a vGPU pool switched."""
+    switched = [change.after.pool_id for change in proposal.difference.pools
+                if change.before.enabled != change.after.enabled]
+    found = dict.fromkeys(proposal.difference.vm_uuids)
+    found.update(dict.fromkeys(vm.vm_uuid for vm in proposal.vms_after
+                               if vm.pool_id in switched))
+    return list(found)
 
 
 # What is shown.
@@ -100,7 +110,7 @@ def describe_pool(change: PoolChange) -> str:
 
 def describe_counts(difference: Difference, unchanged: int = 0) -> str:
     """How many changes there are of each kind; '' when there is none."""
-    counts = dict(difference.count(), **({'unchanged': unchanged} if unchanged else {}))
+    counts = dict(difference.counts, **({'unchanged': unchanged} if unchanged else {}))
     parts = [f'{count} {what}' for what, count in sorted(counts.items())]
     if difference.pools:
         parts.append(f'{plural(len(difference.pools), "vGPU pool")} changed')
@@ -109,7 +119,7 @@ def describe_counts(difference: Difference, unchanged: int = 0) -> str:
 
 def document_of(difference: Difference, unchanged: int = 0) -> Dict[str, Any]:
     """The same for programs: `counts`, `changes` and `pool_changes`."""
-    counts = difference.count()
+    counts = difference.counts
     if unchanged:
         counts['unchanged'] = unchanged
     if difference.pools:

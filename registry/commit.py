@@ -131,8 +131,8 @@ class Commit:
                 bearers.forget_orphan(self._connection, after.vm_uuid)
                 self._add('vm_added' if before is None else 'vm_changed', after.vm_uuid, before,
                           after)
-        for before, after in difference.pools:
-            self._add('pool_changed', None, before, after)
+        for change in difference.pools:
+            self._add('pool_changed', None, change.before, change.after)
 
     def _add(self, what: str, vm_uuid: Optional[str], before: Any, after: Any) -> None:
         history.add_entry(

@@ -71,8 +71,9 @@ class Difference(NamedTuple):
                     found[vm.vm_uuid] = None
         return list(found)
 
-    def count(self) -> Dict[str, int]:
-        """Count the changes by what they are."""
+    @property
+    def counts(self) -> Dict[str, int]:
+        """Give how many changes there are, by what they are."""
         counts: Dict[str, int] = {}
         for row in self.rows:
             counts[row.what] = counts.get(row.what, 0) + 1

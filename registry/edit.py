@@ -174,13 +174,13 @@ class Edit:
         """Have a VM registered so, whatever its row says now: one that is faulty is mended."""
         key = parse_uuid(vm_uuid)
         found = self._find(key) or self._stray_rows(key)
-        wanted = dict(pool_id=pool_id, priority=priority, vm_id=vm_id, vm_name=vm_name)
         if not found:
             return self.add_vm(key, vm_name=vm_name, pool_id=pool_id or 'A',
                                priority=Priority.MEDIUM if priority is None else priority,
                                vm_id=vm_id, taken=taken, floor=floor)
         if len(found) == 1 and self._is_valid(found[0]):
-            return self.change_vm(key, taken=taken, **wanted)[1]
+            return self.change_vm(key, pool_id=pool_id, priority=priority, vm_id=vm_id,
+                                  vm_name=vm_name, taken=taken)[1]
         for index in found[1:]:
             self._remove(index)
         self._taken.update(taken)
@@ -283,6 +283,10 @@ class Edit:
     def accept(self) -> None:
         """Take over a file that our programs did not create; no row or default changes."""
         self._accepts = self._version < 1
+
+    def has_row(self, vm_uuid: str) -> bool:
+        """Tell whether a VM has a row, faulty or not."""
+        return bool(self._find(vm_uuid))
 
     # What comes of it.
 

@@ -66,10 +66,18 @@ def _part_doubles(rows: Sequence[RawVm], slots: Sequence[Slot]) -> List[Slot]:
     counts: Dict[Optional[Place], int] = {}
     for row in rows:
         counts[row.place] = counts.get(row.place, 0) + 1
+    doubled = {slot.origin.place for slot in slots
+               if slot.origin is not None and counts[slot.origin.place] > 1}
+    if not doubled:
+        return list(slots)
+    touched = {id(slot.origin) for slot in slots}
+    all_slots = list(slots) + [Slot(row, row) for row in rows
+                               if row.place in doubled and id(row) not in touched]
     parted: List[Slot] = []
-    for slot in slots:
-        if slot.origin is not None and slot.row is not None and counts[slot.origin.place] > 1:
-            parted += [Slot(slot.origin, None), Slot(None, slot.row)]
+    for slot in all_slots:
+        if slot.origin is not None and slot.origin.place in doubled:
+            parted.append(Slot(slot.origin, None))
+            parted += [Slot(None, slot.row)] if slot.row is not None else []
         else:
             parted.append(slot)
     return parted
