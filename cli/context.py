@@ -17,7 +17,7 @@ from cli.parser import Arguments
 from cli.text import escape
 
 if TYPE_CHECKING:
-    from registry.edit import Proposal
+    from registry.proposal import Proposal
     from registry.paths import OwnFile
     from registry.store import Registry
     from watcher.config import Settings

@@ -17,7 +17,8 @@ from cli.result import Result, build_document, plain
 from cli.situation import Situation, look
 from cli.text import escape, plural
 from registry.difference import ADDED, CHANGED, MENDED, Difference
-from registry.edit import Edit, Proposal
+from registry.edit import Edit
+from registry.proposal import Proposal
 from registry.errors import Conflict, InvalidValue, NotFound, Reason, RegistryUnavailable
 from registry.values import Contents, clean_name
 

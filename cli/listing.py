@@ -20,7 +20,8 @@ from cli.result import Result, build_document
 from cli.situation import refuse_on_member
 from cli.text import escape, plural
 from cli.views import view_row, vm_document
-from registry.edit import Edit, Proposal
+from registry.edit import Edit
+from registry.proposal import Proposal
 from registry.errors import Conflict, InvalidValue, Reason, RegistryUnavailable
 from registry.values import Contents, Priority, Vm, clean_name, parse_uuid
 from watcher.errors import XapiError

@@ -16,7 +16,7 @@ from cli.proposals import describe, describe_difference, document_of
 from cli.result import Result, build_document
 from cli.text import escape, plural
 from registry.difference import Difference, find_difference
-from registry.edit import Proposal
+from registry.proposal import Proposal
 from registry.errors import Conflict, Reason, RegistryUnavailable
 from registry.values import Contents, Pool
 from watcher.errors import XapiError

@@ -11,7 +11,7 @@ from cli.result import Result, build_document
 from cli.situation import refuse_on_member
 from cli.text import Style, escape
 from cli.views import count_pool, pool_document
-from registry.edit import Proposal
+from registry.proposal import Proposal
 from registry.values import Contents, Pool
 from watcher.errors import XapiError
 

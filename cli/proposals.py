@@ -10,7 +10,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from cli.context import Context
 from cli.text import escape, plural
 from registry.difference import MOVED, REMOVED, Difference, PoolChange, RowChange
-from registry.edit import Edit, Proposal
+from registry.edit import Edit
+from registry.proposal import Proposal
 from registry.errors import Reason, RegistryUnavailable
 from registry.values import Pool, Vm
 

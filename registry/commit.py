@@ -10,7 +10,8 @@ from typing import Any, FrozenSet, Optional, Sequence, Tuple
 from registry import bearers, history, kept, lineage, sightings
 from registry.connection import Connection
 from registry.difference import MOVED, REMOVED, Difference, Replaced, find_difference
-from registry.edit import Edit, Proposal
+from registry.edit import Edit
+from registry.proposal import Proposal
 from registry.errors import Conflict
 from registry.row_writer import describe_triggers, write_difference
 from registry.rows import list_pools, list_raw_vms, read_contents

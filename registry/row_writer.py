@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Se
 
 from registry.connection import Connection
 from registry.difference import PoolChange
-from registry.edit import Slot
+from registry.proposal import Slot
 from registry.errors import Conflict
 from registry.rows import Place, RawVm, list_pools, list_raw_vms
 from registry.values import Pool

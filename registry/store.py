@@ -26,7 +26,8 @@ from registry.values import POOL_IDS, Contents, Image, Pool
 if TYPE_CHECKING:
     from registry.commit import Commit
     from registry.difference import Replaced
-    from registry.edit import Edit, Proposal
+    from registry.edit import Edit
+from registry.proposal import Proposal
 
 # As the earlier tool made them, so that the programs that share the file can read it.
 FILE_MODE = 0o644
@@ -162,11 +163,11 @@ class Registry:
     def _changing(self, who: str, command: str, allow_emptied: bool, *, keep: bool = True,
                   is_new: bool = False, needs_journal: bool = False) -> 'Iterator[Commit]':
         """One transaction over both files; what others did before is recorded first, as theirs."""
-        from registry import sightings
-        from registry.commit import Commit
         check_file(self.path)
         with self._transaction(keep=lambda: keep,
                                needs_journal=needs_journal) as (connection, problem):
+            from registry import sightings
+            from registry.commit import Commit
             if not is_new:
                 contents = read_contents(connection)
                 is_loss = allow_emptied and bool(sightings.find_missing(connection, contents))
