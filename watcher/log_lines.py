@@ -12,6 +12,8 @@ import json
 import math
 from typing import Any, Dict, List, Mapping
 
+from watcher.line_limit import MAX_LINE_BYTES, cut_line, fit
+
 MAX_CHARACTERS = 2000
 MAX_ITEMS = 100
 MAX_DEPTH = 4
@@ -23,7 +25,9 @@ _LEADING = ('event', 'level', 'timestamp')
 
 def render_json(fields: Mapping[str, Any]) -> str:
     """One JSON object, in ASCII: event, level, timestamp, then the rest as given."""
-    return json.dumps(_order(_clean_fields(fields)))
+    ordered = _order(_clean_fields(fields))
+    line = json.dumps(ordered)
+    return line if len(line) <= MAX_LINE_BYTES else json.dumps(fit(ordered))
 
 
 def render_console(fields: Mapping[str, Any], *, is_coloured: bool) -> str:
@@ -36,9 +40,8 @@ def render_console(fields: Mapping[str, Any], *, is_coloured: bool) -> str:
         label = _COLOURS.get(level, '') + label + _RESET
     words = ['%s=%s' % (escape(key), _render_value(value)) for key, value in rest.items()]
     line = ' '.join([escape(timestamp), label, escape(event)] + words)
-    if exception is None:
-        return line
-    return line + ''.join('\n    ' + escape(part) for part in str(exception).split('\n'))
+    rest_lines = [] if exception is None else str(exception).split('\n')
+    return '\n'.join([cut_line(line)] + [cut_line('    ' + escape(part)) for part in rest_lines])
 
 
 def escape(text: str) -> str:
