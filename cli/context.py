@@ -46,6 +46,8 @@ class Context:
         """Whether the command came from another host."""
         self.who = '' if is_forwarded else _find_user(environment)
         """Who runs this, for the history."""
+        self.was_forwarded = False
+        """Whether the master was asked to carry the command out."""
         self.was_asked = False
         """Whether somebody answered a question, and so agreed to what was shown."""
         self.done: List[str] = []

@@ -20,6 +20,8 @@ def init(_arguments: Arguments, context: Context) -> Result:
     refuse_on_member(context)
     is_new = context.registry.create(context.who)
     path = context.registry.path
+    if is_new:
+        context.done.append(f'the registry {path} was created')
     text = f'The registry {path} {"was created" if is_new else "is there already"}.'
     return Result(build_document(result='created' if is_new else 'already_there', path=path),
                   plain([text]))

@@ -16,6 +16,8 @@ class Output:
         self._results = results or _open_nowhere()
         self._errors = errors or _open_nowhere()
         self._problem = ''
+        self.outcome = ''
+        """What was done, for whoever cannot read the result."""
         self._environment = environment
         self._given_style = style
         """What another host's terminal can do, when the text is for that."""
@@ -94,8 +96,9 @@ class Output:
         self.close()
         if not self._problem:
             return status
+        outcome = f'; {self.outcome}' if self.outcome else ''
         self._write(self._errors, [f'vgpu-admin: the output could not be written: '
-                                   f'{self._problem}'])
+                                   f'{self._problem}{escape(outcome)}'])
         self.close()
         return status or int(ExitStatus.FAILED)
 

@@ -20,6 +20,12 @@ HERE = frozenset(['watch', 'verify', 'backup', 'check', 'fence', 'registry', 'co
                   'completion', 'complete', 'help'])
 
 
+def is_edit(arguments: Arguments) -> bool:
+    """Whether a command may change the registry."""
+    return arguments.command is not None and arguments.topic is None and (
+        arguments.command.name in EDITS or arguments.command.name == 'registry')
+
+
 def belongs_to_master(arguments: Arguments) -> bool:
     """Whether a command is for the registry of record, and names no file of this host."""
     command = arguments.command

@@ -10,7 +10,7 @@ from cli.errors import CommandError, Kind, list_expected, translate
 from cli.options import MINIMAL
 from cli.output import Output
 from cli.parser import Arguments
-from cli.places import belongs_to_master
+from cli.places import belongs_to_master, is_edit
 from cli.result import Result
 
 _STANDARD_OUTPUT = 1
@@ -33,9 +33,21 @@ def run(arguments: Arguments, context: Context, output: Output) -> int:
         failure = CommandError(Kind.INTERRUPTED, '\n'.join(
             ['interrupted'] + (context.done + context.advice or ['nothing was changed'])))
     finally:
+        output.outcome = _describe_outcome(arguments, context)
         context.close()
     output.print_error(failure, context.notes, is_json=context.is_json)
     return int(failure.status)
+
+
+def _describe_outcome(arguments: Arguments, context: Context) -> str:
+    """What was done, said where the result itself cannot be written."""
+    if context.done:
+        return 'done all the same: ' + '; '.join(context.done)
+    if not is_edit(arguments):
+        return ''
+    if context.was_forwarded:
+        return "the master has done it, or has not: see 'vgpu-admin history'"
+    return 'nothing was changed'
 
 
 def _check_output(context: Context) -> None:
@@ -67,6 +79,7 @@ def _forward(arguments: Arguments, context: Context, output: Output) -> Optional
     if master is None:
         return None
     from cli.forwarding import forward
+    context.was_forwarded = True
     return forward(arguments, context, output, master)
 
 
