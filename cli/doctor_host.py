@@ -9,6 +9,7 @@ from cli.consumer_form import Form
 from cli.consumer_host import OURS, STOCK, Awareness, ConsumerHost
 from cli.findings import Finding, bad, doubtful, good, skipped
 from cli.text import plural
+from watcher.errors import WatcherError
 from watcher.version import VERSION
 
 HOOKS = '/etc/xapi.d'
@@ -49,7 +50,18 @@ def check_password(examination: Any) -> Iterator[Finding]:
         yield bad('password', f'{path} belongs to user {found.st_uid} and has mode {mode:04o}',
                   f'chown root and chmod 0600 {path}, and change the password')
     else:
-        yield good('password', f'{path} is for root only')
+        yield _check_content(path, examination.context.settings.xapi)
+
+
+def _check_content(path: str, settings: Any) -> Finding:
+    from watcher.password import describe_oddity, read_password
+    try:
+        oddity = describe_oddity(read_password(settings), settings)
+    except WatcherError as error:
+        return bad('password', str(error), f'write the password into {path}, in one line of UTF-8')
+    if oddity:
+        return doubtful('password', oddity, 'see whether that belongs to it')
+    return good('password', f'{path} is for root only')
 
 
 def check_consumer(examination: Any) -> Iterator[Finding]:

@@ -176,8 +176,9 @@ def _parse_csv(text: str) -> Parsed:
 
 def _strip(cells: Optional[Mapping[str, str]]) -> Optional[Dict[str, str]]:
     """Values without the blanks around them; a VM's name may begin or end with one."""
-    return cells and {name: cell if name == 'vm_name' else cell.strip()
-                      for name, cell in cells.items()}
+    if cells is None:
+        return None
+    return {name: cell if name == 'vm_name' else cell.strip() for name, cell in cells.items()}
 
 
 def _parse_rows(items: Sequence[Tuple[int, Any]],

@@ -15,13 +15,14 @@ import contextlib
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 from watcher import json_parts
-from watcher.config import XapiSettings, read_regular_file
+from watcher.config import XapiSettings
 from watcher.errors import (NoAnswer, NotTheMaster, SessionLost, StreamLost, VmVanished,
                             XapiError, XapiFailure, XapiNonsense, XapiUnreachable)
 from watcher.http_line import Disconnected, NotHttp
 from watcher.identity import Identity, read_identity
 from watcher.records import (ARGS_KEY, PoolRecord, VmRecord, list_records, parse_pool, parse_vm,
                              reduce_event, reduce_record)
+from watcher.password import describe_oddity, read_password
 from watcher.transport import Refused, Transport
 from watcher.version import VERSION
 
@@ -88,14 +89,21 @@ class Client:
 
         An XAPI that does not take our version and name gets name and password only.
         """
-        settings = self.settings
-        credentials = (settings.username, read_password(settings))
+        password = read_password(self.settings)
+        credentials = (self.settings.username, password)
         try:
             self.handle = self._call(_LOGIN, *credentials, VERSION, ORIGINATOR)
         except (XapiFailure, XapiNonsense) as error:
             if isinstance(error, XapiFailure) and not _is_about_parameters(error):
+                self._explain(error, password)
                 raise
             self.handle = self._call(_LOGIN, *credentials)
+
+    def _explain(self, error: XapiFailure, password: str) -> None:
+        """Raise a refusal of the password again, with what is odd about its file."""
+        oddity = describe_oddity(password, self.settings)
+        if error.code == 'SESSION_AUTHENTICATION_FAILED' and oddity:
+            raise XapiFailure(error.code, error.params + (oddity,)) from error
 
     def logout(self) -> bool:
         """Close the session if XAPI can be reached; False, and no error, when it cannot."""
@@ -285,21 +293,6 @@ class Client:
             raise XapiNonsense('%s: not a JSON-RPC answer' % method)
         self._is_json_refused = is_certain
         return None
-
-
-def read_password(settings: XapiSettings) -> str:
-    """The password from its file, without the final newline; '' when no file is named."""
-    if not settings.password_file:
-        return ''
-    try:
-        return read_regular_file(settings.password_file).decode('utf-8').rstrip('\r\n')
-    except UnicodeDecodeError:
-        # Its text names the byte, which is part of a secret.
-        problem = 'it is not UTF-8'
-    except (OSError, ValueError) as error:
-        problem = str(error)
-    raise XapiUnreachable('cannot read the password file %s: %s'
-                          % (settings.password_file, problem))
 
 
 @contextlib.contextmanager

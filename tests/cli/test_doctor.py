@@ -231,6 +231,12 @@ def keep_password(place: Place) -> None:
     os.chmod(place.directory + '/password', 0o600)
 
 
+def save_password(place: Place, text: str) -> None:
+    keep_password(place)
+    with open(place.directory + '/password', 'w', encoding='utf-8') as stream:
+        stream.write(text)
+
+
 def lose_hook(place: Place) -> None:
     os.makedirs(place.directory + '/etc/xapi.d')
 
@@ -281,6 +287,8 @@ def change_config(old: str, new: str) -> Callable[[Place], None]:
     (replace_wrapper, 'consumer', 'warn', 'not one that is known'),
     (show_password, 'password', 'fail', 'has mode 0640'),
     (lose_password, 'password', 'fail', 'No such file'),
+    (lambda place: save_password(place, '\ufeffsesame'), 'password', 'fail', 'byte order mark'),
+    (lambda place: save_password(place, 'sesame '), 'password', 'warn', 'ends with a blank'),
     (keep_password, 'password', 'ok', 'for root only'),
     (lose_hook, 'hooks', 'warn', 'there is no 50-vgpu-watcher'),
     (open_hook, 'hooks', 'fail', '0777'),
