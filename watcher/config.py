@@ -12,7 +12,7 @@ import re
 import stat
 from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
-from registry.paths import resolve_path
+from registry.paths import OwnFile, find_own, list_own_files, locate, resolve_path
 from watcher.config_values import (LogFormat, LogLevel, XapiAddress, parse_checked_url,
                                    parse_device_template, parse_flag, parse_format,
                                    parse_interval, parse_level, parse_listen_or_nothing,
@@ -132,9 +132,32 @@ class Key(NamedTuple):
 def load(path: Optional[str]) -> Settings:
     """Read the file; None means the default one, which may be missing. Raises ConfigError."""
     settings = _load(path)
+    _refuse_own_files(settings, DEFAULT_PATH if path is None else path)
     # Resolved once: each spelling of the registry's path means the same lock and journal.
     return settings._replace(registry=settings.registry._replace(
         path=resolve_path(settings.registry.path)))
+
+
+def _refuse_own_files(settings: Settings, path: str) -> None:
+    """Refuse a key that names a file of the registry, or the configuration, for another purpose.
+
+    The metrics would be written over it, and SQLite's locks be lost by reading it as a password.
+    """
+    problems = []
+    for key in KEYS:
+        value = key.render(settings)
+        if not key.is_path or value in ('', key.default):
+            continue
+        taken = (OwnFile(path, 'this configuration'),)
+        if key.section != 'registry':
+            taken += list_own_files(settings.registry.path)
+        place = locate(value)
+        found = find_own(place, taken) if place is not None else None
+        if found is not None:
+            problems.append('%s: [%s] %s: %s is %s' % (path, key.section, key.name, value,
+                                                       found.what))
+    if problems:
+        raise ConfigError(problems)
 
 
 def _load(path: Optional[str]) -> Settings:
@@ -183,6 +206,8 @@ def _read_text(path: str) -> str:
         raise ConfigError('%s: cannot be read: %s' % (path, reason)) from error
     if content.startswith(b'\xef\xbb\xbf'):
         raise ConfigError('%s: begins with a byte order mark; save it as UTF-8 without one' % path)
+    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
+        raise ConfigError('%s: is UTF-16; save it as UTF-8' % path)
     if b'\0' in content:
         raise ConfigError('%s: line %d holds a NUL byte'
                           % (path, content[:content.index(b'\0')].count(b'\n') + 1))

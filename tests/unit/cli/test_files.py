@@ -1,6 +1,8 @@
 """What is written to a file: whole or not at all, and never where somebody else points."""
 
+import contextlib
 import os
+import threading
 
 import pytest
 
@@ -31,3 +33,45 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(CommandError, match='cannot be written'):
         write_file(str(tmp_path / 'backup.json'), 'text')
     assert os.listdir(str(tmp_path)) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root can give files away')
+def test_whoever_changes_what_is_there_all_the_time_leads_nothing_astray(tmp_path):
+    everyones, victim = tmp_path / 'tmp', tmp_path / 'victim'
+    everyones.mkdir()
+    everyones.chmod(0o1777)
+    victim.write_text('precious', encoding='utf-8')
+    os.mkfifo(str(tmp_path / 'pipe'))
+    target, stop = str(everyones / 'backup.json'), threading.Event()
+
+    def attack():
+        """Put a link to a file, a link to a pipe, and a pipe there, in turn."""
+        made = str(everyones / 'made')
+        while not stop.is_set():
+            for kind in ('victim', 'pipe', ''):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(made)
+                if kind:
+                    os.symlink(str(tmp_path / kind), made)
+                else:
+                    os.mkfifo(made)
+                os.chown(made, 65534, 65534, follow_symlinks=False)
+                os.rename(made, target)
+
+    # With a reader, so that a pipe which is opened by mistake takes the text.
+    reader = os.open(str(tmp_path / 'pipe'), os.O_RDONLY | os.O_NONBLOCK)
+    attacker = threading.Thread(target=attack)
+    attacker.start()
+    refused = 0
+    try:
+        for _time in range(500):
+            try:
+                write_file(target, 'text')
+            except CommandError:
+                refused += 1
+    finally:
+        stop.set()
+        attacker.join()
+    assert victim.read_text(encoding='utf-8') == 'precious' and os.read(reader, 10) == b''
+    assert 0 < refused < 500
+    os.close(reader)

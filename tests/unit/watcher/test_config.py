@@ -257,3 +257,28 @@ def test_default_file_is_read_and_checked_when_it_is_there(tmp_path, monkeypatch
 def test_settings_cannot_be_changed():
     with pytest.raises(AttributeError):
         Settings().scan.interval_seconds = 1
+
+
+@pytest.mark.parametrize('key, name, what', [
+    ('[metrics]\ntextfile', 'vgpu_config.db', 'the registry'),
+    ('[metrics]\ntextfile', 'link', 'the registry'),
+    ('[metrics]\ntextfile', 'vgpu_journal.db', 'the journal'),
+    ('[metrics]\ntextfile', 'vgpu_config.db.lock', 'the lock'),
+    ('[metrics]\ntextfile', 'watcher.conf', 'this configuration'),
+    ('[xapi]\npassword_file', 'vgpu_config.db', 'the registry'),
+    ('[xapi]\npassword_file', 'watcher.conf', 'this configuration')])
+def test_no_key_takes_a_file_of_ours_for_another_purpose(tmp_path, key, name, what):
+    (tmp_path / 'vgpu_config.db').write_text('')
+    (tmp_path / 'link').symlink_to('vgpu_config.db')
+    path = tmp_path / 'watcher.conf'
+    path.write_text('[registry]\npath = %s/vgpu_config.db\n%s = %s/%s\n' % (
+        tmp_path, key, tmp_path, name), encoding='utf-8')
+    with pytest.raises(ConfigError, match=what):
+        config.load(str(path))
+
+
+def test_the_configuration_is_no_registry(tmp_path):
+    path = tmp_path / 'watcher.conf'
+    path.write_text('[registry]\npath = %s\n' % path, encoding='utf-8')
+    with pytest.raises(ConfigError, match='this configuration'):
+        config.load(str(path))
