@@ -15,6 +15,7 @@ from cli.parser import Arguments
 from cli.result import Result, build_document
 from cli.text import Style
 from registry.errors import RegistryError
+from registry.file_check import describe_leftover
 from registry.values import Contents
 from watcher.errors import WatcherError, XapiError
 
@@ -37,6 +38,11 @@ class Examination:
         return None if self.xapi_problem else self.context.live()
 
     def _read_registry(self) -> None:
+        leftover = describe_leftover(self.context.registry.path)
+        if leftover:
+            # Opening the file would use it up.
+            self.registry_problem = RegistryError(leftover)
+            return
         try:
             self.contents = self.context.registry.read()
         except RegistryError as error:

@@ -33,9 +33,13 @@ def check_registry(examination: Any) -> Iterator[Finding]:
         yield bad('registry', str(examination.registry_problem),
                   'do what the message says; docs/troubleshooting.md explains each')
         return
-    problems = examination.context.registry.check()
-    if problems:
-        yield bad('registry', f'{path}: {"; ".join(problems[:5])}', "see 'vgpu-admin check'")
+    found = examination.context.registry.check()
+    if found.problems:
+        yield bad('registry', f'{path}: {"; ".join(found.problems[:5])}',
+                  "see 'vgpu-admin check'")
+    elif found.warnings:
+        yield doubtful('registry', f'{path}: {"; ".join(found.warnings[:5])}',
+                       "see 'vgpu-admin check'")
     else:
         yield good('registry', f'{path}: {plural(len(examination.contents.vms), "VM")}, no damage')
     if examination.contents.accepted:
@@ -157,7 +161,7 @@ def judge_mirror(before: Optional[MirrorState], mirror: Optional[MirrorState]) -
         return skipped('mirror', saw)
     is_stuck = not mirror.is_settled and before is not None and (
         (before.state, before.generation) == (mirror.state, mirror.generation)
-        and mirror.waiting >= before.waiting)
+        and mirror.waiting + mirror.edits >= before.waiting + before.edits)
     if mirror.is_well and not is_stuck:
         return good('mirror', saw)
     if mirror.is_fatal:

@@ -1,6 +1,6 @@
 """The commands that keep the registry in order: init, accept, check, fence clear."""
 
-from typing import List
+from typing import List, Optional
 
 from cli import options
 from cli.context import Context
@@ -10,6 +10,8 @@ from cli.proposals import carry_out, rehearse
 from cli.result import Result, build_document, plain
 from cli.situation import refuse_on_member
 from cli.text import escape, plural
+from registry.file_check import describe_leftover
+from registry.sightings import describe_loss
 from registry.values import Contents
 from watcher.errors import WatcherError, XapiError
 from watcher.plan import Action
@@ -66,17 +68,26 @@ def _list_missing(contents: Contents) -> List[str]:
 
 def check(_arguments: Arguments, context: Context) -> Result:
     """Validate structure and content of the registry."""
-    problems = list(context.registry.check())
-    contents = context.registry.read()
-    if not contents.accepted:
-        context.note('the registry was made by another program and is not accepted: spans are '
-                     "added, nothing is replaced or removed; see 'vgpu-admin accept'")
-    lines = [f'{context.registry.path}: {escape(problem)}' for problem in problems]
-    summary = (f'{context.registry.path}: {plural(len(contents.vms), "VM")}, '
-               f'{plural(len(problems), "problem")}')
-    return Result(build_document(problems=problems, vm_count=len(contents.vms),
-                                 accepted=contents.accepted, path=context.registry.path),
-                  plain(lines + [summary]),
+    registry = context.registry
+    found = registry.check()
+    problems, warnings = list(found.problems), list(found.warnings)
+    contents = None  # type: Optional[Contents]
+    if not describe_leftover(registry.path):
+        contents = registry.inspect()
+        if contents.missing:
+            problems.insert(0, describe_loss(contents))
+        if not contents.accepted:
+            context.note('the registry was made by another program and is not accepted: spans '
+                         "are added, nothing is replaced or removed; see 'vgpu-admin accept'")
+    lines = [f'{registry.path}: {escape(problem)}' for problem in problems]
+    lines += [f'{registry.path}: {escape(warning)} (a warning)' for warning in warnings]
+    counted = [plural(len(contents.vms), 'VM')] if contents is not None else []
+    counted += [plural(len(problems), 'problem'), plural(len(warnings), 'warning')]
+    return Result(build_document(problems=problems, warnings=warnings,
+                                 vm_count=len(contents.vms) if contents is not None else None,
+                                 accepted=contents.accepted if contents is not None else None,
+                                 path=registry.path),
+                  plain(lines + [f'{registry.path}: {", ".join(counted)}']),
                   ExitStatus.FAILED if problems else ExitStatus.DONE)
 
 

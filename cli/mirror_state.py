@@ -25,6 +25,8 @@ class MirrorState(NamedTuple):
     """What XAPI said when it refused."""
     is_enabled: bool = True
     """Whether the configuration asks for a mirror."""
+    edits: int = 0
+    """How many edits the daemon has not begun to mirror."""
 
     @property
     def is_well(self) -> bool:
@@ -35,7 +37,7 @@ class MirrorState(NamedTuple):
     @property
     def is_settled(self) -> bool:
         """Whether nothing is under way."""
-        return self.state not in ('pushing', 'waiting')
+        return self.state not in ('pushing', 'waiting') and not self.edits
 
     @property
     def is_switched_off(self) -> bool:
@@ -51,15 +53,20 @@ class MirrorState(NamedTuple):
     def document(self) -> Dict[str, Any]:
         """The state for programs."""
         return {'state': self.state, 'generation': self.generation or None,
-                'waiting': self.waiting, 'reason': self.reason or None, 'is_well': self.is_well}
+                'waiting': self.waiting, 'edits_waiting': self.edits,
+                'reason': self.reason or None, 'is_well': self.is_well}
 
 
 def read_mirror_state(holder: Optional[str], journal: Any,
                       is_enabled: bool) -> Optional[MirrorState]:
-    """What the daemon that runs noted; None when none runs, or none noted anything."""
-    if journal is None or holder is None:
+    """What the daemon that runs noted, and what was edited since; None when nothing is known."""
+    if journal is None:
         return None
-    return parse_note(journal.read_note(MIRROR_NOTE), is_enabled)
+    edits = journal.waiting_edits() if is_enabled else 0
+    if holder is None:
+        return MirrorState('no_daemon', edits=edits) if edits else None
+    state = parse_note(journal.read_note(MIRROR_NOTE), is_enabled)
+    return state._replace(edits=edits) if state is not None else None
 
 
 def parse_note(text: Optional[str], is_enabled: bool) -> Optional[MirrorState]:
@@ -86,10 +93,14 @@ def describe_mirror(mirror: MirrorState) -> str:
         return f'is off: {mirror.reason}' if mirror.reason else (
             'is off: a later version wrote it, or the configuration was not read again')
     words = _WORDS.get(mirror.state, mirror.state)
+    if mirror.edits and mirror.state == 'mirrored':
+        words = 'is behind the registry'
     if mirror.generation and mirror.state not in ('no_registry', 'not_accepted'):
         words += f', generation {mirror.generation}'
     if mirror.waiting:
         words += f', {plural(mirror.waiting, "write")} to do'
+    if mirror.edits:
+        words += '; one edit waits' if mirror.edits == 1 else f'; {mirror.edits} edits wait'
     if mirror.is_fatal:
         words += '; nothing is staged'
     return words
@@ -107,7 +118,7 @@ def render_mirror(mirror: Optional[MirrorState], style: Style) -> str:
     """The line of the control panel."""
     if mirror is None:
         return f'Mirror: {style.warning} not known: no daemon has noted it'
-    sign = style.tick if mirror.is_well else style.warning
+    sign = style.tick if mirror.is_well and not mirror.edits else style.warning
     return f'Mirror: {sign} {escape(describe_mirror(mirror))}'
 
 
@@ -124,6 +135,7 @@ _WORDS = {
     'incomplete': 'is newer than the registry here, and not whole',
     'undecided': 'differs from the registry here, and nothing tells which of them is newer',
     'not_accepted': 'is not written for a registry that another program made',
+    'no_daemon': 'is not written: no daemon runs',
     'no_registry': 'the registry here cannot be used, so nothing is mirrored',
 }
 _ADVICE = {
@@ -131,6 +143,7 @@ _ADVICE = {
            'then restart the daemon',
     'pushing': "see 'mirror.write_failed' in the log: what XAPI says of the entry",
     'waiting': "see 'mirror.waiting' in the log, and whether XAPI answers",
+    'no_daemon': 'systemctl start vgpu-watcher',
     'incomplete': _DECIDE,
     'undecided': _DECIDE,
     'not_accepted': "'vgpu-admin accept'",

@@ -32,6 +32,8 @@ class Panel(NamedTuple):
     faults: int = 0
     mirror: Optional[MirrorState] = None
     """What the daemon noted of it; None when it is not known."""
+    registry_problem: str = ''
+    """Why the registry cannot be gone by; the VMs are those of when it was last seen, then."""
 
 
 def render_panel(panel: Panel, style: Style) -> List[str]:
@@ -48,6 +50,8 @@ def _head(panel: Panel, style: Style) -> List[str]:
     accepted = '' if panel.is_accepted else " (not accepted; see 'vgpu-admin accept')"
     xapi = (f'{style.warning} cannot be asked: {escape(panel.xapi_problem)}'
             if panel.xapi_problem else f'{style.tick} answers')
+    if panel.registry_problem:
+        accepted = f': {style.warning} cannot be used; what follows is how it was last seen'
     return [f'Registry: {panel.path}{accepted}', describe_watch(panel.watch, style),
             f'XAPI: {xapi}', render_mirror(panel.mirror, style)]
 
@@ -94,6 +98,8 @@ def _attention(panel: Panel, style: Style) -> List[str]:
     views += list(panel.unregistered)
     found = [f'{style.warning} {view.vm_uuid} {escape(view.vm_name) or "-"}: {describe_state(view)}'
              for view in views if view.state is not None and view.state not in GOOD_STATES]
+    if panel.registry_problem:
+        found.insert(0, f'{style.warning} {escape(panel.registry_problem)}')
     # What its last boot took stands below.
     found += [f'{style.warning} {view.vm_uuid} {escape(view.vm_name) or "-"}: {DANGERS[danger]}'
               for view in views for danger in view.dangers if danger != 'booted_otherwise']

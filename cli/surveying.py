@@ -1,5 +1,6 @@
 """scan-vms and status: all VMs of the resource pool against the registry, in one read."""
 
+import os
 import time
 from collections import OrderedDict
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -17,7 +18,8 @@ from cli.viewing import note_faults
 from cli.views import (boot_document, count_pools, pool_document, view_record, view_row,
                        view_vanished, vm_document)
 from cli.watching import find_daemon, read_watch
-from registry.values import Contents
+from registry.errors import RegistryUnavailable
+from registry.values import Contents, Pool
 from watcher.errors import XapiError
 
 
@@ -77,8 +79,8 @@ def read_survey(context: Context, contents: Contents) -> Survey:
 
 
 def status(_arguments: Arguments, context: Context) -> Result:
-    """Show the control panel; without XAPI, what the registry and the journal know."""
-    contents = context.registry.read()
+    """Show the control panel; what cannot be read is a line in it."""
+    contents, trouble = _read_for_panel(context)
     survey = None  # type: Optional[Survey]
     problem = ''
     try:
@@ -86,12 +88,26 @@ def status(_arguments: Arguments, context: Context) -> Result:
     except XapiError as error:
         problem = str(error)
     shown = survey or _survey_registry(contents)
-    panel = _build_panel(context, contents, shown, problem)
+    panel = _build_panel(context, contents, shown, problem)._replace(registry_problem=trouble)
     note_faults(context, contents)
     return Result(_status_document(contents, shown, panel),
                   lambda style: render_panel(panel, style),
-                  ExitStatus.UNAVAILABLE if problem else ExitStatus.DONE,
+                  ExitStatus.UNAVAILABLE if problem or trouble else ExitStatus.DONE,
                   minimal=_list_troubled(shown, panel))
+
+
+def _read_for_panel(context: Context) -> Tuple[Contents, str]:
+    """Read the registry; one that cannot be gone by is shown as it was last seen, with why."""
+    try:
+        return context.registry.read(), ''
+    except RegistryUnavailable as error:
+        trouble = str(error)
+    source = os.path.basename(context.registry.path)
+    with context.journal() as journal:
+        past = journal.past(source) if journal is not None else None
+    if past is None or not past.pools:
+        return Contents(1, (Pool('A', 'Pool A'), Pool('B', 'Pool B')), ()), trouble
+    return Contents(1, past.pools, past.vms, source=source), trouble
 
 
 def _list_troubled(survey: Survey, panel: Panel) -> Tuple[str, ...]:
@@ -146,6 +162,7 @@ def _scan_document(survey: Survey) -> Dict[str, Any]:
 def _status_document(contents: Contents, survey: Survey, panel: Panel) -> Dict[str, Any]:
     return build_document(
         registry={'path': panel.path, 'accepted': panel.is_accepted,
+                  'problem': panel.registry_problem or None,
                   'faults': [dict(fault._asdict()) for fault in contents.faults]},
         daemon=dict(panel.watch._asdict(), watching=panel.watch.holder is not None),
         xapi={'reachable': not panel.xapi_problem, 'problem': panel.xapi_problem or None},

@@ -11,7 +11,7 @@ from registry.connection import Connection, unavailable
 from registry.errors import InvalidValue, Reason
 from registry.schema import read_version
 from registry.values import (POOL_IDS, Contents, Pool, Priority, RowFault, Vm, parse_pool_id,
-                             parse_uuid, parse_vm_id, text_of)
+                             parse_uuid, parse_vm_id, shown, text_of)
 
 _POOL_COLUMNS = frozenset(
     ('pool_id', 'pool_name', 'description', 'enabled', 'created_at', 'updated_at'))
@@ -149,7 +149,7 @@ def _problem(row: RawVm, of_key: int, of_number: int) -> Optional[str]:
     except InvalidValue as error:
         return str(error)
     if not _is_priority(row.priority):
-        return 'priority: the column holds something else; allowed: 0, 1, 2'
+        return f'priority: {shown(row.priority)} is not a priority; allowed: 0, 1, 2'
     if of_key > 1:
         return 'vm_uuid: several rows differ in the case of this UUID only; remove all but one'
     if of_number > 1:

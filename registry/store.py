@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from registry.commit import Commit
     from registry.difference import Replaced
     from registry.edit import Edit
+    from registry.file_check import FileCheck
 from registry.proposal import Proposal
 
 # As the earlier tool made them, so that the programs that share the file can read it.
@@ -194,19 +195,19 @@ class Registry:
         from registry import kept
         return kept.set_aside(self.path, self._clock())
 
-    def check(self) -> Tuple[str, ...]:
-        """Read the whole file, and give what is wrong with its structure and its rows."""
+    def check(self) -> 'FileCheck':
+        """Read the whole file, and tell what is wrong with it, or odd; nothing is written.
+
+        A rollback journal beside it is told before the file is opened, which would use it up.
+        """
+        from registry.file_check import FileCheck, check_contents, describe_leftover
         check_file(self.path)
-        patience = self._patience()
-        with self._connected(None, patience) as connection, connection.reading():
-            read_version(connection)
-            check_tables(connection)
-            damages = [row[0] for row in connection.execute('PRAGMA registry.integrity_check')]
-            strays = connection.execute('PRAGMA registry.foreign_key_check(vms)')
-            faults = read_contents(connection).faults
-        problems = [f'structure: {damage}' for damage in damages if damage != 'ok']
-        problems += [f'vms: row {row[1]} refers to a pool that has no row' for row in strays]
-        return tuple(problems + [f'vms: {fault.vm_uuid}: {fault.problem}' for fault in faults])
+        leftover = describe_leftover(self.path)
+        if leftover:
+            return FileCheck((leftover,))
+        with self._connected(None, self._patience()) as connection:
+            with connection.reading():
+                return check_contents(connection)
 
     @contextlib.contextmanager
     def _transaction(self, *, keep: Callable[[], bool] = lambda: True,

@@ -102,7 +102,7 @@ def parse_uuid(text: str) -> str:
     """Check a VM's UUID, in any case, and give it in lower case."""
     if not isinstance(text, str) or not _UUID.fullmatch(text):
         raise InvalidValue(
-            f'vm_uuid: {_shown(text)} is not a UUID; allowed: 32 hexadecimal digits in the form '
+            f'vm_uuid: {shown(text)} is not a UUID; allowed: 32 hexadecimal digits in the form '
             'xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx')
     return text.lower()
 
@@ -110,7 +110,7 @@ def parse_uuid(text: str) -> str:
 def parse_pool_id(text: str) -> str:
     """Check the letter of a vGPU pool."""
     if text not in POOL_IDS:
-        raise InvalidValue(f'pool: {_shown(text)} is not a vGPU pool; allowed: A, B')
+        raise InvalidValue(f'pool: {shown(text)} is not a vGPU pool; allowed: A, B')
     return text
 
 
@@ -119,7 +119,7 @@ def parse_priority(word: str) -> Priority:
     for priority in Priority:
         if word == priority.word:
             return priority
-    raise InvalidValue(f'priority: {_shown(word)} is not a priority; allowed: low, medium, high')
+    raise InvalidValue(f'priority: {shown(word)} is not a priority; allowed: low, medium, high')
 
 
 def parse_vm_id(value: Union[str, int]) -> int:
@@ -129,7 +129,7 @@ def parse_vm_id(value: Union[str, int]) -> int:
         number = int(value)
     if type(number) is not int or not MIN_VM_ID <= number <= MAX_VM_ID:
         raise InvalidValue(
-            f'vm_id: {_shown(value)} is not a vm_id; allowed: an integer from {MIN_VM_ID} to '
+            f'vm_id: {shown(value)} is not a vm_id; allowed: an integer from {MIN_VM_ID} to '
             f'{MAX_VM_ID}')
     return number
 
@@ -154,7 +154,7 @@ def text_of(value: Any) -> Optional[str]:
     return clean_name(str(value))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Quote a value for a message, so that hostile text stays on one short line."""
     text = ascii(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + '…'

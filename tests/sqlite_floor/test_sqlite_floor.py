@@ -114,7 +114,7 @@ def test_files_made_by_3_7_17_are_used_here(tmp_path):
                         journal_path=str(tmp_path / 'journal.db'))
     with registry.edit(who='me', command='x') as edit:
         assert edit.add_vm(UUIDS[0]).vm_id == 1
-    assert registry.check() == ()
+    assert registry.check().problems == ()
 
 
 def test_a_ctrl_c_that_meets_the_recording_is_not_lost(monkeypatch):

@@ -89,7 +89,7 @@ def test_row_inserted_by_another_program_is_valid_in_every_shape(foreign):
     vm = foreign.read().by_uuid[uuid_of(50)]
     assert vm[:5] == (5000, uuid_of(50), 'theirs', 'B', Priority.HIGH)
     assert len(vm.created_at) == 19
-    assert foreign.check() == ()
+    assert foreign.check().problems == ()
 
 
 def test_new_registry_takes_rows_of_others_with_the_defaults_of_the_later_form(registry):

@@ -35,7 +35,7 @@ def test_created_registry_has_both_pools_and_is_accepted(registry):
     assert [(pool.pool_id, pool.pool_name, pool.enabled) for pool in contents.pools] == [
         ('A', 'Pool A', True), ('B', 'Pool B', True)]
     assert contents.accepted and contents.vms == () and contents.faults == ()
-    assert registry.check() == ()
+    assert registry.check().problems == ()
 
 
 def test_creating_twice_changes_nothing(registry):
@@ -298,7 +298,7 @@ def test_row_that_does_not_validate_is_a_fault_and_hides_no_other(
     assert [vm.vm_name for vm in contents.vms] == ['good']
     assert [fault.problem.split(':')[0] for fault in contents.faults] == [problem]
     assert len(contents.faults[0].vm_uuid) <= 255
-    assert len(registry.check()) == 1
+    assert len(registry.check().problems) == 1
 
 
 def test_rows_that_differ_in_case_only_are_both_faults(registry):
