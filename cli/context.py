@@ -89,6 +89,12 @@ class Context:
                     registry=self._settings.registry._replace(path=_resolve(path)))
         return self._settings
 
+    @property
+    def configured_path(self) -> str:
+        """The registry of the configuration, whatever --db says."""
+        from watcher import config
+        return config.load(self.arguments.get(CONFIG)).registry.path
+
     def own_files(self) -> 'Iterator[OwnFile]':
         """List the files that no output may be written over: those of the registry that is used,
         of the configured and of the default one, and what the configuration names."""

@@ -5,11 +5,13 @@ from typing import List, Optional
 from cli import options
 from cli.context import Context
 from cli.errors import CommandError, ExitStatus, Kind
+from cli.held_assignments import Held, find_held, note_carriers, refuse_to_forget
 from cli.parser import Arguments
 from cli.proposals import carry_out, rehearse
 from cli.result import Result, build_document, plain
 from cli.situation import refuse_on_member
 from cli.text import escape, plural
+from registry.errors import Reason, RegistryUnavailable
 from registry.file_check import describe_leftover
 from registry.sightings import describe_loss
 from registry.values import Contents
@@ -17,16 +19,48 @@ from watcher.errors import WatcherError, XapiError
 from watcher.plan import Action
 
 
-def init(_arguments: Arguments, context: Context) -> Result:
+def init(arguments: Arguments, context: Context) -> Result:
     """Create the registry; one that is there already stays as it is."""
     refuse_on_member(context)
+    held = _find_given_up(arguments, context) if _is_creatable(context) else []
     is_new = context.registry.create(context.who)
     path = context.registry.path
+    if is_new and held:
+        _give_up_mirror(context)
     if is_new:
         context.done.append(f'the registry {path} was created')
-    text = f'The registry {path} {"was created" if is_new else "is there already"}.'
-    return Result(build_document(result='created' if is_new else 'already_there', path=path),
-                  plain([text]))
+        note_carriers(context)
+    lines = [f'The registry {path} {"was created" if is_new else "is there already"}.']
+    lines += [f"Given up, and kept in the history ('vgpu-admin history'): what {item.describe()}."
+              for item in held[:1]]
+    return Result(build_document(result='created' if is_new else 'already_there', path=path,
+                                 given_up=sum(item.count for item in held[:1])), plain(lines))
+
+
+def _is_creatable(context: Context) -> bool:
+    """Whether there is no registry, so that one would be created."""
+    try:
+        context.registry.inspect()
+    except RegistryUnavailable as error:
+        return error.reason in (Reason.MISSING, Reason.EMPTY)
+    return False
+
+
+def _find_given_up(arguments: Arguments, context: Context) -> List[Held]:
+    """What an empty registry would give up: refused, unless somebody has said so."""
+    if not arguments.get(options.EMPTY):
+        refuse_to_forget(context, "'vgpu-admin init --empty' gives them up and starts over")
+    return find_held(context)
+
+
+def _give_up_mirror(context: Context) -> None:
+    """The new registry counts: the daemon takes it for what came after the mirror."""
+    from cli.mirroring import let_registry_count, look_at_mirror
+    try:
+        let_registry_count(context, look_at_mirror(context))
+    except XapiError as error:
+        context.note(f'the mirror could not be given up ({error}); see '
+                     "'vgpu-admin registry compare'")
 
 
 def accept(arguments: Arguments, context: Context) -> Result:

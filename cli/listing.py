@@ -14,6 +14,7 @@ from cli.exchange_format import Row, is_json, is_table, parse
 from cli.exchanging import describe_staging, stage_changed
 from cli.files import read_file
 from cli.naming import name_alike
+from cli.held_assignments import refuse_to_forget
 from cli.parser import Arguments
 from cli.proposals import carry_out, document_of, rehearse
 from cli.result import Result, build_document
@@ -82,8 +83,9 @@ def _read_contents(context: Context) -> Contents:
     try:
         return context.registry.read()
     except RegistryUnavailable as error:
-        if error.reason is not Reason.MISSING:
+        if error.reason not in (Reason.MISSING, Reason.EMPTY):
             raise
+    refuse_to_forget(context, "'vgpu-admin init --empty' gives them up")
     return Contents(1, (), ())
 
 

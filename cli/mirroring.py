@@ -168,6 +168,19 @@ def _replace(context: Context, view: View) -> str:
     return aside or replaced.kept
 
 
+def look_at_mirror(context: Context) -> View:
+    """Look at the registry here and at its mirror; raises XapiError."""
+    return _look(context)
+
+
+def let_registry_count(context: Context, view: View) -> None:
+    """Have the daemon take the mirror for what the registry here came from, and write it anew."""
+    with context.journal() as journal:
+        if journal is not None and view.mirror is not None:
+            journal.note_generation(view.mirror.generation.text, view.mirror.digest,
+                                    is_own=False, line=view.mirror.line)
+
+
 def _look(context: Context) -> View:
     from watcher.mirror_entries import digest_contents, row_of
     from watcher.mirror_judge import collect_image, judge, read_pool_entry

@@ -86,7 +86,8 @@ def parse_format(text: str) -> str:
 def parse_registry_action(text: str) -> str:
     """Check what is to be done with registry and mirror."""
     if text not in REGISTRY_ACTIONS:
-        raise InvalidValue(f'{ascii(text)} is not understood; allowed: compare, rebuild, keep')
+        raise InvalidValue(f'{ascii(text)} is not understood; allowed: '
+                           f'{", ".join(REGISTRY_ACTIONS)}')
     return text
 
 
@@ -114,6 +115,7 @@ PRIORITY = Option('priority', 'low|medium|high', 'the priority', parse_priority,
                   ('low', 'medium', 'high'))
 VM_ID = Option('vm-id', 'N', 'the number (1 to 2147483646)', parse_vm_id)
 
+EMPTY = Option('empty', None, 'start over: give up what the mirror and the journal hold')
 REGISTRY_ACTIONS = ('compare', 'rebuild', 'keep')
 REGISTRY_ACTION = Option('with-mirror', '|'.join(REGISTRY_ACTIONS), 'what to do with registry and '
                          'mirror; the word alone will do as well', parse_registry_action, (),

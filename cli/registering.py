@@ -32,6 +32,8 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
     is_dry = bool(arguments.get(options.DRY_RUN))
     if contents is None:
         _check_number(arguments, situation)
+        from cli.held_assignments import refuse_to_forget
+        refuse_to_forget(context, "'vgpu-admin init --empty' gives them up; then register the VM")
         if is_dry:
             return _rehearse_first(arguments, context, target, name, situation)
         context.registry.create(context.who)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from registry.difference import Replaced
     from registry.edit import Edit
     from registry.file_check import FileCheck
-from registry.proposal import Proposal
+    from registry.proposal import Proposal
 
 # As the earlier tool made them, so that the programs that share the file can read it.
 FILE_MODE = 0o644

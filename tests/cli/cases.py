@@ -149,6 +149,7 @@ GOOD = {
     'restore': (Case('restore {dir}/less.json --yes', lambda pool: len(pool.rows()) == 1),
                 Case('restore --file={dir}/less.json --dry-run', None, 0, '{run}')),
     'init': (Case('init', None, 0, 'is there already'),
+             Case('init --empty', None, 0, 'is there already'),
              Case('init --db={dir}/sub/other.db', lambda pool: pool.exists('sub/other.db'))),
     'accept': (Case('accept', None, 0, 'is ours already'),
                Case('accept --db={dir}/foreign.db --dry-run', None, 0, 'VMs'),

@@ -124,9 +124,12 @@ def test_a_registry_that_cannot_be_read_is_unavailable(place: Place, content: by
     if content is not None:
         with open(place.db, 'wb') as stream:
             stream.write(content)
-    for command in ('list-vms', 'list-pools', 'scan-vms', 'status', 'check'):
+    for command in ('list-vms', 'list-pools', 'scan-vms', 'check'):
         run = place.run(command, '--json')
         assert run.status == 5 and run.error['kind'] == 'unavailable', command
+        assert 'registry rebuild' in run.error['message']
+    run = place.run('status', '--json')
+    assert run.status == 5 and 'registry rebuild' in run.document['registry']['problem']
     assert place.run('set-pool', '--vm-uuid=' + UUID, '--pool=B').status == 5
 
 
