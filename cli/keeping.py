@@ -116,7 +116,8 @@ def check(_arguments: Arguments, context: Context) -> Result:
     lines = [f'{registry.path}: {escape(problem)}' for problem in problems]
     lines += [f'{registry.path}: {escape(warning)} (a warning)' for warning in warnings]
     counted = [plural(len(contents.vms), 'VM')] if contents is not None else []
-    counted += [plural(len(problems), 'problem'), plural(len(warnings), 'warning')]
+    counted += [plural(len(problems), 'problem')]
+    counted += [plural(len(warnings), 'warning')] if warnings else []
     return Result(build_document(problems=problems, warnings=warnings,
                                  vm_count=len(contents.vms) if contents is not None else None,
                                  accepted=contents.accepted if contents is not None else None,

@@ -192,7 +192,8 @@ BAD_VALUES = {
     'config': '{dir}/none.conf', 'db': '', 'vm-uuid': 'x', 'vm-name': '', 'pool': 'C',
     'pool-id': 'AB', 'priority': 'urgent', 'vm-id': '0', 'timeout': '0', 'boot': 'x',
     'at': 'yesterday', 'name': '', 'file': '', 'format': 'xml', 'from-file': '', 'limit': '0',
-    'action': 'break', 'with-mirror': 'break', 'root': ''}
+    'action': 'break', 'with-mirror': 'break', 'root': '', 'since': '2026-13-01',
+    'until': 'tomorrow', 'who': ''}
 
 REFUSED = (
     Refusal('register-vm --vm-name=nobody', 3, 'nobody'),
