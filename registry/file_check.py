@@ -15,6 +15,8 @@ from registry.schema import read_version
 
 # More rows than the GPU mediator has room for.
 MEDIATOR_ROWS = 64
+# SQLite gives no heed to a journal that is empty, or whose beginning was never written.
+_UNUSED = (b'', b'\0')
 # What is written into the file after its rollback journal belongs to the same change.
 _COMMIT_SECONDS = 1.0
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\[[^\]]*\]|`[^`]*`|--[^\n]*|/\*.*?\*/",
@@ -56,16 +58,19 @@ def check_contents(connection: Connection) -> FileCheck:
 
 
 def describe_leftover(path: str) -> str:
-    """Tell of a rollback journal beside the file, by its status alone; '' where there is none.
+    """Tell of a rollback journal beside the file that will be used; '' where there is none.
 
     Whoever opens the file next undoes with it what it takes for an interrupted change: a file
     that was put back by copying is then undone as well. While somebody writes it belongs there.
     """
     try:
         leftover, file = os.stat(path + '-journal'), os.stat(path)
+        # Opening it drops no locks: those are on the file itself.
+        with open(path + '-journal', 'rb') as stream:
+            is_used = stream.read(1) not in _UNUSED
     except (OSError, ValueError):
         return ''
-    if not leftover.st_size or _is_locked(file):
+    if not is_used or _is_locked(file):
         return ''
     made = time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(leftover.st_mtime))
     text = f'{path}-journal has {leftover.st_size} bytes, of {made}, and nobody writes'

@@ -176,8 +176,8 @@ def probe_journal(connection: Connection) -> None:
             "INSERT INTO history (at, who, command, what) VALUES ('', '', '', '')", ())
         connection.execute('SELECT id FROM history WHERE id < ? ORDER BY id DESC LIMIT 1',
                            (number,))
-        for table in ('counters', 'seen_vms', 'seen_pools', 'bearers', 'orphans'):
-            connection.execute(f'SELECT * FROM {table}')
+        for table in ('counters', 'seen_vms', 'seen_pools', 'bearers', 'orphans', 'claims'):
+            connection.execute(f'SELECT * FROM {table} LIMIT 100')
 
 
 def _make_private(path: str) -> None:
