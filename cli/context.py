@@ -163,6 +163,11 @@ class Context:
             return
         if edit.journal_problem:
             self.note(f'the history does not have this: {edit.journal_problem}')
+        if any(slot.origin is None for slot in edit.proposal.slots):
+            from cli.mediator import describe_excess
+            excess = describe_excess(len(edit.proposal.vms_after))
+            if excess:
+                self.note(excess)
         if done:
             self.done.append(done)
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
+from cli.mediator import describe_excess
 from cli.mirror_state import MirrorState, describe_mirror, render_mirror
 from cli.render import DANGERS, GOOD_STATES, describe_boot, describe_state
 from cli.result import PoolCount, VmView
@@ -118,6 +119,9 @@ def _attention(panel: Panel, style: Style) -> List[str]:
     if panel.mirror is not None and not panel.mirror.is_well:
         found.append(f'{style.warning} the mirror {escape(describe_mirror(panel.mirror))}; see '
                      "'vgpu-admin doctor'")
+    excess = describe_excess(sum(pool_count.vm_count for pool_count, _views in panel.pools))
+    if excess:
+        found.append(f'{style.warning} {excess}')
     if panel.replacements:
         found.append(f'{style.warning} {plural(panel.replacements, "replacement")} under way; '
                      "when no daemon runs: 'vgpu-admin fence clear'")

@@ -12,9 +12,8 @@ from typing import Iterator, List, NamedTuple, Tuple
 from registry.connection import Connection
 from registry.rows import check_tables, read_contents
 from registry.schema import read_version
+from registry.values import MEDIATOR_ROWS
 
-# More rows than the GPU mediator has room for.
-MEDIATOR_ROWS = 64
 # SQLite gives no heed to a journal that is empty, or whose beginning was never written.
 _UNUSED = (b'', b'\0')
 # What is written into the file after its rollback journal belongs to the same change.

@@ -1,4 +1,8 @@
-"""How SQLite is told which file to open, so that opening it never creates it."""
+"""How SQLite is told which file to open, so that opening it never creates it.
+
+Links are followed here: SQLite 3.7 keeps the rollback journal beside the link, where whoever opens
+the file by its own name does not see it.
+"""
 
 import os
 
@@ -9,5 +13,5 @@ _PLAIN = frozenset(b'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 def render_uri(path: str, mode: str = 'rw') -> str:
     """Name an existing file; importing `urllib` for that took as long as reading the rows."""
     quoted = ''.join(chr(byte) if byte in _PLAIN else '%%%02X' % byte
-                     for byte in os.fsencode(os.path.abspath(path)))
+                     for byte in os.fsencode(os.path.realpath(path)))
     return 'file:%s?mode=%s' % (quoted, mode)

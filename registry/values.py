@@ -10,6 +10,8 @@ from registry.errors import InvalidValue
 MIN_VM_ID = 1
 MAX_VM_ID = 2147483646
 POOL_IDS = ('A', 'B')
+# The GPU mediator, which reads the same file, has room for no more.
+MEDIATOR_ROWS = 64
 # Others have a buffer of 255 bytes for a name.
 MAX_NAME_BYTES = 255
 _SHOWN_CHARACTERS = 60

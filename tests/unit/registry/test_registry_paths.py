@@ -7,6 +7,7 @@ import pytest
 from registry.lock import WriterLock
 from registry.paths import find_own, list_own_files, locate, resolve_path
 from registry.store import Registry
+from registry.uri import render_uri
 from watcher import config
 
 
@@ -77,3 +78,7 @@ def test_a_file_of_ours_is_known_by_path_and_by_inode(real, spelling, tmp_path):
         assert find_own(locate(path), own).what == 'the registry'
     assert find_own(locate(str(tmp_path / 'backup.json')), own) is None
     assert resolve_path(spelling) == real
+
+
+def test_sqlite_is_given_the_real_path(real, spelling):
+    assert render_uri(spelling) == render_uri(real) == 'file:%s?mode=rw' % real
