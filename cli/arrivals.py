@@ -17,8 +17,8 @@ def find_arrivals(context: Any, vms: Iterable[Any],
     if not with_entry:
         return {}
     from watcher.errors import XapiError
-    from watcher.mirror_entries import find_current
     from watcher.mirror_judge import Standing, find_standing
+    from watcher.mirror_slots import find_current
     try:
         resource_pool = context.live().read_pool_record().uuid
     except XapiError:

@@ -27,6 +27,8 @@ class MirrorState(NamedTuple):
     """Whether the configuration asks for a mirror."""
     edits: int = 0
     """How many edits the daemon has not begun to mirror."""
+    unsigned: str = ''
+    """Why the daemon has no key from the file that the configuration names."""
 
     @property
     def is_well(self) -> bool:
@@ -54,7 +56,8 @@ class MirrorState(NamedTuple):
         """The state for programs."""
         return {'state': self.state, 'generation': self.generation or None,
                 'waiting': self.waiting, 'edits_waiting': self.edits,
-                'reason': self.reason or None, 'is_well': self.is_well}
+                'reason': self.reason or None, 'unsigned': self.unsigned or None,
+                'is_well': self.is_well}
 
 
 def read_mirror_state(holder: Optional[str], journal: Any,
@@ -82,7 +85,8 @@ def parse_note(text: Optional[str], is_enabled: bool) -> Optional[MirrorState]:
         return None
     return MirrorState(state, _text(note.get('generation')),
                        waiting if type(waiting) is int and waiting > 0 else 0,
-                       note.get('is_master') is True, _text(note.get('reason')), is_enabled)
+                       note.get('is_master') is True, _text(note.get('reason')), is_enabled,
+                       _text(note.get('unsigned')))
 
 
 def describe_mirror(mirror: MirrorState) -> str:
@@ -103,6 +107,8 @@ def describe_mirror(mirror: MirrorState) -> str:
         words += '; one edit waits' if mirror.edits == 1 else f'; {mirror.edits} edits wait'
     if mirror.is_fatal:
         words += '; nothing is staged'
+    if mirror.unsigned and mirror.state in ('mirrored', 'following', 'pushing'):
+        words += f'; not signed ({mirror.unsigned})'
     return words
 
 

@@ -29,6 +29,8 @@ _WORDS = {
     'older': 'The mirror is older than the registry.',
     'newer': 'The mirror is newer than the registry, or of another line.',
     'undecided': 'Nothing here tells which is newer, the registry or its mirror.',
+    'forged': 'No key that is known here has signed the mirror; the daemon on the master puts it '
+              'right.',
     'no_mirror': 'There is no mirror in the database of XAPI.',
     'no_registry': 'There is no registry that could be used.',
 }
@@ -49,6 +51,10 @@ class View(NamedTuple):
     """What can be rebuilt from the mirror."""
     entries: Tuple[Tuple[str, str, str], ...]
     """(UUID, name, what is odd) of VMs whose entry is not what it should be."""
+    is_signed: bool = False
+    """Whether a key that is known here has signed the pool's entry."""
+    is_trusted: bool = True
+    """Whether the daemon goes by it: signed, or nothing in this pool needs to be."""
 
     proposal: Optional[Proposal] = None
     """What a rebuild is about to do, where one is."""
@@ -91,7 +97,9 @@ def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
         raise Conflict(f'registry {context.registry.path}: our programs did not create it; take '
                        "it over first with 'vgpu-admin accept'")
     view = view._replace(proposal=_propose(context, view))
-    is_needed = view.contents is None or view.difference.has_any
+    # What the daemon does not go by is taken as what this host's registry has been at.
+    is_needed = view.contents is None or view.difference.has_any or (
+        view.judgement == 'undecided' and not view.is_trusted)
     if not is_needed or arguments.get(options.DRY_RUN):
         result = 'would_be_rebuilt' if is_needed else 'unchanged'
         return Result(_document(context, view, result), lambda _style: _lines(context, view)
@@ -123,7 +131,8 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
                            "take it as it is first, with 'vgpu-admin accept'")
     if not context.live().role.is_writer:
         raise CommandError(Kind.CONFLICT, 'this host is not the master: here the mirror counts')
-    is_needed = view.judgement in ('undecided', 'newer') and view.difference.has_any
+    is_needed = view.judgement in ('undecided', 'newer') and (
+        view.difference.has_any or not view.is_trusted)
     if not is_needed or arguments.get(options.DRY_RUN):
         result = 'would_be_kept' if is_needed else 'unchanged'
         return Result(_document(context, view, result), lambda _style: _lines(context, view)
@@ -134,8 +143,12 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
     with deferred(), context.journal() as journal:
         if journal is None:
             raise CommandError(Kind.UNAVAILABLE, 'there is no journal yet: start the daemon first')
-        journal.note_generation(mirror.generation.text, mirror.digest, is_own=False,
-                                line=mirror.line)
+        if view.is_trusted:
+            journal.note_generation(mirror.generation.text, mirror.digest, is_own=False,
+                                    line=mirror.line)
+        else:
+            # Its number stands for nothing: it must not be gone on from.
+            _refuse(context, mirror.generation.text)
         context.done.append('the registry counts, and not the mirror')
     return Result(_document(context, view, 'kept'), lambda _style: [
         f'The registry {context.registry.path} is kept; the daemon mirrors it.'])
@@ -154,7 +167,11 @@ def _propose(context: Context, view: View) -> Proposal:
 
 def _replace(context: Context, view: View) -> str:
     """Make the registry anew; where what was there is kept ('' when nothing was)."""
+    from watcher.mirror_entries import MAX_JUMP
     mirror, aside = view.mirror, ''
+    generation = (mirror.generation.text, mirror.digest)  # type: Optional[Tuple[str, str]]
+    if not view.is_signed and mirror.generation.number > _read_number(view.generation) + MAX_JUMP:
+        generation = None  # its number would leave none to go on with
     with deferred():
         if view.contents is None and view.problem != Reason.MISSING.value:
             aside = context.registry.set_aside()
@@ -162,8 +179,9 @@ def _replace(context: Context, view: View) -> str:
         replaced = context.registry.replace_contents(
             view.collected.image, who=context.who, command='registry rebuild', keep_copy=True,
             may_create=view.contents is None, allow_emptied=True,
-            generation=(mirror.generation.text, mirror.digest), line=mirror.line,
-            shown=view.proposal)
+            generation=generation, line=mirror.line, shown=view.proposal)
+        if generation is None:
+            _refuse(context, mirror.generation.text)
         context.done.append('the registry was rebuilt')
     return aside or replaced.kept
 
@@ -183,23 +201,56 @@ def let_registry_count(context: Context, view: View) -> None:
 
 def _look(context: Context) -> View:
     from watcher.mirror_entries import digest_contents, row_of
-    from watcher.mirror_judge import collect_image, judge, read_pool_entry
+    from watcher.mirror_judge import collect_image, judge
+    from watcher.mirror_slots import read_mirror
+    from watcher.mirror_trust import build_trust, read_key, read_memory
     live = context.live()
     pool, vms = live.read_pool_record(), live.read_vms()
     contents, problem = _read(context)
-    found = read_pool_entry(pool.mirror)
-    mirror = found.entry if found.entry and found.entry.resource_pool == pool.uuid else None
     with context.journal() as journal:
         lineage = journal.lineage() if journal is not None else ()
         noted = journal.generation() if journal is not None else None
+        memory = read_memory(journal)
+    key = read_key(context.settings.mirror.key_file)[0]
+    reading = read_mirror(pool.mirror, build_trust(memory, key, pool.uuid), pool.uuid)
+    mirror, trust = reading.mirror, reading.trust
+    # As the daemon does: an entry that does not count is people's matter when it is ahead.
+    is_ahead = reading.rival is not None and reading.rival.generation.text != memory.refused \
+        and reading.rival.generation.number > _read_number(noted[0] if noted else '')
+    is_trusted = not is_ahead and (mirror is not None or reading.rival is None)
+    if not is_trusted:
+        mirror = reading.rival
     judgement = 'no_registry'
     if contents is not None:
         digest = digest_contents(contents.vms, contents.pools)
         judgement = judge(mirror, lineage, noted[1] if noted else None, digest).value
+        if not is_trusted:
+            judgement = 'undecided' if is_ahead else 'forged'
     known = {vm.vm_uuid: row_of(vm) for vm in contents.vms} if contents is not None else {}
-    collected = collect_image(vms, mirror, known) if mirror is not None else None
+    collected = collect_image(vms, mirror, known, trust) if mirror is not None else None
+    if mirror is not None and collected is not None and not collected.is_complete:
+        # People may go by what is whole by its digest, and are told what did not verify.
+        collected = collect_image(vms, mirror, known)
     return View(judgement, contents, problem, noted[0] if noted else '', mirror, collected,
-                _find_odd_entries(vms, pool.uuid, contents))
+                _find_odd_entries(vms, pool.uuid, contents, trust),
+                reading.is_signed and is_trusted, is_trusted)
+
+
+def _read_number(generation: str) -> int:
+    """How far the registry here has been."""
+    from watcher.mirror_entries import MirrorInvalid, parse_generation
+    try:
+        return parse_generation(generation).number if generation else 0
+    except MirrorInvalid:
+        return 0
+
+
+def _refuse(context: Context, generation: str) -> None:
+    """Have the daemon put right the entry of this generation, which no known key has signed."""
+    from watcher.mirror_trust import refuse
+    with context.journal() as journal:
+        if journal is not None:
+            refuse(journal, generation)
 
 
 def _read(context: Context) -> Tuple[Optional[Contents], str]:
@@ -212,21 +263,23 @@ def _read(context: Context) -> Tuple[Optional[Contents], str]:
         return None, error.reason.value
 
 
-def _find_odd_entries(vms: Tuple[Any, ...], resource_pool: str,
-                      contents: Optional[Contents]) -> Tuple[Tuple[str, str, str], ...]:
-    from watcher.mirror_entries import find_current
+def _find_odd_entries(vms: Tuple[Any, ...], resource_pool: str, contents: Optional[Contents],
+                      trust: Any) -> Tuple[Tuple[str, str, str], ...]:
     from watcher.mirror_judge import Standing, find_standing
+    from watcher.mirror_slots import find_current
     from watcher.records import Kind as VmKind
     words = {Standing.COPY: "another VM's entry (a clone's)",
              Standing.BY_HAND: 'an entry written by hand',
              Standing.ARRIVED: 'an entry of another resource pool (arrived)',
-             Standing.INVALID: 'an entry that cannot be read'}
+             Standing.INVALID: 'an entry that cannot be read',
+             Standing.FORGED: 'an entry that no key known here has signed'}
     rows = contents.by_uuid if contents is not None else {}
     odd = []
     for vm in sorted(vms, key=lambda item: (item.name, item.uuid)):
         if vm.kind is not VmKind.VM:
             continue
-        standing = find_standing(find_current(vm.mirror), vm.uuid, resource_pool)
+        standing = find_standing(find_current(vm.mirror, trust=trust, record=vm.uuid), vm.uuid,
+                                 resource_pool)
         if standing in words:
             odd.append((vm.uuid, vm.name, words[standing]))
         elif standing is Standing.OWN and contents is not None and vm.uuid not in rows:
@@ -237,8 +290,9 @@ def _find_odd_entries(vms: Tuple[Any, ...], resource_pool: str,
 def _lines(context: Context, view: View) -> List[str]:
     lines = [f'registry  {context.registry.path}: {_describe_registry(view)}']
     if view.mirror is not None:
+        signed = 'signed' if view.is_signed else 'not signed by a key that is known here'
         lines.append(f'mirror    generation {view.mirror.generation.text}, '
-                     f'{plural(view.mirror.vms, "VM")}')
+                     f'{plural(view.mirror.vms, "VM")}, {signed}')
     lines += ['', _WORDS[view.judgement]]
     if view.difference.has_any:
         lines.append('To be as the mirror, the registry needs:')
@@ -264,7 +318,8 @@ def _document(context: Context, view: View, result: str) -> Dict[str, Any]:
     mirror = None
     if view.mirror is not None:
         mirror = {'generation': view.mirror.generation.text, 'vm_count': view.mirror.vms,
-                  'is_complete': view.collected.is_complete,
+                  'is_complete': view.collected.is_complete, 'is_signed': view.is_signed,
+                  'is_trusted': view.is_trusted,
                   'problems': list(view.collected.problems)}
     return build_document(
         result=result, judgement=view.judgement, mirror=mirror,

@@ -74,6 +74,7 @@ class MirrorSettings(NamedTuple):
     """The registry's mirror in XAPI's database."""
     enabled: bool = True
     accept_edits: bool = False
+    key_file: str = '/etc/xensource/ptoken'
 
 
 class ConsumerSettings(NamedTuple):
@@ -311,6 +312,8 @@ KEYS = (
         'a registry that exists once is lost with its host'),
     Key('mirror', 'accept_edits', parse_flag, 'yes or no',
         'who may edit a VM may write there, and is not who assigns vGPUs'),
+    Key('mirror', 'key_file', parse_path_or_nothing, 'path',
+        "the pool's secret: root only, and the same on all hosts; empty signs nothing"),
     Key('consumer', 'run_directory', parse_path, 'path',
         'is gone with the boot of the host, as is what stands in it'),
 )

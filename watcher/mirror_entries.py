@@ -3,7 +3,7 @@
 A registered VM has one entry in VM.other_config, the vGPU pools and the whole have one in
 pool.other_config. Whoever may edit a VM may write there, so everything that is read is input: it
 is bounded, and validated by the functions that validate the registry's rows. The checksum tells a
-torn or hand-made entry from ours; it is no signature.
+torn or hand-made entry from ours; what makes one authentic is its code (`mirror_codes.py`).
 
 Pure: no clock, no I/O, no logging.
 """
@@ -12,10 +12,10 @@ import hashlib
 import json
 import re
 import zlib
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
 from registry.errors import InvalidValue
-from registry.values import (POOL_IDS, Pool, Priority, Vm, clean_name, parse_pool_id,
+from registry.values import (MAX_VM_ID, POOL_IDS, Pool, Priority, Vm, clean_name, parse_pool_id,
                              parse_priority, parse_uuid, parse_vm_id)
 from watcher.errors import WatcherError
 
@@ -24,9 +24,16 @@ SLOTS = ('vgpu-watcher-1', 'vgpu-watcher-2')
 FORMAT = 1
 MAX_VM_BYTES = 512
 MAX_POOL_BYTES = 8192
-# Of several million edits a year this lasts longer than any pool; and it stays an exact number
-# in every JSON reader.
-MAX_GENERATION = 10 ** 12
+# What does not fit into the pool's entry goes into parts beside it. XAPI takes 300 KiB in one
+# request, and text may grow to six times its length on the way.
+MAX_PART_BYTES = 32768
+_ROWS_OF_A_PART = 1000
+# Of a million edits a year this lasts longer than any pool.
+MAX_GENERATION = 10 ** 9
+# An unsigned entry that is so many edits ahead of a registry is not gone on from.
+MAX_JUMP = 10 ** 7
+# More of them than any pool has VMs.
+_MAX_VMS = 10 ** 6
 # How many earlier generations the pool's entry names: whoever takes it over must know each of
 # them as older, also those that it has slept through.
 LINE_LENGTH = 100
@@ -38,6 +45,7 @@ _DIGEST = re.compile(r'[0-9a-f]{32}\Z')
 _VM_FIELDS = frozenset(('format', 'vm', 'in', 'generation', 'pool', 'priority', 'vm_id'))
 _POOL_FIELDS = frozenset(('format', 'in', 'generation', 'vms', 'digest', 'largest', 'pools',
                           'absent', 'gone', 'line', 'sum'))
+_PART_FIELDS = frozenset(('format', 'generation', 'absent', 'gone', 'sum'))
 
 
 class MirrorInvalid(WatcherError):
@@ -98,20 +106,6 @@ class PoolEntry(NamedTuple):
     """The generations that led here, the newest last: what is among them is not lost."""
 
 
-class Found(NamedTuple):
-    """What the slots of one record hold."""
-    slot: Optional[str] = None
-    """The slot that counts; None when no slot holds a valid entry."""
-    entry: Any = None
-    """The VmEntry or PoolEntry in it."""
-    spare: Tuple[str, ...] = ()
-    """Slots that are taken and do not count."""
-    problem: str = ''
-    """Why a taken slot holds no valid entry."""
-    is_too_new: bool = False
-    """A slot holds what a later version has written."""
-
-
 def parse_generation(text: Any) -> Generation:
     """Read a generation; MirrorInvalid when it is none."""
     match = _GENERATION.match(text) if isinstance(text, str) else None
@@ -138,7 +132,7 @@ def render_vm_entry(entry: VmEntry) -> str:
     return _render(dict(fields, sum=_sum_of(fields)))
 
 
-def parse_vm_entry(text: str) -> VmEntry:
+def parse_vm_entry(text: str, _parts: Sequence[str] = ()) -> VmEntry:
     """Read a VM's entry, one written by hand as well; MirrorInvalid when it is none."""
     fields = _load(text, MAX_VM_BYTES)
     has_sum = 'sum' in fields
@@ -155,49 +149,103 @@ def parse_vm_entry(text: str) -> VmEntry:
     return entry
 
 
-def render_pool_entry(entry: PoolEntry) -> str:
-    """The text of the pool's entry; `fit` keeps it within its bound."""
+def render_pool_entry(entry: PoolEntry) -> Tuple[str, Tuple[str, ...]]:
+    """The text of the pool's entry, and of the parts that hold what it has no room for."""
+    head = _fit(entry)
+    rows, gone = entry.absent[len(head.absent):], entry.gone[len(head.gone):]
+    return _render_head(head), tuple(_render_parts(entry.generation, rows, gone))
+
+
+def _render_head(entry: PoolEntry) -> str:
     fields: Dict[str, Any] = {
         'format': FORMAT, 'in': entry.resource_pool, 'generation': entry.generation.text,
         'vms': entry.vms, 'digest': entry.digest, 'largest': entry.largest,
         'pools': [[pool.pool_id, pool.pool_name, pool.description, int(pool.enabled)]
                   for pool in entry.pools],
-        'absent': [[row.vm_uuid, row.vm_id, row.pool_id, int(row.priority)]
-                   for row in entry.absent],
-        'gone': list(entry.gone), 'line': list(entry.line)}
+        'absent': _list_rows(entry.absent), 'gone': list(entry.gone), 'line': list(entry.line)}
     return _render(dict(fields, sum=_sum_of(fields)))
 
 
-def fit(entry: PoolEntry) -> PoolEntry:
-    """Leave out old generations, then removals, then absent VMs, until the text is in bounds."""
-    while len(render_pool_entry(entry)) > MAX_POOL_BYTES:
-        if len(entry.line) > _LEAST_LINE:
-            entry = entry._replace(line=entry.line[1:])
-        elif entry.gone:
-            entry = entry._replace(gone=entry.gone[:-1])
-        elif entry.absent:
-            entry = entry._replace(absent=entry.absent[:-1])
-        else:
+def _list_rows(rows: Iterable[Row]) -> List[List[Any]]:
+    return [[row.vm_uuid, row.vm_id, row.pool_id, int(row.priority)] for row in rows]
+
+
+def _fit(entry: PoolEntry) -> PoolEntry:
+    """The entry with as much as has room: absent VMs go before removals, both before old
+    generations."""
+    if len(_render_head(entry)) <= MAX_POOL_BYTES:
+        return entry
+    while len(entry.line) > _LEAST_LINE and len(_render_head(entry)) > MAX_POOL_BYTES:
+        entry = entry._replace(line=entry.line[len(entry.line) - max(
+            _LEAST_LINE, len(entry.line) // 2):])
+    free = MAX_POOL_BYTES - len(_render_head(entry._replace(absent=(), gone=())))
+    rows = _count_fitting(_list_rows(entry.absent), free)
+    free -= sum(len(_render(row)) + 1 for row in _list_rows(entry.absent[:rows]))
+    gone = _count_fitting(entry.gone, free) if rows == len(entry.absent) else 0
+    return entry._replace(absent=entry.absent[:rows], gone=entry.gone[:gone])
+
+
+def _count_fitting(items: Sequence[Any], free: int) -> int:
+    """How many of them, the first ones, have room together."""
+    count = 0
+    for item in items:
+        free -= len(_render(item)) + 1
+        if free < 0:
             break
-    return entry
+        count += 1
+    return count
 
 
-def parse_pool_entry(text: str) -> PoolEntry:
-    """Read the pool's entry; MirrorInvalid when it is none, or damaged."""
+def _render_parts(generation: Generation, rows: Sequence[Row],
+                  gone: Sequence[str]) -> Iterator[str]:
+    while rows or gone:
+        taken = _count_fitting(_list_rows(rows[:_ROWS_OF_A_PART]), MAX_PART_BYTES)
+        named = 0 if taken else _count_fitting(gone, MAX_PART_BYTES)
+        fields = {'format': FORMAT, 'generation': generation.text,
+                  'absent': _list_rows(rows[:taken]), 'gone': list(gone[:named])}
+        yield _render(dict(fields, sum=_sum_of(fields)))
+        rows, gone = rows[taken:], gone[named:]
+
+
+def parse_pool_entry(text: str, parts: Sequence[str] = ()) -> PoolEntry:
+    """Read the pool's entry and what stands beside it; MirrorInvalid when it is none, or damaged.
+
+    A part that is none, or of another generation, is left out: the digest tells that it is missing.
+    """
     fields = _load(text, MAX_POOL_BYTES)
     _check_fields(fields, _POOL_FIELDS)
     _check_sum(fields)
     if not isinstance(fields['digest'], str) or not _DIGEST.match(fields['digest']):
         raise MirrorInvalid('digest: not 32 hexadecimal digits')
     try:
+        generation = parse_generation(fields['generation'])
+        rest = [_parse_part(part, generation) for part in parts]
         return PoolEntry(
-            _parse_resource_pool(fields['in']), parse_generation(fields['generation']),
-            _parse_count(fields['vms']), fields['digest'], _parse_count(fields['largest']),
-            _parse_pools(fields['pools']), _parse_absent(fields['absent']),
-            tuple(parse_uuid(item) for item in _parse_list(fields['gone'])),
+            _parse_resource_pool(fields['in']), generation,
+            _parse_count(fields['vms'], _MAX_VMS), fields['digest'],
+            _parse_count(fields['largest'], MAX_VM_ID), _parse_pools(fields['pools']),
+            _parse_absent(fields['absent']) + tuple(row for rows, _gone in rest for row in rows),
+            _parse_gone(fields['gone']) + tuple(uuid for _rows, gone in rest for uuid in gone),
             tuple(parse_generation(item).text for item in _parse_list(fields['line'])))
     except InvalidValue as error:
         raise MirrorInvalid(str(error)) from error
+
+
+def _parse_part(text: str, generation: Generation) -> Tuple[Tuple[Row, ...], Tuple[str, ...]]:
+    try:
+        # A little more than the bound: brackets, generation, checksum.
+        fields = _load(text, MAX_PART_BYTES + 512)
+        _check_fields(fields, _PART_FIELDS)
+        _check_sum(fields)
+        if fields['generation'] == generation.text:
+            return _parse_absent(fields['absent']), _parse_gone(fields['gone'])
+    except (MirrorInvalid, InvalidValue):
+        pass
+    return (), ()
+
+
+def _parse_gone(value: Any) -> Tuple[str, ...]:
+    return tuple(parse_uuid(item) for item in _parse_list(value))
 
 
 def digest_contents(vms: Iterable[Any], pools: Iterable[Pool]) -> str:
@@ -206,36 +254,6 @@ def digest_contents(vms: Iterable[Any], pools: Iterable[Pool]) -> str:
     heads = sorted([pool.pool_id, pool.pool_name, pool.description or '', int(pool.enabled)]
                    for pool in pools)
     return hashlib.sha256(_render([rows, heads]).encode('ascii')).hexdigest()[:32]
-
-
-def find_current(slots: Iterable[Tuple[str, str]],
-                 parse: Callable[[str], Any] = parse_vm_entry,
-                 committed: Optional[int] = None) -> Found:
-    """Which slot counts: the higher generation, and of two equal ones the one made by hand.
-
-    With `committed`, which counted when the pool's entry had that generation: of later ones, and
-    of those made by hand, it knows nothing.
-    """
-    valid: List[Tuple[int, bool, str, Any]] = []
-    taken, problem, is_too_new = [], '', False
-    for slot, text in sorted(slots):
-        if slot not in SLOTS:
-            continue
-        taken.append(slot)
-        try:
-            entry = parse(text)
-        except MirrorInvalid as error:
-            problem = '%s: %s' % (slot, error)
-            is_too_new = is_too_new or isinstance(error, MirrorTooNew)
-            continue
-        number, is_by_hand = entry.generation.number, not getattr(entry, 'is_ours', True)
-        if committed is None or not (is_by_hand or number > committed):
-            valid.append((number, is_by_hand, slot, entry))
-    if not valid:
-        return Found(None, None, tuple(taken), problem, is_too_new)
-    best = max(valid, key=lambda item: item[:3])
-    return Found(best[2], best[3], tuple(slot for slot in taken if slot != best[2]), problem,
-                 is_too_new)
 
 
 def _load(text: Any, most: int) -> Dict[str, Any]:
@@ -299,8 +317,8 @@ def _parse_number(value: Any) -> int:
     return parse_vm_id(value)
 
 
-def _parse_count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= 2 ** 53:
+def _parse_count(value: Any, most: int) -> int:
+    if type(value) is not int or not 0 <= value <= most:
         raise MirrorInvalid('vms, largest: not a count')
     return value
 

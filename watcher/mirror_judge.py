@@ -12,13 +12,16 @@ import enum
 from typing import Container, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from registry.values import Image, Vm
-from watcher.mirror_entries import (SLOTS, Found, Generation, PoolEntry, Row, VmEntry,
-                                    digest_contents, find_current, parse_pool_entry,
-                                    render_vm_entry, row_of_entry)
+from watcher.mirror_codes import NO_TRUST, Trust
+from watcher.mirror_entries import (Generation, PoolEntry, Row, VmEntry, digest_contents,
+                                    row_of_entry)
 from watcher.mirror_proof import prove
+from watcher.mirror_slots import Change, Found, Slots, attach_vm, find_current, plan_entry
 from watcher.records import Kind, VmRecord
 
-Slots = Tuple[Tuple[str, str], ...]
+# A number that only an unsigned entry names, and no row has, counts up to here only: numbers
+# cannot be used up by whoever may write there.
+_MOST_UNSIGNED = 1000000
 
 
 class Judgement(enum.Enum):
@@ -51,13 +54,15 @@ class Standing(enum.Enum):
     """It names this VM in another resource pool."""
     INVALID = 'invalid'
     """No slot holds an entry that can be read."""
+    FORGED = 'forged'
+    """It names this VM and this resource pool, and no known key has signed it."""
 
 
 class Collected(NamedTuple):
     """What can be rebuilt from the mirror."""
     image: Image
     is_complete: bool
-    """Whether the result is what the pool entry says, or newer."""
+    """Whether the result is what the pool entry says, by its digest."""
     problems: Tuple[str, ...] = ()
 
 
@@ -78,11 +83,6 @@ def judge(mirror: Optional[PoolEntry], lineage: Sequence[str], noted_digest: Opt
     return Judgement.OLDER if generation in lineage else Judgement.NEWER
 
 
-def read_pool_entry(slots: Iterable[Tuple[str, str]]) -> Found:
-    """What the slots of the resource pool's record hold."""
-    return find_current(slots, parse_pool_entry)
-
-
 def find_standing(found: Found, vm_uuid: str, resource_pool: str) -> Standing:
     """What the entry found on a VM is to it."""
     entry = found.entry
@@ -92,95 +92,57 @@ def find_standing(found: Found, vm_uuid: str, resource_pool: str) -> Standing:
         return Standing.COPY
     if entry.resource_pool != resource_pool:
         return Standing.ARRIVED
-    return Standing.OWN if entry.is_ours else Standing.BY_HAND
-
-
-class Change(NamedTuple):
-    """What is to be done with the slots of one record, in this order.
-
-    Whatever `before` takes away does not count; then the new text is added; then what it replaces
-    goes. At every moment one whole valid entry is there. What the pool's entry goes by is not
-    replaced before the pool's entry is: that is another change.
-    """
-    before: Tuple[str, ...] = ()
-    slot: Optional[str] = None
-    text: Optional[str] = None
-    after: Tuple[str, ...] = ()
-
-
-def plan_entry(found: Found, text: Optional[str], is_right: bool,
-               keep: Optional[str] = None) -> Optional[Change]:
-    """Decide how the slots come to hold this text, or nothing; None when they do.
-
-    `is_right` says that the entry that counts may stay as it is. The slot `keep` is left alone
-    until that is so.
-    """
-    taken = found.spare + ((found.slot,) if found.slot else ())
-    if text is None:
-        return Change(before=taken) if taken else None
-    if is_right:
-        return Change(before=found.spare) if found.spare else None
-    if keep is not None:
-        slot = SLOTS[1 - SLOTS.index(keep)]
-        return Change(tuple(item for item in taken if item != keep), slot, text)
-    free = [slot for slot in SLOTS if slot not in taken]
-    if free:
-        return Change((), free[0], text, taken)
-    # Both are taken: the one that does not count makes room.
-    loser = found.spare[-1]
-    return Change((loser,), loser, text, tuple(slot for slot in taken if slot != loser))
-
-
-def apply_change(slots: Slots, change: Change) -> Slots:
-    """The slots after a change."""
-    after = {slot: text for slot, text in slots if slot not in change.before}
-    if change.slot is not None:
-        after[change.slot] = change.text or ''
-    return tuple(sorted((slot, text) for slot, text in after.items() if slot not in change.after))
+    if not entry.is_ours:
+        return Standing.BY_HAND
+    return Standing.OWN if found.is_trusted else Standing.FORGED
 
 
 def plan_row(slots: Slots, row: Row, resource_pool: str, generation: Generation,
-             committed: Optional[PoolEntry]) -> Optional[Change]:
+             committed: Optional[PoolEntry], trust: Trust = NO_TRUST) -> Optional[Change]:
     """Decide how the slots of a registered VM come to say what its row says.
 
     `committed` is the pool's entry as it stands. What it goes by stays until it is of this
     generation. So the mirror is whole at every moment, and wherever a push breaks off.
     """
     number = generation.number
-    found, keep = find_current(slots, committed=number), None
+    found, keep = find_current(slots, committed=number, trust=trust, record=row.vm_uuid), None
     is_right = is_entry_right(found, row, resource_pool, number)
     if committed is not None and committed.resource_pool == resource_pool and not is_right:
         # One of this very generation could not be told from the new one.
-        kept = find_current(slots, committed=min(committed.generation.number, number - 1))
+        kept = find_current(slots, committed=min(committed.generation.number, number - 1),
+                            trust=trust, record=row.vm_uuid)
         if find_standing(kept, row.vm_uuid, resource_pool) is Standing.OWN:
             keep = kept.slot
-    entry = VmEntry(row.vm_uuid, resource_pool, generation, row.pool_id, row.priority, row.vm_id)
-    return plan_entry(found, render_vm_entry(entry), is_right, keep)
+    text, attached = attach_vm(VmEntry(row.vm_uuid, resource_pool, generation, row.pool_id,
+                                       row.priority, row.vm_id), trust)
+    return plan_entry(found, text, is_right, keep, attached)
 
 
 def is_entry_right(found: Found, row: Row, resource_pool: str, generation: int) -> bool:
     """Whether the entry on a registered VM says what its row says.
 
     It may be of an earlier generation: entries are written on change only. A later one would
-    count as newer than the pool's.
+    count as newer than the pool's. It is signed with the key of now.
     """
     entry = found.entry
     return (entry is not None and entry.is_ours and entry.resource_pool == resource_pool
-            and row_of_entry(entry) == row and entry.generation.number <= generation)
+            and row_of_entry(entry) == row and entry.generation.number <= generation
+            and found.is_trusted and found.is_fresh)
 
 
-def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry,
-                  known: Mapping[str, Row] = {}) -> Collected:
+def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry, known: Mapping[str, Row] = {},
+                  trust: Trust = NO_TRUST) -> Collected:
     """Put the registry together from the mirror: VM entries, and what the pool entry holds.
 
-    An entry counts when it names its own VM and this resource pool. Those of the pool entry's
-    generation come first. When they are not what it says, what is `known` of VMs from elsewhere
-    fills in where that proves to be right (`mirror_proof.py`); otherwise later entries are taken
-    as well. Of two rows with one number the higher generation wins.
+    An entry counts when it names its own VM and this resource pool, is of the pool entry's
+    generation or an earlier one, and is trusted. When they are not what the pool's entry says,
+    what is `known` of VMs from elsewhere fills in where that proves to be right
+    (`mirror_proof.py`). Otherwise it is not complete, and later entries are taken as well, for
+    people to look at. Of two rows with one number the higher generation wins.
     """
     vms = [vm for vm in vms if vm.kind is Kind.VM]
     names = {vm.uuid: vm.name for vm in vms}
-    candidates = _list_candidates(vms, mirror, mirror.generation.number)
+    candidates = _list_candidates(vms, mirror, mirror.generation.number, trust)
     rows, problems = _settle(candidates)
     is_complete = digest_contents(rows, mirror.pools) == mirror.digest
     if not is_complete:
@@ -190,23 +152,23 @@ def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry,
             rows, problems = proved, _tell_proved(entries, proved, mirror)
             is_complete = True
     if not is_complete:
-        candidates = _list_candidates(vms, mirror, None)
-        rows, problems = _settle(candidates)
-        is_newer = any(number > mirror.generation.number for number, _row in candidates)
-        is_complete = is_newer and len(rows) >= mirror.vms
-    if not is_complete:
+        rows, problems = _settle(_list_candidates(vms, mirror, None, trust))
         found = {row.vm_uuid for row in rows}
         problems += ['VM %s is registered here (vm_id %d), and has no entry' % (uuid, row.vm_id)
                      for uuid, row in sorted(known.items()) if uuid not in found]
         problems.append('%d of %d assignments are there, or some are not those of generation %s'
                         % (len(rows), mirror.vms, mirror.generation.text))
-    largest = max([mirror.largest] + [row.vm_id for row in rows])
+    largest = max([_bound_largest(mirror, trust)] + [row.vm_id for row in rows])
     image = Image(tuple(_build_vm(row, names) for row in rows), mirror.pools, largest)
     return Collected(image, is_complete, tuple(problems))
 
 
+def _bound_largest(mirror: PoolEntry, trust: Trust) -> int:
+    return mirror.largest if trust.is_required else min(mirror.largest, _MOST_UNSIGNED)
+
+
 def list_kept_rows(vms: Iterable[VmRecord], resource_pool: str, faulty: Container[str],
-                   rows: Mapping[str, Row]) -> Dict[str, Row]:
+                   rows: Mapping[str, Row], trust: Trust = NO_TRUST) -> Dict[str, Row]:
     """What the mirror has of VMs whose row cannot be understood just now: that stays there.
 
     Two rows with one number are both faulty; what is kept must not double a number either.
@@ -214,7 +176,9 @@ def list_kept_rows(vms: Iterable[VmRecord], resource_pool: str, faulty: Containe
     numbers = {row.vm_id for row in rows.values()}
     kept: Dict[str, Row] = {}
     for vm in vms:
-        entry = _find_own(vm, resource_pool) if vm.kind is Kind.VM and vm.uuid in faulty else None
+        if vm.kind is not Kind.VM or vm.uuid not in faulty:
+            continue
+        entry = _find_own(vm, resource_pool, None, trust)
         if entry is not None and entry.vm_id not in numbers:
             kept[vm.uuid] = row_of_entry(entry)
             numbers.add(entry.vm_id)
@@ -229,22 +193,23 @@ def _tell_proved(entries: Mapping[str, Row], proved: Iterable[Row],
             for uuid in sorted(set(entries) | set(rows)) if entries.get(uuid) != rows.get(uuid)]
 
 
-def _list_candidates(vms: Iterable[VmRecord], mirror: PoolEntry,
-                     committed: Optional[int]) -> List[Tuple[int, Row]]:
+def _list_candidates(vms: Iterable[VmRecord], mirror: PoolEntry, committed: Optional[int],
+                     trust: Trust) -> List[Tuple[int, Row]]:
     """The rows that entries tell of, each with its generation's number."""
     candidates = [(mirror.generation.number, row) for row in mirror.absent]
+    gone = frozenset(mirror.gone)
     for vm in vms:
-        entry = _find_own(vm, mirror.resource_pool, committed)
-        if entry is not None and not (entry.vm_uuid in mirror.gone and entry.generation.number
+        entry = _find_own(vm, mirror.resource_pool, committed, trust)
+        if entry is not None and not (entry.vm_uuid in gone and entry.generation.number
                                       <= mirror.generation.number):
             candidates.append((entry.generation.number, row_of_entry(entry)))
     return candidates
 
 
-def _find_own(vm: VmRecord, resource_pool: str,
-              committed: Optional[int] = None) -> Optional[VmEntry]:
+def _find_own(vm: VmRecord, resource_pool: str, committed: Optional[int],
+              trust: Trust) -> Optional[VmEntry]:
     """The VM's entry, when we wrote it for this VM in this resource pool."""
-    found = find_current(vm.mirror, committed=committed)
+    found = find_current(vm.mirror, committed=committed, trust=trust, record=vm.uuid)
     is_own = find_standing(found, vm.uuid, resource_pool) is Standing.OWN
     return found.entry if is_own else None
 

@@ -9,44 +9,41 @@ Writes go last: after staging, four at once at most.
 
 import collections
 import itertools
-from typing import Any, Callable, Dict, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from watcher.books import Books
 from watcher.due_times import DueTimes
 from watcher.identity import NOT_FOR_US
 from watcher.inventory import Inventory
-from watcher.logs import RateLimiter, get_logger
-from watcher.mirror_entries import (Found, Generation, PoolEntry, Row, VmEntry, find_current, fit,
-                                    render_pool_entry, row_of_entry)
-from watcher.mirror_judge import (Change, Standing, apply_change, find_standing, is_entry_right,
-                                  plan_entry, plan_row, read_pool_entry)
+from watcher.logs import get_logger
+from watcher.mirror_codes import NO_TRUST, Trust
+from watcher.mirror_entries import Generation, PoolEntry, Row, VmEntry, row_of_entry
+from watcher.mirror_judge import Standing, find_standing, is_entry_right, plan_row
 from watcher.mirror_roll import Roll
+from watcher.mirror_slots import (Change, Found, Slots, apply_change, attach_pool, find_current,
+                                  plan_entry, read_pool_entry)
+from watcher.mirror_told import FORGED, Told
 from watcher.mirror_writes import POOL, VM, MirrorWritten
 from watcher.records import Kind, PoolRecord, VmRecord
 
 WRITES_AT_ONCE = 4
 # With staging together: the rest of the callers stay free for VMs that start.
 _JOBS_AT_ONCE = 8
-# So many VMs are looked at per turn of the main loop.
 _LOOKS_PER_TURN = 200
 # Longer than an event is on its way: before that it may show a moment of our own writing.
 _ECHO_SECONDS = 1.0
 _HOLD_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
-_REPEAT_SECONDS = 60.0
-
 # A VM whose entry XAPI refuses so often is kept in the pool's entry, so that others do not wait.
 _GIVEN_UP = 3
 
-Slots = Tuple[Tuple[str, str], ...]
 Submit = Callable[[str, str, Change], None]
 NoteOrphan = Callable[[VmRecord, int], None]
-# Gives the error for an edit that is refused, '' for one that was taken, None for later.
+# The error for an edit that is refused, '' for one that was taken, None for later.
 TakeEdit = Callable[[VmRecord, VmEntry], Optional[str]]
-
 
 # Why an entry was corrected, by what it was; and when it was right before.
 _REASONS = {Standing.COPY: 'copy', Standing.INVALID: 'damaged'}
-_CHANGED = {Standing.OWN: 'reverted', Standing.NONE: 'taken_away'}
+_CHANGED = {Standing.OWN: 'reverted', Standing.NONE: 'taken_away', Standing.FORGED: 'unsigned'}
 
 
 class Target(NamedTuple):
@@ -74,6 +71,8 @@ class Push:
         self.all_writes = 0
         """Calls that were carried out since the daemon began."""
         self.target: Optional[Target] = None
+        self.trust = NO_TRUST
+        """By which keys entries are judged and signed."""
         self._dirty: Dict[str, None] = collections.OrderedDict()
         self._writes: Dict[str, None] = collections.OrderedDict()
         self._removals: Dict[str, None] = collections.OrderedDict()
@@ -84,12 +83,11 @@ class Push:
         self._failures: Dict[str, int] = {}
         self._right: Dict[str, Row] = {}
         self._reasons: Dict[str, Tuple[str, Any]] = {}
-        self._arrived: Set[str] = set()
         self._read: Dict[str, Tuple[Slots, Found]] = {}
         self._roll = Roll()
         self._pool_change: Optional[Change] = None
         self._is_pool_stale = True
-        self._limiter = RateLimiter(_REPEAT_SECONDS)
+        self._told = Told()
 
     # What is told.
 
@@ -97,8 +95,9 @@ class Push:
         """A new session: nothing is known of what stands where."""
         self.aim(None)
         self.pool, self.refused = None, ''
+        self._told.restart()
         for memory in (self._claims, self._echo, self._held, self._failures, self._right,
-                       self._reasons, self._arrived):
+                       self._reasons):
             memory.clear()  # type: ignore
 
     def aim(self, target: Optional[Target]) -> None:
@@ -112,6 +111,14 @@ class Push:
                 self._dirty[vm.ref] = None
         self.target = target
         self._is_pool_stale = True
+
+    def judge_by(self, trust: Trust) -> None:
+        """Judge and sign by these keys from now on."""
+        if trust != self.trust:
+            self.trust = trust
+            self._read.clear()
+            self._dirty.update((vm.ref, None) for vm in self._inventory.vms if self.target)
+            self._is_pool_stale = True
 
     def note(self, vm: VmRecord) -> None:
         """A VM's record is new, or other slots of it are taken."""
@@ -132,7 +139,7 @@ class Push:
         for times in (self._echo, self._held):
             times.pop(ref)
         self._roll.note(ref, None)
-        self._arrived.discard(ref)
+        self._told.drop(ref)
         self._is_pool_stale = True
 
     @property
@@ -141,8 +148,8 @@ class Push:
         if self.target is None:
             return 0
         is_pool_waiting = self._pool_change is not None and POOL not in self._busy.values()
-        return (len(self._dirty) + len(self._writes) + len(self._removals) + len(self._busy)
-                + (1 if is_pool_waiting else 0))
+        return is_pool_waiting + sum(len(waiting) for waiting in (
+            self._dirty, self._writes, self._removals, self._busy))
 
     @property
     def is_mirrored(self) -> bool:
@@ -172,8 +179,8 @@ class Push:
         if self.target is None or self.pool is None or self.refused:
             return
         self._end_waits(now)
-        for _ in range(min(_LOOKS_PER_TURN, len(self._dirty))):
-            ref = self._dirty.popitem(last=False)[0]  # type: ignore
+        for ref in list(itertools.islice(self._dirty, _LOOKS_PER_TURN)):
+            del self._dirty[ref]
             self._enrol(ref)
             self._look(ref, now)
         if self._may_plan_pool:
@@ -205,10 +212,9 @@ class Push:
             else apply_change(self._slots_of(written.ref), change))
         self._echo.set(written.ref, now + _ECHO_SECONDS)
         if written.is_done:
-            calls = len(change.before) + len(change.after) + (change.slot is not None)
-            self.writes += calls
-            self.all_writes += calls
-            self._tell_written(written.ref)
+            self.writes += change.calls
+            self.all_writes += change.calls
+            self._tell_written(written.ref, now)
 
     def _end_waits(self, now: float) -> None:
         for waits in (self._echo, self._held):
@@ -251,9 +257,8 @@ class Push:
         if change is not None:
             (self._removals if change.slot is None else self._writes)[ref] = None
             return
-        row = self.target.rows.get(vm.uuid) if self.target else None
-        if row is not None:
-            self._right[vm.uuid] = row
+        if self.target is not None and vm.uuid in self.target.rows:
+            self._right[vm.uuid] = self.target.rows[vm.uuid]
 
     def _is_judged(self, vm: VmRecord) -> bool:
         """Whether an entry may be written there at all, and we know whether one belongs there."""
@@ -268,10 +273,11 @@ class Push:
             generation = self.target.generation
             if is_entry_right(found, row, self.pool.uuid, generation.number):
                 return plan_entry(found, '', is_right=True)
+            committed = self._find(self.pool.ref)
             return plan_row(self._slots_of(vm.ref), row, self.pool.uuid, generation,
-                            self._find(self.pool.ref).entry)
+                            committed.entry if committed.is_trusted else None, self.trust)
         standing = find_standing(found, vm.uuid, self.pool.uuid)
-        if standing in (Standing.COPY, Standing.OWN, Standing.BY_HAND):
+        if standing in (Standing.COPY, Standing.OWN, Standing.BY_HAND, Standing.FORGED):
             return plan_entry(found, None, False)
         return None  # nothing there, arrived, or not to be understood: left alone
 
@@ -290,11 +296,16 @@ class Push:
             return None
         absent = tuple(self.target.rows[uuid] for uuid in sorted(self._roll.absent))
         gone = tuple(sorted(self._roll.gone))
-        wanted = fit(self.target.entry._replace(absent=absent, gone=gone))
+        wanted = self.target.entry._replace(absent=absent, gone=gone)
         found = self._find(self.pool.ref)
         # Who was gone stays named until the next generation.
-        is_right = found.entry is not None and found.entry._replace(gone=wanted.gone) == wanted
-        return plan_entry(found, render_pool_entry(wanted), is_right)
+        is_right = (found.entry is not None and found.is_trusted and found.is_fresh
+                    and found.entry._replace(gone=gone) == wanted)
+        forged = [entry for entry in found.untrusted if entry._replace(gone=gone) != wanted]
+        if self.pool.ref not in self._busy:
+            self._reasons[self.pool.ref] = (FORGED, forged[0]) if forged else ('', None)
+        text, attached = attach_pool(wanted, self.trust)
+        return plan_entry(found, text, is_right, attached=attached)
 
     def _slots_of(self, ref: str) -> Slots:
         if ref in self._claims:
@@ -309,7 +320,11 @@ class Push:
         known = self._read.get(ref)
         if known is None or known[0] != slots:
             is_pool = self.pool is not None and ref == self.pool.ref
-            found = read_pool_entry(slots) if is_pool else find_current(slots)
+            if self.pool is not None and is_pool:
+                found = read_pool_entry(slots, self.trust, self.pool.uuid)
+            else:
+                vm = self._inventory.find(ref)
+                found = find_current(slots, trust=self.trust, record=vm.uuid if vm else '')
             known = self._read[ref] = (slots, found)
         return known[1]
 
@@ -323,7 +338,7 @@ class Push:
         standing = find_standing(found, vm.uuid, self.pool.uuid)
         self._reasons.pop(vm.ref, None)
         if row is None and standing is Standing.ARRIVED:
-            self._tell_arrived(vm, found.entry)
+            self._told.arrived(vm, found.entry)
         elif standing is Standing.BY_HAND and row is not None \
                 and row_of_entry(found.entry) != row:
             return self._judge_edit(vm, found.entry, now)
@@ -333,10 +348,22 @@ class Push:
             is_stray = row is None and standing is Standing.BY_HAND
             self._reasons[vm.ref] = (
                 'not_registered' if is_stray else _REASONS.get(standing, ''), None)
-            if row is not None and self._right.get(vm.uuid) == row and standing in _CHANGED:
+            if row is not None and self._right.get(vm.uuid) == row and standing in _CHANGED \
+                    and not is_entry_right(found._replace(is_fresh=True), row, self.pool.uuid,
+                                           self.target.generation.number):
                 # The row is as it was when the entry was right: it is the entry that changed.
                 self._reasons[vm.ref] = (_CHANGED[standing], None)
+            self._note_forged(vm, found, row)
         return True
+
+    def _note_forged(self, vm: VmRecord, found: Found, row: Optional[Row]) -> None:
+        """What no known key has signed is worth a word where it says something else."""
+        for entry in found.untrusted:
+            if self.pool is not None and self.target is not None \
+                    and (entry.vm_uuid, entry.resource_pool) == (vm.uuid, self.pool.uuid) \
+                    and (row_of_entry(entry) != row
+                         or entry.generation.number > self.target.generation.number):
+                self._reasons[vm.ref] = (FORGED, entry)
 
     def _judge_leftover(self, vm: VmRecord, entry: VmEntry) -> None:
         """A row was removed, and XAPI's database is older: the entry proves that what the VM
@@ -353,25 +380,13 @@ class Push:
             self._reasons[vm.ref] = (problem, entry)
         return bool(problem)
 
-    def _tell_written(self, ref: str) -> None:
+    def _tell_written(self, ref: str, now: float) -> None:
         reason, entry = self._reasons.pop(ref, ('', None))
         vm = self._inventory.find(ref)
-        if vm is None or not reason:
-            return
-        if entry is None:
-            get_logger().warning('mirror.corrected', vm_uuid=vm.uuid, vm_name=vm.name,
-                                 reason=reason)
-        else:
-            get_logger().warning('mirror.edit_refused', vm_uuid=vm.uuid, vm_name=vm.name,
-                                 vm_id=entry.vm_id, pool=entry.pool_id,
-                                 priority=entry.priority.word, reason=reason)
-
-    def _tell_arrived(self, vm: VmRecord, entry: VmEntry) -> None:
-        if vm.ref not in self._arrived:
-            self._arrived.add(vm.ref)
-            get_logger().warning('vm.arrived', vm_uuid=vm.uuid, vm_name=vm.name,
-                                 resource_pool=entry.resource_pool, vm_id=entry.vm_id,
-                                 pool=entry.pool_id, priority=entry.priority.word)
+        if vm is not None and reason:
+            self._told.put_right(vm, reason, entry, now)
+        elif vm is None and entry is not None:
+            self._told.pool_forged(entry, now)
 
     def _take_failure(self, written: MirrorWritten, now: float) -> None:
         if written.code in NOT_FOR_US:
@@ -382,8 +397,4 @@ class Push:
         self._failures[written.ref] = failures + 1
         hold_seconds = _HOLD_SECONDS[min(failures, len(_HOLD_SECONDS) - 1)]
         self._held.set(written.ref, now + hold_seconds)
-        held_back = self._limiter.admit((written.table, written.error), now)
-        if held_back is not None:
-            get_logger().warning('mirror.write_failed', table=written.table, ref=written.ref,
-                                 error=written.error, retry_seconds=hold_seconds,
-                                 held_back=held_back)
+        self._told.failed(written.table, written.ref, written.error, hold_seconds, now)

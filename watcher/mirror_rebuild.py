@@ -5,15 +5,17 @@ known, the file is kept beside it, and the log tells each difference.
 """
 
 import enum
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 from registry.difference import Replaced
-from registry.values import Pool, Vm
+from registry.values import Vm
 from watcher.books import WHO, Books
 from watcher.inventory import Inventory
 from watcher.logs import get_logger
-from watcher.mirror_entries import PoolEntry, Row, digest_contents
+from watcher.mirror_codes import NO_TRUST, Trust
+from watcher.mirror_entries import PoolEntry
 from watcher.mirror_judge import Collected, collect_image
+from watcher.mirror_reading import Local
 
 COMMAND = 'rebuild'
 # A member sees the entries of a push one by one: longer than that is worth a word.
@@ -24,16 +26,6 @@ _REMEDY = ("vgpu-admin registry compare, then 'vgpu-admin registry rebuild' (the
            "as far as it is there) or 'vgpu-admin registry keep' (the file counts)")
 # How many differences one line of the log shows.
 _SHOWN = 20
-
-
-class Local(NamedTuple):
-    """The registry here, as far as the mirror is about it."""
-    lineage: Tuple[str, ...]
-    noted_digest: Optional[str]
-    """What the contents were at the newest generation."""
-    rows: Dict[str, Row]
-    digest: str
-    pools: Tuple[Pool, ...]
 
 
 class Result(enum.Enum):
@@ -55,15 +47,13 @@ class Rebuilder:
         """Since when the mirror is waited for to be whole."""
 
     def rebuild(self, mirror: PoolEntry, local: Optional[Local], *, is_master: bool,
-                is_locked: bool, now: float) -> Result:
+                is_locked: bool, now: float, trust: Trust = NO_TRUST) -> Result:
         """Make the registry anew from the mirror; RegistryError when the file does not let us.
 
-        A member waits until all is there: the master is at work. The master takes what a push
-        that was broken off has left, and after a wipe (no `local`) whatever there is.
+        Only from one that is complete and counts in all its parts: the rest is for people.
         """
-        collected = collect_image(self._inventory.vms, mirror, local.rows if local else {})
-        is_exact = digest_contents(collected.image.vms, collected.image.pools) == mirror.digest
-        if not (is_exact or is_master and (collected.is_complete or local is None)):
+        collected = collect_image(self._inventory.vms, mirror, local.rows if local else {}, trust)
+        if not collected.is_complete:
             self._wait(collected, mirror, is_master, now)
             return Result.INCOMPLETE
         self.incomplete_since = None

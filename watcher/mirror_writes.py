@@ -1,14 +1,14 @@
 """The mirror's writes to XAPI: the slots of one record, in a caller; the message tells.
 
-Each entry is replaced by adding the new text in a free slot and removing the old one then. Adding
-to a slot that is taken fails in XAPI, so two masters cannot overwrite each other unseen: the
+Each entry is replaced by adding the new one in a free slot and removing the old one then. Adding
+to a key that is taken fails in XAPI, so two masters cannot overwrite each other unseen: the
 record is read again, and the main thread decides again.
 """
 
 from typing import Callable, NamedTuple, Optional, Union
 
 from watcher.errors import MalformedRecord, SessionLost, VmVanished, XapiError, XapiFailure
-from watcher.mirror_judge import Change
+from watcher.mirror_slots import Change
 from watcher.records import PoolRecord, VmRecord
 from watcher.workers import Clients
 
@@ -40,8 +40,8 @@ def write_entry(clients: Clients, table: str, ref: str, change: Change,
     try:
         for slot in change.before:
             client.remove_from_other_config(table, ref, slot)
-        if change.slot is not None:
-            client.add_to_other_config(table, ref, change.slot, change.text or '')
+        for key, text in change.additions:
+            client.add_to_other_config(table, ref, key, text)
         for slot in change.after:
             client.remove_from_other_config(table, ref, slot)
         return written._replace(is_done=True)

@@ -11,25 +11,23 @@ import json
 import os
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from registry.errors import JournalUnavailable, Reason, RegistryError, RegistryUnavailable
+from registry.errors import RegistryError
 from registry.schema import MIRROR_NOTE
-from registry.values import Pool
 from watcher.books import Books
 from watcher.config import MirrorSettings
 from watcher.inventory import Inventory
 from watcher.logs import get_logger
-from watcher.mirror_entries import (LINE_LENGTH, MAX_GENERATION, Generation, MirrorInvalid,
-                                    PoolEntry, VmEntry, digest_contents, parse_generation,
-                                    row_of)
-from watcher.mirror_judge import Judgement, judge, list_kept_rows, read_pool_entry
+from watcher.mirror_edits import take_edit
+from watcher.mirror_entries import (LINE_LENGTH, MAX_GENERATION, MAX_JUMP, Generation, PoolEntry,
+                                    VmEntry, parse_generation)
+from watcher.mirror_judge import Judgement, judge
 from watcher.mirror_push import Push, Submit, Target
-from watcher.mirror_rebuild import Local, Rebuilder, Result, show_vm
+from watcher.mirror_rebuild import Local, Rebuilder, Result
+from watcher.mirror_reading import Reader
 from watcher.mirror_writes import MirrorWritten
 from watcher.records import PoolRecord, VmRecord
 from watcher.roles import Role
 
-# Whom the history names for what somebody wrote into other_config.
-BY_HAND_WHO, BY_HAND_COMMAND = 'xapi', 'mirror'
 _RETRY_SECONDS = 2.0
 _NOTE_SECONDS = 2.0
 # Staging goes first for so long; many VMs that wait must not keep edits from being mirrored.
@@ -39,6 +37,7 @@ _DEFER_SECONDS = 3.0
 _GRACE_SECONDS = 10.0
 # The first answer has the pool's record, unless XAPI does not tell it.
 _POOL_SECONDS = 2.0
+_NO_LINEAGE = 'the journal does not tell at which generations the registry has been'
 
 (OFF, WAITING, PUSHING, MIRRORED, FOLLOWING, OLDER, INCOMPLETE, UNDECIDED, NOT_ACCEPTED,
  NO_REGISTRY) = ('off', 'waiting', 'pushing', 'mirrored', 'following', 'older', 'incomplete',
@@ -55,6 +54,7 @@ class Mirroring:
         self._books = books
         self._inventory = inventory
         self._rebuilder = Rebuilder(books, inventory, poll)
+        self._reader = Reader(books, inventory)
         self._write = write
         self._look = look
         self.settings = settings
@@ -66,11 +66,11 @@ class Mirroring:
         self._must_judge = True
         self._judge_at = 0.0
         self._judged: Any = None
+        self._rival: Optional[PoolEntry] = None
+        """The newest entry of the pool that does not count: no known key has signed it."""
         self._pushed_at = 0.0
         self._is_held_up = False
         self._has_led = False
-        self._lineage: Tuple[Tuple[str, ...], str, bool] = ((), '', False)
-        """What the journal said last: generations, digest of the newest, whether that is ours."""
         self._edited_at: Optional[float] = None
         self._waiting_since: Optional[float] = None
         self._told: Dict[str, str] = {}
@@ -137,6 +137,8 @@ class Mirroring:
             self._tell_waiting(role, now)
             self._leave_note(role, now)
             return
+        if self._reader.keeper.has_changed(self.settings.key_file, now):
+            self._must_judge = True
         self._judge(role, now, is_locked)
         self._is_held_up = is_staging and now - self._pushed_at < _DEFER_SECONDS
         if role.is_writer and may_write and not self._is_held_up:
@@ -163,50 +165,50 @@ class Mirroring:
     def _decide(self, role: Role, now: float, is_locked: bool) -> None:
         self.is_overtaken = False
         pool, books = self.push.pool, self._books
-        found = read_pool_entry(pool.mirror) if pool is not None else None
-        if pool is None or found is None:
+        if pool is None:
             return
-        mirror = found.entry
-        if mirror is not None and mirror.resource_pool != pool.uuid:
-            mirror = None
+        reading = self._reader.read_mirror(pool, self.settings.key_file)
+        mirror, self._rival = reading.mirror, reading.rival
+        self.push.judge_by(reading.trust)
         is_master = role.is_writer
         if not is_master and not role.is_member:
             self._aim(None, WAITING)
-        elif found.is_too_new:
+        elif reading.is_too_new:
             self._aim(None, OFF)
             if self._is_news('off', 'format'):
                 get_logger().warning('mirror.unavailable',
                                      reason='the mirror was written by a newer version')
         elif not books.is_available:
             self._aim(None, NO_REGISTRY)
-            if mirror is not None and self._is_wiped():
-                self._rebuild(mirror, None, role, now, is_locked)
+            if self._reader.is_wiped:
+                self._make_anew(mirror, role, now, is_locked)
         elif not books.is_accepted:
             self._aim(None, NOT_ACCEPTED)
         elif not books.is_journal_open:
             self._judge_later(now)
         else:
-            self._keep_lineage()
-            local = self._read_local(mirror)
+            self._reader.keep_lineage()
+            local = self._read_local()
+            if mirror is not None and not reading.is_signed and local.lineage \
+                    and mirror.generation.number > local.number + MAX_JUMP:
+                self._rival, mirror = mirror, None
             judgement = judge(mirror, local.lineage, local.noted_digest, local.digest)
             if mirror is not None and judgement is Judgement.NEWER \
                     and local.digest == mirror.digest:
                 # Both say the same: only the line is another.
                 books.journal.note_generation(mirror.generation.text, local.digest, is_own=False,
                                               line=mirror.line)
-                local, judgement = self._read_local(mirror), Judgement.SAME
+                local, judgement = self._read_local(), Judgement.SAME
             (self._lead if is_master else self._follow)(
                 judgement, mirror, local, role, now, is_locked)
 
-    def _keep_lineage(self) -> None:
-        """A journal that was lost while we ran: what we know of the lineage goes into the new."""
-        journal = self._books.journal
-        noted = journal.generation()
-        if noted is not None:
-            self._lineage = journal.lineage(), noted[1], journal.has_own_generation()
-        elif self._lineage[0]:
-            known, digest, is_own = self._lineage
-            journal.note_generation(known[-1], digest, is_own=is_own, line=known[:-1])
+    def _make_anew(self, mirror: Optional[PoolEntry], role: Role, now: float,
+                   is_locked: bool) -> None:
+        """A host without registry and journal: from a complete, valid mirror only."""
+        if mirror is not None:
+            self._rebuild(mirror, None, role, now, is_locked)
+        elif self._rival is not None:
+            self._leave_undecided(self._rival, role, 0, now)
 
     def _lead(self, judgement: Judgement, mirror: Optional[PoolEntry], local: Local, role: Role,
               now: float, is_locked: bool) -> None:
@@ -216,13 +218,12 @@ class Mirroring:
             self._aim(None, INCOMPLETE)
             self.is_overtaken = not self._rebuild(mirror, local, role, now, is_locked)
             return
+        # The file is the registry of record: it is staged from, and people decide the rest.
         if judgement is Judgement.UNDECIDED and mirror is not None:
-            # The file is the registry of record: it is staged from, and people decide the rest.
-            self._aim(None, UNDECIDED)
-            self._judge_later(now)
-            if self._is_news('undecided', mirror.generation.text):
-                get_logger().error('mirror.undecided', generation=mirror.generation.text,
-                                   vms=len(local.rows), found=mirror.vms)
+            self._leave_undecided(mirror, role, len(local.rows), now, _NO_LINEAGE)
+            return
+        if self._is_ahead(self._rival, local) and self._rival is not None:
+            self._leave_undecided(self._rival, role, len(local.rows), now)
             return
         # What we wrote in this session is on its way, and shows what stood there before.
         is_echo = judgement is Judgement.OLDER and self._has_led
@@ -248,14 +249,24 @@ class Mirroring:
             local.digest, largest, local.pools, line=local.lineage[-LINE_LENGTH - 1:-1])),
             PUSHING)
 
+    def _is_ahead(self, rival: Optional[PoolEntry], local: Local) -> bool:
+        """Whether an entry that does not count may tell of what the registry here never was at."""
+        return (rival is not None and rival.generation.number > local.number
+                and rival.generation.text != self._reader.keeper.memory.refused)
+
+    def _leave_undecided(self, entry: PoolEntry, role: Role, vms: int, now: float,
+                         reason: str = 'not signed by a key that is known here') -> None:
+        self._aim(None, UNDECIDED)
+        self._judge_later(now)
+        if self._is_news('undecided', entry.generation.text):
+            log = get_logger().error if role.is_writer else get_logger().warning
+            log('mirror.undecided', generation=entry.generation.text, vms=vms, found=entry.vms,
+                reason=reason)
+
     def _advance(self, mirror: Optional[PoolEntry], local: Local) -> None:
         """A new generation, in the journal before anything of it is in XAPI."""
-        numbers = [mirror.generation.number] if mirror is not None else []
-        try:
-            numbers += [parse_generation(text).number for text in local.lineage[-1:]]
-        except MirrorInvalid:
-            pass  # somebody wrote into the journal: the line begins anew
-        number = min(max([0] + numbers) + 1, MAX_GENERATION)
+        number = mirror.generation.number if mirror is not None else 0
+        number = min(max(number, local.number) + 1, MAX_GENERATION)
         generation = Generation(number, os.urandom(4).hex())
         self._books.journal.note_generation(generation.text, local.digest)
 
@@ -270,6 +281,8 @@ class Mirroring:
             self._edited_at = now
         if mirror is None or judgement is Judgement.SAME:
             self._rebuilder.incomplete_since = None
+            if self._is_ahead(self._rival, local) and self._rival is not None:
+                self._leave_undecided(self._rival, role, len(local.rows), now)
         elif self._edited_at is not None and now - self._edited_at < _GRACE_SECONDS:
             self._judge_later(now)
         elif judgement is Judgement.OLDER:
@@ -284,7 +297,7 @@ class Mirroring:
                  is_locked: bool) -> bool:
         """Make the registry anew from the mirror; False when that cannot be done now."""
         result = self._rebuilder.rebuild(mirror, local, is_master=role.is_writer,
-                                         is_locked=is_locked, now=now)
+                                         is_locked=is_locked, now=now, trust=self.push.trust)
         if result is Result.DONE:
             self.generation = mirror.generation.text
             self._must_judge = True
@@ -294,27 +307,9 @@ class Mirroring:
         self._judge_later(now)
         return False
 
-    def _is_wiped(self) -> bool:
-        """Neither registry nor journal, and there never was one since this daemon began.
-
-        A file that somebody deleted is another matter (P17).
-        """
-        books = self._books
-        return not (books.was_read or books.is_journal_open or os.path.lexists(books.path)
-                    or os.path.lexists(books.journal.path))
-
-    def _read_local(self, mirror: Optional[PoolEntry]) -> Local:
-        journal, contents = self._books.journal, self._books.contents
-        if contents is None:
-            raise JournalUnavailable('the registry went away meanwhile', reason=Reason.MISSING)
-        rows = {vm.vm_uuid: row_of(vm) for vm in contents.vms}
-        if self._books.faulty and self.push.pool is not None:
-            rows.update(list_kept_rows(self._inventory.vms, self.push.pool.uuid,
-                                       self._books.faulty, rows))
-        pools = tuple(Pool(*pool[:4]) for pool in contents.pools)
-        noted = journal.generation()
-        return Local(tuple(journal.lineage()), noted[1] if noted else None, rows,
-                     digest_contents(rows.values(), pools), pools)
+    def _read_local(self) -> Local:
+        pool = self.push.pool
+        return self._reader.read_local(pool.uuid if pool is not None else '', self.push.trust)
 
     def _aim(self, target: Optional[Target], state: str) -> None:
         self.state = state
@@ -326,22 +321,7 @@ class Mirroring:
         """Somebody wrote an assignment into other_config: take it, or say why not."""
         if not self.settings.accept_edits:
             return 'not_accepted'
-        others = self._inventory.carriers_of(entry.vm_id) - {vm.ref}
-        taken = {entry.vm_id: 'VM %s, which carries it' % other.uuid
-                 for other in map(self._inventory.find, others) if other is not None}
-        try:
-            with self._books.registry.edit(who=BY_HAND_WHO, command=BY_HAND_COMMAND,
-                                           needs_journal=True) as edit:
-                before, after = edit.change_vm(vm.uuid, pool_id=entry.pool_id,
-                                               priority=entry.priority, vm_id=entry.vm_id,
-                                               taken=taken)
-        except RegistryUnavailable:
-            return None
-        except RegistryError as error:
-            return str(error)
-        get_logger().info('mirror.edit_taken', vm_uuid=vm.uuid, vm_name=vm.name,
-                          before=show_vm(before), after=show_vm(after))
-        return ''
+        return take_edit(self._books, self._inventory, vm, entry)
 
     def _note_orphan(self, vm: VmRecord, vm_id: int) -> None:
         """Another host's daemon staged it, and its row is gone: so does what it carries (P12)."""
@@ -385,7 +365,8 @@ class Mirroring:
         """Leave word for vgpu-admin of how far the mirror is."""
         if self.push.refused:
             self.state = OFF
-        facts = (self.state, self.generation, self.push.waiting, role.master if role else '')
+        facts = (self.state, self.generation, self.push.waiting, role.master if role else '',
+                 self._reader.keeper.problem)
         noted_at, noted = self._noted
         if facts == noted or (facts[:2] == noted[:2] and now - noted_at < _NOTE_SECONDS):
             return
@@ -393,6 +374,7 @@ class Mirroring:
         text = json.dumps({'state': self.state, 'generation': self.generation,
                            'waiting': self.push.waiting, 'master': facts[3],
                            'is_master': bool(role and role.is_writer),
-                           'reason': self.push.refused})
+                           'reason': self.push.refused, 'unsigned': self._reader.keeper.problem})
         if self._books.is_journal_open:
             self._write(lambda journal: journal.write_note(MIRROR_NOTE, text))
+

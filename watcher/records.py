@@ -15,10 +15,15 @@ from watcher.errors import MalformedRecord, XapiNonsense
 
 ARGS_KEY = 'device-model-args'
 NULL_REF = 'OpaqueRef:NULL'
-# The mirror's keys in other_config (mirror_entries.py).
-MIRROR_KEYS = frozenset(['vgpu-watcher-1', 'vgpu-watcher-2'])
+# The mirror's keys in other_config (mirror_slots.py), and those of the pool's record alone.
+_SLOTS = ('vgpu-watcher-1', 'vgpu-watcher-2')
+MIRROR_KEYS = frozenset(_SLOTS) | frozenset(slot + '-code' for slot in _SLOTS)
+MAX_PARTS = 64
+_PART_KEYS = frozenset('%s-more-%d' % (slot, number) for slot in _SLOTS
+                       for number in range(1, MAX_PARTS + 1))
 # No entry of the mirror is as long; what is cut does not pass for one.
 _MAX_MIRROR = 9000
+_MAX_MIRROR_PART = 40000
 START_OPERATIONS = frozenset(['start', 'start_on'])
 
 _UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z')
@@ -188,7 +193,7 @@ def parse_pool(ref: str, raw: Any) -> Optional[PoolRecord]:
     uuid, master = raw.get('uuid'), raw.get('master')
     if not (isinstance(uuid, str) and isinstance(master, str) and _UUID.match(uuid.lower())):
         return None
-    return PoolRecord(ref, uuid.lower(), master, _find_mirror(raw))
+    return PoolRecord(ref, uuid.lower(), master, _find_pool_mirror(raw))
 
 
 def parse_records(records: Mapping[str, Any]) \
@@ -233,6 +238,17 @@ def _find_mirror(raw: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:
         return ()
     return tuple(sorted((key, other_config[key][:_MAX_MIRROR]) for key in MIRROR_KEYS
                         if isinstance(other_config.get(key), str)))
+
+
+def _find_pool_mirror(raw: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:
+    """The same of the pool's record, with what did not fit into its entry."""
+    found = _find_mirror(raw)
+    if not found:
+        return ()
+    other_config = raw['other_config']
+    parts = [(key, other_config[key][:_MAX_MIRROR_PART]) for key in _PART_KEYS
+             if isinstance(other_config.get(key), str)]
+    return tuple(sorted(found + tuple(parts)))
 
 
 def _latest_per_vm(events: List[Any]) -> Dict[str, Any]:

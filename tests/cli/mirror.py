@@ -25,7 +25,7 @@ def mirror(place: Place, *vms: Vm, number: int = 5, count: Optional[int] = None,
                       digest_contents([row_of(vm) for vm in vms], POOLS),
                       max([vm.vm_id for vm in vms] or [0]), POOLS)
     place.xapi.call('pool.add_to_other_config', place.xapi.pool, SLOTS[0],
-                    render_pool_entry(entry))
+                    render_pool_entry(entry)[0])
 
 
 def give_entry(place: Place, vm: Vm, generation: Generation, where: str) -> None:

@@ -10,7 +10,8 @@ from typing import Any, Dict, FrozenSet, NamedTuple, Optional, Tuple
 
 from registry.values import Pool as VgpuPool
 from registry.values import Priority
-from watcher.mirror_entries import Row, digest_contents, find_current, parse_pool_entry
+from watcher.mirror_entries import Row, digest_contents, parse_pool_entry
+from watcher.mirror_slots import find_current
 from watcher.records import Kind, PoolRecord, PowerState, VmRecord
 
 Slots = Tuple[Tuple[str, str], ...]

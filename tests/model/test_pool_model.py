@@ -95,8 +95,8 @@ def test_broken_code_is_found_out_by_the_shortest_way(
 
 def replace_entries_at_once(monkeypatch: Any) -> None:
     plan = mirror_judge.plan_entry
-    monkeypatch.setattr(mirror_judge, 'plan_entry', lambda found, text, is_right, keep=None:
-                        plan(found, text, is_right))
+    monkeypatch.setattr(mirror_judge, 'plan_entry', lambda found, text, is_right, keep, attached:
+                        plan(found, text, is_right, None, attached))
 
 
 def test_entries_replaced_before_the_pools_are_found_out(monkeypatch: Any) -> None:

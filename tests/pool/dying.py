@@ -11,7 +11,8 @@ from registry.values import Priority
 from tests.pool.world import Assignments, Host, PoolWorld
 from tests.simulated.world import span, wait_until
 from watcher.mirror_entries import SLOTS, digest_contents
-from watcher.mirror_judge import collect_image, read_pool_entry
+from watcher.mirror_judge import collect_image
+from watcher.mirror_slots import read_pool_entry
 from watcher.records import Kind, PowerState, VmRecord
 
 FOREIGN = '-foo "a  b"'

@@ -9,7 +9,8 @@ import pytest
 from registry.errors import RegistryError
 from registry.journal import Journal
 from tests.simulated.world import World, span, wait_until
-from watcher.mirror_entries import PoolEntry, VmEntry, find_current, parse_pool_entry
+from watcher.mirror_entries import PoolEntry, VmEntry, parse_pool_entry
+from watcher.mirror_slots import find_current
 
 SLOTS = ('vgpu-watcher-1', 'vgpu-watcher-2')
 

@@ -44,7 +44,8 @@ def test_defaults_are_those_of_the_contract():
 def test_metrics_are_off_by_default_and_the_mirror_is_on():
     assert [(key.name, key.default) for key in config.KEYS
             if key.section in ('metrics', 'mirror')] == [
-        ('textfile', ''), ('listen', ''), ('enabled', 'yes'), ('accept_edits', 'no')]
+        ('textfile', ''), ('listen', ''), ('enabled', 'yes'), ('accept_edits', 'no'),
+        ('key_file', '/etc/xensource/ptoken')]
 
 
 def test_every_setting_has_its_key_with_unit_and_reason():

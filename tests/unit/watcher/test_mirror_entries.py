@@ -6,10 +6,11 @@ import pytest
 
 from registry.values import Pool, Priority, Vm
 from tests.unit.watcher.builders import UUID, uuid_of
-from watcher.mirror_entries import (MAX_POOL_BYTES, MAX_VM_BYTES, SLOTS, Found, Generation,
-                                    MirrorInvalid, PoolEntry, Row, VmEntry, digest_contents, fit,
-                                    find_current, parse_generation, parse_pool_entry,
+from watcher.mirror_entries import (MAX_GENERATION, MAX_PART_BYTES, MAX_POOL_BYTES, MAX_VM_BYTES,
+                                    SLOTS, Generation, MirrorInvalid, PoolEntry, Row, VmEntry,
+                                    digest_contents, parse_generation, parse_pool_entry,
                                     parse_vm_entry, render_pool_entry, render_vm_entry)
+from watcher.mirror_slots import Found, find_current
 
 RESOURCE_POOL = uuid_of(900)
 GENERATION = Generation(12, '1a2b3c4d')
@@ -31,7 +32,7 @@ def test_vm_entry_comes_back_as_it_went_out():
 
 
 def test_longest_vm_entry_is_within_its_bound_and_printable():
-    entry = ENTRY._replace(generation=Generation(10 ** 12, 'ffffffff'), vm_id=2147483646,
+    entry = ENTRY._replace(generation=Generation(MAX_GENERATION, 'ffffffff'), vm_id=2147483646,
                            priority=Priority.MEDIUM)
     text = render_vm_entry(entry)
     assert len(text) < MAX_VM_BYTES / 2 and all(' ' <= char <= '~' for char in text)
@@ -53,7 +54,7 @@ def test_entry_without_a_checksum_is_one_made_by_hand():
     pytest.param(render_by_hand(**{'in': 7}), id='no-resource-pool'),
     pytest.param(render_by_hand(generation='12'), id='no-generation'),
     pytest.param(render_by_hand(generation='0-00000000'), id='generation-zero'),
-    pytest.param(render_by_hand(generation='9999999999999-00000000'), id='generation-huge'),
+    pytest.param(render_by_hand(generation='1000000001-00000000'), id='generation-huge'),
     pytest.param(render_by_hand(pool='C'), id='no-such-pool'),
     pytest.param(render_by_hand(pool=['A']), id='pool-list'),
     pytest.param(render_by_hand(priority='urgent'), id='no-such-priority'),
@@ -80,8 +81,8 @@ def test_damage_anywhere_is_noticed(position):
 
 
 def test_pool_entry_comes_back_as_it_went_out():
-    text = render_pool_entry(WHOLE)
-    assert parse_pool_entry(text) == WHOLE
+    text, parts = render_pool_entry(WHOLE)
+    assert parse_pool_entry(text) == WHOLE and parts == ()
     assert all(' ' <= char <= '~' for char in text)
 
 
@@ -89,10 +90,10 @@ def test_pool_entry_comes_back_as_it_went_out():
     {'pools': []}, {'pools': [['A', 'x', None, 1], ['A', 'y', None, 1]]},
     {'pools': [['A', 1, None, 1], ['B', 'y', None, 1]]}, {'absent': [['x', 1, 'A', 0]]},
     {'absent': [[UUID, 1, 'A', 9]]}, {'absent': 'x'}, {'gone': ['x']}, {'gone': None},
-    {'digest': 'x'}, {'vms': -1}, {'line': ['x']}, {'line': None}, {'largest': True}, {'generation': 'x'}, {'in': 'x'}],
+    {'digest': 'x'}, {'vms': -1}, {'line': ['x']}, {'line': None}, {'largest': True}, {'largest': 2147483647}, {'vms': 10 ** 6 + 1}, {'generation': 'x'}, {'in': 'x'}],
     ids=lambda changes: '-'.join(changes))
 def test_pool_entry_with_an_odd_field_is_none(changes):
-    fields = json.loads(render_pool_entry(WHOLE))
+    fields = json.loads(render_pool_entry(WHOLE)[0])
     fields.update(changes)
     rest = {name: value for name, value in fields.items() if name != 'sum'}
     fields['sum'] = json.loads(render_with_sum(rest))['sum']
@@ -108,20 +109,43 @@ def render_with_sum(fields):
 
 
 def test_the_checksum_is_a_crc32_over_the_other_fields_in_order():
-    fields = json.loads(render_pool_entry(WHOLE))
+    fields = json.loads(render_pool_entry(WHOLE)[0])
     rest = {name: value for name, value in fields.items() if name != 'sum'}
     assert json.loads(render_with_sum(rest)) == fields
 
 
-def test_pool_entry_of_the_longest_names_and_many_absent_vms_fits():
+def build_large(absent=500, gone=500):
+    """The longest names, as many generations as are named, many rows without a VM."""
     pools = tuple(Pool(letter, '\x01' * 255, '\x7f\x02' * 127) for letter in 'AB')
-    absent = tuple(Row(uuid_of(number), number, 'A', Priority.LOW) for number in range(1, 500))
-    line = tuple('%d-%08x' % (10 ** 9 + number, number) for number in range(100))
-    entry = fit(WHOLE._replace(pools=pools, absent=absent, line=line,
-                               gone=tuple(row.vm_uuid for row in absent)))
-    assert entry.line == line[-len(entry.line):]
-    assert len(render_pool_entry(entry)) <= MAX_POOL_BYTES
-    assert entry.absent and parse_pool_entry(render_pool_entry(entry)) == entry
+    line = tuple('%d-%08x' % (10 ** 8 + number, number) for number in range(100))
+    return WHOLE._replace(
+        pools=pools, line=line, gone=tuple(uuid_of(20000 + number) for number in range(gone)),
+        absent=tuple(Row(uuid_of(number), number, 'A', Priority.LOW)
+                     for number in range(1, absent + 1)))
+
+
+@pytest.mark.parametrize('absent, gone', [(0, 0), (1, 1), (120, 0), (0, 300), (500, 500),
+                                          (9000, 9000)])
+def test_pool_entry_holds_every_row_over_as_many_keys_as_it_takes(absent, gone):
+    entry = build_large(absent, gone)
+    text, parts = render_pool_entry(entry)
+    read = parse_pool_entry(text, parts)
+    assert read._replace(line=()) == entry._replace(line=())
+    assert read.line == entry.line[len(entry.line) - len(read.line):]
+    assert len(text) <= MAX_POOL_BYTES and len(parts) <= 64
+    assert all(len(part) <= MAX_PART_BYTES + 512 for part in parts)
+    # One of 0.1 reads the entry alone, and finds by the digest whether that is all.
+    assert parse_pool_entry(text) is not None
+
+
+def test_part_that_is_missing_damaged_or_of_another_generation_leaves_its_rows_out():
+    entry = build_large(2000, 0)
+    text, parts = render_pool_entry(entry)
+    other = render_pool_entry(entry._replace(generation=Generation(13, '00000000')))[1]
+    for changed in (parts[:-1], parts[:-1] + ('x',), parts[:-1] + (parts[-1][:-9] + '0"}',),
+                    parts[:-1] + other[-1:]):
+        read = parse_pool_entry(text, changed)
+        assert read.absent == entry.absent[:len(read.absent)] and len(read.absent) < 2000
 
 
 def test_digest_knows_every_assignment_and_no_order_or_name():

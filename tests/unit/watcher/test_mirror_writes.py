@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.watcher.builders import build_vm, uuid_of
 from watcher.errors import VmVanished, XapiFailure, XapiUnreachable
-from watcher.mirror_judge import Change
+from watcher.mirror_slots import Change
 from watcher.mirror_writes import POOL, VM, write_entry
 from watcher.records import PoolRecord
 
