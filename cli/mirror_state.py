@@ -86,7 +86,7 @@ def parse_note(text: Optional[str], is_enabled: bool) -> Optional[MirrorState]:
     return MirrorState(state, _text(note.get('generation')),
                        waiting if type(waiting) is int and waiting > 0 else 0,
                        note.get('is_master') is True, _text(note.get('reason')), is_enabled,
-                       _text(note.get('unsigned')))
+                       unsigned=_text(note.get('unsigned')))
 
 
 def describe_mirror(mirror: MirrorState) -> str:

@@ -11,7 +11,7 @@ from watcher.injector import (LONGER_PATIENCE_SECONDS, PATIENCE_SECONDS, Outcome
                               carry_out, is_current)
 from watcher.inventory import Inventory
 from watcher.jobs import Saved, lift_fences, read_vm
-from watcher.mirror_judge import Change
+from watcher.mirror_slots import Change
 from watcher.mirror_writes import write_entry
 from watcher.plan import Plan
 from watcher.records import VmRecord
