@@ -1,4 +1,4 @@
-"""consumer enable, disable, status: whether xenopsd runs our qemu-wrapper on this host.
+"""consumer enable, disable, pause, resume, status: whether xenopsd runs our qemu-wrapper here.
 
 Nothing is restarted here: a xenopsd that ends in the middle of something is for the operator to
 choose. Neither the registry nor XAPI is asked.
@@ -12,6 +12,8 @@ from cli.consumer_form import MEANINGS, Form
 from cli.consumer_host import (DIRECTORIES, FRAGMENTS, OURS, SETTING, STOCK, Awareness,
                                ConsumerHost, Setting)
 from cli.consumer_options import ACTION, ROOT
+from cli.consumer_state import (ConsumerState, advise_consumer, describe_consumer, find_paused,
+                                find_run_directory, read_consumer_state)
 from cli.context import Context
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.parser import Arguments
@@ -28,10 +30,11 @@ _AWARENESS = {
 
 def consumer(arguments: Arguments, context: Context) -> Result:
     """Switch the consumer on or off, or tell how things are."""
-    host = ConsumerHost(arguments.get(ROOT) or '/')
-    action = {'enable': _enable, 'disable': _disable, 'status': _status}[arguments.get(ACTION)]
+    place = Place(context, arguments.get(ROOT))
+    action = {'enable': _enable, 'disable': _disable, 'pause': _pause, 'resume': _resume,
+              'status': _status}[arguments.get(ACTION)]
     try:
-        result = action(host, context)
+        result = action(place, context)
     except OSError as error:
         raise CommandError(Kind.FAILED, f'{error.filename or STOCK}: {error.strerror}') \
             from error
@@ -40,7 +43,21 @@ def consumer(arguments: Arguments, context: Context) -> Result:
     return result
 
 
-def _enable(host: ConsumerHost, context: Context) -> Result:
+class Place:
+    """One host, and where its consumer finds the pause and the numbers."""
+
+    def __init__(self, context: Context, root: Optional[str]) -> None:
+        self.host = ConsumerHost(root or '/')
+        self.paused = find_paused(context, root)
+        self._run_directory = find_run_directory(context)
+
+    def read(self) -> ConsumerState:
+        """What the consumer would find now."""
+        return read_consumer_state(self.host, self.paused, self._run_directory)
+
+
+def _enable(place: Place, context: Context) -> Result:
+    host = place.host
     _check(host)
     form = host.find_form()
     is_new = not host.is_enabled()
@@ -53,7 +70,7 @@ def _enable(host: ConsumerHost, context: Context) -> Result:
                      "arguments in it are dropped and logged. See 'vgpu-admin scan-vms'")
     text = (f'The consumer {"was enabled" if is_new else "is enabled already"}: '
             f'{FRAGMENTS[0]} names {OURS}.')
-    return _build(host, 'enabled' if is_new else 'already_enabled', [text])
+    return _build(place, 'enabled' if is_new else 'already_enabled', [text])
 
 
 def _check(host: ConsumerHost) -> None:
@@ -65,6 +82,11 @@ def _check(host: ConsumerHost) -> None:
     if host.find_form() is Form.MISSING:
         raise CommandError(Kind.FAILED, f'{STOCK} is not there, and our wrapper runs it; '
                            'nothing was changed')
+    if host.find_form().is_patched:
+        raise CommandError(Kind.CONFLICT, f'{STOCK}: {MEANINGS[host.find_form()]}. Beside it our '
+                           'wrapper is not in force: the patch also lets through what our grammar '
+                           'refuses, and stolen numbers. Put the packaged file back first; nothing '
+                           'was changed')
     other = host.find_other_directory()
     if other is not None:
         raise CommandError(Kind.CONFLICT, f'xenopsd was told to read {escape(other)}, and our '
@@ -86,16 +108,39 @@ def _check_settings(settings: Sequence[Setting]) -> None:
                                'changed')
 
 
-def _disable(host: ConsumerHost, _context: Context) -> Result:
+def _disable(place: Place, _context: Context) -> Result:
+    host = place.host
     had_fragment = host.has_fragment()
     if had_fragment:
         host.remove_fragment()
     text = ('The consumer was disabled: ' if had_fragment else 'The consumer is disabled already: '
             ) + f'there is no {FRAGMENTS[0]}.'
-    return _build(host, 'disabled' if had_fragment else 'already_disabled', [text])
+    return _build(place, 'disabled' if had_fragment else 'already_disabled', [text])
 
 
-def _status(host: ConsumerHost, context: Context) -> Result:
+def _pause(place: Place, _context: Context) -> Result:
+    """Have the consumer withhold nothing from the next start on; a restart changes nothing."""
+    os.makedirs(os.path.dirname(place.paused), exist_ok=True)
+    try:
+        descriptor = os.open(place.paused, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return _build(place, 'already_paused', ['The consumer is paused already.'])
+    os.close(descriptor)
+    return _build(place, 'paused', ['The consumer is paused: from now on each VM gets what XAPI '
+                                    "carries, a stolen number too. 'vgpu-admin consumer resume' "
+                                    'ends it.'])
+
+
+def _resume(place: Place, _context: Context) -> Result:
+    try:
+        os.unlink(place.paused)
+    except FileNotFoundError:
+        return _build(place, 'already_resumed', ['The consumer is not paused.'])
+    return _build(place, 'resumed', ['The consumer withholds stolen numbers again.'])
+
+
+def _status(place: Place, context: Context) -> Result:
+    host = place.host
     form = host.find_form()
     if form is not Form.STOCK:
         context.note(f'{STOCK}: {_advise(form)}')
@@ -103,7 +148,7 @@ def _status(host: ConsumerHost, context: Context) -> Result:
     found = {item for directory in DIRECTORIES for item in host.list_settings(directory)}
     others = [f'Set elsewhere: {escape(item.path)}: {escape(item.value)}'
               for item in sorted(found) if item.path not in FRAGMENTS]
-    return _build(host, 'enabled' if enabled else 'disabled', [
+    return _build(place, 'enabled' if enabled else 'disabled', [
         f'Consumer: {"enabled" if enabled else "disabled"}',
         f'Stock wrapper: {STOCK}: {MEANINGS[form]}',
         f'Our wrapper: {OURS}: {"is there" if host.is_installed() else "is not there"}',
@@ -111,15 +156,21 @@ def _status(host: ConsumerHost, context: Context) -> Result:
         + others)
 
 
-def _build(host: ConsumerHost, result: str, lines: List[str]) -> Result:
-    """The document that all three give, and what there is left to do."""
+def _build(place: Place, result: str, lines: List[str]) -> Result:
+    """The document that all of them give, and what there is left to do."""
+    host, state = place.host, place.read()
     awareness = host.find_awareness()
     enabled = host.is_enabled()
-    lines = lines + [f'xenopsd: {_AWARENESS[awareness]}']
+    lines = lines + [f'xenopsd: {_AWARENESS[awareness]}',
+                     f'Stolen numbers: {describe_consumer(state)}']
+    advice = advise_consumer(state)
+    if advice and enabled:
+        lines.append(f'To have them withheld: {advice}')
     next_step = _next_step(enabled, awareness)
     fields: Dict[str, Any] = dict(
         result=result, form=host.find_form().value, enabled=enabled, installed=host.is_installed(),
         fragment=host.has_fragment(), xenopsd=awareness.value, next_step=next_step,
+        stolen_numbers=state.document,
         in_use=host.has_fragment() or awareness is Awareness.AWARE)
     return Result(build_document(**fields),
                   plain(lines + ([f'Next: {next_step}'] if next_step else [])))

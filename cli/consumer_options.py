@@ -3,7 +3,7 @@
 from cli.options import Option, parse_text
 from registry.errors import InvalidValue
 
-ACTIONS = ('enable', 'disable', 'status')
+ACTIONS = ('enable', 'disable', 'pause', 'resume', 'status')
 
 
 def parse_action(text: str) -> str:

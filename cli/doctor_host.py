@@ -7,6 +7,8 @@ from typing import Any, Iterator, List
 
 from cli.consumer_form import Form
 from cli.consumer_host import OURS, STOCK, Awareness, ConsumerHost
+from cli.consumer_state import (advise_consumer, describe_consumer, find_paused,
+                                find_run_directory, read_consumer_state)
 from cli.findings import Finding, bad, doubtful, good, skipped
 from cli.text import plural
 from watcher.errors import WatcherError
@@ -71,8 +73,8 @@ def check_consumer(examination: Any) -> Iterator[Finding]:
     if form is Form.MISSING:
         yield skipped('consumer', f'there is no {STOCK}: this is not dom0')
     elif form.is_patched:
-        yield doubtful('consumer', f'{STOCK} is patched by hand ({form.value}); an update of the '
-                       'package takes the patch away',
+        yield doubtful('consumer', f'{STOCK} is patched by hand ({form.value}): an update of the '
+                       'package takes the patch away, and beside it no stolen number is withheld',
                        "put the packaged file back and run 'vgpu-admin consumer enable'")
     elif not host.is_enabled():
         yield bad('consumer', f'nothing hands our arguments to QEMU: {STOCK} is {form.value} and '
@@ -88,7 +90,18 @@ def check_consumer(examination: Any) -> Iterator[Finding]:
         yield doubtful('consumer', f'is enabled, but {STOCK} is not one that is known',
                        'see to it that the next boot is as_desired')
     else:
-        yield good('consumer', f'xenopsd runs {OURS}')
+        yield _check_withholding(examination, host)
+
+
+def _check_withholding(examination: Any, host: ConsumerHost) -> Finding:
+    """Does it withhold a stolen number?"""
+    root = examination.root if examination.root != '/' else None
+    state = read_consumer_state(host, find_paused(examination.context, root),
+                                find_run_directory(examination.context))
+    if state.is_well:
+        return good('consumer', f'xenopsd runs {OURS}, which {describe_consumer(state)}')
+    return doubtful('consumer', f'xenopsd runs {OURS}; it is {describe_consumer(state)}',
+                    advise_consumer(state))
 
 
 def check_hooks(examination: Any) -> Iterator[Finding]:

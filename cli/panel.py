@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
+from cli.consumer_state import ConsumerState, advise_consumer, describe_consumer
 from cli.mediator import describe_excess
 from cli.mirror_state import MirrorState, describe_mirror, render_mirror
 from cli.render import DANGERS, GOOD_STATES, describe_boot, describe_state
@@ -35,6 +36,8 @@ class Panel(NamedTuple):
     """What the daemon noted of it; None when it is not known."""
     registry_problem: str = ''
     """Why the registry cannot be gone by; the VMs are those of when it was last seen, then."""
+    consumer: Optional[ConsumerState] = None
+    """What the consumer of this host does."""
 
 
 def render_panel(panel: Panel, style: Style) -> List[str]:
@@ -54,7 +57,14 @@ def _head(panel: Panel, style: Style) -> List[str]:
     if panel.registry_problem:
         accepted = f': {style.warning} cannot be used; what follows is how it was last seen'
     return [f'Registry: {panel.path}{accepted}', describe_watch(panel.watch, style),
-            f'XAPI: {xapi}', render_mirror(panel.mirror, style)]
+            f'XAPI: {xapi}', render_mirror(panel.mirror, style)] + _consumer(panel.consumer, style)
+
+
+def _consumer(consumer: Optional[ConsumerState], style: Style) -> List[str]:
+    if consumer is None:
+        return []
+    sign = style.tick if consumer.is_well else style.warning
+    return [f'Consumer: {sign} {describe_consumer(consumer)}']
 
 
 def _pool(pool: PoolCount, views: Sequence[VmView], style: Style) -> List[str]:
@@ -122,6 +132,9 @@ def _attention(panel: Panel, style: Style) -> List[str]:
     excess = describe_excess(sum(pool_count.vm_count for pool_count, _views in panel.pools))
     if excess:
         found.append(f'{style.warning} {excess}')
+    if panel.consumer is not None and not panel.consumer.is_well:
+        found.append(f'{style.warning} the consumer of this host: '
+                     f'{advise_consumer(panel.consumer)}')
     if panel.replacements:
         found.append(f'{style.warning} {plural(panel.replacements, "replacement")} under way; '
                      "when no daemon runs: 'vgpu-admin fence clear'")

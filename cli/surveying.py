@@ -6,6 +6,9 @@ from collections import OrderedDict
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from cli import options
+from cli.consumer_host import ConsumerHost
+from cli.consumer_state import (ConsumerState, find_paused, find_run_directory,
+                                read_consumer_state)
 from cli.context import Context
 from cli.errors import ExitStatus
 from cli.mirror_state import read_mirror_state
@@ -135,11 +138,19 @@ def _build_panel(context: Context, contents: Contents, survey: Survey, problem: 
         replacements = len(journal.replacements()) if journal is not None else 0
     from cli.pool_view import EXPLAINED
     registered = contents.by_uuid
+    running = {view.vm_uuid for view in survey.unregistered if view.power_state == 'Running'}
     odd_boots = tuple(boot for uuid, boot in sorted(boots.items())
-                      if uuid in registered and boot.verdict not in EXPLAINED)
+                      if (uuid in registered and boot.verdict not in EXPLAINED)
+                      or (uuid in running and boot.verdict == 'withheld'))
     pools = tuple((pool, tuple(survey.groups[pool.pool_id])) for pool in count_pools(contents))
     return Panel(context.registry.path, contents.accepted, watch, problem, pools,
-                 tuple(survey.unregistered), odd_boots, replacements, len(contents.faults), mirror)
+                 tuple(survey.unregistered), odd_boots, replacements, len(contents.faults), mirror,
+                 _read_consumer(context))
+
+
+def _read_consumer(context: Context) -> ConsumerState:
+    return read_consumer_state(ConsumerHost(), find_paused(context, None),
+                               find_run_directory(context))
 
 
 def _scan_lines(survey: Survey, style: Style) -> List[str]:
@@ -171,7 +182,8 @@ def _status_document(contents: Contents, survey: Survey, panel: Panel) -> Dict[s
         boots=[dict(boot_document(boot) or {}, vm_uuid=boot.vm_uuid)
                for boot in panel.odd_boots],
         replacements_under_way=panel.replacements,
-        mirror=panel.mirror.document if panel.mirror is not None else None)
+        mirror=panel.mirror.document if panel.mirror is not None else None,
+        consumer=panel.consumer.document if panel.consumer is not None else None)
 
 
 def _documents(views: Sequence[VmView]) -> List[Mapping[str, Any]]:

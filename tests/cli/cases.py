@@ -162,7 +162,9 @@ GOOD = {
                  Case('registry rebuild --dry-run', None, 0, 'added    {new}'),
                  Case('registry rebuild --yes', _is_registered('new', 9), 0, 'was rebuilt')),
     'consumer': (Case('consumer status --root={dir}/dom0', None, 0, ''),
-                 Case('consumer --action=status --root={dir}/dom0 --exit-code', None, 0, '')),
+                 Case('consumer --action=status --root={dir}/dom0 --exit-code', None, 0, ''),
+                 Case('consumer pause --root={dir}/dom0', None, 0, 'The consumer is paused'),
+                 Case('consumer resume --root={dir}/dom0', None, 0, '')),
     'doctor': (Case('doctor --root={dir}/dom0', None, 1, 'checks:'),
                Case('doctor --all-hosts --root={dir}/dom0', None, 1, 'checks:')),
     'completion': (Case('completion', None, 0, '-F _vgpu_admin'),),
@@ -175,7 +177,8 @@ DOCUMENTS = {
     'set-pool': 'result vm', 'set-priority': 'result vm staging',
     'set-vm-id': 'result vm staging', 'update-vm': 'result vm staging', 'list-vms': 'vms faults',
     'list-pools': 'pools', 'show-pool': 'pool', 'scan-vms': 'vms groups states',
-    'status': 'registry daemon xapi pools vms states boots replacements_under_way mirror',
+    'status': 'registry daemon xapi pools vms states boots replacements_under_way mirror '
+              'consumer',
     'history': 'history', 'explain': 'boot history', 'plan': 'plans', 'reconcile': 'result vms',
     'verify': 'vms', 'set-pool-name': 'result pool', 'set-pool-description': 'result pool',
     'enable-pool': 'result pool', 'disable-pool': 'result pool', 'export': 'vms pools',
@@ -183,7 +186,8 @@ DOCUMENTS = {
     'backup': 'result path vm_count', 'restore': 'result counts changes',
     'init': 'result path', 'accept': 'result changes', 'check': 'problems vm_count accepted path',
     'fence': 'lifted actions', 'doctor': 'checks counts', 'completion': 'script',
-    'consumer': 'result form enabled installed fragment xenopsd next_step in_use',
+    'consumer': 'result form enabled installed fragment xenopsd next_step in_use '
+                'stolen_numbers',
     'registry': 'result judgement mirror registry changes pools entries',
     'complete': 'words', 'help': 'help', 'watch': 'boot',
 }

@@ -1,7 +1,8 @@
-"""vgpu-admin consumer: enable, disable and status on a directory that stands for dom0."""
+"""vgpu-admin consumer on a directory that stands for dom0."""
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -13,8 +14,10 @@ from cli.consumer_host import (DIRECTORIES, FRAGMENTS, OURS, REMEMBERED, SETTING
                                ConsumerHost)
 from tests import programs
 from tests.consumer import stock
-from tests.consumer.wrapper import WRAPPER
 from tests.consumer.stock import Stock, program
+from tests.consumer.wrapper import WRAPPER
+from watcher.number_file import Numbers
+from watcher.run_directory import RunDirectory, read_instant
 
 ASSIGNMENT = '%s = %s' % (SETTING, OURS)
 FRAGMENT = FRAGMENTS[0]
@@ -38,6 +41,9 @@ class Host:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self.run_directory = root + '/run-directory'
+        self.config = root + '/watcher.conf'
+        self.write('/watcher.conf', '[consumer]\nrun_directory = %s\n' % self.run_directory)
         self.put_stock(stock.OLD)
         self.make(os.path.dirname(OURS))
         shutil.copy(WRAPPER, self.path(OURS))
@@ -83,11 +89,18 @@ class Host:
         """Let none run."""
         self.run_xenopsd(1, comm='systemd')
 
+    def set_numbers(self, age: float, boot_id: Any = None) -> None:
+        """Let the daemon have confirmed its numbers so many seconds ago."""
+        now = read_instant()
+        RunDirectory(self.run_directory).write_numbers(Numbers(
+            ((10, '11111111-1111-4111-8111-111111111111'),), boot_id or now.boot_id,
+            now.seconds - age, 'pool', '1'))
+
     def run(self, *words: str) -> Done:
         """Run vgpu-admin consumer."""
         status, out, err = programs.run(
-            'cli', ['consumer'] + list(words) + ['--root', self.root], stdin=subprocess.DEVNULL,
-            **programs.surroundings(programs.UTF_8))
+            'cli', ['consumer'] + list(words) + ['--root', self.root, '--config', self.config],
+            stdin=subprocess.DEVNULL, **programs.surroundings(programs.UTF_8))
         return Done(status, out.decode('utf-8'), err.decode('utf-8'))
 
     def status(self) -> Dict[str, Any]:
@@ -153,11 +166,90 @@ def test_disable_leaves_nothing(host: Host) -> None:
     (stock.PATCHED_3, 'patched_3'), (stock.PATCHED_OTHERWISE, 'patched_otherwise')])
 def test_hand_made_patch_is_recognised_and_reported(host: Host, form: Stock, word: str) -> None:
     host.put_stock(form)
-    assert host.status()['form'] == word
-    for action in ('status', 'enable'):
-        done = host.run(action)
-        assert done.status == 0 and 'put the packaged file back' in done.err
-    assert 'patched by hand' in host.run('status').out
+    document = host.status()
+    assert (document['form'], document['stolen_numbers']['state']) == (word, 'not_in_force')
+    done = host.run('status')
+    assert done.status == 0 and 'put the packaged file back' in done.err
+    assert 'patched by hand' in done.out and 'Stolen numbers: not in force' in done.out
+
+
+def test_enable_refuses_beside_a_hand_made_patch_and_changes_nothing(host: Host) -> None:
+    host.put_stock(stock.PATCHED_1)
+    done = host.run('enable')
+    assert done.status == 4 and 'Put the packaged file back first; nothing was changed' in done.err
+    assert not any(os.path.exists(host.path(path)) for path in FRAGMENTS)
+
+
+def test_patch_that_comes_later_takes_it_out_of_force(host: Host) -> None:
+    host.run('enable')
+    host.put_stock(stock.PATCHED_3)
+    assert host.status()['stolen_numbers']['state'] == 'not_in_force'
+    assert host.run('enable').status == 4
+
+
+# Stolen numbers.
+
+def test_pause_and_resume_are_a_file_that_the_consumer_looks_for(host: Host) -> None:
+    host.run('enable')
+    path = host.path('/etc/vgpu/consumer.paused')
+    results = []
+    for action in ('pause', 'pause', 'resume', 'resume', 'pause'):
+        done = host.run(action, '--json')
+        assert done.status == 0 and done.document['format'] == 1
+        results.append((done.document['result'], done.document['stolen_numbers']['paused'],
+                        os.path.exists(path)))
+    assert results == [('paused', True, True), ('already_paused', True, True),
+                       ('resumed', False, False), ('already_resumed', False, False),
+                       ('paused', True, True)]
+    assert host.status()['stolen_numbers']['state'] == 'paused'
+    done = host.run('status')
+    assert 'Stolen numbers: paused' in done.out and "'vgpu-admin consumer resume'" in done.out
+
+
+def test_pause_stands_beside_the_configuration_where_the_consumer_looks(
+        host: Host, tmp_path: Any) -> None:
+    config = tmp_path / 'elsewhere' / 'watcher.conf'
+    config.parent.mkdir()
+    config.write_text('')
+    status, _out, _err = programs.run(
+        'cli', ['consumer', 'pause', '--config', str(config)], stdin=subprocess.DEVNULL,
+        **programs.surroundings(programs.UTF_8))
+    assert status == 0 and os.listdir(str(config.parent)) == ['consumer.paused', 'watcher.conf']
+
+
+@pytest.mark.parametrize('age, boot_id, state, seconds, said', [
+    (12.0, None, 'on', 12, 'withholds stolen numbers; 1 row confirmed 12 s ago'),
+    (299.0, None, 'on', 299, 'withholds stolen numbers'),
+    (400.0, None, 'on_without_numbers', 400, 'confirmed 400 s ago, which is more than 300 s'),
+    (12.0, 'another', 'on_without_numbers', None, 'not confirmed since this host booted'),
+])
+def test_status_says_whether_the_numbers_are_confirmed_and_how_old(
+        host: Host, age: float, boot_id: Any, state: str, seconds: Any, said: str) -> None:
+    host.run('enable')
+    host.set_numbers(age, boot_id)
+    found = host.status()['stolen_numbers']
+    assert (found['state'], found['numbers_confirmed'], found['rows']) == (state, state == 'on', 1)
+    # Each run of the program takes its time.
+    assert found['confirmed_seconds'] is None if seconds is None else (
+        seconds <= found['confirmed_seconds'] < seconds + 10)
+    host.set_numbers(age, boot_id)
+    assert re.sub('[0-9]+ s ago', '%d s ago' % (seconds or 0), said) in re.sub(
+        '[0-9]+ s ago', '%d s ago' % (seconds or 0), host.run('status').out)
+
+
+@pytest.mark.parametrize('spoil, said', [
+    (lambda path: None, 'has written no numbers'),
+    (lambda path: (os.mkdir(path, 0o700), open(path + '/numbers', 'w').close()), 'not whole'),
+    (lambda path: (os.mkdir(path), os.chmod(path, 0o777)), 'others may write'),
+    (lambda path: os.symlink('/tmp', path), 'Not a directory|symbolic link'),
+])
+def test_numbers_that_cannot_be_gone_by_are_told_with_their_reason(
+        host: Host, spoil: Any, said: str) -> None:
+    host.run('enable')
+    spoil(host.run_directory)
+    found = host.status()['stolen_numbers']
+    assert found['state'] == 'on_without_numbers' and re.search(said, found['problem'])
+    assert re.search(said, host.run('status').out)
 
 
 def test_half_written_fragment_never_lies_where_xenopsd_reads(
