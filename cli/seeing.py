@@ -145,7 +145,7 @@ _MEANINGS = {
     'missing': 'it took no arguments of ours, and should have.',
     'withheld': 'the consumer on that host withheld the arguments: their number belongs to the row '
                 "of another VM, and this VM had no row. Give it one ('vgpu-admin register-vm'), or "
-                "move the row to it ('vgpu-admin transfer-vm'), and start it again.",
+                "move the other VM's row to it, and start it again.",
     'not_consumed': 'XAPI delivered the arguments and QEMU does not run with them: see to the '
                     'consumer (qemu-wrapper) on that host.',
     'unverified': 'what it runs with could not be looked at; that is not success.',

@@ -22,6 +22,8 @@ from tests import programs
 from tests.cli.program import Place, span, wait_until
 from watcher.errors import XapiUnreachable
 from watcher.fence import Owner, render_fence
+from watcher.number_file import Numbers
+from watcher.run_directory import RunDirectory, read_instant
 from watcher.version import VERSION
 
 STOCK_TEXT = "import sys\nargs = ['qemu-system-i386', '-xen-domid']\n"
@@ -217,6 +219,22 @@ def replace_wrapper(place: Place) -> None:
     write(place, STOCK, 'something else\n')
 
 
+def pause_consumer(place: Place) -> None:
+    confirm_numbers(place)
+    write(place, '/etc/vgpu/consumer.paused', '')
+
+
+def confirm_numbers(place: Place, age: float = 1.0) -> None:
+    prepare_dom0(place)
+    now = read_instant()
+    RunDirectory(place.directory + '/run').write_numbers(Numbers(
+        ((5, '11111111-1111-4111-8111-111111111111'),), now.boot_id, now.seconds - age))
+
+
+def leave_old_numbers(place: Place) -> None:
+    confirm_numbers(place, 600.0)
+
+
 def show_password(place: Place) -> None:
     write(place, '/password', 'sesame', 0o640)
     change_config('[registry]', 'password_file = %s/password\n[registry]' % place.directory)(place)
@@ -285,6 +303,11 @@ def change_config(old: str, new: str) -> Callable[[Place], None]:
     (lose_consumer, 'consumer', 'fail', 'no VM can start'),
     (run_old_xenopsd, 'consumer', 'warn', 'has not read that yet'),
     (replace_wrapper, 'consumer', 'warn', 'not one that is known'),
+    (prepare_dom0, 'consumer', 'warn', 'withholds no stolen number: the daemon has written no'),
+    (patch_wrapper, 'consumer', 'warn', 'no stolen number is withheld'),
+    (pause_consumer, 'consumer', 'warn', 'paused'),
+    (confirm_numbers, 'consumer', 'ok', 'withholds stolen numbers; 1 row confirmed '),
+    (leave_old_numbers, 'consumer', 'warn', 'which is more than 300 s'),
     (show_password, 'password', 'fail', 'has mode 0640'),
     (lose_password, 'password', 'fail', 'No such file'),
     (lambda place: save_password(place, '\ufeffsesame'), 'password', 'fail', 'byte order mark'),

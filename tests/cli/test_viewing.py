@@ -300,3 +300,29 @@ def test_only_boots_that_need_a_look_need_attention(pool: Place, verdict: str,
         journal.write_boot(journal.open_boot(boot), boot)
     boots = pool.run('status', '--json').document['boots']
     assert bool(boots) is is_listed
+
+
+def test_withheld_boot_of_an_unregistered_vm_needs_attention_and_is_explained(pool: Place) -> None:
+    """P26: while it runs; later the scan shows what it carries."""
+    ref = pool.create_vm('copy')
+    pool.xapi.call('VM.start', ref, False, False)
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        boot = Boot(0, pool.uuid(ref), 'copy', 'start', None, 1, None, None,
+                    '2026-01-01 00:00:00', closed_at='2026-01-01 00:00:01', verdict='withheld',
+                    carried=span(5))
+        journal.write_boot(journal.open_boot(boot), boot)
+    assert [item['verdict'] for item in pool.run('status', '--json').document['boots']] == [
+        'withheld']
+    run = pool.run('explain', '--vm-uuid', pool.uuid(ref))
+    assert run.status == 0 and 'verdict withheld' in run.out
+    assert "belongs to the row of another VM" in run.out
+    pool.xapi.call('VM.hard_shutdown', ref)
+    assert pool.run('status', '--json').document['boots'] == []
+
+
+def test_status_shows_what_the_consumer_of_this_host_does(pool: Place) -> None:
+    document = pool.run('status', '--json').document
+    # There is no dom0 around these tests.
+    assert document['consumer']['state'] == 'no_dom0'
+    assert document['consumer']['numbers_confirmed'] is False
+    assert 'Consumer: ' in pool.run('status').out
