@@ -145,7 +145,7 @@ def _build_panel(context: Context, contents: Contents, survey: Survey, problem: 
     pools = tuple((pool, tuple(survey.groups[pool.pool_id])) for pool in count_pools(contents))
     return Panel(context.registry.path, contents.accepted, watch, problem, pools,
                  tuple(survey.unregistered), odd_boots, replacements, len(contents.faults), mirror,
-                 _read_consumer(context))
+                 consumer=_read_consumer(context))
 
 
 def _read_consumer(context: Context) -> ConsumerState:
