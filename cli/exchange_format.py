@@ -152,6 +152,9 @@ def _find_document_problem(document: Any) -> str:
         return f'{_NO_EXPORT}: it has no field vms'
     if not isinstance(document['vms'], list) or not isinstance(document.get('pools', []), list):
         return 'vms and pools must be lists'
+    if not document['vms'] and not document.get('pools'):
+        # A list of the VMs of a vGPU pool that has none looks like this.
+        return f'{_NO_EXPORT}: it has neither VMs nor vGPU pools'
     return ''
 
 

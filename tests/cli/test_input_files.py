@@ -65,6 +65,7 @@ def test_the_registry_itself_is_no_backup(filled: Place) -> None:
 
 @pytest.mark.parametrize('words', [
     ['show-vm', '--vm-name=old', '--json'], ['list-vms', '--json'], ['list-pools', '--json'],
+    ['list-vms', '--pool=B', '--json'],
     ['status', '--json'], ['show-vm', '--vm-name=none', '--json'], ['check', '--json']])
 def test_what_another_command_printed_is_no_backup(filled: Place, words: Any) -> None:
     before = filled.rows()
@@ -91,12 +92,13 @@ def test_a_working_directory_that_is_gone_is_told(filled: Place) -> None:
     script = 'import os; os.chdir(%r); os.rmdir(%r); from cli.__main__ import main; ' \
         'raise SystemExit(main(%%r))' % (gone, gone)
     for words, status in ((['list-vms', '--db=other.db'], 2), (['backup', 'backup.json'], 1),
-                          (['import', 'vms'], 2), (['list-vms'], 0)):
+                          (['import', 'vms'], 2), (['list-vms'], 0),
+                          (['help'], 0), (['complete', '--db=other.db'], 0)):
         os.mkdir(gone)
         done = subprocess.run(
             [sys.executable, '-c', script % (['--config', filled.config] + words)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
-            **filled.surroundings({}))
+            **filled.surroundings({'VGPU_ADMIN_LINE': 'vgpu-admin show-vm --vm-uuid='}))
         assert done.returncode == status and b'Traceback' not in done.stderr, done
 
 

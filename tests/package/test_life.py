@@ -196,6 +196,7 @@ def test_removal_leaves_registry_and_journal_and_nothing_else(running, rpm_file)
     assert running.files() <= {path + suffix for path in (REGISTRY, JOURNAL)
                                for suffix in ('', '-journal')} | others
     assert not os.path.exists(running.path + '/opt/vgpu-watcher')
+    assert not os.path.exists(running.path + '/etc/xapi.d/pool-pre-ha-vm-restart')
     assert not os.path.exists(running.path + UNIT + '.d')
     assert running.take_calls() == ['stop vgpu-watcher.service',
                                     'disable vgpu-watcher.service'] + RELOADED

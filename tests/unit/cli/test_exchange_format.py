@@ -81,7 +81,8 @@ def test_what_can_be_read_in_two_ways_is_refused(text: str, said: str) -> None:
 
 @pytest.mark.parametrize('text', [
     '{"format":1,"vm":{"vm_uuid":"%s"}}' % UUID, '{"format":1,"error":{"kind":"usage"}}',
-    '{"format":1}', '{"format":1,"pools":[]}', '{"format":1,"vms":[],"poools":[]}', '{"vms":[]}',
+    '{"format":1}', '{"format":1,"pools":[]}', '{"format":1,"vms":[]}',
+    '{"format":1,"vms":[],"pools":[]}', '{"format":1,"vms":[],"poools":[]}', '{"vms":[]}',
     '{}', '[]', '["format","vms"]', '{"format":1,"result":"written","path":"/x","vm_count":1}',
     '[' * 100000])
 def test_what_is_no_export_is_not_taken_for_an_empty_registry(text: str) -> None:
@@ -91,7 +92,8 @@ def test_what_is_no_export_is_not_taken_for_an_empty_registry(text: str) -> None
 
 
 def test_an_export_with_notes_is_one() -> None:
-    assert parse('{"format":1,"vms":[],"pools":[],"notes":["XAPI is away"]}').problems == ()
+    assert parse('{"format":1,"vms":[],"pools":[{"pool_id":"A"}],'
+                 '"notes":["XAPI is away"]}').problems == ()
 
 
 def test_a_description_of_null_is_told_from_a_missing_one() -> None:
