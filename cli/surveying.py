@@ -20,7 +20,7 @@ from cli.text import Style, plural
 from cli.viewing import note_faults
 from cli.views import (boot_document, count_pools, pool_document, view_record, view_row,
                        view_vanished, vm_document)
-from cli.watching import find_daemon, read_watch
+from cli.watching import Watch, find_daemon, read_watch
 from registry.errors import RegistryUnavailable
 from registry.values import Contents, Pool
 from watcher.errors import XapiError
@@ -175,7 +175,7 @@ def _status_document(contents: Contents, survey: Survey, panel: Panel) -> Dict[s
         registry={'path': panel.path, 'accepted': panel.is_accepted,
                   'problem': panel.registry_problem or None,
                   'faults': [dict(fault._asdict()) for fault in contents.faults]},
-        daemon=dict(panel.watch._asdict(), watching=panel.watch.holder is not None),
+        daemon=_describe_daemon(panel.watch),
         xapi={'reachable': not panel.xapi_problem, 'problem': panel.xapi_problem or None},
         pools=[pool_document(pool) for pool, _views in panel.pools],
         vms=_documents(survey.everything), states=count_states(survey.everything),
@@ -184,6 +184,12 @@ def _status_document(contents: Contents, survey: Survey, panel: Panel) -> Dict[s
         replacements_under_way=panel.replacements,
         mirror=panel.mirror.document if panel.mirror is not None else None,
         consumer=panel.consumer.document if panel.consumer is not None else None)
+
+
+def _describe_daemon(watch: Watch) -> Dict[str, Any]:
+    """What is known of the daemon; one that does not run is in sync with nothing."""
+    is_watching = watch.holder is not None
+    return dict(watch._asdict(), watching=is_watching, is_synced=is_watching and watch.is_synced)
 
 
 def _documents(views: Sequence[VmView]) -> List[Mapping[str, Any]]:

@@ -70,10 +70,15 @@ def copy_file(source: str, target: str) -> None:
     import subprocess  # only an upgrade needs it
     beside = target + _BESIDE
     try:
-        done = subprocess.run(['/bin/cp', '-p', '--', source, beside], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        done = subprocess.run(
+            ['/bin/cp', '--preserve=mode,timestamps', '--', source, beside],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         if done.returncode:
             raise OSError(done.stderr.decode('utf-8', 'replace').strip() or 'cp failed')
+        status = os.stat(source)
+        # The service has no right to give a file away; cp would fail for that.
+        with contextlib.suppress(PermissionError):
+            os.chown(beside, status.st_uid, status.st_gid)
         with open(beside, 'rb') as stream:
             os.fsync(stream.fileno())
         os.rename(beside, target)

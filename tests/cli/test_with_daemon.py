@@ -177,3 +177,8 @@ def test_ctrl_c_at_the_question_changes_nothing(pool: Place) -> None:
     os.close(ours)
     os.close(theirs)
     assert pool.rows()[0][3] == 'A' and pool.power(ref) == 'Running'
+
+
+def test_a_daemon_that_does_not_run_is_in_sync_with_nothing(pool: Place) -> None:
+    daemon = pool.run('status', '--json').document['daemon']
+    assert (daemon['watching'], daemon['is_synced'], daemon['holder']) == (False, False, None)
