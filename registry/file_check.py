@@ -53,6 +53,10 @@ def check_contents(connection: Connection) -> FileCheck:
     rows = len(contents.vms) + len(contents.faults)
     if rows > MEDIATOR_ROWS:
         warnings.append(f'vms: {rows} rows: the GPU mediator takes {MEDIATOR_ROWS} at most')
+    names = os.stat(connection.registry_path).st_nlink
+    if names > 1:
+        warnings.append(f'the file has {names} names (hard links): by each, programs have another '
+                        'lock and another rollback journal; keep one name, or use symbolic links')
     return FileCheck(tuple(problems), tuple(warnings))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from typing import Any, Iterator
 
 import pytest
@@ -182,3 +183,25 @@ def test_ctrl_c_at_the_question_changes_nothing(pool: Place) -> None:
 def test_a_daemon_that_does_not_run_is_in_sync_with_nothing(pool: Place) -> None:
     daemon = pool.run('status', '--json').document['daemon']
     assert (daemon['watching'], daemon['is_synced'], daemon['holder']) == (False, False, None)
+
+
+def test_a_second_spelling_of_the_path_means_the_same_registry(watched: Place) -> None:
+    link = os.path.join(watched.directory, 'elsewhere')
+    os.mkdir(link)
+    path, config = os.path.join(link, 'registry.db'), os.path.join(link, 'watcher.conf')
+    os.symlink(watched.db, path)
+    with open(watched.config, encoding='utf-8') as stream:
+        text = stream.read().replace(watched.db, path)
+    with open(config, 'w', encoding='utf-8') as stream:
+        stream.write(text)
+    # A second daemon finds the lock taken.
+    second = programs.start('watcher', ['run', '--config', config], stderr=subprocess.PIPE,
+                            **programs.surroundings())
+    _out, err = second.communicate(timeout=30)
+    assert second.returncode == 1 and b'another program writes for the registry' in err, err
+    # vgpu-admin leaves the staging to the first one.
+    ref = watched.create_vm('web')
+    run = watched.run('register-vm', '--vm-name=web', '--db', path, '--json')
+    assert run.document['staging']['result'] == 'by_daemon'
+    wait_until(lambda: watched.args(ref) == span(1), 'staged')
+    assert sorted(os.listdir(link)) == ['registry.db', 'watcher.conf']

@@ -77,6 +77,12 @@ def test_what_may_be_meant_is_a_warning(registry, sql, said):
     assert [text for text in found.warnings if said in text] and found.problems == (), found
 
 
+def test_second_name_of_the_file_is_a_warning(registry, tmp_path):
+    os.link(registry.path, str(tmp_path / 'other'))
+    found = registry.check()
+    assert [text for text in found.warnings if '2 names (hard links)' in text], found
+
+
 @pytest.mark.parametrize('sql', [
     "CREATE TABLE x (a TEXT DEFAULT ') STRICT', \"b STRICT\" INT) -- WITHOUT ROWID",
     "CREATE TABLE x (a TEXT CHECK (a <> 'GENERATED ALWAYS AS (1)'), bias INT)",
