@@ -7,7 +7,7 @@ from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.exchanging import stage_changed
 from cli.parser import Arguments
-from cli.proposals import carry_out, document_of, rehearse
+from cli.proposals import ask, carry_out, document_of, rehearse
 from cli.result import Result, build_document
 from cli.situation import refuse_on_member
 from cli.text import escape, plural
@@ -51,10 +51,10 @@ def adopt(arguments: Arguments, context: Context) -> Result:
         **document_of(proposal.difference))
     if not found or is_dry:
         return Result(document, lambda _style: lines or ['No VM brings anything to adopt.'])
-    context.confirm(lines, 'Do you want to register these VMs?')
+    if ask(context, lines, 'Do you want to register these VMs?'):
+        lines = []
     carry_out(context, proposal, done='the VMs are registered')
     document['staging'] = stage_changed(context, [item.vm_uuid for item in found])
-    lines = [] if not context.is_json else lines
     return Result(document, lambda _style: lines + [f'{plural(len(found), "VM")} registered.'],
                   minimal=tuple(item.vm_uuid for item in found))
 
@@ -88,6 +88,12 @@ def _find(context: Context, contents: Any) -> Tuple[List[Adoption], List[Adoptio
               else item._replace(problem=f'several VMs carry vm_id {item.vm_id}; '
                                     "'vgpu-admin register-vm' gives each its own")
               for item in items]
+    owners = {row.vm_id: row.vm_uuid for row in contents.vms}
+    judged = [item if item.problem or item.is_arrived or item.vm_id not in owners
+              else item._replace(problem=f'vm_id {item.vm_id} is that of VM {owners[item.vm_id]}; '
+                                 "'vgpu-admin register-vm' gives it its own, 'vgpu-admin "
+                                 "transfer-vm' gives it the row")
+              for item in judged]
     numbers = find_numbers(pool.inventory.vms, pool.policy, contents.by_uuid,
                            frozenset(item.vm_uuid for item in items))
     taken = dict(numbers.taken)

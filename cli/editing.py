@@ -1,18 +1,21 @@
 """set-pool, set-priority, set-vm-id and update-vm: a row changes, and perhaps a VM restarts."""
 
 from collections import OrderedDict
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping
 
 from cli import options
 from cli.context import Context
-from cli.following import Follow, build_answer, follow, plan_row, refuse_changed
+from cli.following import Follow, build_answer, follow, plan_row
 from cli.naming import find_target
 from cli.parser import Arguments
+from cli.proposals import carry_out, rehearse
 from cli.render import priority_text, render_change
 from cli.result import Result
 from cli.situation import Situation, look
 from cli.text import escape
-from registry.values import Vm
+from cli.views import view_row, vm_document
+from registry.edit import Edit
+from registry.values import Priority, Vm
 
 
 def change_vm(arguments: Arguments, context: Context) -> Result:
@@ -21,14 +24,21 @@ def change_vm(arguments: Arguments, context: Context) -> Result:
     target = find_target(context, contents)
     changes = _read_changes(arguments)
     situation = look(context, contents, target.vm_uuid, with_numbers='vm_id' in changes)
-    before, after = _edit(context, target.vm_uuid, changes, situation, dry_run=True)
+    changing = _Changing(target.vm_uuid, changes, situation)
+    proposal = rehearse(context, changing.build)
+    before, after = changing.before, changing.after
     if _is_same(before, after):
         return _settle(arguments, context, before, situation)
     if arguments.get(options.DRY_RUN):
-        return build_answer(context, 'would_be_changed', f'VM {before.vm_uuid} would be changed.',
-                            after, situation, None)
+        return _rehearsed(arguments, context, before, after, situation)
     is_restarted = _ask(arguments, context, before, after, situation)
-    before, after = _edit(context, target.vm_uuid, changes, situation, shown=before)
+    done = f'the change of VM {target.vm_uuid} is committed to the registry'
+    if context.was_asked:
+        carry_out(context, proposal._replace(scope=frozenset([target.vm_uuid])), done=done)
+    else:
+        with context.editing(done=done) as edit:
+            changing.build(edit)
+        before, after = changing.before, changing.after
     if is_restarted:
         from cli.restart import restart
         followed = restart(context, situation.record, _ways(before, after), row=after)
@@ -86,13 +96,36 @@ def _is_carried(context: Context, after: Vm, situation: Situation) -> bool:
     return plan is not None and plan.state is State.AS_DESIRED
 
 
-def _edit(context: Context, vm_uuid: str, changes: Mapping[str, Any], situation: Situation,
-          dry_run: bool = False, shown: Optional[Vm] = None) -> Tuple[Vm, Vm]:
-    done = f'the change of VM {vm_uuid} is committed to the registry'
-    with context.editing(done=done, dry_run=dry_run) as edit:
-        if shown is not None and context.was_asked:
-            refuse_changed(edit.contents(), shown)
-        return edit.change_vm(vm_uuid, taken=situation.taken, **changes)
+class _Changing:
+    """One change of a VM's row, as often as it is made up: the row before, and after."""
+
+    def __init__(self, vm_uuid: str, changes: Mapping[str, Any],
+                 situation: Situation) -> None:
+        self._vm_uuid = vm_uuid
+        self._changes = changes
+        self._taken = situation.taken
+        self.before = self.after = Vm(0, vm_uuid, None, '', Priority.MEDIUM)
+
+    def build(self, edit: Edit) -> None:
+        """Do it in an edit."""
+        self.before, self.after = edit.change_vm(self._vm_uuid, taken=self._taken,
+                                                 **self._changes)
+
+
+def _rehearsed(arguments: Arguments, context: Context, before: Vm, after: Vm,
+               situation: Situation) -> Result:
+    """What would become of the row, and whether the VM would be restarted for it."""
+    needs_restart = situation.is_running and not _is_carried(context, after, situation)
+    restarts = needs_restart and not arguments.get(options.NO_RESTART)
+    result = build_answer(context, 'would_be_changed', f'VM {before.vm_uuid} would be changed.',
+                          after, situation, None)
+    block = render_change(_shown(before), _shown(after))
+    if not restarts:
+        block[-1] = ('The VM would be left running, and the change be pending until it is shut '
+                     'down.' if needs_restart else 'No restart is needed.')
+    document = dict(result.document, before=vm_document(view_row(before)), restart=restarts)
+    return result._replace(document=document,
+                           lines=lambda style: block + result.lines(style))
 
 
 def _read_changes(arguments: Arguments) -> Dict[str, Any]:

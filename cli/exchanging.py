@@ -10,8 +10,8 @@ from cli.exchange_format import Parsed, PoolRow, Row
 from cli.files import Written, leads_to_output, read_file, write_file
 from cli.options import STREAM
 from cli.parser import Arguments
-from cli.proposals import (carry_out, describe, describe_counts, document_of, list_affected,
-                           rehearse)
+from cli.proposals import (QUESTION, ask, carry_out, describe, describe_counts, document_of,
+                           list_affected, rehearse)
 from cli.recorded import read_here, read_recorded
 from cli.result import Result, build_document, plain
 from cli.situation import Situation, look
@@ -95,7 +95,10 @@ def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
     is_told, done = False, 'the VMs of the file are in the registry'
     if proposal.has_any and not is_dry:
         if is_whole or proposal.difference.pools:
-            is_told = _ask(context, proposal, is_whole)
+            is_told = ask(
+                context, describe(proposal)
+                + [f'{describe_counts(proposal.difference) or "no VM"}.'],
+                'Do you want to restore the registry to this?' if is_whole else QUESTION)
             carry_out(context, proposal, done=done, allow_emptied=is_whole)
         else:
             with context.editing(done=done) as edit:
@@ -115,14 +118,6 @@ def _read_contents(context: Context, is_whole: bool) -> Contents:
         if error.reason not in (Reason.MISSING, Reason.EMPTY):
             raise
     return Contents(1, (), ())
-
-
-def _ask(context: Context, proposal: Proposal, is_whole: bool) -> bool:
-    """Have a difference agreed to; whether it was shown."""
-    lines = describe(proposal) + [f'{describe_counts(proposal.difference) or "no VM"}.']
-    context.confirm(lines, 'Do you want to restore the registry to this?' if is_whole else
-                    'Do you want to apply these changes?')
-    return not context.is_json
 
 
 def _fill(edit: Edit, parsed: Parsed, situation: Situation, is_whole: bool) -> None:

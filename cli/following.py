@@ -8,7 +8,7 @@ from cli.result import Result, VmView, build_document
 from cli.situation import Situation
 from cli.text import Style, escape
 from cli.views import view_record, view_row, vm_document
-from registry.errors import Conflict, RegistryUnavailable
+from registry.errors import RegistryUnavailable
 from registry.values import Contents, Vm
 
 
@@ -75,18 +75,6 @@ def build_answer(context: Any, what: str, sentence: str, row: Vm, situation: Sit
         return lines + render_vm(shown)
     return Result(document, render, followed.status if followed else ExitStatus.DONE,
                   minimal=(row.vm_uuid,))
-
-
-def refuse_changed(contents: Contents, shown: Vm) -> None:
-    """Refuse what somebody else changed while a question was open: the answer was to another."""
-    row = contents.by_uuid.get(shown.vm_uuid)
-    if row is not None and _assignment_of(row) != _assignment_of(shown):
-        raise Conflict(f'VM {shown.vm_uuid}: somebody else changed it meanwhile; look at it '
-                       'again and repeat')
-
-
-def _assignment_of(row: Vm) -> Any:
-    return row.pool_id, row.priority, row.vm_id
 
 
 def _view(context: Any, row: Vm, situation: Situation, followed: Optional[Follow], *,

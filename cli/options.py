@@ -40,6 +40,14 @@ def parse_text(text: str) -> str:
     return text
 
 
+def parse_row(text: str) -> str:
+    """Take a UUID in lower case, and any other text as it is: rows of others may have it."""
+    try:
+        return parse_uuid(text)
+    except InvalidValue:
+        return text
+
+
 def parse_seconds(text: str) -> int:
     """Check a number of seconds."""
     if not _DIGITS.match(text) or len(text) > 6 or not 1 <= int(text) <= 86400:
@@ -108,6 +116,13 @@ EVERYWHERE = (CONFIG, DB, JSON, MINIMAL, HELP, VERSION)
 VM_UUID = Option('vm-uuid', 'UUID', 'the VM, by its UUID', parse_uuid, ('uuid', 'vm-uuid'))
 VM_NAME = Option('vm-name', 'NAME', 'the VM, by its name', parse_text, ('name-label', 'vm-name'))
 VM = (VM_UUID, VM_NAME)
+
+ROW_UUID = VM_UUID._replace(parse=parse_row, summary='the VM, by its UUID; or the text by which '
+                            'check names a row')
+ROW = (ROW_UUID, VM_NAME)
+FROM = Option('from', 'UUID', 'the VM that the row is of now', parse_uuid)
+TO = Option('to', 'VM', 'the VM that gets the row, by its UUID or its name', parse_text)
+GONE = Option('gone', None, 'the rows of all VMs that XAPI has no more')
 
 POOL = Option('pool', 'A|B', 'the vGPU pool', parse_pool_id, (), ('A', 'B'))
 POOL_ID = Option('pool-id', 'A|B', 'the vGPU pool', parse_pool_id, (), ('A', 'B'))

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from cli.errors import CommandError, Kind
 from cli.grammar import BY_NAME, COMMANDS, Command
-from cli.options import (CONFIG, DB, EVERYWHERE, FROM_FILE, HELP, POOL_ID, RESTART, STREAM,
+from cli.options import (CONFIG, DB, EVERYWHERE, FROM_FILE, GONE, HELP, POOL_ID, RESTART, STREAM,
                          VERSION, VM, VM_ID, VM_NAME, VM_UUID, Option, parse_text)
 from cli.text import escape, nearest
 from registry.errors import InvalidValue
@@ -116,7 +116,9 @@ def _take_operand(command: Command, words: List[str], pairs: List[_Pair]) \
 def _checked(command: Optional[Command], pairs: List[_Pair]) -> Dict[str, Any]:
     allowed = {option.name for option in EVERYWHERE + (command.options if command else ())}
     values = {}  # type: Dict[str, Any]
+    own = {option.name: option for option in (command.options if command else ())}
     for option, spelling, text in pairs:
+        option = own.get(option.name, option)
         if option.name not in allowed:
             known = command.options if command and command.options else EVERYWHERE
             raise _usage(f"{spelling} is not an option of "
@@ -148,7 +150,7 @@ def _check_words(command: Command, words: List[str], values: Mapping[str, Any]) 
         return
     if command.words:
         raise _usage(f"say 'vgpu-admin {command.name} {' '.join(command.words)}'")
-    if set(VM) & set(command.options) and not any(option.name in values for option in VM):
+    if VM_NAME in command.options and not any(option.name in values for option in VM):
         way = VM_UUID if _UUID.match(words[0]) else VM_NAME
         raise _usage(f"{command.name}: '{escape(words[0])}' is not understood; a VM is named by "
                      f'{way.flag}={escape(words[0])}')
@@ -179,8 +181,13 @@ def _check_vm(command: Command, values: Mapping[str, Any]) -> None:
         for option in VM + (VM_ID, RESTART):
             if option.name in values:
                 raise _usage(f'{FROM_FILE.flag} and {option.flag} exclude each other')
+    elif GONE.name in values:
+        for option in VM:
+            if option.name in values:
+                raise _usage(f'{GONE.flag} and {option.flag} exclude each other')
     elif command.needs_vm and not any(option.name in values for option in VM):
-        other = f' or {FROM_FILE.shown}' if FROM_FILE in command.options else ''
+        other = ''.join(f' or {option.shown}' for option in (FROM_FILE, GONE)
+                        if option in command.options)
         raise _usage(f'{command.name} needs a VM: --vm-uuid=UUID or --vm-name=NAME{other}')
 
 

@@ -12,7 +12,7 @@ from cli.parser import Arguments
 EDITS = frozenset([
     'register-vm', 'remove-vm', 'set-pool', 'set-priority', 'set-vm-id', 'update-vm',
     'set-pool-name', 'set-pool-description', 'enable-pool', 'disable-pool', 'import', 'restore',
-    'adopt', 'init', 'accept', 'reconcile'])
+    'adopt', 'init', 'accept', 'reconcile', 'transfer-vm'])
 VIEWS = frozenset(['show-vm', 'list-vms', 'list-pools', 'show-pool', 'scan-vms', 'status',
                    'history', 'explain', 'plan', 'export'])
 # About this host, its files or its terminal.

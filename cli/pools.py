@@ -5,7 +5,7 @@ from typing import Any, Dict, FrozenSet, List, Optional
 from cli import options
 from cli.context import Context
 from cli.parser import Arguments
-from cli.proposals import carry_out, describe, document_of, list_affected, rehearse
+from cli.proposals import ask, carry_out, describe, document_of, list_affected, rehearse
 from cli.render import render_pool
 from cli.result import Result, build_document
 from cli.situation import refuse_on_member
@@ -45,9 +45,8 @@ def _change(arguments: Arguments, context: Context, **changes: Any) -> Result:
                       for change in proposal.difference.pools)
     done, is_told = f'vGPU pool {pool_id} was changed', False
     if is_disabled and not is_dry:
-        context.confirm(describe(proposal), 'Do you want to apply these settings?')
+        is_told = ask(context, describe(proposal), 'Do you want to apply these settings?')
         carry_out(context, proposal, done=done)
-        is_told = not context.is_json
     elif not is_dry:
         with context.editing(done=done) as edit:
             edit.change_pool(pool_id, **changes)

@@ -8,6 +8,7 @@ registry that still says what it said (`carry_out`).
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from cli.context import Context
+from cli.options import YES
 from cli.text import escape, plural
 from registry.difference import MOVED, REMOVED, Difference, PoolChange, RowChange
 from registry.edit import Edit
@@ -34,6 +35,14 @@ def rehearse(context: Context, build: Callable[[Edit], Any], *, allow_emptied: b
     draft = context.registry.draft()
     build(draft)
     return draft.settle()._replace(creates=True)
+
+
+def ask(context: Context, lines: List[str], question: str, *, alternatives: str = '--yes') -> bool:
+    """Have a change agreed to; whether it was shown: with --yes the answer shows it, once."""
+    if context.arguments.get(YES):
+        return False
+    context.confirm(lines, question, alternatives=alternatives)
+    return not context.is_json
 
 
 def carry_out(context: Context, proposal: Proposal, *, done: str,

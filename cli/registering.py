@@ -6,13 +6,15 @@ from typing import Any, List, Optional
 from cli import options
 from cli.context import Context
 from cli.errors import CommandError, Kind
-from cli.following import Follow, build_answer, follow, plan_row, refuse_changed
+from cli.following import Follow, build_answer, follow, plan_row
 from cli.naming import Target, find_target
 from cli.parser import Arguments
+from cli.proposals import carry_out, rehearse
 from cli.render import priority_text, render_change
 from cli.result import Result
 from cli.situation import Situation, look
 from cli.text import escape
+from registry.edit import Edit
 from registry.errors import Conflict, NotFound, Reason, RegistryUnavailable
 from registry.values import Contents, Priority, Vm, clean_name
 
@@ -55,24 +57,36 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
 
 def remove_vm(arguments: Arguments, context: Context) -> Result:
     """Remove a row, also one of a VM that XAPI does not know any more."""
+    if arguments.get(options.GONE):
+        from cli.row_moves import remove_gone
+        return remove_gone(arguments, context)
     contents = context.registry.read()
     target = find_target(context, contents)
     situation = look(context, contents, target.vm_uuid, with_numbers=False)
-    with context.editing(dry_run=True) as edit:
-        before = edit.remove_vm(target.vm_uuid)
+    removed = []  # type: List[Vm]
+
+    def build(edit: Edit) -> None:
+        removed[:] = [edit.remove_vm(target.vm_uuid)]
+
+    proposal = rehearse(context, build)
+    before = removed[0]
+    said = f'VM {escape(before.vm_uuid)}'
     if arguments.get(options.DRY_RUN):
-        return build_answer(context, 'would_be_removed', f'VM {before.vm_uuid} would be removed '
+        return build_answer(context, 'would_be_removed', f'{said} would be removed '
                             'from the registry.', before, situation, None)
     is_stopped = situation.is_running and not arguments.get(options.NO_RESTART)
     if is_stopped:
         context.confirm(_removal_block(before, arguments), 'Do you want to apply these settings?',
                         alternatives='--yes (stops the VM) or --no-restart (leaves it running)')
-    with context.editing(done=f'VM {before.vm_uuid} was removed from the registry') as edit:
-        if context.was_asked:
-            refuse_changed(edit.contents(), before)
-        edit.remove_vm(target.vm_uuid)
-    followed = _follow_removal(arguments, context, before, situation, is_stopped)
-    return build_answer(context, 'removed', f'VM {before.vm_uuid} is not registered any more.',
+    done = f'{said} was removed from the registry'
+    if context.was_asked:
+        carry_out(context, proposal._replace(scope=frozenset([before.vm_uuid])), done=done)
+    else:
+        with context.editing(done=done) as edit:
+            build(edit)
+    followed = _follow_removal(arguments, context, before._replace(vm_uuid=target.vm_uuid),
+                               situation, is_stopped)
+    return build_answer(context, 'removed', f'{said} is not registered any more.',
                         before, situation, followed)
 
 

@@ -8,6 +8,7 @@ import time
 from typing import (Any, Callable, Dict, FrozenSet, Iterator, Mapping, NamedTuple, Optional,
                     Tuple)
 
+from registry.bearers import LARGEST_COUNTED
 from watcher.config import Settings
 from watcher.errors import NotTheMaster, VmVanished, XapiFailure, XapiUnreachable
 from watcher.plan import Policy, list_numbers
@@ -171,4 +172,6 @@ def find_numbers(vms: Tuple[VmRecord, ...], policy: Policy, registered: Any,
         elif row.vm_id != number and not vm.is_at_rest:
             taken[number] = (f'VM {vm.uuid} ({vm.name}), which has another number by now and '
                              'runs with this one until it is shut down')
-    return Numbers(taken, max([number for _vm, number in carried] or [0]))
+    # What only VMs bear must not use up the numbers.
+    return Numbers(taken, max([number for vm, number in carried
+                               if number <= LARGEST_COUNTED] or [0]))

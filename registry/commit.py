@@ -10,6 +10,7 @@ from typing import Any, FrozenSet, Optional, Sequence, Tuple
 from registry import bearers, history, kept, lineage, sightings
 from registry.connection import Connection
 from registry.difference import MOVED, REMOVED, Difference, Replaced, find_difference
+from registry.draft import strip_uuid
 from registry.edit import Edit
 from registry.proposal import Proposal
 from registry.errors import Conflict
@@ -124,8 +125,8 @@ class Commit:
             before, after = row.before, row.after
             if before is not None and row.what in (REMOVED, MOVED):
                 self._add('vm_removed', before.vm_uuid, before, None)
-                if before.vm_uuid not in still:
-                    bearers.note_orphan(self._connection, self._now, before.vm_uuid,
+                if strip_uuid(before.vm_uuid) not in still:
+                    bearers.note_orphan(self._connection, self._now, strip_uuid(before.vm_uuid),
                                         before.vm_id)
                 before = None
             if after is not None:
