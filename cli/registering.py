@@ -15,7 +15,7 @@ from cli.result import Result
 from cli.situation import Situation, look
 from cli.text import escape
 from registry.edit import Edit
-from registry.errors import Conflict, NotFound, Reason, RegistryUnavailable
+from registry.errors import Conflict, InvalidValue, NotFound, Reason, RegistryUnavailable
 from registry.values import Contents, Priority, Vm, clean_name
 
 DEFAULT_POOL = 'A'
@@ -66,7 +66,10 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
     removed = []  # type: List[Vm]
 
     def build(edit: Edit) -> None:
-        removed[:] = [edit.remove_vm(target.vm_uuid)]
+        try:
+            removed[:] = [edit.remove_vm(target.vm_uuid)]
+        except InvalidValue as error:
+            raise CommandError(Kind.USAGE, f'--vm-uuid: {error}, and no row has it') from error
 
     proposal = rehearse(context, build)
     before = removed[0]

@@ -60,8 +60,8 @@ class Proposal(NamedTuple):
         if self._shown(self.rows, self.pools) != self._shown(rows, pools):
             what = 'the registry' if self.scope is None else \
                 'VM ' + ', '.join(sorted(self.scope))
-            raise Conflict(f'{what} was changed meanwhile by another program or person; nothing '
-                           'was changed: look at it again and repeat')
+            raise Conflict(f'{what} was changed meanwhile: somebody else changed it, and nothing '
+                           'was changed here; look at it again and repeat')
 
     def _shown(self, rows: Sequence[RawVm], pools: Sequence[Pool]) -> Any:
         """Names are XAPI's, and columns of others are theirs: neither was asked about."""

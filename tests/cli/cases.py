@@ -94,7 +94,12 @@ GOOD = {
         Case('remove-vm --vm-name=run --yes --timeout=30',
              lambda pool: pool.power(pool.refs['run']) == 'Halted'
              and pool.args(pool.refs['run']) is None),
-        Case('remove-vm --vm-name=run --yes --restart --force', _restarted(None))),
+        Case('remove-vm --vm-name=run --yes --restart --force', _restarted(None)),
+        Case('remove-vm --gone --dry-run', None, 0, 'nothing to do')),
+    'transfer-vm': (
+        Case('transfer-vm --from={web} --to={new}', _carries('new', WEB), 0, '1 moved'),
+        Case('transfer-vm --from={run} --to=new --dry-run', None, 0, 'moved'),
+        Case('transfer-vm --gone --yes', None, 0, 'nothing to do')),
     'set-pool': _change('set-pool', '--pool=B', span(1, 'B'), {'pool_id': 'A'},
                         span(2, 'A', 'high'), '--pool=A') + (
         Case('set-pool --vm-name=web --pool=A', None, 0, 'so already'),),
@@ -141,6 +146,7 @@ GOOD = {
                Case('export --format=csv --file={dir}/out.csv', _wrote('out.csv')),
                Case('export --format=json {dir}/out.json', _wrote('out.json'))),
     'import': (Case('import --file={dir}/in.csv', _is_registered('new', 41), 0, 'added'),
+               Case('import {dir}/in.csv --yes', _is_registered('new', 41)),
                Case('import {dir}/in.csv --dry-run', None, 0, 'added')),
     'adopt': (Case('adopt --yes', _is_registered('hand', 40)),
               Case('adopt --dry-run', None, 0, '{hand}')),
@@ -174,6 +180,7 @@ GOOD = {
 
 DOCUMENTS = {
     'register-vm': 'result vm', 'show-vm': 'vm', 'remove-vm': 'result vm staging',
+    'transfer-vm': 'result counts changes pool_changes staging',
     'set-pool': 'result vm', 'set-priority': 'result vm staging',
     'set-vm-id': 'result vm staging', 'update-vm': 'result vm staging', 'list-vms': 'vms faults',
     'list-pools': 'pools', 'show-pool': 'pool', 'scan-vms': 'vms groups states',
@@ -196,7 +203,7 @@ BAD_VALUES = {
     'config': '{dir}/none.conf', 'db': '', 'vm-uuid': 'x', 'vm-name': '', 'pool': 'C',
     'pool-id': 'AB', 'priority': 'urgent', 'vm-id': '0', 'timeout': '0', 'boot': 'x',
     'at': 'yesterday', 'name': '', 'file': '', 'format': 'xml', 'from-file': '', 'limit': '0',
-    'action': 'break', 'with-mirror': 'break', 'root': '', 'since': '2026-13-01',
+    'action': 'break', 'with-mirror': 'break', 'root': '', 'from': 'x', 'to': '', 'since': '2026-13-01',
     'until': 'tomorrow', 'who': ''}
 
 REFUSED = (
@@ -213,6 +220,12 @@ REFUSED = (
     Refusal('show-vm --vm-name=twin', 4, 'twin'),
     Refusal('show-vm --vm-uuid={web} --at=2001-01-01', 3, '{web}'),
     Refusal('remove-vm --vm-name=new', 3, 'not registered'),
+    Refusal('transfer-vm --from={web} --to={run}', 4, '{run}'),
+    Refusal('transfer-vm --from={new} --to={web}', 3, 'not registered'),
+    Refusal('transfer-vm --from={web} --to={templ}', 1, 'template'),
+    Refusal('transfer-vm --from={web}', 2, '--to'),
+    Refusal('transfer-vm --gone --to={web}', 2, 'exclude'),
+    Refusal('remove-vm --gone --vm-uuid={web}', 2, 'exclude'),
     Refusal('remove-vm --vm-name=run', 2, '--yes'),
     Refusal('remove-vm --vm-name=run --restart --no-restart', 2, 'exclude'),
     Refusal('set-pool --vm-name=run --pool=A', 2, '--no-restart'),
