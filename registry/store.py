@@ -17,7 +17,7 @@ from registry.paths import NEW_SUFFIX, find_journal, resolve_path
 from registry.patience import Patience
 from registry.rows import check_tables, list_tables, read_contents
 from registry.schema import (CURRENT_VERSION, migrate_journal, migrate_registry,
-                             prepare_journal, probe_journal, read_version)
+                             prepare_journal, probe_journal)
 from registry.sightings import (LOCKED_MEMORY, NO_MEMORY, Memory, compare_missing, recall,
                                 refuse_loss)
 from registry.timestamps import render_timestamp

@@ -203,7 +203,8 @@ BAD_VALUES = {
     'config': '{dir}/none.conf', 'db': '', 'vm-uuid': 'x', 'vm-name': '', 'pool': 'C',
     'pool-id': 'AB', 'priority': 'urgent', 'vm-id': '0', 'timeout': '0', 'boot': 'x',
     'at': 'yesterday', 'name': '', 'file': '', 'format': 'xml', 'from-file': '', 'limit': '0',
-    'action': 'break', 'with-mirror': 'break', 'root': '', 'from': 'x', 'to': '', 'since': '2026-13-01',
+    'action': 'break', 'with-mirror': 'break', 'root': '', 'since': '2026-13-01',
+    'from': 'x', 'to': '',
     'until': 'tomorrow', 'who': ''}
 
 REFUSED = (
