@@ -226,7 +226,7 @@ def test_trigger_that_swallows_a_change_is_a_conflict_that_names_it(
     new = place.uuid(place.create_vm(name='new'))
     sql(place, GUARD % (event, 'vms'))
     before, history = place.rows(), place.history()
-    files = {'NOTHING': {'format': 1, 'vms': []}, 'LIST': 'vm_uuid\n%s\n' % new}
+    files = {'NOTHING': {'format': 1, 'pools': [{'pool_id': 'A'}], 'vms': []}, 'LIST': 'vm_uuid\n%s\n' % new}
     words = [write(place, files[word]) if word in files else
              word.replace('NEW', new).replace('FIRST', uuids[0]) for word in words]
     run = place.run(*words)
