@@ -2,9 +2,11 @@
 
 from typing import Any, Callable, List, Optional, Tuple
 
-from simulator.database import Row
+from simulator import parameters, since
+from simulator.database import Row, is_valid
 from simulator.expressions import parse_expression
-from simulator.failures import Failure, handle_invalid, uuid_invalid
+from simulator.failures import (Failure, empty_key, handle_invalid, internal_error,
+                                invalid_value, uuid_invalid)
 from simulator.records import READ_ONLY, SAMPLES, coerce
 from simulator.state import State
 from simulator.wire import Snapshot
@@ -50,7 +52,8 @@ def _sample(state: State, table: str) -> Any:
 
 def _has_field(state: State, table: str, field: str, kind: Optional[type]) -> bool:
     sample = _sample(state, table)
-    return field in sample and (kind is None or isinstance(sample[field], kind))
+    return field in sample and since.has_field(table, field, state.settings.version) and (
+        kind is None or isinstance(sample[field], kind))
 
 
 def _bind(handler: Callable[..., Any], *bound: str) -> Callable[..., Any]:
@@ -103,26 +106,29 @@ def _get_field(state: State, caller: Any, table: str, field: str, ref: str) -> A
     with state.database.lock:
         fields = _dress(state, table, _row(state, table, ref)).fields
         if field not in fields:
-            missing = f'Db_exn.DBCache_NotFound("missing column","{field}")'
-            raise Failure('INTERNAL_ERROR', [missing])
+            raise internal_error(f'Db_exn.DBCache_NotFound("missing column","{field}")')
         return fields[field]
 
 
 def _set_field(state: State, caller: Any, table: str, field: str, ref: str, value: Any) -> None:
+    kind = type(_sample(state, table)[field])
+    parameters.check(str, ref)
+    parameters.check(str if issubclass(kind, str) else kind, value)
     with state.database.lock:
         current = _row(state, table, ref).fields[field]
         if isinstance(value, dict):
             _check_keys(caller, table, field, value)
+        _check_texts(value)
         try:
             state.database.write(table, ref, field, coerce(current, value))
         except (TypeError, ValueError) as error:
-            raise Failure('INTERNAL_ERROR', [f'Failure("{error}")']) from error
+            raise internal_error(f'Failure("{error}")') from error
 
 
 def _add_to_map(state: State, caller: Any, table: str, field: str, ref: str, key: str,
                 value: str) -> None:
-    if not isinstance(key, str) or not isinstance(value, str):
-        raise Failure('INTERNAL_ERROR', [f'Failure("Expected string, got \'{value!r}\'")'])
+    for param in (ref, key, value):
+        parameters.check(str, param)
     _check_keys(caller, table, field, (key,))
     with state.database.lock:
         _row(state, table, ref)
@@ -131,6 +137,8 @@ def _add_to_map(state: State, caller: Any, table: str, field: str, ref: str, key
 
 def _remove_from_map(state: State, caller: Any, table: str, field: str, ref: str,
                      key: str) -> None:
+    for param in (ref, key):
+        parameters.check(str, param)
     _check_keys(caller, table, field, (key,))
     with state.database.lock:
         _row(state, table, ref)
@@ -152,7 +160,8 @@ def _remove_from_set(state: State, caller: Any, table: str, field: str, ref: str
 
 
 def _row(state: State, table: str, ref: Any) -> Row:
-    row = state.database.find(table, ref) if isinstance(ref, str) else None
+    parameters.check(str, ref)
+    row = state.database.find(table, ref)
     if row is None:
         raise handle_invalid(table, str(ref))
     return row
@@ -160,6 +169,17 @@ def _row(state: State, table: str, ref: Any) -> Row:
 
 def _dress(state: State, table: str, row: Row) -> Snapshot:
     return state.faults.dress(table, row.ref, row.snapshot)
+
+
+def _check_texts(value: Any) -> None:
+    """Raise when what shall be written holds an empty key or characters that XML has not."""
+    if isinstance(value, dict):
+        if '' in value:
+            raise empty_key()
+        value = list(value) + list(value.values())
+    texts = value if isinstance(value, list) else [value]
+    if not all(is_valid(text) for text in texts if isinstance(text, str)):
+        raise invalid_value()
 
 
 def _check_keys(caller: Any, table: str, field: str, keys: Any) -> None:

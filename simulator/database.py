@@ -4,16 +4,18 @@ One lock guards everything, as in XAPI. Field values are never changed in place:
 the row's dictionary, so whoever holds the old one holds a consistent snapshot.
 """
 
+import re
 from collections import OrderedDict, deque
 from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from simulator.failures import duplicate_key, handle_invalid
+from simulator.failures import duplicate_key, empty_key, handle_invalid
 from simulator.wire import Snapshot
 
 NULL = 'OpaqueRef:NULL'
 DELETED_LIMIT = 512        # entries per table, then the older half is forgotten without a word
 DELETED_KEPT = 256
 NOT_KEPT = ('session', 'task')
+_OUTSIDE_XML = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
 UNDO_LIMIT = 50000         # writes that a crash can take back: XAPI loses up to five minutes
 
 
@@ -166,7 +168,9 @@ class Database:
             current = self.get(table, ref).fields[field]
             if key in current:
                 raise duplicate_key(table, field, ref, key)
-            self.write(table, ref, field, dict(current, **{key: printable_prefix(value)}))
+            if not key:
+                raise empty_key()
+            self.write(table, ref, field, dict(current, **{key: valid_prefix(value)}))
 
     def remove_from_map(self, table: str, ref: str, field: str, key: str) -> None:
         """Remove a key from a map; an absent one is no error, no write and no event."""
@@ -277,9 +281,14 @@ class Database:
             observer(table, ref)
 
 
-def printable_prefix(value: str) -> str:
-    """Cut a value at its first character that is not printable, as add_to_* silently does."""
+def valid_prefix(value: str) -> str:
+    """Cut a value at its first character that XML does not allow, as add_to_* silently does."""
     for position, character in enumerate(value):
-        if character not in '\n\r\t' and (ord(character) < 32 or ord(character) in (127, 65534)):
+        if not is_valid(character):
             return value[:position]
     return value
+
+
+def is_valid(text: str) -> bool:
+    """Ask whether XML allows every character of a text; a tab and the ends of lines it does."""
+    return not _OUTSIDE_XML.search(text)

@@ -5,7 +5,7 @@ from collections import deque
 from typing import Any, Callable, Deque, List, NamedTuple, Optional, Sequence, Tuple
 
 from simulator import wire
-from simulator.failures import Failure
+from simulator.failures import Failure, count_mismatch, method_unknown
 from simulator.methods import SESSIONLESS, Caller, Methods
 from simulator.pool_methods import host_is_slave
 from simulator.state import State
@@ -110,9 +110,9 @@ class Dispatcher:
             return self._methods.call(caller, name, params)
         if not params:
             # Without a parameter there is no session to check, so the name is looked up first.
-            known = self._methods.resolve(name.replace('Async.', '', 1)) is not None
-            raise Failure('MESSAGE_PARAMETER_COUNT_MISMATCH', [name, '0', '-1']) if known else \
-                Failure('MESSAGE_METHOD_UNKNOWN', [name])
+            found = self._methods.resolve(name.replace('Async.', '', 1))
+            raise method_unknown(name) if found is None else \
+                count_mismatch(name, found.mandatory, -1)
         fields = self._state.sessions.check(params[0])
         if caller.transport == 'tcp' and self.host != self._state.master:
             raise host_is_slave(self._state)

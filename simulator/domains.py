@@ -1,6 +1,6 @@
 """Domains and what is written when they come and go; all operations share it."""
 
-from typing import Dict
+from typing import Dict, Optional
 
 from simulator.database import NULL
 from simulator.failures import Failure, XapiGone
@@ -50,29 +50,39 @@ def build(running: Operation, host: str, platform: Dict[str, str], kind: str) ->
     return domain
 
 
-def publish(running: Operation, domain: Domain, power_state: str) -> None:
-    """Tell the database of a new domain: Running long before the domid is known."""
-    state = running.state
+def claim(running: Operation, domain: Domain) -> None:
+    """Write where a VM runs; only then its host may write the rest."""
     running.write('resident_on', domain.host)
     running.write('scheduled_to_be_resident_on', NULL)
+
+
+def publish(running: Operation, domain: Domain, power_state: str) -> None:
+    """Tell the database of a new domain: Running long before the domid is known.
+
+    Of a VM without metrics xapi writes nothing: it stumbles over them before the first write.
+    """
+    state = running.state
+    if state.database.find('VM_metrics', running.read('metrics')) is None:
+        return
+    state.hypervisor.set_paused(running.ref, is_paused=power_state == 'Paused')
     running.write('power_state', power_state)
-    _create_guest_metrics(running)
+    running.refresh_allowed()
+    replace_guest_metrics(running)
     running.write('domid', domain.domid)
     with state.database.lock:
         running.check()
         state.database.create('console', state.names.ref(), build_console(
             state.names.uuid(), running.ref))
-    running.write('memory_target', running.read('memory_dynamic_max'))
-    _rewrite_timeoffset(running)
+    running.write('last_boot_CPU_flags', {'vendor': 'GenuineIntel', 'features': ''})
+    write_metrics(running, has_domain=True)
     write_start_time(running)
 
 
 def follow_domain(state: State, ref: str) -> None:
     """Write what a xapi that has just come up learns of a domain."""
     domain = state.hypervisor.domains[ref]
-    paused = state.database.read('VM', ref, 'power_state') == 'Paused'
-    for field, value in (('resident_on', domain.host),
-                         ('power_state', 'Paused' if paused else 'Running'),
+    power_state = 'Paused' if state.hypervisor.is_paused(domain) else 'Running'
+    for field, value in (('resident_on', domain.host), ('power_state', power_state),
                          ('domid', domain.domid)):
         state.database.write('VM', ref, field, value)
 
@@ -87,6 +97,36 @@ def set_timeoffset(running: Operation, offset: str) -> None:
     with database.lock:
         running.check()
         database.add_to_map('VM', running.ref, 'platform', 'timeoffset', offset)
+
+
+def find_clock(running: Operation, domain: Optional[Domain]) -> Optional[str]:
+    """Return what a guest has set its clock to while it ran, which xapi learns at its end."""
+    ground = running.state.ground
+    if domain is None:
+        return None
+    offset = ground.clocks.pop(running.ref, None)
+    if offset is None and running.state.settings.guests_set_clock:
+        current = running.read('platform').get('timeoffset', '0')
+        offset = str(int(current) + 1) if current.lstrip('-').isdigit() else '1'
+    return offset
+
+
+def note_clock(running: Operation, offset: Optional[str]) -> None:
+    """Write the clock that a guest has set while it ran, if it differs."""
+    if offset is not None and running.read('platform').get('timeoffset') != offset:
+        set_timeoffset(running, offset)
+
+
+def write_metrics(running: Operation, *, has_domain: bool, domain_type: str = 'hvm') -> None:
+    """Write what a domain has, or that there is none."""
+    metrics = running.read('metrics')
+    if running.state.database.find('VM_metrics', metrics) is None:
+        return
+    for field, value in (
+            ('memory_actual', running.read('memory_dynamic_max') if has_domain else 0),
+            ('VCPUs_number', running.read('VCPUs_at_startup') if has_domain else 0),
+            ('current_domain_type', domain_type)):
+        running.write(field, value, 'VM_metrics', metrics)
 
 
 def write_start_time(running: Operation) -> None:
@@ -115,19 +155,23 @@ def freezes(state: State) -> bool:
     return state.settings.version >= FREEZES_SINCE
 
 
-def _rewrite_timeoffset(running: Operation) -> None:
-    database = running.state.database
-    offset = running.read('platform').get('timeoffset', '0')
-    set_timeoffset(running, offset)
-    with database.lock:
-        running.check()
-        database.write('VM', running.ref, 'last_boot_CPU_flags', {'vendor': 'GenuineIntel'})
-
-
-def _create_guest_metrics(running: Operation) -> None:
+def replace_guest_metrics(running: Operation) -> None:
+    """Begin with what the guest tells of itself from the beginning."""
     state = running.state
     ref = state.names.ref()
+    forget_guest_metrics(running)
     with state.database.lock:
         running.check()
-        state.database.create('VM_guest_metrics', ref, build_guest_metrics(state.names.uuid()))
+        state.database.create('VM_guest_metrics', ref, build_guest_metrics(
+            state.names.uuid(), state.settings.guest_tools))
     running.write('guest_metrics', ref)
+
+
+def forget_guest_metrics(running: Operation) -> None:
+    """Destroy what the guest told of itself at its last boot."""
+    database = running.state.database
+    ref = running.read('guest_metrics')
+    if database.find('VM_guest_metrics', ref) is not None:
+        running.write('guest_metrics', NULL)
+        with database.lock:
+            database.destroy('VM_guest_metrics', ref)

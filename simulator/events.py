@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from simulator import since as releases
 from simulator.database import Database
 from simulator.failures import Failure, XapiGone, session_invalid
 from simulator.faults import Faults
@@ -166,8 +167,10 @@ class Events:
             for row in table.changed_since(generation):
                 if subscription.wants(name.lower(), row.ref):
                     last = max(last, row.modified)
-                    kind = adds if row.created > generation else mods
-                    kind.append((name, row.ref, max(row.created, row.modified)))
+                    if row.created > generation:
+                        adds.append((name, row.ref, row.created))
+                    else:
+                        mods.append((name, row.ref, row.modified))
             for deletion in table.deleted_since(generation):
                 if subscription.wants(name.lower(), deletion.ref):
                     last = max(last, deletion.deleted)
@@ -182,7 +185,9 @@ class Events:
         return self._messages.since(since)
 
     def _counts(self) -> Dict[str, Int32]:
-        counts = {name.lower(): len(table.rows) for name, table in self._database.tables.items()}
+        counts = {name.lower(): len(table.rows) for name, table in self._database.tables.items()
+                  if releases.has_table(name, self._settings.version)}
+        counts['message'] = self._messages.count
         for fault in self._faults.take(('counts',)):
             for name, difference in fault.parameters.items():
                 counts[name] = counts.get(name, 0) + difference

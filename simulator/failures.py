@@ -43,7 +43,22 @@ def duplicate_key(table: str, field: str, ref: str, key: str) -> Failure:
 
 def bad_power_state(ref: str, expected: Sequence[str], actual: str) -> Failure:
     """Build the answer to an operation that the power state forbids."""
-    return Failure('VM_BAD_POWER_STATE', [ref, ','.join(expected).lower(), actual.lower()])
+    return Failure('VM_BAD_POWER_STATE', [ref, ', '.join(expected).lower(), actual.lower()])
+
+
+def internal_error(text: str) -> Failure:
+    """Build the answer to what xapi did not expect: the text of the exception in it."""
+    return Failure('INTERNAL_ERROR', [text])
+
+
+def empty_key() -> Failure:
+    """Build the answer to a map with an empty key."""
+    return internal_error('Db_exn.Empty_key_in_map')
+
+
+def invalid_value() -> Failure:
+    """Build the answer to a text with characters that XML does not allow."""
+    return internal_error('Db_exn.Invalid_value')
 
 
 def method_unknown(method: str) -> Failure:

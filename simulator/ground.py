@@ -6,7 +6,7 @@ A pool that is split has two databases for a while; there is only one world bene
 import itertools
 import threading
 from collections import deque
-from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Deque, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from simulator.faults import Faults
 from simulator.host import HostFiles
@@ -61,6 +61,8 @@ class Ground:
         self.consumers: Dict[str, str] = {}
         self.domains: Dict[str, List[Domain]] = {}
         self.images: Dict[str, Dict[str, str]] = {}
+        self.clocks: Dict[str, str] = {}
+        self.paused: Set[Tuple[str, int]] = set()
         self.pushes: Dict[str, Deque[Tuple[float, Dict[str, str]]]] = {}
         self.files: Dict[str, HostFiles] = {}
         self._pids = itertools.count(FIRST_PID)
@@ -90,6 +92,7 @@ class Ground:
 
     def remove(self, domain: Domain) -> None:
         """End a domain."""
+        self.paused.discard((domain.host, domain.domid))
         left = [other for other in self.domains.get(domain.ref, ()) if other is not domain]
         if left:
             self.domains[domain.ref] = left

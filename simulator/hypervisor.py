@@ -113,6 +113,17 @@ class Hypervisor:
                                time.monotonic(), task))
         return domain
 
+    def set_paused(self, ref: str, *, is_paused: bool) -> None:
+        """Stop a domain's processors, or let them go on."""
+        domain = self.domains.get(ref)
+        if domain is not None:
+            act = self.ground.paused.add if is_paused else self.ground.paused.discard
+            act((domain.host, domain.domid))
+
+    def is_paused(self, domain: Domain) -> bool:
+        """Ask whether a domain's processors are stopped."""
+        return (domain.host, domain.domid) in self.ground.paused
+
     def destroy(self, domain: Optional[Domain]) -> None:
         """End a domain."""
         if domain is None:

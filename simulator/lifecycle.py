@@ -9,7 +9,8 @@ from typing import Dict, Optional
 from simulator import versions
 from simulator.database import NULL
 from simulator.domains import (build, build_regardless, destroy_consoles, forget_image, freezes,
-                               publish, write_start_time)
+                               claim, find_clock, note_clock, publish, replace_guest_metrics,
+                               write_metrics, write_start_time)
 from simulator.failures import Failure
 from simulator.operations import Operation, cancel_others, list_devices, operation, pick_host
 from simulator.records import build_vdi
@@ -27,6 +28,9 @@ def hard_shutdown(state: State, task: str, ref: str) -> None:
     """Stop a VM without asking, whatever else is under way."""
     with operation(state, ref, 'hard_shutdown', task) as running:
         cancel_others(running)
+        with state.inner_task('VM.hard_shutdown'):
+            running.pass_points(4)
+            _pause_first(running)
         if running.read('power_state') == 'Suspended':
             drop_suspended(running)
         else:
@@ -38,6 +42,10 @@ def reboot(state: State, task: str, ref: str, name: str) -> None:
     with operation(state, ref, name, task) as running:
         if name == 'hard_reboot':
             cancel_others(running)
+        for inner in ('VM.update_allowed_operations', 'VM.' + name):
+            with state.inner_task(inner):
+                running.pass_points(2)
+        running.pass_points(1)
         with state.database.lock:
             state.hypervisor.push(ref, running.read('platform'), at_once=True)
             platform = state.hypervisor.pushed(ref)
@@ -82,12 +90,14 @@ def migrate(state: State, task: str, ref: str, host: str, name: str = 'pool_migr
 def pause(state: State, task: str, ref: str) -> None:
     """Stop a VM's processors."""
     with operation(state, ref, 'pause', task) as running:
+        state.hypervisor.set_paused(ref, is_paused=True)
         running.write('power_state', 'Paused')
 
 
 def unpause(state: State, task: str, ref: str) -> None:
     """Let a VM's processors go on."""
     with operation(state, ref, 'unpause', task) as running:
+        state.hypervisor.set_paused(ref, is_paused=False)
         running.write('power_state', 'Running')
 
 
@@ -97,14 +107,24 @@ def halt(running: Operation) -> None:
     with state.database.lock:
         # A xapi that has ended asks for nothing any more, of a later domain least of all.
         running.check()
-        state.hypervisor.destroy(state.hypervisor.domains.get(running.ref))
+        domain = state.hypervisor.domains.get(running.ref)
+        clock = find_clock(running, domain)
+        state.hypervisor.destroy(domain)
     running.write('power_state', 'Halted')
+    note_clock(running, clock)
     for table, device in list_devices(state, running.ref):
         running.write('currently_attached', False, table, device)
     running.write('resident_on', NULL)
     running.write('scheduled_to_be_resident_on', NULL)
     running.write('domid', -1)
+    write_metrics(running, has_domain=False, domain_type='unspecified')
     destroy_consoles(state, running.ref)
+
+
+def _pause_first(running: Operation) -> None:
+    """Stop the processors before the domain ends, which may be seen."""
+    if running.state.settings.pause_seen and running.read('power_state') == 'Running':
+        running.write('power_state', 'Paused')
 
 
 def drop_suspended(running: Operation) -> None:
@@ -135,6 +155,9 @@ def rebuild(running: Operation, platform: Dict[str, str], kind: str) -> None:
     running.pause(state.settings.running_seconds)
     running.write('power_state', 'Running')
     running.write('domid', domain.domid)
+    replace_guest_metrics(running)
+    write_metrics(running, has_domain=False)
+    write_metrics(running, has_domain=True)
     write_start_time(running)
 
 
@@ -175,4 +198,5 @@ def take_in(running: Operation, image: str, host: str, kind: str = 'migration') 
         platform = state.hypervisor.images.get(image, current) if freezes(state) else current
         domain = build(running, host, platform, kind)
         forget_image(state, image)
+    claim(running, domain)
     publish(running, domain, 'Running')

@@ -24,6 +24,11 @@ class Messages:
         self._names = names
         self._kept: List[Message] = []
 
+    @property
+    def count(self) -> int:
+        """How many messages there are."""
+        return len(self._kept)
+
     def create(self, name: str, about: str, uuid: str, body: str, now: str) -> str:
         """Add a message, and wake who listens for messages."""
         with self._database.lock:

@@ -7,10 +7,12 @@ A handler takes a Caller and its parameters, already counted. `Class_method` nam
 import threading
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from simulator import (accessors, appliances, copies, crossing, lifecycle, pool_methods, roles,
-                       starting)
-from simulator.failures import Failure, XapiGone, count_mismatch, method_unknown
-from simulator.state import State, now
+from simulator import (accessors, appliances, copies, crossing, lifecycle, parameters,
+                       pool_methods, roles, setters, starting)
+from simulator.database import NULL
+from simulator.failures import (Failure, XapiGone, count_mismatch, internal_error,
+                                method_unknown)
+from simulator.state import State, end_of_task, now
 from simulator.wire import render_xml
 
 SESSIONLESS = ('session.login_with_password', 'session.slave_local_login_with_password',
@@ -35,6 +37,7 @@ class Method(NamedTuple):
     defaults: Tuple[Any, ...] = ()
     is_operation: bool = False
     wants_caller: bool = False
+    is_setter: bool = False
 
 
 def _vm(handler: Callable[..., Any], mandatory: int, defaults: Tuple[Any, ...] = ()) -> Method:
@@ -42,10 +45,15 @@ def _vm(handler: Callable[..., Any], mandatory: int, defaults: Tuple[Any, ...] =
     return Method(handler, mandatory, defaults, True)
 
 
+def _setter(handler: Callable[..., Any], mandatory: int) -> Method:
+    """Make a method of a setter that is more than a write: it has a task, but no async form."""
+    return Method(handler, mandatory, (), True, False, True)
+
+
 OPERATIONS = {
-    'VM.start': _vm(lambda s, t, vm, paused, force: starting.start(s, t, vm, _true(paused)), 3),
+    'VM.start': _vm(lambda s, t, vm, paused, force: starting.start(s, t, vm, paused), 3),
     'VM.start_on': _vm(lambda s, t, vm, host, paused, force:
-                       starting.start(s, t, vm, _true(paused), host), 4),
+                       starting.start(s, t, vm, paused, host), 4),
     'VM.clean_shutdown': _vm(lifecycle.clean_shutdown, 1),
     'VM.shutdown': _vm(lifecycle.clean_shutdown, 1),
     'VM.hard_shutdown': _vm(lifecycle.hard_shutdown, 1),
@@ -69,12 +77,19 @@ OPERATIONS = {
     'VM.provision': _vm(copies.provision, 1),
     'VM.destroy': _vm(copies.destroy, 1),
     'VM_appliance.start': _vm(lambda s, t, appliance, paused:
-                              appliances.start(s, t, appliance, _true(paused)), 2),
+                              appliances.start(s, t, appliance, paused), 2),
     'VM_appliance.hard_shutdown': _vm(appliances.hard_shutdown, 1),
     'VM_appliance.destroy': _vm(appliances.destroy, 1),
+    'VM.create': _vm(copies.create_from_wire, 1),
+    'VM.add_to_blocked_operations': _setter(setters.block, 3),
+    'VM.remove_from_blocked_operations': _setter(setters.unblock, 2),
+    'VM.set_blocked_operations': _setter(setters.set_blocked, 2),
     'host.call_plugin': Method(pool_methods.call_plugin, 4, (), True, True),
     'VM.call_host_plugin': Method(pool_methods.call_host_plugin, 4, (), True, True),
 }
+
+# What a backtrace looks like where an exception is raised, and where the task ends.
+_RAISED, _CAUGHT = '(((process xapi)))', '(((process xapi)(filename simulator)))'
 
 
 class Methods:
@@ -97,8 +112,10 @@ class Methods:
             raise method_unknown(name)
         arguments = self._count(name, method, params)
         roles.check(caller, name)
-        if is_async and not method.is_operation:
-            raise Failure('Fault', [f'No async mode for {plain}'])
+        if is_async and (method.is_setter or not method.is_operation):
+            raise Failure('Fault', [f'No async mode for this operation (rpc: {plain})'])
+        if plain in OPERATIONS:
+            _check(plain, method, arguments)
         if method.wants_caller:
             arguments = [caller] + arguments
         if is_async:
@@ -133,7 +150,12 @@ class Methods:
     def _carry_out(self, name: str, method: Method, params: Sequence[Any]) -> Any:
         task = self._state.create_task(name)
         try:
-            return method.handler(self._state, task, *params)
+            result = method.handler(self._state, task, *params)
+            self._state.finish_task(task, end_of_task())
+            return result
+        except Failure as failure:
+            self._fail_task(task, failure)
+            raise
         finally:
             self._state.destroy_task(task)
 
@@ -153,17 +175,23 @@ class Methods:
             self._fail_task(task, failure)
             return
         except Exception as error:  # as in XAPI, whatever goes wrong is an answer
-            self._fail_task(task, Failure('INTERNAL_ERROR', [repr(error)]))
+            self._fail_task(task, internal_error(repr(error)))
             return
-        self._state.finish_task(task, [
-            ('allowed_operations', []), ('finished', now()), ('progress', 1.0),
-            ('result', render_xml(result)), ('status', 'success')])
+        self._state.finish_task(task, end_of_task(render_xml(result)))
 
     def _fail_task(self, task: str, failure: Failure) -> None:
         status = 'cancelled' if failure.code == 'TASK_CANCELLED' else 'failure'
         self._state.finish_task(task, [
-            ('progress', 1.0), ('error_info', failure.description), ('backtrace', '()'),
-            ('finished', now()), ('allowed_operations', []), ('status', status)])
+            ('progress', 1.0), ('backtrace', _RAISED), ('error_info', failure.description),
+            ('backtrace', _CAUGHT), ('finished', now()), ('allowed_operations', []),
+            ('status', status)])
+
+
+def _check(name: str, method: Method, arguments: Sequence[Any]) -> None:
+    parameters.check_all(method.handler, arguments)
+    # Reads answer a null reference with HANDLE_INVALID; operations stumble over it.
+    if arguments[0] == NULL and name.startswith('VM.') and not method.is_setter:
+        raise internal_error('Not_found')
 
 
 def _spellings(name: str) -> List[str]:
@@ -172,6 +200,3 @@ def _spellings(name: str) -> List[str]:
     return [name[:position] + '.' + name[position + 1:]
             for position, letter in enumerate(name) if letter == '_']
 
-
-def _true(value: Any) -> bool:
-    return value in (True, 'true', '1', 1)

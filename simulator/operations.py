@@ -2,30 +2,46 @@
 
 import contextlib
 import time
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from simulator import versions
 from simulator.database import NULL
 from simulator.failures import Failure, XapiGone, bad_power_state, operation_in_progress
 from simulator.state import State
 
-# The power states in which each operation may begin.
+ANY_STATE = ('Halted', 'Paused', 'Suspended', 'Running')
+# The power states in which each operation may begin, in the order of XAPI's lists.
 POWER_STATES = {
-    'start': ('Halted',), 'start_on': ('Halted',), 'pause': ('Running',), 'unpause': ('Paused',),
-    'clean_shutdown': ('Running',), 'clean_reboot': ('Running',), 'suspend': ('Running',),
-    'hard_shutdown': ('Paused', 'Suspended', 'Running'), 'hard_reboot': ('Paused', 'Running'),
-    'resume': ('Suspended',), 'resume_on': ('Suspended',), 'pool_migrate': ('Running',),
-    'migrate_send': ('Halted', 'Running', 'Suspended'), 'checkpoint': ('Running',),
-    'snapshot': ('Halted', 'Running', 'Suspended', 'Paused'), 'clone': ('Halted', 'Suspended'),
-    'copy': ('Halted', 'Suspended'), 'provision': ('Halted',), 'export': ('Halted', 'Suspended'),
-    'destroy': ('Halted', 'Suspended'), 'revert': ('Halted', 'Suspended'),
-    'reverting': ('Halted', 'Suspended', 'Running', 'Paused'),
+    'create_vtpm': ('Halted',), 'sysprep': ('Running',), 'destroy': ('Halted', 'Suspended'),
+    'metadata_export': ANY_STATE, 'export': ('Halted', 'Suspended'),
+    'make_into_template': ('Halted',), 'changing_NVRAM': ('Halted',),
+    'changing_shadow_memory': ('Halted',), 'changing_static_range': ('Halted',),
+    'changing_dynamic_range': ('Halted', 'Running'),
+    'migrate_send': ('Halted', 'Suspended', 'Running'), 'pool_migrate': ('Running',),
+    'resume_on': ('Suspended',), 'resume': ('Suspended',), 'suspend': ('Running',),
+    'hard_reboot': ('Paused', 'Running'), 'hard_shutdown': ('Paused', 'Suspended', 'Running'),
+    'clean_reboot': ('Running',), 'clean_shutdown': ('Running',), 'unpause': ('Paused',),
+    'pause': ('Running',), 'start_on': ('Halted',), 'start': ('Halted',),
+    'provision': ('Halted',), 'reverting': ANY_STATE, 'revert': ('Halted', 'Suspended'),
+    'copy': ('Halted',), 'clone': ('Halted',), 'checkpoint': ('Running',),
+    'snapshot': ANY_STATE,
 }
-FOR_TEMPLATES = ('clone', 'copy', 'provision', 'export', 'destroy')
-FOR_SNAPSHOTS = FOR_TEMPLATES + ('revert',)
+# What a suspended VM can be as well when it is a snapshot, or when the pool allows it.
+OF_SUSPENDED = ('clone', 'copy')
+ALLOW_SUSPENDED = 'allow_clone_suspended_vm'
+# What takes a guest that answers, once it runs.
+WITH_TOOLS = ('clean_shutdown', 'clean_reboot', 'suspend', 'pool_migrate', 'migrate_send',
+              'checkpoint')
+TOOLS = 'feature-shutdown'
+FOR_TEMPLATES = ('destroy', 'metadata_export', 'export', 'changing_NVRAM',
+                 'changing_shadow_memory', 'changing_static_range', 'changing_dynamic_range',
+                 'migrate_send', 'provision', 'copy', 'clone')
+FOR_SNAPSHOTS = ('destroy', 'metadata_export', 'export', 'revert', 'copy', 'clone')
 # These run beside others, and cancel them.
 FORCEFUL = ('hard_shutdown', 'hard_reboot')
-NEVER_LISTED = ('reverting', 'migrate_send')
+FOR_VMS = tuple(name for name in POWER_STATES if name not in ('reverting', 'revert', 'provision'))
+WITHOUT_TOOLS = tuple(name for name in FOR_VMS if name not in WITH_TOOLS)
+CANCEL_POINTS = 'debug_info:cancel_points_seen'
 SLICE = 0.05  # seconds between two looks whether the operation has been cancelled
 
 
@@ -64,6 +80,23 @@ class Operation:
             seconds -= SLICE
         self.state.pause(seconds, self.epoch)
         self.check()
+
+    def pass_points(self, count: int) -> None:
+        """Pass points at which a task can be cancelled: each of them is written into it."""
+        database = self.state.database
+        for _ in range(count):
+            with database.lock:
+                if database.find('task', self.task) is not None:
+                    seen = database.read('task', self.task, 'other_config')
+                    number = int(seen.get(CANCEL_POINTS, '0')) + 1
+                    database.write('task', self.task, 'other_config',
+                                   dict(seen, **{CANCEL_POINTS: str(number)}))
+
+    def refresh_allowed(self) -> None:
+        """Recompute the VM's allowed_operations in the middle of the operation."""
+        with self.state.database.lock:
+            self.check()
+            refresh_allowed(self.state, self.ref)
 
     def check(self) -> None:
         """Raise when this operation has no future."""
@@ -135,8 +168,9 @@ def check_allowed(state: State, ref: str, name: str) -> None:
     fields = state.database.get('VM', ref).fields
     if name in fields['blocked_operations']:
         raise Failure('OPERATION_BLOCKED', [ref, fields['blocked_operations'][name]])
-    if fields['power_state'] not in POWER_STATES[name]:
-        raise bad_power_state(ref, POWER_STATES[name], fields['power_state'])
+    states = list_states(state, fields, name)
+    if fields['power_state'] not in states:
+        raise bad_power_state(ref, states, fields['power_state'])
     current = list(fields['current_operations'].items())
     if current and name not in FORCEFUL:
         raise operation_in_progress(state.settings.version, ref, current, name)
@@ -147,28 +181,48 @@ def check_allowed(state: State, ref: str, name: str) -> None:
         raise Failure('VM_IS_TEMPLATE', [ref, name])
     if fields['is_control_domain']:
         raise Failure('OPERATION_NOT_ALLOWED', ['a control domain'])
+    if name in WITH_TOOLS and lacks_tools(state, fields):
+        raise Failure('VM_LACKS_FEATURE', [ref])
+
+
+def list_states(state: State, fields: Dict[str, Any], name: str) -> Sequence[str]:
+    """List the power states in which an operation may begin with this VM."""
+    states = POWER_STATES[name]
+    if name in OF_SUSPENDED and (fields['is_a_snapshot'] or state.database.read(
+            'pool', state.pool, 'other_config').get(ALLOW_SUSPENDED) == 'true'):
+        states += ('Suspended',)
+    return states
+
+
+def lacks_tools(state: State, fields: Dict[str, Any]) -> bool:
+    """Ask whether a guest runs that has no agent to answer."""
+    if fields['power_state'] != 'Running':
+        return False
+    row = state.database.find('VM_guest_metrics', fields['guest_metrics'])
+    return not (state.settings.guest_tools if row is None else TOOLS in row.fields['other'])
 
 
 def refresh_allowed(state: State, ref: str) -> None:
     """Recompute allowed_operations."""
-    state.database.write('VM', ref, 'allowed_operations', list_allowed(
-        state.database.get('VM', ref).fields))
+    fields = state.database.get('VM', ref).fields
+    state.database.write('VM', ref, 'allowed_operations', list_allowed(state, fields))
 
 
-def list_allowed(fields: Dict[str, Any]) -> List[str]:
+def list_allowed(state: State, fields: Dict[str, Any]) -> List[str]:
     """Compute what may be done with a VM as it is."""
-    names = [name for name, states in POWER_STATES.items()
-             if fields['power_state'] in states and name not in fields['blocked_operations']
-             and name not in NEVER_LISTED]
     if fields['is_control_domain']:
         return []
     if fields['current_operations']:
-        names = [name for name in names if name in FORCEFUL]
-    if fields['is_a_snapshot']:
-        return [name for name in names if name in FOR_SNAPSHOTS]
-    if fields['is_a_template']:
-        return [name for name in names if name in FOR_TEMPLATES]
-    return [name for name in names if name not in ('revert', 'provision')]
+        chosen: Sequence[str] = FORCEFUL
+    elif fields['is_a_snapshot']:
+        chosen = FOR_SNAPSHOTS
+    elif fields['is_a_template']:
+        chosen = FOR_TEMPLATES
+    else:
+        chosen = WITHOUT_TOOLS if lacks_tools(state, fields) else FOR_VMS
+    return [name for name in POWER_STATES if name in chosen
+            and name not in fields['blocked_operations']
+            and fields['power_state'] in list_states(state, fields, name)]
 
 
 def cancel_others(running: Operation) -> None:

@@ -2,18 +2,10 @@
 
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
-from simulator import appliances, copies, crossing, world
+from simulator import appliances, crossing, setters, world
 from simulator.failures import Failure, handle_invalid
-from simulator.records import build_vm, coerce
 from simulator.sessions import bad_password
 from simulator.state import State, now
-
-CREATE_MANDATORY = (
-    'user_version', 'is_a_template', 'affinity', 'memory_static_max', 'memory_dynamic_max',
-    'memory_dynamic_min', 'memory_static_min', 'VCPUs_params', 'VCPUs_max', 'VCPUs_at_startup',
-    'actions_after_shutdown', 'actions_after_reboot', 'actions_after_crash', 'PV_bootloader',
-    'PV_kernel', 'PV_ramdisk', 'PV_args', 'PV_bootloader_args', 'PV_legacy_args',
-    'HVM_boot_policy', 'HVM_boot_params', 'platform', 'PCI_bus', 'other_config', 'recommendations')
 
 
 def login(state: State, caller: Any, user: str, password: str, version: str,
@@ -125,17 +117,6 @@ def _cancel_task(state: State, caller: Any, ref: str) -> None:
             running.is_cancelled = True
 
 
-def _create_vm(state: State, caller: Any, given: Dict[str, Any]) -> str:
-    for name in CREATE_MANDATORY:
-        if name not in given:
-            raise Failure('INTERNAL_ERROR', [f'Server_helpers.Dispatcher_FieldNotFound("{name}")'])
-    record = build_vm(state.names.uuid(), str(given.get('name_label', '')))
-    record.update({name: coerce(record[name], value) for name, value in given.items()
-                   if name in record and name not in ('uuid', 'metrics', 'domid', 'power_state')})
-    record['other_config'] = dict({'mac_seed': state.names.uuid()}, **record['other_config'])
-    return copies.create(state, record)
-
-
 def _reset_power_state(state: State, caller: Any, ref: str) -> None:
     with state.database.lock:
         state.database.get('VM', ref)
@@ -165,7 +146,7 @@ METHODS: Dict[str, Tuple[Callable[..., Any], int, Tuple[Any, ...]]] = {
     'task.create': (_create_task, 2, ()),
     'task.destroy': (_destroy_task, 1, ()),
     'task.cancel': (_cancel_task, 1, ()),
-    'VM.create': (_create_vm, 1, ()),
+    'VM.set_is_a_template': (setters.set_is_a_template, 2, ()),
     'VM_appliance.create': (appliances.create, 1, ()),
     'VM.power_state_reset': (_reset_power_state, 1, ()),
     'pool.sync_database': (lambda state, caller: state.site.sync_database(), 0, ()),

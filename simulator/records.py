@@ -17,8 +17,12 @@ TABLES = (
     'VIF_metrics', 'PIF', 'PIF_metrics', 'Bond', 'VLAN', 'SM', 'SR', 'VDI', 'VBD', 'VBD_metrics',
     'PBD', 'crashdump', 'VTPM', 'console', 'user', 'blob', 'secret', 'tunnel', 'PCI', 'PGPU',
     'GPU_group', 'VGPU', 'VGPU_type', 'PVS_site', 'Feature', 'SDN_controller', 'PUSB', 'USB_group',
-    'VUSB', 'Cluster', 'Cluster_host', 'Certificate', 'Repository', 'Observer')
-SILENT_TABLES = ('session', 'auth', 'user', 'secret', 'event')
+    'VUSB', 'Cluster', 'Cluster_host', 'Certificate', 'Repository', 'Observer', 'network_sriov',
+    'PVS_server', 'PVS_proxy', 'PVS_cache_storage', 'sr_stat', 'LVHD', 'probe_result',
+    'data_source', 'diagnostics', 'vdi_nbd_server_info', 'Host_driver', 'Driver_variant',
+    'Caller', 'Rate_limit', 'message')
+SILENT_TABLES = ('session', 'auth', 'user', 'secret', 'event', 'message', 'diagnostics',
+                 'data_source', 'probe_result', 'vdi_nbd_server_info', 'sr_stat')
 
 # (table, column) -> (other table, the set there that lists this table's rows)
 RELATIONS = {
@@ -45,15 +49,33 @@ READ_ONLY: Dict[str, Set[str]] = {
         'last_booted_record', 'is_a_snapshot', 'snapshot_of', 'snapshots', 'snapshot_time',
         'transportable_snapshot_id', 'blobs', 'snapshot_info', 'snapshot_metadata', 'parent',
         'children', 'is_vmss_snapshot', 'is_default_template', 'VGPUs', 'attached_PCIs', 'version',
-        'generation_id', 'requires_reboot', 'reference_label', 'pending_guidances'},
+        'generation_id', 'requires_reboot', 'reference_label', 'pending_guidances',
+        'secureboot_certificates_state'},
     'host': {'uuid', 'resident_VMs', 'metrics', 'software_version', 'control_domain', 'enabled'},
     'pool': {'uuid', 'master', 'restrictions', 'ha_enabled'},
 }
 
+FEATURES = {'feature-shutdown': '1', 'feature-reboot': '1', 'feature-suspend': '1'}
+
+# The key without which a start writes the whole map, and what it then writes.
+DEVICE_MODEL, UPSTREAM = 'device-model', 'qemu-upstream-compat'
+
 PLATFORM = {
-    'timeoffset': '0', 'device-model': 'qemu-upstream-compat', 'videoram': '8', 'hpet': 'true',
+    'timeoffset': '0', DEVICE_MODEL: UPSTREAM, 'videoram': '8', 'hpet': 'true',
     'acpi': '1', 'apic': 'true', 'pae': 'true', 'nx': 'true', 'vga': 'std', 'viridian': 'false',
     'cores-per-socket': '1'}
+
+# What a VM's operation can be called, in blocked_operations too.
+VM_OPERATIONS = frozenset((
+    'snapshot clone copy create_template revert checkpoint snapshot_with_quiesce provision start '
+    'start_on pause unpause clean_shutdown clean_reboot hard_shutdown power_state_reset '
+    'hard_reboot suspend csvm resume resume_on pool_migrate migrate_send get_boot_record '
+    'send_sysrq send_trigger query_services shutdown call_plugin changing_memory_live '
+    'awaiting_memory_live changing_dynamic_range changing_static_range changing_memory_limits '
+    'changing_shadow_memory changing_shadow_memory_live changing_VCPUs changing_VCPUs_live '
+    'changing_NVRAM assert_operation_valid data_source_op update_allowed_operations '
+    'make_into_template import export metadata_export reverting destroy create_vtpm sysprep'
+).split())
 
 BIOS_STRINGS = {
     'bios-vendor': 'Xen', 'bios-version': '', 'system-manufacturer': 'Xen',
@@ -69,10 +91,15 @@ class Names:
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
+        self._generations = Random(seed)
 
     def uuid(self) -> str:
         """Return the next UUID."""
         return str(uuids.UUID(int=self._random.getrandbits(128), version=4))
+
+    def generation_id(self) -> str:
+        """Return the next generation id of a VM."""
+        return ':'.join(str(self._generations.getrandbits(63)) for _ in range(2))
 
     def ref(self) -> str:
         """Return the next reference."""
@@ -80,7 +107,7 @@ class Names:
 
 
 def build_vm(uuid: str, name: str) -> Dict[str, Any]:
-    """Build the 91 fields of a halted VM."""
+    """Build the 92 fields of a halted VM."""
     return {
         'uuid': uuid, 'allowed_operations': [], 'current_operations': {}, 'name_label': name,
         'name_description': '', 'power_state': 'Halted', 'user_version': 1,
@@ -105,10 +132,11 @@ def build_vm(uuid: str, name: str) -> Dict[str, Any]:
         'bios_strings': {}, 'protection_policy': NULL, 'is_snapshot_from_vmpp': False,
         'snapshot_schedule': NULL, 'is_vmss_snapshot': False, 'appliance': NULL, 'start_delay': 0,
         'shutdown_delay': 0, 'order': 0, 'VGPUs': [], 'attached_PCIs': [], 'suspend_SR': NULL,
-        'version': 0, 'generation_id': '', 'hardware_platform_version': 0,
+        'version': 0, 'generation_id': '0:0', 'hardware_platform_version': 0,
         'has_vendor_device': False, 'requires_reboot': False, 'reference_label': '',
         'domain_type': 'hvm', 'NVRAM': {}, 'pending_guidances': [],
-        'pending_guidances_recommended': [], 'pending_guidances_full': [], 'groups': []}
+        'pending_guidances_recommended': [], 'pending_guidances_full': [], 'groups': [],
+        'secureboot_certificates_state': 'ok'}
 
 
 def build_vm_metrics(uuid: str) -> Dict[str, Any]:
@@ -120,14 +148,15 @@ def build_vm_metrics(uuid: str) -> Dict[str, Any]:
         'nested_virt': False, 'nomigrate': False, 'current_domain_type': 'unspecified'}
 
 
-def build_guest_metrics(uuid: str) -> Dict[str, Any]:
-    """Build a VM_guest_metrics row."""
+def build_guest_metrics(uuid: str, has_tools: bool = True) -> Dict[str, Any]:
+    """Build a VM_guest_metrics row; it tells what the guest's agent can do, when there is one."""
     return {
         'uuid': uuid, 'os_version': {}, 'netbios_name': {}, 'PV_drivers_version': {},
-        'PV_drivers_up_to_date': True, 'memory': {}, 'disks': {}, 'networks': {}, 'other': {},
+        'PV_drivers_up_to_date': True, 'memory': {}, 'disks': {}, 'networks': {},
+        'other': dict(FEATURES) if has_tools else {},
         'services': {}, 'last_updated': EPOCH, 'other_config': {}, 'live': True,
         'can_use_hotplug_vbd': 'unspecified', 'can_use_hotplug_vif': 'unspecified',
-        'PV_drivers_detected': True}
+        'PV_drivers_detected': has_tools}
 
 
 def build_device(uuid: str, vm: str, position: int) -> Dict[str, Any]:
@@ -153,19 +182,22 @@ def build_vdi(uuid: str, name: str) -> Dict[str, Any]:
             'sharable': False, 'read_only': False, 'other_config': {}, 'tags': []}
 
 
-def build_host(uuid: str, number: int, metrics: str, version: str) -> Dict[str, Any]:
+def build_host(uuid: str, number: int, metrics: str, version: str,
+               minor: int) -> Dict[str, Any]:
     """Build a host row."""
     return {
         'uuid': uuid, 'name_label': f'host-{number}', 'name_description': 'Default install',
         'memory_overhead': 0, 'allowed_operations': [], 'current_operations': {},
-        'API_version_major': 2, 'API_version_minor': 21, 'API_version_vendor': 'XenSource',
+        'API_version_major': 2, 'API_version_minor': minor, 'API_version_vendor': 'XenSource',
         'API_version_vendor_implementation': {}, 'enabled': True,
         'software_version': {
             'product_version': '8.3.0', 'product_version_text': '8.3', 'platform_name': 'XCP',
             'platform_version': '3.4.0', 'product_brand': 'XCP-ng', 'build_number': 'release',
             'hostname': 'localhost', 'date': '20260504T00:00:00Z', 'dbv': '0.0.1',
             'xapi': '.'.join(version.split('.')[:2]), 'xapi_build': version, 'xen': '4.17.6',
-            'linux': '4.19.0+1', 'xencenter_min': '2.21', 'xencenter_max': '2.21'},
+            'linux': '4.19.0+1', 'xencenter_min': f'2.{minor}', 'xencenter_max': f'2.{minor}',
+            'product_version_text_short': '8.3', 'db_schema': '5.793', 'git_id': '4',
+            'network_backend': 'openvswitch'},
         'other_config': {}, 'capabilities': [], 'cpu_configuration': {}, 'sched_policy': 'credit',
         'supported_bootloaders': [], 'resident_VMs': [], 'logging': {}, 'PIFs': [],
         'suspend_image_sr': NULL, 'crash_dump_sr': NULL, 'crashdumps': [], 'patches': [],
@@ -183,7 +215,10 @@ def build_host(uuid: str, number: int, metrics: str, version: str) -> Dict[str, 
         'pending_guidances': [], 'tls_verification_enabled': True, 'last_software_update': EPOCH,
         'https_only': False, 'latest_synced_updates_applied': 'unknown', 'numa_affinity_policy':
         'default_policy', 'pending_guidances_recommended': [], 'pending_guidances_full': [],
-        'last_update_hash': ''}
+        'last_update_hash': '', 'console_idle_timeout': 0, 'ssh_enabled': True,
+        'ssh_enabled_timeout': 0, 'ssh_expiry': EPOCH, 'ssh_auto_mode': True,
+        'secure_boot': False, 'max_cstate': '', 'ntp_mode': 'Factory', 'ntp_custom_servers': [],
+        'timezone': 'UTC'}
 
 
 def build_host_metrics(uuid: str) -> Dict[str, Any]:
@@ -213,7 +248,11 @@ def build_pool(uuid: str, master: str) -> Dict[str, Any]:
         'migration_compression': False, 'coordinator_bias': True, 'telemetry_uuid': NULL,
         'telemetry_frequency': 'weekly', 'telemetry_next_collection': EPOCH,
         'last_update_sync': EPOCH, 'update_sync_frequency': 'weekly', 'update_sync_day': 0,
-        'update_sync_enabled': False, 'local_auth_max_threads': 8, 'ext_auth_max_threads': 1}
+        'update_sync_enabled': False, 'local_auth_max_threads': 8, 'ext_auth_max_threads': 1,
+        'ext_auth_cache_enabled': False, 'ext_auth_cache_size': 50, 'ext_auth_cache_expiry': 300,
+        'ha_reboot_vm_on_internal_shutdown': True, 'license_server': {}, 'recommendations': {},
+        'limit_console_sessions': False, 'vm_console_idle_timeout': 0,
+        'custom_uefi_certificates': '', 'auto_update_vm_secureboot_certificates': False}
 
 
 def build_task(uuid: str, name: str, description: str, created: str, host: str) -> Dict[str, Any]:
@@ -251,7 +290,7 @@ def coerce(default: Any, value: Any) -> Any:
 # One row of each class we describe, for the names and types of its fields.
 SAMPLES = {
     'VM': build_vm('', ''), 'VM_metrics': build_vm_metrics(''),
-    'VM_guest_metrics': build_guest_metrics(''), 'host': build_host('', 1, '', '0'),
+    'VM_guest_metrics': build_guest_metrics(''), 'host': build_host('', 1, '', '0', 0),
     'host_metrics': build_host_metrics(''), 'pool': build_pool('', ''),
     'task': build_task('', '', '', '', ''), 'session': build_session('', '', '', False, '', ''),
     'console': build_console('', ''), 'VDI': build_vdi('', '')}

@@ -24,6 +24,7 @@ def build_methods(simulator: Any) -> Dict[str, Method]:
         'guest_shutdown': (simulator.guest_shutdown, 1, ()),
         'guest_crash': (simulator.guest_crash, 1, ()),
         'change_timeoffset': (simulator.change_timeoffset, 2, ()),
+        'set_guest_clock': (simulator.set_guest_clock, 2, ()),
         'import_vm': (lambda name, uuid, fields: simulator.import_vm(name, uuid, **fields),
                       2, ({},)),
         'arrive': (lambda name, uuid, fields: simulator.arrive(name, uuid, **fields), 2, ({},)),

@@ -41,6 +41,9 @@ class Settings(NamedTuple):
     password: str = ''                         # over TCP; the Unix socket takes any
     accounts: Tuple[Tuple[str, str, str], ...] = ()  # others over TCP: name, password, role
     seed: int = 1
+    guest_tools: bool = True                   # whether guests answer: VM_LACKS_FEATURE if not
+    guests_set_clock: bool = False             # a halt then writes another timeoffset, late
+    pause_seen: bool = True                    # hard_shutdown shows the VM Paused for a moment
     vms: int = 0
     templates: int = 0
     snapshots: int = 0

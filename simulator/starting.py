@@ -8,12 +8,15 @@ from typing import Dict, Optional
 
 from simulator import versions
 from simulator.database import NULL
-from simulator.domains import build_regardless, publish
+from simulator.domains import build_regardless, claim, forget_guest_metrics, publish
 from simulator.failures import Failure, XapiGone
 from simulator.hypervisor import KEY, Cutoff, Domain
 from simulator.operations import Operation, list_devices, operation, pick_host
-from simulator.records import BIOS_STRINGS
+from simulator.records import BIOS_STRINGS, DEVICE_MODEL, UPSTREAM
 from simulator.state import State, now
+
+TRAD = 'qemu-trad'
+UNSET_GENERATION = '0:0'
 
 
 def start(state: State, task: str, ref: str, paused: bool, host: Optional[str] = None) -> None:
@@ -31,6 +34,7 @@ def _start(running: Operation, paused: bool, host: Optional[str]) -> None:
     state = running.state
     running.deadline = time.monotonic() + state.settings.cutoff_seconds
     _mark_devices(running, {running.task: 'attach'})
+    running.pass_points(2)
     running.write('bios_strings', running.read('bios_strings') or dict(BIOS_STRINGS))
     if host is not None:
         versions.assert_newest(state, host)
@@ -40,15 +44,20 @@ def _start(running: Operation, paused: bool, host: Optional[str]) -> None:
     try:
         running.write('scheduled_to_be_resident_on', chosen)
         _complete_platform(running)
-        _destroy_guest_metrics(running)
-        running.write('hardware_platform_version', 0)
+        forget_guest_metrics(running)
+        if running.read('generation_id') == UNSET_GENERATION:
+            running.write('generation_id', state.names.generation_id())
         for table, device in list_devices(state, running.ref):
             running.write('currently_attached', True, table, device)
         running.pause(running.deadline - time.monotonic())
         running.deadline = None
         platform = _push_metadata(running)
-        domain = _build_below(running, chosen, platform)
-        running.pause(state.settings.running_seconds)
+        with state.inner_task('VM.start'):
+            domain = _build_below(running, chosen, platform)
+            running.pass_points(4)
+            running.pause(state.settings.running_seconds)
+        with state.inner_task('VM.atomic_set_resident_on'):
+            claim(running, domain)
         publish(running, domain, 'Paused' if paused else 'Running')
         _mark_devices(running, {})
         state.messages.create('VM_STARTED', 'VM', running.read('uuid'), '', now())
@@ -84,7 +93,8 @@ def _complete_platform(running: Operation) -> None:
     platform = running.read('platform')
     raced = bool(state.faults.take(('whole_map_race',), 'VM', running.ref))
     completed = dict(platform)
-    completed.setdefault('device-model', 'qemu-upstream-compat')
+    if running.read('domain_type') == 'hvm' and completed.get(DEVICE_MODEL) in (None, TRAD):
+        completed[DEVICE_MODEL] = UPSTREAM
     if completed.get('secureboot') == 'auto':
         completed['secureboot'] = 'false'
     if completed != platform or raced:
@@ -95,15 +105,6 @@ def _complete_platform(running: Operation) -> None:
 def _mark_devices(running: Operation, operations: Dict[str, str]) -> None:
     for table, device in list_devices(running.state, running.ref):
         running.write('current_operations', operations, table, device)
-
-
-def _destroy_guest_metrics(running: Operation) -> None:
-    database = running.state.database
-    ref = running.read('guest_metrics')
-    if database.find('VM_guest_metrics', ref) is not None:
-        running.write('guest_metrics', NULL)
-        with database.lock:
-            database.destroy('VM_guest_metrics', ref)
 
 
 def _show_host_operation(running: Operation, host: str) -> None:

@@ -1,8 +1,9 @@
 """Everything one simulated pool consists of, and the small acts that all operations share."""
 
+import contextlib
 import threading
 import time
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 from simulator.database import NULL, Database
 from simulator.events import Events
@@ -120,6 +121,14 @@ class State:
                     return
                 self.database.write('task', ref, field, value)
 
+    @contextlib.contextmanager
+    def inner_task(self, name: str) -> Iterator[None]:
+        """Have a task of xapi's own for a part of an operation, as its inner calls have."""
+        task = self.create_task(name)
+        yield
+        self.finish_task(task, end_of_task())
+        self.destroy_task(task)
+
     def _collect_tasks(self) -> None:
         rows = self.database.tables['task'].rows
         finished = [row for row in rows.values() if row.fields['status'] != 'pending']
@@ -135,6 +144,12 @@ class State:
 
     def _forgets(self, table: str, ref: str) -> bool:
         return bool(self.faults.take(('forget_deletion',), table, ref))
+
+
+def end_of_task(result: str = '') -> List[Tuple[str, Any]]:
+    """List what is written into a task that succeeds, its status last."""
+    return [('allowed_operations', []), ('finished', now()), ('progress', 1.0),
+            ('result', result), ('status', 'success')]
 
 
 def now() -> Date:

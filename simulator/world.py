@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, List, Optional
 
-from simulator import copies, domains, lifecycle, starting
+from simulator import copies, domains, lifecycle, since, starting
 from simulator.database import NULL
 from simulator.failures import Failure, handle_invalid
 from simulator.operations import Operation, list_devices, refresh_allowed
@@ -18,15 +18,17 @@ def populate(state: State) -> None:
     for number in range(1, settings.hosts + 1 + (not settings.is_master)):
         metrics, host = names.ref(), names.ref()
         database.create('host_metrics', metrics, build_host_metrics(names.uuid()))
-        database.create('host', host, build_host(names.uuid(), number, metrics,
-                                                 settings.xapi_version))
+        database.create('host', host, since.drop_newer('host', build_host(
+            names.uuid(), number, metrics, settings.xapi_version,
+            since.api_minor(settings.version)), settings.version))
         state.hosts.append(host)
         dom0 = create_vm(state, f'Control domain on host: host-{number}', is_control_domain=True,
                          power_state='Running', domid=0, resident_on=host, platform={})
         database.write('host', host, 'control_domain', dom0)
     master = state.hosts[0] if settings.is_master else state.hosts[-1]
     state.pool = names.ref()
-    database.create('pool', state.pool, build_pool(names.uuid(), master))
+    database.create('pool', state.pool, since.drop_newer(
+        'pool', build_pool(names.uuid(), master), settings.version))
     for number in range(1, settings.templates + 1):
         create_vm(state, f'{TEMPLATE_NAME} ({number})', is_a_template=True,
                   is_default_template=True)
@@ -40,7 +42,8 @@ def populate(state: State) -> None:
 def create_vm(state: State, name: str, uuid: Optional[str] = None,
               platform: Optional[Dict[str, str]] = None, **fields: Any) -> str:
     """Add a halted ordinary VM; fields override those of the record."""
-    record = build_vm(uuid or state.names.uuid(), name)
+    record = since.drop_newer('VM', build_vm(uuid or state.names.uuid(), name),
+                              state.settings.version)
     record['other_config'] = {'mac_seed': state.names.uuid()}
     if state.settings.nvram_bytes:
         record['NVRAM'] = {'EFI-variables': 'V' * state.settings.nvram_bytes}

@@ -39,7 +39,7 @@ def test_an_event_has_the_fields_of_the_wire(simulator: Simulator, local: Any) -
     event = [event for event in _all(local)['events'] if event['ref'] == ref][0]
     assert event['class'] == 'vm'
     assert event['timestamp'] == '0.0'
-    assert event['id'] == str(simulator.state.database.get('VM', ref).modified)
+    assert event['id'] == str(simulator.state.database.get('VM', ref).created)
     assert event['snapshot']['domid'] == '-1'
     assert len(event['snapshot']) == 91
 

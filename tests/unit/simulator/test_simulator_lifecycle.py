@@ -36,10 +36,10 @@ def test_a_start_writes_in_the_order_of_xapi(simulator: Simulator, vm: str) -> N
     recorder = Recorder(simulator)
     simulator.call('VM.start', vm, False, False)
     interesting = ('current_operations', 'scheduled_to_be_resident_on', 'resident_on',
-                   'power_state', 'domid', 'platform')
+                   'power_state', 'guest_metrics', 'domid', 'platform')
     assert [field for field in recorder.fields(vm) if field in interesting] == [
         'current_operations', 'scheduled_to_be_resident_on', 'resident_on',
-        'scheduled_to_be_resident_on', 'power_state', 'domid', 'platform', 'platform',
+        'scheduled_to_be_resident_on', 'power_state', 'guest_metrics', 'domid',
         'current_operations']
 
 
@@ -138,7 +138,7 @@ def test_a_reboot_from_inside_is_unannounced_and_takes_what_was_pushed_last(
     recorder = Recorder(simulator)
     simulator.guest_reboot(running)
     assert _taken(simulator)[-1] == ('guest_reboot', 'second')
-    assert recorder.fields(running) == ['domid']
+    assert recorder.fields(running) == ['domid', 'guest_metrics', 'guest_metrics']
 
 
 def test_a_reboot_from_inside_can_come_before_the_push(

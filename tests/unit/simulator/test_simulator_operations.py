@@ -26,7 +26,7 @@ REFUSALS = [
     pytest.param({}, 'VM.clean_shutdown', ['VM_BAD_POWER_STATE', 'running', 'halted'],
                  id='power-state'),
     pytest.param({}, 'VM.hard_shutdown',
-                 ['VM_BAD_POWER_STATE', 'paused,suspended,running', 'halted'],
+                 ['VM_BAD_POWER_STATE', 'paused, suspended, running', 'halted'],
                  id='power-states'),
     pytest.param({'is_a_template': True}, 'VM.start', ['VM_IS_TEMPLATE', 'start'], id='template'),
     pytest.param({'is_a_snapshot': True}, 'VM.start', ['VM_IS_SNAPSHOT', 'start'], id='snapshot'),
