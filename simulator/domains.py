@@ -1,11 +1,12 @@
 """Domains and what is written when they come and go; all operations share it."""
 
-from typing import Dict, Optional
+import contextlib
+from typing import Dict, Iterator, Optional
 
+from simulator.consumer import ConsumerCrashed
 from simulator.database import NULL
 from simulator.failures import Failure, XapiGone
-from simulator.host import ConsumerCrashed
-from simulator.hypervisor import Domain
+from simulator.hypervisor import Domain, Launched
 from simulator.operations import Operation
 from simulator.records import build_console, build_guest_metrics
 from simulator.state import State, now
@@ -17,21 +18,32 @@ def build_regardless(running: Operation, host: str, platform: Dict[str, str],
                      kind: str) -> Domain:
     """Build a domain as xenopsd does, whether xapi is still there or not.
 
-    When it is not, whoever rules the host by now learns of the domain."""
+    When it is not, whoever rules the host by now learns of the domain. Wants no lock held."""
     state = running.state
     if running.epoch == state.epoch:
         state.site.assert_reachable(host)
-        return build(running, host, platform, kind)
-    if state.site.is_up(host):
-        build(running, host, platform, kind)
-        ruler = state.site.find_ruler(host)
-        if ruler is not None and ruler.database.find('VM', running.ref) is not None:
-            follow_domain(ruler, running.ref)
+    elif not state.site.is_up(host):
+        raise XapiGone()
+    launched = launch(running, host, platform, kind)
+    with state.database.lock:
+        with abandoning(running, launched):
+            if running.is_cancelled:
+                running.check()
+            if running.epoch == state.epoch:
+                state.site.assert_reachable(host)
+                return build(running, launched, kind)
+            if state.site.is_up(host):
+                build(running, launched, kind)
+                ruler = state.site.find_ruler(host)
+                if ruler is not None and ruler.database.find('VM', running.ref) is not None:
+                    follow_domain(ruler, running.ref)
+                raise XapiGone()
+        state.hypervisor.abandon(launched)
     raise XapiGone()
 
 
-def build(running: Operation, host: str, platform: Dict[str, str], kind: str) -> Domain:
-    """Create a domain from a platform map."""
+def launch(running: Operation, host: str, platform: Dict[str, str], kind: str) -> Launched:
+    """Create a domain from a platform map and start its QEMU, which takes a while."""
     state = running.state
     struck = state.faults.take(('boot_failure',), 'VM', running.ref)
     if struck:
@@ -42,11 +54,29 @@ def build(running: Operation, host: str, platform: Dict[str, str], kind: str) ->
         consumer = fault.parameters.get('consumer', 'off')
     record = state.database.get('VM', running.ref).fields
     try:
-        domain = state.hypervisor.build(running.ref, record, host, platform, kind, running.task,
-                                        consumer)
+        return state.hypervisor.launch(running.ref, record, host, platform, kind, consumer)
     except ConsumerCrashed as error:
         raise Failure('INTERNAL_ERROR', [f'xenopsd: device model died: {error}']) from error
-    state.tell()
+
+
+@contextlib.contextmanager
+def abandoning(running: Operation, launched: Launched) -> Iterator[None]:
+    """End a domain that was launched when the operation that wanted it has no future."""
+    try:
+        yield
+    except Failure:
+        running.state.hypervisor.abandon(launched)
+        raise
+    except XapiGone:
+        if launched.domain not in running.state.ground.domains.get(running.ref, ()):
+            running.state.hypervisor.abandon(launched)
+        raise
+
+
+def build(running: Operation, launched: Launched, kind: str) -> Domain:
+    """Have a domain that was launched run."""
+    domain = running.state.hypervisor.build(launched, kind, running.task)
+    running.state.tell()
     return domain
 
 

@@ -6,12 +6,14 @@ its own; in a split pool each of two masters has a hypervisor over the same grou
 """
 
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
+from simulator.consumer import RUNNING, Start, render_arguments
 from simulator.ground import Boot, Cutoff, Domain, Ground
-from simulator.host import render_arguments
 
 KEY = 'device-model-args'
+# Where QEMU goes on with a state that was saved.
+RESTORED = ('resume', 'migration')
 
 __all__ = ['KEY', 'Boot', 'Cutoff', 'Domain', 'Domains', 'Hypervisor']
 
@@ -57,6 +59,12 @@ class Domains:
         return dict(self.items()) == other
 
 
+class Launched(NamedTuple):
+    """A domain with a QEMU that xapi has not heard of yet."""
+    domain: Domain
+    arguments: List[str]
+
+
 class Hypervisor:
     """The hosts' domains; all methods are called under the database's lock."""
 
@@ -98,20 +106,40 @@ class Hypervisor:
             pushes.popleft()
         return pushes[0][1] if pushes else {}
 
-    def build(self, ref: str, record: Dict[str, Any], host: str, platform: Dict[str, str],
-              kind: str, task: Optional[str], consumer: str) -> Domain:
-        """Create a domain and its QEMU, and note what it took."""
-        number, pid = self.ground.number(host)
-        value = platform.get(KEY)
-        name = record['name_label']
-        arguments = render_arguments(number, name, value, consumer)
-        domain = Domain(ref, record['uuid'], name, number, host, pid, platform)
+    def launch(self, ref: str, record: Dict[str, Any], host: str, platform: Dict[str, str],
+               kind: str, consumer: str) -> Launched:
+        """Create a domain and start its QEMU; this takes its time, and wants no lock held."""
+        with self.ground.lock:
+            number, pid = self.ground.number(host)
+        domain = Domain(ref, record['uuid'], record['name_label'], number, host, pid, platform)
+        start = Start(number, domain.name, platform.get(KEY), kind in RESTORED)
+        files = self.ground.files.get(host)
+        if files is not None:
+            files.add_domain(number, domain.uuid, platform)
+        try:
+            if files is not None and consumer in RUNNING and files.wrapper.can_run:
+                arguments = files.wrapper.run(start, consumer)
+            else:
+                arguments = render_arguments(start, consumer)
+        except BaseException:
+            self._hide(domain)
+            raise
+        return Launched(domain, arguments)
+
+    def build(self, launched: Launched, kind: str, task: Optional[str]) -> Domain:
+        """Have a domain that was launched run, and note what its QEMU took."""
+        domain, arguments = launched
         self.ground.add(domain)
-        if host in self.ground.files:
-            self.ground.files[host].add_domain(number, pid, domain.uuid, platform, arguments)
-        self.boots.append(Boot(domain.uuid, ref, name, kind, number, host, value, arguments,
+        if domain.host in self.ground.files:
+            self.ground.files[domain.host].add_qemu(domain.domid, domain.pid, arguments)
+        self.boots.append(Boot(domain.uuid, domain.ref, domain.name, kind, domain.domid,
+                               domain.host, domain.platform.get(KEY), arguments,
                                time.monotonic(), task))
         return domain
+
+    def abandon(self, launched: Launched) -> None:
+        """End a domain that nobody wants any more before it was heard of."""
+        self._hide(launched.domain)
 
     def set_paused(self, ref: str, *, is_paused: bool) -> None:
         """Stop a domain's processors, or let them go on."""
@@ -129,5 +157,8 @@ class Hypervisor:
         if domain is None:
             return
         self.ground.remove(domain)
+        self._hide(domain)
+
+    def _hide(self, domain: Domain) -> None:
         if domain.host in self.ground.files:
             self.ground.files[domain.host].remove_domain(domain.domid, domain.pid)

@@ -8,9 +8,9 @@ from typing import Dict, Optional
 
 from simulator import versions
 from simulator.database import NULL
-from simulator.domains import (build, build_regardless, destroy_consoles, forget_image, freezes,
-                               claim, find_clock, note_clock, publish, replace_guest_metrics,
-                               write_metrics, write_start_time)
+from simulator.domains import (abandoning, build, build_regardless, claim, destroy_consoles,
+                               find_clock, forget_image, freezes, launch, note_clock, publish,
+                               replace_guest_metrics, write_metrics, write_start_time)
 from simulator.failures import Failure
 from simulator.operations import Operation, cancel_others, list_devices, operation, pick_host
 from simulator.records import build_vdi
@@ -77,10 +77,12 @@ def migrate(state: State, task: str, ref: str, host: str, name: str = 'pool_migr
         versions.assert_not_older(state, source.host, host, ref)
         running.write('scheduled_to_be_resident_on', host)
         running.pause(state.settings.suspend_seconds)
-        with state.database.lock:
+        running.check()
+        platform = source.platform if freezes(state) else running.read('platform')
+        launched = launch(running, host, platform, 'migration')
+        with state.database.lock, abandoning(running, launched):
             running.check()
-            platform = source.platform if freezes(state) else running.read('platform')
-            domain = build(running, host, platform, 'migration')
+            domain = build(running, launched, 'migration')
             state.hypervisor.destroy(source)
         running.write('resident_on', host)
         running.write('scheduled_to_be_resident_on', NULL)
@@ -148,10 +150,9 @@ def rebuild(running: Operation, platform: Dict[str, str], kind: str) -> None:
         state.hypervisor.push(running.ref, running.read('platform'))
     # xenopsd reboots a domain by itself: a xapi that ends meanwhile does not end it.
     state.pause(state.settings.build_seconds)
-    with state.database.lock:
-        if running.is_cancelled:
-            running.check()
-        domain = build_regardless(running, host, platform, kind)
+    if running.is_cancelled:
+        running.check()
+    domain = build_regardless(running, host, platform, kind)
     running.pause(state.settings.running_seconds)
     running.write('power_state', 'Running')
     running.write('domid', domain.domid)
@@ -192,11 +193,13 @@ def take_in(running: Operation, image: str, host: str, kind: str = 'migration') 
     state = running.state
     running.write('scheduled_to_be_resident_on', host)
     running.pause(state.settings.suspend_seconds)
-    with state.database.lock:
+    running.check()
+    current = running.read('platform')
+    platform = state.hypervisor.images.get(image, current) if freezes(state) else current
+    launched = launch(running, host, platform, kind)
+    with state.database.lock, abandoning(running, launched):
         running.check()
-        current = running.read('platform')
-        platform = state.hypervisor.images.get(image, current) if freezes(state) else current
-        domain = build(running, host, platform, kind)
+        domain = build(running, launched, kind)
         forget_image(state, image)
     claim(running, domain)
     publish(running, domain, 'Running')

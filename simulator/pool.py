@@ -89,6 +89,7 @@ class PoolSimulator(Simulator):
             reign.state.end_waits()
         for spawned in self._spawned:
             spawned.join(5.0)
+        self.ground.close()
 
     def restart(self, mode: str = 'clean', down_seconds: float = 0.0,
                 rollback_generations: int = 0, *, leaves_socket: bool = False) -> None:
@@ -272,7 +273,8 @@ class PoolSimulator(Simulator):
         for path in (node.plugins_directory, node.master_scripts_directory):
             os.makedirs(path, exist_ok=True)
         node.plugin_environment = self.settings.plugin_environment
-        self.ground.files[ref] = HostFiles(node.directory, self.state.names.uuid())
+        self.ground.files[ref] = HostFiles(node.directory, self.state.names.uuid(),
+                                           self.settings)
         return node
 
     def _crown(self, state: State, methods: Methods, node: Node) -> Reign:

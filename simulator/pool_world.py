@@ -127,9 +127,12 @@ def guest_reboot(pool: Any, ref: str) -> None:
     with pool.ground.lock:
         hypervisor = pool.nodes[domain.host].reign.state.hypervisor
         hypervisor.destroy(domain)
-        hypervisor.build(ref, {'uuid': domain.uuid, 'name_label': domain.name}, domain.host,
-                         hypervisor.pushed(ref), 'guest_reboot', None,
-                         pool.ground.consumer_of(domain.host))
+        platform = hypervisor.pushed(ref)
+    launched = hypervisor.launch(
+        ref, {'uuid': domain.uuid, 'name_label': domain.name}, domain.host, platform,
+        'guest_reboot', pool.ground.consumer_of(domain.host))
+    with pool.ground.lock:
+        hypervisor.build(launched, 'guest_reboot', None)
 
 
 def guest_shutdown(pool: Any, ref: str) -> None:

@@ -5,6 +5,7 @@ import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from simulator import remote, world
+from simulator.consumer import CONSUMERS
 from simulator.dispatch import Call, Dispatcher
 from simulator.failures import Failure, XapiGone
 from simulator.faults import Fault
@@ -43,7 +44,7 @@ class Simulator:
         world.populate(self.state)
         if settings.host_directory is not None:
             self.state.ground.files[self.state.this_host] = HostFiles(
-                settings.host_directory, self.state.names.uuid())
+                settings.host_directory, self.state.names.uuid(), settings)
         self.faults = self.state.faults
         self.extra_methods = self.build_extra_methods()
         self.methods = Methods(self.state, self.extra_methods)
@@ -103,6 +104,7 @@ class Simulator:
         self.state.end_waits()
         for spawned in self._spawned:
             spawned.join(5.0)
+        self.state.ground.close()
 
     def restart(self, mode: str = 'clean', down_seconds: float = 0.0,
                 rollback_generations: int = 0, *, leaves_socket: bool = False) -> None:
@@ -202,7 +204,9 @@ class Simulator:
         return world.start_all(self.state, world.list_auto_poweron(self.state))
 
     def set_consumer(self, consumer: str) -> None:
-        """Change who reads device-model-args from now on: working, shell or off."""
+        """Change who reads device-model-args from now on: one of consumer.CONSUMERS."""
+        if consumer not in CONSUMERS:
+            raise ValueError(f'consumer is one of {", ".join(CONSUMERS)}, not {consumer!r}')
         self.state.ground.consumer = consumer
 
     def add_fault(self, kind: str, **fields: Any) -> Fault:

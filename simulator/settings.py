@@ -32,7 +32,9 @@ class Settings(NamedTuple):
     unix_connections: int = 1024               # when so many are open, xapi stops accepting
     tcp_connections: int = 800
     xapi_version: str = '26.1.4'
-    consumer: str = 'working'                  # working, shell or off: who reads device-model-args
+    consumer: str = 'working'                  # who reads device-model-args: consumer.py has them
+    consumer_path: Optional[str] = None        # the shipped wrapper; None: beside the simulator
+    consumer_configuration: Optional[str] = None  # the daemon's; None: host_directory has it
     is_master: bool = True                     # of the host whose socket this is
     hosts: int = 1
     plugins_directory: Optional[str] = None    # what host.call_plugin may run

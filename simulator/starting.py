@@ -81,10 +81,9 @@ def _build_below(running: Operation, host: str, platform: Dict[str, str]) -> Dom
     """Let xenopsd build the domain, which it does even when xapi has ended meanwhile."""
     state = running.state
     state.pause(state.settings.build_seconds)
-    with state.database.lock:
-        if running.is_cancelled:
-            running.check()
-        return build_regardless(running, host, platform, 'start')
+    if running.is_cancelled:
+        running.check()
+    return build_regardless(running, host, platform, 'start')
 
 
 def _complete_platform(running: Operation) -> None:
