@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import List, Optional, Tuple
 
+from simulator.consumer import CONSUMERS
 from simulator.pool import PoolSimulator
 from simulator.server import Simulator
 from simulator.settings import Settings
@@ -78,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="from a start's first event to the reading of VM.platform (0.15)")
     add('--era', choices=('A', 'B', 'C'), default=defaults.era, help='delays of event.from (B)')
     add('--call-delay', type=float, default=0.0, metavar='SECONDS', help='added to each call (0)')
-    add('--consumer', choices=('working', 'shell', 'off'), default='working',
+    add('--consumer', choices=CONSUMERS, default=defaults.consumer,
         help='who reads device-model-args (working)')
     add('--seed', type=int, default=defaults.seed, metavar='N', help='of UUIDs and references (1)')
     add('--xapi-version', default=defaults.xapi_version, metavar='V')

@@ -14,6 +14,13 @@ from simulator.state import State, now
 FREEZES_SINCE = (22, 7)  # before it, resume and migration took the map as it stood in the database
 
 
+class AlreadyRuns(Failure):
+    """A domain of the VM runs already, whatever its record says; its disks are in use."""
+
+    def __init__(self, ref: str) -> None:
+        super().__init__('INTERNAL_ERROR', ['xenopsd: Already_exists("domain", "%s")' % ref])
+
+
 def build_regardless(running: Operation, host: str, platform: Dict[str, str],
                      kind: str) -> Domain:
     """Build a domain as xenopsd does, whether xapi is still there or not.
@@ -31,10 +38,13 @@ def build_regardless(running: Operation, host: str, platform: Dict[str, str],
                 running.check()
             if running.epoch == state.epoch:
                 state.site.assert_reachable(host)
+                if running.ref in state.hypervisor.domains:
+                    raise AlreadyRuns(running.ref)
                 return build(running, launched, kind)
-            if state.site.is_up(host):
+            ruler = state.site.find_ruler(host)
+            # A VM that another xapi has started meanwhile holds its disks.
+            if state.site.is_up(host) and not state.ground.domains.get(running.ref):
                 build(running, launched, kind)
-                ruler = state.site.find_ruler(host)
                 if ruler is not None and ruler.database.find('VM', running.ref) is not None:
                     follow_domain(ruler, running.ref)
                 raise XapiGone()

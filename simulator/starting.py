@@ -8,7 +8,7 @@ from typing import Dict, Optional
 
 from simulator import versions
 from simulator.database import NULL
-from simulator.domains import build_regardless, claim, forget_guest_metrics, publish
+from simulator.domains import AlreadyRuns, build_regardless, claim, forget_guest_metrics, publish
 from simulator.failures import Failure, XapiGone
 from simulator.hypervisor import KEY, Cutoff, Domain
 from simulator.operations import Operation, list_devices, operation, pick_host
@@ -25,6 +25,10 @@ def start(state: State, task: str, ref: str, paused: bool, host: Optional[str] =
     with operation(state, ref, name, task) as running:
         try:
             _start(running, paused, host)
+        except AlreadyRuns:
+            running.write('scheduled_to_be_resident_on', NULL)
+            _mark_devices(running, {})
+            raise
         except Failure:
             _undo_start(running)
             raise

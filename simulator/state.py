@@ -125,9 +125,11 @@ class State:
     def inner_task(self, name: str) -> Iterator[None]:
         """Have a task of xapi's own for a part of an operation, as its inner calls have."""
         task = self.create_task(name)
-        yield
-        self.finish_task(task, end_of_task())
-        self.destroy_task(task)
+        try:
+            yield
+            self.finish_task(task, end_of_task())
+        finally:
+            self.destroy_task(task)
 
     def _collect_tasks(self) -> None:
         rows = self.database.tables['task'].rows

@@ -1,4 +1,4 @@
-"""Runs the shipped qemu-wrapper for each QEMU, in a process of its own: `python wrapper_process.py`.
+"""Runs the shipped qemu-wrapper for each QEMU, in a process of its own.
 
 Requests come as lines of JSON on standard input, answers go to standard output. The wrapper's file
 is compiled once, and each request is a fork that runs it to its end, which costs a few

@@ -12,6 +12,8 @@ import pytest
 from simulator.__main__ import main
 from tests.waiting import wait_until
 
+SPAN = '-device vgpu-stub,pool_id=A,priority=low,vm_id=5'
+
 
 @pytest.fixture
 def program(directory: str) -> Iterator[Any]:
@@ -44,15 +46,16 @@ def test_it_serves_until_a_signal_and_ends_with_0(program: Any, number: int) -> 
 def test_other_programs_drive_it_through_the_class_sim(program: Any) -> None:
     proxy = _connect(program)
     sim = proxy.sim
-    ref = sim.create_vm('web', {'platform': {'device-model-args': '-device x'}})['Value']
+    ref = sim.create_vm('web', {'platform': {'device-model-args': SPAN}})['Value']
     sim.call('VM.start', [ref, False, False])
     sim.guest_reboot(ref)
     sim.add_fault({'kind': 'consumer', 'count': '1', 'parameters': {'consumer': 'off'}})
     sim.call('VM.hard_reboot', [ref])
     boots = sim.boots()['Value']
     assert [(boot['kind'], boot['args']) for boot in boots] == [
-        ('start', '-device x'), ('guest_reboot', '-device x'), ('reboot', '-device x')]
-    assert [boot['qemu_arguments'][-1] for boot in boots] == ['x', 'x', '-priv']
+        ('start', SPAN), ('guest_reboot', SPAN), ('reboot', SPAN)]
+    device = SPAN.split()[1]
+    assert [boot['qemu_arguments'][-1] for boot in boots] == [device, device, '-priv']
     assert sim.boots('2')['Value'] == boots[2:]
     assert sim.vm(ref)['Value']['power_state'] == 'Running'
     assert 'sim.boots' in [call['method'] for call in sim.calls()['Value']]
