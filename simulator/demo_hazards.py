@@ -74,6 +74,9 @@ def clone_suspended(stage: Stage) -> None:
     parent = stage.vms[2]
     args = stage.ledger.desired(parent)
     stage.join([stage.xapi.begin(('VM.suspend', parent.ref))])
+    # XAPI clones no suspended VM unless the pool is told to.
+    for pool in stage.xapi.call('pool.get_all'):
+        stage.xapi.call('pool.add_to_other_config', pool, 'allow_clone_suspended_vm', 'true')
     clone = stage.take_in(stage.xapi.call('VM.clone', parent.ref, 'asleep'), parent.foreign)
     if stage.expect_soon(lambda: stage.dangers.get(clone.uuid)):
         stage.display.note(f'{clone.name} would resume with the number of {parent.name}: '

@@ -64,6 +64,7 @@ def test_a_suspended_copy_resumes_with_its_parents_arguments_and_is_left_alone_u
     subject, = scenes.stage(world)
     scenes.run(world, [subject])
     world.xapi.call('VM.suspend', subject.ref)
+    world.xapi.call('pool.add_to_other_config', world.xapi.pool, 'allow_clone_suspended_vm', 'true')
     clone = world.xapi.call('VM.clone', subject.ref, 'copy')
     assert world.xapi.vm(clone)['power_state'] == 'Suspended'
     world.xapi.clear_calls()

@@ -44,6 +44,7 @@ def test_a_suspended_copy_that_will_resume_with_its_parents_number_is_told(
     subject, = scenes.stage(world)
     scenes.run(world, [subject])
     world.xapi.call('VM.suspend', subject.ref)
+    world.xapi.call('pool.add_to_other_config', world.xapi.pool, 'allow_clone_suspended_vm', 'true')
     clone = world.xapi.call('VM.clone', subject.ref, 'copy')
     line = world.daemon.wait_for('vm.endangered', vm_uuid=world.uuid(clone))
     assert line['danger'] == 'resumes_with_anothers_number'

@@ -434,3 +434,27 @@ def test_a_snapshots_own_row_can_be_edited_and_is_not_what_a_revert_brings_back(
     xapi.call('VM.revert', snapshot)
     after = xapi.vm(ref)
     assert (after['platform'], after['name_label']) == (before['platform'], before['name_label'])
+
+
+def test_a_vm_whose_domain_runs_is_not_started_twice(xapi: Simulator) -> None:
+    ref = _template(xapi)
+    xapi.call('VM.set_is_a_template', ref, False)
+    xapi.call('VM.start', ref, False, False)
+    with pytest.raises(Failure) as caught:
+        xapi.call('VM.start', ref, False, False)
+    assert caught.value.code == 'INTERNAL_ERROR'
+    assert len(xapi.boots) == 1 and ref in xapi.state.hypervisor.domains
+    assert xapi.vm(ref)['resident_on'] == xapi.hosts[0]
+
+
+@pytest.mark.parametrize('seen', [True, False])
+def test_a_hard_shutdown_pauses_first_and_the_clock_is_written_after_the_power_state(
+        build: Build, release: str, seen: bool) -> None:
+    xapi = build(xapi_version=RELEASES[release], pause_seen=seen, guests_set_clock=True)
+    ref = _running(xapi)
+    writes = Writes(xapi)
+    xapi.call('VM.hard_shutdown', ref)
+    interesting = ('power_state', 'platform', 'resident_on', 'domid')
+    assert [field for field in writes.summary(ref)['vm_row_in_order'] if field in interesting] == (
+        ['power_state'] * seen + ['power_state', 'platform', 'platform', 'resident_on', 'domid'])
+    assert xapi.vm(ref)['platform']['timeoffset'] == '1'
