@@ -21,9 +21,9 @@ HERE = frozenset(['watch', 'verify', 'backup', 'check', 'fence', 'registry', 'co
 
 
 def is_edit(arguments: Arguments) -> bool:
-    """Whether a command may change the registry."""
+    """Whether a command changes the registry, and nothing else before that."""
     return arguments.command is not None and arguments.topic is None and (
-        arguments.command.name in EDITS or arguments.command.name == 'registry')
+        arguments.command.name in EDITS - {'reconcile'} or arguments.command.name == 'registry')
 
 
 def belongs_to_master(arguments: Arguments) -> bool:

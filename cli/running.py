@@ -28,7 +28,7 @@ def run(arguments: Arguments, context: Context, output: Output) -> int:
                             is_minimal=bool(arguments.get(MINIMAL)))
         return int(result.status)
     except list_expected() as error:
-        failure = translate(error)
+        failure = _with_outcome(translate(error), error, arguments, context)
     except KeyboardInterrupt:
         failure = CommandError(Kind.INTERRUPTED, '\n'.join(
             ['interrupted'] + (context.done + context.advice or ['nothing was changed'])))
@@ -37,6 +37,16 @@ def run(arguments: Arguments, context: Context, output: Output) -> int:
         context.close()
     output.print_error(failure, context.notes, is_json=context.is_json)
     return int(failure.status)
+
+
+def _with_outcome(failure: CommandError, error: Exception, arguments: Arguments,
+                  context: Context) -> CommandError:
+    """Say of an edit that met a full disk, or a file that cannot be used, whether it was made."""
+    from registry.errors import RegistryUnavailable
+    if not isinstance(error, RegistryUnavailable) or not is_edit(arguments) \
+            or 'nothing was changed' in str(failure):
+        return failure
+    return CommandError(failure.kind, f'{failure}\n{_describe_outcome(arguments, context)}')
 
 
 def _describe_outcome(arguments: Arguments, context: Context) -> str:

@@ -65,3 +65,29 @@ def test_an_edit_that_was_not_needed_or_only_tried_is_told_too(filled: Place) ->
         assert run.status == 1 and 'nothing was changed' in run.err, run
     run = _run_full(filled, 'list-vms')
     assert run.status == 1 and run.err.endswith('No space left on device\n'), run
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root may make a small disk')
+def test_a_full_disk_says_that_nothing_was_changed(place: Place) -> None:
+    disk = os.path.join(place.directory, 'disk')
+    os.mkdir(disk)
+    if subprocess.call(['mount', '-t', 'tmpfs', '-o', 'size=400k', 'tmpfs', disk]):
+        pytest.skip('no disk can be made here')
+    try:
+        db = os.path.join(disk, 'vgpu_config.db')
+        assert place.run('register-vm', '--vm-uuid=' + UUID, '--db', db).status == 0
+        with open(os.path.join(disk, 'fill'), 'wb', buffering=0) as fill:
+            with pytest.raises(OSError):
+                while fill.write(bytes(4096)):
+                    pass
+        before = place.run('export', '--db', db).out
+        for words in (['register-vm', '--vm-uuid=' + OTHER],
+                      ['set-priority', '--vm-uuid=' + UUID, '--priority=high']):
+            run = place.run(*words, '--db', db)
+            assert run.status == 5 and run.err.endswith('nothing was changed\n'), run
+        assert place.run('export', '--db', db).out == before
+        run = place.run('backup', os.path.join(disk, 'backup.json'), '--db', db)
+        assert run.status == 1 and 'No space left on device' in run.err
+        assert 'backup.json' not in ' '.join(os.listdir(disk))
+    finally:
+        subprocess.check_call(['umount', disk])
