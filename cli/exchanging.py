@@ -73,7 +73,11 @@ def backup(arguments: Arguments, context: Context) -> Result:
 
 
 def restore(arguments: Arguments, context: Context) -> Result:
-    """Make the registry what a backup says, after showing the difference."""
+    """Make the registry what a backup, or the history, says; after showing the difference."""
+    at = arguments.get(options.AT)
+    if at is not None:
+        return apply_document(arguments, context, _read_past(arguments, context, at),
+                              is_whole=True)
     return apply_document(arguments, context, _read_parsed(arguments), is_whole=True)
 
 
@@ -224,6 +228,17 @@ def describe_staging(words: Mapping[str, str]) -> str:
         counts[said] = counts.get(said, 0) + 1
     return 'In XAPI: ' + ', '.join(f'{count} {word}' for word, count in sorted(counts.items())) \
         + '.'
+
+
+def _read_past(arguments: Arguments, context: Context, at: str) -> Parsed:
+    """What the registry said at a time, as if it had been saved then."""
+    if arguments.get(options.FILE) is not None:
+        raise CommandError(Kind.USAGE, '--at and a file exclude each other')
+    from cli.rebuilding import read_past
+    past = read_past(context, at)
+    context.note(f'the registry of {at}Z: {plural(len(past.vms), "VM")}')
+    return exchange_format.parse(json.dumps(exchange_format.render_json(
+        Contents(1, past.pools, past.vms))))
 
 
 def _read_parsed(arguments: Arguments) -> Parsed:

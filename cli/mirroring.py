@@ -34,6 +34,8 @@ _WORDS = {
     'no_mirror': 'There is no mirror in the database of XAPI.',
     'no_registry': 'There is no registry that could be used.',
 }
+_OTHER_SOURCES = ("; without it: 'vgpu-admin registry rebuild --source=history' (what this host saw "
+                  "last), 'vgpu-admin registry copies', or 'vgpu-admin restore FILE' (a backup)")
 
 
 class View(NamedTuple):
@@ -72,13 +74,25 @@ class View(NamedTuple):
 
 
 def registry(arguments: Arguments, context: Context) -> Result:
-    """Compare the registry with its mirror, or rebuild it from there."""
+    """Compare the registry with its mirror, or rebuild it: from there, or another source."""
+    action, source = str(arguments.get(options.REGISTRY_ACTION)), arguments.get(options.SOURCE)
+    if action == 'copies':
+        from cli.rebuilding import copies
+        return copies(arguments, context)
+    if action == 'rebuild' and source not in (None, 'mirror'):
+        from cli.rebuilding import rebuild
+        return rebuild(arguments, context)
+    for option in (options.SOURCE, options.AT):
+        if arguments.get(option) not in (None, 'mirror'):
+            raise CommandError(Kind.USAGE, f'{option.flag} goes with rebuild --source=history '
+                               'or --source=FILE')
     try:
         view = _look(context)
     except XapiError as error:
-        raise CommandError(Kind.UNAVAILABLE, f'XAPI could not be asked: {error}') from error
+        raise CommandError(Kind.UNAVAILABLE, f'XAPI could not be asked: {error}'
+                           + (_OTHER_SOURCES if action == 'rebuild' else '')) from error
     act = {'compare': _compare, 'rebuild': _rebuild, 'keep': _keep}
-    return act[str(arguments.get(options.REGISTRY_ACTION))](arguments, context, view)
+    return act[action](arguments, context, view)
 
 
 def _compare(arguments: Arguments, context: Context, view: View) -> Result:
@@ -91,8 +105,8 @@ def _compare(arguments: Arguments, context: Context, view: View) -> Result:
 
 def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
     if view.mirror is None:
-        raise CommandError(Kind.NOT_FOUND, 'there is no mirror in the database of XAPI; '
-                           "'vgpu-admin restore' takes a backup")
+        raise CommandError(Kind.NOT_FOUND, 'there is no mirror in the database of XAPI'
+                           + _OTHER_SOURCES)
     if view.contents is not None and not view.contents.accepted:
         raise Conflict(f'registry {context.registry.path}: our programs did not create it; take '
                        "it over first with 'vgpu-admin accept'")

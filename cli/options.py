@@ -131,7 +131,9 @@ PRIORITY = Option('priority', 'low|medium|high', 'the priority', parse_priority,
 VM_ID = Option('vm-id', 'N', 'the number (1 to 2147483646)', parse_vm_id)
 
 EMPTY = Option('empty', None, 'start over: give up what the mirror and the journal hold')
-REGISTRY_ACTIONS = ('compare', 'rebuild', 'keep')
+SOURCE = Option('source', 'mirror|history|FILE', 'where the assignments come from: the mirror in '
+                'XAPI (the default), the history of this host, or a kept copy', parse_text)
+REGISTRY_ACTIONS = ('compare', 'rebuild', 'keep', 'copies')
 REGISTRY_ACTION = Option('with-mirror', '|'.join(REGISTRY_ACTIONS), 'what to do with registry and '
                          'mirror; the word alone will do as well', parse_registry_action, (),
                          REGISTRY_ACTIONS)

@@ -153,7 +153,8 @@ GOOD = {
     'backup': (Case('backup {dir}/out.json', _wrote('out.json'), 0, '2 VMs written'),
                Case('backup --file={dir}/out.json', _wrote('out.json'))),
     'restore': (Case('restore {dir}/less.json --yes', lambda pool: len(pool.rows()) == 1),
-                Case('restore --file={dir}/less.json --dry-run', None, 0, '{run}')),
+                Case('restore --file={dir}/less.json --dry-run', None, 0, '{run}'),
+                Case('restore --at=2099-01-01', None, 0, 'unchanged')),
     'init': (Case('init', None, 0, 'is there already'),
              Case('init --empty', None, 0, 'is there already'),
              Case('init --db={dir}/sub/other.db', lambda pool: pool.exists('sub/other.db'))),
@@ -166,6 +167,9 @@ GOOD = {
     'registry': (Case('registry compare --exit-code', None, 6, 'added    {new}'),
                  Case('registry keep --dry-run', None, 0, 'added    {new}'),
                  Case('registry rebuild --dry-run', None, 0, 'added    {new}'),
+                 Case('registry rebuild --source=history --at=2099-01-01', None, 0,
+                      'Nothing to do'),
+                 Case('registry copies', None, 0, 'No copy is kept'),
                  Case('registry rebuild --yes', _is_registered('new', 9), 0, 'was rebuilt')),
     'consumer': (Case('consumer status --root={dir}/dom0', None, 0, ''),
                  Case('consumer --action=status --root={dir}/dom0 --exit-code', None, 0, ''),
@@ -205,7 +209,7 @@ BAD_VALUES = {
     'at': 'yesterday', 'name': '', 'file': '', 'format': 'xml', 'from-file': '', 'limit': '0',
     'action': 'break', 'with-mirror': 'break', 'root': '', 'since': '2026-13-01',
     'from': 'x', 'to': '',
-    'until': 'tomorrow', 'who': ''}
+    'until': 'tomorrow', 'who': '', 'source': ''}
 
 REFUSED = (
     Refusal('register-vm --vm-name=nobody', 3, 'nobody'),

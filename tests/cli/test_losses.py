@@ -223,3 +223,94 @@ def test_edits_that_wait_are_told_without_a_daemon(four: Place) -> None:
         journal.note_generation('7-0123abcd', 'x' * 32)
     assert four.run('set-priority', '--vm-name=web1', '--priority=high').status == 0
     assert 'no daemon runs; one edit waits' in four.run('status').out
+
+
+# What is lost comes back: from the history, and from a copy.
+
+def assignments(place: Place) -> Any:
+    return sorted((row[2], row[0], row[3], row[4]) for row in place.rows())
+
+
+@pytest.mark.parametrize('spoil', [
+    pytest.param(lambda place: os.unlink(place.db), id='missing'),
+    pytest.param(lambda place: os.truncate(place.db, 0), id='empty'),
+    pytest.param(damage, id='damaged'),
+    pytest.param(lambda place: execute(place, 'DROP TABLE vms'), id='without-a-table'),
+    pytest.param(lambda place: execute(place, 'PRAGMA user_version = 99'), id='too-new'),
+    pytest.param(lose, id='doubtful'),
+])
+@pytest.mark.parametrize('is_xapi_there', [True, False], ids=['xapi', 'no-xapi'])
+def test_the_history_brings_the_assignments_back(four: Place, spoil: Any,
+                                                 is_xapi_there: bool) -> None:
+    before = assignments(four)
+    spoil(four)
+    if not is_xapi_there:
+        four.xapi.stop()
+    run = four.run('registry', 'rebuild', '--yes')
+    assert run.status == (3 if is_xapi_there else 5) and '--source=history' in run.err
+    run = four.run('registry', 'rebuild', '--source=history')
+    assert run.status == 2 and 'web2' in run.err
+    run = four.run('registry', 'rebuild', '--source=history', '--yes', '--json')
+    assert run.status == 0 and run.document['result'] == 'rebuilt', run
+    assert assignments(four) == before
+    assert four.run('list-vms').status == 0
+    assert four.run('registry', 'rebuild', '--source=history', '--json').document[
+        'result'] == 'unchanged'
+
+
+def test_a_kept_copy_is_listed_shown_and_taken(four: Place) -> None:
+    before = assignments(four)
+    assert 'No copy is kept' in four.run('registry', 'copies').out
+    damage(four)
+    assert four.run('registry', 'rebuild', '--source=history', '--yes').status == 0
+    assert four.run('set-priority', '--vm-name=db1', '--priority=high').status == 0
+    lose(four)
+    assert four.run('registry', 'rebuild', '--source=history', '--yes').status == 0
+    run = four.run('registry', 'copies', '--json')
+    copies = run.document['copies']
+    assert sorted(str(copy['vm_count']) for copy in copies) == ['1', 'None']
+    unreadable, = [copy for copy in copies if copy['vm_count'] is None]
+    assert 'corrupt' in unreadable['problem']
+    four.run('backup', four.directory + '/good.json')
+    copy, = [copy for copy in copies if copy['vm_count'] == 1]
+    run = four.answer('no\n', 'registry', 'rebuild', '--source=' + copy['path'])
+    assert run.status == 1 and run.err.count('removed  ') == 4
+    name = os.path.basename(copy['path'])
+    assert four.run('registry', 'rebuild', '--source=' + name, '--yes').status == 0
+    assert len(four.rows()) == 1
+    assert four.run('restore', four.directory + '/good.json', '--yes').status == 0
+    assert [row[:3] for row in assignments(four)] == [row[:3] for row in before]
+    assert four.run('registry', 'rebuild', '--source=nothing').status == 3
+
+
+def test_the_registry_of_a_time_is_restored(four: Place) -> None:
+    before = assignments(four)
+    with Journal(four.registry.journal_path, timeout_seconds=5) as journal:
+        at = journal.list_history()[0].at
+    connection = sqlite3.connect(four.registry.journal_path)
+    connection.execute("UPDATE history SET at = datetime(at, '-1 hour')")
+    connection.commit()
+    connection.close()
+    assert four.run('remove-vm', '--vm-name=web1', '--no-restart').status == 0
+    assert four.run('set-pool', '--vm-name=db1', '--pool=B', '--no-restart').status == 0
+    earlier = sqlite_time(at)
+    run = four.run('restore', '--at=' + earlier, '--dry-run')
+    assert run.status == 0 and 'web1' in run.out and 'db1' in run.out
+    assert four.run('restore', '--at=' + earlier).status == 2
+    run = four.run('restore', '--at=' + earlier, '--yes')
+    assert run.status == 0 and assignments(four) == before, run
+    run = four.run('show-vm', '--vm-name=web1', '--at=' + earlier, '--json')
+    assert run.document['vm']['vm_id'] == 3
+    assert four.run('restore', '--at=2001-01-01', '--yes').status == 3
+    assert four.run('restore', 'x.json', '--at=2001-01-01').status == 2
+    assert four.run('restore').status == 2
+
+
+def sqlite_time(at: str) -> str:
+    """Half an hour before, as people write it."""
+    connection = sqlite3.connect(':memory:')
+    try:
+        return connection.execute("SELECT strftime('%Y-%m-%dT%H:%M:%SZ', ?, '-30 minutes')",
+                                  (at,)).fetchone()[0]
+    finally:
+        connection.close()
