@@ -57,7 +57,9 @@ def _give_up_mirror(context: Context) -> None:
     """The new registry counts: the daemon takes it for what came after the mirror."""
     from cli.mirroring import let_registry_count, look_at_mirror
     try:
-        let_registry_count(context, look_at_mirror(context))
+        view = look_at_mirror(context)
+        if view.mirror is not None:
+            let_registry_count(context, view)
     except XapiError as error:
         context.note(f'the mirror could not be given up ({error}); see '
                      "'vgpu-admin registry compare'")

@@ -13,16 +13,15 @@ from cli.exchanging import stage_changed
 from cli.interrupts import deferred
 from cli.parser import Arguments
 from cli.proposals import describe, describe_difference, document_of
+from cli.rebuilding import copies, propose, read_replaceable, rebuild, replace
 from cli.result import Result, build_document
 from cli.text import escape, plural
 from registry.difference import Difference, find_difference
 from registry.proposal import Proposal
-from registry.errors import Conflict, Reason, RegistryUnavailable
+from registry.errors import Conflict
 from registry.values import Contents, Pool
 from watcher.errors import XapiError
 
-# What says that there is nothing that could be compared; what there is, is kept beside.
-_GONE = (Reason.MISSING, Reason.EMPTY, Reason.CORRUPT, Reason.FOREIGN, Reason.TOO_NEW)
 _WORDS = {
     'same': 'The registry and the mirror say the same.',
     'edited': 'The registry was edited since it was mirrored.',
@@ -34,8 +33,9 @@ _WORDS = {
     'no_mirror': 'There is no mirror in the database of XAPI.',
     'no_registry': 'There is no registry that could be used.',
 }
-_OTHER_SOURCES = ("; without it: 'vgpu-admin registry rebuild --source=history' (what this host saw "
-                  "last), 'vgpu-admin registry copies', or 'vgpu-admin restore FILE' (a backup)")
+_OTHER_SOURCES = (
+    "; without it: 'vgpu-admin registry rebuild --source=history' (what this host saw last), "
+    "'vgpu-admin registry copies', or 'vgpu-admin restore FILE' (a backup)")
 
 
 class View(NamedTuple):
@@ -77,10 +77,8 @@ def registry(arguments: Arguments, context: Context) -> Result:
     """Compare the registry with its mirror, or rebuild it: from there, or another source."""
     action, source = str(arguments.get(options.REGISTRY_ACTION)), arguments.get(options.SOURCE)
     if action == 'copies':
-        from cli.rebuilding import copies
         return copies(arguments, context)
     if action == 'rebuild' and source not in (None, 'mirror'):
-        from cli.rebuilding import rebuild
         return rebuild(arguments, context)
     for option in (options.SOURCE, options.AT):
         if arguments.get(option) not in (None, 'mirror'):
@@ -110,7 +108,7 @@ def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
     if view.contents is not None and not view.contents.accepted:
         raise Conflict(f'registry {context.registry.path}: our programs did not create it; take '
                        "it over first with 'vgpu-admin accept'")
-    view = view._replace(proposal=_propose(context, view))
+    view = view._replace(proposal=propose(context, view.contents, view.collected.image))
     # What the daemon does not go by is taken as what this host's registry has been at.
     is_needed = view.contents is None or view.difference.has_any or (
         view.judgement == 'undecided' and not view.is_trusted)
@@ -153,51 +151,26 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
                       + ['Nothing to do.' if not is_needed else 'Nothing was changed (dry run).'])
     context.confirm(_lines(context, view), 'Do you want to keep the registry as it is, and have '
                     'the mirror overwritten?')
-    mirror = view.mirror
-    with deferred(), context.journal() as journal:
-        if journal is None:
+    with deferred():
+        if not let_registry_count(context, view):
             raise CommandError(Kind.UNAVAILABLE, 'there is no journal yet: start the daemon first')
-        if view.is_trusted:
-            journal.note_generation(mirror.generation.text, mirror.digest, is_own=False,
-                                    line=mirror.line)
-        else:
-            # Its number stands for nothing: it must not be gone on from.
-            _refuse(context, mirror.generation.text)
         context.done.append('the registry counts, and not the mirror')
     return Result(_document(context, view, 'kept'), lambda _style: [
         f'The registry {context.registry.path} is kept; the daemon mirrors it.'])
 
 
-def _propose(context: Context, view: View) -> Proposal:
-    """What a rebuild does, to what is here now."""
-    if view.contents is None:
-        draft = context.registry.draft()
-        draft.make_like(view.collected.image)
-        return draft.settle()
-    with context.editing(dry_run=True, allow_emptied=True) as edit:
-        edit.make_like(view.collected.image)
-    return edit.proposal
-
-
 def _replace(context: Context, view: View) -> str:
     """Make the registry anew; where what was there is kept ('' when nothing was)."""
     from watcher.mirror_entries import MAX_JUMP
-    mirror, aside = view.mirror, ''
+    mirror = view.mirror
     generation = (mirror.generation.text, mirror.digest)  # type: Optional[Tuple[str, str]]
     if not view.is_signed and mirror.generation.number > _read_number(view.generation) + MAX_JUMP:
         generation = None  # its number would leave none to go on with
-    with deferred():
-        if view.contents is None and view.problem != Reason.MISSING.value:
-            aside = context.registry.set_aside()
-            context.note('programs that had the old file open still have it: restart them')
-        replaced = context.registry.replace_contents(
-            view.collected.image, who=context.who, command='registry rebuild', keep_copy=True,
-            may_create=view.contents is None, allow_emptied=True,
-            generation=generation, line=mirror.line, shown=view.proposal)
-        if generation is None:
-            _refuse(context, mirror.generation.text)
-        context.done.append('the registry was rebuilt')
-    return aside or replaced.kept
+    kept = replace(context, view.collected.image, view.contents, view.problem, view.proposal,
+                   generation=generation, line=mirror.line)
+    if generation is None:
+        _refuse(context, mirror.generation.text)
+    return kept
 
 
 def look_at_mirror(context: Context) -> View:
@@ -205,12 +178,20 @@ def look_at_mirror(context: Context) -> View:
     return _look(context)
 
 
-def let_registry_count(context: Context, view: View) -> None:
-    """Have the daemon take the mirror for what the registry here came from, and write it anew."""
+def let_registry_count(context: Context, view: View) -> bool:
+    """Have the daemon take the mirror for what came before the registry; False without a journal.
+    """
+    mirror = view.mirror
     with context.journal() as journal:
-        if journal is not None and view.mirror is not None:
-            journal.note_generation(view.mirror.generation.text, view.mirror.digest,
-                                    is_own=False, line=view.mirror.line)
+        if journal is None:
+            return False
+        if view.is_trusted:
+            journal.note_generation(mirror.generation.text, mirror.digest, is_own=False,
+                                    line=mirror.line)
+    if not view.is_trusted:
+        # Its number stands for nothing: it must not be gone on from.
+        _refuse(context, mirror.generation.text)
+    return True
 
 
 def _look(context: Context) -> View:
@@ -220,7 +201,7 @@ def _look(context: Context) -> View:
     from watcher.mirror_trust import build_trust, read_key, read_memory
     live = context.live()
     pool, vms = live.read_pool_record(), live.read_vms()
-    contents, problem = _read(context)
+    contents, problem = read_replaceable(context)
     with context.journal() as journal:
         lineage = journal.lineage() if journal is not None else ()
         noted = journal.generation() if journal is not None else None
@@ -265,16 +246,6 @@ def _refuse(context: Context, generation: str) -> None:
     with context.journal() as journal:
         if journal is not None:
             refuse(journal, generation)
-
-
-def _read(context: Context) -> Tuple[Optional[Contents], str]:
-    """Read the registry; what is gone or damaged can be rebuilt, anything else cannot."""
-    try:
-        return context.registry.inspect(), ''
-    except RegistryUnavailable as error:
-        if error.reason not in _GONE:
-            raise
-        return None, error.reason.value
 
 
 def _find_odd_entries(vms: Tuple[Any, ...], resource_pool: str, contents: Optional[Contents],

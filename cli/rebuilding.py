@@ -6,7 +6,7 @@ difference as everywhere.
 
 import os
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from cli import options
 from cli.context import Context
@@ -74,7 +74,7 @@ def rebuild(arguments: Arguments, context: Context) -> Result:
         return Result(dict(document, result='would_be_rebuilt'),
                       plain(lines + ['Nothing was changed (dry run).']))
     context.confirm(lines, 'Do you want to rebuild the registry from this?')
-    kept = _replace(context, image, contents, problem, proposal)
+    kept = replace(context, image, contents, problem, proposal)
     document.update(result='rebuilt', kept=kept or None)
     _stage(context, proposal, document)
     said = [f'The registry {context.registry.path} was rebuilt from {escape(origin)}: '
@@ -103,6 +103,25 @@ def propose(context: Context, contents: Optional[Contents], image: Image) -> Pro
     with context.editing(dry_run=True, allow_emptied=True) as edit:
         edit.make_like(image)
     return edit.proposal
+
+
+def replace(context: Context, image: Image, contents: Optional[Contents], problem: str,
+            proposal: Optional[Proposal], *, generation: Optional[Tuple[str, str]] = None,
+            line: Sequence[str] = ()) -> str:
+    """Make the registry anew; where what was there is kept ('' when nothing was)."""
+    aside = ''
+    with deferred():
+        if contents is None and problem != Reason.MISSING.value:
+            aside = context.registry.set_aside()
+            context.note('programs that had the old file open still have it: restart them')
+        replaced = context.registry.replace_contents(
+            image, who=context.who, command='registry rebuild', keep_copy=True,
+            may_create=contents is None, allow_emptied=True, generation=generation, line=line,
+            shown=proposal if contents is not None else None)
+        context.done.append('the registry was rebuilt')
+    if replaced.journal_problem:
+        context.note(f'the history does not have this: {replaced.journal_problem}')
+    return aside or replaced.kept
 
 
 def _read_source(arguments: Arguments, context: Context) -> Tuple[Image, str]:
@@ -161,24 +180,6 @@ def _examine(context: Context, path: str) -> Copy:
     except RegistryError as error:
         problem = error.reason.value if isinstance(error, RegistryUnavailable) else str(error)
         return Copy(path, made_at, found.st_size, None, f'cannot be read ({problem})')
-
-
-def _replace(context: Context, image: Image, contents: Optional[Contents], problem: str,
-             proposal: Proposal) -> str:
-    """Make the registry anew; where what was there is kept ('' when nothing was)."""
-    aside = ''
-    with deferred():
-        if contents is None and problem != Reason.MISSING.value:
-            aside = context.registry.set_aside()
-            context.note('programs that had the old file open still have it: restart them')
-        replaced = context.registry.replace_contents(
-            image, who=context.who, command='registry rebuild', keep_copy=True,
-            may_create=contents is None, allow_emptied=True,
-            shown=proposal if contents is not None else None)
-        context.done.append('the registry was rebuilt')
-    if replaced.journal_problem:
-        context.note(f'the history does not have this: {replaced.journal_problem}')
-    return aside or replaced.kept
 
 
 def _stage(context: Context, proposal: Proposal, document: Dict[str, Any]) -> None:

@@ -1,7 +1,5 @@
 """Copies of the registry beside it: whatever others put into the file, a copy can be made."""
 
-import sqlite3
-
 import pytest
 
 from registry import kept

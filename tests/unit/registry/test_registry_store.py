@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from registry.errors import (Conflict, JournalUnavailable, RegistryError, RegistryUnavailable,
+from registry.errors import (Conflict, JournalUnavailable, RegistryUnavailable,
                              SchemaTooNew)
 from registry.store import Registry
 from registry.values import Priority
