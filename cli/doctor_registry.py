@@ -95,14 +95,14 @@ def check_journal(examination: Any) -> Iterator[Finding]:
     with examination.context.journal() as journal:
         if journal is None:
             yield bad('journal', f'{path} cannot be used; see the notes',
-                      'do what the note says; nothing is replaced until it can be written')
+                      'do what the note says; history and receipts wait for it')
             return
         left = len(journal.replacements())
     if left and find_daemon(examination.context.registry.path) is None:
-        yield bad('journal', f'{plural(left, "replacement")} of a dead daemon under way',
-                  "start the daemon, or 'vgpu-admin fence clear'")
+        yield bad('journal', f'{plural(left, "value")} that a version before 0.2 had removed when '
+                  'it was killed', 'start the daemon: it puts them back')
     else:
-        yield good('journal', f'{plural(left, "replacement")} under way')
+        yield good('journal', 'it can be used')
 
 
 def check_boots(examination: Any) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The checks of `doctor` that ask XAPI: version, role, platform filter, clock, fences, VMs."""
+"""The checks of `doctor` that ask XAPI: version, role, platform filter, clock, blocks, VMs."""
 
 import calendar
 import time
@@ -10,11 +10,10 @@ from watcher.roles import OLDEST_XAPI, read_version
 
 CLOCK_DOUBTFUL_SECONDS = 5
 CLOCK_BAD_SECONDS = 60
-# A fence is gone within 1 s; what stands after this has been left behind.
-FENCE_SECONDS = 1.5
 _SHOWN = 5
 # What a VM is in while somebody has to look at it.
-_ODD_STATES = ('drift', 'contested', 'orphaned', 'unreadable', 'doubled')
+_ODD_STATES = ('drift', 'contested', 'orphaned', 'unreadable', 'doubled', 'waits_for_xapi',
+               'fought_over')
 
 
 def check_xapi(examination: Any) -> Iterator[Finding]:
@@ -80,16 +79,14 @@ def check_clock(examination: Any) -> Iterator[Finding]:
 
 
 def check_fences(examination: Any) -> Iterator[Finding]:
-    """Does a start block of ours stand where no replacement is under way?"""
+    """Has a version before 0.2 left a start block?"""
     if _is_silent(examination):
         yield skipped('fences', 'XAPI cannot be asked here')
         return
-    fenced = _list_fenced(examination)
-    if fenced:
-        examination.context.sleep(FENCE_SECONDS)
-        fenced = [uuid for uuid in _list_fenced(examination) if uuid in fenced]
-    if fenced:
-        yield bad('fences', f'{plural(len(fenced), "VM")} cannot be started: {_some(fenced)}',
+    from watcher.start_blocks import list_blocks
+    blocked = [vm.uuid for vm in examination.live.read_vms() if list_blocks(vm)]
+    if blocked:
+        yield bad('fences', f'{plural(len(blocked), "VM")} cannot be started: {_some(blocked)}',
                   "'vgpu-admin fence clear'; a daemon that is alive does it by itself")
     else:
         yield good('fences', 'no VM has a start block of ours')
@@ -122,11 +119,6 @@ def _judge_version(text: str) -> Finding:
 def _is_silent(examination: Any) -> bool:
     """Whether XAPI cannot be asked about the pool here."""
     return examination.live is None or examination.live.client.handle is None
-
-
-def _list_fenced(examination: Any) -> List[str]:
-    from watcher.fence import list_fences
-    return [vm.uuid for vm in examination.live.read_vms() if list_fences(vm)]
 
 
 def _judge_states(examination: Any, pool: Any) -> Finding:

@@ -122,7 +122,7 @@ COMMANDS = (
              options.EXIT_CODE),
             required=(options.REGISTRY_ACTION,), operand=options.REGISTRY_ACTION,
             example='registry compare'),
-    Command('fence', 'lift the start blocks that a dead daemon left', 'cli.keeping',
+    Command('fence', 'lift the start blocks that a version before 0.2 left', 'cli.keeping',
             'clear_fences', words=('clear',), example='fence clear'),
     Command('consumer', 'have xenopsd run our qemu-wrapper on this host, or not',
             'cli.consumer', 'consumer',

@@ -129,17 +129,17 @@ def check(_arguments: Arguments, context: Context) -> Result:
 
 
 def clear_fences(_arguments: Arguments, context: Context) -> Result:
-    """Lift the start blocks that a dead daemon left."""
-    from watcher.clearing import clear_fences as clear
+    """Lift the start blocks that a version before 0.2 left."""
+    from watcher.clearing import clear_blocks
     told: List[str] = []
     try:
-        count = clear(context.settings, told.append)
+        count = clear_blocks(context.settings, told.append)
     except XapiError:
         raise
     except WatcherError as error:
-        # The daemon that is alive lifts its own.
         raise CommandError(Kind.FAILED, str(error)) from error
-    summary = f'{plural(count, "VM")} had a fence.' if count else 'No VM has a fence of ours.'
+    summary = (f'{plural(count, "VM")} had a start block of ours.' if count else
+               'No VM has a start block of ours.')
     return Result(build_document(lifted=count, actions=told),
                   plain([escape(line) for line in told] + [summary]))
 

@@ -136,8 +136,8 @@ def _attention(panel: Panel, style: Style) -> List[str]:
         found.append(f'{style.warning} the consumer of this host: '
                      f'{advise_consumer(panel.consumer)}')
     if panel.replacements:
-        found.append(f'{style.warning} {plural(panel.replacements, "replacement")} under way; '
-                     "when no daemon runs: 'vgpu-admin fence clear'")
+        found.append(f'{style.warning} {plural(panel.replacements, "value")} that a version before '
+                     '0.2 had removed; the daemon puts them back when their VMs are halted')
     if panel.faults:
         found.append(f'{style.warning} {plural(panel.faults, "row")} cannot be understood; see '
                      "'vgpu-admin check'")

@@ -34,7 +34,7 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
                                      plans=[_document(item) for item in plans]),
                       lambda _style: [_describe(item) for item in plans] or _NOTHING)
     from cli.staging import stage_many
-    # Also with nothing to do: it lifts the fences that somebody left.
+    # Also with nothing to do: it lifts the start blocks that an older version left.
     staged = stage_many(context, [item.vm.uuid for item in plans])
     lines = [f'{vm_uuid}: {item.word}: {escape(item.message)}' for vm_uuid, item in staged.items()]
     lines = lines or _NOTHING

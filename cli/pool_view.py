@@ -13,12 +13,12 @@ from registry.values import Contents
 from watcher.books import Books, build_assignments
 from watcher.config import Settings
 from watcher.dangers import find_dangers
-from watcher.fence import list_fences
 from watcher.inventory import Inventory
 from watcher.plan import Plan, plan_restore, plan_vm
 from watcher.policy import build_policy
 from watcher.records import Kind, VmRecord
 from watcher.standing import Standings
+from watcher.start_blocks import list_blocks
 
 # Boots that need no look: a pending change shows as the state of its VM, and a resume or a
 # migration keeps what it had.
@@ -73,7 +73,7 @@ class PoolView:
         carriers = map(self.inventory.find, self.inventory.carriers_of(number or 0))
         found = [danger.kind.value for danger in find_dangers(
             vm, number, filter(None, carriers), self.books.owners.get(number or 0))]
-        if list_fences(vm):
+        if list_blocks(vm):
             found.append(START_BLOCKED)
         boot = self._boots.get(vm.uuid)
         if boot is not None and boot.verdict in _WRONG and vm.domain == (boot.host, boot.domid):

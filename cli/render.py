@@ -21,6 +21,11 @@ LEFT_TO_DAEMON = 'left_to_daemon'
 _REASON_HINTS = {
     LEFT_TO_DAEMON: 'the daemon is staging it',
     'not_at_rest': 'applied when the VM comes to rest',
+    'halted_but_resident': "XAPI says it is Halted and still on a host; see "
+                           "'vgpu-admin explain'",
+    'platform_unsettled': 'XAPI completes its platform map at its next start; after that',
+    'no_qemu': 'a PV or PVH guest has no QEMU that could take arguments',
+    'fought_over': 'another program keeps changing its arguments',
     'registry_not_accepted': "run 'vgpu-admin accept'",
     'vm_not_in_xapi': "the VM is not in XAPI; run 'vgpu-admin remove-vm'",
     'row_not_valid': "its row is not valid; run 'vgpu-admin check'",
@@ -33,7 +38,7 @@ DANGERS = {
     'number_runs_twice': 'this number runs in two QEMUs: shut the wrong one down',
     'resumes_with_anothers_number': "a resume takes another VM's number: shut it down instead",
     'migrates_with_device': 'it is being migrated, and the device cannot be',
-    'start_blocked': "a fence of ours blocks its start; if it stays: 'vgpu-admin fence clear'",
+    'start_blocked': "a start block that 0.1 left: 'vgpu-admin fence clear'",
     'booted_otherwise': "its last boot took something else: see 'vgpu-admin explain'",
 }
 

@@ -16,16 +16,14 @@ from cli.verifying import verify_boot
 from cli.watching import find_daemon
 from registry.errors import RegistryError
 from registry.values import Vm
-from watcher.errors import (MalformedRecord, SessionLost, XapiError, XapiFailure,
-                            XapiUnreachable)
+from watcher.errors import MalformedRecord, SessionLost, XapiError, XapiUnreachable
 from watcher.plan import Action, Reason, State
 from watcher.records import PowerState, VmRecord
 
 STOP_SECONDS = 120
 START_SECONDS = 300
-# The daemon waits 1.2 s after the stop; more than 20 VMs at once may queue before this one.
+# More than 20 VMs at once may queue before this one.
 STAGE_SECONDS = 30
-START_ATTEMPTS = 3
 _PAUSE_SECONDS = 0.25
 # XAPI may be restarted while a VM is down: that alone must not leave it there.
 AWAY_SECONDS = 20
@@ -198,7 +196,7 @@ class _Restart:
         return find_daemon(self._context.settings.registry.path) is None
 
     def _find_settled_plan(self) -> Optional[Any]:
-        """The plan, once nothing is left to do and no fence stands; None as long as not."""
+        """The plan, once nothing is left to do; None as long as something is."""
         from cli.pool_view import read_neighbourhood
         try:
             view = read_neighbourhood(self._context, self._context.registry.read(),
@@ -208,13 +206,13 @@ class _Restart:
             return None
         vm = view.inventory.find_by_uuid(self._record.uuid)
         plan = view.plan(vm) if vm is not None else None
-        is_settled = plan is not None and plan.action is Action.NONE and not plan.vm.start_blocks
-        return plan if is_settled else None
+        return plan if plan is not None and plan.action is Action.NONE else None
 
     def _start(self) -> None:
         self._context.tell(f'starting {self._name}')
         try:
-            self._start_past_fences()
+            run_task(self._context, 'VM.start', self._record.ref, False, False,
+                     timeout_seconds=START_SECONDS, progress='start')
         except TookTooLong:
             raise self._failed('it is staged, but did not start in time', 'the VM may be STOPPED')
         except XapiError as error:
@@ -224,18 +222,6 @@ class _Restart:
                 return  # somebody else was quicker, or only the answer was lost
             raise self._failed(f'it is staged and STOPPED: XAPI could not start it ({error})',
                                'see to what XAPI says, and start it')
-
-    def _start_past_fences(self) -> None:
-        """Start it; a fence that somebody's later edit has put up is waited for."""
-        for attempts_left in reversed(range(START_ATTEMPTS)):
-            try:
-                run_task(self._context, 'VM.start', self._record.ref, False, False,
-                         timeout_seconds=START_SECONDS, progress='start')
-                return
-            except XapiFailure as error:
-                if error.code != 'OPERATION_BLOCKED' or not attempts_left:
-                    raise
-                self._stage()
 
     def _verify(self, before: int) -> Follow:
         if self._row is not None:

@@ -10,14 +10,13 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 from cli.interrupts import deferred
 from cli.pool_view import PoolView
 from registry.errors import RegistryError
-from registry.journal import Journal, Replacement
+from registry.journal import Journal
 from registry.lock import WriterLock
-from watcher import fence
-from watcher.clearing import clear_fences
 from watcher.errors import MalformedRecord, VmVanished, WatcherError
 from watcher.injector import Outcome, OutcomeKind, carry_out
-from watcher.plan import QUIET_SECONDS, Action, Plan, Reason, State
-from watcher.records import VmRecord
+from watcher.plan import SETTLE_SECONDS, Action, Plan, Reason, State
+from watcher.records import Kind, VmRecord
+from watcher.start_blocks import lift, list_blocks
 
 _JOURNAL_SECONDS = 10.0
 _ATTEMPTS = 3
@@ -30,6 +29,9 @@ _SAID = {
     State.UNREADABLE: 'its device-model-args cannot be told apart and are left alone',
     State.UNREGISTERED: 'it carries nothing of ours',
     State.MANUAL: 'it carries arguments made by hand, which are left alone',
+    State.WAITS_FOR_XAPI: 'XAPI completes its platform map at its next start; it is staged after '
+                          'that',
+    State.NO_QEMU: 'it is a PV or PVH guest, without a QEMU that could take arguments',
 }
 
 
@@ -75,13 +77,10 @@ def _stage_locked(context: Any, vm_uuids: Sequence[str], is_hurried: bool) -> Di
         if not lock.acquire():
             return _all(vm_uuids, Staged('by_daemon', 'the daemon that is running stages it'))
         vms = _read_vms(live, is_hurried)
-        if any(fence.list_fences(vm) for vm in vms):
-            # It takes the lock itself: what a dead daemon left goes before anything is written.
-            lock.release()
-            clear_fences(context.settings, context.tell)
-            if not lock.acquire():
-                return _all(vm_uuids, Staged('by_daemon', 'the daemon that is running stages it'))
-            vms = _read_vms(live, is_hurried)
+        blocked = [vm.ref for vm in vms if vm.kind is Kind.VM and list_blocks(vm)]
+        for ref in blocked:
+            lift(live.client, ref)
+        vms = _read_vms(live, is_hurried) if blocked else vms
         with Journal(context.registry.journal_path, timeout_seconds=_JOURNAL_SECONDS) as journal:
             return _Stager(context, journal, vms).run(vm_uuids)
 
@@ -112,9 +111,8 @@ class _Stager:
         staged = {vm_uuid: self._stage(vm_uuid, may_replace=False) for vm_uuid in vm_uuids}
         waiting = [vm_uuid for vm_uuid in vm_uuids if staged[vm_uuid].word == 'waiting']
         if waiting:
-            self._context.sleep(QUIET_SECONDS)
+            self._context.sleep(SETTLE_SECONDS)
         for vm_uuid in waiting:
-            self._reread(vm_uuid)
             staged[vm_uuid] = self._stage(vm_uuid, may_replace=True)
         self._settle()
         self._flush()
@@ -133,36 +131,27 @@ class _Stager:
                 return Staged('waiting', '')
             outcome = self._carry_out(plan)
             if outcome.kind is OutcomeKind.WRITTEN:
-                return self._take_written(plan)
+                return self._take_written(outcome)
             if outcome.kind is not OutcomeKind.OVERTAKEN:
                 return _failed(outcome)
             self._reread(vm_uuid)
         return Staged('pending', 'somebody else keeps changing the VM; the change is pending')
 
     def _carry_out(self, plan: Plan) -> Outcome:
-        """The whole new value is in the journal before the key is removed (P16)."""
         vm = plan.vm
         with deferred():
-            if plan.action is not Action.ADD:
-                self._journal.begin_replacement(Replacement(
-                    vm.uuid, vm.ref, vm.args, plan.value, plan.reason.value))
-            outcome = carry_out(self._client, plan, fence.read_owner())
-            is_settled = plan.action is not Action.ADD or outcome.kind is OutcomeKind.WRITTEN
-            if is_settled and not outcome.is_key_missing:
-                self._journal.end_replacement(vm.uuid)
+            outcome = carry_out(self._client, plan)
         if outcome.kind is OutcomeKind.WRITTEN:
             self._journal.add_history(self._context.who, self._context.command,
                                       _WRITTEN[plan.action], vm_uuid=vm.uuid, before=vm.args,
                                       after=plan.value)
-        if outcome.fences_left:
-            self._context.note(f"a start block could not be lifted from VM {vm.uuid}; run "
-                               "'vgpu-admin fence clear'")
         return outcome
 
-    def _take_written(self, plan: Plan) -> Staged:
-        self._view.inventory.update(plan.vm._replace(args=plan.value), self._view.policy, 0.0)
-        vm = self._view.inventory.find(plan.vm.ref)
-        after = self._view.plan(vm) if vm is not None else None
+    def _take_written(self, outcome: Outcome) -> Staged:
+        plan = outcome.plan
+        vm = outcome.vm or plan.vm._replace(args=plan.value)
+        self._view.inventory.update(vm, self._view.policy, 0.0)
+        after = self._view.plan(vm)
         if after is not None:
             self._note_state(after)
         what = 'were removed' if plan.desired is None else 'are in XAPI now'
@@ -194,7 +183,7 @@ class _Stager:
             self._writes.append(lambda journal: journal.forget_staged(vm.uuid))
 
     def _settle(self) -> None:
-        """Forget replacements that somebody left under way, where the key is there after all."""
+        """Forget what a version before 0.2 left under way, where the key is there after all."""
         for item in self._journal.replacements():
             vm = self._view.inventory.find_by_uuid(item.vm_uuid)
             if vm is not None and vm.args is not None:
@@ -219,7 +208,4 @@ def _describe(plan: Plan) -> Staged:
 
 def _failed(outcome: Outcome) -> Staged:
     message = f'it could not be staged ({outcome.kind.value}: {outcome.error})'
-    if outcome.is_key_missing:
-        message += "; its arguments are missing now: run 'vgpu-admin fence clear', or start the " \
-                   'daemon, which puts them back from the journal'
     return Staged('failed', message + '; the change is pending', outcome.plan)

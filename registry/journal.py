@@ -23,7 +23,7 @@ from registry.values import Contents
 
 
 class Replacement(NamedTuple):
-    """A value being replaced: what stood there, and what shall (None: nothing)."""
+    """What a version before 0.2 was replacing when it was killed: the value before and after."""
 
     vm_uuid: str
     vm_ref: str
@@ -165,20 +165,10 @@ class Journal:
         with self.batch():
             bearers.forget_orphan(self._connection, vm_uuid.lower())
 
-    # Replacements under way.
-
-    def begin_replacement(self, replacement: Replacement) -> None:
-        """Have the whole old and new value on the disk before the key is removed."""
-        with self.batch():
-            self._connection.execute(
-                'INSERT OR REPLACE INTO replacements '
-                '(vm_uuid, vm_ref, before_json, after_json, reason, begun_at) '
-                'VALUES (?, ?, ?, ?, ?, ?)',
-                (replacement.vm_uuid, replacement.vm_ref, json.dumps(replacement.before),
-                 json.dumps(replacement.after), replacement.reason, self._now()))
+    # What a version before 0.2 left of its replacements.
 
     def end_replacement(self, vm_uuid: str) -> None:
-        """Forget a replacement: the new value has been read back."""
+        """Forget a replacement: nothing is missing any more."""
         with self.batch():
             self._connection.execute('DELETE FROM replacements WHERE vm_uuid = ?', (vm_uuid,))
 

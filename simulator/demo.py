@@ -44,7 +44,7 @@ SCENES = (
     Scene('A clone of a suspended VM carries the number of its parent',
           demo_hazards.clone_suspended),
     Scene('HTTP 500, dropped and torn answers, refused logins', demo_hazards.spoil_calls),
-    Scene('The daemon is killed between remove and add', demo_hazards.kill_watcher),
+    Scene('The daemon is killed while it replaces arguments', demo_hazards.kill_watcher),
     Scene('A host dies, and high availability restarts its VMs', demo_hazards.lose_host),
 )
 

@@ -1,6 +1,5 @@
 """The stage of the demo: verbs for the scenes, and one loop that watches while they wait."""
 
-import json
 import time
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 
@@ -15,7 +14,7 @@ LESS_PATIENCE_SECONDS = 3.0
 # Without the daemon it will not; the boots show what that means.
 NO_PATIENCE_SECONDS = 0.2
 ADMINS_AT_ONCE = 4
-FENCE_TEXT = 'vgpu-watcher:'
+BLOCK_TEXT = 'vgpu-watcher:'
 
 
 class Stage:
@@ -137,7 +136,7 @@ class Stage:
         return LESS_PATIENCE_SECONDS if self.ledger.problems else PATIENCE_SECONDS
 
     def settle(self, vms: Sequence[Vm]) -> None:
-        """Wait until VMs at rest carry what is desired, without a fence."""
+        """Wait until VMs at rest carry what is desired, without a start block."""
         patience = self.patience_seconds
         if not self.expect_soon(lambda: not self._list_unsettled(vms)) and self.with_watcher:
             names = ', '.join(vm.name for vm in self._list_unsettled(vms))
@@ -183,14 +182,11 @@ class Stage:
         self.display.note('FAULT: ' + text)
 
     def check_left(self) -> None:
-        """Look for what must not be left behind: fences, and replacements in the journal."""
+        """Look for what must not be left behind: start blocks, which nothing of ours puts up."""
         self._show(lambda entry: True)
         for record in self.xapi.records().values():
-            if any(text.startswith(FENCE_TEXT) for text in record['blocked_operations'].values()):
-                self.complain(f'a fence was left on {record["name_label"]}')
-        status = json.loads(self.administer(('status', '--json'))[0])
-        if status['replacements_under_way']:
-            self.complain(f'{status["replacements_under_way"]} replacements left in the journal')
+            if any(text.startswith(BLOCK_TEXT) for text in record['blocked_operations'].values()):
+                self.complain(f'a start block was left on {record["name_label"]}')
 
     def _list_unsettled(self, vms: Sequence[Vm]) -> List[Vm]:
         try:

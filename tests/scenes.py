@@ -12,14 +12,12 @@ from registry.values import Priority
 from simulator.failures import Failure
 from simulator.faults import Fault
 from tests import programs
-from tests.simulated.world import World, span, wait_until
+from tests.left_by_0_1 import BLOCK, add_replacement
+from tests.simulated.world import KEY, World, span, wait_until
 
 FOREIGN = '-foo "a  b"'
-# In the order in which a replacement makes them (interface.md P7).
-REPLACEMENT = ('VM.add_to_blocked_operations', 'VM.add_to_blocked_operations', 'VM.get_record',
-               'VM.remove_from_platform', 'VM.add_to_platform', 'VM.get_record',
-               'VM.remove_from_blocked_operations', 'VM.remove_from_blocked_operations')
-RESCUE = ('VM.get_record', 'VM.remove_from_platform', 'VM.add_to_platform')
+# In the order in which a replacement makes them (interface.md P5).
+REPLACEMENT = ('VM.get_record', 'VM.set_platform', 'VM.get_record')
 
 
 class Subject(NamedTuple):
@@ -103,7 +101,7 @@ def refusal_of(starting: Any) -> Tuple[str, ...]:
 
 
 def clear_fences(world: World) -> str:
-    """Run `vgpu-watcher clear-fences`, as the service manager does; what it said."""
+    """Run `vgpu-watcher clear-fences`; what it said."""
     status, out, err = programs.run('watcher', ['clear-fences', '--config', world.config_path],
                                     timeout_seconds=30, **programs.surroundings())
     text = (out + err).decode('utf-8', 'replace')
@@ -140,22 +138,22 @@ class Checkpoint:
         self._released.wait(30.0)
 
 
-def kill_between_remove_and_add(world: World, subject: Subject, *,
-                                is_fenced: bool = True) -> None:
-    """Change an assignment, and kill the daemon in the middle of the replacement.
+def leave_as_0_1_did(world: World, subject: Subject, *, is_blocked: bool = True,
+                     has_journal: bool = True) -> None:
+    """What version 0.1 left when it was killed in the middle of a replacement.
 
-    Without `is_fenced` somebody lifts the fence by hand afterwards.
+    The daemon is dead, the key away, the start blocked, the new value in the journal and in the
+    block's text.
     """
-    checkpoint = Checkpoint(world)
-    checkpoint.hold(subject.ref, 4)
-    prioritise(world, [subject])
-    checkpoint.wait()
     world.daemon.kill()
-    checkpoint.release()
-    assert world.args(subject.ref) is None
-    assert set(world.xapi.vm(subject.ref)['blocked_operations']) == {'start', 'start_on'}
-    for operation in () if is_fenced else ('start', 'start_on'):
-        world.xapi.call('VM.remove_from_blocked_operations', subject.ref, operation)
+    prioritise(world, [subject])
+    vm_uuid, after = world.uuid(subject.ref), subject.value('high')
+    if has_journal:
+        add_replacement(world.registry.journal_path, vm_uuid, subject.ref, subject.value(), after)
+    world.xapi.call('VM.remove_from_platform', subject.ref, KEY)
+    for operation in ('start', 'start_on') if is_blocked else ():
+        world.xapi.call('VM.add_to_blocked_operations', subject.ref, operation,
+                        BLOCK % (vm_uuid, operation, after))
 
 
 def at_call(world: World, ref: str, call: int, act: Callable[[], Any], *,

@@ -23,7 +23,10 @@ DIMENSIONS = collections.OrderedDict([
     ('Number', ['clear', 'contested', 'copied', 'row deleted']),
     ('Value', ['absent', 'foreign', 'right', 'right + foreign', 'wrong', 'wrong + foreign',
                'several spans', 'unreadable', 'unreadable, foreign', 'foreign, no room']),
-    ('VM', ['at rest', 'starting', 'Halted, busy', 'Running', 'Paused', 'Suspended']),
+    ('VM', ['at rest', 'starting', 'Halted, busy', 'Halted, resident', 'Running', 'Paused',
+            'Suspended']),
+    ('Map', ['complete', 'to be completed']),
+    ('QEMU', ['yes', 'none']),
     ('Registry', ['accepted', 'not accepted']),
 ])
 # What stands for each of these when the code is asked.
@@ -35,7 +38,8 @@ VALUES = dict(zip(DIMENSIONS['Value'], [
     None, '-foo', SPAN, '-foo ' + SPAN, OTHER_SPAN, '-foo ' + OTHER_SPAN,
     SPAN + ' ' + OTHER_SPAN, '"' + SPAN, '"foo', 'x' * 1000]))
 LIVES = dict(zip(DIMENSIONS['VM'], [
-    {}, {'operation': 'start'}, {'operation': 'clone'}, {'power_state': PowerState.RUNNING},
+    {}, {'operation': 'start'}, {'operation': 'clone'}, {'resident_on': 'OpaqueRef:host-1'},
+    {'power_state': PowerState.RUNNING},
     {'power_state': PowerState.PAUSED}, {'power_state': PowerState.SUSPENDED}]))
 
 HEAD = """\
@@ -50,18 +54,22 @@ Generated from `watcher/plan.py` by `python -m tests.test_decision_table --write
   registered VM after that was staged; *row deleted* when our span outlived the row.
 * **Value** of `platform:device-model-args`: *right* is exactly the desired span; *foreign* is text
   that is not ours; *no room* means that the value would become too long.
-* **VM**: *at rest* is Halted without operations, *starting* is Halted in `start` or `start_on` and
-  nothing else, *busy* is any other operation.
+* **VM**: *at rest* is Halted without operations and on no host, *starting* is Halted in `start` or
+  `start_on` and nothing else, *busy* is any other operation, *resident* is Halted without operations
+  while a host still has it.
 * **Registry**: *accepted* when our programs created it, or an administrator took it over.
-* **Done**: *add* and *remove* are one call; *replace* is two. At rest, *remove* and *replace* wait
-  until the VM has rested for 1.2 s, and *replace* is fenced. *At once* is the rescue of a start.
+* **Map**: *complete* unless XAPI will complete it at the VM's next start, by writing all of it (no
+  `device-model`, `qemu-trad`, or `secureboot=auto`). **QEMU**: a PV or PVH guest has none.
+* **Done**: each is one call that writes. *add* happens at once, also while the VM starts; *remove*
+  and *replace* wait until the VM has been at rest for 60 ms.
 
 """
 
 
-def decide(record, row, number, value, life, registry):
+def decide(record, row, number, value, life, platform, qemu, registry):
     """What the code decides: (done, reason, state)."""
-    vm = build_vm(VALUES[value], kind=KINDS[record], **LIVES[life])
+    vm = build_vm(VALUES[value], kind=KINDS[record], settles_platform=platform != 'complete',
+                  has_qemu=qemu == 'yes', **LIVES[life])
     policy = POLICY._replace(is_accepted=registry == 'accepted')
     plan = plan_vm(vm, ROWS[row], STANDINGS[number], policy)
     done = '–' if plan.action is Action.NONE else plan.action.value

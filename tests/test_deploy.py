@@ -88,7 +88,6 @@ def test_confinement_does_not_rest_on_the_drop_in(unit):
     ('Service', 'Type', 'notify'),
     ('Service', 'NotifyAccess', 'main'),
     ('Service', 'ExecStart', '/usr/bin/vgpu-watcher run'),
-    ('Service', 'ExecStopPost', '-/usr/bin/vgpu-watcher clear-fences'),
     ('Service', 'Restart', 'always'),
     ('Service', 'StartLimitInterval', '0'),
     ('Service', 'RestartPreventExitStatus', '78'),

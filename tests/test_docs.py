@@ -15,7 +15,7 @@ from tests.log_calls import collect_events, find_unread_loggers
 from watcher import __main__ as watcher_program
 from watcher import config
 from watcher.boots import BootKind, Verdict
-from watcher.plan import QUIET_SECONDS, Reason, State
+from watcher.plan import SETTLE_SECONDS, Reason, State
 from watcher.staging import STAGING_AT_ONCE
 from watcher.workers import CALLERS, LOOKERS
 
@@ -154,7 +154,7 @@ def test_each_message_in_the_troubleshooting_of_the_registry_is_one_of_ours():
 
 @pytest.mark.parametrize('text, number', [
     ('**Callers** (up to %d)', CALLERS), ('**Lookers** (up to %d)', LOOKERS),
-    ('At most %d stage', STAGING_AT_ONCE), ('must have rested for %g s', QUIET_SECONDS),
+    ('At most %d stage', STAGING_AT_ONCE), ('%g ms after XAPI', SETTLE_SECONDS * 1000),
     ('%s history entries', '{:,}'.format(HISTORY_ROWS)),
     ('%d receipts per VM', RECEIPTS_PER_VM), ('and %s in all', '{:,}'.format(RECEIPTS_IN_ALL))])
 def test_number_in_the_architecture_is_that_of_the_code(text, number):

@@ -7,7 +7,7 @@ import sys
 from typing import List, Optional
 
 from watcher import config, logs
-from watcher.clearing import clear_fences
+from watcher.clearing import clear_blocks
 from watcher.config import Settings
 from watcher.errors import ConfigError, WatcherError
 from watcher.log_lines import escape
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest='command', metavar='COMMAND')
     for name, summary in (('run', 'run the daemon in the foreground'),
                           ('check-config', 'say whether the configuration is good, and show it'),
-                          ('clear-fences', 'lift the fences that a dead daemon left')):
+                          ('clear-fences', 'lift the start blocks that a version before 0.2 left')):
         command = commands.add_parser(name, help=summary, description=summary,
                                       epilog='example: vgpu-watcher %s' % name)
         command.add_argument('--config', metavar='FILE', default=None,
@@ -87,18 +87,18 @@ def check_config(path: Optional[str]) -> int:
 
 
 def clear(path: Optional[str]) -> int:
-    """Lift what a dead daemon left."""
+    """Lift the start blocks that a version before 0.2 left."""
     try:
         settings = config.load(path)
     except ConfigError as error:
         _complain('%s\nusing the defaults instead' % error)
         settings = Settings()
     try:
-        count = clear_fences(settings, _say)
+        count = clear_blocks(settings, _say)
     except WatcherError as error:
         _complain(str(error))
         return EXIT_FAILED
-    _say('no fence left' if not count else 'VMs that had a fence: %d' % count)
+    _say('VMs that had a start block of ours: %d' % count if count else 'no start block of ours')
     return EXIT_OK
 
 

@@ -12,10 +12,17 @@ from typing import Callable, Iterator
 FIRST_SECONDS = 0.1
 LOCAL_CAP_SECONDS = 2.0
 REMOTE_CAP_SECONDS = 30.0
+# What XAPI refuses for one VM is tried again after these.
+_HOLD_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 
 
 def _middle() -> float:
     return 0.5
+
+
+def find_hold(failures: int) -> float:
+    """Seconds for which a VM is left alone after it has failed that often before."""
+    return _HOLD_SECONDS[min(failures, len(_HOLD_SECONDS) - 1)]
 
 
 def delays(is_local: bool, random: Callable[[], float] = _middle) -> Iterator[float]:

@@ -10,7 +10,6 @@ import time
 from typing import Any, Callable, Iterable, Optional
 
 from registry.errors import JournalUnavailable
-from watcher import fence
 from watcher.boot_watch import BootWatch
 from watcher.books import Books
 from watcher.config import MirrorSettings
@@ -18,7 +17,7 @@ from watcher.errors import MalformedRecord
 from watcher.hands import Hands
 from watcher.injector import Outcome, OutcomeKind
 from watcher.inventory import Inventory
-from watcher.jobs import FencesLifted, Saved, VmRead
+from watcher.jobs import BlocksLifted, VmRead
 from watcher.lifting import Lifting
 from watcher.logs import get_logger
 from watcher.looks import Looks
@@ -73,7 +72,7 @@ class Watcher:
         self.receipts = Receipts(
             look=lookers.submit, write=self._notes.add, clock=clock, wall=wall)
         self._standings = Standings(books, self.inventory, self._notes.add)
-        self._lifting = Lifting(self.inventory, self._submit_lift)
+        self._lifting = Lifting(self._hands.lift)
         self.staging = Staging(books, self.inventory, self._standings,
                                carry_out=self._hands.carry_out, reread=self._hands.reread,
                                write=self._notes.add)
@@ -93,12 +92,16 @@ class Watcher:
 
     @property
     def may_write(self) -> bool:
-        """Whether platform keys may be written now: role, lock, in sync, no fence left behind.
+        """Whether platform keys may be written now: role, lock, in sync.
 
         Not while the mirror is known to be newer than the registry here.
         """
-        return bool(self.is_synced and self.is_locked and self.role and self.role.is_writer
-                    and self._lifting.is_clear and not self.mirroring.is_overtaken)
+        return bool(self.is_synced and self._is_in_charge and not self.mirroring.is_overtaken)
+
+    @property
+    def _is_in_charge(self) -> bool:
+        """Whether this host is the one that writes to XAPI."""
+        return bool(self.is_locked and self.role and self.role.is_writer)
 
     @property
     def is_settled(self) -> bool:
@@ -122,7 +125,7 @@ class Watcher:
     def handle(self, message: Any) -> None:
         """Take one message out of the inbox."""
         now = self._clock()
-        if isinstance(message, (Outcome, VmRead, FencesLifted, MirrorWritten)):
+        if isinstance(message, (Outcome, VmRead, BlocksLifted, MirrorWritten)):
             self._callers.note_finished()
         if isinstance(message, Batch):
             self._handle_batch(message, now)
@@ -130,7 +133,7 @@ class Watcher:
             self._handle_outcome(message, now)
         elif isinstance(message, VmRead):
             self._handle_read(message, now)
-        elif isinstance(message, FencesLifted):
+        elif isinstance(message, BlocksLifted):
             self._handle_lifted(message, now)
         elif isinstance(message, MirrorWritten):
             self.mirroring.take(message, now)
@@ -175,7 +178,7 @@ class Watcher:
         """Look at the VMs whose time has come, and write down what was learned."""
         now = self._clock()
         self._attend_numbers(now)
-        self._lifting.check(now, self.staging.busy)
+        self._lifting.check(now)
         for ref in self.staging.take_due(now):
             self.looks.at(ref, now)
         self._attend_mirror(now)
@@ -218,13 +221,12 @@ class Watcher:
             self._set_aside(error)
         for ref in batch.gone:
             self._drop(ref)
-        moved = [self._take(vm, now, is_fresh=batch.is_first) for vm in batch.vms]
+        moved = [self._take(vm, now) for vm in batch.vms]
         if batch.is_first:
             self.is_synced = True
             # Whoever bears a number now bore it before anything is staged from here on.
             self._standings.note_all(is_complete=not batch.malformed)
             self._forget_vanished(batch)
-            self._lifting.note_left(batch.vms, now, self.staging.busy)
             # Before anything is staged: the mirror may be newer than the registry here.
             self._attend_mirror(now)
             self._boot_watch.note(batch.vms)
@@ -281,19 +283,19 @@ class Watcher:
             self._boot_watch.wait_for_past()
             return
         try:
-            self.staging.replacements.recall()
+            self.staging.leftovers.recall()
             self._boot_watch.recall(self._books.journal, self.role.host if self.role else None)
             self._is_recalled = True
         except JournalUnavailable as error:
             self._notes.give_up_journal(error)
 
-    def _take(self, vm: VmRecord, now: float, *, is_fresh: bool) -> Optional[VmRecord]:
+    def _take(self, vm: VmRecord, now: float) -> Optional[VmRecord]:
         """Take a record; the one before, when others may stand differently without it."""
         before = self.inventory.update(vm, self._policy, now)
         self.mirroring.note_vm(vm, before)
-        self.staging.settle_restored(vm, is_fresh=is_fresh)
-        if vm.start_blocks and vm.ref not in self.staging.busy and self.is_synced:
-            self._lifting.suspect(vm, now)
+        self.staging.leftovers.note(vm)
+        if vm.start_blocks and self._is_in_charge:
+            self._lifting.note(vm, now)
         has_moved = before is not None and (
             (before.args, before.kind, before.uuid) != (vm.args, vm.kind, vm.uuid))
         return before if has_moved else None
@@ -326,11 +328,6 @@ class Watcher:
         is_fresh = self._finish(outcome, now)
         if outcome.kind is OutcomeKind.VANISHED:
             self._drop(plan.vm.ref)
-        if outcome.fences_left:
-            self._lifting.lift(plan.vm.ref, now)
-        if outcome.fenced_seconds > 1.0:
-            get_logger().warning('fence.slow', vm_uuid=plan.vm.uuid,
-                                 fenced_ms=int(outcome.fenced_seconds * 1000))
         self.note_lost(outcome.lost_session)
         self.looks.at(plan.vm.ref, now, is_fresh=is_fresh)
         self.looks.at_peers_of((plan.vm,))
@@ -350,40 +347,26 @@ class Watcher:
         if read.malformed is not None:
             self._set_aside(read.malformed)
         elif read.error:
-            self.staging.defer(read.ref, now + 1.0)
+            self.staging.note_unread(read.ref, now)
         elif read.vm is None:
             self._drop(read.ref)
         elif not self.staging.is_fresh(read.vm, read.began_at):
             self._hands.reread(read.vm)
         else:
-            moved = self._take(read.vm, now, is_fresh=True)
+            moved = self._take(read.vm, now)
             changed = self._standings.note((read.vm,))
             self.looks.at(read.ref, now, is_fresh=True)
             self.looks.at_peers_of(changed + (moved,))
             self._boot_watch.note((read.vm,))
 
-    def _handle_lifted(self, lifted: FencesLifted, now: float) -> None:
+    def _handle_lifted(self, lifted: BlocksLifted, now: float) -> None:
         self.note_lost(lifted.lost_session)
-        was_clear = self._lifting.is_clear
         self._lifting.take(lifted, now)
-        vm = fence.without_fences(lifted.vm) if lifted.vm is not None else None
-        if vm is not None and self.staging.is_fresh(vm, lifted.began_at):
-            self._take(vm, now, is_fresh=True)
-        elif vm is not None:
-            self._hands.reread(vm)
-        if self._lifting.is_clear and not was_clear:
-            self.looks.at_all()
-        else:
+        if lifted.vm is not None and self.staging.is_fresh(lifted.vm, lifted.began_at):
+            self._take(lifted.vm, now)
             self.looks.at(lifted.ref, now)
-
-    def _submit_lift(self, ref: str) -> None:
-        if self.role is not None and self.role.is_writer and self.is_locked:
-            self._hands.lift(ref, self._find_saved(ref))
-
-    def _find_saved(self, ref: str) -> Saved:
-        """The value that a replacement of this VM, broken off, has taken away."""
-        vm = self.inventory.find(ref)
-        return self.staging.replacements.find_saved(vm.uuid) if vm is not None else Saved()
+        elif lifted.vm is not None:
+            self._hands.reread(lifted.vm)
 
     def _note_policy(self) -> None:
         accepted = self._books.is_accepted

@@ -107,8 +107,8 @@ class MalformedRecord(WatcherError):
         super().__init__('VM record %s: %s %s' % (ref, field, problem))
 
 
-class InjectionNotVerified(WatcherError):
-    """XAPI took the write, and holds something else."""
+class AnswerTooOld(WatcherError):
+    """What was read is too old to write on: nothing was sent, read it again."""
 
 
 class HostUnreadable(WatcherError):

@@ -6,11 +6,9 @@ Each method submits one job and returns at once; what came of it arrives as a me
 import time
 from typing import Callable
 
-from watcher import fence
-from watcher.injector import (LONGER_PATIENCE_SECONDS, PATIENCE_SECONDS, Outcome, OutcomeKind,
-                              carry_out, is_current)
+from watcher.injector import Outcome, OutcomeKind, carry_out, is_current
 from watcher.inventory import Inventory
-from watcher.jobs import Saved, lift_fences, read_vm
+from watcher.jobs import lift_blocks, read_vm
 from watcher.mirror_slots import Change
 from watcher.mirror_writes import write_entry
 from watcher.plan import Plan
@@ -29,19 +27,15 @@ class Hands:
         self._callers = callers
         self._clients = clients
         self._inventory = inventory
-        self._owner = fence.read_owner()
 
-    def carry_out(self, plan: Plan, is_first_attempt: bool) -> None:
+    def carry_out(self, plan: Plan) -> None:
         """Carry out a plan; the message is an Outcome."""
-        patience_seconds = PATIENCE_SECONDS if is_first_attempt else LONGER_PATIENCE_SECONDS
-
         def job() -> Outcome:
             # What waited its turn may be overtaken by what events have shown meanwhile (P6).
             if not (self._is_writer()
                     and is_current(plan, self._inventory.find(plan.vm.ref))):
                 return Outcome(OutcomeKind.OVERTAKEN, plan)
-            return carry_out(self._clients.current(), plan, self._owner,
-                             patience_seconds=patience_seconds)
+            return carry_out(self._clients.current(), plan, clock=self._clock)
         self._callers.submit(job, Urgency.RESCUE if plan.is_rescue else Urgency.STAGE)
 
     def reread(self, vm: VmRecord) -> None:
@@ -52,9 +46,9 @@ class Hands:
         """Read a record when there is nothing better to do."""
         self._submit_read(ref, Urgency.LATER)
 
-    def lift(self, ref: str, saved: Saved) -> None:
-        """Lift our fences from a VM, the value first; the message is a FencesLifted."""
-        self._callers.submit(lambda: lift_fences(self._clients, ref, saved, self._clock),
+    def lift(self, ref: str) -> None:
+        """Lift our start blocks from a VM; the message is a BlocksLifted."""
+        self._callers.submit(lambda: lift_blocks(self._clients, ref, self._clock),
                              Urgency.RESCUE)
 
     def write_mirror(self, table: str, ref: str, change: Change) -> None:

@@ -5,7 +5,7 @@ None of them decides anything, and none raises for XAPI's sake: the message tell
 
 from typing import Callable, NamedTuple, Optional, Tuple
 
-from watcher import fence
+from watcher import start_blocks
 from watcher.errors import MalformedRecord, SessionLost, VmVanished, XapiError
 from watcher.records import VmRecord, parse_records
 from watcher.workers import Clients
@@ -22,18 +22,11 @@ class VmRead(NamedTuple):
     """What happened before this was seen, what happened later perhaps not."""
 
 
-class Saved(NamedTuple):
-    """The whole value that a replacement, broken off, has taken away."""
-    value: Optional[str] = None
-    is_known: bool = True
-    """False while the journal that would tell cannot be read."""
-
-
-class FencesLifted(NamedTuple):
-    """What became of lifting a VM's fences: the record before, and the operations freed."""
+class BlocksLifted(NamedTuple):
+    """What became of a VM's start blocks: the record after, and the operations freed."""
     ref: str
-    vm: Optional[VmRecord]
-    operations: Tuple[str, ...]
+    vm: Optional[VmRecord] = None
+    operations: Tuple[str, ...] = ()
     error: str = ''
     lost_session: Optional[str] = None
     began_at: float = 0.0
@@ -61,31 +54,16 @@ def read_vm(clients: Clients, ref: str, clock: Callable[[], float]) -> VmRead:
         return VmRead(ref, None, str(error), lost_session=_find_lost(clients, error))
 
 
-def lift_fences(clients: Clients, ref: str, saved: Saved,
-                clock: Callable[[], float]) -> FencesLifted:
-    """Lift what the record, read for it, shows as ours.
-
-    A key that was taken away comes back first: the fence is what keeps the VM from starting
-    without it. `saved` is from the journal; where it is gone with its host, the fence tells.
-    """
+def lift_blocks(clients: Clients, ref: str, clock: Callable[[], float]) -> BlocksLifted:
+    """Lift what the record, read for it, shows as ours."""
     began_at = clock()
     try:
-        client = clients.current()
-        vm = client.read_vm(ref)
-        operations = fence.list_fences(vm)
-        if operations and vm.args is None and not saved.is_known:
-            return FencesLifted(ref, None, (), 'its args are away, and what they were stands in '
-                                'the journal, which is locked')
-        value = saved.value if saved.value is not None else fence.read_value(vm)
-        if operations and value is not None and vm.args is None and vm.is_at_rest:
-            client.add_args(ref, value)
-            vm = vm._replace(args=value)
-        fence.lift(client, ref, operations)
-        return FencesLifted(ref, vm, operations, began_at=began_at)
+        vm, operations = start_blocks.lift(clients.current(), ref)
+        return BlocksLifted(ref, vm, operations, began_at=began_at)
     except VmVanished:
-        return FencesLifted(ref, None, ())
+        return BlocksLifted(ref)
     except (XapiError, MalformedRecord) as error:
-        return FencesLifted(ref, None, (), str(error), _find_lost(clients, error))
+        return BlocksLifted(ref, error=str(error), lost_session=_find_lost(clients, error))
 
 
 def read_scan(clients: Clients, clock: Callable[[], float]) -> Scan:

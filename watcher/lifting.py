@@ -1,96 +1,75 @@
-"""Fences of ours that stand where no replacement is under way, and their end (P7).
+"""When start blocks of a version before 0.2 are lifted: whenever a record shows one (P7).
 
-A dead daemon, a lost connection or a revert leaves them. Nothing else is written while one is
-known to be left; an event may also show the fence of a replacement just finished, which the next
-event does not show any more.
+A dead daemon left them, or a revert has brought one back. `start_blocks.lift` does it, in a
+worker; what XAPI refuses, and what comes back again and again, is tried with growing pauses.
 """
 
-from typing import Callable, Container, Dict, Iterable, Optional
+from typing import Callable, Dict, Optional, Tuple
 
-from watcher import fence
-from watcher.inventory import Inventory
-from watcher.jobs import FencesLifted
-from watcher.logs import get_logger
+from watcher.backoff import find_hold
+from watcher.due_times import DueTimes
+from watcher.fights import Fights
+from watcher.jobs import BlocksLifted
+from watcher.logs import RateLimiter, get_logger
 from watcher.records import Kind, VmRecord
+from watcher.start_blocks import list_blocks
 
-# Longer than an event is on its way, shorter than the second that a fence may stand.
-_ECHO_SECONDS = 0.7
-_RETRY_SECONDS = 0.3
-# XAPI refuses to lift this one, or does not answer: others do not wait for it for ever.
-_BLOCKING_SECONDS = 5.0
+# The same VM is told of once in this time.
+_REPEAT_SECONDS = 60.0
 
 
 class Lifting:
-    """Which fences are known to be left, and which are only suspected."""
+    """The VMs that have a block of ours, as far as records have shown."""
 
-    def __init__(self, inventory: Inventory, submit: Callable[[str], None]) -> None:
-        self._inventory = inventory
+    def __init__(self, submit: Callable[[str], None]) -> None:
         self._submit = submit
-        self._left: Dict[str, float] = {}
-        self._suspected: Dict[str, float] = {}
-        self._retries: Dict[str, float] = {}
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether other things may be written."""
-        return not self._left
-
-    @property
-    def left(self) -> int:
-        """How many VMs are known to have a fence of ours that should not be there."""
-        return len(set(self._left) | set(self._retries))
+        self._failures: Dict[str, int] = {}
+        """Of each VM whose blocks are being lifted, or are to be: how often that failed."""
+        self._due = DueTimes()
+        self._fights = Fights()
+        self._limiter = RateLimiter(_REPEAT_SECONDS)
 
     @property
     def next_due(self) -> Optional[float]:
         """When `check` has something to do."""
-        return min(list(self._suspected.values()) + list(self._retries.values()), default=None)
+        return self._due.first
 
     def restart(self) -> None:
         """A new session: what is left will show in its first batch."""
-        self._left.clear()
-        self._suspected.clear()
-        self._retries.clear()
+        self._failures.clear()
+        self._due.clear()
 
-    def note_left(self, vms: Iterable[VmRecord], now: float, busy: Container[str]) -> None:
-        """The first records of a session: what they show was left by somebody."""
-        for vm in vms:
-            if vm.kind is Kind.VM and fence.list_fences(vm) and vm.ref not in busy:
-                self.lift(vm.ref, now)
+    def note(self, vm: VmRecord, now: float) -> None:
+        """Take a record that shows blocks."""
+        if vm.kind is Kind.VM and vm.ref not in self._failures and list_blocks(vm):
+            self._failures[vm.ref] = 0
+            self._due.set(vm.ref, self._fights.paused_until(vm.ref, now))
+            self.check(now)
 
-    def lift(self, ref: str, now: float) -> None:
-        """This one is known to be left: lift it before anything else is written."""
-        self._left[ref] = now
-        self._submit(ref)
-
-    def suspect(self, vm: VmRecord, now: float) -> None:
-        """An event shows a fence: look again in a moment."""
-        if vm.kind is Kind.VM and fence.list_fences(vm) and vm.ref not in self._left:
-            self._suspected.setdefault(vm.ref, now + _ECHO_SECONDS)
-
-    def check(self, now: float, busy: Container[str]) -> None:
-        """Lift what could not be lifted before, and what was suspected and is still there."""
-        for ref in [ref for ref, at in self._retries.items() if at <= now and ref not in busy]:
-            del self._retries[ref]
+    def check(self, now: float) -> None:
+        """Have those lifted whose time has come."""
+        for ref in self._due.take(now):
             self._submit(ref)
-        for ref in [ref for ref, at in self._suspected.items() if at <= now]:
-            if ref in busy:
-                self._suspected[ref] = now + _ECHO_SECONDS
-                continue
-            del self._suspected[ref]
-            vm = self._inventory.find(ref)
-            if vm is not None and fence.list_fences(vm):
-                self._submit(ref)
 
-    def take(self, lifted: FencesLifted, now: float) -> None:
-        """Take what became of a job; one that failed is repeated until it says that all is well."""
+    def take(self, lifted: BlocksLifted, now: float) -> None:
+        """Take what became of it."""
+        ref = lifted.ref
         if not lifted.error:
-            self._left.pop(lifted.ref, None)
+            self._failures.pop(ref, None)
             if lifted.operations and lifted.vm is not None:
-                get_logger().warning('fence.lifted', vm_uuid=lifted.vm.uuid,
-                                     vm_name=lifted.vm.name, operations=list(lifted.operations))
+                self._fights.note_write(ref, now)
+                self._tell_lifted(lifted.vm, lifted.operations, now)
             return
-        if lifted.ref not in self._retries:
-            get_logger().warning('fence.not_lifted', vm_ref=lifted.ref, error=lifted.error)
-        self._retries[lifted.ref] = now + _RETRY_SECONDS
-        if now - self._left.get(lifted.ref, now) > _BLOCKING_SECONDS:
-            self._left.pop(lifted.ref, None)
+        held_back = self._limiter.admit((False, ref), now)
+        if held_back is not None:
+            get_logger().warning('fence.not_lifted', vm_ref=ref, error=lifted.error,
+                                 held_back=held_back)
+        failures = self._failures.get(ref, 0)
+        self._failures[ref] = failures + 1
+        self._due.set(ref, now + find_hold(failures))
+
+    def _tell_lifted(self, vm: VmRecord, operations: Tuple[str, ...], now: float) -> None:
+        held_back = self._limiter.admit((True, vm.ref), now)
+        if held_back is not None:
+            get_logger().warning('fence.lifted', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 operations=list(operations), held_back=held_back)

@@ -14,19 +14,20 @@ from watcher.device_args import (MAX_VALUE, Reading, Template, mentions, merge,
                                  parse_args, parse_number, render_span)
 from watcher.records import Kind, VmRecord
 
-# A replacement keeps away from restarts: a stop followed by a start is never refused (P7).
-QUIET_SECONDS = 1.2
+# XAPI writes to the map itself within 25 ms after the power state: what removes or replaces
+# begins this long after the VM was first seen at rest (P7).
+SETTLE_SECONDS = 0.06
 
 
 class Action(enum.Enum):
     """What to do with platform:device-model-args."""
     NONE = 'none'
     ADD = 'add'
-    """One call: the key is absent. At once, never fenced."""
+    """The key is absent: one call adds it, at once, also while the VM starts."""
     REMOVE = 'remove'
-    """One call: nothing but our span is in the value. After the quiet time."""
+    """Nothing but our span is in the value: one call removes the key, at rest."""
     REPLACE = 'replace'
-    """Two calls: the key is there and shall have another value. Quiet time and fence."""
+    """The value shall be another: one call writes the whole platform map, at rest."""
 
 
 class State(enum.Enum):
@@ -40,6 +41,11 @@ class State(enum.Enum):
     CONTESTED = 'contested'
     ORPHANED = 'orphaned'
     UNREADABLE = 'unreadable'
+    WAITS_FOR_XAPI = 'waits_for_xapi'
+    """Its next start completes the platform map first; then the value is replaced."""
+    NO_QEMU = 'no_qemu'
+    FOUGHT_OVER = 'fought_over'
+    """Another program keeps changing what we write (fights.py)."""
 
 
 class Standing(enum.Enum):
@@ -64,6 +70,10 @@ class Reason(enum.Enum):
     SPAN_DIFFERS = 'span_differs'
     POOL_DISABLED = 'pool_disabled'
     NOT_AT_REST = 'not_at_rest'
+    HALTED_RESIDENT = 'halted_but_resident'
+    PLATFORM_UNSETTLED = 'platform_unsettled'
+    NO_QEMU = 'no_qemu'
+    FOUGHT_OVER = 'fought_over'
     NOT_ACCEPTED = 'registry_not_accepted'
     ROW_DELETED = 'row_deleted'
     NUMBER_COPIED = 'number_copied'
@@ -110,7 +120,7 @@ class Plan(NamedTuple):
     carried: Optional[str] = None
     """The spans of ours that the value holds now."""
     is_rescue: bool = False
-    """The VM is starting: act at once, without quiet time and fence (P3)."""
+    """The VM is starting: the absent key is added at once (P3)."""
 
 
 def plan_vm(vm: VmRecord, assignment: Optional[Assignment], standing: Standing,
@@ -128,7 +138,7 @@ def plan_vm(vm: VmRecord, assignment: Optional[Assignment], standing: Standing,
 
 def plan_restore(vm: VmRecord, saved: Optional[str], assignment: Optional[Assignment],
                  policy: Policy, *, is_known: bool = True) -> Plan:
-    """Bring back a value that was removed and not added again (P16).
+    """Bring back a value that a version before 0.2 removed and did not add again (P16).
 
     `saved` is the whole value from the journal, foreign text included. The key is absent now:
     one call adds what `saved` would be if it stood there and were made right. While nobody knows
@@ -170,6 +180,8 @@ def list_numbers(vms: Iterable[VmRecord], policy: Policy) -> Tuple[Tuple[VmRecor
 def _plan_registered(plan: Plan, reading: Reading, assignment: Assignment, standing: Standing,
                      policy: Policy) -> Plan:
     plan = plan._replace(desired=render_desired(reading, assignment, policy))
+    if not plan.vm.has_qemu:
+        return plan._replace(reason=Reason.NO_QEMU, state=State.NO_QEMU)
     if reading.problem:
         return plan._replace(reason=Reason.UNREADABLE, state=State.UNREADABLE,
                              carried=plan.vm.args)
@@ -193,12 +205,19 @@ def _plan_change(plan: Plan, reading: Reading, value: Optional[str], reason: Rea
     vm = plan.vm
     if value is not None and len(value) > MAX_VALUE:
         return plan._replace(reason=Reason.TOO_LONG, state=State.UNREADABLE)
-    if not (vm.is_at_rest or vm.is_starting):
-        return plan._replace(reason=Reason.NOT_AT_REST, state=State.PENDING)
+    action = _action_for(vm.args, value)
+    if not (vm.is_at_rest or (vm.is_starting and action is Action.ADD)):
+        return plan._replace(reason=_reason_to_wait(vm), state=State.PENDING)
     if reading.spans and not policy.is_accepted:
         return plan._replace(reason=Reason.NOT_ACCEPTED, state=State.DRIFT)
-    return plan._replace(action=_action_for(vm.args, value), reason=reason, state=State.DRIFT,
-                         value=value, is_rescue=vm.is_starting)
+    if action is Action.REPLACE and vm.settles_platform:
+        return plan._replace(reason=Reason.PLATFORM_UNSETTLED, state=State.WAITS_FOR_XAPI)
+    return plan._replace(action=action, reason=reason, state=State.DRIFT, value=value,
+                         is_rescue=vm.is_starting)
+
+
+def _reason_to_wait(vm: VmRecord) -> Reason:
+    return Reason.HALTED_RESIDENT if vm.is_halted_resident else Reason.NOT_AT_REST
 
 
 def _plan_unregistered(plan: Plan, reading: Reading, standing: Standing, policy: Policy) -> Plan:
@@ -221,11 +240,14 @@ def _plan_unregistered(plan: Plan, reading: Reading, standing: Standing, policy:
 def _plan_removal(plan: Plan, reading: Reading, reason: Reason, policy: Policy) -> Plan:
     """Our span goes from an unregistered VM, at rest only: its start is nobody's promise."""
     if not plan.vm.is_at_rest:
-        return plan._replace(reason=Reason.NOT_AT_REST)
+        return plan._replace(reason=_reason_to_wait(plan.vm))
     if not policy.is_accepted:
         return plan._replace(reason=Reason.NOT_ACCEPTED)
     value = merge(reading, None)
-    return plan._replace(action=_action_for(plan.vm.args, value), reason=reason, value=value)
+    action = _action_for(plan.vm.args, value)
+    if action is Action.REPLACE and plan.vm.settles_platform:
+        return plan._replace(reason=Reason.PLATFORM_UNSETTLED)
+    return plan._replace(action=action, reason=reason, value=value)
 
 
 def _action_for(before: Optional[str], after: Optional[str]) -> Action:

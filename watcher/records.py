@@ -35,6 +35,8 @@ _SAID_AGAIN = frozenset(['is_default_template', 'is_vmss_snapshot'])
 # XAPI's own bound for a name is far higher; a name is only ever shown, never compared.
 _MAX_NAME = 1024
 _MAX_DOMID = 0x7fffffff
+# domain_type of a VM that runs without QEMU: there is nothing that could take our arguments.
+_WITHOUT_QEMU = frozenset(['pv', 'pvh', 'pv_in_pvh'])
 
 
 class PowerState(enum.Enum):
@@ -74,6 +76,10 @@ class VmRecord(NamedTuple):
     resident_on: Optional[str] = None
     mirror: Tuple[Tuple[str, str], ...] = ()
     """(key, text) of our keys in other_config."""
+    settles_platform: bool = False
+    """The VM's next start writes the whole platform map back: see `settles_platform`."""
+    has_qemu: bool = True
+    """False for a domain type (PV, PVH) without a QEMU that could take our arguments."""
 
     @property
     def operation_names(self) -> frozenset:
@@ -82,14 +88,21 @@ class VmRecord(NamedTuple):
 
     @property
     def is_at_rest(self) -> bool:
-        """Halted, with no operation under way."""
-        return self.power_state is PowerState.HALTED and not self.operations
+        """Halted, with no operation under way, and no host that still has it."""
+        return (self.power_state is PowerState.HALTED and not self.operations
+                and self.resident_on is None)
+
+    @property
+    def is_halted_resident(self) -> bool:
+        """Halted, and a host still has it: a shutdown for a moment, or a record gone wrong."""
+        return (self.power_state is PowerState.HALTED and not self.operations
+                and self.resident_on is not None)
 
     @property
     def is_starting(self) -> bool:
-        """Halted, with a start under way and nothing else."""
+        """Halted, with a start under way and nothing else; on no host yet."""
         return (self.power_state is PowerState.HALTED and bool(self.operations)
-                and self.operation_names <= START_OPERATIONS)
+                and self.operation_names <= START_OPERATIONS and self.resident_on is None)
 
     @property
     def start_task(self) -> Optional[str]:
@@ -226,7 +239,18 @@ def parse_vm(ref: str, raw: Any) -> VmRecord:
         tuple(sorted(pair for pair in blocks.items() if pair[0] in START_OPERATIONS))
         if blocks else (),
         reader.read_domid(), None if resident_on in (NULL_REF, '') else resident_on,
-        _find_mirror(raw))
+        _find_mirror(raw), settles_platform(platform),
+        str(raw.get('domain_type')) not in _WITHOUT_QEMU)
+
+
+def settles_platform(platform: Mapping[str, str]) -> bool:
+    """Whether XAPI completes this platform map at the VM's next start, by writing all of it.
+
+    A whole map of ours in the same milliseconds could undo that, or be undone: such a map is not
+    replaced (P5). After the start it is as any other.
+    """
+    model = platform.get('device-model')
+    return model is None or model == 'qemu-trad' or platform.get('secureboot') == 'auto'
 
 
 def _find_mirror(raw: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:

@@ -291,8 +291,8 @@ class Service:
     def _reload(self) -> None:
         try:
             settings = self._load()
-            if settings.registry != self._settings.registry and self.watcher.staging.is_replacing:
-                self._must_reload = True  # the value that is away stands in the journal there
+            if settings.registry != self._settings.registry and self.watcher.staging.busy:
+                self._must_reload = True  # what is being written belongs to the registry there
                 return
             self._apply(settings)
         except MemoryError:

@@ -1,18 +1,24 @@
 """What the daemon says of its files and of VMs that need a word, each change once."""
 
 import time
-from typing import Any, Dict, FrozenSet, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
 
-from watcher.books import Books, Change
+from watcher.books import WHO, Books, Change
 from watcher.dangers import Danger, find_dangers
 from watcher.device_args import parse_args
+from watcher.injector import Outcome
 from watcher.inventory import Inventory
-from watcher.logs import get_logger
-from watcher.plan import Action, Plan, State
+from watcher.logs import RateLimiter, get_logger
+from watcher.plan import Action, Plan, Reason, State
 from watcher.roles import Role
 
 _WORTH_SAYING = frozenset([State.CONTESTED, State.UNREADABLE, State.DOUBLED, State.DRIFT,
-                           State.ORPHANED])
+                           State.ORPHANED, State.WAITS_FOR_XAPI, State.NO_QEMU])
+_RESIDENT_HINT = ('see on that host that no domain of it runs (list_domains), then: '
+                  'xe vm-reset-powerstate uuid=%s --force')
+
+# The same thing of the same VM is told once in this time.
+_REPEAT_SECONDS = 60.0
 
 
 class Teller:
@@ -80,9 +86,16 @@ class VmTeller:
 
 
 def _tell_state(plan: Plan, names: FrozenSet[str]) -> None:
-    if plan.state is State.PENDING:
-        get_logger().info('vm.change_pending', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
-                          power_state=plan.vm.power_state.value, desired=plan.desired,
+    vm = plan.vm
+    if plan.reason is Reason.HALTED_RESIDENT:
+        get_logger().warning('vm.left_alone', vm_uuid=vm.uuid, vm_name=vm.name,
+                             state=plan.state.value, reason=plan.reason.value,
+                             desired=plan.desired, carried=plan.carried,
+                             host=vm.resident_on, hint=_RESIDENT_HINT % vm.uuid)
+    elif plan.state is State.PENDING:
+        get_logger().info('vm.change_pending', vm_uuid=vm.uuid, vm_name=vm.name,
+                          power_state=vm.power_state.value,
+                          operations=sorted(vm.operation_names), desired=plan.desired,
                           carried=plan.carried)
     elif plan.action is Action.NONE and plan.state in _WORTH_SAYING:
         reading = parse_args(plan.vm.args, names)
@@ -90,6 +103,56 @@ def _tell_state(plan: Plan, names: FrozenSet[str]) -> None:
             'vm.left_alone', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
             state=plan.state.value, reason=plan.reason.value, desired=plan.desired,
             carried=plan.carried, problem=reading.problem.value if reading.problem else None)
+
+
+class WriteTeller:
+    """Says what was written to VMs, and what could not be; in the log, and in the history."""
+
+    def __init__(self, write: Callable[[Callable[..., Any]], None]) -> None:
+        self._write = write
+        self._limiter = RateLimiter(_REPEAT_SECONDS)
+
+    def tell(self, plan: Plan, outcome: Outcome, now: float, *, is_rare: bool) -> None:
+        """A plan was carried out; with `is_rare` this is said once a minute at most."""
+        vm = plan.vm
+        if is_rare and self._limiter.admit(('fight', vm.uuid), now) is None:
+            return
+        self._add_history('rescue' if plan.is_rescue else 'stage', vm.uuid, vm.args, plan.value)
+        event = 'vm.args_removed' if plan.desired is None else 'vm.args_injected'
+        get_logger().info(event, vm_uuid=vm.uuid, vm_name=vm.name, action=plan.action.value,
+                          reason=plan.reason.value, before=vm.args, after=plan.value,
+                          rescue=plan.is_rescue, elapsed_ms=round(outcome.elapsed_ms, 1))
+
+    def tell_fight(self, plan: Plan, now: float) -> None:
+        """The VM is fought over from now on."""
+        self._limiter.admit(('fight', plan.vm.uuid), now)
+        get_logger().warning('vm.fought_over', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
+                             desired=plan.desired, carried=plan.carried)
+
+    def tell_late(self, plan: Plan) -> None:
+        """XAPI has carried out a plan whose answer was lost."""
+        vm = plan.vm
+        self._add_history('stage', vm.uuid, vm.args, plan.value)
+        get_logger().info('vm.args_found_written', vm_uuid=vm.uuid, reason=plan.reason.value,
+                          before=vm.args, after=plan.value)
+
+    def tell_failed(self, outcome: Outcome, now: float, hold_seconds: float) -> None:
+        """A plan was not carried out; the same error of the same VM is said once a minute."""
+        plan = outcome.plan
+        held_back = self._limiter.admit((plan.vm.uuid, outcome.error), now)
+        if held_back is not None:
+            get_logger().warning('vm.injection_failed', vm_uuid=plan.vm.uuid,
+                                 vm_name=plan.vm.name, action=plan.action.value,
+                                 reason=plan.reason.value, outcome=outcome.kind.value,
+                                 error=outcome.error, retry_seconds=hold_seconds,
+                                 held_back=held_back)
+
+    def _add_history(self, command: str, vm_uuid: str, before: Optional[str],
+                     after: Optional[str]) -> None:
+        what = ('args_added' if before is None else
+                'args_removed' if after is None else 'args_replaced')
+        self._write(lambda journal: journal.add_history(
+            WHO, command, what, vm_uuid=vm_uuid, before=before, after=after))
 
 
 def describe_watch(books: Books, role: Optional[Role], *, known: int, since: float, waiting: int,

@@ -14,7 +14,7 @@ import time
 from typing import Any, Callable, Iterator, Optional, Tuple
 
 from watcher.config import XapiAddress
-from watcher.errors import NoAnswer, XapiNonsense, XapiUnreachable
+from watcher.errors import AnswerTooOld, NoAnswer, XapiNonsense, XapiUnreachable
 from watcher.http_line import Line, open_tcp, open_unix
 from watcher.version import USER_AGENT
 
@@ -58,6 +58,9 @@ class Transport:
         self.limit_seconds: Optional[float] = None
         """Another limit for the calls of the moment."""
         self._deadline = 0.0
+        self.freshness_seconds: Optional[float] = None
+        """A request is not sent when the last answer is older than this."""
+        self._answered_at = time.monotonic()
 
     def request(self, host: Any, handler: str, request_body: bytes,
                 verbose: bool = False) -> Any:
@@ -111,10 +114,14 @@ class Transport:
         """The limit is on the whole of a call: on connecting, sending, waiting and reading."""
         self._deadline = time.monotonic() + self._limit
         line = self._find_line()
-        head = _HEAD % (path, self._host, USER_AGENT, content_type)
+        head = (_HEAD % (path, self._host, USER_AGENT, content_type)).encode('ascii')
+        limit = self.freshness_seconds
+        # Last of all: opening another connection may have taken its time.
+        if limit is not None and time.monotonic() - self._answered_at > limit:
+            raise AnswerTooOld('the answer that this rests on is older than %g s' % limit)
         try:
             line.sock.settimeout(self._left())
-            line.send(head.encode('ascii'), body)
+            line.send(head, body)
         except BaseException:
             self.close()
             raise
@@ -130,6 +137,7 @@ class Transport:
             raise Refused(status)
         for chunk in line.read_chunks():
             yield chunk
+        self._answered_at = time.monotonic()
         if not line.keeps_alive:
             self.close()
 

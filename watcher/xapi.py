@@ -37,6 +37,8 @@ CALL_TIMEOUT_SECONDS = 15.0
 LOGOUT_TIMEOUT_SECONDS = 0.7
 # All records of a large pool take longer than any other answer; at most as long as the long poll.
 _BULK_FACTOR = POLL_TIMEOUT_SECONDS / CALL_TIMEOUT_SECONDS
+# A map that was read longer ago is not written back: somebody may have changed it (P5).
+MAP_FRESH_SECONDS = 0.02
 # Beside the VMs the resource pool: its record names the master, and holds the mirror.
 CLASSES = ('vm', 'pool')
 
@@ -161,6 +163,22 @@ class Client:
         """Read one VM record as it is now."""
         return parse_vm(ref, self.call('VM.get_record', ref))
 
+    def read_platform(self, ref: str) -> Tuple[VmRecord, Dict[str, str]]:
+        """Read one VM record as it is now, and its whole platform map."""
+        raw = self.call('VM.get_record', ref)
+        return parse_vm(ref, raw), dict(raw['platform'])
+
+    def set_platform(self, ref: str, platform: Mapping[str, str]) -> None:
+        """Write the whole platform map, which `read_platform` has read immediately before.
+
+        AnswerTooOld, and nothing is sent, when that answer is older than 20 ms.
+        """
+        self._transport.freshness_seconds = MAP_FRESH_SECONDS
+        try:
+            self.call('VM.set_platform', ref, dict(platform))
+        finally:
+            self._transport.freshness_seconds = None
+
     def read_vm_refs(self) -> Tuple[str, ...]:
         """The refs of all rows of the VM table."""
         return self.read_refs('VM.get_all')
@@ -189,10 +207,6 @@ class Client:
     def remove_args(self, ref: str) -> None:
         """Remove the key; nothing happens when it is absent."""
         self.call('VM.remove_from_platform', ref, ARGS_KEY)
-
-    def add_block(self, ref: str, operation: str, text: str) -> None:
-        """Block an operation; MAP_DUPLICATE_KEY when somebody blocks it already."""
-        self.call('VM.add_to_blocked_operations', ref, operation, text)
 
     def remove_block(self, ref: str, operation: str) -> None:
         """Lift a block; nothing happens when there is none."""

@@ -163,7 +163,7 @@ GOOD = {
                Case('accept --db={dir}/foreign.db --yes',
                     lambda pool: pool.version('foreign.db') > 0)),
     'check': (Case('check', None, 0, '2 VMs, 0 problems'),),
-    'fence': (Case('fence clear', None, 0, 'No VM has a fence of ours'),),
+    'fence': (Case('fence clear', None, 0, 'No VM has a start block of ours'),),
     'registry': (Case('registry compare --exit-code', None, 6, 'added    {new}'),
                  Case('registry keep --dry-run', None, 0, 'added    {new}'),
                  Case('registry rebuild --dry-run', None, 0, 'added    {new}'),

@@ -184,20 +184,6 @@ def test_a_second_administrator_who_starts_the_vm(watched: Place, step: str) -> 
     _assert_right(watched, restart, AFTER)
 
 
-def test_a_second_edit_that_fences_the_start_is_waited_for(watched: Place) -> None:
-    restart = Restart(watched, watched.ref, 'asking_for_the_start')
-    held = watched.xapi.add_fault('hang', method='VM.remove_from_platform')
-    assert watched.run('set-priority', '--vm-name=web', '--priority=low').status == 0
-    wait_until(lambda: watched.xapi.vm(watched.ref)['blocked_operations'], 'the fence')
-    restart.let_go()
-    wait_until(lambda: restart.told.count('staging VM') == 2, 'a second wait')
-    watched.xapi.faults.remove(held)
-    assert restart.finish() == 0, restart.told
-    assert watched.xapi.boots[-1].args == span(1, 'B', 'low')
-    assert 'somebody else changed VM' in restart.told
-    _assert_right(watched, restart, span(1, 'B', 'low'))
-
-
 # method, kind, whether the restart comes about all the same
 TROUBLES = [
     pytest.param('VM.get_by_uuid', 'failure', 'not asked', id='looking'),

@@ -15,13 +15,13 @@ from cli.consumer_host import FRAGMENTS, OURS, SETTING, STOCK
 from cli.findings import Finding, Judgement, bad, doubtful, good, render_findings, skipped
 from cli.text import Style
 from cli.watching import parse_note
-from registry.journal import Journal, Replacement
+from registry.journal import Journal
 from registry.receipts import Boot
 from registry.timestamps import render_timestamp
 from tests import programs
 from tests.cli.program import Place, span, wait_until
+from tests.left_by_0_1 import BLOCK, add_replacement
 from watcher.errors import XapiUnreachable
-from watcher.fence import Owner, render_fence
 from watcher.number_file import Numbers
 from watcher.run_directory import RunDirectory, read_instant
 from watcher.version import VERSION
@@ -151,8 +151,8 @@ def damage_journal(place: Place) -> None:
 
 
 def leave_replacement(place: Place) -> None:
-    with journal(place) as opened:
-        opened.begin_replacement(Replacement('u', 'OpaqueRef:u', 'a', 'b', 'span_differs'))
+    with journal(place):
+        add_replacement(place.registry.journal_path, 'u', 'OpaqueRef:u', 'a', 'b')
 
 
 def boot_wrong(place: Place) -> None:
@@ -171,10 +171,10 @@ def hide_filter(place: Place) -> None:
     place.xapi.set_field(place.xapi.pool, 'restrictions', {}, 'pool')
 
 
-def leave_fence(place: Place) -> None:
+def leave_block(place: Place) -> None:
     ref = place.create_vm()
     place.xapi.set_field(ref, 'blocked_operations', {
-        'start': render_fence(place.uuid(ref), 'start', Owner('host', 1))})
+        'start': BLOCK % (place.uuid(ref), 'start', '-foo')})
 
 
 def drift(place: Place) -> None:
@@ -289,12 +289,12 @@ def change_config(old: str, new: str) -> Callable[[Place], None]:
     (give_registry_away, 'registry.mode', 'fail', 'belongs to user 12345'),
     (open_journal, 'journal.mode', 'fail', '0644'),
     (damage_journal, 'journal', 'fail', 'cannot be used'),
-    (leave_replacement, 'journal', 'fail', '1 replacement of a dead daemon'),
+    (leave_replacement, 'journal', 'fail', '1 value that a version before 0.2'),
     (boot_wrong, 'boots', 'warn', 'not_consumed 1'),
     (lambda place: None, 'daemon', 'fail', 'no daemon runs'),
     (filter_platform, 'platform-filter', 'fail', 'is on'),
     (hide_filter, 'platform-filter', 'warn', 'not told'),
-    (leave_fence, 'fences', 'fail', '1 VM cannot be started'),
+    (leave_block, 'fences', 'fail', '1 VM cannot be started'),
     (drift, 'drift', 'warn', 'drift: '),
     (lose_vm, 'drift', 'warn', 'orphaned: 0a0b0c0d'),
     (double_number, 'numbers', 'fail', '1 number on several VMs: 5: '),

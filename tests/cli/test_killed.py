@@ -16,9 +16,8 @@ STEPS = [
     pytest.param('VM.get_by_uuid', 'A', 'Running', BEFORE, id='looking'),
     pytest.param('Async.VM.clean_shutdown', 'B', 'Running', BEFORE, id='asking-for-the-stop'),
     pytest.param('VM.get_all_records', 'B', 'Halted', BEFORE, id='stopped'),
-    pytest.param('VM.add_to_blocked_operations', 'B', 'Halted', BEFORE, id='before-the-fence'),
-    pytest.param('VM.remove_from_platform', 'B', 'Halted', BEFORE, id='before-the-removal'),
-    pytest.param('VM.add_to_platform', 'B', 'Halted', None, id='before-the-addition'),
+    pytest.param('VM.get_record', 'B', 'Halted', BEFORE, id='before-the-reading'),
+    pytest.param('VM.set_platform', 'B', 'Halted', BEFORE, id='before-the-write'),
     pytest.param('Async.VM.start', 'B', 'Halted', AFTER, id='before-the-start'),
 ]
 
@@ -26,9 +25,7 @@ STEPS = [
 # What XAPI shows once it has carried out the call that hung: it does so without its caller.
 CARRIED_OUT = {
     'Async.VM.clean_shutdown': lambda pool, ref: pool.power(ref) == 'Halted',
-    'VM.add_to_blocked_operations': lambda pool, ref: pool.xapi.vm(ref)['blocked_operations'],
-    'VM.remove_from_platform': lambda pool, ref: pool.args(ref) is None,
-    'VM.add_to_platform': lambda pool, ref: pool.args(ref) == AFTER,
+    'VM.set_platform': lambda pool, ref: pool.args(ref) == AFTER,
     'Async.VM.start': lambda pool, ref: pool.power(ref) == 'Running',
 }
 

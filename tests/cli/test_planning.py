@@ -8,6 +8,7 @@ import pytest
 from registry.journal import Boot, Journal
 from registry.lock import WriterLock
 from tests.cli.program import KEY, Place, span
+from tests.left_by_0_1 import add_replacement
 from tests.documents import ROOT
 
 
@@ -47,13 +48,11 @@ def test_reconcile_leaves_it_to_a_daemon_that_runs(pool: Place, drifted: str) ->
     assert run.document['vms'][0]['result'] == 'by_daemon' and pool.args(drifted) is None
 
 
-def test_reconcile_mends_a_replacement_that_was_cut_off(pool: Place) -> None:
-    from registry.journal import Replacement
+def test_reconcile_mends_a_replacement_of_0_1_that_was_cut_off(pool: Place) -> None:
     ref = pool.create_vm('web', args='-foo ' + span(1))
     pool.registry_row(ref, 1)
-    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
-        journal.begin_replacement(Replacement(pool.uuid(ref), ref, '-foo', '-foo ' + span(1),
-                                              'span_differs'))
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0):
+        add_replacement(pool.registry.journal_path, pool.uuid(ref), ref, '-foo', '-foo ' + span(1))
     pool.xapi.call('VM.remove_from_platform', ref, KEY)
     assert pool.run('reconcile').status == 0
     assert pool.args(ref) == '-foo ' + span(1)

@@ -240,7 +240,7 @@ def test_accept_shows_the_plan_and_asks(later: Place) -> None:
     assert later.run('accept', '--json').document['result'] == 'already_accepted'
 
 
-def test_a_fence_that_a_dead_daemon_left_is_lifted_and_a_foreign_one_is_not(pool: Place) -> None:
+def test_a_start_block_that_0_1_left_is_lifted_and_a_foreign_one_is_not(pool: Place) -> None:
     ref = pool.create_vm('web')
     pool.xapi.call('VM.add_to_blocked_operations', ref, 'start', 'vgpu-watcher: left behind')
     pool.xapi.call('VM.add_to_blocked_operations', ref, 'start_on', 'somebody else')

@@ -59,7 +59,7 @@ def test_a_daemon_whose_host_becomes_the_master_stages_what_was_left(pair: World
     assert scenes.start(pair, fresh) == fresh.value()
 
 
-@pytest.mark.parametrize('call', [2, 3, 4, 5, 6])
+@pytest.mark.parametrize('call', [1, 2, 3])
 def test_a_change_of_master_in_the_middle_of_a_replacement_loses_nothing(
         pair: World, call: int) -> None:
     # XAPI ends after it has carried the call out, and before it answers that or any other.
@@ -70,9 +70,7 @@ def test_a_change_of_master_in_the_middle_of_a_replacement_loses_nothing(
     checkpoint.wait()
     _become_member(pair)
     checkpoint.release()
-    blocked = set(pair.xapi.vm(changed.ref)['blocked_operations'])
-    assert (pair.args(changed.ref) or '').startswith(scenes.FOREIGN) \
-        or blocked == {'start', 'start_on'}
+    assert pair.args(changed.ref) in (changed.value(), changed.value('high'))
     _hand_over(pair, 0)
     pair.wait_settled(changed.ref, changed.value('high'))
     assert scenes.start(pair, changed) == changed.value('high')

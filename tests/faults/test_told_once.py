@@ -143,8 +143,8 @@ def test_an_import_under_the_uuid_of_a_vm_that_xapi_forgot_to_delete_boots_right
     assert scenes.start(pool, imported) == subject.value('high')
 
 
-@pytest.mark.parametrize('call', range(1, 9))
-def test_a_crash_of_xapi_that_takes_back_half_a_replacement_costs_no_foreign_text(
+@pytest.mark.parametrize('call', [1, 2, 3])
+def test_a_crash_of_xapi_that_takes_back_a_replacement_costs_no_foreign_text(
         pool: World, call: int) -> None:
     subject, = scenes.stage(pool)
     generations: List[int] = []
@@ -153,24 +153,7 @@ def test_a_crash_of_xapi_that_takes_back_half_a_replacement_costs_no_foreign_tex
     scenes.prioritise(pool, [subject])
     pool.wait_settled(subject.ref, subject.value('high'))
     _settle(pool)
-    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
-        wait_until(lambda: not journal.replacements(), 'the end of the replacement')
     pool.xapi.restart('crash', 0.0, database.generation - generations[0])
     pool.daemon.wait_for('stream.resynced')
     pool.wait_settled(subject.ref, subject.value('high'))
     assert scenes.start(pool, subject) == subject.value('high')
-
-
-@pytest.mark.parametrize('is_fenced', [True, False], ids=['fenced', 'fence-lifted-by-hand'])
-def test_a_journal_that_can_be_read_only_when_the_next_daemon_begins_costs_no_foreign_text(
-        build_world: Callable[..., World], is_fenced: bool) -> None:
-    world = build_world().start()
-    subject, = scenes.stage(world)
-    scenes.kill_between_remove_and_add(world, subject, is_fenced=is_fenced)
-    lock = sqlite3.connect(world.registry.journal_path, isolation_level=None)
-    lock.execute('BEGIN IMMEDIATE')
-    world.start_daemon()
-    world.wait_settled(subject.ref, subject.value('high'))
-    lock.execute('ROLLBACK')
-    lock.close()
-    assert scenes.start(world, subject) == subject.value('high')

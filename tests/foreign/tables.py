@@ -32,7 +32,8 @@ def build_vm(name: str, platform: Dict[str, str], **fields: Any) -> Row:
         'power_state': 'Halted', 'is_a_template': False, 'is_default_template': False,
         'is_a_snapshot': False, 'is_vmss_snapshot': False, 'is_control_domain': False,
         'allowed_operations': ['start', 'clone', 'start_on'], 'current_operations': {},
-        'blocked_operations': {}, 'platform': dict({'timeoffset': '0', 'acpi': '1'}, **platform),
+        'blocked_operations': {}, 'platform': dict({
+            'timeoffset': '0', 'acpi': '1', 'device-model': 'qemu-upstream-uefi'}, **platform),
         'other_config': {'mac_seed': str(uuid.uuid4())}, 'resident_on': NULL, 'domid': '-1',
         'scheduled_to_be_resident_on': NULL, 'metrics': NULL, 'VBDs': [], 'VIFs': [],
         'tags': [], 'VCPUs_max': '1', 'snapshot_of': NULL}

@@ -13,7 +13,7 @@ WAYS = ('unknown', '500', 'close', 'garbage', 'fault', 'null', 'hang')
 OPTIONAL = ('VM.add_to_other_config', 'VM.remove_from_other_config', 'pool.add_to_other_config',
             'pool.remove_from_other_config', 'pool.get_record', 'pool.get_all_records',
             'event.inject', 'host.call_plugin', 'system.listMethods', 'session.logout',
-            'VM.get_all', 'Async.*', 'task.*', 'host.get_name_label', 'VM.set_platform',
+            'VM.get_all', 'Async.*', 'task.*', 'host.get_name_label',
             'session.get_uuid', 'VM.get_by_uuid', 'VM.get_uuid')
 # One at a time: another call tells the same.
 REPLACED = ('VM.get_all_records', 'session.get_this_host', 'pool.get_master',
@@ -70,8 +70,7 @@ def test_the_least_that_is_needed(make: Callable[..., Stranger], protocol: str) 
     """Login, who answers, the long poll, and the four calls that read and write a VM."""
     needed = ('session.login_with_password', 'session.get_this_host', 'pool.get_all',
               'pool.get_master', 'host.get_software_version', 'event.from', 'VM.get_record',
-              'VM.add_to_platform', 'VM.remove_from_platform', 'VM.add_to_blocked_operations',
-              'VM.remove_from_blocked_operations')
+              'VM.add_to_platform', 'VM.set_platform', 'VM.remove_from_platform')
     manner = Manner(speaks=(protocol,), classes=('vm',), has_counts=False, keeps_alive=False)
     stranger = make(manner, sections={'scan': {'interval_seconds': 1}})
     only = stranger.xapi.carry_out

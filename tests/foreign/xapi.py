@@ -244,6 +244,11 @@ class Xapi:
 
     # VMs.
 
+    def vm_set_platform(self, ref: str, platform: Row) -> str:
+        """Write the whole platform map."""
+        self.tables.set('VM', ref, platform=dict(platform))
+        return ''
+
     def vm_start(self, ref: str, _paused: bool = False, _force: bool = False) -> str:
         """Start a VM: it takes its platform map in the middle."""
         task = self._begin(ref, 'start', 'Halted')

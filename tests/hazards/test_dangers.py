@@ -72,15 +72,10 @@ def test_a_migration_of_a_vm_with_our_device_is_told(build_world: Callable[..., 
     assert _dangers(world, subject.ref) == []
 
 
-def test_a_fence_left_behind_is_told(build_world: Callable[..., World]) -> None:
+def test_a_start_block_that_0_1_left_is_told(build_world: Callable[..., World]) -> None:
     world = build_world().start()
     subject, = scenes.stage(world)
-    checkpoint = scenes.Checkpoint(world)
-    checkpoint.hold(subject.ref, 2)
-    scenes.prioritise(world, [subject])
-    checkpoint.wait()
-    world.daemon.kill()
-    checkpoint.release()
+    scenes.leave_as_0_1_did(world, subject)
     assert _dangers(world, subject.ref) == ['start_blocked']
     world.start_daemon()
     world.daemon.wait_for('fence.lifted', vm_uuid=world.uuid(subject.ref))

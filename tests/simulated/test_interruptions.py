@@ -22,22 +22,6 @@ def test_a_restarted_xapi_is_followed_afresh(world: World, mode: str) -> None:
     assert world.start_vm(other).args == span(6)
 
 
-def test_a_daemon_killed_between_remove_and_add_restores_foreign_text(
-        build_world: Callable[..., World]) -> None:
-    world = build_world(call_delay_seconds=0.05).start()
-    ref = world.create_vm(args='-foo "b c"')
-    world.register(ref, 5)
-    world.wait_settled(ref, '-foo "b c" ' + span(5))
-    world.change(ref, vm_id=6)
-    wait_until(lambda: world.args(ref) is None, 'the key is away')
-    world.daemon.kill()
-    if world.args(ref) is None:
-        assert world.xapi.vm(ref)['blocked_operations'], 'the fence outlives the daemon'
-    world.start_daemon()
-    world.wait_settled(ref, '-foo "b c" ' + span(6))
-    assert world.start_vm(ref).args == '-foo "b c" ' + span(6)
-
-
 @pytest.mark.parametrize('spoil', [
     pytest.param(lambda path: os.unlink(path), id='missing'),
     pytest.param(lambda path: os.truncate(path, 0), id='empty'),

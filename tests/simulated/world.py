@@ -214,10 +214,10 @@ class World:
                 ref, self.args(ref), value, '\n'.join(self.daemon.raw[-30:]))) from None
 
     def wait_settled(self, ref: str, value: Optional[str]) -> None:
-        """Wait until the VM carries the value and no fence stands."""
+        """Wait until the VM carries the value and no start block stands."""
         self.wait_args(ref, value)
         wait_until(lambda: not self.xapi.vm(ref)['blocked_operations'],
-                   lambda: 'no fence on %s; log:\n%s' % (ref, '\n'.join(
+                   lambda: 'no block on %s; log:\n%s' % (ref, '\n'.join(
                        line for line in self.daemon.raw if ref in line or self.uuid(ref) in line)))
 
     def start_vm(self, ref: str) -> Any:
@@ -240,6 +240,6 @@ class World:
         return self.daemon.wait_for('vm.booted', vm_uuid=self.uuid(ref), **fields)
 
     def writes(self) -> List[Tuple[str, Tuple[Any, ...]]]:
-        """The calls that changed platform keys or fences, by whomever over the socket."""
+        """The calls that changed platform keys or start blocks, by whomever over the socket."""
         return [(call.method, tuple(call.params)) for call in self.xapi.calls
                 if 'platform' in call.method or 'blocked_operations' in call.method]

@@ -3,8 +3,9 @@
 import pytest
 
 from cli.pool_view import PoolView
-from registry.journal import Journal, Replacement
+from registry.journal import Journal
 from registry.values import Contents, Pool, RowFault
+from tests.left_by_0_1 import add_replacement
 from tests.unit.watcher.builders import SPAN, UUID, build_vm
 from watcher.config import RegistrySettings, Settings
 from watcher.plan import Action
@@ -26,7 +27,7 @@ def view(tmp_path, journal, vm, faults=()):
 
 
 def test_value_taken_away_comes_back_whole_while_the_row_is_not_understood(tmp_path, journal):
-    journal.begin_replacement(Replacement(UUID, 'ref', '-snapshot', VALUE, 'span_missing'))
+    add_replacement(journal.path, UUID, 'ref', '-snapshot', VALUE)
     plan = view(tmp_path, journal, build_vm(None), (FAULT,)).plan(build_vm(None))
     assert (plan.action, plan.value) == (Action.ADD, VALUE)
 
@@ -36,6 +37,6 @@ def test_row_that_is_not_understood_has_its_vm_left_alone(tmp_path, journal):
 
 
 def test_value_of_a_vm_without_a_row_comes_back_without_our_span(tmp_path, journal):
-    journal.begin_replacement(Replacement(UUID, 'ref', '-snapshot', VALUE, 'span_missing'))
+    add_replacement(journal.path, UUID, 'ref', '-snapshot', VALUE)
     plan = view(tmp_path, journal, build_vm(None)).plan(build_vm(None))
     assert (plan.action, plan.value) == (Action.ADD, '-snapshot')

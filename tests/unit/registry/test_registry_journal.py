@@ -10,6 +10,7 @@ import pytest
 from registry import bearers, history, receipts
 from registry.errors import JournalUnavailable, RegistryError
 from registry.journal import Bearer, Boot, Journal, Replacement
+from tests.left_by_0_1 import add_replacement
 from tests.unit.registry.helpers import other_program, run_child, uuid_of
 
 BOOT = Boot(0, uuid_of(1), 'one', 'start', 'host', 7, 'boot', 'task', '2027-01-15 07:00:00',
@@ -90,12 +91,12 @@ def test_creation_that_died_after_making_the_file_is_completed(tmp_path):
 FILL_THE_DISK = '''
 import os, resource, sys
 from registry.errors import JournalUnavailable
-from registry.journal import Journal, Replacement
+from registry.journal import Journal
 with Journal(sys.argv[1], timeout_seconds=1) as journal:
     limit = os.stat(sys.argv[1]).st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
-        journal.begin_replacement(Replacement('uuid', 'ref', 'x' * 1000000, 'y', 'drift'))
+        journal.write_note('large', 'x' * 1000000)
     except JournalUnavailable as error:
         print(error.reason)
 '''
@@ -105,7 +106,7 @@ def test_full_disk_makes_the_journal_unavailable_and_keeps_what_was_there(journa
     journal.add_history('me', 'x', 'first')
     status, output, errors = run_child(FILL_THE_DISK, journal.path)
     assert (status, output) == (0, 'failed\n'), errors
-    assert journal.replacements() == ()
+    assert journal.read_note('large') is None
     assert journal.list_history()[0].what == 'first'
 
 
@@ -231,12 +232,12 @@ def test_bearers_count_for_the_largest_number_while_they_are_there(journal):
     pytest.param(None, '', id='was-not-there-shall-be-empty'),
     pytest.param(HOSTILE, HOSTILE + '\0', id='hostile'),
 ])
-def test_replacement_is_kept_to_the_character_until_it_ends(journal, before, after):
-    journal.begin_replacement(Replacement(uuid_of(1), 'ref', before, after, 'drift'))
+def test_what_0_1_left_is_read_to_the_character_until_it_ends(journal, before, after):
+    add_replacement(journal.path, uuid_of(1), 'ref', before, after)
     with Journal(journal.path, timeout_seconds=0.1) as after_a_crash:
         found = after_a_crash.replacements()
-        assert found == (Replacement(uuid_of(1), 'ref', before, after, 'drift',
-                                     '2027-01-15 08:00:00'),)
+        assert found == (Replacement(uuid_of(1), 'ref', before, after, 'span_differs',
+                                     '2026-11-01 00:00:00'),)
         after_a_crash.end_replacement(uuid_of(1))
     assert journal.replacements() == ()
 

@@ -1,10 +1,9 @@
 """What several tests of the watcher's core need: a template, a policy, records, an XAPI."""
 
-import contextlib
 import copy
 
 from watcher.device_args import parse_template
-from watcher.errors import VmVanished, XapiFailure, XapiUnreachable
+from watcher.errors import AnswerTooOld, VmVanished, XapiFailure, XapiUnreachable
 from watcher.plan import Assignment, Policy
 from watcher.records import ARGS_KEY, Kind, PowerState, VmRecord, parse_vm
 
@@ -40,7 +39,7 @@ def build_raw(**fields):
         'uuid': UUID, 'name_label': 'web-01', 'power_state': 'Halted', 'is_a_template': False,
         'is_default_template': False, 'is_a_snapshot': False, 'is_vmss_snapshot': False,
         'is_control_domain': False, 'current_operations': {}, 'blocked_operations': {},
-        'platform': {'timeoffset': '0'}, 'domid': '-1', 'resident_on': 'OpaqueRef:NULL'}
+        'platform': {'timeoffset': '0', 'device-model': 'qemu-upstream-uefi'}, 'domid': '-1', 'resident_on': 'OpaqueRef:NULL'}
     raw.update(copy.deepcopy(fields))
     return raw
 
@@ -55,13 +54,8 @@ class FakeXapi:
 
     handle = 'OpaqueRef:session'
 
-    @contextlib.contextmanager
-    def limited(self, _seconds):
-        """As the real one: here time does not pass."""
-        yield
-
     def __init__(self, args=None, **fields):
-        platform = {'timeoffset': '0'}
+        platform = fields.pop('platform', {'timeoffset': '0', 'device-model': 'qemu-upstream-uefi'})
         if args is not None:
             platform[ARGS_KEY] = args
         self.raw = build_raw(platform=platform, **fields)
@@ -73,6 +67,8 @@ class FakeXapi:
         self.meddle = None
         self.is_gone = False
         self.reads = []
+        self.late_writes = 0
+        """How many maps come too late to be sent."""
 
     @property
     def args(self):
@@ -102,14 +98,21 @@ class FakeXapi:
         self.reads.append((len(self.calls), vm))
         return vm
 
+    def read_platform(self, ref):
+        vm = self.read_vm(ref)
+        return vm, dict(self.raw['platform'])
+
+    def set_platform(self, ref, platform):
+        if self.late_writes:
+            self.late_writes -= 1
+            raise AnswerTooOld('late')
+        self._do('set_platform', ref, lambda: self.raw.update(platform=dict(platform)))
+
     def add_args(self, ref, value):
         self._do('add_args', ref, lambda: self._add(self.raw['platform'], ARGS_KEY, value))
 
     def remove_args(self, ref):
         self._do('remove_args', ref, lambda: self.raw['platform'].pop(ARGS_KEY, None))
-
-    def add_block(self, ref, operation, text):
-        self._do('add_block', ref, lambda: self._add(self.blocks, operation, text))
 
     def remove_block(self, ref, operation):
         self._do('remove_block', ref, lambda: self.blocks.pop(operation, None))

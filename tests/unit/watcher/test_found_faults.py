@@ -1,19 +1,15 @@
 """Faults that reviews and the model found: each stood once in the code."""
 
-import os
-import sqlite3
-
 import pytest
 
-from tests.unit.watcher.builders import (OTHER_SPAN, SPAN, UUID, FakeXapi, build_raw, build_vm)
+from tests.unit.watcher.builders import SPAN, UUID, build_raw
 from tests.unit.watcher.test_receipts import build_desk, desk, halted, lines, machine, running
-from tests.unit.watcher.test_staging import REF, RESTED, Stage, interrupted, parse_vm, path, stage
 from tests.unit.watcher.test_stream import END, Script
 from watcher.errors import SessionLost
 from watcher.stream import read_one_by_one
 
 # Fixtures are found by name in this module.
-__all__ = ['build_desk', 'desk', 'lines', 'machine', 'path', 'stage']
+__all__ = ['build_desk', 'desk', 'lines', 'machine']
 
 
 def test_reboot_while_the_boot_before_is_looked_at_has_a_line_of_its_own(desk, machine, lines):
@@ -60,49 +56,6 @@ def test_rescue_survives_a_restart_of_the_daemon(desk, build_desk, machine, line
     assert [line['rescued'] for line in lines()] == [True]
 
 
-def test_value_comes_back_whole_while_the_registry_is_unavailable(stage, path):
-    interrupted(stage)
-    stage.close()
-    os.rename(path, path + '.away')
-    successor = Stage(path)
-    assert not successor.books.is_available and successor.books.is_journal_open
-    successor.staging.replacements.recall()
-    successor.show(build_vm(None))
-    assert [plan.value for plan, _saved in successor.begun] == ['-a ' + SPAN]
-    successor.close()
-
-
-def test_value_comes_back_whole_while_the_row_is_faulty(stage, path):
-    interrupted(stage)
-    stage.close()
-    connection = sqlite3.connect(path)
-    connection.execute('PRAGMA ignore_check_constraints = 1')
-    connection.execute('UPDATE vms SET vm_id = 0')
-    connection.commit()
-    connection.close()
-    successor = Stage(path)
-    assert UUID in successor.books.faulty
-    successor.staging.replacements.recall()
-    successor.show(build_vm(None))
-    assert [plan.value for plan, _saved in successor.begun] == ['-a ' + SPAN]
-    successor.close()
-
-
 def test_reading_vm_by_vm_ends_with_the_session():
     with pytest.raises(SessionLost):
         read_one_by_one(Script(records={'a': build_raw(), 'b': END}))
-
-
-def test_entry_of_a_new_replacement_outlives_the_end_of_the_one_before(stage):
-    """Watcher writes the end later, and the beginning of the next at once."""
-    deferred = []
-    stage.staging._write = deferred.append
-    xapi = FakeXapi('-a ' + OTHER_SPAN)
-    stage.show(parse_vm(REF, xapi.raw), 100.0)
-    stage.look(RESTED)
-    xapi.args = '-theirs'
-    stage.finish(xapi, RESTED)                  # OVERTAKEN: end_replacement is deferred
-    stage.look(RESTED, is_fresh=True)           # begins anew: the entry is written at once
-    for write in deferred:                      # pump()
-        write(stage.books.journal)
-    assert stage.replacements == {UUID: '-theirs ' + SPAN}

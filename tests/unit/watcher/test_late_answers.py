@@ -8,7 +8,7 @@ from tests.unit.watcher.builders import HOST, SPAN, UUID, build_vm
 from tests.unit.watcher.watchers import build_writer
 from watcher.daemon import Watcher
 from watcher.injector import Outcome, OutcomeKind
-from watcher.jobs import FencesLifted, VmRead
+from watcher.jobs import BlocksLifted, VmRead
 from watcher.records import Batch, PowerState
 
 STARTING = build_vm(None, operation='start')
@@ -55,7 +55,7 @@ RESTING = build_vm(None)
 
 def test_read_that_comes_behind_a_newer_event_is_made_again(watcher: Watcher) -> None:
     end_rescue(watcher)
-    watcher.staging._ended_at.clear()  # long ago
+    watcher.staging._progress.clear()  # long ago
     watcher.handle(Batch('3', (RUNNING,)))
     jobs = len(watcher._callers.jobs)
     watcher.handle(VmRead(RESTING.ref, RESTING, began_at=99.9))
@@ -71,10 +71,10 @@ def test_what_a_job_read_before_a_newer_event_is_not_believed(watcher: Watcher) 
     assert watcher.inventory.find(RUNNING.ref) == RUNNING
 
 
-def test_what_was_read_while_fences_were_lifted_is_not_believed_behind_a_newer_event(
+def test_what_was_read_while_blocks_were_lifted_is_not_believed_behind_a_newer_event(
         watcher: Watcher) -> None:
     end_rescue(watcher)
     watcher.handle(Batch('3', (RUNNING,)))
-    watcher.handle(FencesLifted(RESTING.ref, RESTING, (), began_at=99.9))
+    watcher.handle(BlocksLifted(RESTING.ref, RESTING, (), began_at=99.9))
     assert not watcher.staging.busy
     assert watcher.inventory.find(RUNNING.ref) == RUNNING

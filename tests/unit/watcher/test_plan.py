@@ -15,6 +15,7 @@ DISABLED = ASSIGNMENT._replace(is_pool_enabled=False)
 UNACCEPTED = POLICY._replace(is_accepted=False)
 FOREIGN = '-name "a b" -foo'
 STARTING, BUSY = {'operation': 'start_on'}, {'operation': 'clone'}
+RESIDENT, UNSETTLED = {'resident_on': 'OpaqueRef:host-1'}, {'settles_platform': True}
 RUNNING = {'power_state': PowerState.RUNNING}
 SUSPENDED = {'power_state': PowerState.SUSPENDED}
 
@@ -34,8 +35,24 @@ SUSPENDED = {'power_state': PowerState.SUSPENDED}
                  id='halted-as-desired-with-a-property-by-hand'),
     pytest.param(OTHER_SPAN, {}, Action.REPLACE, Reason.SPAN_DIFFERS, State.DRIFT, SPAN,
                  id='halted-with-drift'),
-    pytest.param(OTHER_SPAN, STARTING, Action.REPLACE, Reason.SPAN_DIFFERS, State.DRIFT, SPAN,
+    pytest.param(OTHER_SPAN, STARTING, Action.NONE, Reason.NOT_AT_REST, State.PENDING, None,
                  id='starting-with-drift'),
+    pytest.param('-foo', STARTING, Action.NONE, Reason.NOT_AT_REST, State.PENDING, None,
+                 id='starting-with-foreign-text-only'),
+    pytest.param(None, dict(STARTING, resident_on='OpaqueRef:host-1'), Action.NONE,
+                 Reason.NOT_AT_REST, State.PENDING, None, id='starting-and-past-the-cut-off'),
+    pytest.param(None, RESIDENT, Action.NONE, Reason.HALTED_RESIDENT, State.PENDING, None,
+                 id='halted-and-resident'),
+    pytest.param(SPAN, RESIDENT, Action.NONE, Reason.AS_DESIRED, State.AS_DESIRED, None,
+                 id='halted-and-resident-as-desired'),
+    pytest.param(OTHER_SPAN, UNSETTLED, Action.NONE, Reason.PLATFORM_UNSETTLED,
+                 State.WAITS_FOR_XAPI, None, id='map-that-xapi-will-complete'),
+    pytest.param(None, UNSETTLED, Action.ADD, Reason.SPAN_MISSING, State.DRIFT, SPAN,
+                 id='absent-key-in-a-map-that-xapi-will-complete'),
+    pytest.param(SPAN, UNSETTLED, Action.NONE, Reason.AS_DESIRED, State.AS_DESIRED, None,
+                 id='as-desired-in-a-map-that-xapi-will-complete'),
+    pytest.param(OTHER_SPAN, {'has_qemu': False}, Action.NONE, Reason.NO_QEMU, State.NO_QEMU,
+                 None, id='paravirtualised'),
     pytest.param(OTHER_SPAN, BUSY, Action.NONE, Reason.NOT_AT_REST, State.PENDING, None,
                  id='drift-while-it-is-cloned'),
     pytest.param(OTHER_SPAN, SUSPENDED, Action.NONE, Reason.NOT_AT_REST, State.PENDING, None,
@@ -251,7 +268,7 @@ def test_drift_of_a_registered_vm_at_rest_or_starting_is_always_mended(combinati
                   and standing is not Standing.CONTESTED
                   and plan.state not in (State.UNREADABLE, State.AS_DESIRED))
         if can_be:
-            is_writable = vm.is_at_rest or vm.is_starting
+            is_writable = vm.is_at_rest or (vm.is_starting and vm.args is None)
             assert (plan.action is not Action.NONE) == is_writable
             assert plan.state is (State.DRIFT if is_writable else State.PENDING)
 

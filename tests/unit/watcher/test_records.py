@@ -29,7 +29,30 @@ def test_fields_that_decisions_need_are_read():
         blocked_operations={'start_on': 'x', 'destroy': 'y', 'start': 'z'}))
     assert vm == (REF, UUID, 'web-01', Kind.VM, PowerState.PAUSED,
                   (('OpaqueRef:a', 'clone'), ('OpaqueRef:b', 'start')), SPAN,
-                  (('start', 'z'), ('start_on', 'x')), 7, HOST, ())
+                  (('start', 'z'), ('start_on', 'x')), 7, HOST, (), True, True)
+
+
+@pytest.mark.parametrize('platform, is_settled', [
+    ({}, False), ({'timeoffset': '0'}, False), ({'device-model': 'qemu-upstream-uefi'}, True),
+    ({'device-model': 'qemu-trad'}, False), ({'device-model': ''}, True),
+    ({'device-model': 'qemu-upstream-compat', 'secureboot': 'auto'}, False),
+    ({'device-model': 'qemu-upstream-compat', 'secureboot': 'true'}, True)])
+def test_map_that_xapi_completes_at_the_next_start_is_known(platform, is_settled):
+    assert parse_vm(REF, build_raw(platform=platform)).settles_platform is not is_settled
+
+
+@pytest.mark.parametrize('domain_type, has_qemu', [
+    ('hvm', True), ('unspecified', True), ('pv', False), ('pvh', False), ('pv_in_pvh', False),
+    (None, True), (7, True), ([], True)])
+def test_domain_type_tells_whether_there_is_a_qemu(domain_type, has_qemu):
+    assert parse_vm(REF, build_raw(domain_type=domain_type)).has_qemu is has_qemu
+
+
+def test_vm_that_a_host_still_has_is_neither_at_rest_nor_starting():
+    for operations in ({}, {'OpaqueRef:task': 'start'}):
+        vm = parse_vm(REF, build_raw(resident_on=HOST, current_operations=operations))
+        assert not vm.is_at_rest and not vm.is_starting
+        assert vm.is_halted_resident == (not operations)
 
 
 @pytest.mark.parametrize('flag, kind', [

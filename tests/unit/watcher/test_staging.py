@@ -1,26 +1,28 @@
-"""Staging: when a plan begins, what the journal holds meanwhile, and what our own echo causes."""
+"""Staging: when a plan begins, what our own echo causes, and what is tried again when."""
 
-import contextlib
+import os
 import sqlite3
 
 import pytest
 
+from registry.journal import Journal
+from registry.schema import JOURNAL_NAME
 from registry.store import Registry
 from registry.values import Priority
+from tests.left_by_0_1 import add_replacement
 from tests.unit.watcher.builders import (OTHER_SPAN, POLICY, SPAN, UUID, FakeXapi, build_vm,
                                          uuid_of)
 from watcher.books import Books
-from watcher.errors import XapiFailure, XapiUnreachable
-from watcher.fence import Owner
+from watcher.errors import XapiFailure
 from watcher.injector import Outcome, OutcomeKind, carry_out
 from watcher.inventory import Inventory
-from watcher.plan import QUIET_SECONDS, Action, Reason, State
+from watcher.plan import SETTLE_SECONDS, Action, Reason, State
 from watcher.records import PowerState, parse_vm
 from watcher.staging import STAGING_AT_ONCE, Staging
 from watcher.standing import Standings
 
 REF = 'OpaqueRef:vm-10'
-RESTED = 100.0 + QUIET_SECONDS
+RESTED = 100.0 + SETTLE_SECONDS
 
 
 class Stage:
@@ -33,7 +35,6 @@ class Stage:
         self.inventory = Inventory()
         self.begun = []
         self.reread = []
-        self.is_locked = False
         standings = Standings(self.books, self.inventory, self._write)
         self.staging = Staging(self.books, self.inventory, standings,
                                carry_out=self._begin, reread=self.reread.append,
@@ -41,15 +42,14 @@ class Stage:
         self.staging.policy = POLICY
 
     def _write(self, write):
-        if not self.is_locked:
-            write(self.books.journal)
+        write(self.books.journal)
 
-    def _begin(self, plan, _is_first_attempt):
-        self.begun.append((plan, None if self.is_locked else self.replacements))
+    def _begin(self, plan):
+        self.begun.append(plan)
 
     @property
     def replacements(self):
-        """What the journal says is under way, by UUID."""
+        """What the journal says a version before 0.2 left under way, by UUID."""
         return {item.vm_uuid: item.after for item in self.books.journal.replacements()}
 
     def show(self, vm, now=100.0, **options):
@@ -62,7 +62,7 @@ class Stage:
 
     def finish(self, xapi, now):
         """Carry out the plan begun last; its outcome."""
-        outcome = carry_out(xapi, self.begun[-1][0], Owner('dom0', 1), clock=lambda: now)
+        outcome = carry_out(xapi, self.begun[-1], clock=lambda: now)
         self.staging.finish(outcome, now)
         return outcome
 
@@ -87,53 +87,33 @@ def stage(path):
     stage.close()
 
 
-@contextlib.contextmanager
-def locked_journal(stage):
-    """Hold the journal as another program would."""
-    connection = sqlite3.connect(stage.books.journal.path, isolation_level=None)
-    connection.execute('BEGIN EXCLUSIVE')
-    stage.is_locked = True
-    try:
-        yield
-    finally:
-        stage.is_locked = False
-        connection.execute('ROLLBACK')
-        connection.close()
-
-
 def starting(args, task='OpaqueRef:task-1'):
     return build_vm(args, operations=((task, 'start'),))
 
 
 # When a plan begins.
 
-def test_missing_span_is_added_at_once_and_needs_no_journal(stage):
+def test_missing_span_is_added_at_once(stage):
     stage.show(build_vm())
-    (plan, replacements), = stage.begun
-    assert (plan.action, plan.value, replacements) == (Action.ADD, SPAN, {})
+    plan, = stage.begun
+    assert (plan.action, plan.value) == (Action.ADD, SPAN)
 
 
 @pytest.mark.parametrize('args', [OTHER_SPAN, '-foo', SPAN + ' ' + SPAN])
-def test_value_that_needs_two_calls_waits_until_the_vm_has_rested(stage, args):
+def test_value_that_is_replaced_waits_until_the_vm_has_rested(stage, args):
     stage.show(build_vm(args))
     assert stage.begun == [] and stage.staging.next_due == pytest.approx(RESTED)
     assert stage.staging.take_due(RESTED - 0.01) == ()
     assert stage.staging.take_due(RESTED) == (REF,)
     stage.look(RESTED)
-    assert [plan.action for plan, _saved in stage.begun] == [Action.REPLACE]
+    assert [plan.action for plan in stage.begun] == [Action.REPLACE]
     assert stage.staging.next_due is None
 
 
-def test_quiet_time_begins_again_after_a_start(stage):
+def test_vm_rests_anew_after_a_start(stage):
     stage.show(build_vm(OTHER_SPAN, power_state=PowerState.RUNNING), 100.0)
     stage.show(build_vm(OTHER_SPAN), 200.0)
-    assert stage.begun == [] and stage.staging.next_due == pytest.approx(200.0 + QUIET_SECONDS)
-
-
-def test_new_value_is_in_the_journal_before_anything_is_called(stage):
-    stage.show(build_vm('-a ' + OTHER_SPAN), 100.0)
-    stage.look(RESTED)
-    assert stage.begun[0][1] == {UUID: '-a ' + SPAN}
+    assert stage.begun == [] and stage.staging.next_due == pytest.approx(200.0 + SETTLE_SECONDS)
 
 
 def test_vm_is_left_alone_while_its_job_is_under_way(stage):
@@ -174,11 +154,11 @@ def test_only_so_many_are_staged_at_once_and_starts_do_not_wait(stage):
     refs = ['OpaqueRef:%d' % number for number in range(1, STAGING_AT_ONCE + 4)]
     for number, ref in enumerate(refs[:-1], 1):
         stage.show(build_vm(ref=ref, uuid=uuid_of(0x100 + number)))
-    assert [plan.vm.ref for plan, _saved in stage.begun] == refs[:STAGING_AT_ONCE]
+    assert [plan.vm.ref for plan in stage.begun] == refs[:STAGING_AT_ONCE]
     stage.show(build_vm(ref=refs[-1], uuid=uuid_of(0x100 + len(refs)), operation='start'))
-    assert stage.begun[-1][0].is_rescue and stage.staging.waiting == len(refs)
+    assert stage.begun[-1].is_rescue and stage.staging.waiting == len(refs)
     assert stage.staging.take_due(100.0) == ()
-    stage.staging.finish(Outcome(OutcomeKind.WRITTEN, stage.begun[0][0]), 100.1)
+    stage.staging.finish(Outcome(OutcomeKind.WRITTEN, stage.begun[0]), 100.1)
     assert stage.staging.take_due(100.1) == (refs[STAGING_AT_ONCE],)
 
 
@@ -193,19 +173,38 @@ def replaced(stage, args=OTHER_SPAN):
     return xapi
 
 
-@pytest.mark.parametrize('echo', [OTHER_SPAN, None, SPAN], ids=['before', 'between', 'after'])
+@pytest.mark.parametrize('echo', [OTHER_SPAN, SPAN], ids=['before', 'after'])
 def test_answers_that_show_our_own_writes_cause_none(stage, echo):
     replaced(stage)
     stage.show(build_vm(echo), RESTED + 0.05)
-    stage.show(starting(echo), RESTED + 0.1)
+    stage.look(RESTED + 0.2)
+    stage.show(starting(echo), RESTED + 0.3)
     assert len(stage.begun) == 1
     assert bool(stage.reread) == (echo != SPAN)
+
+
+def test_key_that_somebody_takes_right_after_our_write_comes_back_at_once(stage):
+    replaced(stage)
+    stage.show(build_vm(None), RESTED + 0.05)
+    assert [plan.action for plan in stage.begun] == [Action.REPLACE, Action.ADD]
+
+
+def test_record_read_after_the_write_is_what_is_known_from_then_on(stage):
+    xapi = FakeXapi(OTHER_SPAN)
+    stage.show(parse_vm(REF, xapi.raw), 100.0)
+    stage.look(RESTED)
+    xapi.meddle = lambda number, xapi: xapi.raw.update(
+        current_operations={'OpaqueRef:task-1': 'start'}) if number == 3 else None
+    assert stage.finish(xapi, RESTED).kind is OutcomeKind.WRITTEN
+    assert stage.inventory.find(REF) == parse_vm(REF, xapi.raw)
+    stage.look(RESTED, is_fresh=True)
+    assert len(stage.begun) == 1 and stage.reread == []
 
 
 def test_record_read_on_purpose_is_no_echo(stage):
     replaced(stage)
     stage.show(build_vm(None), RESTED + 0.1, is_fresh=True)
-    assert [plan.action for plan, _saved in stage.begun] == [Action.REPLACE, Action.ADD]
+    assert [plan.action for plan in stage.begun] == [Action.REPLACE, Action.ADD]
 
 
 def test_record_whose_reading_began_before_our_job_ended_proves_nothing(stage):
@@ -219,15 +218,15 @@ def test_record_whose_reading_began_before_our_job_ended_proves_nothing(stage):
 def test_change_long_after_our_write_is_no_echo(stage):
     replaced(stage)
     stage.show(build_vm(None), RESTED + 1.1)
-    assert [plan.action for plan, _saved in stage.begun] == [Action.REPLACE, Action.ADD]
+    assert [plan.action for plan in stage.begun] == [Action.REPLACE, Action.ADD]
     assert stage.reread == []
 
 
 def test_change_by_another_right_after_our_write_is_no_echo(stage):
     replaced(stage)
     stage.show(build_vm('-theirs'), RESTED + 0.1)
-    stage.look(RESTED + QUIET_SECONDS)
-    assert stage.begun[-1][0].value == '-theirs ' + SPAN and stage.reread == []
+    stage.look(RESTED + SETTLE_SECONDS)
+    assert stage.begun[-1].value == '-theirs ' + SPAN and stage.reread == []
 
 
 # Starts.
@@ -236,22 +235,16 @@ def rescue(stage, vm, now, **options):
     """Have a start's record arrive, and what it causes done; the plans begun for it."""
     before = len(stage.begun)
     stage.show(vm, now, **options)
-    for plan, _saved in stage.begun[before:]:
+    for plan in stage.begun[before:]:
         stage.staging.finish(Outcome(OutcomeKind.WRITTEN, plan), now)
-    return [plan for plan, _saved in stage.begun[before:]]
+    return [plan for plan in stage.begun[before:]]
 
 
-def test_wrong_span_is_replaced_at_once_when_the_vm_starts(stage):
-    plan, = rescue(stage, starting(OTHER_SPAN), 100.0)
-    assert plan.is_rescue and (plan.action, plan.value) == (Action.REPLACE, SPAN)
-    assert stage.begun[0][1] == {UUID: SPAN}
-
-
-def test_wrong_span_is_replaced_once_per_start(stage):
-    assert rescue(stage, starting(OTHER_SPAN), 100.0)
-    assert not rescue(stage, starting(OTHER_SPAN), 105.0)
-    assert not rescue(stage, starting('-theirs'), 106.0, is_fresh=True)
-    assert rescue(stage, starting(OTHER_SPAN, 'OpaqueRef:task-2'), 110.0)
+@pytest.mark.parametrize('args', [OTHER_SPAN, '-theirs', SPAN + ' ' + OTHER_SPAN])
+def test_nothing_is_replaced_during_a_start(stage, args):
+    assert not rescue(stage, starting(args), 100.0)
+    assert not rescue(stage, starting(args), 101.0, is_fresh=True)
+    assert stage.staging.next_due is None
 
 
 def test_span_that_vanishes_during_a_start_is_added_on_a_record_read_for_it(stage):
@@ -266,11 +259,6 @@ def test_span_that_keeps_vanishing_during_a_start_is_not_added_for_ever(stage):
                for attempt in range(20))
     assert adds == 5
     assert rescue(stage, starting(None, 'OpaqueRef:task-2'), 200.0)
-
-
-def test_start_is_not_held_up_by_the_quiet_time(stage):
-    stage.show(build_vm(OTHER_SPAN), 100.0)
-    assert rescue(stage, starting(OTHER_SPAN), 100.1)
 
 
 # Failures.
@@ -309,7 +297,7 @@ def test_start_does_not_wait_for_what_was_refused_at_rest(stage):
     assert held_until == now + 30.0
     begun = len(stage.begun)
     stage.show(starting(None), now + 1.0)
-    assert len(stage.begun) == begun + 1 and stage.begun[-1][0].is_rescue
+    assert len(stage.begun) == begun + 1 and stage.begun[-1].is_rescue
 
 
 def test_success_ends_the_hold_off(stage):
@@ -329,10 +317,9 @@ def test_overtaken_plan_is_decided_again_on_the_record_read_last(stage):
     stage.look(RESTED)
     xapi.args = '-theirs'
     assert stage.finish(xapi, RESTED).kind is OutcomeKind.OVERTAKEN
-    assert stage.inventory.find(REF).args == '-theirs' and stage.replacements == {}
-    assert stage.inventory.find(REF).start_blocks == ()
+    assert stage.inventory.find(REF).args == '-theirs'
     stage.look(RESTED, is_fresh=True)
-    assert stage.begun[-1][0].value == '-theirs ' + SPAN
+    assert stage.begun[-1].value == '-theirs ' + SPAN
 
 
 def test_gone_vm_is_forgotten(stage):
@@ -341,109 +328,181 @@ def test_gone_vm_is_forgotten(stage):
     assert stage.staging.next_due is None and stage.staging.waiting == 0
 
 
-# The journal (P16).
+# What XAPI did without an answer.
 
-def test_without_the_journal_nothing_is_replaced_and_spans_are_added(stage, log_output):
-    stage.show(build_vm(OTHER_SPAN), 100.0)
-    with locked_journal(stage):
-        stage.look(RESTED)
-        assert stage.begun == []
-        assert [line['event'] for line in log_output] == ['journal.unwritable']
-        stage.show(build_vm(None), RESTED + 2.0)
-    assert [plan.action for plan, _saved in stage.begun] == [Action.ADD]
-
-
-def test_replacement_begins_once_the_journal_can_be_written_again(stage):
-    stage.show(build_vm(OTHER_SPAN), 100.0)
-    with locked_journal(stage):
-        stage.look(RESTED)
-    due = stage.staging.next_due
-    assert stage.staging.take_due(due) == (REF,)
-    stage.look(due)
-    assert [plan.action for plan, _saved in stage.begun] == [Action.REPLACE]
+def lost(stage, is_executed):
+    """Have an add's answer lost; the VM's record since."""
+    xapi = FakeXapi()
+    xapi.fail_at, xapi.is_executed = 1, is_executed
+    stage.show(build_vm(), 100.0)
+    assert stage.finish(xapi, 100.0).kind is OutcomeKind.UNREACHABLE
+    return parse_vm(REF, xapi.raw)
 
 
-def test_entry_goes_when_the_new_value_has_been_read_back(stage):
-    replaced(stage)
-    assert stage.replacements == {}
+def test_write_whose_answer_was_lost_is_known_to_the_history(stage, log_output):
+    vm = lost(stage, is_executed=True)
+    stage.look(100.0)
+    stage.show(vm, 100.1)
+    assert [line['event'] for line in log_output] == ['vm.injection_failed',
+                                                      'vm.args_found_written']
     entry = stage.books.journal.list_history(UUID)[0]
-    assert (entry.what, entry.before, entry.after) == ('args_replaced', OTHER_SPAN, SPAN)
+    assert (entry.what, entry.before, entry.after) == ('args_added', None, SPAN)
 
 
-def interrupted(stage, args='-a ' + OTHER_SPAN):
-    """Have XAPI go away between the remove and the add."""
-    xapi = FakeXapi(args)
-    xapi.fail_at, xapi.is_down_for_good = 5, True
-    stage.show(parse_vm(REF, xapi.raw), 100.0)
-    stage.look(RESTED)
-    outcome = stage.finish(xapi, RESTED)
-    assert outcome.is_key_missing and xapi.args is None
-    xapi.fail_at = None
-    return xapi
+def test_write_that_never_happened_is_done_again(stage, log_output):
+    lost(stage, is_executed=False)
+    stage.look(101.0)
+    assert stage.finish(FakeXapi(), 101.0).kind is OutcomeKind.WRITTEN
+    assert [line['event'] for line in log_output] == ['vm.injection_failed', 'vm.args_injected']
 
 
-def test_entry_lives_while_the_key_is_missing(stage):
-    interrupted(stage)
-    assert stage.replacements == {UUID: '-a ' + SPAN}
-    assert stage.staging.replacements.find(UUID).after == '-a ' + SPAN
+# Halted, and a host still has it (P6).
+
+RESIDENT = {'resident_on': 'OpaqueRef:host-1'}
 
 
-def test_missing_value_comes_back_whole_and_then_its_entry_goes(stage):
-    xapi = interrupted(stage)
-    stage.show(build_vm(None), RESTED + 0.3, is_fresh=True)
-    plan = stage.begun[-1][0]
-    assert (plan.action, plan.reason, plan.value) == (
-        Action.ADD, Reason.INTERRUPTED, '-a ' + SPAN)
-    assert stage.finish(xapi, RESTED + 0.3).kind is OutcomeKind.WRITTEN
-    assert xapi.args == '-a ' + SPAN and stage.replacements == {}
+def test_vm_that_is_halted_and_resident_is_told_after_ten_seconds(stage, log_output):
+    stage.show(build_vm(OTHER_SPAN, **RESIDENT), 100.0)
+    assert stage.staging.waiting == 0 and log_output == []
+    assert stage.staging.take_due(109.9) == ()
+    assert stage.staging.take_due(110.0) == (REF,)
+    stage.look(110.0)
+    line, = log_output
+    assert line['reason'] == 'halted_but_resident'
+    assert 'vm-reset-powerstate uuid=%s' % UUID in line['hint']
+    assert stage.begun == []
 
 
-def test_missing_value_comes_back_at_once_when_the_vm_starts(stage):
-    interrupted(stage)
-    stage.show(starting(None), RESTED + 0.01)
-    assert stage.begun[-1][0].value == '-a ' + SPAN and stage.begun[-1][0].is_rescue
+def test_shutdown_passes_through_it_without_a_word(stage, log_output):
+    stage.show(build_vm(OTHER_SPAN, **RESIDENT), 100.0)
+    stage.show(build_vm(OTHER_SPAN), 100.2)
+    stage.look(100.2 + SETTLE_SECONDS)
+    assert [plan.action for plan in stage.begun] == [Action.REPLACE] and log_output == []
 
 
-def test_entry_survives_an_add_that_failed_again(stage):
-    xapi = interrupted(stage)
-    stage.show(build_vm(None), RESTED + 0.3, is_fresh=True)
-    xapi.fail_at, xapi.calls = 1, []
-    xapi.error = XapiUnreachable('still away')
-    assert stage.finish(xapi, RESTED + 0.3).kind is OutcomeKind.UNREACHABLE
-    assert stage.replacements == {UUID: '-a ' + SPAN}
+# Fights (P30).
+
+def undo(stage, now):
+    """Another program takes the key, and we add it again; whether we did."""
+    before = len(stage.begun)
+    stage.show(build_vm(None), now, is_fresh=True)
+    if len(stage.begun) > before:
+        stage.finish(FakeXapi(), now)
+    return len(stage.begun) > before
 
 
-def test_entry_goes_when_a_record_shows_a_value(stage):
-    interrupted(stage)
-    stage.staging.settle_restored(build_vm(None), is_fresh=True)
-    stage.staging.settle_restored(build_vm('-theirs'), is_fresh=False)
-    assert stage.replacements == {UUID: '-a ' + SPAN}
-    stage.staging.settle_restored(build_vm('-theirs'), is_fresh=True)
-    assert stage.replacements == {} and stage.staging.replacements.find(UUID) is None
+def test_vm_that_is_fought_over_is_written_with_pauses_and_told_once(stage, log_output):
+    written = sum(undo(stage, 100.0 + 0.1 * step) for step in range(600))
+    assert written < 15
+    events = [line['event'] for line in log_output]
+    assert events.count('vm.fought_over') == 1
+    assert events.count('vm.args_injected') <= 8
+    assert len(stage.books.journal.list_history(UUID)) <= 8
+    assert stage.staging.plan(build_vm(None)).state is State.FOUGHT_OVER
+
+
+def test_new_edit_of_its_row_ends_the_pause(stage):
+    while undo(stage, 100.0):
+        pass
+    assert stage.staging.next_due > 100.5
+    stage.staging.note_edited(REF)
+    assert undo(stage, 100.6)
+
+
+# What a version before 0.2 left in the journal (P16).
+
+LEFT = '-a ' + SPAN
+
+
+def leave(path, after=LEFT):
+    """Have the journal say that 0.1 was killed between its two calls."""
+    with Journal(os.path.join(os.path.dirname(path), JOURNAL_NAME), timeout_seconds=1.0):
+        pass
+    add_replacement(os.path.join(os.path.dirname(path), JOURNAL_NAME), UUID, REF,
+                    '-a ' + OTHER_SPAN, after)
 
 
 @pytest.fixture
-def successor(stage, path):
-    """The daemon that starts after the one of `stage` was killed with the key removed."""
-    interrupted(stage)
-    stage.close()
+def successor(path, log_output):
+    """The daemon that starts after 0.1 was killed."""
+    leave(path)
     successor = Stage(path)
+    successor.staging.leftovers.recall()
     yield successor
     successor.close()
 
 
-def test_next_daemon_brings_the_value_back(successor, log_output):
-    successor.staging.replacements.recall()
+def test_value_comes_back_whole_and_its_entry_goes(successor, log_output):
     successor.show(build_vm(None))
-    assert [(plan.action, plan.value) for plan, _saved in successor.begun] == [
-        (Action.ADD, '-a ' + SPAN)]
+    plan, = successor.begun
+    assert (plan.action, plan.reason, plan.value) == (Action.ADD, Reason.INTERRUPTED, LEFT)
     assert [line['event'] for line in log_output] == ['replacement.recovered']
+    assert successor.replacements == {UUID: LEFT}
+    xapi = FakeXapi()
+    assert successor.finish(xapi, 100.1).kind is OutcomeKind.WRITTEN
+    assert xapi.args == LEFT and successor.replacements == {}
 
 
-def test_next_daemon_writes_nothing_where_the_value_stands(successor):
-    successor.staging.replacements.recall()
-    successor.show(build_vm('-a ' + SPAN))
-    assert successor.begun == []
+def test_entry_outlives_an_add_that_failed(successor):
+    successor.show(build_vm(None))
+    xapi = FakeXapi()
+    xapi.fail_at = 1
+    assert successor.finish(xapi, 100.1).kind is OutcomeKind.UNREACHABLE
+    assert successor.replacements == {UUID: LEFT}
+    successor.look(101.0)
+    assert successor.begun[-1].value == LEFT
+
+
+def test_entry_goes_where_the_key_stands(successor):
+    successor.staging.leftovers.note(build_vm(None))
+    assert successor.replacements == {UUID: LEFT}
+    successor.staging.leftovers.note(build_vm('-theirs'))
+    assert successor.replacements == {} and successor.staging.leftovers.find(build_vm()) is None
+
+
+def test_entry_goes_with_its_vm(successor):
+    successor.staging.forget_vanished(frozenset())
+    assert successor.replacements == {}
+
+
+def test_running_vm_keeps_its_entry_until_it_rests(successor):
+    successor.show(build_vm(None, power_state=PowerState.RUNNING))
+    assert successor.begun == [] and successor.replacements == {UUID: LEFT}
+
+
+def test_value_that_was_to_go_is_no_entry(path):
+    leave(path, after=None)
+    stage = Stage(path)
+    stage.staging.leftovers.recall()
+    stage.staging.leftovers.note(build_vm(None))
+    assert stage.replacements == {}
+    stage.close()
+
+
+def test_value_comes_back_whole_while_the_registry_is_unavailable(path):
+    leave(path)
+    os.rename(path, path + '.away')
+    stage = Stage(path)
+    assert not stage.books.is_available and stage.books.is_journal_open
+    stage.staging.leftovers.recall()
+    stage.show(build_vm(None))
+    assert [plan.value for plan in stage.begun] == [LEFT]
+    stage.close()
+
+
+def test_value_comes_back_whole_while_the_row_is_faulty(path):
+    leave(path)
+    connection = sqlite3.connect(path)
+    connection.execute('PRAGMA ignore_check_constraints = 1')
+    connection.execute('UPDATE vms SET vm_id = 0')
+    connection.commit()
+    connection.close()
+    stage = Stage(path)
+    assert UUID in stage.books.faulty
+    stage.staging.leftovers.recall()
+    stage.show(build_vm(None))
+    assert [plan.value for plan in stage.begun] == [LEFT]
+    stage.close()
 
 
 # The registry, and what is kept of it.
@@ -483,7 +542,7 @@ def test_vm_without_a_row_any_more_loses_the_span_and_is_forgotten(stage):
     stage.books.poll()
     xapi = FakeXapi(SPAN)
     stage.look(RESTED)
-    assert stage.begun[-1][0].action is Action.REMOVE
+    assert stage.begun[-1].action is Action.REMOVE
     assert stage.finish(xapi, RESTED).kind is OutcomeKind.WRITTEN
     stage.show(build_vm(None), RESTED + 2.0)
     assert stage.books.journal.orphans() == {} == stage.books.journal.staged()

@@ -91,8 +91,8 @@ def test_record_is_read_and_its_args_are_written(simulator, client, ref):
     assert simulator.vm(ref)['platform']['timeoffset'] == '5'
 
 
-def test_blocks_are_put_up_and_lifted(client, ref):
-    client.add_block(ref, 'start', 'text')
+def test_block_is_lifted(client, ref):
+    client.call('VM.add_to_blocked_operations', ref, 'start', 'text')
     assert client.read_vm(ref).start_blocks == (('start', 'text'),)
     client.remove_block(ref, 'start')
     client.remove_block(ref, 'start')
