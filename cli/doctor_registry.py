@@ -65,7 +65,7 @@ def check_registry_mode(examination: Any) -> Iterator[Finding]:
 
 
 def check_space(examination: Any) -> Iterator[Finding]:
-    """Is there room for the journal? Without it nothing is replaced."""
+    """Is there room for the journal? Without it history and receipts wait."""
     directory = os.path.dirname(examination.context.registry.path)
     if not os.path.isdir(directory):
         yield skipped('space', f'there is no {directory}')

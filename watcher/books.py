@@ -218,7 +218,7 @@ class Books:
     def _note(self, contents: Contents) -> int:
         """Record what others changed, or refuse a file that has lost too many rows (P17).
 
-        The journal is a helper: without it spans are added, and nothing replaced or removed.
+        The journal is a helper: without it VMs are staged, and history and receipts wait.
         """
         try:
             if contents.edition == UNKNOWN_EDITION:

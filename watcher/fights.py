@@ -34,7 +34,7 @@ class Fights:
     """What was written lately, by key, and which keys are fought over."""
 
     def __init__(self) -> None:
-        self._writes: Dict[str, Deque[float]] = {}
+        self._lately: Dict[str, Deque[float]] = {}
         self._fights: Dict[str, _Fight] = {}
 
     def note_write(self, key: str, now: float) -> bool:
@@ -48,7 +48,7 @@ class Fights:
             fight.rounds += 1
             fight.wrote_at = now
             return False
-        writes = self._writes.setdefault(key, collections.deque(maxlen=UNDONE_AT_MOST + 1))
+        writes = self._lately.setdefault(key, collections.deque(maxlen=UNDONE_AT_MOST + 1))
         writes.append(now)
         if len(writes) > UNDONE_AT_MOST and now - writes[0] <= WINDOW_SECONDS:
             self._fights[key] = _Fight(now)
@@ -68,7 +68,7 @@ class Fights:
 
     def forget(self, key: str) -> None:
         """An edit of ours, or the end of the VM: what was written before does not count."""
-        self._writes.pop(key, None)
+        self._lately.pop(key, None)
         self._fights.pop(key, None)
 
     @property

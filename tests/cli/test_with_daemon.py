@@ -8,7 +8,6 @@ from typing import Any, Iterator
 import pytest
 
 from registry.lock import WriterLock
-from simulator.server import Simulator
 from tests import programs
 from tests.cli.program import KEY, Place, span, wait_until
 

@@ -4,7 +4,6 @@ import os
 import resource
 import shutil
 import sqlite3
-import time
 from typing import Callable, Iterator
 
 import pytest

@@ -5,13 +5,10 @@ with the answers it has had so far, and left where it asks for the next one: so 
 happen between two calls, and a job under way is a value that can be copied.
 """
 
-import contextlib
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from tests.unit.watcher.builders import HOST
 from watcher.errors import VmVanished, XapiFailure, XapiUnreachable
-from watcher.records import VmRecord
-from watcher.xapi import Identity
+from watcher.records import ARGS_KEY, VmRecord
 
 Answer = Tuple[str, Any]
 """(code of the error or '', value)"""
@@ -43,32 +40,20 @@ class Client:
         self._may_ask = True
         self.known = job.known
         self.answers = job.answers
-        self._all: Dict[str, VmRecord] = {}
-
-    @contextlib.contextmanager
-    def limited(self, _seconds: float) -> Iterator[None]:
-        """As the real one: here time does not pass."""
-        yield
-
-    def login(self) -> None:
-        """Sessions are not part of this model."""
-
-    def logout(self) -> None:
-        """Sessions are not part of this model."""
-
-    def read_identity(self) -> Identity:
-        """The master speaks."""
-        return Identity(HOST, HOST, {'xapi': '26.1.4'})
 
     def read_vm(self, ref: str) -> VmRecord:
         """As the real one."""
         self.known = self._call('read_vm', ref)
         return self.known
 
-    def read_vms(self) -> Dict[str, VmRecord]:
+    def read_platform(self, ref: str) -> Tuple[VmRecord, Dict[str, str]]:
+        """As the real one; the other keys are not part of this model."""
+        vm = self.read_vm(ref)
+        return vm, {} if vm.args is None else {ARGS_KEY: vm.args}
+
+    def set_platform(self, ref: str, platform: Dict[str, str]) -> None:
         """As the real one."""
-        self._all = dict(self._call('read_vms', ''))
-        return dict(self._all)
+        self._call('set_args', ref, platform[ARGS_KEY])
 
     def add_args(self, ref: str, value: str) -> None:
         """As the real one."""
@@ -77,14 +62,6 @@ class Client:
     def remove_args(self, ref: str) -> None:
         """As the real one."""
         self._call('remove_args', ref)
-
-    def add_block(self, ref: str, operation: str, text: str) -> None:
-        """As the real one."""
-        self._call('add_block', ref, operation, text)
-
-    def remove_block(self, ref: str, operation: str) -> None:
-        """As the real one."""
-        self._call('remove_block', ref, operation)
 
     def _call(self, name: str, ref: str, *params: Any) -> Any:
         if self._index == len(self.answers):
@@ -105,5 +82,5 @@ class Client:
     def _ask(self, name: str, ref: str, params: Tuple[Any, ...]) -> Answer:
         if self._fault == 'request':
             return 'cut', None
-        answer = self._execute(self._all.get(ref, self.known), name, ref, *params)
+        answer = self._execute(self.known, name, ref, *params)
         return ('cut', None) if self._fault == 'answer' else answer

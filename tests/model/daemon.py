@@ -12,13 +12,11 @@ from unittest import mock
 from tests.model.calls import Client, Job, Paused
 from tests.model.disk import Journal, Registry, build_books
 from tests.unit.watcher.builders import HOST, POLICY
-from watcher import clearing, daemon
-from watcher.config import Settings
+from watcher import daemon
 from watcher.due_times import DueTimes
-from watcher.errors import XapiError
 from watcher.hands import Hands
 from watcher.injector import Outcome
-from watcher.jobs import FencesLifted, Saved, VmRead
+from watcher.jobs import VmRead
 from watcher.plan import Plan
 from watcher.records import VmRecord
 from watcher.roles import Role
@@ -28,11 +26,11 @@ _MEMORY = (dict, set, frozenset, list, tuple, str, int, float, bool, type(None),
 _UNCHANGING = frozenset([frozenset, tuple, str, int, float, bool, type(None)])
 _PLAIN = frozenset([str, int, bool, type(None)])
 # What is only said, or follows from the rest, makes no state.
-UNTOLD = frozenset(['_ended_at', '_told', 'last_answer', '_watching_since', '_error', '_refs',
+UNTOLD = frozenset(['_told', '_last_seen', 'last_answer', '_watching_since', '_error', '_refs',
                     '_numbers', '_carriers', 'owners', '_sequence', 'contents', 'staged',
                     'bearers'])
 # Maps whose values can change.
-_DEEP = frozenset(['_carriers', '_under_way', '_arrived'])
+_DEEP = frozenset(['_carriers', '_under_way', '_arrived', '_progress', '_lately', '_fights'])
 
 
 class Keeping:
@@ -47,9 +45,9 @@ class Keeping:
 
     # As Hands.
 
-    def carry_out(self, plan: Plan, is_first_attempt: bool) -> None:
+    def carry_out(self, plan: Plan) -> None:
         """Keep the job."""
-        self._submit(Job('carry_out', plan.vm.ref, (plan, is_first_attempt)))
+        self._submit(Job('carry_out', plan.vm.ref, (plan,)))
 
     def reread(self, vm: VmRecord) -> None:
         """Keep the job."""
@@ -59,9 +57,8 @@ class Keeping:
         """Keep the job."""
         self._submit(Job('reread_later', ref, (ref,)))
 
-    def lift(self, ref: str, saved: Saved) -> None:
-        """Keep the job."""
-        self._submit(Job('lift', ref, (saved,)))
+    def lift(self, ref: str) -> None:
+        """There is nothing to lift in these worlds."""
 
     # As the workers, the clients and the inventory that the real Hands know.
 
@@ -80,14 +77,11 @@ class Keeping:
     def run(self, job: Job, client: Client) -> Any:
         """Run a job up to its next call; its message, or Paused is raised."""
         self._known, self._client = job.known, client
-        if job.kind == 'lift':
-            self._hands.lift(job.ref, job.params[0])
-        else:
-            getattr(self._hands, job.kind)(*job.params)
+        getattr(self._hands, job.kind)(*job.params)
         if isinstance(self._message, Outcome):
             # By the real clock, which has no place in here.
-            return self._message._replace(elapsed_ms=0.0, fenced_seconds=0.0)
-        if isinstance(self._message, (VmRead, FencesLifted)):
+            return self._message._replace(elapsed_ms=0.0, read_at=math.inf)
+        if isinstance(self._message, VmRead):
             # Read and told in one step: it is never older than an outcome.
             return self._message._replace(began_at=math.inf)
         return self._message
@@ -114,7 +108,7 @@ class Daemon:
         watcher = self.watcher
         self._parts = [(part, [name for name, value in vars(part).items()
                                if isinstance(value, _MEMORY)]) for part in (
-            watcher, watcher.inventory, watcher.staging, watcher.staging.replacements,
+            watcher, watcher.inventory, watcher.staging, watcher.staging._fights,
             watcher._lifting, watcher.receipts, watcher._notes, self.books)]
         self._telling = [(part, [name for name in names if name not in UNTOLD])
                          for part, names in self._parts]
@@ -134,13 +128,6 @@ class Daemon:
         """Start with nothing but the disk, and a session."""
         self.restore(self._newborn)
         self.watcher.begin_session(ROLE)
-
-    def clear(self, client: Client) -> None:
-        """Run `clear-fences`, as far as it has answers."""
-        saved = self._journal.disk.replacements
-        with mock.patch.object(clearing, 'Client', lambda _settings: client), \
-                mock.patch.object(clearing, 'read_replacements', lambda _path: dict(saved)):
-            clearing._clear(Settings(), lambda _text: None)
 
     def freeze(self, now: float) -> Tuple[Any, ...]:
         """What tells this memory from another; times are relative, sequences ranks."""
@@ -169,14 +156,9 @@ class _Idle:
 def run_job(daemon_: Daemon, job: Job, client: Client) -> Tuple[Optional[Job], Any]:
     """Let a job make one call: what is left of it (None: it has ended), and its message."""
     try:
-        if job.kind == 'clear':
-            daemon_.clear(client)
-            return None, None
         return None, daemon_.keeping.run(job, client)
     except Paused:
         return job._replace(answers=client.answers), None
-    except XapiError:
-        return None, None  # clear-fences says so, and ends with status 1
 
 
 def _copy_fields(part: Any, names: List[str], is_mutable_only: bool = False) -> Dict[str, Any]:
@@ -209,6 +191,8 @@ def _freeze(value: Any, now: float) -> Any:
         return value
     if kind is dict:
         return tuple([(key, _freeze(value[key], now)) for key in sorted(value)])
+    if kind.__name__ == 'Wrote':
+        return value.before, round(max(value.at - now, -1.3), 1)
     if kind is tuple:
         return tuple([_freeze(item, now) for item in value])
     if kind is float:
@@ -219,8 +203,11 @@ def _freeze(value: Any, now: float) -> Any:
         return _freeze(value._at, now)
     if kind.__name__ == '_Open':
         return value.number, value.boot[1:10], value.boot.rescued
-    if kind.__name__ == '_Wrote':
-        return value.before, round(max(value.at - now, -1.3), 1)
+    if kind.__name__ == 'Progress':
+        return (_freeze(value.held_until, now), value.failures, value.overtaken, value.start,
+                _freeze(value.wrote, now), value.unproven, value.in_doubt)
+    if kind.__name__ == 'deque':
+        return len(value)
     if kind is list:
         return len(value)
     return value

@@ -1,6 +1,6 @@
 """What outlives the daemon: the registry file and the journal, as one value.
 
-`Journal` and `Registry` are what the real `Books`, `Notes` and `Replacements` are given; each
+`Journal` and `Registry` are what the real `Books`, `Notes` and `Leftovers` are given; each
 call is on the disk when it returns, as with the real ones.
 """
 
@@ -45,7 +45,7 @@ class Journal:
         """Crashes fall before or after a transaction, never into it."""
         yield
 
-    def note_contents(self, contents: Contents) -> Tuple[Any, ...]:
+    def note_contents(self, contents: Contents, *, allow_emptied: bool = False) -> Tuple[Any, ...]:
         """Rows that went are orphans; rows that came are none."""
         rows = {vm.vm_uuid: vm.vm_id for vm in contents.vms}
         orphans = {uuid: item for uuid, item in self.disk.orphans.items() if uuid not in rows}
@@ -53,10 +53,6 @@ class Journal:
             orphans[uuid] = Orphan(uuid, self.disk.seen[uuid], '')
         self.disk = self.disk._replace(orphans=orphans, seen=rows)
         return ()
-
-    def begin_replacement(self, replacement: Replacement) -> None:
-        """As the real one."""
-        self._put('replacements', replacement.vm_uuid, replacement)
 
     def end_replacement(self, vm_uuid: str) -> None:
         """As the real one."""
@@ -157,7 +153,7 @@ class Registry:
         self._journal = journal
         self.is_touched = False
 
-    def read(self) -> Contents:
+    def read_unjudged(self) -> Contents:
         """As the real one."""
         return self._journal.disk.contents
 

@@ -83,8 +83,6 @@ def _list_fault_steps(world: World) -> List[Step]:
             for lost in ('request', 'answer'):
                 steps.append(('%s lost' % lost, _spend(
                     'cut', lambda world, index=index, lost=lost: world.run_job(index, lost))))
-    if not hidden.is_alive and not hidden.jobs and world.budget('clear'):
-        steps.append(('clear-fences', _spend('clear', lambda world: world.clear_fences())))
     return steps
 
 
@@ -105,8 +103,7 @@ def _list_vm_steps(world: World, ref: str, vm: xapi.Vm) -> List[Step]:
             steps.append((_name(world, ref, what), _spend(kind, take)))
 
     if vm.record.is_at_rest and not vm.phase:
-        if 'start' not in dict(vm.record.start_blocks):
-            add('start', 'start', lambda world: _start(world, ref))
+        add('start', 'start', lambda world: _start(world, ref))
         if ref == REF and OTHER_REF not in world.vms:
             add('clone', 'clone', _clone)
         if ref == OTHER_REF:
@@ -141,11 +138,11 @@ def _start(world: World, ref: str) -> None:
     """P2 promises this boot when the VM rested with the right value and nothing is under way."""
     vm = world.vms[ref]
     is_registered = vm.record.uuid in world.journal.disk.contents.by_uuid
-    is_busy = any(job.kind != 'reread' and job.ref in (ref, '') for job in world.hidden.jobs)
+    is_busy = any(job.kind != 'reread' and job.ref == ref for job in world.hidden.jobs)
     promised = None
     if is_registered and not is_busy and vm.record.args == world.desired_of(vm):
         promised = vm.record.args
-    if vm.record.args is None and vm.ghost_foreign and not vm.ghost_is_open:
+    if vm.record.args is None and vm.ghost_foreign:
         vm = vm._replace(ghost_broken='a start was let through while its arguments were away')
     vm = vm._replace(ghost_promised=promised)
     world.put(ref, xapi.begin(vm, *_START, task=world.next_task()))
@@ -165,8 +162,7 @@ def _revert(world: World, ref: str) -> None:
 
 def _clone(world: World) -> None:
     record_of_parent = world.vms[REF].record
-    record = record_of_parent._replace(ref=OTHER_REF, uuid=OTHER_UUID, start_blocks=(),
-                                       operations=())
+    record = record_of_parent._replace(ref=OTHER_REF, uuid=OTHER_UUID, operations=())
     staged = world.journal.disk.staged.get(record_of_parent.uuid)
     is_copy = staged is not None and staged.vm_id == POLICY.number_of(record)
     world.put(OTHER_REF, xapi.Vm(record, ghost_foreign=foreign_in(record.args),

@@ -1,7 +1,7 @@
 """The whole state: XAPI, the disk, the daemon and everybody else; each method is a step.
 
 The real `Watcher` decides, with its real staging, receipts, standings, lifting and notes; the
-real `carry_out`, `read_vm`, `lift_fences` and `clear-fences` act, one call at a time. XAPI, the
+real `carry_out` and `read_vm` act, one call at a time. XAPI, the
 disk and the clock are models.
 """
 
@@ -26,7 +26,7 @@ OTHER_REF, OTHER_UUID = 'OpaqueRef:vm-20', uuid_of(20)
 # Who acts how often, besides the daemon and what follows from what has begun.
 KINDS = ('start', 'whole_map', 'start_fails', 'reboot', 'api_reboot', 'suspend', 'migrate',
          'revert', 'clone', 'destroy', 'meddle', 'edit', 'number', 'disable', 'remove', 'accept',
-         'crash', 'cut', 'break', 'clear')
+         'crash', 'cut', 'break')
 
 
 class Hidden(NamedTuple):
@@ -142,25 +142,19 @@ class World:
 
     def execute(self, known: Optional[VmRecord], name: str, ref: str, *params: Any) -> Answer:
         """Carry out a call: (code of the error or '', value)."""
-        if name == 'read_vms':
-            return '', tuple((ref, vm.record) for ref, vm in sorted(self.vms.items()))
         vm = self.vms.get(ref)
         if vm is None:
             return 'HANDLE_INVALID', None
         record = vm.record
         if name == 'read_vm':
             return '', record
-        if name == 'remove_block':
-            self.put(ref, vm.write(start_blocks=tuple(
-                pair for pair in record.start_blocks if pair[0] != params[0])))
-            return '', None
         self._check_may_write(known, name)
         if name == 'remove_args':
-            self.put(ref, vm.write(args=None)._replace(ghost_is_open=known.is_starting))
+            self.put(ref, vm.write(args=None))
+        elif name == 'set_args':
+            self.put(ref, vm.write(args=params[0]))
         elif name == 'add_args' and record.args is None:
             self.put(ref, vm.write(args=params[0]))
-        elif name == 'add_block' and params[0] not in dict(record.start_blocks):
-            self.put(ref, vm.write(start_blocks=tuple(sorted(record.start_blocks + (params,)))))
         else:
             return 'MAP_DUPLICATE_KEY', None
         return '', None
@@ -238,10 +232,6 @@ class World:
         """The connection is lost, and found again."""
         self._set(inbox=self.hidden.inbox + (StreamBroken('cut', 0.0),))
 
-    def clear_fences(self) -> None:
-        """Somebody runs clear-fences while no daemon lives."""
-        self._set(jobs=(Job('clear', ''),))
-
     # Everybody else.
 
     def edit(self, **fields: Any) -> None:
@@ -269,10 +259,10 @@ class World:
     def meddle(self, ref: str, args: Optional[str], foreign: Optional[str]) -> None:
         """A second writer sets the key, or removes it.
 
-        Between our read and our remove XAPI gives us no means to notice: what is written then is
+        Between our read and our write XAPI gives us no means to notice: what is written then is
         lost, and the model does not hold it against us (docs/assurance.md).
         """
-        if any(_is_about_to_remove(job) for job in self.hidden.jobs if job.ref in (ref, '')):
+        if any(_is_about_to_write(job) for job in self.hidden.jobs if job.ref == ref):
             foreign = None
             self._set(excused=self.hidden.excused + 1)
         self.put(ref, self.vms[ref].write(args=args)._replace(
@@ -287,7 +277,7 @@ class World:
     def _check_may_write(self, known: Optional[VmRecord], name: str) -> None:
         """P6, by the record that the job has read last or set out from."""
         may = known is not None and (known.is_at_rest
-                                     or known.is_starting and name != 'add_block')
+                                     or known.is_starting and name == 'add_args')
         if not may:
             self._set(problem='%s on a VM that is not at rest: %r' % (name, known))
 
@@ -310,7 +300,7 @@ def _build(args: Optional[str], **fields: str) -> xapi.Vm:
     return xapi.Vm(build_vm(args, **fields), ghost_foreign=foreign_in(args))
 
 
-def _is_about_to_remove(job: Job) -> bool:
+def _is_about_to_write(job: Job) -> bool:
     if job.kind != 'carry_out' or not job.answers:
         return False
     last = [answer[1] for answer in job.answers]

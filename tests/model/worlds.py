@@ -30,16 +30,15 @@ def _plot(args: Optional[str], depth: int, states: int, **setting: Any) -> Plot:
 
 
 WORLDS: Dict[str, Plot] = {
-    'replacement-killed-and-cleared': _plot(
-        _DRIFTED, 13, 11200, start=1, crash=1, cut=1, clear=1),
-    'replacement-killed-twice': _plot(_DRIFTED, 14, 6800, start=1, crash=2, clear=1),
+    'replacement-killed-and-answers-lost': _plot(_DRIFTED, 13, 1, start=1, crash=1, cut=1),
+    'replacement-killed-twice': _plot(_DRIFTED, 14, 1, start=1, crash=2),
     'answers-lost': _plot(_DRIFTED, 13, 9900, start=1, cut=2),
     'second-writer': _plot(_DRIFTED, 10, 4000, start=1, meddle=1, edit=1),
     'second-writer-and-crash': _plot(_DESIRED, 10, 7300, start=1, meddle=1, crash=1, edit=1),
     'second-writer-twice': _plot(_FOREIGN, 10, 7900, start=1, meddle=2),
     'whole-map-write': _plot(_DRIFTED, 13, 5900, start=1, whole_map=1, edit=1, start_fails=1),
-    'rests-for-less-than-the-quiet-time': _plot(
-        _DESIRED, 13, 1900, start=2, edit=1, step_seconds=0.5),
+    'rests-for-less-than-xapi-takes-to-settle': _plot(
+        _DESIRED, 13, 1, start=2, edit=1, step_seconds=0.04),
     'guest-reboots-and-edit': _plot(_DESIRED, 13, 3600, start=1, reboot=1, api_reboot=1, edit=1),
     'suspend-and-edit': _plot(_DESIRED, 13, 4600, start=1, suspend=1, edit=1, crash=1),
     'migration-and-outage': _plot(_DESIRED, 12, 3600, start=2, migrate=1, edit=1, **{'break': 1}),

@@ -36,8 +36,6 @@ class Vm(NamedTuple):
     """(host, domid, what it took) of each domain."""
     ghost_is_copy: bool = False
     """It was cloned from a VM that had been staged: P10 says that it loses the span."""
-    ghost_is_open: bool = False
-    """The key was taken away while the VM started: no fence can stand there."""
     ghost_broken: str = ''
     """The promise that the boot just made has broken."""
 

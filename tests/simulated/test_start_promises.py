@@ -4,7 +4,6 @@ from typing import Callable
 
 import pytest
 
-from registry.values import Priority
 from tests.simulated.world import KEY, World, span, wait_until
 
 

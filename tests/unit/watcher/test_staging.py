@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from registry.journal import Journal
-from registry.schema import JOURNAL_NAME
+from registry.paths import find_journal
 from registry.store import Registry
 from registry.values import Priority
 from tests.left_by_0_1 import add_replacement
@@ -416,9 +416,9 @@ LEFT = '-a ' + SPAN
 
 def leave(path, after=LEFT):
     """Have the journal say that 0.1 was killed between its two calls."""
-    with Journal(os.path.join(os.path.dirname(path), JOURNAL_NAME), timeout_seconds=1.0):
+    with Journal(find_journal(path), timeout_seconds=1.0):
         pass
-    add_replacement(os.path.join(os.path.dirname(path), JOURNAL_NAME), UUID, REF,
+    add_replacement(find_journal(path), UUID, REF,
                     '-a ' + OTHER_SPAN, after)
 
 
