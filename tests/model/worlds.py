@@ -30,31 +30,31 @@ def _plot(args: Optional[str], depth: int, states: int, **setting: Any) -> Plot:
 
 
 WORLDS: Dict[str, Plot] = {
-    'replacement-killed-and-answers-lost': _plot(_DRIFTED, 13, 1, start=1, crash=1, cut=1),
-    'replacement-killed-twice': _plot(_DRIFTED, 14, 1, start=1, crash=2),
-    'answers-lost': _plot(_DRIFTED, 13, 9900, start=1, cut=2),
-    'second-writer': _plot(_DRIFTED, 10, 4000, start=1, meddle=1, edit=1),
-    'second-writer-and-crash': _plot(_DESIRED, 10, 7300, start=1, meddle=1, crash=1, edit=1),
-    'second-writer-twice': _plot(_FOREIGN, 10, 7900, start=1, meddle=2),
-    'whole-map-write': _plot(_DRIFTED, 13, 5900, start=1, whole_map=1, edit=1, start_fails=1),
+    'replacement-killed-and-answers-lost': _plot(_DRIFTED, 13, 3100, start=1, crash=1, cut=1),
+    'replacement-killed-twice': _plot(_DRIFTED, 14, 3000, start=1, crash=2),
+    'answers-lost': _plot(_DRIFTED, 13, 2200, start=1, cut=2),
+    'second-writer': _plot(_DRIFTED, 10, 3800, start=1, meddle=1, edit=1),
+    'second-writer-and-crash': _plot(_DESIRED, 10, 7000, start=1, meddle=1, crash=1, edit=1),
+    'second-writer-twice': _plot(_FOREIGN, 10, 7300, start=1, meddle=2),
+    'whole-map-write': _plot(_DRIFTED, 13, 4400, start=1, whole_map=1, edit=1, start_fails=1),
     'rests-for-less-than-xapi-takes-to-settle': _plot(
-        _DESIRED, 13, 1, start=2, edit=1, step_seconds=0.04),
-    'guest-reboots-and-edit': _plot(_DESIRED, 13, 3600, start=1, reboot=1, api_reboot=1, edit=1),
-    'suspend-and-edit': _plot(_DESIRED, 13, 4600, start=1, suspend=1, edit=1, crash=1),
-    'migration-and-outage': _plot(_DESIRED, 12, 3600, start=2, migrate=1, edit=1, **{'break': 1}),
-    'revert': _plot(_DESIRED, 13, 6400, snapshot=_DRIFTED, revert=1, start=1, edit=1, crash=1),
+        _DESIRED, 13, 1400, start=2, edit=1, step_seconds=0.04),
+    'guest-reboots-and-edit': _plot(_DESIRED, 13, 3200, start=1, reboot=1, api_reboot=1, edit=1),
+    'suspend-and-edit': _plot(_DESIRED, 13, 3900, start=1, suspend=1, edit=1, crash=1),
+    'migration-and-outage': _plot(_DESIRED, 12, 3400, start=2, migrate=1, edit=1, **{'break': 1}),
+    'revert': _plot(_DESIRED, 13, 5600, snapshot=_DRIFTED, revert=1, start=1, edit=1, crash=1),
     'revert-of-a-suspended-vm': _plot(
         _DESIRED, 16, 3600, snapshot=_FOREIGN, revert=1, start=1, suspend=1),
-    'clone': _plot(_DESIRED, 11, 4400, clone=1, start=1, crash=1, edit=1),
+    'clone': _plot(_DESIRED, 11, 2900, clone=1, start=1, crash=1, edit=1),
     'clone-while-the-row-changes': _plot(
         _DESIRED, 10, 4500, clone=1, destroy=1, number=1, remove=1, start=1),
     'number-that-somebody-bears': _plot(
-        _DESIRED, 11, 5800, other=_DESIRED, number=1, start=1, remove=1, crash=1),
+        _DESIRED, 11, 2500, other=_DESIRED, number=1, start=1, remove=1, crash=1),
     'row-removed-and-pool-disabled': _plot(
-        SPAN, 11, 5100, start=1, disable=1, remove=1, crash=1, cut=1),
+        SPAN, 11, 2500, start=1, disable=1, remove=1, crash=1, cut=1),
     'registry-of-others': _plot(
-        _DRIFTED, 13, 6100, is_accepted=False, accept=1, start=1, disable=1, crash=1),
-    'nothing-there-yet': _plot(None, 10, 3200, start=2, edit=1, crash=1, disable=1),
+        _DRIFTED, 13, 5200, is_accepted=False, accept=1, start=1, disable=1, crash=1),
+    'nothing-there-yet': _plot(None, 10, 3600, start=2, edit=1, crash=1, disable=1),
     'receipts-through-restarts': _plot(
-        _DESIRED, 12, 1500, start=1, reboot=2, crash=1, **{'break': 1}),
+        _DESIRED, 12, 1700, start=1, reboot=2, crash=1, **{'break': 1}),
 }

@@ -30,7 +30,7 @@ def test_a_changed_assignment_is_staged_by_one_call_that_writes(world: World) ->
     assert method == 'VM.set_platform'
     assert params[-1] == world.xapi.vm(ref)['platform']
     wait_until(lambda: len([call for call in world.xapi.calls
-                            if call.method == 'VM.get_record']) == 2, 'the proof is read')
+                            if call.method == 'VM.get_record']) >= 2, 'the proof is read')
 
 
 def test_an_edit_of_another_program_is_staged_within_two_seconds(world: World) -> None:
