@@ -41,20 +41,21 @@ def follow(context: Any, vm_uuid: str, situation: Situation) -> Follow:
                       'pending: a resume keeps the old arguments, a shutdown applies the new ones')
     from cli.staging import stage
     staged = stage(context, vm_uuid, is_hurried=True)
-    if staged.word == 'by_daemon' and context.registry.read().by_uuid.get(vm_uuid) is not None:
+    if staged.word == 'by_daemon':
         staged = _correct(context, vm_uuid, record, staged)
     return Follow(staged.word, staged.message, staged.plan)
 
 
 def _correct(context: Any, vm_uuid: str, record: Any, staged: Any) -> Any:
-    """What the daemon will leave alone is not called staged by it."""
-    from watcher.plan import State
-    row = context.registry.read().by_uuid[vm_uuid]
-    plan = plan_row(context, row, record)
-    if plan is None or plan.state is not State.UNREADABLE:
+    """What the daemon does not do, or not yet, is not promised for it."""
+    from cli.daemon_conditions import find_blocker
+    contents = context.registry.read()
+    row = contents.by_uuid.get(vm_uuid)
+    plan = plan_row(context, row, record) if row is not None else None
+    blocker = find_blocker(context, contents, plan)
+    if blocker is None:
         return staged
-    from cli.staging import describe_state
-    return staged._replace(word=plan.state.value, message=describe_state(plan.state), plan=plan)
+    return staged._replace(word=blocker[0], message=blocker[1], plan=plan)
 
 
 def build_answer(context: Any, what: str, sentence: str, row: Vm, situation: Situation,

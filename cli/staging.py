@@ -126,7 +126,7 @@ class _Stager:
                 return Staged('unknown', 'XAPI has no such VM, or its row is not valid')
             if plan.action is Action.NONE or plan.is_rescue:
                 self._note_state(plan)
-                return _describe(plan)
+                return describe_plan(plan)
             if plan.action is not Action.ADD and not may_replace:
                 return Staged('waiting', '')
             outcome = self._carry_out(plan)
@@ -196,7 +196,8 @@ class _Stager:
         self._writes.clear()
 
 
-def _describe(plan: Plan) -> Staged:
+def describe_plan(plan: Plan) -> Staged:
+    """What is said of a VM for which nothing is written now."""
     if plan.is_rescue:
         return Staged('pending', 'the VM is starting; the change is pending', plan)
     if plan.reason is Reason.NOT_ACCEPTED:
