@@ -47,6 +47,8 @@ class Dom0:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
+        # dom0 has 3.6; with this in the environment all tests here run the wrappers with it.
+        self.python = os.environ.get('VGPU_CONSUMER_PYTHON', sys.executable)
         self._syslog = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._syslog.bind(self.path('log'))
         self._syslog.setblocking(False)
@@ -82,7 +84,7 @@ class Dom0:
     def set_stock(self, text: Any) -> None:
         """Make this the stock wrapper; it runs with the Python of the test."""
         text = text.render(self.directory) if isinstance(text, Stock) else text
-        python = os.path.join(os.path.dirname(sys.executable), 'python3')
+        python = os.path.join(os.path.dirname(self.python), 'python3')
         program(self.path('qemu-wrapper'), text.replace('#! /usr/bin/python3', '#! ' + python, 1))
 
     def set_value(self, value: Any, vm: Any = None) -> None:
@@ -128,7 +130,7 @@ class Dom0:
         """Run the wrapper as xenopsd does, to its end."""
         began_at = time.monotonic()
         process = subprocess.run(
-            [sys.executable, wrapper or self.install(timeout_seconds)]
+            [self.python, wrapper or self.install(timeout_seconds)]
             + (ARGUMENTS if arguments is None else arguments),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             timeout=60)

@@ -269,6 +269,23 @@ def test_many_rows_and_a_full_span_are_judged_at_once(stolen: Dom0) -> None:
     assert boot.added == [] and boot.seconds < 15
 
 
+# dom0's Python.
+
+OLDEST = os.path.expanduser('~/.pyenv/versions/3.6.15/bin/python3')
+
+
+@pytest.mark.skipif(not os.access(OLDEST, os.X_OK), reason='there is no Python 3.6.15 of pyenv')
+@pytest.mark.parametrize('vm, added', [(OWNER, WORDS), (THIEF, [])])
+def test_python_3_6_runs_it(stolen: Dom0, vm: str, added: List[str]) -> None:
+    stolen.python = OLDEST
+    stolen.set_stock(stock.NEW)
+    stolen.write('watcher.conf', '[device]\nnames = vgpu-stub\n')
+    stolen.set_value('-priv ' + SPAN, '/vm/' + vm)
+    boot = stolen.boot()
+    assert (boot.status, boot.added) == (0, added)
+    assert not any('not known' in line for line in stolen.read_log())
+
+
 # Both ends agree.
 
 def test_limits_and_words_are_those_of_the_daemon() -> None:
