@@ -14,8 +14,10 @@ from registry.journal import Journal
 from registry.lock import WriterLock
 from watcher.errors import MalformedRecord, VmVanished, WatcherError
 from watcher.injector import Outcome, OutcomeKind, carry_out
+from watcher.number_file import NumberFileInvalid
 from watcher.plan import SETTLE_SECONDS, Action, Plan, Reason, State
 from watcher.records import Kind, VmRecord
+from watcher.run_directory import RunDirectory
 from watcher.start_blocks import lift, list_blocks
 
 _JOURNAL_SECONDS = 10.0
@@ -76,6 +78,8 @@ def _stage_locked(context: Any, vm_uuids: Sequence[str], is_hurried: bool) -> Di
     with WriterLock(context.settings.registry.path) as lock:
         if not lock.acquire():
             return _all(vm_uuids, Staged('by_daemon', 'the daemon that is running stages it'))
+        if live.role.is_local:
+            _withdraw_numbers(context)
         vms = _read_vms(live, is_hurried)
         blocked = [vm.ref for vm in vms if vm.kind is Kind.VM and list_blocks(vm)]
         for ref in blocked:
@@ -88,6 +92,15 @@ def _stage_locked(context: Any, vm_uuids: Sequence[str], is_hurried: bool) -> Di
 def _read_vms(live: Any, is_hurried: bool) -> Tuple[VmRecord, ...]:
     with live.hurried() if is_hurried else contextlib.ExitStack():
         return live.read_vms()
+
+
+def _withdraw_numbers(context: Any) -> None:
+    """What a daemon that is gone has confirmed may know nothing of the rows that are staged now.
+
+    The consumer withholds nothing then, until a daemon runs: no VM is taken for a thief.
+    """
+    with contextlib.suppress(OSError, NumberFileInvalid):
+        RunDirectory(context.settings.consumer.run_directory).remove_numbers()
 
 
 def _all(vm_uuids: Sequence[str], staged: Staged) -> Dict[str, Staged]:

@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterator, List, Sequence
 import pytest
 
 from registry.errors import Conflict
+from tests import programs
 from tests.building import building
 from tests.consumer.conftest import Dom0
 from tests.consumer.stock import program
@@ -178,6 +179,20 @@ def test_paused_consumer_passes_everything(host: Any) -> None:
 def test_daemon_that_stopped_just_now_still_counts(host: Any) -> None:
     assert host.world.daemon.stop() == 0
     assert host.start(host.world.create_vm('thief', args=span(10))) == []
+
+
+def test_vm_that_is_registered_without_a_daemon_is_not_taken_for_a_thief(host: Any) -> None:
+    """What the daemon confirmed before it stopped knows nothing of the new row."""
+    host.world.daemon.stop()
+    heir = host.world.create_vm('heir')
+    for words in (['set-vm-id', '--vm-uuid=' + host.world.uuid(host.owner), '--vm-id=12'],
+                  ['register-vm', '--vm-uuid=' + host.world.uuid(heir), '--vm-id=10']):
+        status, out, err = programs.run(
+            'cli', words + ['--config', host.world.config_path],
+            stdin=subprocess.DEVNULL, **programs.surroundings(programs.UTF_8))
+        assert status == 0, (out, err)
+    assert host.world.args(heir) == span(10) and not host.is_confirmed()
+    assert host.start(heir) == [DEVICE]
 
 
 def test_rows_that_are_lost_at_once_are_not_confirmed(host: Any) -> None:

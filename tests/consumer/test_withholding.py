@@ -228,13 +228,18 @@ def test_hand_patched_stock_wrapper_appends_it_and_that_is_said(stolen: Dom0) ->
 ])
 def test_xenstore_that_hangs_costs_450_ms_at_most_in_all(
         stolen: Dom0, script: str, added: List[str]) -> None:
-    stolen.set_xenstore(script % stolen.path('value'))
-    boots = [stolen.boot(timeout_seconds=0.4) for _time in range(3)]
-    assert all(boot.added == added for boot in boots)
-    stolen.set_value(None)
-    quick = min(stolen.boot().seconds for _time in range(3))
+    hung = []  # type: List[float]
+    quick = []  # type: List[float]
+    script = script % stolen.path('value')
     # What the machine does meanwhile comes on top of both.
-    assert min(boot.seconds for boot in boots) - quick < 0.45 + 0.25
+    while len(hung) < 20 and (not hung or min(hung) - min(quick) > 0.45 + 0.1):
+        stolen.set_xenstore(script)
+        boot = stolen.boot(timeout_seconds=0.4)
+        assert boot.added == added
+        hung.append(boot.seconds)
+        stolen.set_value(None)
+        quick.append(stolen.boot().seconds)
+    assert min(hung) - min(quick) <= 0.45 + 0.1
 
 
 def test_marker_that_cannot_be_left_costs_nothing_but_a_line(stolen: Dom0) -> None:
