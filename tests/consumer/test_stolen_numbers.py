@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterator, List, Sequence
 import pytest
 
 from registry.errors import Conflict
+from registry.journal import Journal
 from tests import programs
 from tests.building import building
 from tests.consumer.conftest import Dom0
@@ -229,3 +230,41 @@ def test_daemon_over_tcp_tells_this_hosts_consumer_nothing(build_host: Any) -> N
     world.start_daemon()
     world.daemon.stop()
     assert not os.path.exists(host.run.path)
+
+
+# The receipt. The simulator's host runs the shipped wrapper for each QEMU of its own.
+
+def test_receipt_log_and_explain_tell_of_a_withheld_boot(host: Any) -> None:
+    thief = host.world.create_vm('thief', args=span(10))
+    host.world.xapi.call('VM.start', thief, False, False)
+    line = host.world.booted(thief)
+    assert (line['verdict'], line['kind'], line['carried'], line['found'], line['level']) == (
+        'withheld', 'start', span(10), None, 'warning')
+    run = programs.run('cli', ['explain', '--vm-uuid=' + host.world.uuid(thief), '--config',
+                               host.world.config_path], stdin=subprocess.DEVNULL,
+                       **programs.surroundings(programs.UTF_8))
+    assert run[0] == 0 and b'verdict withheld' in run[1] and b'register-vm' in run[1]
+
+
+def test_reboot_of_the_guest_is_a_fresh_start_and_is_withheld_again(host: Any) -> None:
+    thief = host.world.create_vm('thief', args=span(10))
+    host.world.xapi.call('VM.start', thief, False, False)
+    assert host.world.booted(thief, kind='start')['verdict'] == 'withheld'
+    host.world.xapi.call('VM.clean_reboot', thief)
+    assert host.world.booted(thief, kind='reboot')['verdict'] == 'withheld'
+
+
+@pytest.mark.parametrize('consumer', ['paused', 'beside', 'patched'])
+def test_what_is_not_withheld_is_not_called_so(host: Any, consumer: str) -> None:
+    host.world.xapi.set_consumer(consumer)
+    thief = host.world.create_vm('thief', args=span(10))
+    host.world.xapi.call('VM.start', thief, False, False)
+    boot = wait_until(lambda: _find_receipt(host, thief), 'a receipt')
+    # Without a row nothing was asked for: no line, and a receipt that says what runs.
+    assert boot.verdict != 'withheld' and boot.found == span(10)
+
+
+def _find_receipt(host: Any, ref: str) -> Any:
+    with Journal(host.world.registry.journal_path, timeout_seconds=10.0) as journal:
+        boot = journal.last_boot(host.world.uuid(ref))
+    return boot if boot is not None and boot.closed_at else None
