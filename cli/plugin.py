@@ -102,6 +102,20 @@ def _version(_call: Call, _config_path: Optional[str]) -> str:
     return json.dumps({'format': FORMAT, 'version': VERSION, 'functions': sorted(FUNCTIONS)})
 
 
+def _mirror(call: Call, config_path: Optional[str]) -> str:
+    """What this host remembers of the mirror of a resource pool; the journal is asked."""
+    from registry.journal import Journal
+    from registry.store import Registry
+    from watcher.mirror_trust import read_memory
+    path = Registry(config.load(config_path).registry.path, timeout_seconds=1.0).journal_path
+    noted, memory = None, read_memory(None)
+    if os.path.exists(path):
+        with Journal(path, timeout_seconds=1.0) as journal:
+            noted, memory = journal.generation(), read_memory(journal)
+    return json.dumps({'format': FORMAT, 'generation': noted[0] if noted else '',
+                       'is_signed': call.arguments.get('resource_pool') in memory.pools})
+
+
 @contextlib.contextmanager
 def limited(seconds: int) -> Iterator[None]:
     """End the block with TookTooLong after so many seconds."""
@@ -144,5 +158,5 @@ def _doctor(_call: Call, config_path: Optional[str]) -> str:
         return json.dumps(doctor(arguments, context).document)
 
 
-FUNCTIONS = {'doctor': _doctor, 'look': _look, 'version': _version, 'admin': _admin,
-             'cancel': _cancel}  # type: Dict[str, Function]
+FUNCTIONS = {'doctor': _doctor, 'look': _look, 'mirror': _mirror, 'version': _version,
+             'admin': _admin, 'cancel': _cancel}  # type: Dict[str, Function]

@@ -21,6 +21,7 @@ from watcher.jobs import BlocksLifted, VmRead
 from watcher.lifting import Lifting
 from watcher.logs import get_logger
 from watcher.looks import Looks
+from watcher.mirror_witnesses import HostsListed, Testimony, Witnesses
 from watcher.mirror_writes import MirrorWritten
 from watcher.mirroring import Mirroring
 from watcher.news import News
@@ -87,6 +88,7 @@ class Watcher:
         self.mirroring = Mirroring(
             books, self.inventory, settings=mirror, poll=self.poll_registry,
             write=self._notes.add, submit=lambda *task: self._hands.write_mirror(*task),
+            witnesses=Witnesses(self._hands.list_hosts, self._hands.ask_host),
             look=self.looks.at_touched)
         self.numbers = NumberKeeper(books, self.inventory, self.mirroring)
 
@@ -125,7 +127,8 @@ class Watcher:
     def handle(self, message: Any) -> None:
         """Take one message out of the inbox."""
         now = self._clock()
-        if isinstance(message, (Outcome, VmRead, BlocksLifted, MirrorWritten)):
+        if isinstance(message, (Outcome, VmRead, BlocksLifted, MirrorWritten, HostsListed,
+                                Testimony)):
             self._callers.note_finished()
         if isinstance(message, Batch):
             self._handle_batch(message, now)
@@ -138,6 +141,8 @@ class Watcher:
         elif isinstance(message, MirrorWritten):
             self.mirroring.take(message, now)
             self.note_lost(message.lost_session)
+        elif isinstance(message, (HostsListed, Testimony)):
+            self.mirroring.hear(message)
         elif isinstance(message, Looked):
             self._boot_watch.take(message)
         elif isinstance(message, StreamBroken):

@@ -10,6 +10,7 @@ from watcher.injector import Outcome, OutcomeKind, carry_out, is_current
 from watcher.inventory import Inventory
 from watcher.jobs import lift_blocks, read_vm
 from watcher.mirror_slots import Change
+from watcher.mirror_witnesses import ask_host, list_hosts
 from watcher.mirror_writes import write_entry
 from watcher.plan import Plan
 from watcher.records import VmRecord
@@ -56,6 +57,14 @@ class Hands:
         self._callers.submit(
             lambda: write_entry(self._clients, table, ref, change, self._is_writer),
             Urgency.LATER)
+
+    def list_hosts(self) -> None:
+        """Ask which hosts the pool has; the message is a HostsListed."""
+        self._callers.submit(lambda: list_hosts(self._clients), Urgency.STAGE)
+
+    def ask_host(self, host: str, resource_pool: str) -> None:
+        """Ask what a host remembers of the mirror; the message is a Testimony."""
+        self._callers.submit(lambda: ask_host(self._clients, host, resource_pool), Urgency.STAGE)
 
     def _submit_read(self, ref: str, urgency: int) -> None:
         self._callers.submit(lambda: read_vm(self._clients, ref, self._clock), urgency)

@@ -106,6 +106,14 @@ class PoolEntry(NamedTuple):
     """The generations that led here, the newest last: what is among them is not lost."""
 
 
+class Target(NamedTuple):
+    """What the mirror shall say."""
+    generation: Generation
+    rows: Dict[str, Row]
+    entry: PoolEntry
+    """The pool's entry, but for who is absent and gone."""
+
+
 def parse_generation(text: Any) -> Generation:
     """Read a generation; MirrorInvalid when it is none."""
     match = _GENERATION.match(text) if isinstance(text, str) else None

@@ -13,7 +13,7 @@ from typing import Container, Dict, Iterable, List, Mapping, NamedTuple, Optiona
 
 from registry.values import Image, Vm
 from watcher.mirror_codes import NO_TRUST, Trust
-from watcher.mirror_entries import (Generation, PoolEntry, Row, VmEntry, digest_contents,
+from watcher.mirror_entries import (SLOTS, Generation, PoolEntry, Row, VmEntry, digest_contents,
                                     row_of_entry)
 from watcher.mirror_proof import prove
 from watcher.mirror_slots import Change, Found, Slots, attach_vm, find_current, plan_entry
@@ -87,7 +87,8 @@ def find_standing(found: Found, vm_uuid: str, resource_pool: str) -> Standing:
     """What the entry found on a VM is to it."""
     entry = found.entry
     if entry is None:
-        return Standing.INVALID if found.spare else Standing.NONE
+        is_taken = any(key in SLOTS for key in found.spare)
+        return Standing.INVALID if is_taken else Standing.NONE
     if entry.vm_uuid != vm_uuid:
         return Standing.COPY
     if entry.resource_pool != resource_pool:

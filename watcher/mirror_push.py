@@ -17,7 +17,7 @@ from watcher.identity import NOT_FOR_US
 from watcher.inventory import Inventory
 from watcher.logs import get_logger
 from watcher.mirror_codes import NO_TRUST, Trust
-from watcher.mirror_entries import Generation, PoolEntry, Row, VmEntry, row_of_entry
+from watcher.mirror_entries import PoolEntry, Row, Target, VmEntry, row_of_entry
 from watcher.mirror_judge import Standing, find_standing, is_entry_right, plan_row
 from watcher.mirror_roll import Roll
 from watcher.mirror_slots import (Change, Found, Slots, apply_change, attach_pool, find_current,
@@ -44,14 +44,6 @@ TakeEdit = Callable[[VmRecord, VmEntry], Optional[str]]
 # Why an entry was corrected, by what it was; and when it was right before.
 _REASONS = {Standing.COPY: 'copy', Standing.INVALID: 'damaged'}
 _CHANGED = {Standing.OWN: 'reverted', Standing.NONE: 'taken_away', Standing.FORGED: 'unsigned'}
-
-
-class Target(NamedTuple):
-    """What the mirror shall say."""
-    generation: Generation
-    rows: Dict[str, Row]
-    entry: PoolEntry
-    """The pool's entry, but for who is absent and gone."""
 
 
 class Push:
@@ -115,6 +107,8 @@ class Push:
     def judge_by(self, trust: Trust) -> None:
         """Judge and sign by these keys from now on."""
         if trust != self.trust:
+            if self.trust.keys and not self.trust.is_required:
+                self._told.note_leftovers(self._inventory.vms, trust)
             self.trust = trust
             self._read.clear()
             self._dirty.update((vm.ref, None) for vm in self._inventory.vms if self.target)
@@ -154,8 +148,7 @@ class Push:
     @property
     def is_mirrored(self) -> bool:
         """Whether the mirror is whole, and what the registry says."""
-        return (self.target is not None and self.pool is not None
-                and not self._is_pool_stale and not self.waiting)
+        return bool(self.target and self.pool and not self._is_pool_stale and not self.waiting)
 
     @property
     def next_due(self) -> Optional[float]:
@@ -171,8 +164,6 @@ class Push:
     def _may_plan_pool(self) -> bool:
         """The pool's entry is planned when those of VMs stand: not again after each of them."""
         return self._is_pool_stale and not (self._dirty or self._writes)
-
-    # What is done.
 
     def pump(self, now: float, jobs: int) -> None:
         """Look at records, and hand out as many writes as may be under way beside `jobs`."""
@@ -215,6 +206,17 @@ class Push:
             self.writes += change.calls
             self.all_writes += change.calls
             self._tell_written(written.ref, now)
+            if change.slot is not None:
+                self._damp(written.ref, now)
+
+    def _damp(self, ref: str, now: float) -> None:
+        """An entry that is put right again and again rests for a while (P30). Meanwhile the pool's
+        entry has the row of its VM: nobody can keep the mirror from being whole."""
+        vm = self._inventory.find(ref)
+        pause_seconds = self._told.find_pause(vm, now) if vm is not None else 0.0
+        if pause_seconds:
+            self._failures[ref] = _GIVEN_UP
+            self._held.set(ref, now + pause_seconds)
 
     def _end_waits(self, now: float) -> None:
         for waits in (self._echo, self._held):
@@ -257,6 +259,9 @@ class Push:
         if change is not None:
             (self._removals if change.slot is None else self._writes)[ref] = None
             return
+        if self._failures.pop(ref, None) is not None:
+            self._enrol(ref)  # it need not stand in the pool's entry any more
+            self._is_pool_stale = True
         if self.target is not None and vm.uuid in self.target.rows:
             self._right[vm.uuid] = self.target.rows[vm.uuid]
 
@@ -277,7 +282,8 @@ class Push:
             return plan_row(self._slots_of(vm.ref), row, self.pool.uuid, generation,
                             committed.entry if committed.is_trusted else None, self.trust)
         standing = find_standing(found, vm.uuid, self.pool.uuid)
-        if standing in (Standing.COPY, Standing.OWN, Standing.BY_HAND, Standing.FORGED):
+        # Of what is not there a code may be left.
+        if standing not in (Standing.ARRIVED, Standing.INVALID):
             return plan_entry(found, None, False)
         return None  # nothing there, arrived, or not to be understood: left alone
 
@@ -328,8 +334,6 @@ class Push:
             known = self._read[ref] = (slots, found)
         return known[1]
 
-    # What is said.
-
     def _note_standing(self, vm: VmRecord, now: float) -> bool:
         """Remember why an entry is not as it should be; False when it is not to be written now."""
         if self.target is None or self.pool is None:
@@ -353,17 +357,11 @@ class Push:
                                            self.target.generation.number):
                 # The row is as it was when the entry was right: it is the entry that changed.
                 self._reasons[vm.ref] = (_CHANGED[standing], None)
-            self._note_forged(vm, found, row)
+            forged = self._told.find_forged(vm, found, row, self.pool.uuid,
+                                            self.target.generation.number)
+            if forged is not None:
+                self._reasons[vm.ref] = (FORGED, forged)
         return True
-
-    def _note_forged(self, vm: VmRecord, found: Found, row: Optional[Row]) -> None:
-        """What no known key has signed is worth a word where it says something else."""
-        for entry in found.untrusted:
-            if self.pool is not None and self.target is not None \
-                    and (entry.vm_uuid, entry.resource_pool) == (vm.uuid, self.pool.uuid) \
-                    and (row_of_entry(entry) != row
-                         or entry.generation.number > self.target.generation.number):
-                self._reasons[vm.ref] = (FORGED, entry)
 
     def _judge_leftover(self, vm: VmRecord, entry: VmEntry) -> None:
         """A row was removed, and XAPI's database is older: the entry proves that what the VM

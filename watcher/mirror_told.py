@@ -1,14 +1,20 @@
 """What the log says of entries that are not as they should be; of each once a minute at most."""
 
-from typing import Any, Set
+from typing import Any, Dict, Iterable, Optional, Set, Tuple
 
 from watcher.logs import RateLimiter, get_logger
-from watcher.mirror_entries import PoolEntry, VmEntry
+from watcher.mirror_codes import Trust
+from watcher.mirror_entries import PoolEntry, Row, VmEntry, row_of_entry
+from watcher.mirror_slots import Found, find_current
 from watcher.records import VmRecord
 
 _REPEAT_SECONDS = 60.0
 # Why an entry was put right: no known key has signed it.
 FORGED = 'forged'
+# So often within so many seconds an entry is put right at once; then with pauses that grow.
+_AT_ONCE = 5
+_WITHIN_SECONDS = 10.0
+_LONGEST_PAUSE_SECONDS = 30.0
 
 
 class Told:
@@ -17,6 +23,8 @@ class Told:
     def __init__(self) -> None:
         self._limiter = RateLimiter(_REPEAT_SECONDS)
         self._arrived: Set[str] = set()
+        self._leftovers: Dict[str, Tuple[VmEntry, ...]] = {}
+        self._written: Dict[str, Tuple[int, float]] = {}
 
     def restart(self) -> None:
         """A new session: who is there has arrived anew."""
@@ -25,6 +33,40 @@ class Told:
     def drop(self, ref: str) -> None:
         """A VM is gone."""
         self._arrived.discard(ref)
+        self._written.pop(ref, None)
+        self._leftovers.pop(ref, None)
+
+    def find_pause(self, vm: VmRecord, now: float) -> float:
+        """How long a VM's entry, which was just written, is to be left alone."""
+        count, since = self._written.get(vm.ref, (0, now))
+        count = count + 1 if now - since <= _WITHIN_SECONDS else 1
+        pause_seconds = min(2.0 ** min(count - _AT_ONCE - 1, 5), _LONGEST_PAUSE_SECONDS) \
+            if count > _AT_ONCE else 0.0
+        # After a pause the time is counted from its end.
+        self._written[vm.ref] = (count, now + pause_seconds if count == 1 or pause_seconds
+                                 else since)
+        if pause_seconds:
+            held_back = self._limiter.admit((vm.uuid, 'contended'), now)
+            if held_back is not None:
+                get_logger().warning('mirror.contended', vm_uuid=vm.uuid, vm_name=vm.name,
+                                     pause_seconds=pause_seconds, held_back=held_back)
+        return pause_seconds
+
+    def note_leftovers(self, vms: Iterable[VmRecord], trust: Trust) -> None:
+        """From now on codes are demanded: what stands there was written when they were not."""
+        self._leftovers = {
+            vm.ref: find_current(vm.mirror, trust=trust, record=vm.uuid).untrusted
+            for vm in vms if vm.mirror}
+
+    def find_forged(self, vm: VmRecord, found: Found, row: Optional[Row], resource_pool: str,
+                    number: int) -> Optional[VmEntry]:
+        """What no known key has signed, when it says something else than the row."""
+        for entry in found.untrusted:
+            if (entry.vm_uuid, entry.resource_pool) == (vm.uuid, resource_pool) \
+                    and (row_of_entry(entry) != row or entry.generation.number > number) \
+                    and entry not in self._leftovers.get(vm.ref, ()):
+                return entry
+        return None
 
     def put_right(self, vm: VmRecord, reason: str, entry: Any, now: float) -> None:
         """A VM's entry was put right: `entry` is what stood there, where that is worth a word."""

@@ -9,7 +9,7 @@ Main thread only. Nothing here waits for XAPI, and 250 ms at most for the regist
 
 import json
 import os
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 from registry.errors import RegistryError
 from registry.schema import MIRROR_NOTE
@@ -19,11 +19,12 @@ from watcher.inventory import Inventory
 from watcher.logs import get_logger
 from watcher.mirror_edits import take_edit
 from watcher.mirror_entries import (LINE_LENGTH, MAX_GENERATION, MAX_JUMP, Generation, PoolEntry,
-                                    VmEntry, parse_generation)
+                                    Target, VmEntry, parse_generation)
 from watcher.mirror_judge import Judgement, judge
-from watcher.mirror_push import Push, Submit, Target
+from watcher.mirror_push import Push, Submit
 from watcher.mirror_rebuild import Local, Rebuilder, Result
 from watcher.mirror_reading import Reader
+from watcher.mirror_witnesses import HostsListed, Testimony, Witnesses
 from watcher.mirror_writes import MirrorWritten
 from watcher.records import PoolRecord, VmRecord
 from watcher.roles import Role
@@ -37,6 +38,7 @@ _DEFER_SECONDS = 3.0
 _GRACE_SECONDS = 10.0
 # The first answer has the pool's record, unless XAPI does not tell it.
 _POOL_SECONDS = 2.0
+_ASK_SECONDS = 0.25
 _NO_LINEAGE = 'the journal does not tell at which generations the registry has been'
 
 (OFF, WAITING, PUSHING, MIRRORED, FOLLOWING, OLDER, INCOMPLETE, UNDECIDED, NOT_ACCEPTED,
@@ -50,11 +52,13 @@ class Mirroring:
     def __init__(self, books: Books, inventory: Inventory, *, settings: MirrorSettings,
                  submit: Submit, poll: Callable[[], None],
                  write: Callable[[Callable[..., None]], None],
-                 look: Callable[[Tuple[str, ...]], None]) -> None:
+                 look: Callable[[Tuple[str, ...]], None],
+                 witnesses: Optional[Witnesses] = None) -> None:
         self._books = books
         self._inventory = inventory
         self._rebuilder = Rebuilder(books, inventory, poll)
         self._reader = Reader(books, inventory)
+        self._witnesses = witnesses
         self._write = write
         self._look = look
         self.settings = settings
@@ -81,6 +85,8 @@ class Mirroring:
     def begin_session(self) -> None:
         """A new session: all is judged anew."""
         self.push.restart()
+        if self._witnesses is not None:
+            self._witnesses.restart()
         self.is_overtaken, self._must_judge, self._judge_at = False, True, 0.0
         self._has_led, self._edited_at, self._waiting_since = False, None, None
         self._judged, self._rebuilder.incomplete_since = None, None
@@ -115,6 +121,12 @@ class Mirroring:
         """Take what became of a write."""
         self.push.take(written, now)
 
+    def hear(self, message: Union[HostsListed, Testimony]) -> None:
+        """Take what other hosts remember of the mirror."""
+        if self._witnesses is not None:
+            self._witnesses.hear(message)
+            self._must_judge, self._judge_at = True, 0.0
+
     def find_due(self, role: Optional[Role], may_write: bool) -> Optional[float]:
         """When `attend` has something to do."""
         times = []
@@ -126,8 +138,6 @@ class Mirroring:
                 times.append(self._pushed_at + _DEFER_SECONDS if self._is_held_up
                              else self.push.next_due)
         return min(times, default=None)
-
-    # What is done.
 
     def attend(self, role: Optional[Role], now: float, *, may_write: bool, is_locked: bool,
                jobs: int, is_staging: bool) -> None:
@@ -181,7 +191,7 @@ class Mirroring:
         elif not books.is_available:
             self._aim(None, NO_REGISTRY)
             if self._reader.is_wiped:
-                self._make_anew(mirror, role, now, is_locked)
+                self._make_anew(mirror, reading.is_signed, role, now, is_locked)
         elif not books.is_accepted:
             self._aim(None, NOT_ACCEPTED)
         elif not books.is_journal_open:
@@ -202,13 +212,23 @@ class Mirroring:
             (self._lead if is_master else self._follow)(
                 judgement, mirror, local, role, now, is_locked)
 
-    def _make_anew(self, mirror: Optional[PoolEntry], role: Role, now: float,
+    def _make_anew(self, mirror: Optional[PoolEntry], is_signed: bool, role: Role, now: float,
                    is_locked: bool) -> None:
-        """A host without registry and journal: from a complete, valid mirror only."""
-        if mirror is not None:
+        """A host without registry and journal: from a complete, valid mirror only, and on the
+        master from one that no other host knows better."""
+        if mirror is None:
+            if self._rival is not None:
+                self._leave_undecided(self._rival, role, 0, now)
+            return
+        doubt: Optional[str] = ''
+        if role.is_writer and self._witnesses is not None:
+            doubt = self._witnesses.weigh(mirror, role.host, is_signed, now)
+        if doubt is None:
+            self._must_judge, self._judge_at = True, now + _ASK_SECONDS
+        elif doubt:
+            self._leave_undecided(mirror, role, 0, now, doubt)
+        else:
             self._rebuild(mirror, None, role, now, is_locked)
-        elif self._rival is not None:
-            self._leave_undecided(self._rival, role, 0, now)
 
     def _lead(self, judgement: Judgement, mirror: Optional[PoolEntry], local: Local, role: Role,
               now: float, is_locked: bool) -> None:

@@ -2,10 +2,11 @@
 that sign nothing, as version 0.1 (P27)."""
 
 import os
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 
+from tests.pool.plugin import install_plugin
 from tests.pool.test_forwarding import Admin
 from tests.pool.world import Host, PoolWorld
 from tests.security.forging import (KEYS, SLOTS, forge_pool, keys_of, put, read_slots,
@@ -164,3 +165,64 @@ def test_upgraded_one_after_the_other_no_host_stops_following(pool: PoolWorld) -
     told: List[Any] = [line for host in pool.hosts for line in host.daemon.lines
                        if line['event'] in ('mirror.forged', 'mirror.undecided')]
     assert told == []
+
+
+def wipe_master_and(pool: PoolWorld, attack: Callable[[], None]) -> Host:
+    """The master's host is installed anew; meanwhile somebody writes. The others remember."""
+    master = pool.master
+    for host in pool.hosts:
+        install_plugin(host.node.plugins_directory, host.config_path)
+    master.wipe()
+    attack()
+    master.start_daemon()
+    return master
+
+
+def test_a_wiped_master_asks_the_others_before_it_believes_an_older_mirror(
+        pool: PoolWorld) -> None:
+    refs = start(pool)
+    entries = [(ref, keys_of(pool.xapi.vm(ref))) for ref in refs]
+    whole = pool_keys(pool)
+    pool_ref, = pool.xapi.call('pool.get_all')
+    pool.change(refs[0], pool_id='B')
+    pool.wait_args(refs[0], span(1, pool='B'))
+    wanted = pool.wait_agreed()
+    newest = [(ref, keys_of(pool.xapi.vm(ref))) for ref in refs], pool_keys(pool)
+
+    def put_back(vms: Any, texts: Any) -> None:
+        for ref, keys in vms:
+            put(pool.xapi, 'VM', ref, dict(dict.fromkeys(KEYS), **keys))
+        put(pool.xapi, 'pool', pool_ref, dict(dict.fromkeys(KEYS), **texts))
+
+    master = wipe_master_and(pool, lambda: put_back(entries, whole))
+    line = master.daemon.wait_for('mirror.undecided', level='error')
+    assert 'another host has been at generation' in line['reason']
+    assert master.assignments() == {} and pool.args(refs[0]) == span(1, pool='B')
+    put_back(*newest)
+    assert pool.wait_agreed(wanted) == wanted
+
+
+def test_a_wiped_master_asks_the_others_whether_there_were_codes(pool: PoolWorld) -> None:
+    """Every code is taken away, and an assignment changed: as a pool of 0.1 looks."""
+    refs = start(pool)
+    pool_ref, = pool.xapi.call('pool.get_all')
+
+    def strip() -> None:
+        for ref in refs:
+            put(pool.xapi, 'VM', ref, dict.fromkeys(KEYS))
+        put(pool.xapi, 'pool', pool_ref, dict.fromkeys(KEYS))
+        forge(pool, refs)
+
+    master = wipe_master_and(pool, strip)
+    assert 'signed' in master.daemon.wait_for('mirror.undecided', level='error')['reason']
+    assert master.assignments() == {}
+    assert [pool.args(ref) for ref in refs] == [span(1), span(2)]
+
+
+def test_a_wiped_master_whose_mirror_nobody_doubts_has_its_registry_back_in_time(
+        pool: PoolWorld) -> None:
+    refs = start(pool)
+    wanted = pool.wait_agreed()
+    master = wipe_master_and(pool, lambda: None)
+    assert pool.wait_agreed(wanted) == wanted and len(refs) == 2
+    assert not master.daemon.events('mirror.undecided')

@@ -16,7 +16,7 @@ from tests.pool.world import PoolWorld
 from watcher.plugin_wire import CallInvalid
 
 EDIT = {'words': json.dumps(['set-pool-name', '--pool-id=A', '--name=mine'])}
-FUNCTIONS = ('admin', 'cancel', 'doctor', 'look', 'version')
+FUNCTIONS = ('admin', 'cancel', 'doctor', 'look', 'mirror', 'version')
 HOSTILE = {
     'escapes': '\u001b[2J\u001b]0;x\u0007', 'lines': 'a\nb\r\nc', 'nothing': '', 'blank': ' ',
     'direction': '\u202e\u2066', 'dashes': '--', 'option': '-rf',
@@ -187,7 +187,7 @@ def sessions(pool: PoolWorld) -> Iterator[Callable[[str], Any]]:
         session('close')()
 
 
-ARGUMENTS = {'admin': EDIT, 'cancel': {'request': '0' * 32}, 'doctor': {}, 'version': {},
+ARGUMENTS = {'admin': EDIT, 'cancel': {'request': '0' * 32}, 'doctor': {}, 'version': {}, 'mirror': {},
              'look': {'domid': '1', 'vm_uuid': '0' * 8 + '-0000' * 3 + '-' + '0' * 12,
                       'names': 'vgpu-stub'}}
 
@@ -209,7 +209,7 @@ def test_who_may_what(pool: PoolWorld, sessions: Callable[[str], Any], role: str
             heard = try_call(way, target, function)
             if not is_let_through:
                 assert heard == 'RBAC_PERMISSION_DENIED', (function, heard)
-            elif function in ('doctor', 'version', 'look'):
+            elif function in ('doctor', 'version', 'look', 'mirror'):
                 assert heard == 'done', (function, heard)
             elif place == 1 or role != 'pool-admin':
                 assert heard == 'CallRefused', (function, heard)

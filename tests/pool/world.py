@@ -47,7 +47,16 @@ class Host:
                     self.node.socket_path, self.registry_path,
                     os.path.join(self.node.directory, 'bin', 'xenstore-read'),
                     os.path.join(self.node.directory, 'proc'),
-                    os.path.join(self.node.directory, 'run'), interval_seconds, extra))
+                    os.path.join(self.node.directory, 'run'), interval_seconds,
+                    extra if '[mirror]' in extra else extra + self._share_secret()))
+
+    def _share_secret(self) -> str:
+        """The pool's secret, with which the mirror is signed: the same on all hosts."""
+        path = os.path.join(self.node.root, 'ptoken')
+        with open(path, 'w', encoding='ascii') as stream:
+            stream.write('the secret of the pool')
+        os.chmod(path, 0o600)
+        return '[mirror]\nkey_file = %s\n' % path
 
     def start_daemon(self) -> None:
         """Start the daemon and wait until it has taken its first snapshot."""

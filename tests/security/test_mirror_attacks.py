@@ -6,6 +6,7 @@ while its host is wiped.
 """
 
 import os
+import threading
 from typing import Any, Callable, Dict, List
 
 import pytest
@@ -197,6 +198,44 @@ def test_older_signed_mirror_that_is_put_back_is_overwritten(mirrored: Mirrored)
                and read_slots(world.xapi.vm(mirrored.refs[0]))[-1]['pool'] == 'B',
                lambda: '\n'.join(world.daemon.raw[-20:]))
     assert mirrored.assignments()[world.uuid(mirrored.refs[0])][1] == 'B'
+
+
+def test_whoever_changes_an_entry_all_the_time_keeps_no_edit_from_being_mirrored(
+        mirrored: Mirrored) -> None:
+    """P30: it is put right with growing pauses, and told once; the row stands elsewhere."""
+    world, (one, two, _three) = mirrored.world, mirrored.refs
+    text = forge_vm(world.uuid(one), mirrored.uuid, '7-0badf00d', 9, 'B')
+    is_over = threading.Event()
+
+    def meddle() -> None:
+        while not is_over.wait(0.02):
+            put(world.xapi, 'VM', one, dict(dict.fromkeys(KEYS), **{SLOTS[0]: text}))
+    meddling = threading.Thread(target=meddle)
+    meddling.start()
+    try:
+        line = world.daemon.wait_for('mirror.contended', vm_uuid=world.uuid(one))
+        assert line['level'] == 'warning'
+        world.change(two, pool_id='B')
+        wait_until(lambda: mirrored.entry and world.daemon.events(
+            'mirror.written', generation=mirrored.entry['generation']) and read_slots(
+                world.xapi.vm(two))[-1]['pool'] == 'B', lambda: '\n'.join(world.daemon.raw[-20:]))
+        assert mirrored.entry['absent'] == [[world.uuid(one), 1, 'A', 1]]
+        wanted = mirrored.assignments()
+        before = len([call for call in world.xapi.calls if call.method.startswith(
+            'VM.add_to_other_config') and call.session and one in call.params])
+        assert before < 200
+        # Also now it is whole: a host that is wiped has all of it back.
+        mirrored.wipe()
+        world.start_daemon()
+        wait_until(lambda: mirrored.assignments() == wanted,
+                   lambda: '\n'.join(world.daemon.raw[-20:]))
+    finally:
+        is_over.set()
+        meddling.join(10.0)
+    wait_until(lambda: not mirrored.entry.get('absent', [1]),
+               lambda: '%r' % mirrored.pool_record, 60.0)
+    mirrored.wait_mirrored()
+    assert len(world.daemon.events('mirror.contended')) <= 2
 
 
 # While the host is wiped.

@@ -60,12 +60,12 @@ def test_mirror_is_told(build_world: Callable[..., World]) -> None:
                     and samples['mirror_generation'] == generation)
         return samples if is_there else {}
     first = wait_until(lambda: read_mirrored('1'), 'the first fill')
-    assert first['mirror_writes_total'] == '1' and first['mirror_waiting_entries'] == '0'
+    assert first['mirror_writes_total'] == '2' and first['mirror_waiting_entries'] == '0'
     ref = world.create_vm()
     world.register(ref, 5)
-    # The VM's entry; the pool's new one, and its old one away.
+    # The VM's entry; the pool's new one, and its old one away; each with its code.
     second = wait_until(lambda: read_mirrored('2'), 'the edit')
-    assert second['mirror_writes_total'] == '4'
+    assert second['mirror_writes_total'] == '8'
     assert [name for name in second if name.startswith('mirror_state')] \
         == ['mirror_state{state="mirrored"}']
     world.xapi.add_fault('failure', method='*add_to_other_config', parameters={
@@ -73,7 +73,7 @@ def test_mirror_is_told(build_world: Callable[..., World]) -> None:
     world.change(ref, pool_id='B')
     third = wait_until(lambda: read_samples(path).get('mirror_state{state="off"}') == '1'
                        and read_samples(path), 'the refusal')
-    assert third['mirror_writes_total'] == '4' and third['mirror_generation'] == '3'
+    assert third['mirror_writes_total'] == '8' and third['mirror_generation'] == '3'
 
 
 def test_outage_is_counted(build_world: Callable[..., World]) -> None:

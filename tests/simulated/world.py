@@ -151,7 +151,16 @@ class World:
                     self.socket_path, self.registry_path,
                     os.path.join(self.host_directory, 'bin', 'xenstore-read'),
                     os.path.join(self.host_directory, 'proc'),
-                    os.path.join(self.host_directory, 'run'), interval_seconds, extra))
+                    os.path.join(self.host_directory, 'run'), interval_seconds,
+                    extra if '[mirror]' in extra else extra + self._share_secret()))
+
+    def _share_secret(self) -> str:
+        """The pool's secret, with which the mirror is signed: the same on all hosts."""
+        path = os.path.join(self.directory, 'ptoken')
+        with open(path, 'w', encoding='ascii') as stream:
+            stream.write('the secret of the pool')
+        os.chmod(path, 0o600)
+        return '[mirror]\nkey_file = %s\n' % path
 
     def start(self, with_daemon: bool = True) -> 'World':
         """Start the pool, create the registry, start the daemon and wait until it is in sync."""
