@@ -187,7 +187,8 @@ def sessions(pool: PoolWorld) -> Iterator[Callable[[str], Any]]:
         session('close')()
 
 
-ARGUMENTS = {'admin': EDIT, 'cancel': {'request': '0' * 32}, 'doctor': {}, 'version': {}, 'mirror': {},
+ARGUMENTS = {'admin': EDIT, 'cancel': {'request': '0' * 32}, 'doctor': {}, 'version': {},
+             'mirror': {},
              'look': {'domid': '1', 'vm_uuid': '0' * 8 + '-0000' * 3 + '-' + '0' * 12,
                       'names': 'vgpu-stub'}}
 
