@@ -11,6 +11,7 @@ from cli.result import PoolCount, VmView
 from cli.text import Style, escape, plural, table
 from cli.views import word
 from cli.watching import Watch, describe_watch
+from registry.file_check import MEDIATOR_ROWS
 
 _MANY = 20
 # A terminal of so many columns has room for the UUIDs of a vGPU pool; one of less than the other
@@ -138,6 +139,10 @@ def _attention(panel: Panel, style: Style) -> List[str]:
     if panel.replacements:
         found.append(f'{style.warning} {plural(panel.replacements, "value")} that a version before '
                      '0.2 had removed; the daemon puts them back when their VMs are halted')
+    rows = sum(pool.vm_count for pool, _views in panel.pools) + panel.faults
+    if rows > MEDIATOR_ROWS:
+        found.append(f'{style.warning} {rows} VMs are registered, and the GPU mediator takes '
+                     f'{MEDIATOR_ROWS} at most')
     if panel.faults:
         found.append(f'{style.warning} {plural(panel.faults, "row")} cannot be understood; see '
                      "'vgpu-admin check'")

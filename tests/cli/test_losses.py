@@ -179,6 +179,16 @@ def test_spans_on_vms_do_not_make_init_refuse_and_adopt_is_named(place: Place) -
     assert run.status == 0 and '1 VM' in run.err and 'vgpu-admin adopt' in run.err
 
 
+def test_more_rows_than_the_mediator_takes_are_told(place: Place) -> None:
+    place.registry.create('test')
+    with place.registry.edit(who='test', command='test') as edit:
+        for number in range(1, 66):
+            edit.add_vm('%08d-1111-2222-3333-444455556666' % number)
+    for words in (['status'], ['check']):
+        run = place.run(*words)
+        assert '65' in run.out and 'the GPU mediator takes 64' in run.out
+
+
 # Every edit is mirrored, and `status` says which are not yet.
 
 @pytest.fixture
