@@ -122,10 +122,14 @@ def _is_silent(examination: Any) -> bool:
 
 
 def _judge_states(examination: Any, pool: Any) -> Finding:
+    from cli.pool_view import FOUGHT_OVER
     found: Dict[str, List[str]] = {}
     for uuid, plan in pool.list_plans().items():
         if plan is not None:
             found.setdefault(plan.state.value, []).append(uuid)
+    fought_over = [vm.uuid for vm in pool.ordinary_vms if FOUGHT_OVER in pool.list_dangers(vm)]
+    if fought_over:
+        found[FOUGHT_OVER] = fought_over
     shown = {vm.uuid for vm in pool.ordinary_vms}
     gone = [row.vm_uuid for row in examination.contents.vms
             if row.vm_uuid not in shown and row.vm_uuid not in examination.live.odd]

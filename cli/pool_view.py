@@ -6,14 +6,14 @@ read. Nothing is written unless the caller passes a `write` that does.
 
 from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
-from cli.watching import find_daemon
+from cli.watching import find_daemon, read_fought_over
 from registry.journal import Journal
 from registry.values import Contents
 from watcher.books import Books, build_assignments
 from watcher.config import Settings
 from watcher.dangers import find_dangers
 from watcher.inventory import Inventory
-from watcher.plan import Plan, plan_restore, plan_vm
+from watcher.plan import Action, Plan, Reason, State, plan_restore, plan_vm
 from watcher.policy import build_policy
 from watcher.records import Kind, VmRecord
 from watcher.standing import Standings
@@ -24,6 +24,7 @@ from watcher.start_blocks import list_blocks
 EXPLAINED = (None, 'as_desired', 'pending', 'frozen')
 _WRONG = ('stale', 'missing', 'withheld', 'not_consumed')
 START_BLOCKED = 'start_blocked'
+FOUGHT_OVER = State.FOUGHT_OVER.value
 BOOTED_OTHERWISE = 'booted_otherwise'
 
 Write = Callable[[Callable[[Journal], Any]], None]
@@ -40,7 +41,9 @@ class PoolView:
         self.inventory = Inventory()
         self._standings = Standings(self.books, self.inventory, write)
         self._boots = dict(journal.last_boots()) if journal else {}
-        self._saved = {item.vm_uuid: item for item in journal.replacements()} if journal else {}
+        self._saved = {item.vm_uuid: item.after for item in journal.replacements()
+                       if item.after is not None} if journal else {}
+        self._fought_over = read_fought_over(settings.registry.path, journal)
         for vm in vms:
             self.inventory.update(vm, self.policy, 0.0)
 
@@ -61,10 +64,13 @@ class PoolView:
         saved = self._saved.get(vm.uuid)
         is_known = vm.uuid not in self.books.faulty
         if saved is not None and vm.kind is Kind.VM and vm.args is None:
-            return plan_restore(vm, saved.after, assignment, self.policy, is_known=is_known)
+            return plan_restore(vm, saved, assignment, self.policy, is_known=is_known)
         if not is_known:
             return None
-        return plan_vm(vm, assignment, self._standings.find(vm), self.policy)
+        plan = plan_vm(vm, assignment, self._standings.find(vm), self.policy)
+        if plan.action is not Action.NONE and vm.uuid in self._fought_over:
+            plan = plan._replace(reason=Reason.FOUGHT_OVER, state=State.FOUGHT_OVER)
+        return plan
 
     def list_dangers(self, vm: VmRecord) -> Tuple[str, ...]:
         """What cannot be prevented and must be seen of one VM."""
@@ -74,6 +80,8 @@ class PoolView:
             vm, number, filter(None, carriers), self.books.owners.get(number or 0))]
         if list_blocks(vm):
             found.append(START_BLOCKED)
+        if vm.uuid in self._fought_over:
+            found.append(FOUGHT_OVER)
         boot = self._boots.get(vm.uuid)
         if boot is not None and boot.verdict in _WRONG and vm.domain == (boot.host, boot.domid):
             found.append(BOOTED_OTHERWISE)

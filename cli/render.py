@@ -39,6 +39,8 @@ DANGERS = {
     'resumes_with_anothers_number': "a resume takes another VM's number: shut it down instead",
     'migrates_with_device': 'it is being migrated, and the device cannot be',
     'start_blocked': "a start block that 0.1 left: 'vgpu-admin fence clear'",
+    'fought_over': 'another program keeps changing its arguments, which are written with growing '
+                   'pauses: find who writes platform:device-model-args',
     'booted_otherwise': "its last boot took something else: see 'vgpu-admin explain'",
 }
 

@@ -5,7 +5,7 @@ journal about when XAPI answered it last.
 """
 
 import os
-from typing import Any, NamedTuple, Optional
+from typing import Any, FrozenSet, NamedTuple, Optional
 
 from cli.text import Style, escape
 from registry.errors import RegistryError
@@ -82,6 +82,21 @@ def parse_note(holder: Optional[str], text: Optional[str], now: float,
         return Watch(holder)
     return Watch(holder, since, answer, max(0, silent) if silent is not None else None,
                  silent is not None and silent > scan_seconds + LATE_SECONDS, since is not None)
+
+
+def read_fought_over(registry_path: str, journal: Any) -> FrozenSet[str]:
+    """The UUIDs of VMs that the daemon which runs now calls fought over."""
+    text = journal.read_note(WATCH_NOTE) if journal is not None else None
+    if text is None or '"fought_over": [' not in text or '"fought_over": []' in text:
+        return frozenset()
+    import json
+    try:
+        note = json.loads(text)
+        if f"pid {note.get('pid')}," not in f'{find_daemon(registry_path)},':
+            return frozenset()
+        return frozenset(filter(lambda uuid: isinstance(uuid, str), note['fought_over']))
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return frozenset()
 
 
 def describe_watch(watch: Watch, style: Style) -> str:

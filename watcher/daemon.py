@@ -7,7 +7,7 @@ file, the wall clock or the configuration have changed.
 """
 
 import time
-from typing import Any, Callable, Iterable, Optional
+from typing import Any, Callable, Iterable, Optional, Tuple
 
 from registry.errors import JournalUnavailable
 from watcher.boot_watch import BootWatch
@@ -61,6 +61,7 @@ class Watcher:
         self._notes = Notes(books)
         self._teller = Teller(books)
         self._is_recalled = False
+        self._noted_fights: Tuple[str, ...] = ()
         self.inventory = Inventory()
         self.role: Optional[Role] = None
         self.is_synced = False
@@ -201,7 +202,9 @@ class Watcher:
         offset = self._wall() - self._clock()
         since, answered = [at + offset if at is not None else None for at in (
             self.synced_at if self.is_synced else None, self.last_answer)]
-        self._notes.note_watch(since, answered, bool(self.role and self.role.is_member))
+        self._noted_fights = self.staging.list_fought_over(self._clock())
+        self._notes.note_watch(since, answered, bool(self.role and self.role.is_member),
+                               self._noted_fights)
 
     def handle_last(self, message: Any) -> None:
         """While stopping: only outcomes still count."""
@@ -334,6 +337,8 @@ class Watcher:
         if outcome.kind is OutcomeKind.VANISHED:
             self._drop(plan.vm.ref)
         self.note_lost(outcome.lost_session)
+        if self.staging.list_fought_over(now) != self._noted_fights:
+            self.note_watch()
         self.looks.at(plan.vm.ref, now, is_fresh=is_fresh)
         self.looks.at_peers_of((plan.vm,))
 

@@ -8,7 +8,7 @@ Pure: no I/O, no logging; times are the caller's.
 """
 
 import collections
-from typing import Container, Deque, Dict
+from typing import Deque, Dict, KeysView
 
 # We undo so often in this time before it is a fight.
 UNDONE_AT_MOST = 5
@@ -72,6 +72,6 @@ class Fights:
         self._fights.pop(key, None)
 
     @property
-    def keys(self) -> Container[str]:
+    def keys(self) -> KeysView[str]:
         """All that are fought over, or were until lately."""
         return self._fights.keys()

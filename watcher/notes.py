@@ -7,7 +7,7 @@ now is kept for later, within a bound.
 
 import json
 import os
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List, Optional, Sequence
 
 from registry.errors import JournalUnavailable, RegistryError
 from registry.journal import Journal
@@ -35,13 +35,15 @@ class Notes:
         self._writes.append(write)
 
     def note_watch(self, since: Optional[float], last_answer: Optional[float],
-                   is_member: bool) -> None:
+                   is_member: bool, fought_over: Sequence[str] = ()) -> None:
         """Leave word for vgpu-admin: who watches, since when, when XAPI answered (Unix times).
 
-        Also whether this is a member: then vgpu-admin asks the master what it is asked.
+        Also whether this is a member: then vgpu-admin asks the master what it is asked. And the
+        UUIDs of VMs that are fought over, which no record shows.
         """
         text = json.dumps({'pid': os.getpid(), 'version': VERSION, 'since': since,
-                           'last_answer': last_answer, 'is_member': is_member})
+                           'last_answer': last_answer, 'is_member': is_member,
+                           'fought_over': list(fought_over)})
         self.add(lambda journal: journal.write_note(WATCH_NOTE, text))
 
     def flush(self) -> None:

@@ -88,6 +88,13 @@ class Staging:
         self._of(ref).forgive()
         self._fights.forget(ref)
 
+    def list_fought_over(self, now: float) -> Tuple[str, ...]:
+        """The UUIDs of the VMs that are fought over."""
+        for ref in tuple(self._fights.keys):
+            self._fights.expire(ref, now)
+        found = map(self._inventory.find, self._fights.keys)
+        return tuple(sorted(vm.uuid for vm in found if vm is not None))
+
     def forget(self, vm: VmRecord) -> None:
         """The VM is gone."""
         self._ready.pop(vm.ref, None)
