@@ -35,6 +35,13 @@ def follow(context: Any, vm_uuid: str, situation: Situation) -> Follow:
     if situation.is_running:
         return Follow('pending', f'the VM is {record.power_state.value}; the change is pending '
                       'and applied when the VM comes to rest')
+    if record.is_halted_resident:
+        from cli.render import describe_resident
+        return Follow('pending', f'the change is pending: {describe_resident(vm_uuid)}')
+    if record.power_state.value == 'Halted' and record.operations:
+        from cli.render import describe_operations
+        return Follow('pending', 'the VM is Halted; the change is pending and '
+                      + describe_operations(sorted(record.operation_names)))
     if not record.is_at_rest:
         doing = ', '.join(sorted(record.operation_names)) or 'no operation'
         return Follow('pending', f'the VM is {record.power_state.value} ({doing}); the change is '

@@ -43,6 +43,8 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
         context.note(f'created the registry {context.registry.path}')
     vm, is_new = _add(arguments, context, target, name, situation, is_dry)
     what = 'registered' if is_new else 'already_registered'
+    if situation.record is not None and not situation.record.has_qemu:
+        context.note('it is a PV or PVH guest: there is no QEMU that could take arguments')
     is_restarted = bool(arguments.get(options.RESTART)) and _needs_restart(context, vm, situation)
     if is_dry or not (is_new or is_restarted):
         return build_answer(context, f'would_be_{what}' if is_dry and is_new else what,

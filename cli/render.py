@@ -4,7 +4,7 @@ Pure: no clock, no I/O, no logging.
 """
 
 from collections import OrderedDict
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, Iterable, List, Mapping, Optional, Sequence
 
 from cli.result import PoolCount, VmView
 from cli.text import Style, escape, fields, table
@@ -21,8 +21,6 @@ LEFT_TO_DAEMON = 'left_to_daemon'
 _REASON_HINTS = {
     LEFT_TO_DAEMON: 'the daemon is staging it',
     'not_at_rest': 'applied when the VM comes to rest',
-    'halted_but_resident': "XAPI says it is Halted and still on a host; see "
-                           "'vgpu-admin explain'",
     'platform_unsettled': 'XAPI completes its platform map at its next start; after that',
     'no_qemu': 'a PV or PVH guest has no QEMU that could take arguments',
     'fought_over': 'another program keeps changing its arguments',
@@ -90,7 +88,22 @@ def describe_arrival(view: VmView) -> str:
 def describe_state(view: VmView) -> str:
     """The state in one word, and what to do about it."""
     hint = _REASON_HINTS.get(view.reason or '')
+    if view.reason == 'not_at_rest' and view.power_state == 'Halted' and view.operations:
+        hint = describe_operations(view.operations)
+    elif view.reason == 'halted_but_resident':
+        hint = describe_resident(view.vm_uuid)
     return f"{view.state} ({hint})" if hint else str(view.state)
+
+
+def describe_operations(operations: Iterable[str]) -> str:
+    """What a halted VM waits for."""
+    return f"waits for the end of {', '.join(operations)}; if that hangs: xe task-list"
+
+
+def describe_resident(vm_uuid: str) -> str:
+    """What ends it that XAPI calls a VM Halted while a host still has it."""
+    return ('XAPI says that it is Halted and that a host still has it; when no domain of it runs '
+            f'there (list_domains): xe vm-reset-powerstate uuid={vm_uuid} --force')
 
 
 def describe_boot(boot: Any) -> str:

@@ -33,6 +33,8 @@ class VmView(NamedTuple):
     created_at: str = ''
     updated_at: str = ''
     power_state: Optional[str] = None
+    operations: Tuple[str, ...] = ()
+    """What is under way with it."""
     carried: Optional[str] = None
     desired: Optional[str] = None
     state: Optional[str] = None

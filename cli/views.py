@@ -18,7 +18,8 @@ def view_record(row: Optional[Vm], record: Any, plan: Any, names: FrozenSet[str]
     """A VM as XAPI shows it, with its row if it has one, and the plan for it."""
     view = view_row(row) if row is not None else VmView(record.uuid)
     view = view._replace(vm_name=record.name, power_state=record.power_state.value,
-                         carried=record.args, was_asked=True, problem=problem)
+                         operations=tuple(sorted(record.operation_names)), carried=record.args,
+                         was_asked=True, problem=problem)
     if plan is None:
         return view._replace(state='unreadable', reason='row_not_valid')
     if plan.state.value == 'unreadable':

@@ -8,6 +8,7 @@ from typing import Callable, FrozenSet, Iterable, Optional
 
 from registry.journal import Journal
 from watcher.books import Books
+from watcher.boots import Finding
 from watcher.inventory import Inventory
 from watcher.receipts import Looked, Receipts
 from watcher.records import Kind, VmRecord
@@ -62,5 +63,8 @@ class BootWatch:
         self._receipts.forget_vanished(known)
 
     def take(self, looked: Looked) -> None:
-        """Take what a domain runs with."""
+        """Take what a domain runs with; a guest without QEMU runs with nothing of ours."""
+        vm = self._inventory.find_by_uuid(looked.vm_uuid)
+        if vm is not None and not vm.has_qemu:
+            looked = looked._replace(finding=Finding())
         self._receipts.note_looked(looked, self._books.staged_values.get(looked.vm_uuid))

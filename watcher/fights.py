@@ -4,6 +4,8 @@ Whoever writes faster than we do cannot be beaten, only fed: calls, log and hist
 without end, and nobody would learn of it. So such a VM is written with growing pauses until the
 other side has been quiet for a while, or until its assignment is edited.
 
+The same counts lines of a VM that changes its mind, or boots, again and again.
+
 Pure: no I/O, no logging; times are the caller's.
 """
 
@@ -33,7 +35,8 @@ class _Fight:
 class Fights:
     """What was written lately, by key, and which keys are fought over."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_seconds: float = WINDOW_SECONDS) -> None:
+        self._window_seconds = window_seconds
         self._lately: Dict[str, Deque[float]] = {}
         self._fights: Dict[str, _Fight] = {}
 
@@ -50,7 +53,7 @@ class Fights:
             return False
         writes = self._lately.setdefault(key, collections.deque(maxlen=UNDONE_AT_MOST + 1))
         writes.append(now)
-        if len(writes) > UNDONE_AT_MOST and now - writes[0] <= WINDOW_SECONDS:
+        if len(writes) > UNDONE_AT_MOST and now - writes[0] <= self._window_seconds:
             self._fights[key] = _Fight(now)
             return True
         return False

@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, T
 from registry.journal import Boot, Journal
 from watcher.boots import (GOOD_VERDICTS, BootKind, Finding, Sign, Track, Verdict, follow, judge,
                            resume_track)
+from watcher.damper import Damper
 from watcher.host import Host
 from watcher.logs import get_logger
 from watcher.looking import look
@@ -21,6 +22,8 @@ from watcher.plugin_wire import LookRequest
 from watcher.records import VmRecord
 from watcher.remote_host import RemoteHosts
 
+# So long more than five boots of a VM are lines of one kind.
+_BOOTS_SECONDS = 60.0
 _TIME_FORMAT = '%Y-%m-%d %H:%M:%S'
 # So many domains of a VM are remembered: a xapi that crashed may show an older one for a moment.
 _DOMAINS_KEPT = 4
@@ -75,6 +78,8 @@ class Receipts:
         self._is_member = False
         self._boot_id = ''
         self._names: FrozenSet[str] = frozenset()
+        # A VM that boots again and again: its receipts are all kept (P30).
+        self._lines = Damper(_BOOTS_SECONDS)
 
     def attend(self, host: Optional[Host], local_host: Optional[str], names: FrozenSet[str],
                afar: Optional[RemoteHosts] = None, *, is_member: bool = False) -> None:
@@ -208,8 +213,9 @@ class Receipts:
         self._write(opened.write)
         if not boot.quiet or verdict is Verdict.WITHHELD:
             is_the_masters = self._is_member and boot.host != self._local_host
-            _tell(boot, verdict, looked.finding,
-                  is_well=verdict in GOOD_VERDICTS or is_the_masters)
+            if self._lines.admit(boot.vm_uuid, self._clock()):
+                _tell(boot, verdict, looked.finding,
+                      is_well=verdict in GOOD_VERDICTS or is_the_masters)
 
     def _begin(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
                carried: Optional[str], *, quiet: bool) -> _Open:

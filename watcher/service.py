@@ -299,6 +299,9 @@ class Service:
             raise  # no fault of the file; half of it may be in force
         except Exception as error:  # whatever is wrong with it, the old settings stay in force
             get_logger().error('settings.rejected', error=str(error))
+        if self.watcher.is_synced:
+            # What events did not show, whatever it was: all VMs are read again.
+            self._inbox.put(ScanDue())
 
     def _apply(self, settings: Settings) -> None:
         before = self._settings

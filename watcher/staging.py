@@ -134,7 +134,7 @@ class Staging:
     def find_desired(self, vm: VmRecord) -> Optional[str]:
         """The span that the VM's row asks for, by the registry as it was last readable."""
         assignment = self._books.assignments.get(vm.uuid)
-        if assignment is None:
+        if assignment is None or not vm.has_qemu:
             return None
         return render_desired(self.policy.read(vm), assignment, self.policy)
 

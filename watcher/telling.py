@@ -4,6 +4,7 @@ import time
 from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
 
 from watcher.books import WHO, Books, Change
+from watcher.damper import Damper
 from watcher.dangers import Danger, find_dangers
 from watcher.device_args import parse_args
 from watcher.injector import Outcome
@@ -59,19 +60,22 @@ class VmTeller:
         self._books = books
         self._told: Dict[str, Tuple[Any, ...]] = {}
         self._endangered: Dict[str, Tuple[Danger, ...]] = {}
+        self._lines = Damper()
 
     def tell(self, plan: Plan, names: FrozenSet[str]) -> None:
         """Say what keeps a VM from being as desired, when it is not simply under way."""
         said = (plan.state, plan.reason, plan.desired)
         if self._told.get(plan.vm.ref) != said:
             self._told[plan.vm.ref] = said
-            _tell_state(plan, names)
+            if _is_worth_saying(plan) and self._lines.admit(plan.vm.ref, time.monotonic()):
+                _tell_state(plan, names)
         self._tell_dangers(plan)
 
     def forget(self, ref: str) -> None:
         """The VM is gone."""
         self._told.pop(ref, None)
         self._endangered.pop(ref, None)
+        self._lines.forget(ref)
 
     def _tell_dangers(self, plan: Plan) -> None:
         vm, number = plan.vm, self._inventory.number_of(plan.vm.ref)
@@ -83,6 +87,11 @@ class VmTeller:
                                  danger=danger.kind.value, vm_id=danger.vm_id,
                                  others=list(danger.others))
         self._endangered[vm.ref] = found
+
+
+def _is_worth_saying(plan: Plan) -> bool:
+    return plan.state is State.PENDING or (
+        plan.action is Action.NONE and plan.state in _WORTH_SAYING)
 
 
 def _tell_state(plan: Plan, names: FrozenSet[str]) -> None:
@@ -97,7 +106,7 @@ def _tell_state(plan: Plan, names: FrozenSet[str]) -> None:
                           power_state=vm.power_state.value,
                           operations=sorted(vm.operation_names), desired=plan.desired,
                           carried=plan.carried)
-    elif plan.action is Action.NONE and plan.state in _WORTH_SAYING:
+    else:
         reading = parse_args(plan.vm.args, names)
         get_logger().warning(
             'vm.left_alone', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,

@@ -20,8 +20,8 @@ from watcher.errors import (NoAnswer, NotTheMaster, SessionLost, StreamLost, VmV
                             XapiError, XapiFailure, XapiNonsense, XapiUnreachable)
 from watcher.http_line import Disconnected, NotHttp
 from watcher.identity import Identity, read_identity
-from watcher.records import (ARGS_KEY, PoolRecord, VmRecord, list_records, parse_pool, parse_vm,
-                             reduce_event, reduce_record)
+from watcher.records import (ARGS_KEY, NULL_REF, PoolRecord, VmRecord, list_records, parse_pool,
+                             parse_vm, reduce_event, reduce_record)
 from watcher.password import describe_oddity, read_password
 from watcher.transport import Refused, Transport
 from watcher.version import VERSION
@@ -94,12 +94,19 @@ class Client:
         password = read_password(self.settings)
         credentials = (self.settings.username, password)
         try:
-            self.handle = self._call(_LOGIN, *credentials, VERSION, ORIGINATOR)
+            self.handle = self._log_in(*credentials, VERSION, ORIGINATOR)
         except (XapiFailure, XapiNonsense) as error:
             if isinstance(error, XapiFailure) and not _is_about_parameters(error):
                 self._explain(error, password)
                 raise
-            self.handle = self._call(_LOGIN, *credentials)
+            self.handle = self._log_in(*credentials)
+
+    def _log_in(self, *params: str) -> str:
+        """The session; while XAPI ends or starts, a login may be answered without one."""
+        handle = self._call(_LOGIN, *params)
+        if not isinstance(handle, str) or not handle or handle == NULL_REF:
+            raise XapiNonsense('%s did not answer with a session' % _LOGIN)
+        return handle
 
     def _explain(self, error: XapiFailure, password: str) -> None:
         """Raise a refusal of the password again, with what is odd about its file."""
@@ -133,7 +140,7 @@ class Client:
 
     def call(self, method: str, *params: Any) -> Any:
         """Call a method with the session in front; raise what `errors.py` names."""
-        if self.handle is None:
+        if not self.handle:
             raise SessionLost('SESSION_INVALID', ('no session',))
         return self._call(method, self.handle, *params)
 

@@ -1,5 +1,6 @@
 """The client and its transport, on real sockets, against the simulated XAPI and its faults."""
 
+import contextlib
 import http.server
 import threading
 
@@ -10,10 +11,10 @@ from simulator.settings import Settings
 from tests.unit.watcher.builders import SPAN
 from tests.waiting import wait_until
 from watcher.config import XapiSettings
-from watcher.errors import (NotTheMaster, SessionLost, StreamLost, VmVanished, XapiError,
-                            XapiFailure, XapiNonsense, XapiUnreachable)
+from watcher.errors import (AnswerTooOld, NotTheMaster, SessionLost, StreamLost, VmVanished,
+                            XapiError, XapiFailure, XapiNonsense, XapiUnreachable)
 from watcher.records import PowerState, parse_batch, parse_records
-from watcher.xapi import Client
+from watcher.xapi import MAP_FRESH_SECONDS, Client
 
 NO_VM = 'OpaqueRef:99999999-0000-0000-0000-000000000000'
 
@@ -331,18 +332,19 @@ def test_member_names_its_master_over_tcp(build_simulator, build_client):
 # An XAPI without JSON-RPC.
 
 class XmlOnly(http.server.BaseHTTPRequestHandler):
-    """Answers every XML-RPC call with one record; of JSON it has never heard."""
+    """Answers a login, and any other XML-RPC call with one record; of JSON it has never heard."""
 
     protocol_version = 'HTTP/1.1'
 
     def do_POST(self):
-        self.rfile.read(int(self.headers['Content-Length']))
+        is_login = b'session.login' in self.rfile.read(int(self.headers['Content-Length']))
+        value = b'<string>OpaqueRef:s</string>' if is_login else b'<struct></struct>'
         self.server.paths.append(self.path)
         self.send_response(404 if self.path == '/jsonrpc' else 200)
         body = b'' if self.path == '/jsonrpc' else (
             b"<?xml version='1.0'?><methodResponse><params><param><value><struct><member>"
             b'<name>Status</name><value>Success</value></member><member><name>Value</name>'
-            b'<value><struct></struct></value></member></struct></value></param></params>'
+            b'<value>' + value + b'</value></member></struct></value></param></params>'
             b'</methodResponse>')
         self.send_header('Content-Length', str(len(body)))
         self.end_headers()
@@ -371,6 +373,30 @@ def test_xapi_without_json_is_asked_by_xml_from_then_on(xml_only, build_client):
     assert client.read_vms() == {} == client.read_vms()
     client.close()
     assert [path == '/jsonrpc' for path in xml_only.paths] == [True, False, False]
+
+
+@pytest.mark.parametrize('answer', ['""', 'null', '{}', '"OpaqueRef:NULL"', '7'])
+def test_login_that_is_answered_without_a_session_is_none(simulator, build_client, url, answer):
+    simulator.add_fault('replace_body', method='session.login_with_password', parameters={
+        'body': '{"jsonrpc":"2.0","result":%s,"id":1}' % answer})
+    client = build_client(url)
+    with pytest.raises(XapiNonsense):
+        client.login()
+    with pytest.raises(SessionLost):
+        client.call('VM.get_all')
+    client.close()
+
+
+def test_map_is_not_sent_when_the_answer_it_rests_on_is_too_old(client, ref):
+    while client.read_vm(ref).args != SPAN:  # a loaded machine may be too slow for it
+        _vm, platform = client.read_platform(ref)
+        with contextlib.suppress(AnswerTooOld):
+            client.set_platform(ref, dict(platform, **{'device-model-args': SPAN}))
+    _vm, platform = client.read_platform(ref)
+    client._transport._answered_at -= MAP_FRESH_SECONDS + 0.001
+    with pytest.raises(AnswerTooOld):
+        client.set_platform(ref, dict(platform, **{'device-model-args': 'late'}))
+    assert client.read_vm(ref).args == SPAN
 
 
 def test_login_finds_out_that_xapi_speaks_no_json(xml_only, build_client):
