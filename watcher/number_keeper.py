@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional
 from watcher.books import Books
 from watcher.inventory import Inventory
 from watcher.logs import get_logger
-from watcher.mirroring import FOLLOWING, UNDECIDED, Mirroring
+from watcher.mirroring import FOLLOWING, Mirroring
 from watcher.number_file import NumberFileInvalid, Numbers, Rows
 from watcher.roles import Role
 from watcher.run_directory import Instant, RunDirectory, read_instant
@@ -81,11 +81,10 @@ class NumberKeeper:
 
     def _knows_rows(self, role: Role) -> bool:
         """Whether the rows here are, for all that is known, those of the resource pool."""
-        if self._mirroring.is_overtaken:
-            return False
         if role.is_member:
             return self._mirroring.state == FOLLOWING
-        return self._mirroring.state != UNDECIDED
+        # What is staged from counts: an entry that somebody forged must not switch this off.
+        return not self._mirroring.is_overtaken
 
     def _recall(self, directory: RunDirectory) -> Optional[Numbers]:
         """What the daemon before us confirmed goes on counting until we have seen all VMs."""

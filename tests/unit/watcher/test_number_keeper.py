@@ -128,7 +128,7 @@ UNCERTAIN = [
     pytest.param(lambda bench: (setattr(bench.watcher.mirroring, 'is_overtaken', True),
                                 bench.attend())[1], id='overtaken'),
     pytest.param(lambda bench: (setattr(bench.watcher.mirroring, 'state', UNDECIDED),
-                                bench.attend())[1], id='undecided'),
+                                bench.attend(role=MEMBER))[1], id='undecided-member'),
     pytest.param(lambda bench: bench.attend(role=MEMBER), id='member-that-does-not-follow'),
 ]
 
@@ -152,6 +152,11 @@ def test_new_rows_are_told_but_not_confirmed_by_it(bench: Bench, attend: Any) ->
 def test_member_that_follows_the_mirror_confirms(bench: Bench) -> None:
     bench.watcher.mirroring.state = FOLLOWING
     assert bench.attend(role=MEMBER).confirmed_at == 6000.0
+
+
+def test_master_that_stages_from_its_registry_confirms_it(bench: Bench) -> None:
+    bench.watcher.mirroring.state = UNDECIDED
+    assert bench.attend().confirmed_at == 6000.0
 
 
 def test_registry_that_cannot_be_gone_by_is_not_confirmed(bench: Bench) -> None:
