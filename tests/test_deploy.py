@@ -159,6 +159,11 @@ def test_drop_in_leaves_the_same_directory_writable(unit):
     assert read_ini(MODERN)['Service']['ReadWritePaths'] == unit['Service']['ReadWriteDirectories']
 
 
+def test_drop_in_leaves_the_directory_of_the_consumer_to_be_made():
+    directory = config.Settings().consumer.run_directory
+    assert read_ini(MODERN)['Service']['BindPaths'] == os.path.dirname(directory)
+
+
 def test_preset_wins_against_that_of_dom0(tmp_path):
     directory = tmp_path / 'usr/lib/systemd'
     (directory / 'system').mkdir(parents=True)

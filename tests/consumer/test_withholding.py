@@ -1,4 +1,4 @@
-"""vgpu-qemu-wrapper and a stolen number (P26): what is withheld, and what QEMU gets nevertheless."""
+"""vgpu-qemu-wrapper and a stolen number (P26): what is withheld, and what QEMU gets anyway."""
 
 import os
 import re

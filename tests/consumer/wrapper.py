@@ -20,5 +20,6 @@ def point_wrapper(**constants: Any) -> str:
     for name, value in constants.items():
         line = re.compile(r'^%s = .*$' % name, re.MULTILINE)
         assert len(line.findall(text)) == 1, name
-        text = line.sub(lambda _match, to='%s = %r' % (name, value): to, text)
+        # The value may hold what `sub` would take for the number of a group.
+        text = line.sub(('%s = %r' % (name, value)).replace('\\', '\\\\'), text)
     return text

@@ -181,7 +181,9 @@ def test_file_that_nobody_has_copied_is_copied_by_the_program_that_migrates_it(
 def test_removal_leaves_registry_and_journal_and_nothing_else(running, rpm_file):
     create_registry(running)
     for path in (REGISTRY + '.lock', '/var/log/vgpu-watcher.log', '/var/log/vgpu-watcher.log.1.gz',
-                 '/var/log/vgpu-watcher.log-20261129', '/var/log/vgpu-watcher.log-20261128.gz',
+                 '/run/vgpu-watcher/numbers', '/run/vgpu-watcher/withheld/7',
+                 '/etc/vgpu/consumer.paused', '/var/log/vgpu-watcher.log-20261129',
+                 '/var/log/vgpu-watcher.log-20261128.gz',
                  '/opt/vgpu-watcher/lib/watcher/__pycache__/plan.cpython-36.pyc'):
         running.write(path, '')
     others = {running.write(path, '')[len(running.path):] for path in (
