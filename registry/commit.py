@@ -10,7 +10,6 @@ from typing import Any, FrozenSet, Optional, Sequence, Tuple
 from registry import bearers, history, kept, lineage, sightings
 from registry.connection import Connection
 from registry.difference import MOVED, REMOVED, Difference, Replaced, find_difference
-from registry.draft import strip_uuid
 from registry.edit import Edit
 from registry.proposal import Proposal
 from registry.errors import Conflict
@@ -18,7 +17,7 @@ from registry.row_writer import describe_triggers, write_difference
 from registry.rows import list_pools, list_raw_vms, read_contents
 from registry.schema import migrate_registry, read_version
 from registry.timestamps import render_timestamp
-from registry.values import Image
+from registry.values import Image, strip_uuid
 
 Generation = Optional[Tuple[str, str]]
 

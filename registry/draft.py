@@ -10,10 +10,7 @@ from registry.difference import ADDED, CHANGED, MENDED, MOVED, REMOVED, RowChang
 from registry.errors import Conflict
 from registry.proposal import Slot
 from registry.rows import RawVm, find_problems, vm_of
-from registry.values import MAX_VM_ID, Vm, text_of
-
-# What may stand around a UUID that another program wrote, and is no part of it.
-_AROUND = ' \t\r\n\v\f\0\'"{}'
+from registry.values import MAX_VM_ID, Vm, strip_uuid, text_of
 
 
 class Draft:
@@ -195,11 +192,6 @@ class Draft:
                 name = bearer.vm_name or 'no name'
                 return f'VM {bearer.vm_uuid} ({name}), which is not registered but carries it'
         return self.taken.get(vm_id)
-
-
-def strip_uuid(key: str) -> str:
-    """Give a UUID without what another program left around it."""
-    return key.strip(_AROUND)
 
 
 def _describe_row(row: RawVm) -> str:

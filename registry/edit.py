@@ -11,12 +11,12 @@ from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence,
 
 from registry.bearers import Bearer
 from registry.difference import Difference, find_pool_changes, settings_of
-from registry.draft import Draft, strip_uuid
+from registry.draft import Draft
 from registry.errors import Conflict, InvalidValue, NotFound
 from registry.proposal import Proposal
 from registry.rows import RawVm, validated, vm_of
 from registry.values import (MAX_VM_ID, MIN_VM_ID, Contents, Image, Pool, Priority, Vm, clean_name,
-                             parse_pool_id, parse_uuid, parse_vm_id)
+                             parse_pool_id, parse_uuid, parse_vm_id, strip_uuid)
 
 
 class Edit:

@@ -202,7 +202,7 @@ def _what(subject: str, before: Optional[Mapping[str, Any]],
 
 def _faulty(contents: Contents) -> frozenset:
     """Give the UUIDs of faulty rows: such a row is not gone, its VM is left alone."""
-    return frozenset(fault.vm_uuid.lower() for fault in contents.faults)
+    return frozenset(fault.key for fault in contents.faults)
 
 
 def _read_seen(connection: Connection, source: str) -> Seen:

@@ -16,6 +16,8 @@ MEDIATOR_ROWS = 64
 MAX_NAME_BYTES = 255
 _SHOWN_CHARACTERS = 60
 _UUID = re.compile(r'[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}')
+# What may stand around a UUID that another program wrote, and is no part of it.
+_AROUND_UUID = ' \t\r\n\v\f\0\'"{}'
 _DIGITS = re.compile(r'[0-9]{1,10}')
 
 
@@ -69,6 +71,11 @@ class RowFault(NamedTuple):
     vm_uuid: str
     problem: str
 
+    @property
+    def key(self) -> str:
+        """Give the UUID of the VM that the row is about, as far as one can be told from it."""
+        return strip_uuid(self.vm_uuid.lower())
+
 
 class Contents(NamedTuple):
     """All that the registry file says, read in one transaction.
@@ -107,6 +114,11 @@ def parse_uuid(text: str) -> str:
             f'vm_uuid: {shown(text)} is not a UUID; allowed: 32 hexadecimal digits in the form '
             'xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx')
     return text.lower()
+
+
+def strip_uuid(text: str) -> str:
+    """Give a UUID without what another program left around it."""
+    return text.strip(_AROUND_UUID)
 
 
 def parse_pool_id(text: str) -> str:

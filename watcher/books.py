@@ -274,7 +274,7 @@ class Books:
         self.contents, self.unavailable, self.was_read = contents, '', True
         before, self.assignments = self.assignments, build_assignments(contents)
         self.owners = {item.vm_id: uuid for uuid, item in self.assignments.items()}
-        self.faulty = frozenset(fault.vm_uuid.lower() for fault in contents.faults)
+        self.faulty = frozenset(fault.key for fault in contents.faults)
         touched = frozenset(uuid for uuid in set(before) | set(self.assignments)
                             if before.get(uuid) != self.assignments.get(uuid))
         touched |= orphans ^ self.orphans

@@ -355,6 +355,18 @@ def test_rows_that_cannot_be_told_apart_become_one(path):
     assert [vm.vm_id for vm in registry.read().vms] == [1]
 
 
+@pytest.mark.parametrize('change', ["vm_uuid || ' '", "'{' || upper(vm_uuid) || '}'"])
+def test_row_that_became_odd_is_not_gone(four, journal, change):
+    """Its VM keeps what it carries until somebody has mended or removed the row."""
+    journal.note_contents(four.read())
+    with other_program(four.path) as other:
+        other.execute(f'UPDATE vms SET vm_uuid = {change} WHERE vm_id = 1')
+    assert journal.note_contents(four.read()) == () and journal.orphans() == {}
+    with four.edit(who='me', command='test') as edit:
+        edit.remove_vm(uuid_of(1))
+    assert set(journal.orphans()) == {uuid_of(1)}
+
+
 # A row moves.
 
 def test_row_moves_to_another_vm_with_all_that_others_keep_in_it(four, journal):
