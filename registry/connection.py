@@ -27,6 +27,8 @@ _CURE = "'vgpu-admin registry rebuild' brings the assignments back"
 # of ours takes milliseconds, also with ten thousand rows; so long may it take, and so long all.
 STATEMENT_SECONDS = 3.0
 TRANSACTION_SECONDS = 60.0
+# For whoever has less patience than that, such as the daemon's main thread.
+LEAST_STATEMENT_SECONDS = 0.5
 # So many instructions of SQLite's, some tenths of a millisecond, between two looks at the clock.
 _INSTRUCTIONS = 20000
 _NEXT_STEPS = {
@@ -220,7 +222,8 @@ class Connection:
     def _cursor(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         if self._connection is None:
             raise RegistryError('the connection is closed')
-        self._ends_at = time.monotonic() + STATEMENT_SECONDS
+        self._ends_at = time.monotonic() + min(
+            STATEMENT_SECONDS, max(LEAST_STATEMENT_SECONDS, self._patience.timeout_seconds))
         try:
             return self._connection.execute(sql, [_bindable(value) for value in parameters])
         except OverflowError as error:

@@ -29,6 +29,11 @@ class Patience:
         self._deadline = monotonic() + timeout_seconds
 
     @property
+    def timeout_seconds(self) -> float:
+        """Give how long one call may wait in all."""
+        return self._timeout_seconds
+
+    @property
     def busy_seconds(self) -> float:
         """Give the time-out for SQLite itself."""
         return min(BUSY_SLICE_SECONDS, self._timeout_seconds)
