@@ -11,13 +11,13 @@ from registry import bearers, history, kept, lineage, sightings
 from registry.connection import Connection
 from registry.difference import MOVED, REMOVED, Difference, Replaced, find_difference
 from registry.edit import Edit
-from registry.proposal import Proposal
 from registry.errors import Conflict
+from registry.proposal import Proposal
 from registry.row_writer import describe_triggers, write_difference
-from registry.rows import list_pools, list_raw_vms, read_contents
-from registry.schema import migrate_registry, read_version
+from registry.rows import RawVm, read_contents
+from registry.schema import migrate_registry
 from registry.timestamps import render_timestamp
-from registry.values import Image, strip_uuid
+from registry.values import Contents, Image, strip_uuid
 
 Generation = Optional[Tuple[str, str]]
 
@@ -26,21 +26,24 @@ class Commit:
     """One change of the registry on its way into both files."""
 
     def __init__(self, connection: Connection, *, now: float, who: str, command: str,
-                 journal_problem: str = '') -> None:
+                 journal_problem: str = '', contents: Optional[Contents] = None,
+                 rows: Sequence[RawVm] = ()) -> None:
         self._connection = connection
         self._seconds = now
         self._now = render_timestamp(now)
         self._who = who
         self._command = command
+        self._contents = contents or Contents(1, (), ())
+        self._rows = rows
         self.journal_problem = journal_problem
         """Why the journal takes nothing of this; '' when it does."""
 
     def begin(self) -> Edit:
         """Begin an edit with what the file says."""
-        connection = self._connection
+        connection, contents = self._connection, self._contents
         edit = Edit(
-            list_raw_vms(connection), list_pools(connection), now=lambda: self._now,
-            version=read_version(connection), source=os.path.basename(connection.registry_path),
+            self._rows, contents.pools, now=lambda: self._now, version=contents.version,
+            source=contents.source,
             largest=bearers.read_counter(connection, 'largest_number'),
             bearers=bearers.read_bearers(connection))
         edit.journal_problem = self.journal_problem
@@ -63,7 +66,7 @@ class Commit:
         if image is not None:
             self._add_rebuilt(image, name)
         self._record(proposal, edit.keys)
-        sightings.refresh(self._connection, read_contents(self._connection))
+        sightings.refresh(self._connection, edit.contents())
         return Replaced(proposal.difference, name)
 
     def note_generation(self, largest: int, generation: Generation, line: Sequence[str]) -> None:

@@ -62,11 +62,18 @@ class RawVm(NamedTuple):
 
 def read_contents(connection: Connection, edition: Optional[int] = None) -> Contents:
     """Read and validate all of the shared file, inside the caller's transaction."""
+    return read_rows(connection, edition)[0]
+
+
+def read_rows(connection: Connection,
+              edition: Optional[int] = None) -> Tuple[Contents, List[RawVm]]:
+    """Read the same, and the rows as they are."""
     version = read_version(connection)
     check_tables(connection)
-    vms, faults = validated(list_raw_vms(connection))
+    rows = list_raw_vms(connection)
+    vms, faults = validated(rows)
     source = os.path.basename(connection.registry_path)
-    return Contents(version, list_pools(connection), vms, faults, edition, source)
+    return Contents(version, list_pools(connection), vms, faults, edition, source), rows
 
 
 def check_tables(connection: Connection) -> None:

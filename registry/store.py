@@ -15,7 +15,7 @@ from registry.connection import Connection, check_file, check_writable, unavaila
 from registry.errors import Conflict, JournalUnavailable, Reason, RegistryUnavailable
 from registry.paths import NEW_SUFFIX, find_journal, resolve_path
 from registry.patience import Patience
-from registry.rows import check_tables, list_tables, read_contents
+from registry.rows import check_tables, list_tables, read_contents, read_rows
 from registry.schema import (CURRENT_VERSION, migrate_journal, migrate_registry,
                              prepare_journal, probe_journal)
 from registry.sightings import (LOCKED_MEMORY, NO_MEMORY, Memory, compare_missing, recall,
@@ -169,15 +169,15 @@ class Registry:
                                needs_journal=needs_journal) as (connection, problem):
             from registry import sightings
             from registry.commit import Commit
+            contents, rows = read_rows(connection)
             if not is_new:
-                contents = read_contents(connection)
                 is_loss = allow_emptied and bool(sightings.find_missing(connection, contents))
                 sightings.note_contents(
                     connection, self._now(), contents,
                     allow_emptied=allow_emptied or self._trusts_losses,
                     **({'who': who, 'command': command} if is_loss else {}))
             yield Commit(connection, now=self._clock(), who=who, command=command,
-                         journal_problem=problem)
+                         journal_problem=problem, contents=contents, rows=rows)
 
     def _apply_new(self, proposal: 'Proposal', who: str, command: str) -> str:
         """Create the registry as it was proposed; why the journal does not tell of it."""
