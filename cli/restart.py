@@ -75,7 +75,8 @@ def _tell_of_others(context: Any, row: Vm) -> None:
 def refuse_useless_restart(context: Any, row: Vm, record: VmRecord) -> None:
     """Refuse a restart that would not apply the row: nobody stops a VM for nothing."""
     role = context.live().role
-    plan = plan_row(context, row, record._replace(power_state=PowerState.HALTED, operations=()))
+    plan = plan_row(context, row, record._replace(
+        power_state=PowerState.HALTED, operations=(), resident_on=None, domid=-1))
     if not role.is_writer:
         reason = role.refusal
     elif plan is not None and plan.action is Action.NONE and plan.state is not State.AS_DESIRED:
