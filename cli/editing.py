@@ -1,7 +1,7 @@
 """set-pool, set-priority, set-vm-id and update-vm: a row changes, and perhaps a VM restarts."""
 
 from collections import OrderedDict
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, List, Mapping
 
 from cli import options
 from cli.context import Context
@@ -12,7 +12,7 @@ from cli.proposals import carry_out, rehearse
 from cli.render import priority_text, render_change
 from cli.result import Result
 from cli.situation import Situation, look
-from cli.text import escape
+from cli.text import Style, escape
 from cli.views import view_row, vm_document
 from registry.edit import Edit
 from registry.values import Priority, Vm
@@ -124,8 +124,11 @@ def _rehearsed(arguments: Arguments, context: Context, before: Vm, after: Vm,
         block[-1] = ('The VM would be left running, and the change be pending until it is shut '
                      'down.' if needs_restart else 'No restart is needed.')
     document = dict(result.document, before=vm_document(view_row(before)), restart=restarts)
-    return result._replace(document=document,
-                           lines=lambda style: block + result.lines(style))
+
+    def render(style: Style) -> List[str]:
+        lines = result.lines(style)
+        return lines[:1] + block + lines[1:]
+    return result._replace(document=document, lines=render)
 
 
 def _read_changes(arguments: Arguments) -> Dict[str, Any]:

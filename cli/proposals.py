@@ -8,7 +8,6 @@ registry that still says what it said (`carry_out`).
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from cli.context import Context
-from cli.options import YES
 from cli.text import escape, plural
 from registry.difference import MOVED, REMOVED, Difference, PoolChange, RowChange
 from registry.edit import Edit
@@ -37,11 +36,9 @@ def rehearse(context: Context, build: Callable[[Edit], Any], *, allow_emptied: b
     return draft.settle()._replace(creates=True)
 
 
-def ask(context: Context, lines: List[str], question: str, *, alternatives: str = '--yes') -> bool:
-    """Have a change agreed to; whether it was shown: with --yes the answer shows it, once."""
-    if context.arguments.get(YES):
-        return False
-    context.confirm(lines, question, alternatives=alternatives)
+def ask(context: Context, lines: List[str], question: str) -> bool:
+    """Have a change agreed to, or tell it with --yes; whether it has been shown."""
+    context.confirm(lines, question)
     return not context.is_json
 
 

@@ -115,7 +115,7 @@ def test_restore_brings_vgpu_pools_back_with_a_description_of_null(four: Any) ->
     assert run.document['counts'] == {'pools_changed': 2, 'unchanged': 4}
     assert place.run('restore', good).status == 2
     run = place.run('restore', good, '--yes')
-    assert run.status == 0 and 'vGPU pool B: Slow (slow), enabled -> Pool B (), enabled' in run.out
+    assert run.status == 0 and 'vGPU pool B: Slow (slow), enabled -> Pool B (), enabled' in run.err
     shown = place.run('show-pool', '--pool-id=B', '--json').document['pool']
     assert (shown['pool_name'], shown['description']) == ('Pool B', None)
     assert is_enabled(place, 'A') and args_of(place, uuids[0]) == span(1)
@@ -226,7 +226,8 @@ def test_trigger_that_swallows_a_change_is_a_conflict_that_names_it(
     new = place.uuid(place.create_vm(name='new'))
     sql(place, GUARD % (event, 'vms'))
     before, history = place.rows(), place.history()
-    files = {'NOTHING': {'format': 1, 'pools': [{'pool_id': 'A'}], 'vms': []}, 'LIST': 'vm_uuid\n%s\n' % new}
+    files = {'NOTHING': {'format': 1, 'pools': [{'pool_id': 'A'}], 'vms': []},
+             'LIST': 'vm_uuid\n%s\n' % new}
     words = [write(place, files[word]) if word in files else
              word.replace('NEW', new).replace('FIRST', uuids[0]) for word in words]
     run = place.run(*words)
@@ -298,7 +299,7 @@ def test_restore_mends_an_odd_row_in_place(four: Any) -> None:
     place, uuids, good = four
     sql(place, "UPDATE vms SET vm_uuid = vm_uuid || ' ', weight = 66 WHERE vm_id = 1")
     run = place.run('restore', good, '--yes')
-    assert run.status == 0 and 'mended' in run.out
+    assert run.status == 0 and 'mended' in run.err
     connection = sqlite3.connect(place.db)
     assert connection.execute('SELECT weight FROM vms WHERE vm_uuid = ?', (uuids[0],)
                               ).fetchall() == [(66,)]

@@ -62,7 +62,7 @@ WORDS = {
     'set-pool-description': ['--pool-id=A', '--description=\u2713 "x"'],
     'enable-pool': ['--pool-id=A'], 'disable-pool': ['--pool-id=B', '--yes'],
     'adopt': ['--yes'], 'accept': ['--yes'], 'reconcile': [], 'init': [],
-    'import': ['FILE'], 'restore': ['FILE', '--yes'],
+    'import': ['FILE'], 'restore': ['FILE', '--yes'], 'transfer-vm': ['--gone', '--yes'],
     'show-vm': ['--vm-name=web'], 'explain': ['--vm-name=web'], 'show-pool': ['--pool-id=A'],
 }
 
