@@ -12,7 +12,7 @@ from cli.errors import CommandError, ExitStatus, Kind
 from cli.exchanging import stage_changed
 from cli.interrupts import deferred
 from cli.parser import Arguments
-from cli.proposals import describe, describe_difference, document_of
+from cli.proposals import carry_out, describe, describe_difference, document_of, rehearse
 from cli.rebuilding import copies, propose, read_replaceable, rebuild, replace
 from cli.result import Result, build_document
 from cli.text import escape, plural
@@ -149,8 +149,10 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
         result = 'would_be_kept' if is_needed else 'unchanged'
         return Result(_document(context, view, result), lambda _style: _lines(context, view)
                       + ['Nothing to do.' if not is_needed else 'Nothing was changed (dry run).'])
+    shown = rehearse(context, lambda edit: None)
     context.confirm(_lines(context, view), 'Do you want to keep the registry as it is, and have '
                     'the mirror overwritten?')
+    carry_out(context, shown, done='')
     with deferred():
         if not let_registry_count(context, view):
             raise CommandError(Kind.UNAVAILABLE, 'there is no journal yet: start the daemon first')

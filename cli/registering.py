@@ -63,7 +63,7 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
         from cli.row_moves import remove_gone
         return remove_gone(arguments, context)
     contents = context.registry.read()
-    target = find_target(context, contents)
+    target = _find_row(context, contents)
     situation = look(context, contents, target.vm_uuid, with_numbers=False)
     removed = []  # type: List[Vm]
 
@@ -93,6 +93,13 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
                                situation, is_stopped)
     return build_answer(context, 'removed', f'{said} is not registered any more.',
                         before, situation, followed)
+
+
+def _find_row(context: Context, contents: Contents) -> Target:
+    """The VM, or the row that `check` names with the text that was given."""
+    target = find_target(context, contents)
+    named = [fault.vm_uuid for fault in contents.faults if escape(fault.vm_uuid) == target.vm_uuid]
+    return target._replace(vm_uuid=named[0]) if named else target
 
 
 def _follow_removal(arguments: Arguments, context: Context, before: Vm, situation: Situation,

@@ -78,7 +78,7 @@ class Edit:
         """
         key, pool_id = parse_uuid(vm_uuid), parse_pool_id(pool_id)
         self._draft.taken.update(taken)
-        if self._draft.find(key):
+        if self._find_rows(key):
             return self._registered_just_so(key, pool_id, priority, vm_id)
         number = self._draft.next_number(floor) if vm_id is None else parse_vm_id(vm_id)
         now = self._now()
@@ -88,15 +88,12 @@ class Edit:
 
     def change_vm(self, vm_uuid: str, *, pool_id: Optional[str] = None,
                   priority: Optional[Priority] = None, vm_id: Optional[int] = None,
-                  vm_name: Optional[str] = None, expected: Optional[Vm] = None,
+                  vm_name: Optional[str] = None,
                   taken: Mapping[int, str] = {}) -> Tuple[Vm, Vm]:
         """Change an assignment and give the VM before and after."""
         key = parse_uuid(vm_uuid)
         self._draft.taken.update(taken)
         before = self._valid_vm(key)
-        if expected is not None and expected != before:
-            raise Conflict(
-                f'VM {key}: somebody else changed it meanwhile; look at it again and repeat')
         after = before._replace(
             pool_id=before.pool_id if pool_id is None else parse_pool_id(pool_id),
             priority=before.priority if priority is None else Priority(priority),
@@ -110,7 +107,7 @@ class Edit:
                floor: int = 0) -> Vm:
         """Have a VM registered so, whatever its row says now: one that is faulty is mended."""
         key = parse_uuid(vm_uuid)
-        found = self._draft.find(key) or self._draft.find_strays(key)
+        found = self._find_rows(key)
         if not found:
             return self.add_vm(key, vm_name=vm_name, pool_id=pool_id or 'A',
                                priority=Priority.MEDIUM if priority is None else priority,
@@ -265,13 +262,17 @@ class Edit:
             if not found:
                 raise
             return found
-        found = self._draft.find(key) or self._draft.find_strays(key)
+        found = self._find_rows(key)
         if not found:
             raise _not_registered(key)
         return found
 
+    def _find_rows(self, key: str) -> List[int]:
+        """The rows of a VM; one that has something around its UUID counts where no other does."""
+        return self._draft.find(key) or self._draft.find_strays(key)
+
     def _valid_vm(self, key: str) -> Vm:
-        found = self._draft.find(key)
+        found = self._find_rows(key)
         if not found:
             raise _not_registered(key)
         for index in found:

@@ -11,6 +11,8 @@ from typing import Any, List, Optional
 
 import pytest
 
+from registry.values import Priority, Vm
+from tests.cli.mirror import mirror
 from tests.cli.program import Place, span, wait_until
 
 GUARD = 'CREATE TRIGGER "the guard" BEFORE %s ON %s BEGIN SELECT RAISE(IGNORE); END'
@@ -178,6 +180,20 @@ def test_row_that_changes_while_a_question_is_open_is_left_alone(four: Any) -> N
     assert place.rows()[0][3:] == ('A', 2)
 
 
+def test_registry_that_changes_while_keeping_it_is_asked_about_is_not_kept(four: Any) -> None:
+    place, uuids, _good = four
+    mirror(place, Vm(9, uuids[0], None, 'A', Priority.MEDIUM))
+    asked = Asked(place, 'registry', 'keep')
+    sql(place, 'UPDATE vms SET priority = 2 WHERE vm_id = 3')
+    status, _out, err = asked.answer('yes')
+    assert status == 4 and 'changed meanwhile' in err
+    asked = Asked(place, 'registry', 'rebuild')
+    sql(place, 'UPDATE vms SET priority = 0 WHERE vm_id = 3')
+    before = place.rows()
+    status, _out, err = asked.answer('yes')
+    assert status == 4 and 'changed meanwhile' in err and place.rows() == before
+
+
 def test_other_rows_may_change_while_a_question_about_one_is_open(four: Any) -> None:
     place, uuids, _good = four
     place.start_vm(place.xapi.find(uuids[0]))
@@ -293,6 +309,22 @@ def test_odd_row_is_shown_and_replaced_by_a_restore_and_can_be_removed(
     assert len(rows) == 4
     run = place.run('restore', good, '--yes')
     assert run.status == 0 and [numbers(place)[uuid] for uuid in uuids] == [1, 2, 3, 4]
+
+
+def test_odd_row_is_named_as_check_shows_it(four: Any) -> None:
+    place, _uuids, _good = four
+    sql(place, "UPDATE vms SET vm_uuid = char(27) || '[31m' || char(10) WHERE vm_id = 1")
+    assert '\\x1b[31m\\x0a' in place.run('check').out
+    assert place.run('remove-vm', '--vm-uuid=\\x1b[31m\\x0a').status == 0
+    assert len(place.rows()) == 3
+
+
+def test_vm_whose_row_is_odd_is_not_registered_a_second_time(four: Any) -> None:
+    place, uuids, _good = four
+    sql(place, "UPDATE vms SET vm_uuid = vm_uuid || ' ' WHERE vm_id = 1")
+    for words in (['register-vm'], ['set-pool', '--pool=B']):
+        run = place.run(*words, '--vm-uuid=' + uuids[0])
+        assert run.status == 4 and 'remove-vm' in run.err and len(place.rows()) == 4
 
 
 def test_restore_mends_an_odd_row_in_place(four: Any) -> None:

@@ -168,17 +168,6 @@ def test_change_to_what_already_is_changes_nothing(edit_with, clock):
     assert not edit_with.changed
 
 
-def test_change_of_a_vm_that_somebody_else_changed_is_a_conflict(registry, edit_with):
-    vm = edit_with(lambda edit: edit.add_vm(uuid_of(1)))
-    with other_program(registry.path) as other:
-        other.execute('UPDATE vms SET priority = 2')
-    with pytest.raises(Conflict, match='meanwhile'):
-        edit_with(lambda edit: edit.change_vm(uuid_of(1), pool_id='B', expected=vm))
-    edit_with(lambda edit: edit.change_vm(uuid_of(1), pool_id='B',
-                                          expected=vm._replace(priority=Priority.HIGH)))
-    assert registry.read().vms[0][3:5] == ('B', Priority.HIGH)
-
-
 @pytest.mark.parametrize('action', [
     pytest.param(lambda edit: edit.change_vm(uuid_of(1), pool_id='B'), id='change'),
     pytest.param(lambda edit: edit.remove_vm(uuid_of(1)), id='remove'),
