@@ -55,7 +55,9 @@ def build_settings(arguments: argparse.Namespace) -> Settings:
         cutoff_seconds=arguments.cutoff, call_delay_seconds=arguments.call_delay,
         xapi_version=arguments.xapi_version, consumer=arguments.consumer, hosts=arguments.hosts,
         seed=arguments.seed, vms=arguments.vms, templates=arguments.templates,
-        snapshots=arguments.snapshots, is_master=not arguments.member)
+        snapshots=arguments.snapshots, is_master=not arguments.member,
+        consumer_path=arguments.consumer_path,
+        consumer_configuration=arguments.consumer_configuration)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -81,6 +83,9 @@ def build_parser() -> argparse.ArgumentParser:
     add('--call-delay', type=float, default=0.0, metavar='SECONDS', help='added to each call (0)')
     add('--consumer', choices=CONSUMERS, default=defaults.consumer,
         help='who reads device-model-args (working)')
+    add('--consumer-path', metavar='FILE', help='the shipped wrapper, where it lies elsewhere')
+    add('--consumer-configuration', metavar='FILE',
+        help="the daemon's configuration, which the wrapper reads")
     add('--seed', type=int, default=defaults.seed, metavar='N', help='of UUIDs and references (1)')
     add('--xapi-version', default=defaults.xapi_version, metavar='V')
     return parser
