@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--member', action='store_true', help='be a member that is not the master')
     add('--host-directory', metavar='DIR', help='show xenstore and /proc below this directory')
     add('--cutoff', type=float, default=defaults.cutoff_seconds, metavar='SECONDS',
-        help="from a start's first event to the reading of VM.platform (0.15)")
+        help="from a start's first event to the reading of VM.platform (0.005)")
     add('--era', choices=('A', 'B', 'C'), default=defaults.era, help='delays of event.from (B)')
     add('--call-delay', type=float, default=0.0, metavar='SECONDS', help='added to each call (0)')
     add('--consumer', choices=CONSUMERS, default=defaults.consumer,

@@ -10,7 +10,7 @@ class Settings(NamedTuple):
     host_directory: Optional[str] = None       # where the host shows xenstore and /proc
     era: str = 'B'                             # batching of event.from: A, B or C
     event_from_delay: Optional[Tuple[float, float]] = None  # (before, between) as xapi.conf has it
-    cutoff_seconds: float = 0.15               # from a start's first VM event to the metadata push
+    cutoff_seconds: float = 0.005              # from a start's first VM event to the metadata push
     step_seconds: float = 0.002                # between other writes of an operation
     build_seconds: float = 0.02                # from the metadata push to QEMU
     running_seconds: float = 0.01              # from QEMU to the first write that tells of it

@@ -11,6 +11,7 @@ from real_xapi import (NOT_DEVICES, PLATFORM, RECORD, RELEASES, Wire, Writes, no
 from simulator.database import NULL
 from simulator.failures import Failure
 from simulator.server import Simulator
+from simulator.settings import Settings
 
 ARGS = 'device-model-args'
 SPAN = '-device vgpu-stub,pool_id=A,priority=low,vm_id=5'
@@ -359,6 +360,16 @@ def _story(result: Dict[str, Any]) -> List[Any]:
     """Tell the events by kind, and how far behind the token's generation each of them is."""
     last = int(result['token'].split(',')[0])
     return [(event['operation'], last - int(event['id'])) for event in result['events']]
+
+
+# The window.
+
+def test_a_start_can_be_as_quick_as_a_real_one(release: str) -> None:
+    for name, seen in read(release, 'window').items():
+        assert seen['min_ms'] <= seen['median_ms'] <= seen['max_ms'], name
+    quick = read(release, 'window')['one start at a time, two network interfaces and two '
+                                    'empty drives']
+    assert quick['min_ms'] <= Settings().cutoff_seconds * 1000 <= quick['p90_ms']
 
 
 # What the recordings do not show, and was seen on the same two releases.
