@@ -15,7 +15,7 @@ from registry.values import Priority
 from tests.simulated.world import World, span
 
 GAPS_MS = (0, 10, 30, 60, 100, 150, 200, 300, 400, 1000)
-WINDOWS_MS = (1, 5, 20, 60)
+WINDOWS_MS = (1, 5, 20, 60, 150)
 SURE_MS = 300
 
 
