@@ -37,6 +37,8 @@ SCENES = (
     Scene('Changes of running and suspended VMs, resumed, stopped, started', demo_scenes.change),
     Scene('Live migration, there and back', demo_scenes.migrate),
     Scene('A clone, a snapshot, a revert', demo_scenes.copy),
+    Scene('Clones are started at once, with the number of their parent',
+          demo_scenes.start_clones),
     Scene('A vGPU pool is disabled, a registration removed', demo_scenes.disable_pool),
     Scene('Another tool edits the arguments', demo_scenes.edit_by_others),
     Scene('The toolstack restarts in a boot storm', demo_hazards.restart_in_storm),
@@ -106,12 +108,12 @@ def summarise(stage: Stage, display: Any, seconds: float) -> bool:
     missing = len([entry for entry in receipts if not entry.receipt])
     display.say('')
     display.say(f'{len(ledger.entries)} boots of {len(stage.vms)} VMs in {seconds:.0f} s: '
-                f'{counts[Verdict.RIGHT]} right, {counts[Verdict.LATE]} late, '
+                f'{counts[Verdict.RIGHT]} right, {counts[Verdict.PENDING]} pending, '
                 f'{counts[Verdict.WRONG]} wrong; receipts: {len(receipts) - missing} of '
                 f'{len(receipts)}.')
-    if counts[Verdict.LATE]:
-        display.say('Late: a start straight after a change took the assignment before it, whole; '
-                    'no promise covers it.')
+    if counts[Verdict.PENDING]:
+        display.say('Pending: a restart was quicker than the staging, took the assignment before '
+                    'the change, whole, and was told so.')
     for problem in ledger.problems:
         display.say(f'FAULT: {problem}')
     is_right = not (counts[Verdict.WRONG] or missing or ledger.problems)

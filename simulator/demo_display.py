@@ -10,7 +10,7 @@ from simulator.demo_ledger import Assignment, Entry, Ledger, Verdict, Vm, find_d
 
 REFRESH_SECONDS = 0.1
 BAR_WIDTH = 30
-COLOURS = {Verdict.RIGHT: '32', Verdict.LATE: '33', Verdict.WRONG: '1;31'}
+COLOURS = {Verdict.RIGHT: '32', Verdict.PENDING: '33', Verdict.WRONG: '1;31'}
 ROW = '{:<8}  {:<12}  {:>2}  {:<12}  {:<12}  '
 HEAD = ROW.format('VM', 'ASSIGNED', 'N', 'LAST BOOT', 'TOOK') + 'VERDICT  RECEIPT'
 

@@ -29,7 +29,8 @@ def restart_in_storm(stage: Stage) -> None:
 def crash_in_storm(stage: Stage) -> None:
     """Crash the toolstack in a storm, with the last writes lost, and edit the registry then."""
     half = len(stage.vms) // 2
-    vms, resting = stage.vms[:half], stage.vms[half:half + 2]
+    vms = stage.vms[:half]
+    resting = [vm for vm in stage.vms[half:] if vm.uuid in stage.ledger.assignments][:2]
     stage.shut_down(vms + resting)
     _storm_through_restart(stage, vms, 'crash', LOST_WRITES)
     stage.set_priority(resting, 'high')

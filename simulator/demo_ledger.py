@@ -11,8 +11,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 class Verdict(enum.Enum):
     """What the simulator's own view says of a boot."""
     RIGHT = 'right'
-    LATE = 'late'
-    """It took the assignment before, in a start that no promise covers."""
+    PENDING = 'pending'
+    """It took the assignment before, whole: the restart was quicker than the staging."""
     WRONG = 'WRONG'
 
 
@@ -41,7 +41,9 @@ class Expectation(NamedTuple):
     kind: str
     args: Optional[str]
     or_else: Optional[str] = None
-    """The arguments before a change: complete, so not wrong, where nothing covers the start."""
+    """The arguments before a change: complete, so not wrong, where the restart is quick."""
+    is_stolen: bool = False
+    """The VM brings another's number, with which no QEMU may start."""
 
 
 class Boot(NamedTuple):
@@ -87,6 +89,10 @@ class Ledger:
         """Expect a boot, before it is asked for."""
         self._open.setdefault(vm.uuid, []).append(Expectation(kind, args, or_else))
 
+    def expect_withheld(self, vm: Vm) -> None:
+        """Expect a start of a VM that brings another's number: QEMU gets no device of ours."""
+        self._open.setdefault(vm.uuid, []).append(Expectation('start', None, is_stolen=True))
+
     def is_awaited(self, vm: Vm) -> bool:
         """Ask whether a boot of the VM is still to come."""
         return bool(self._open.get(vm.uuid))
@@ -104,6 +110,9 @@ class Ledger:
             if (entry.boot.vm_uuid, entry.boot.domid) == (line['vm_uuid'], line['domid']) \
                     and not entry.receipt:
                 entry.receipt = line['verdict'] + (', rescued' if line['rescued'] else '')
+                if entry.verdict is Verdict.PENDING and line['verdict'] == 'as_desired':
+                    self.problems.append(f'{entry.boot.name} took what stood there before its '
+                                         f'change, and the receipt does not say so')
                 return
 
     @property
@@ -119,6 +128,13 @@ class Ledger:
         """Count the boots with a verdict."""
         return len([entry for entry in self.entries if entry.verdict is verdict])
 
+    def count_withheld(self, vms: Sequence[Vm]) -> int:
+        """Count the boots of VMs whose record carried a device that their QEMU did not get."""
+        uuids = [vm.uuid for vm in vms]
+        return len([entry for entry in self.entries if entry.boot.vm_uuid in uuids
+                    and find_devices((entry.boot.args or '').split())
+                    and not find_devices(entry.boot.qemu_arguments)])
+
     def close(self, names: Dict[str, str]) -> None:
         """Write off what has not come."""
         for uuid, expectations in self._open.items():
@@ -133,10 +149,13 @@ class Ledger:
         expected = expectations.pop(0)
         if boot.kind != expected.kind:
             return Verdict.WRONG
+        if expected.is_stolen:
+            taken = find_devices(boot.qemu_arguments)
+            return Verdict.WRONG if taken else Verdict.RIGHT
         if _took(boot, expected.args):
             return Verdict.RIGHT
         if expected.or_else is not None and _took(boot, expected.or_else):
-            return Verdict.LATE
+            return Verdict.PENDING
         return Verdict.WRONG
 
 

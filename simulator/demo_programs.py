@@ -19,8 +19,6 @@ proc = {place}/host/proc
 [consumer]
 run_directory = {place}/run
 '''
-# With many devices and hosts a start takes seconds to its cut-off, with few a tenth of one.
-CUTOFF_SECONDS = 0.5
 
 
 class Ended(Exception):
@@ -52,7 +50,7 @@ class Programs:
         self._xapi = self._start(
             ['simulator', 'serve', '--socket', self.socket, '--vms', '0', '--hosts', '2',
              '--host-directory', os.path.join(self._place, 'host'), '--seed', str(seed),
-             '--cutoff', str(CUTOFF_SECONDS)], stdout=subprocess.PIPE)
+             '--consumer-configuration', self._config], stdout=subprocess.PIPE)
         if not self._xapi.stdout.readline():
             raise Ended('the embedded XAPI did not start')
 

@@ -8,10 +8,11 @@ from simulator.demo_ledger import Assignment
 from simulator.demo_stage import Stage
 
 FOREIGN = '-global  isa-debugcon.iobase=0x402'  # two spaces: it must come through byte for byte
-# Seconds from a stop to the next start; from 1.2 s on the daemon may be replacing just then.
+# Seconds from a stop to the next start; what is quicker than the staging takes the old value.
 RESTART_GAPS = (0.0, 0.03, 0.1, 0.3, 0.6, 0.9)
 # VMs that are registered by a command of their own.
 ALONE = 8
+CLONES = 3
 
 
 def register(stage: Stage, count: int) -> None:
@@ -54,6 +55,9 @@ def restart_quickly(stage: Stage) -> None:
     stage.finish([stage.xapi.begin(('VM.hard_shutdown', vm.ref), gap,
                                    ('VM.start', vm.ref, False, False))
                   for vm, gap in zip(vms, RESTART_GAPS)])
+    # What is pending is taken at the next start that finds it staged.
+    stage.shut_down(vms)
+    stage.start_and_wait(vms)
 
 
 def reboot(stage: Stage) -> None:
@@ -104,6 +108,26 @@ def copy(stage: Stage) -> None:
     stage.start_and_wait(vms)
 
 
+def start_clones(stage: Stage) -> None:
+    """Clone a registered VM and start the clones at once, before the daemon has taken the number
+    away from them: the consumer withholds it."""
+    parent = stage.vms[3]
+    stage.shut_down([parent])
+    clones, errands = [], []
+    for number in range(CLONES):
+        clone = stage.take_in(stage.xapi.call('VM.clone', parent.ref, f'thief-{number + 1}'),
+                              parent.foreign)
+        stage.ledger.expect_withheld(clone)
+        errands.append(stage.xapi.begin(('VM.start', clone.ref, False, False)))
+        clones.append(clone)
+    stage.finish(errands)
+    withheld = stage.ledger.count_withheld(clones)
+    stage.display.note(f'{withheld} of {CLONES} clones brought the number into their boot, and it '
+                       f'was withheld')
+    stage.shut_down(clones + [parent])
+    stage.start_and_wait(clones + [parent])
+
+
 def edit_by_others(stage: Stage) -> None:
     """Let another tool write a wrong span into one VM, and take it from a second; the storm that
     follows starts them."""
@@ -124,8 +148,9 @@ def disable_pool(stage: Stage) -> None:
            if getattr(stage.ledger.assignments.get(vm.uuid), 'pool', '') == 'B'][:2]
     removed = stage.vms[7]
     stage.shut_down(vms + [removed])
-    stage.administer(('disable-pool', '--pool-id=B', '--yes'),
-                     ('remove-vm', '--vm-uuid=' + removed.uuid))
+    # One after the other: what changes while a command asks is a conflict.
+    stage.administer(('disable-pool', '--pool-id=B', '--yes'))
+    stage.administer(('remove-vm', '--vm-uuid=' + removed.uuid))
     stage.ledger.disabled_pools.append('B')
     stage.assign(removed, None)
     stage.settle(vms + [removed])

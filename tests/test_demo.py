@@ -55,13 +55,14 @@ def test_no_boot_is_wrong_and_nothing_is_left_behind(runs: Dict[str, Run]) -> No
     run = runs['with']
     assert run.status == 0, run.out + run.err
     counts = _read_summary(run.out)
-    assert counts['wrong'] == 0 and counts['right'] + counts['late'] == counts['boots'] > 50
+    assert counts['wrong'] == 0 and counts['right'] + counts['pending'] == counts['boots'] > 50
     assert counts['receipts'] == counts['registered'] > 50
     assert run.out.endswith('No boot was wrong, and nothing was left behind.\n')
 
 
 def test_each_boot_is_shown_with_its_verdict_and_its_receipt(runs: Dict[str, Run]) -> None:
-    shown = re.findall(r' s  \S+ +(\w+)  .*  (right|late|WRONG) +receipt: (.+)', runs['with'].out)
+    shown = re.findall(r' s  \S+ +(\w+)  .*  (right|pending|WRONG) +receipt: (.+)',
+                       runs['with'].out)
     assert len(shown) == _read_summary(runs['with'].out)['boots']
     assert {kind for kind, _, _ in shown} == {
         'start', 'reboot', 'guest_reboot', 'resume', 'migration'}
@@ -84,7 +85,7 @@ def test_plain_lines_have_no_escape_sequences(runs: Dict[str, Run]) -> None:
 @pytest.mark.parametrize('taken, expected, or_else, verdict', [
     pytest.param(SPAN, SPAN, None, Verdict.RIGHT, id='as-expected'),
     pytest.param(None, None, None, Verdict.RIGHT, id='nothing-expected'),
-    pytest.param(LOW, SPAN, LOW, Verdict.LATE, id='the-one-before-where-that-is-allowed'),
+    pytest.param(LOW, SPAN, LOW, Verdict.PENDING, id='the-one-before-where-that-is-allowed'),
     pytest.param(LOW, SPAN, None, Verdict.WRONG, id='the-one-before'),
     pytest.param(None, SPAN, LOW, Verdict.WRONG, id='none'),
     pytest.param(SPAN, None, None, Verdict.WRONG, id='one-too-many'),
@@ -102,6 +103,25 @@ def test_what_the_record_carried_and_qemu_did_not_get_is_wrong(ledger: Ledger) -
     ledger.expect(VM, 'start', SPAN)
     boot = _build_boot(SPAN)._replace(qemu_arguments=('qemu', '-priv'))
     assert ledger.add_boot(boot).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize('given, verdict', [((), Verdict.RIGHT), (SPAN.split(), Verdict.WRONG)])
+def test_a_stolen_number_may_stand_in_the_record_and_not_in_qemu(
+        ledger: Ledger, given: Any, verdict: Verdict) -> None:
+    ledger.expect_withheld(VM)
+    boot = _build_boot(SPAN)._replace(qemu_arguments=('qemu', '-priv') + tuple(given))
+    assert ledger.add_boot(boot).verdict is verdict
+    assert ledger.count_withheld([VM]) == (verdict is Verdict.RIGHT)
+
+
+def test_a_boot_with_the_value_before_must_be_told(ledger: Ledger) -> None:
+    for domid, verdict in ((1, 'pending'), (2, 'as_desired')):
+        assert not ledger.problems
+        ledger.expect(VM, 'start', SPAN, LOW)
+        ledger.add_boot(_build_boot(LOW)._replace(domid=domid))
+        ledger.add_receipt({'vm_uuid': VM.uuid, 'domid': domid, 'verdict': verdict,
+                            'rescued': False})
+    assert len(ledger.problems) == 1
 
 
 def test_a_boot_that_nobody_asked_for_is_wrong(ledger: Ledger) -> None:
@@ -218,8 +238,8 @@ def _finish(process: subprocess.Popen) -> Run:
 
 
 def _read_summary(out: str) -> Dict[str, int]:
-    found = re.search(r'(\d+) boots of \d+ VMs in \d+ s: (\d+) right, (\d+) late, (\d+) wrong; '
+    found = re.search(r'(\d+) boots of \d+ VMs in \d+ s: (\d+) right, (\d+) pending, (\d+) wrong; '
                       r'receipts: (\d+) of (\d+)\.', out)
     assert found is not None, out
-    return dict(zip(('boots', 'right', 'late', 'wrong', 'receipts', 'registered'),
+    return dict(zip(('boots', 'right', 'pending', 'wrong', 'receipts', 'registered'),
                     map(int, found.groups())))
