@@ -23,6 +23,7 @@ SHIPPED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PROCESS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'wrapper_process.py')
 # On a machine that is busy with tests a program can be slow to begin: that is not ours to judge.
 PATIENCE_SECONDS = 30.0
+MAX_NAME = 255  # an argument has a limit, and a name has none
 MACHINE = 'pc-i440fx-2.10,accel=xen,max-ram-below-4g=4026531840'
 STOCK = '''#!/usr/bin/python3
 # An imitation of the stock qemu-wrapper, by the simulator.
@@ -67,7 +68,8 @@ def render_arguments(start: Start, consumer: str) -> List[str]:
 def list_given(start: Start) -> List[str]:
     """List what xenopsd gives to the wrapper behind the number of the domain."""
     given = ['-xen-domid', str(start.domid), '-m', 'size=8176', '-smp', '4,maxcpus=4', '-vnc',
-             'unix:/var/run/xen/vnc-%d,lock-key-sync=off' % start.domid, '-name', start.name]
+             'unix:/var/run/xen/vnc-%d,lock-key-sync=off' % start.domid, '-name',
+             start.name.replace('\0', '')[:MAX_NAME]]
     if start.is_restored:
         given += ['-loadvm', '/var/lib/xen/qemu-resume.%d' % start.domid]
     return given

@@ -103,6 +103,13 @@ def test_qemu_is_started_by_the_shipped_wrapper(
     assert boot.qemu_arguments.count('-machine') == 1
 
 
+@pytest.mark.parametrize('name', ['n' * 200000, 'a\0b', '-loadvm'])
+def test_no_name_keeps_a_vm_from_starting(simulator: Simulator, name: str) -> None:
+    ref = simulator.create_vm(name, platform={ARGS: OURS})
+    simulator.call('VM.start', ref, False, False)
+    assert simulator.boots[0].qemu_arguments[-2:] == OURS.split()
+
+
 def test_what_is_shown_of_a_qemu_is_what_the_wrapper_gave_it(
         simulator: Simulator, directory: str) -> None:
     ref = simulator.create_vm('web', platform={ARGS: OURS})
