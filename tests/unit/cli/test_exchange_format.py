@@ -82,7 +82,8 @@ def test_what_can_be_read_in_two_ways_is_refused(text: str, said: str) -> None:
 @pytest.mark.parametrize('text', [
     '{"format":1,"vm":{"vm_uuid":"%s"}}' % UUID, '{"format":1,"error":{"kind":"usage"}}',
     '{"format":1}', '{"format":1,"pools":[]}', '{"format":1,"vms":[]}',
-    '{"format":1,"vms":[],"pools":[]}', '{"format":1,"vms":[],"poools":[]}', '{"vms":[]}',
+    '{"format":1,"vms":[],"pools":[]}', '{"format":1,"vms":[{"vm_uuid":"%s"}],"poools":[]}' % UUID,
+    '{"format":1,"vms":[],"poools":[]}', '{"vms":[]}',
     '{}', '[]', '["format","vms"]', '{"format":1,"result":"written","path":"/x","vm_count":1}',
     '[' * 100000])
 def test_what_is_no_export_is_not_taken_for_an_empty_registry(text: str) -> None:
