@@ -185,14 +185,21 @@ def _free_name(path: str, now: float) -> str:
 
 
 def list_copies(path: str) -> List[str]:
-    """List the copies of a registry beside it, the newest first."""
-    found = [name for name in glob.glob(glob.escape(path) + KEPT_MARK + '*')
-             if not name.endswith((_BESIDE, '-journal'))]
-    return sorted(found, key=lambda name: (_read_time(name), name), reverse=True)
+    """List the copies of a registry beside it, also those of upgrades, the newest first."""
+    return _sorted(_find(path, KEPT_MARK) + _find(path, BEFORE_MARK))
+
+
+def _find(path: str, mark: str) -> List[str]:
+    return [name for name in glob.glob(glob.escape(path + mark) + '*')
+            if not name.endswith((_BESIDE, '-journal', '-wal'))]
+
+
+def _sorted(names: List[str]) -> List[str]:
+    return sorted(names, key=lambda name: (_read_time(name), name), reverse=True)
 
 
 def _forget_oldest(path: str) -> None:
-    for name in list_copies(path)[KEPT_COPIES:]:
+    for name in _sorted(_find(path, KEPT_MARK))[KEPT_COPIES:]:
         with contextlib.suppress(OSError):
             os.remove(name)
 

@@ -78,6 +78,8 @@ def test_copies_are_listed_the_newest_first(two_vms, clock):
     for _ in range(3):
         made.append(kept.keep_copy(two_vms.path, clock.now))
         clock.now += 60
+    made.append(two_vms.path + '.before-schema-2')
+    kept.copy_file(two_vms.path, made[-1])
     assert sorted(kept.list_copies(two_vms.path)) == sorted(made)
     assert kept.list_copies(two_vms.path + 'x') == []
 
