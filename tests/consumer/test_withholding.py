@@ -9,7 +9,7 @@ import pytest
 
 from tests.consumer import stock
 from tests.consumer.conftest import ARGUMENTS, BOOT_ID, DOMID, Dom0
-from tests.consumer.wrapper import WRAPPER
+from tests.consumer.wrapper import WRAPPER, point_wrapper
 from watcher import number_file
 from watcher.number_file import parse_marker, parse_numbers
 
@@ -240,6 +240,23 @@ def test_xenstore_that_hangs_costs_450_ms_at_most_in_all(
         stolen.set_value(None)
         quick.append(stolen.boot().seconds)
     assert min(hung) - min(quick) <= 0.45 + 0.1
+
+
+def test_host_without_room_for_another_process_gives_what_xapi_carries(stolen: Dom0) -> None:
+    text = point_wrapper(
+        STOCK=stolen.path('qemu-wrapper'), XENSTORE_READ=stolen.path('xenstore-read'),
+        CONFIGURATION=stolen.path('watcher.conf'), SYSLOG=stolen.path('log'),
+        BOOT_ID=stolen.path('boot_id'), RUN=stolen.path('run'), TIMEOUT_SECONDS=10.0)
+    # The second program that is to read xenstore finds the table of processes full.
+    text = text.replace('        self._pid = os.fork()\n', """\
+        if path.endswith('/vm'):
+            raise BlockingIOError(11, 'Resource temporarily unavailable')
+        self._pid = os.fork()
+""")
+    assert 'BlockingIOError' in text
+    stock.program(stolen.path('full'), text)
+    assert stolen.boot(wrapper=stolen.path('full')).added == WORDS
+    assert 'Resource temporarily unavailable' in stolen.read_log()[0]
 
 
 def test_marker_that_cannot_be_left_costs_nothing_but_a_line(stolen: Dom0) -> None:
