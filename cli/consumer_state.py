@@ -78,9 +78,9 @@ def find_paused(context: Any, root: Optional[str]) -> str:
 def find_run_directory(context: Any) -> str:
     """Where the daemon of this host writes; the default when the configuration does not pass."""
     with contextlib.suppress(WatcherError):
-        return context.settings.consumer.run_directory
+        return context.settings.run_directory
     from watcher.config import Settings
-    return Settings().consumer.run_directory
+    return Settings().run_directory
 
 
 def describe_consumer(state: ConsumerState) -> str:

@@ -76,7 +76,7 @@ def _look(call: Call, config_path: Optional[str]) -> str:
     from watcher.looking import look
     request = parse_look(call.arguments)
     settings = config.load(config_path)
-    host = Host(settings.host.xenstore_read, settings.host.proc, settings.consumer.run_directory)
+    host = Host(settings.host.xenstore_read, settings.host.proc, settings.run_directory)
     with limited(LOOK_SECONDS):
         finding = Finding(is_readable=False, problem='this host cannot look at its domains')
         if host.is_available:

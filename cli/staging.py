@@ -100,7 +100,7 @@ def _withdraw_numbers(context: Any) -> None:
     The consumer withholds nothing then, until a daemon runs: no VM is taken for a thief.
     """
     with contextlib.suppress(OSError, NumberFileInvalid):
-        RunDirectory(context.settings.consumer.run_directory).remove_numbers()
+        RunDirectory(context.settings.run_directory).remove_numbers()
 
 
 def _all(vm_uuids: Sequence[str], staged: Staged) -> Dict[str, Staged]:

@@ -80,7 +80,7 @@ def _find_running(context: Any, vm: VmRecord) -> Any:
     from watcher.host import Host
     from watcher.looking import find_in_arguments
     role, settings = context.live().role, context.settings
-    host = Host(settings.host.xenstore_read, settings.host.proc, settings.consumer.run_directory)
+    host = Host(settings.host.xenstore_read, settings.host.proc, settings.run_directory)
     is_here = role.is_local and vm.domain is not None and vm.domain[0] == role.host
     if not is_here or not host.is_available:
         return Finding(is_readable=False)

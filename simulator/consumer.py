@@ -146,7 +146,7 @@ class Wrapper:
                 'STOCK': self._place('stock', 'patched' if is_patched else 'qemu-wrapper'),
                 'XENSTORE_READ': self._place('bin', 'xenstore-read'),
                 'CONFIGURATION': self._configuration,
-                'SYSLOG': self._place('log'), 'RUN': self._place('run'),
+                'SYSLOG': self._place('log'), 'RUN': self._place('run', 'vgpu-watcher'),
                 'TIMEOUT_SECONDS': PATIENCE_SECONDS}}
 
     def _set_pause(self, consumer: str) -> None:

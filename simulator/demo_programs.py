@@ -16,8 +16,6 @@ path = {place}/vgpu_config.db
 [host]
 xenstore_read = {place}/host/bin/xenstore-read
 proc = {place}/host/proc
-[consumer]
-run_directory = {place}/run
 '''
 
 

@@ -160,7 +160,7 @@ def test_drop_in_leaves_the_same_directory_writable(unit):
 
 
 def test_drop_in_leaves_the_directory_of_the_consumer_to_be_made():
-    directory = config.Settings().consumer.run_directory
+    directory = config.Settings().run_directory
     assert read_ini(MODERN)['Service']['BindPaths'] == os.path.dirname(directory)
 
 

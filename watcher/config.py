@@ -77,9 +77,13 @@ class MirrorSettings(NamedTuple):
     key_file: str = '/etc/xensource/ptoken'
 
 
+# Below the directory that holds the host's /proc.
+RUN_DIRECTORY = 'run/vgpu-watcher'
+
+
 class ConsumerSettings(NamedTuple):
     """What the consumer of this host is told."""
-    run_directory: str = '/run/vgpu-watcher'
+    run_directory: str = ''
 
 
 class MetricsSettings(NamedTuple):
@@ -105,6 +109,12 @@ class Settings(NamedTuple):
     metrics: MetricsSettings = MetricsSettings()
     mirror: MirrorSettings = MirrorSettings()
     consumer: ConsumerSettings = ConsumerSettings()
+
+    @property
+    def run_directory(self) -> str:
+        """Where the daemon tells the consumer: by default in the /run that goes with the /proc."""
+        return self.consumer.run_directory or os.path.join(
+            os.path.dirname(self.host.proc.rstrip('/')), RUN_DIRECTORY)
 
 
 class Key(NamedTuple):
@@ -314,6 +324,6 @@ KEYS = (
         'who may edit a VM may write there, and is not who assigns vGPUs'),
     Key('mirror', 'key_file', parse_path_or_nothing, 'path',
         "the pool's secret: root only, and the same on all hosts; empty signs nothing"),
-    Key('consumer', 'run_directory', parse_path, 'path',
-        'is gone with the boot of the host, as is what stands in it'),
+    Key('consumer', 'run_directory', parse_path_or_nothing, 'path',
+        'empty is /run/vgpu-watcher, of the host whose [host] proc it is'),
 )

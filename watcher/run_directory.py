@@ -49,6 +49,7 @@ class RunDirectory:
         content = render_numbers(numbers)
         if len(content) > MAX_BYTES:
             raise NumberFileInvalid('%d rows are too many for it' % len(numbers.rows))
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.mkdir(self.path, 0o700)
         with _opened(self.path) as place:

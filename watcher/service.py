@@ -217,10 +217,10 @@ class Service:
         """Where receipts look, and for which devices."""
         settings = self._settings
         host = Host(settings.host.xenstore_read, settings.host.proc,
-                    settings.consumer.run_directory) if role.is_local else None
+                    settings.run_directory) if role.is_local else None
         # Every host verifies its own VMs; the master, whom everybody asks, those of all hosts.
         afar = self._afar if role.is_local and role.is_writer else None
-        self.watcher.numbers.use(settings.consumer.run_directory if role.is_local else None)
+        self.watcher.numbers.use(settings.run_directory if role.is_local else None)
         self.watcher.receipts.attend(host, role.host, settings.device.known_names, afar,
                                      is_member=role.is_member)
 

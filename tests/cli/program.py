@@ -53,8 +53,7 @@ class Place:
         with open(self.config, 'w', encoding='utf-8') as stream:
             stream.write('[xapi]\nurl = unix:%s\n[registry]\npath = %s\n[host]\n'
                          'xenstore_read = %s/bin/xenstore-read\nproc = %s/proc\n'
-                         '[consumer]\nrun_directory = %s/run\n'
-                         % (self.socket, self.db, self.host, self.host, directory))
+                         % (self.socket, self.db, self.host, self.host))
 
     def start_xapi(self, **settings: Any) -> Simulator:
         """Start an XAPI on the socket of the configuration."""

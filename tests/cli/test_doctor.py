@@ -227,7 +227,7 @@ def pause_consumer(place: Place) -> None:
 def confirm_numbers(place: Place, age: float = 1.0) -> None:
     prepare_dom0(place)
     now = read_instant()
-    RunDirectory(place.directory + '/run').write_numbers(Numbers(
+    RunDirectory(place.host + '/run/vgpu-watcher').write_numbers(Numbers(
         ((5, '11111111-1111-4111-8111-111111111111'),), now.boot_id, now.seconds - age))
 
 

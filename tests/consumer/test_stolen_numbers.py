@@ -29,7 +29,7 @@ class Host:
         self.world = World(directory, **settings)
         os.mkdir(os.path.join(directory, 'dom0'))
         self.dom0 = Dom0(os.path.join(directory, 'dom0'))
-        self.run = RunDirectory(os.path.join(self.world.host_directory, 'run'))
+        self.run = RunDirectory(os.path.join(self.world.host_directory, 'run/vgpu-watcher'))
         self.wrapper = os.path.join(directory, 'dom0', 'vgpu-qemu-wrapper')
         # The boot id is the kernel's: the daemon's clock is its, too.
         program(self.wrapper, point_wrapper(

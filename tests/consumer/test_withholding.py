@@ -11,6 +11,7 @@ from tests.consumer import stock
 from tests.consumer.conftest import ARGUMENTS, BOOT_ID, DOMID, Dom0
 from tests.consumer.wrapper import WRAPPER, point_wrapper
 from watcher import number_file
+from watcher.config import Settings, parse
 from watcher.number_file import parse_marker, parse_numbers
 
 OWNER = '11111111-1111-4111-8111-111111111111'
@@ -98,6 +99,20 @@ def test_directory_is_the_one_that_the_configuration_names(stolen: Dom0) -> None
     os.rename(stolen.path('run'), stolen.path('elsewhere'))
     stolen.write('watcher.conf', '[consumer]\nrun_directory = %s\n' % stolen.path('elsewhere'))
     assert stolen.boot().added == []
+
+
+def test_directory_is_in_the_run_that_goes_with_the_proc_of_the_configuration(
+        dom0: Dom0) -> None:
+    dom0.set_value(SPAN, '/vm/' + THIEF)
+    dom0.set_numbers(ROWS)
+    place = dom0.path('root/run/vgpu-watcher')
+    os.makedirs(os.path.dirname(place))
+    os.rename(dom0.path('run'), place)
+    dom0.write('watcher.conf', '[host]\nproc = %s\n' % dom0.path('root/proc'))
+    wrapper = dom0.install(RUN='/run/vgpu-watcher')
+    assert dom0.boot(wrapper=wrapper).added == []
+    assert parse('[host]\nproc = %s\n' % dom0.path('root/proc'), 'x').run_directory == place
+    assert Settings().run_directory == '/run/vgpu-watcher'
 
 
 # What QEMU gets all the same.

@@ -56,8 +56,7 @@ class Stranger:
         wanted: Dict[str, Dict[str, Any]] = {
             'xapi': {'url': self.served.address}, 'registry': {'path': self.registry},
             'host': {'xenstore_read': os.path.join(self.directory, 'xenstore-read'),
-                     'proc': os.path.join(self.directory, 'proc')},
-            'consumer': {'run_directory': os.path.join(self.directory, 'run')}}
+                     'proc': os.path.join(self.directory, 'proc')}}
         for name, keys in sections.items():
             wanted.setdefault(name, {}).update(keys)
         with open(self.config, 'w', encoding='utf-8') as stream:

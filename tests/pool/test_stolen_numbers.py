@@ -9,7 +9,7 @@ from watcher.run_directory import RunDirectory, read_instant
 
 
 def _numbers(host: Any) -> Any:
-    return RunDirectory(host.node.directory + '/run').read_numbers()
+    return RunDirectory(host.node.directory + '/run/vgpu-watcher').read_numbers()
 
 
 def _know(host: Any, rows: Any) -> bool:

@@ -146,12 +146,10 @@ class World:
         with open(self.config_path, 'w', encoding='utf-8') as stream:
             stream.write(
                 '[xapi]\nurl = unix:%s\n[registry]\npath = %s\n[host]\nxenstore_read = %s\n'
-                'proc = %s\n[consumer]\nrun_directory = %s\n'
-                '[scan]\ninterval_seconds = %d\n[log]\nlevel = debug\n%s' % (
+                'proc = %s\n[scan]\ninterval_seconds = %d\n[log]\nlevel = debug\n%s' % (
                     self.socket_path, self.registry_path,
                     os.path.join(self.host_directory, 'bin', 'xenstore-read'),
-                    os.path.join(self.host_directory, 'proc'),
-                    os.path.join(self.host_directory, 'run'), interval_seconds,
+                    os.path.join(self.host_directory, 'proc'), interval_seconds,
                     extra if '[mirror]' in extra else extra + self._share_secret()))
 
     def _share_secret(self) -> str:
