@@ -62,17 +62,17 @@ def transfer_vm(arguments: Arguments, context: Context) -> Result:
     if problem:
         context.note(f'XAPI could not be asked ({problem}), so nothing was checked there; the '
                      'VMs are staged when the daemon can')
-    return _answer(context, proposal, 'transferred', is_dry=is_dry, is_told=False,
-                   was_asked=not problem)
+    return _answer(context, proposal, 'transferred', vms, is_dry=is_dry, is_told=False)
 
 
 def remove_gone(arguments: Arguments, context: Context) -> Result:
     """Remove the rows of VMs that XAPI has no more, after showing them."""
     contents = context.registry.read()
     refuse_on_member(context)
-    rows = _find_gone(contents, _read_vms(context), context.live().odd)
+    vms = _read_vms(context)
+    rows = _find_gone(contents, vms, context.live().odd)
     proposal = rehearse(context, lambda edit: [edit.remove_vm(row.vm_uuid) for row in rows])
-    return _ask_and_answer(arguments, context, proposal, 'removed',
+    return _ask_and_answer(arguments, context, proposal, 'removed', vms,
                            'Do you want to remove these registrations?')
 
 
@@ -89,31 +89,33 @@ def _transfer_gone(arguments: Arguments, context: Context, contents: Contents) -
         context.note(_describe_undecided(row, found))
     proposal = rehearse(context, lambda edit: [
         edit.move_vm(move.row.vm_uuid, move.to_uuid, move.to_name) for move in moves])
-    return _ask_and_answer(arguments, context, proposal, 'transferred',
+    return _ask_and_answer(arguments, context, proposal, 'transferred', vms,
                            'Do you want to give these rows to these VMs?')
 
 
 def _ask_and_answer(arguments: Arguments, context: Context, proposal: Proposal, what: str,
-                    question: str) -> Result:
+                    vms: Mapping[str, VmRecord], question: str) -> Result:
     is_dry, is_told = bool(arguments.get(options.DRY_RUN)), False
     if proposal.has_any and not is_dry:
         is_told = ask(context, describe(proposal)
                       + [f'{describe_counts(proposal.difference)}.'], question)
         carry_out(context, proposal, done=f'the rows of VMs that are gone were {what}')
-    return _answer(context, proposal, what, is_dry=is_dry, is_told=is_told, was_asked=True)
+    return _answer(context, proposal, what, vms, is_dry=is_dry, is_told=is_told)
 
 
-def _answer(context: Context, proposal: Proposal, what: str, *, is_dry: bool, is_told: bool,
-            was_asked: bool) -> Result:
+def _answer(context: Context, proposal: Proposal, what: str, vms: Mapping[str, VmRecord], *,
+            is_dry: bool, is_told: bool) -> Result:
+    """Say what was done, and stage those of the VMs that XAPI has."""
     difference = proposal.difference
     result = 'unchanged' if not difference.has_any else f'would_be_{what}' if is_dry else what
     document = build_document(result=result, **document_of(difference))
     lines = [] if is_told else describe(proposal)
     lines.append(f"{describe_counts(difference) or 'nothing to do'}"
                  f"{' (dry run)' if is_dry else ''}.")
-    if difference.has_any and not is_dry and was_asked:
-        document['staging'] = stage_changed(context, difference.vm_uuids)
-        lines.append(describe_staging(document['staging']))
+    work = [vm_uuid for vm_uuid in difference.vm_uuids if vm_uuid in vms]
+    if not is_dry:
+        document['staging'] = stage_changed(context, work) if work else {}
+        lines += [describe_staging(document['staging'])] if work else []
     return Result(document, lambda _style: lines, minimal=tuple(difference.vm_uuids))
 
 

@@ -66,7 +66,8 @@ class Difference(NamedTuple):
         """Give all VMs whose assignment changes, each once."""
         found: Dict[str, None] = {}
         for row in self.rows:
-            for vm in (row.after, row.before):
+            # What a mended row said before is no VM of its own.
+            for vm in (row.after, None if row.what == MENDED else row.before):
                 if vm is not None:
                     found[vm.vm_uuid] = None
         return list(found)
