@@ -128,8 +128,8 @@ class Draft:
     def find_conflicts(self) -> Dict[str, str]:
         """Say of each VM why the set cannot be as it is now."""
         owners: Dict[Any, List[int]] = {}
-        for index, row in self.list_present():
-            owners.setdefault(row.vm_id, []).append(index)
+        for index, present in self.list_present():
+            owners.setdefault(present.vm_id, []).append(index)
         found = {}
         for index in self._touched():
             row, origin = self._rows[index], self._origins[index]
