@@ -77,8 +77,8 @@ class Mirrored:
         """Write a pool entry that gives the first VM's number to the second; the slot."""
         free = [item for item in SLOTS if item not in keys_of(self.pool_record)]
         uuids = [self.world.uuid(ref) for ref in self.refs]
-        text = forge_pool(self.uuid, generation, [(uuids[1], 1, 'B', 2)], gone=uuids[:1] + uuids[2:],
-                          **fields)
+        text = forge_pool(self.uuid, generation, [(uuids[1], 1, 'B', 2)],
+                          gone=uuids[:1] + uuids[2:], **fields)
         put(self.world.xapi, 'pool', self.pool, {slot or free[0]: text})
         return slot or free[0]
 
@@ -312,6 +312,32 @@ def test_a_wiped_host_takes_nothing_from_a_mirror_that_somebody_changed(
     mirrored.replay(kept)
     wait_until(lambda: mirrored.assignments() == wanted, lambda: '\n'.join(world.daemon.raw[-20:]))
     assert mirrored.all_carry()
+
+
+def test_rows_of_vms_that_are_gone_come_back_however_many_there_are(mirrored: Mirrored) -> None:
+    """More than the pool's entry has room for: they stand in keys of their own."""
+    world = mirrored.world
+    with world.registry.edit(who='test', command='import') as edit:
+        for number in range(4, 900):
+            edit.add_vm('%08x-0000-4000-8000-00000000abcd' % number, vm_id=number)
+    wait_until(lambda: mirrored.entry.get('vms') == 899 and world.daemon.events(
+        'mirror.written', generation=mirrored.entry['generation']),
+        lambda: '\n'.join(world.daemon.raw[-20:]))
+    texts = keys_of(mirrored.pool_record)
+    assert len([key for key in texts if '-more-' in key]) >= 2
+    assert max(len(text) for text in texts.values()) < 40000
+    wanted = mirrored.assignments()
+    mirrored.wipe()
+    world.start_daemon()
+    wait_until(lambda: mirrored.assignments() == wanted, lambda: '\n'.join(world.daemon.raw[-20:]))
+    # Without one of these keys it is not complete, and not taken.
+    mirrored.wipe()
+    wait_until(lambda: mirrored.entry, 'one entry')
+    put(world.xapi, 'pool', mirrored.pool, {sorted(
+        key for key in keys_of(mirrored.pool_record) if '-more-' in key)[-1]: None})
+    world.start_daemon()
+    world.daemon.wait_for('mirror.undecided')
+    assert mirrored.assignments() == {} and mirrored.all_carry()
 
 
 def test_a_wiped_host_has_its_registry_back_from_a_whole_and_signed_mirror(
