@@ -49,8 +49,8 @@ def ask(place: Place, function: str, arguments: Dict[str, str]) -> Any:
 def domain(place: Place) -> HostFiles:
     """A host with one domain, whose QEMU took our span."""
     host = HostFiles(place.host, 'boot-1')
-    host.add_domain(7, 700, UUID, {'device-model-args': SPAN},
-                    ['qemu-dm-7', '-xen-domid', '7', '-device', 'VGA'] + SPAN.split(' '))
+    host.add_domain(7, UUID, {'device-model-args': SPAN})
+    host.add_qemu(7, 700, ['qemu-dm-7', '-xen-domid', '7', '-device', 'VGA'] + SPAN.split(' '))
     return host
 
 
@@ -96,7 +96,8 @@ def test_version_says_what_the_plugin_can_do(place: Place) -> None:
 def test_nobody_reads_the_session_in_the_arguments(place: Place, session: str) -> None:
     """As deploy/xapi-plugin does it, on this Python, the oldest and the newest that are here."""
     program = ('import sys; sys.path.insert(0, %r); from cli.argv import take_arguments; '
-               'words = take_arguments(); print(open("/proc/self/cmdline", "rb").read(), flush=True); '
+               'words = take_arguments(); '
+               'print(open("/proc/self/cmdline", "rb").read(), flush=True); '
                'sys.stdout.buffer.write(__import__("os").fsencode(words[0]))' % ROOT)
     call = render_call(Call('look', session, LOOK))
     for python in find_pythons():
