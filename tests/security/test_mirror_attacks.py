@@ -216,11 +216,11 @@ def test_whoever_changes_an_entry_all_the_time_keeps_no_edit_from_being_mirrored
     try:
         line = world.daemon.wait_for('mirror.contended', vm_uuid=world.uuid(one))
         assert line['level'] == 'warning'
+        before_edit = read_slots(mirrored.pool_record)[-1]['generation']
         world.change(two, pool_id='B')
-        wait_until(lambda: mirrored.entry and world.daemon.events(
-            'mirror.written', generation=mirrored.entry['generation']) and read_slots(
-                world.xapi.vm(two))[-1]['pool'] == 'B', lambda: '\n'.join(world.daemon.raw[-20:]))
-        assert mirrored.entry['absent'] == [[world.uuid(one), 1, 'A', 1]]
+        wait_until(lambda: mirrored.entry and mirrored.entry['generation'] != before_edit
+                   and mirrored.entry['absent'] == [[world.uuid(one), 1, 'A', 1]],
+                   lambda: '%r\n%s' % (mirrored.pool_record, '\n'.join(world.daemon.raw[-20:])))
         wanted = mirrored.assignments()
         before = len([call for call in world.xapi.calls if call.method.startswith(
             'VM.add_to_other_config') and call.session and one in call.params])
