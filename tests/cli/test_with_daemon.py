@@ -122,6 +122,7 @@ def test_what_a_killed_command_leaves_is_whole(pool: Place, kind: str) -> None:
     ref = pool.create_vm('web', args='-foo')
     pool.run('register-vm', '--vm-name=web')
     # The call does not come back: the command waits in the middle.
+    pool.xapi.clear_calls()
     pool.xapi.add_fault(kind, method='VM.set_platform')
     process = pool.start('set-pool', '--vm-name=web', '--pool=B')
     wait_until(lambda: any(call.method == 'VM.set_platform' for call in pool.xapi.calls),
@@ -141,6 +142,7 @@ def test_what_a_killed_command_leaves_is_whole(pool: Place, kind: str) -> None:
 def test_ctrl_c_in_a_replacement_waits_for_its_end(pool: Place) -> None:
     ref = pool.create_vm('web', args='-foo')
     pool.run('register-vm', '--vm-name=web')
+    pool.xapi.clear_calls()
     pool.xapi.add_fault('delay', method='VM.set_platform', parameters={'seconds': 0.5})
     process = pool.start('set-pool', '--vm-name=web', '--pool=B')
     wait_until(lambda: any(call.method == 'VM.set_platform' for call in pool.xapi.calls),
