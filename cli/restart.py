@@ -207,7 +207,9 @@ class _Restart:
             return None
         vm = view.inventory.find_by_uuid(self._record.uuid)
         plan = view.plan(vm) if vm is not None else None
-        return plan if plan is not None and plan.action is Action.NONE else None
+        is_settled = (plan is not None and plan.action is Action.NONE
+                      and plan.reason is not Reason.HALTED_RESIDENT)
+        return plan if is_settled else None
 
     def _start(self) -> None:
         self._context.tell(f'starting {self._name}')

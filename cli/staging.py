@@ -217,6 +217,9 @@ def describe_plan(plan: Plan) -> Staged:
         return Staged('drift', "nothing is replaced until 'vgpu-admin accept' has been run", plan)
     if plan.reason is Reason.NOT_AT_REST:
         return Staged('pending', _SAID[State.PENDING], plan)
+    if plan.reason is Reason.HALTED_RESIDENT:
+        from cli.render import describe_resident
+        return Staged('pending', f'the change is pending: {describe_resident(plan.vm.uuid)}', plan)
     return Staged(plan.state.value, _SAID.get(plan.state, plan.reason.value), plan)
 
 
