@@ -16,7 +16,6 @@ STEPS = [
     pytest.param('VM.get_by_uuid', 'A', 'Running', BEFORE, id='looking'),
     pytest.param('Async.VM.clean_shutdown', 'B', 'Running', BEFORE, id='asking-for-the-stop'),
     pytest.param('VM.get_all_records', 'B', 'Halted', BEFORE, id='stopped'),
-    pytest.param('VM.get_record', 'B', 'Halted', BEFORE, id='before-the-reading'),
     pytest.param('VM.set_platform', 'B', 'Halted', BEFORE, id='before-the-write'),
     pytest.param('Async.VM.start', 'B', 'Halted', AFTER, id='before-the-start'),
 ]
