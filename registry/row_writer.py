@@ -5,6 +5,7 @@ there twice; where they go round, one row waits at a number that nobody has. Oth
 triggers and rules of their own into the file: what they swallow or change is a conflict.
 """
 
+import shlex
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from registry.connection import Connection
@@ -57,8 +58,11 @@ def describe_triggers(connection: Connection) -> str:
         return ''
     named = ', '.join(f'{name} (on {table})' for name, table in found)
     word = 'trigger' if len(found) == 1 else 'triggers'
-    return (f'the file has the {word} {named}; if nobody needs it: sqlite3 '
-            f"{connection.registry_path} 'DROP TRIGGER \"{found[0][0]}\"'")
+    # Its name is anybody's text, and this is pasted into a shell of root's.
+    first = found[0][0].replace('"', '""')
+    command = f'DROP TRIGGER "{first}"'
+    return (f'the file has the {word} {named}; if nobody needs it: '
+            f'sqlite3 {shlex.quote(connection.registry_path)} {shlex.quote(command)}')
 
 
 def _part_doubles(rows: Sequence[RawVm], slots: Sequence[Slot]) -> List[Slot]:

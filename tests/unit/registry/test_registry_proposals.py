@@ -1,6 +1,7 @@
 """One path for every change: judged by its end, applied as it was shown, read back."""
 
 import os
+import shlex
 import sqlite3
 import time
 
@@ -231,6 +232,21 @@ def test_trigger_that_keeps_a_write_from_being_made_is_named(four, journal, trig
         with four.edit(who='me', command='test') as edit:
             all_of_it(edit)
     assert numbers(four) == before and journal.list_history() == entries
+
+
+def test_command_against_a_trigger_is_harmless_whatever_its_name(four, tmp_path):
+    with other_program(four.path) as other:
+        other.execute('CREATE TRIGGER "x""; \'; touch %s; \'" BEFORE DELETE ON vms BEGIN '
+                      'SELECT RAISE(IGNORE); END' % (tmp_path / 'pwned'))
+    with pytest.raises(Conflict) as caught:
+        with four.edit(who='me', command='test') as edit:
+            edit.remove_vm(uuid_of(1))
+    words = shlex.split(str(caught.value).rsplit('if nobody needs it: ', 1)[1])
+    assert words[:2] == ['sqlite3', four.path] and len(words) == 3
+    with other_program(four.path) as other:
+        other.execute(words[2])
+        assert other.execute("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'"
+                             ).fetchall() == [(0,)]
 
 
 def test_trigger_on_vgpu_pools_is_named_too(four):
