@@ -151,6 +151,25 @@ def check_mirror(examination: Any) -> Iterator[Finding]:
     yield judge_mirror(before, mirror)
 
 
+def check_mirror_key(examination: Any) -> Iterator[Finding]:
+    """Is there a key to sign the mirror with, and may root alone read it?"""
+    settings = examination.context.settings.mirror
+    if not settings.enabled:
+        yield skipped('mirror.key', 'there is no mirror')
+        return
+    from watcher.mirror_trust import read_key
+    problem = read_key(settings.key_file)[1]
+    faults = [] if problem else _find_faults(settings.key_file, stat.S_IRWXG | stat.S_IRWXO)
+    if problem:
+        yield doubtful('mirror.key', f'the mirror is not signed: {problem}',
+                       "name the pool's secret in the configuration, as [mirror] key_file")
+    elif faults:
+        yield bad('mirror.key', '; '.join(faults), f'chown root and chmod 0600 '
+                  f'{settings.key_file}, then xe pool-secret-rotate')
+    else:
+        yield good('mirror.key', f'{settings.key_file} is for root only')
+
+
 def judge_mirror(before: Optional[MirrorState], mirror: Optional[MirrorState]) -> Finding:
     """Judge two looks; what is under way and gets no further needs a look."""
     if mirror is None:
@@ -213,4 +232,4 @@ def _find_faults(path: str, forbidden: int) -> List[str]:
 
 
 CHECKS = (check_registry, check_registry_mode, check_space, check_journal, check_boots,
-          check_daemon, check_mirror)
+          check_daemon, check_mirror, check_mirror_key)

@@ -75,13 +75,15 @@ def note(place: Place) -> Any:
 
 def test_everything_is_well_beside_a_daemon(pool: Place, daemon: subprocess.Popen) -> None:
     prepare_dom0(pool)
+    give_key(pool, 0o600)
     found = examine(pool)
     assert {check: found[check] for check in found if found[check][0] != 'ok'} \
         == {'password': ('skip', 'there is none')}
     assert set(found) >= {
         'configuration', 'versions', 'verification', 'consumer', 'hooks', 'registry',
         'registry.accepted', 'registry.mode', 'space', 'journal', 'journal.mode', 'boots',
-        'daemon', 'daemon.watching', 'daemon.version', 'mirror', 'xapi', 'xapi.version', 'xapi.role',
+        'daemon', 'daemon.watching', 'daemon.version', 'mirror', 'mirror.key', 'xapi',
+        'xapi.version', 'xapi.role',
         'platform-filter', 'clock', 'fences', 'drift', 'numbers'}
     run = pool.run('doctor', '--root', pool.directory)
     assert run.status == 0 and '0 failed' in run.out
@@ -93,6 +95,21 @@ def prepare_dom0(place: Place) -> None:
     for path in FRAGMENTS:
         write(place, path, '%s = %s\n' % (SETTING, OURS))
     write(place, HOOK, '#!/bin/true\n', 0o755)
+
+
+def give_key(place: Place, mode: int) -> None:
+    """A secret of the pool, with this mode."""
+    write(place, '/ptoken', 'a/b/c', mode)
+    with open(place.config, 'a', encoding='utf-8') as stream:
+        stream.write('[mirror]\nkey_file = %s/ptoken\n' % place.directory)
+
+
+def test_secret_that_others_may_read_signs_nothing_that_counts(place: Place) -> None:
+    verdict, saw = examine(place)['mirror.key']
+    assert verdict == 'warn' and 'not signed' in saw
+    give_key(place, 0o644)
+    verdict, saw = examine(place)['mirror.key']
+    assert verdict == 'fail' and '0644' in saw
 
 
 def test_nothing_there_at_all_is_told_and_not_an_error_of_ours(place: Place) -> None:
