@@ -80,6 +80,25 @@ def test_the_other_platform_keys_survive_everything(world: World) -> None:
     assert world.xapi.vm(ref)['platform'] == dict(before, **{KEY: span(6)})
 
 
+def test_the_clock_that_xapi_writes_while_a_vm_halts_is_not_lost(
+        build_world: Callable[..., World]) -> None:
+    world = build_world(guests_set_clock=True).start()
+    ref = world.create_vm(args='-foo')
+    world.register(ref, 5)
+    world.wait_settled(ref, '-foo ' + span(5))
+    before = world.xapi.vm(ref)['platform']
+    for number in range(1, 6):
+        boot = world.start_vm(ref)
+        world.booted(ref, domid=boot.domid)
+        world.change(ref, vm_id=5 + number)
+        world.daemon.wait_for('vm.change_pending', vm_uuid=world.uuid(ref))
+        world.xapi.call('VM.hard_shutdown', ref)
+        world.wait_settled(ref, '-foo ' + span(5 + number))
+        # The halt's last writes come after the power state.
+        assert world.xapi.vm(ref)['platform'] == dict(
+            before, timeoffset=str(number), **{KEY: '-foo ' + span(5 + number)})
+
+
 def test_a_steady_pool_costs_no_call_but_the_long_poll(world: World) -> None:
     refs = [world.create_vm('vm%d' % number) for number in range(5)]
     for number, ref in enumerate(refs):
