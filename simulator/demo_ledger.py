@@ -137,6 +137,10 @@ class Ledger:
         """Ask whether a receipt is still to come."""
         return entry.needs_receipt and not entry.receipt
 
+    def list_without_receipt(self) -> List[Entry]:
+        """List the boots whose receipt is still to come."""
+        return [entry for entry in self.entries if self.lacks(entry)]
+
     def count(self, verdict: Verdict) -> int:
         """Count the boots with a verdict."""
         return len([entry for entry in self.entries if entry.verdict is verdict])

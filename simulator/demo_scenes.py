@@ -4,6 +4,9 @@ A scene asks for boots and says beforehand what each shall take. Where nothing p
 start takes, the scene waits until XAPI shows the VM staged, or expects what it carries.
 """
 
+import time
+
+from simulator.demo_calls import carried
 from simulator.demo_ledger import Assignment
 from simulator.demo_stage import Stage
 
@@ -13,6 +16,8 @@ RESTART_GAPS = (0.0, 0.03, 0.1, 0.3, 0.6, 0.9)
 # VMs that are registered by a command of their own.
 ALONE = 8
 CLONES = 3
+BETWEEN_SECONDS = 0.5
+QUARREL_SECONDS = 1.5
 
 
 def register(stage: Stage, count: int) -> None:
@@ -126,6 +131,39 @@ def start_clones(stage: Stage) -> None:
                        f'was withheld')
     stage.shut_down(clones + [parent])
     stage.start_and_wait(clones + [parent])
+
+
+def swap_numbers(stage: Stage) -> None:
+    """Swap the numbers of two VMs that run: neither gets the other's before both have stopped,
+    and the one that is started in between boots with its own."""
+    one, other = vms = stage.vms[4:6]
+    before = stage.ledger.desired(one)
+    assigned = [stage.ledger.assignments[vm.uuid] for vm in vms]
+    lines = ['vm_uuid,vm_id']
+    for vm, own, wanted in zip(vms, assigned, reversed(assigned)):
+        stage.assign(vm, own._replace(vm_id=wanted.vm_id))
+        lines.append(f'{vm.uuid},{wanted.vm_id}')
+    stage.administer(('import', stage.programs.write('swap.csv', lines), '--yes'))
+    stage.ledger.expect(one, 'start', stage.ledger.desired(one), or_else=before)
+    stage.finish([stage.xapi.begin(('VM.hard_shutdown', one.ref), BETWEEN_SECONDS,
+                                   ('VM.start', one.ref, False, False))])
+    stage.shut_down(vms)
+    stage.start_and_wait(vms)
+
+
+def quarrel(stage: Stage) -> None:
+    """Let another tool take the arguments away again and again: the daemon puts them back ever
+    more slowly and says so; an edit ends the pause."""
+    vm = stage.vms[5]
+    stage.shut_down([vm])
+    ended = time.monotonic() + QUARREL_SECONDS
+    while time.monotonic() < ended:
+        if carried(stage.xapi.sim('vm', vm.ref)):
+            stage.xapi.call('VM.remove_from_platform', vm.ref, 'device-model-args')
+        stage.look()
+    stage.set_priority([vm], 'low' if 'low' not in (stage.ledger.desired(vm) or '') else 'high')
+    stage.settle([vm])
+    stage.start_and_wait([vm])
 
 
 def edit_by_others(stage: Stage) -> None:
