@@ -136,18 +136,21 @@ class Wrapper:
         is_patched = consumer in ('patched', 'beside')
         self._set_pause(consumer)
         given = [str(start.domid)] + list_given(start)
+        constants: Dict[str, Any] = {
+            'STOCK': self._place('stock', 'patched' if is_patched else 'qemu-wrapper'),
+            'XENSTORE_READ': self._place('bin', 'xenstore-read'),
+            'CONFIGURATION': self._configuration, 'SYSLOG': self._place('log'),
+            'TIMEOUT_SECONDS': PATIENCE_SECONDS}
+        if not os.path.exists(self._configuration):
+            # A configuration leads to the /run beside its /proc.
+            constants['RUN'] = self._place('run', 'vgpu-watcher')
         return {
             'wrapper': None if consumer == 'patched' else self._path,
-            'stock': self._place('stock', 'patched' if is_patched else 'qemu-wrapper'),
+            'stock': constants['STOCK'],
             'arguments': [word.encode('utf-8', 'surrogatepass').decode('latin-1')
                           for word in given],
             'environment': {'SIMULATED_QEMU': record},
-            'constants': {
-                'STOCK': self._place('stock', 'patched' if is_patched else 'qemu-wrapper'),
-                'XENSTORE_READ': self._place('bin', 'xenstore-read'),
-                'CONFIGURATION': self._configuration,
-                'SYSLOG': self._place('log'), 'RUN': self._place('run', 'vgpu-watcher'),
-                'TIMEOUT_SECONDS': PATIENCE_SECONDS}}
+            'constants': constants}
 
     def _set_pause(self, consumer: str) -> None:
         """Have the pause lie beside the configuration, as `vgpu-admin consumer pause` puts it."""

@@ -10,6 +10,7 @@ DOWN_SECONDS = 0.5
 # Writes that the crash takes back: a good part of what the storm has written by then.
 LOST_WRITES = 300
 GAP_SECONDS = 0.03
+CALM_SECONDS = 1.0
 SPOILED = (
     {'kind': 'http_500', 'method': 'VM.remove_from_platform', 'count': 1},
     {'kind': 'drop_after', 'method': 'VM.add_to_platform', 'count': 1},
@@ -45,6 +46,9 @@ def _storm_through_restart(stage: Stage, vms: Sequence[Vm], mode: str, lost: int
     stage.xapi.restart(mode, DOWN_SECONDS, lost)
     stage.display.note(f'the toolstack restarted ({mode})')
     stage.join(errands)
+    # xenopsd ends what it has begun, whether xapi is there or not.
+    while stage.wait(lambda: len(stage.ledger.entries) > booted, CALM_SECONDS):
+        booted = len(stage.ledger.entries)
     stage.finish(_start_again(stage, vms))
 
 
