@@ -98,9 +98,9 @@ class Commit:
         return Replaced(difference, is_new=True)
 
     def _write(self, proposal: Proposal) -> None:
-        if proposal.accepts or proposal.creates:
-            migrate_registry(self._connection)
         try:
+            if proposal.accepts:
+                migrate_registry(self._connection)
             write_difference(self._connection, proposal.rows, proposal.slots,
                              proposal.difference.pools)
         except Conflict as error:

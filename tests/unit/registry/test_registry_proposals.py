@@ -259,6 +259,19 @@ def test_trigger_on_vgpu_pools_is_named_too(four):
     assert four.read().pools[0].enabled
 
 
+def test_trigger_that_forbids_taking_a_file_over_is_named(tmp_path):
+    path = str(tmp_path / 'vgpu_config.db')
+    SHAPES['scripted'](path)
+    with other_program(path) as other:
+        other.execute("CREATE TRIGGER guard BEFORE INSERT ON pools BEGIN "
+                      "SELECT RAISE(ABORT, 'no'); END")
+    registry = Registry(path, timeout_seconds=1.0)
+    with pytest.raises(Conflict, match='guard'):
+        with registry.edit(who='me', command='accept') as edit:
+            edit.accept()
+    assert not registry.read().accepted
+
+
 def test_trigger_that_only_keeps_books_does_no_harm(four):
     with other_program(four.path) as other:
         other.execute('CREATE TABLE audit (vm_id)')
