@@ -65,7 +65,6 @@ def _find(context: Context, contents: Any) -> Tuple[List[Adoption], List[Adoptio
         context.live()
         from cli.arrivals import find_arrivals
         from cli.pool_view import read_pool
-        from cli.xapi_session import find_numbers
         pool = read_pool(context, contents)
         arrivals = find_arrivals(context, pool.ordinary_vms, contents.by_uuid)
     except XapiError as error:
@@ -94,8 +93,7 @@ def _find(context: Context, contents: Any) -> Tuple[List[Adoption], List[Adoptio
                                  "'vgpu-admin register-vm' gives it its own, 'vgpu-admin "
                                  "transfer-vm' gives it the row")
               for item in judged]
-    numbers = find_numbers(pool.inventory.vms, pool.policy, contents.by_uuid,
-                           frozenset(item.vm_uuid for item in items))
+    numbers = pool.find_numbers(frozenset(item.vm_uuid for item in items))
     taken = dict(numbers.taken)
     taken.update((row.vm_id, f'VM {row.vm_uuid}') for row in contents.vms)
     # Who carries its number goes first: it runs with it.

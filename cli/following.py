@@ -102,7 +102,10 @@ def _view(context: Any, row: Vm, situation: Situation, followed: Optional[Follow
 
 
 def plan_row(context: Any, row: Optional[Vm], record: Any) -> Any:
-    """The plan for a VM as if the registry held this row for it, or none."""
+    """The plan for a VM as if the registry held this row for it, or none.
+
+    What the VM runs with is what its receipt says, whatever its record carries (P6).
+    """
     from cli.pool_view import PoolView
     try:
         contents = context.registry.read()
@@ -110,5 +113,6 @@ def plan_row(context: Any, row: Optional[Vm], record: Any) -> Any:
         # A rehearsal before there is a registry.
         contents = Contents(1, (), ())
     rows = tuple(vm for vm in contents.vms if vm.vm_uuid != record.uuid)
-    return PoolView(context.settings, contents._replace(vms=rows + ((row,) if row else ())), None,
-                    [record]).plan(record)
+    with context.journal() as journal:
+        return PoolView(context.settings, contents._replace(vms=rows + ((row,) if row else ())),
+                        journal, [record]).plan(record)

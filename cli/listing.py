@@ -252,11 +252,9 @@ def _find_numbers(context: Context, contents: Contents, pool: _Pool,
                   rows: Sequence[Row]) -> Tuple[Mapping[int, str], int]:
     if not pool.vms:
         return {}, 0
-    from cli.xapi_session import find_numbers
-    from watcher.policy import build_policy
-    policy = build_policy(context.settings, contents.accepted)
-    numbers = find_numbers(tuple(pool.vms.values()), policy,
-                           contents.by_uuid, frozenset(row.vm_uuid for row in rows))
+    from cli.pool_view import find_numbers
+    numbers = find_numbers(context, contents, pool.vms.values(),
+                           frozenset(row.vm_uuid for row in rows))
     return numbers.taken, numbers.largest
 
 

@@ -28,14 +28,17 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     """Do once what the daemon would do, when no daemon runs."""
     contents = context.registry.read()
     refuse_on_member(context)
-    plans = [item for item in _read_plans(context, contents) if _is_work(item)]
+    found = _read_plans(context, contents)
+    plans = [item for item in found if _is_work(item)]
+    # Whoever waits for another VM's number may get it now.
+    waiting = [item for item in found if item.holder is not None and not _is_work(item)]
     if arguments.get(options.DRY_RUN):
         return Result(build_document(result='would_reconcile' if plans else 'nothing_to_do',
                                      plans=[_document(item) for item in plans]),
                       lambda _style: [_describe(item) for item in plans] or _NOTHING)
     from cli.staging import stage_many
     # Also with nothing to do: it lifts the start blocks that an older version left.
-    staged = stage_many(context, [item.vm.uuid for item in plans])
+    staged = stage_many(context, [item.vm.uuid for item in plans + (waiting if plans else [])])
     lines = [f'{vm_uuid}: {item.word}: {escape(item.message)}' for vm_uuid, item in staged.items()]
     lines = lines or _NOTHING
     is_failed = any(item.word in ('failed', 'refused') for item in staged.values())
@@ -56,11 +59,11 @@ def verify(arguments: Arguments, context: Context) -> Result:
     for row in contents.vms:
         vm = pool.inventory.find_by_uuid(row.vm_uuid)
         found = pool.plan(vm) if vm is not None else None
-        if vm is None or found is None:
+        if vm is None or found is None or vm.kind.value != 'vm':
             rows.append(_verified(row.vm_uuid, row.vm_name, 'orphaned', 'unknown', None, None))
             continue
         staged = pool.books.staged_values.get(vm.uuid)
-        runs, verdict = judge_running(context, vm, found, staged)
+        runs, verdict = judge_running(context, vm, found, staged, pool.find_boot(vm))
         rows.append(_verified(vm.uuid, vm.name, found.state.value, verdict, found.desired, runs))
     is_drift = any(row['state'] not in GOOD_STATES or row['verdict'] not in
                    ('as_desired', 'not_running') for row in rows)

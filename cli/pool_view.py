@@ -4,16 +4,22 @@ The daemon's own pure functions decide; this module only lays before them what o
 read. Nothing is written unless the caller passes a `write` that does.
 """
 
-from typing import Any, Callable, Dict, Iterable, Optional, Tuple
+import os
+from typing import (Any, Callable, Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Set,
+                    Tuple)
 
 from cli.watching import find_daemon, read_fought_over
-from registry.journal import Journal
+from registry.bearers import LARGEST_COUNTED
+from registry.journal import Boot, Journal
 from registry.values import Contents
 from watcher.books import Books, build_assignments
 from watcher.config import Settings
 from watcher.dangers import find_dangers
 from watcher.inventory import Inventory
-from watcher.plan import Action, Plan, Reason, State, plan_restore, plan_vm
+from watcher.numbers import find_numbers as read_numbers
+from watcher.numbers import is_live
+from watcher.plan import (Action, Assignment, Plan, Policy, Reason, State, list_numbers,
+                          plan_restore, plan_vm)
 from watcher.policy import build_policy
 from watcher.records import Kind, VmRecord
 from watcher.standing import Standings
@@ -30,6 +36,15 @@ BOOTED_OTHERWISE = 'booted_otherwise'
 Write = Callable[[Callable[[Journal], Any]], None]
 
 
+class Numbers(NamedTuple):
+    """The numbers that VMs, templates and snapshots have in XAPI."""
+
+    taken: Mapping[int, str]
+    """number -> the VM that has it without its row's saying so, in words."""
+    largest: int
+    """The largest that counts for automatic numbers."""
+
+
 class PoolView:
     """What the registry, the journal and XAPI say, at one moment."""
 
@@ -39,17 +54,20 @@ class PoolView:
         self.policy = build_policy(settings, contents.accepted)
         self.books = _build_books(settings, contents, journal)
         self.inventory = Inventory()
-        self._standings = Standings(self.books, self.inventory, write)
         self._boots = dict(journal.last_boots()) if journal else {}
         self._saved = {item.vm_uuid: item.after for item in journal.replacements()
                        if item.after is not None} if journal else {}
         self._fought_over = read_fought_over(settings.registry.path, journal)
+        self.standings = Standings(self.books, self.inventory, write, self._boots.get)
+        self.standings.policy = self.policy
         for vm in vms:
             self.inventory.update(vm, self.policy, 0.0)
+        for vm_uuid in self._boots:
+            self.standings.note_boot(vm_uuid)
 
     def note_all(self) -> 'PoolView':
         """Take all records as all there are: who is not among them bears nothing any more."""
-        self._standings.note_all()
+        self.standings.note_all()
         return self
 
     @property
@@ -57,6 +75,11 @@ class PoolView:
         """The VMs that are neither templates nor snapshots nor control domains, by name."""
         found = [vm for vm in self.inventory.vms if vm.kind is Kind.VM]
         return tuple(sorted(found, key=lambda vm: (vm.name, vm.uuid)))
+
+    def list_templates_with_rows(self) -> Tuple[VmRecord, ...]:
+        """What has a row and is an ordinary VM no more: its number stays its row's (P10)."""
+        return tuple(vm for vm in self.inventory.vms
+                     if vm.kind is not Kind.VM and vm.uuid in self.books.assignments)
 
     def plan(self, vm: VmRecord) -> Optional[Plan]:
         """Decide about one VM; None while its row cannot be read."""
@@ -67,17 +90,17 @@ class PoolView:
             return plan_restore(vm, saved, assignment, self.policy, is_known=is_known)
         if not is_known:
             return None
-        plan = plan_vm(vm, assignment, self._standings.find(vm), self.policy)
+        plan = plan_vm(vm, assignment, self.standings.find(vm), self.policy,
+                       self.standings.find_beside(vm))
         if plan.action is not Action.NONE and vm.uuid in self._fought_over:
             plan = plan._replace(reason=Reason.FOUGHT_OVER, state=State.FOUGHT_OVER)
         return plan
 
     def list_dangers(self, vm: VmRecord) -> Tuple[str, ...]:
         """What cannot be prevented and must be seen of one VM."""
-        number = self.inventory.number_of(vm.ref)
-        carriers = map(self.inventory.find, self.inventory.carriers_of(number or 0))
         found = [danger.kind.value for danger in find_dangers(
-            vm, number, filter(None, carriers), self.books.owners.get(number or 0))]
+            vm, self.standings.find_numbers(vm), self.standings.list_having,
+            self.books.owners.get)]
         if list_blocks(vm):
             found.append(START_BLOCKED)
         if vm.uuid in self._fought_over:
@@ -87,9 +110,44 @@ class PoolView:
             found.append(BOOTED_OTHERWISE)
         return tuple(found)
 
+    def find_boot(self, vm: VmRecord) -> Optional[Boot]:
+        """The receipt of the domain in which a VM runs."""
+        boot = self._boots.get(vm.uuid)
+        return boot if boot is not None and vm.domain == (boot.host, boot.domid) else None
+
+    def find_numbers(self, own: FrozenSet[str]) -> Numbers:
+        """Find which numbers are taken in XAPI, and by whom; those of `own` VMs are not (P6)."""
+        taken: Dict[int, str] = {}
+        for vm in self.ordinary_vms:
+            for number in self.standings.find_numbers(vm) if vm.uuid not in own else ():
+                said = _describe_taken(self.books.assignments.get(vm.uuid), number, is_live(vm))
+                if said:
+                    taken[number] = f'VM {vm.uuid} ({vm.name}), {said}'
+        seen = [number for _vm, number in list_numbers(self.inventory.vms, self.policy)
+                if number <= LARGEST_COUNTED]
+        return Numbers(taken, max(seen or [0]))
+
     def list_plans(self) -> Dict[str, Optional[Plan]]:
         """The plans of all ordinary VMs, by UUID."""
         return {vm.uuid: self.plan(vm) for vm in self.ordinary_vms}
+
+
+def _describe_taken(row: Optional[Assignment], number: int, runs: bool) -> str:
+    """Why a number that no row has is a VM's all the same; '' when its own row has it."""
+    if row is None:
+        return 'which is not registered but ' + ('runs with it' if runs else 'carries it')
+    if row.vm_id == number:
+        return ''
+    return 'which has another number by now and ' + (
+        'runs with this one until it is shut down' if runs else
+        'carries this one until it is staged')
+
+
+def find_numbers(context: Any, contents: Contents, vms: Iterable[VmRecord],
+                 own: FrozenSet[str]) -> Numbers:
+    """Find which numbers these VMs, all there are, have; those of `own` are not taken."""
+    with context.journal() as journal:
+        return PoolView(context.settings, contents, journal, vms).find_numbers(own)
 
 
 def read_pool(context: Any, contents: Contents) -> PoolView:
@@ -118,12 +176,19 @@ def read_neighbourhood(context: Any, contents: Contents, vm_uuid: str) -> PoolVi
     row = contents.by_uuid.get(vm_uuid)
     numbers = {row.vm_id if row else None, policy.number_of(vm) if vm else None} - {None}
     with context.journal() as journal:
-        bearers = journal.bearers().values() if journal else ()
-        others = {bearer.vm_uuid for bearer in bearers if bearer.vm_id in numbers}
+        others = _find_having(journal, numbers, policy) if journal else set()
         others |= {item.vm_uuid for item in contents.vms if item.vm_id in numbers}
         found = [vm] + [live.find_vm(uuid) for uuid in sorted(others - {vm_uuid})]
         return PoolView(context.settings, contents, journal,
                         [item for item in found if item is not None])
+
+
+def _find_having(journal: Journal, numbers: Set[Any], policy: Policy) -> Set[str]:
+    """The VMs (UUIDs) that have one of these numbers, or had it, as far as the journal knows."""
+    found = {bearer.vm_uuid for bearer in journal.bearers().values() if bearer.vm_id in numbers}
+    found |= {staged.vm_uuid for staged in journal.staged().values() if staged.vm_id in numbers}
+    return found | {boot.vm_uuid for boot in journal.last_boots().values()
+                    if numbers & read_numbers((boot.found, boot.carried, boot.desired), policy)}
 
 
 def _build_books(settings: Settings, contents: Contents, journal: Optional[Journal]) -> Books:

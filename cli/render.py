@@ -25,7 +25,15 @@ _REASON_HINTS = {
     'no_qemu': 'a PV or PVH guest has no QEMU that could take arguments',
     'fought_over': 'another program keeps changing its arguments',
     'registry_not_accepted': "run 'vgpu-admin accept'",
-    'vm_not_in_xapi': "the VM is not in XAPI; run 'vgpu-admin remove-vm'",
+    'vm_not_in_xapi': "the VM is not in XAPI; its number stays its row's until 'vgpu-admin "
+                      "transfer-vm' or 'remove-vm --gone'",
+    'vm_is_template': "it is a template now; its number stays its row's, and nothing is written "
+                      'to it',
+    'vm_is_snapshot': "it is a snapshot; its number stays its row's, and nothing is written to it",
+    'number_copied': "it carries the number of another VM's row and loses it when halted: see "
+                     "'vgpu-admin register-vm' and 'transfer-vm'",
+    'copy_blocked': "it carries the number of another VM's row; left alone while others block its "
+                    'start',
     'row_not_valid': "its row is not valid; run 'vgpu-admin check'",
     'number_contested': 'another VM bore the number before; choose another for one of them',
     'value_not_readable': "its device-model-args cannot be told apart; see 'show-vm'",
@@ -34,6 +42,8 @@ _REASON_HINTS = {
 
 DANGERS = {
     'number_runs_twice': 'this number runs in two QEMUs: shut the wrong one down',
+    'number_borne_twice': "another unregistered VM carries its number: 'vgpu-admin register-vm' "
+                          'gives it one of its own',
     'resumes_with_anothers_number': "a resume takes another VM's number: shut it down instead",
     'migrates_with_device': 'it is being migrated, and the device cannot be',
     'start_blocked': "a start block that 0.1 left: 'vgpu-admin fence clear'",
@@ -60,6 +70,8 @@ def render_vm(view: VmView, boot: Any = None, title: str = 'VM Configuration:') 
         values['Status'] = 'not registered'
     if view.arrived is not None:
         values['Arrived'] = f'{describe_arrival(view)}; see \'vgpu-admin adopt\''
+    if view.removed is not None:
+        values['Removed'] = f"{escape(view.removed)}; 'vgpu-admin register-vm' brings it back"
     if view.problem:
         values['Problem'] = escape(view.problem)
     if view.mend:
@@ -87,12 +99,18 @@ def describe_arrival(view: VmView) -> str:
 
 def describe_state(view: VmView) -> str:
     """The state in one word, and what to do about it."""
-    hint = _REASON_HINTS.get(view.reason or '')
-    if view.reason == 'not_at_rest' and view.power_state == 'Halted' and view.operations:
-        hint = describe_operations(view.operations)
-    elif view.reason == 'halted_but_resident':
-        hint = describe_resident(view.vm_uuid)
+    hint = _find_hint(view)
     return f"{view.state} ({hint})" if hint else str(view.state)
+
+
+def _find_hint(view: VmView) -> str:
+    if view.holder is not None:
+        return f'VM {view.holder} still has vm_id {view.vm_id}: it keeps its old number until then'
+    if view.reason == 'not_at_rest' and view.power_state == 'Halted' and view.operations:
+        return describe_operations(view.operations)
+    if view.reason == 'halted_but_resident':
+        return describe_resident(view.vm_uuid)
+    return _REASON_HINTS.get(view.reason or '', '')
 
 
 def describe_operations(operations: Iterable[str]) -> str:
@@ -161,6 +179,9 @@ def render_scan_line(view: VmView, style: Style) -> str:
         parts += [f'Arrived: {describe_arrival(view)}', "Action: Run 'vgpu-admin adopt'"]
     elif not view.is_registered:
         also = " or 'vgpu-admin adopt'" if view.state == 'manual' else ''
+        if view.removed is not None:
+            parts.append(f'Removed: {escape(view.removed)}')
+            also = " or 'vgpu-admin transfer-vm'"
         parts.append(f"Action: Run 'vgpu-admin register-vm'{also}" if view.state in GOOD_STATES
                      else f'Action: {_REASON_HINTS.get(view.reason or "", "our span goes away")}')
     parts += [style.colour(f'{style.warning} Danger: {DANGERS[word]}', 'warn')
@@ -176,7 +197,7 @@ def scan_mark(view: VmView, style: Style) -> str:
     if view.state == 'manual':
         text += ' (manual args)'
     elif view.is_registered or view.state not in GOOD_STATES:
-        hint = _REASON_HINTS.get(view.reason or '')
+        hint = _find_hint(view)
         text += f' ({hint})' if hint else ''
     return style.colour(f'{style.warning} {text}', 'warn')
 

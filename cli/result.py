@@ -39,6 +39,12 @@ class VmView(NamedTuple):
     desired: Optional[str] = None
     state: Optional[str] = None
     reason: Optional[str] = None
+    kind: str = 'vm'
+    """What it is in XAPI: a VM that has a row can have become a template."""
+    holder: Optional[str] = None
+    """The UUID of the VM that has the number of this one's row."""
+    removed: Optional[str] = None
+    """Our arguments that were taken from an unregistered VM."""
     problem: str = ''
     mend: str = ''
     """The command that mends it."""

@@ -15,6 +15,7 @@ from cli.text import escape
 from cli.views import boot_document, entry_document, view_row
 from registry.errors import NotFound, RegistryUnavailable
 from registry.values import Contents, Priority
+from watcher.errors import MalformedRecord, XapiError
 
 DEFAULT_LIMIT = 50
 _ALL = 20000
@@ -43,7 +44,8 @@ def explain(arguments: Arguments, context: Context) -> Result:
         entries = journal.list_history(vm_uuid, _ALL) if journal is not None else ()
     boot = _choose(boots, arguments.get(options.BOOT), vm_uuid)
     chain = [entry for entry in reversed(entries) if entry.at <= (boot.closed_at or boot.opened_at)]
-    lines = _explain_lines(boot, chain)
+    is_newest = boot is boots[0]
+    lines = _explain_lines(boot, chain) + (_describe_since(context, boot) if is_newest else [])
     return Result(build_document(vm_uuid=vm_uuid, boot=boot_document(boot),
                                  history=[entry_document(entry) for entry in chain]),
                   lambda _style: lines)
@@ -137,16 +139,39 @@ def _explain_lines(boot: Any, chain: Sequence[Any]) -> List[str]:
     return lines + [f'Meaning: {_MEANINGS.get(boot.verdict or "", "the boot has no verdict.")}']
 
 
+def _describe_since(context: Context, boot: Any) -> List[str]:
+    """What has become of the VM since its newest boot, where XAPI says so."""
+    try:
+        contents = context.registry.read()
+        context.live()
+        from cli.pool_view import read_around
+        pool = read_around(context, contents, boot.vm_uuid)
+    except (RegistryUnavailable, XapiError, MalformedRecord):
+        return []
+    vm = pool.inventory.find_by_uuid(boot.vm_uuid)
+    if vm is None:
+        return ['Since then: the VM was destroyed; XAPI has it no more.']
+    if vm.kind.value != 'vm':
+        return [f"Since then: it was made a {vm.kind.value.replace('_', ' ')}."]
+    if boot.host is None or vm.domain != (boot.host, boot.domid):
+        return [f'Since then: that domain has ended; the VM is {vm.power_state.value}.']
+    plan = pool.plan(vm)
+    if plan is not None and plan.state.value == 'pending':
+        return [f"Since then: {escape(plan.desired) or 'nothing'} is asked for; this waits until "
+                'the VM is shut down and started.']
+    return ['Since then: it still runs with this.']
+
+
 _MEANINGS = {
-    'as_desired': 'the VM runs with what the registry asks for.',
-    'pending': 'it took what was staged when it last rested; a change waits for the next rest.',
-    'frozen': 'a resume or a migration keeps the arguments of the boot before.',
-    'stale': 'it took arguments that are not those of the registry, nor those staged last.',
+    'as_desired': 'it took what the registry asked for then.',
+    'pending': 'it took what was staged when it last rested, while a change waited.',
+    'frozen': 'a resume or a migration kept the arguments of the boot before.',
+    'stale': 'it took arguments that were not those of the registry, nor those staged last.',
     'missing': 'it took no arguments of ours, and should have.',
     'withheld': 'the consumer on that host withheld the arguments: their number belongs to the row '
                 "of another VM, and this VM had no row. Give it one ('vgpu-admin register-vm'), or "
-                "move the other VM's row to it, and start it again.",
-    'not_consumed': 'XAPI delivered the arguments and QEMU does not run with them: see to the '
+                "move the row to it ('vgpu-admin transfer-vm'), and start it again.",
+    'not_consumed': 'XAPI delivered the arguments and QEMU did not run with them: see to the '
                     'consumer (qemu-wrapper) on that host.',
-    'unverified': 'what it runs with could not be looked at; that is not success.',
+    'unverified': 'what it ran with could not be looked at; that is not success.',
 }

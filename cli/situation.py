@@ -17,7 +17,7 @@ class Situation(NamedTuple):
 
     record: Optional[VmRecord] = None
     taken: Mapping[int, str] = {}
-    """number -> the unregistered VM that bears it."""
+    """number -> the VM that has it without its row's saying so, in words."""
     largest: int = 0
     """The largest number on any VM, template or snapshot."""
     problem: str = ''
@@ -76,12 +76,10 @@ def refuse_on_member(context: Any) -> None:
 
 def _look_at_all(context: Any, live: Any, contents: Optional[Contents],
                  vm_uuid: str, own: FrozenSet[str]) -> Situation:
-    from cli.xapi_session import find_numbers
-    from watcher.policy import build_policy
+    from cli.pool_view import find_numbers
     vms = live.read_vms()
     contents = contents or Contents(1, (), ())
-    policy = build_policy(context.settings, contents.accepted)
-    numbers = find_numbers(vms, policy, contents.by_uuid, own)
+    numbers = find_numbers(context, contents, vms, own)
     record = next((vm for vm in vms if vm.uuid == vm_uuid), None)
     return Situation(record, numbers.taken, numbers.largest, live.odd.get(vm_uuid, ''),
                      {vm.uuid: vm for vm in vms})

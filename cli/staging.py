@@ -18,6 +18,7 @@ from watcher.number_file import NumberFileInvalid
 from watcher.plan import SETTLE_SECONDS, Action, Plan, Reason, State
 from watcher.records import Kind, VmRecord
 from watcher.run_directory import RunDirectory
+from watcher.staged_record import StagedRecord
 from watcher.start_blocks import lift, list_blocks
 
 _JOURNAL_SECONDS = 10.0
@@ -117,6 +118,9 @@ class _Stager:
         self._writes: List[Callable[[Journal], Any]] = []
         self._view = PoolView(context.settings, context.registry.read(), journal, vms,
                               self._writes.append).note_all()
+        view = self._view
+        self._record = StagedRecord(view.books, view.inventory, view.standings,
+                                    self._writes.append)
 
     def run(self, vm_uuids: Sequence[str]) -> Dict[str, Staged]:
         """Add at once; wait before anything is replaced or removed."""
@@ -127,6 +131,10 @@ class _Stager:
             self._context.sleep(SETTLE_SECONDS)
         for vm_uuid in waiting:
             staged[vm_uuid] = self._stage(vm_uuid, may_replace=True)
+        for _round in vm_uuids:
+            # A number that became free belongs to the next one: swapped ones take some rounds.
+            for vm_uuid in filter(self._is_unfinished, vm_uuids):
+                staged[vm_uuid] = self._stage(vm_uuid, may_replace=True)
         self._settle()
         self._flush()
         return staged
@@ -138,7 +146,7 @@ class _Stager:
             if vm is None or plan is None:
                 return Staged('unknown', 'XAPI has no such VM, or its row is not valid')
             if plan.action is Action.NONE or plan.is_rescue:
-                self._note_state(plan)
+                self._record.note_state(plan, self._view.policy)
                 return describe_plan(plan)
             if plan.action is not Action.ADD and not may_replace:
                 return Staged('waiting', '')
@@ -149,6 +157,11 @@ class _Stager:
                 return _failed(outcome)
             self._reread(vm_uuid)
         return Staged('pending', 'somebody else keeps changing the VM; the change is pending')
+
+    def _is_unfinished(self, vm_uuid: str) -> bool:
+        vm = self._view.inventory.find_by_uuid(vm_uuid)
+        plan = self._view.plan(vm) if vm is not None else None
+        return plan is not None and plan.action is not Action.NONE and not plan.is_rescue
 
     def _carry_out(self, plan: Plan) -> Outcome:
         vm = plan.vm
@@ -165,8 +178,9 @@ class _Stager:
         vm = outcome.vm or plan.vm._replace(args=plan.value)
         self._view.inventory.update(vm, self._view.policy, 0.0)
         after = self._view.plan(vm)
-        if after is not None:
-            self._note_state(after)
+        self._record.note_written(plan)
+        if after is not None and (outcome.is_proven or plan.action is Action.ADD):
+            self._record.note_state(after, self._view.policy)
         what = 'were removed' if plan.desired is None else 'are in XAPI now'
         return Staged('staged', f'its arguments {what}', after)
 
@@ -178,22 +192,6 @@ class _Stager:
             self._view.inventory.update(self._client.read_vm(vm.ref), self._view.policy, 0.0)
         except (VmVanished, MalformedRecord):
             self._view.inventory.drop(vm.ref)
-
-    def _note_state(self, plan: Plan) -> None:
-        """Keep in the journal what was staged where, as the daemon does: claims rest on it."""
-        vm, books = plan.vm, self._view.books
-        assignment = books.assignments.get(vm.uuid)
-        if assignment is not None and plan.state is State.AS_DESIRED:
-            number, value = assignment.vm_id, plan.carried or ''
-            self._writes.append(lambda journal: journal.note_staged(vm.uuid, number, value))
-        elif (assignment is not None and plan.state is State.PENDING
-              and vm.uuid not in books.staged):
-            carried = self._view.inventory.number_of(vm.ref) or 0
-            self._writes.append(
-                lambda journal: journal.note_staged(vm.uuid, carried, plan.carried or ''))
-        elif vm.uuid in books.orphans and vm.is_at_rest and plan.carried is None:
-            self._writes.append(lambda journal: journal.forget_orphan(vm.uuid))
-            self._writes.append(lambda journal: journal.forget_staged(vm.uuid))
 
     def _settle(self) -> None:
         """Forget what a version before 0.2 left under way, where the key is there after all."""
@@ -215,6 +213,9 @@ def describe_plan(plan: Plan) -> Staged:
         return Staged('pending', 'the VM is starting; the change is pending', plan)
     if plan.reason is Reason.NOT_ACCEPTED:
         return Staged('drift', "nothing is replaced until 'vgpu-admin accept' has been run", plan)
+    if plan.reason is Reason.NUMBER_HELD:
+        return Staged('pending', f'VM {plan.holder} still has its vm_id: it keeps its old one, '
+                      'with the rest as changed, until then', plan)
     if plan.reason is Reason.NOT_AT_REST:
         return Staged('pending', _SAID[State.PENDING], plan)
     if plan.reason is Reason.HALTED_RESIDENT:

@@ -46,13 +46,21 @@ def _find_receipt(context: Any, vm_uuid: str, before: int) -> Optional[Boot]:
     return boot if boot is not None and boot.id > before and boot.closed_at else None
 
 
-def judge_running(context: Any, vm: VmRecord, plan: Plan,
-                  staged: Optional[str]) -> Tuple[Optional[str], str]:
-    """Look once at what a VM runs with, and judge it: what was found, and the verdict."""
+def judge_running(context: Any, vm: VmRecord, plan: Plan, staged: Optional[str],
+                  boot: Optional[Boot] = None) -> Tuple[Optional[str], str]:
+    """Look once at what a VM runs with, and judge it: what was found, and the verdict.
+
+    What runs elsewhere is what the receipt of its boot found. A boot that took what was asked for
+    then is pending when something else is asked for now.
+    """
     if vm.power_state not in (PowerState.RUNNING, PowerState.PAUSED):
         return None, 'not_running'
-    from watcher.boots import BootKind, judge
+    from watcher.boots import BootKind, Finding, judge
     finding = _find_running(context, vm)
+    if not finding.is_readable and boot is not None and boot.verdict not in (None, 'unverified'):
+        finding = Finding(boot.found)
+    if boot is not None and boot.verdict == 'as_desired' and finding.found == boot.found:
+        staged = boot.found or ''
     return finding.found, judge(BootKind.UNKNOWN, plan.desired, staged, finding).value
 
 

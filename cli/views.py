@@ -18,15 +18,20 @@ def view_record(row: Optional[Vm], record: Any, plan: Any, names: FrozenSet[str]
     """A VM as XAPI shows it, with its row if it has one, and the plan for it."""
     view = view_row(row) if row is not None else VmView(record.uuid)
     view = view._replace(vm_name=record.name, power_state=record.power_state.value,
-                         operations=tuple(sorted(record.operation_names)), carried=record.args,
-                         was_asked=True, problem=problem)
+                         carried=record.args, was_asked=True, problem=problem,
+                         kind=record.kind.value,
+                         operations=tuple(sorted(record.operation_names)))
+    if row is not None and record.kind.value != 'vm':
+        # Its number stays its row's, and nothing is written to it (P10).
+        return view._replace(state='orphaned', reason=f'vm_is_{record.kind.value}',
+                             carried=plan.carried if plan is not None else record.args)
     if plan is None:
         return view._replace(state='unreadable', reason='row_not_valid')
     if plan.state.value == 'unreadable':
         said, mend = describe_unreadable(record.uuid, record.args, names)
         view = view._replace(problem=problem or said, mend=mend)
     return view._replace(carried=plan.carried, desired=plan.desired, state=plan.state.value,
-                         reason=plan.reason.value)
+                         reason=plan.reason.value, holder=plan.holder)
 
 
 def view_vanished(row: Vm, problem: str = '') -> VmView:
@@ -34,7 +39,8 @@ def view_vanished(row: Vm, problem: str = '') -> VmView:
     if problem:
         return view_row(row)._replace(state='unreadable', reason='record_malformed',
                                       problem=problem, was_asked=True)
-    return view_row(row)._replace(state='orphaned', reason='vm_not_in_xapi', was_asked=True)
+    return view_row(row)._replace(state='orphaned', reason='vm_not_in_xapi', was_asked=True,
+                                  kind='gone')
 
 
 def word(priority: Optional[int]) -> Optional[str]:
@@ -51,7 +57,10 @@ def vm_document(view: VmView) -> Dict[str, Any]:
     if view.was_asked:
         document.update(power_state=view.power_state, carried=view.carried,
                         desired=view.desired, state=view.state, reason=view.reason,
+                        kind=view.kind, operations=list(view.operations), holder=view.holder,
                         dangers=list(view.dangers))
+    if view.removed is not None:
+        document['removed'] = view.removed
     if view.problem:
         document['problem'] = view.problem
     if view.arrived is not None:

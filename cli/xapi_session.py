@@ -5,14 +5,11 @@ Asking is short: an XAPI that does not answer must not hold up an edit of the re
 
 import contextlib
 import time
-from typing import (Any, Callable, Dict, FrozenSet, Iterator, Mapping, NamedTuple, Optional,
-                    Tuple)
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
-from registry.bearers import LARGEST_COUNTED
 from watcher.config import Settings
 from watcher.errors import NotTheMaster, VmVanished, XapiFailure, XapiUnreachable
-from watcher.plan import Policy, list_numbers
-from watcher.records import Kind, PoolRecord, VmRecord, parse_records
+from watcher.records import PoolRecord, VmRecord, parse_records
 from watcher.roles import Role, decide_role
 from watcher.xapi import LOGOUT_TIMEOUT_SECONDS, Client
 
@@ -21,14 +18,6 @@ ASK_SECONDS = 2.0
 # Time for what an edit wants to read: after it the edit is committed without having been checked.
 READ_SECONDS = 3.0
 CALL_SECONDS = 15.0
-
-
-class Numbers(NamedTuple):
-    """The numbers that VMs, templates and snapshots carry in XAPI."""
-
-    taken: Mapping[int, str]
-    """number -> the unregistered VM that bears it, in words."""
-    largest: int
 
 
 class Live:
@@ -156,22 +145,3 @@ def _build_asking_client(settings: Settings, session: Optional[Client],
     return Client(settings.xapi, handle=session.handle if session else None,
                   timeout_seconds=seconds, is_given_up=lambda: clock() > deadline,
                   speaks_json=bool(session and session.speaks_json))
-
-
-def find_numbers(vms: Tuple[VmRecord, ...], policy: Policy, registered: Any,
-                 own: FrozenSet[str]) -> Numbers:
-    """Find which numbers are borne in XAPI, and by whom; those of `own` VMs are not taken."""
-    carried = list_numbers(vms, policy)
-    taken = {}
-    for vm, number in carried:
-        row = registered.get(vm.uuid)
-        if vm.kind is not Kind.VM or vm.uuid in own:
-            continue
-        if row is None:
-            taken[number] = f'VM {vm.uuid} ({vm.name}), which is not registered but carries it'
-        elif row.vm_id != number and not vm.is_at_rest:
-            taken[number] = (f'VM {vm.uuid} ({vm.name}), which has another number by now and '
-                             'runs with this one until it is shut down')
-    # What only VMs bear must not use up the numbers.
-    return Numbers(taken, max([number for vm, number in carried
-                               if number <= LARGEST_COUNTED] or [0]))

@@ -23,8 +23,8 @@ ONLY_IN = {
     'sqlite3': ('registry/',),
 }
 PURE = ('watcher/records.py', 'watcher/device_args.py', 'watcher/plan.py', 'watcher/backoff.py',
-        'watcher/boots.py', 'watcher/line_limit.py', 'watcher/log_lines.py',
-        'watcher/mirror_entries.py',
+        'watcher/numbers.py', 'watcher/dangers.py', 'watcher/boots.py', 'watcher/line_limit.py',
+        'watcher/log_lines.py', 'watcher/mirror_entries.py',
         'watcher/mirror_judge.py', 'watcher/mirror_roll.py', 'watcher/due_times.py',
         'watcher/number_file.py',
         'registry/values.py', 'simulator/database.py',

@@ -9,22 +9,24 @@ import itertools
 import os
 import sys
 
-from tests.unit.watcher.builders import ASSIGNMENT, OTHER_SPAN, POLICY, SPAN, build_vm
-from watcher.plan import Action, Standing, plan_vm
+from tests.unit.watcher.builders import ASSIGNMENT, OTHER_SPAN, POLICY, SPAN, build_vm, uuid_of
+from watcher.plan import Action, Beside, Standing, plan_vm
 from watcher.records import Kind, PowerState
 
 PATH = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
                     'docs', 'decision-table.md')
 
+RUNS_OTHERWISE = 'Running, otherwise'
+OTHER_UUID = uuid_of(20)
 # Each dimension: its heading, and what may stand there, in the order of the columns.
 DIMENSIONS = collections.OrderedDict([
     ('Record', ['ordinary VM', 'template', 'snapshot', 'control domain']),
     ('Row', ['enabled pool', 'disabled pool', 'no row']),
-    ('Number', ['clear', 'contested', 'copied', 'row deleted']),
+    ('Number', ['clear', 'held', 'contested', 'copied', 'copied, blocked', 'row deleted']),
     ('Value', ['absent', 'foreign', 'right', 'right + foreign', 'wrong', 'wrong + foreign',
                'several spans', 'unreadable', 'unreadable, foreign', 'foreign, no room']),
-    ('VM', ['at rest', 'starting', 'Halted, busy', 'Halted, resident', 'Running', 'Paused',
-            'Suspended']),
+    ('VM', ['at rest', 'starting', 'Halted, busy', 'Halted, resident', 'Running',
+            RUNS_OTHERWISE, 'Paused', 'Suspended']),
     ('Map', ['complete', 'to be completed']),
     ('QEMU', ['yes', 'none']),
     ('Registry', ['accepted', 'not accepted']),
@@ -33,13 +35,16 @@ DIMENSIONS = collections.OrderedDict([
 KINDS = dict(zip(DIMENSIONS['Record'], Kind))
 ROWS = {'enabled pool': ASSIGNMENT, 'disabled pool': ASSIGNMENT._replace(is_pool_enabled=False),
         'no row': None}
-STANDINGS = dict(zip(DIMENSIONS['Number'], Standing))
+NUMBERS = dict(zip(DIMENSIONS['Number'], [
+    (Standing.CLEAR, Beside()), (Standing.CLEAR, Beside(holder=OTHER_UUID, interim=7)),
+    (Standing.CONTESTED, Beside()), (Standing.COPY, Beside()),
+    (Standing.COPY, Beside(is_blocked_by_others=True)), (Standing.ORPHAN, Beside())]))
 VALUES = dict(zip(DIMENSIONS['Value'], [
     None, '-foo', SPAN, '-foo ' + SPAN, OTHER_SPAN, '-foo ' + OTHER_SPAN,
     SPAN + ' ' + OTHER_SPAN, '"' + SPAN, '"foo', 'x' * 1000]))
 LIVES = dict(zip(DIMENSIONS['VM'], [
     {}, {'operation': 'start'}, {'operation': 'clone'}, {'resident_on': 'OpaqueRef:host-1'},
-    {'power_state': PowerState.RUNNING},
+    {'power_state': PowerState.RUNNING}, {'power_state': PowerState.RUNNING},
     {'power_state': PowerState.PAUSED}, {'power_state': PowerState.SUSPENDED}]))
 
 HEAD = """\
@@ -49,14 +54,17 @@ Generated from `watcher/plan.py` by `python -m tests.test_decision_table --write
 %(count)s combinations were asked; a cell says "any" where it makes no difference.
 
 * **Record**: what the row of XAPI's VM table is. **Row**: the VM's row in the registry, and whether
-  its vGPU pool is enabled. **Number**: *contested* when an unregistered VM bore the number before
-  (it, and the registered VM); *copied* when the unregistered VM began to carry the number of a
-  registered VM after that was staged; *row deleted* when our span outlived the row.
+  its vGPU pool is enabled. **Number**: *held* when another VM still has the number of the row: what
+  is written then has the old number, and is not *right*; *contested* when an unregistered VM bore
+  the number before (it, and the registered VM); *copied* when the unregistered VM began to carry the
+  number of a row after that was committed, *blocked* when somebody else keeps that VM from starting;
+  *row deleted* when our span outlived the row.
 * **Value** of `platform:device-model-args`: *right* is exactly the desired span; *foreign* is text
   that is not ours; *no room* means that the value would become too long.
 * **VM**: *at rest* is Halted without operations and on no host, *starting* is Halted in `start` or
   `start_on` and nothing else, *busy* is any other operation, *resident* is Halted without operations
-  while a host still has it.
+  while a host still has it. *Running, otherwise* is with a QEMU that was found to have something else
+  than the desired span, whatever the record carries.
 * **Registry**: *accepted* when our programs created it, or an administrator took it over.
 * **Map**: *complete* unless XAPI will complete it at the VM's next start, by writing all of it (no
   `device-model`, `qemu-trad`, or `secureboot=auto`). **QEMU**: a PV or PVH guest has none.
@@ -71,7 +79,10 @@ def decide(record, row, number, value, life, platform, qemu, registry):
     vm = build_vm(VALUES[value], kind=KINDS[record], settles_platform=platform != 'complete',
                   has_qemu=qemu == 'yes', **LIVES[life])
     policy = POLICY._replace(is_accepted=registry == 'accepted')
-    plan = plan_vm(vm, ROWS[row], STANDINGS[number], policy)
+    standing, beside = NUMBERS[number]
+    if life == RUNS_OTHERWISE:
+        beside = beside._replace(runs=frozenset([OTHER_SPAN]))
+    plan = plan_vm(vm, ROWS[row], standing, policy, beside)
     done = '–' if plan.action is Action.NONE else plan.action.value
     if plan.is_rescue:
         done += ', at once'
@@ -80,7 +91,7 @@ def decide(record, row, number, value, life, platform, qemu, registry):
 
 def is_possible(record, row, number, value):
     """Whether the combination can come about."""
-    return row == 'no row' or number in ('clear', 'contested')
+    return row == 'no row' or number in ('clear', 'held', 'contested')
 
 
 def list_combinations():

@@ -7,7 +7,7 @@ touching a file. A file that cannot be used is a state, told once: VMs are then 
 
 import os
 import time
-from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple, Optional, Set, Tuple
 
 from registry.connection import unavailable
 from registry.errors import JournalUnavailable, Reason, RegistryError, RegistryUnavailable
@@ -75,12 +75,19 @@ class Books:
         self.assignments: Dict[str, Assignment] = {}
         self.owners: Dict[int, str] = {}
         self.faulty: FrozenSet[str] = frozenset()
+        self.claims: Dict[int, int] = {}
+        """Number -> its place in the sequence; of a row that nobody knows to be first: none."""
         self.staged: Dict[str, Claim] = {}
         self.staged_values: Dict[str, str] = {}
+        self._staged_at: Dict[int, Set[str]] = {}
+        self.removed: Dict[str, str] = {}
+        """Our arguments that were removed from a VM, and may come back."""
         self.bearers: Dict[str, Claim] = {}
         self.bearer_kinds: Dict[str, str] = {}
         self.orphans: FrozenSet[str] = frozenset()
         self._sequence = 0
+        self.must_order_claims = True
+        """Whether there may be rows whose numbers have no place in the sequence yet."""
 
     @property
     def is_journal_open(self) -> bool:
@@ -113,20 +120,51 @@ class Books:
         """Read again who was staged, who bears which number, and whose row was deleted."""
         staged = self.journal.staged()
         self.staged = {uuid: Claim(item.vm_id, item.sequence) for uuid, item in staged.items()}
+        self._staged_at = {}
+        for vm_uuid, item in staged.items():
+            self._staged_at.setdefault(item.vm_id, set()).add(vm_uuid)
+        self.claims = dict(self.journal.claims())
+        self.must_order_claims = True
+        self.removed = dict(self.journal.removed())
         self.staged_values = {uuid: item.value for uuid, item in staged.items()}
         bearers = self.journal.bearers()
         self.bearers = {uuid: Claim(item.vm_id, item.sequence) for uuid, item in bearers.items()}
         self.bearer_kinds = {uuid: item.kind for uuid, item in bearers.items()}
         self.orphans = frozenset(self.journal.orphans())
         claims = list(self.staged.values()) + list(self.bearers.values())
-        self._sequence = max([claim.sequence for claim in claims] or [0])
+        self._sequence = max([claim.sequence for claim in claims] + list(self.claims.values())
+                             + [0])
+
+    def order_claims(self) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
+        """Give the numbers that rows have got their places; those, and the numbers without a row.
+
+        Only after everybody was noted who bears a number now: they were first. The number of a row
+        that cannot be understood stays claimed.
+        """
+        self.must_order_claims = False
+        found = tuple(sorted(set(self.owners) - set(self.claims)))
+        gone = () if self.faulty else tuple(sorted(set(self.claims) - set(self.owners)))
+        for vm_id in gone:
+            del self.claims[vm_id]
+        for vm_id in found:
+            self._sequence += 1
+            self.claims[vm_id] = self._sequence
+        return found, gone
+
+    def list_staged_at(self, vm_id: int) -> FrozenSet[str]:
+        """The VMs (UUIDs) at which a number was staged last."""
+        return frozenset(self._staged_at.get(vm_id, ()))
 
     def note_staged(self, vm_uuid: str, vm_id: int, value: str) -> None:
         """In memory: the VM carries `value` because we had it so. The caller writes the journal.
 
         Sequences here only order; the journal gives its own, in the same order.
         """
-        self.staged[vm_uuid] = self._claim(self.staged.get(vm_uuid), vm_id)
+        before = self.staged.get(vm_uuid)
+        if before is not None:
+            self._staged_at.get(before.vm_id, set()).discard(vm_uuid)
+        self._staged_at.setdefault(vm_id, set()).add(vm_uuid)
+        self.staged[vm_uuid] = self._claim(before, vm_id)
         self.staged_values[vm_uuid] = value
 
     def note_bearer(self, vm_uuid: str, vm_id: Optional[int], kind: str) -> None:
@@ -148,7 +186,9 @@ class Books:
 
     def forget_staged(self, vm_uuid: str) -> None:
         """In memory: there is nothing of ours any more."""
-        self.staged.pop(vm_uuid, None)
+        before = self.staged.pop(vm_uuid, None)
+        if before is not None:
+            self._staged_at.get(before.vm_id, set()).discard(vm_uuid)
         self.staged_values.pop(vm_uuid, None)
 
     def _claim(self, before: Optional[Claim], vm_id: int) -> Claim:

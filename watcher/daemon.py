@@ -16,7 +16,7 @@ from watcher.config import MirrorSettings
 from watcher.errors import MalformedRecord
 from watcher.hands import Hands
 from watcher.injector import Outcome, OutcomeKind
-from watcher.inventory import Inventory
+from watcher.inventory import Inventory, stands_by
 from watcher.jobs import BlocksLifted, VmRead
 from watcher.lifting import Lifting
 from watcher.logs import get_logger
@@ -29,7 +29,7 @@ from watcher.notes import Notes
 from watcher.number_keeper import NumberKeeper
 from watcher.plan import Policy
 from watcher.receipts import Looked, Receipts
-from watcher.records import Batch, PoolRecord, VmRecord
+from watcher.records import Batch, Kind, PoolRecord, VmRecord
 from watcher.roles import Mastery, Role
 from watcher.scanning import Scanning
 from watcher.staging import Staging
@@ -59,7 +59,7 @@ class Watcher:
         self._clock = clock
         self._wall = wall
         self._notes = Notes(books)
-        self._teller = Teller(books)
+        self._teller = Teller(books, clock)
         self._is_recalled = False
         self._noted_fights: Tuple[str, ...] = ()
         self.inventory = Inventory()
@@ -73,7 +73,9 @@ class Watcher:
                             lambda: self.role is not None and self.role.is_writer, clock)
         self.receipts = Receipts(
             look=lookers.submit, write=self._notes.add, clock=clock, wall=wall)
-        self._standings = Standings(books, self.inventory, self._notes.add)
+        self._standings = Standings(books, self.inventory, self._notes.add,
+                                    self.receipts.find_last)
+        self.receipts.on_last = self._standings.note_boot
         self._lifting = Lifting(self._hands.lift)
         self.staging = Staging(books, self.inventory, self._standings,
                                carry_out=self._hands.carry_out, reread=self._hands.reread,
@@ -146,6 +148,7 @@ class Watcher:
             self.mirroring.hear(message)
         elif isinstance(message, Looked):
             self._boot_watch.take(message)
+            self._look_at_stirred(now)
         elif isinstance(message, StreamBroken):
             self.is_synced = False
             self.receipts.doubt()
@@ -165,6 +168,8 @@ class Watcher:
         self._teller.tell(change)
         if self.is_synced:
             self._recall()
+        if self.is_synced and self._books.must_order_claims and not change.is_changed:
+            self._standings.note_all(is_complete=not self.inventory.aside)
         if change.is_changed:
             self._note_policy()
             self.mirroring.note_contents()
@@ -245,11 +250,13 @@ class Watcher:
             self.looks.at_all()
         else:
             changed = self._standings.note(batch.vms)
+            # What runs decides too: boots first.
+            self._boot_watch.note(batch.vms)
             for vm in batch.vms:
                 self.looks.at(vm.ref, now)
             self._callers.give_way()
             self.looks.at_peers_of(changed + tuple(moved))
-            self._boot_watch.note(batch.vms)
+            self._look_at_stirred(now)
         if self._books.was_read:
             self._news.note_followed(batch.vms)
 
@@ -304,8 +311,9 @@ class Watcher:
         self.staging.leftovers.note(vm)
         if vm.start_blocks and self._is_in_charge:
             self._lifting.note(vm, now)
-        has_moved = before is not None and (
-            (before.args, before.kind, before.uuid) != (vm.args, vm.kind, vm.uuid))
+        if before is not None and before.kind is Kind.VM and vm.kind is not Kind.VM:
+            self._teller.tell_lost(before, vm.kind)
+        has_moved = before is not None and stands_by(before) != stands_by(vm)
         return before if has_moved else None
 
     def _drop(self, ref: str) -> None:
@@ -317,6 +325,8 @@ class Watcher:
         self.mirroring.push.drop(ref)
         self._boot_watch.note_gone(vm)
         self._standings.note_gone(vm)
+        if vm.kind is Kind.VM and self.inventory.find_by_uuid(vm.uuid) is None:
+            self._teller.tell_lost(vm, None)
         self.looks.at_peers_of((vm,))
 
     def _set_aside(self, error: MalformedRecord) -> None:
@@ -341,11 +351,17 @@ class Watcher:
             self.note_watch()
         self.looks.at(plan.vm.ref, now, is_fresh=is_fresh)
         self.looks.at_peers_of((plan.vm,))
+        self._look_at_stirred(now)
 
     def _finish(self, outcome: Outcome, now: float) -> bool:
         if outcome.plan.is_rescue and outcome.kind is OutcomeKind.WRITTEN:
             self.receipts.note_rescued(outcome.plan.vm.uuid)
         return self.staging.finish(outcome, now)
+
+    def _look_at_stirred(self, now: float) -> None:
+        """Look at those whose numbers were found to run elsewhere, or to be free."""
+        for ref in self._standings.take_stirred():
+            self.looks.at(ref, now)
 
     def note_lost(self, session: Optional[str]) -> None:
         """Treat a lost session as a lost stream; one of before the last reconnect says nothing."""
@@ -364,10 +380,11 @@ class Watcher:
             self._hands.reread(read.vm)
         else:
             moved = self._take(read.vm, now)
-            changed = self._standings.note((read.vm,))
+            changed = self._standings.note((read.vm,), is_fresh=True)
+            self._boot_watch.note((read.vm,))
             self.looks.at(read.ref, now, is_fresh=True)
             self.looks.at_peers_of(changed + (moved,))
-            self._boot_watch.note((read.vm,))
+            self._look_at_stirred(now)
 
     def _handle_lifted(self, lifted: BlocksLifted, now: float) -> None:
         self.note_lost(lifted.lost_session)

@@ -1,14 +1,13 @@
 """What cannot be prevented and must be seen: numbers that run twice, or will; moves of our device.
 
-XAPI holds nothing up for our sake, and we hold up nothing ourselves: a VM held back by a
-forgotten fence is worse than one that starts wrong and says so. So these are told, in the log by
-the daemon and by `vgpu-admin scan-vms`, each with its remedy in docs/troubleshooting.md.
+XAPI holds nothing up for our sake, and we hold up nothing ourselves. So these are told, in the log
+by the daemon and by `vgpu-admin scan-vms`, each with its remedy in docs/troubleshooting.md.
 
 Pure: no clock, no I/O, no logging.
 """
 
 import enum
-from typing import Iterable, List, NamedTuple, Optional, Tuple
+from typing import Callable, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from watcher.records import Kind, PowerState, VmRecord
 
@@ -19,7 +18,9 @@ _MOVES = frozenset(['pool_migrate', 'migrate_send'])
 class DangerKind(enum.Enum):
     """What threatens."""
     NUMBER_RUNS_TWICE = 'number_runs_twice'
-    """The QEMUs of two VMs carry one number at the same time."""
+    """The QEMUs of two VMs have one number at the same time."""
+    NUMBER_BORNE_TWICE = 'number_borne_twice'
+    """Two unregistered VMs carry a number that no row has: when both run, it runs twice."""
     RESUMES_WITH_ANOTHERS_NUMBER = 'resumes_with_anothers_number'
     """Suspended: its resume takes the frozen number, which is another VM's; no edit mends it."""
     MIGRATES_WITH_DEVICE = 'migrates_with_device'
@@ -34,23 +35,35 @@ class Danger(NamedTuple):
     """UUIDs of the VMs that have the number too."""
 
 
-def find_dangers(vm: VmRecord, vm_id: Optional[int], carriers: Iterable[VmRecord],
-                 owner: Optional[str]) -> Tuple[Danger, ...]:
-    """What threatens a VM that carries this number.
+def find_dangers(vm: VmRecord, numbers: FrozenSet[int],
+                 list_having: Callable[[int], Iterable[VmRecord]],
+                 find_owner: Callable[[int], Optional[str]]) -> Tuple[Danger, ...]:
+    """What threatens a VM that has these numbers.
 
-    A VM that does not rest carries what its QEMU was started with: nobody writes to it.
-    `carriers` are the ordinary VMs that carry the number, `owner` is the VM whose row has it.
+    `list_having` gives the ordinary VMs that have a number, `find_owner` the VM whose row has it.
     """
-    if vm_id is None or vm.kind is not Kind.VM:
-        return ()
     found: List[Danger] = []
-    if vm.power_state in _RUNNING:
-        others = tuple(sorted(other.uuid for other in carriers
-                              if other.uuid != vm.uuid and other.power_state in _RUNNING))
-        if others:
-            found.append(Danger(DangerKind.NUMBER_RUNS_TWICE, vm_id, others))
-    if vm.power_state is PowerState.SUSPENDED and owner not in (None, vm.uuid):
-        found.append(Danger(DangerKind.RESUMES_WITH_ANOTHERS_NUMBER, vm_id, (str(owner),)))
-    if vm.operation_names & _MOVES and vm.power_state is not PowerState.HALTED:
-        found.append(Danger(DangerKind.MIGRATES_WITH_DEVICE, vm_id))
+    for vm_id in sorted(numbers) if vm.kind is Kind.VM else ():
+        others = [other for other in list_having(vm_id) if other.uuid != vm.uuid]
+        owner = find_owner(vm_id)
+        found += _find_doubled(vm, vm_id, others, owner)
+        if vm.power_state is PowerState.SUSPENDED and owner not in (None, vm.uuid):
+            found.append(Danger(DangerKind.RESUMES_WITH_ANOTHERS_NUMBER, vm_id, (str(owner),)))
+        if vm.operation_names & _MOVES and vm.power_state is not PowerState.HALTED:
+            found.append(Danger(DangerKind.MIGRATES_WITH_DEVICE, vm_id))
     return tuple(found)
+
+
+def _find_doubled(vm: VmRecord, vm_id: int, others: Sequence[VmRecord],
+                  owner: Optional[str]) -> List[Danger]:
+    """Others that run with the number too, or will when they are started.
+
+    What a row's number is doubled by is a copy or contested: the state of the VM says so.
+    """
+    running = tuple(sorted(other.uuid for other in others if other.power_state in _RUNNING))
+    if running and vm.power_state in _RUNNING:
+        return [Danger(DangerKind.NUMBER_RUNS_TWICE, vm_id, running)]
+    if others and owner is None:
+        return [Danger(DangerKind.NUMBER_BORNE_TWICE, vm_id,
+                       tuple(sorted(other.uuid for other in others)))]
+    return []

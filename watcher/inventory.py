@@ -5,7 +5,7 @@ answers questions about all of them; it decides nothing and writes nothing. Time
 the monotonic clock, handed in by the caller.
 """
 
-from typing import Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Set, Tuple
 
 from watcher.plan import Policy, Standing
 from watcher.records import Kind, VmRecord
@@ -130,19 +130,25 @@ class Inventory:
             del self._refs[vm.uuid]
 
 
-def find_standing(vm: VmRecord, number: Optional[int], owner: Optional[str],
-                  staged: Mapping[str, Claim], bearers: Mapping[str, Claim],
-                  orphans: FrozenSet[str]) -> Standing:
-    """How an unregistered VM stands to the owner (UUID) of the number it carries (P10, P12).
+def stands_by(vm: VmRecord) -> Tuple[Any, ...]:
+    """What in a record decides how other VMs stand: what it carries, and whether that runs."""
+    return vm.args, vm.kind, vm.uuid, vm.power_state, vm.is_at_rest, vm.resident_on
 
-    `owner` is the registered VM whose row has the number; None when nobody's has.
+
+def find_standing(vm: VmRecord, number: Optional[int], claims: Mapping[int, int],
+                  is_owned: bool, bearers: Mapping[str, Claim],
+                  orphans: FrozenSet[str]) -> Standing:
+    """How an unregistered VM stands to the row that has the number it carries (P10, P12).
+
+    `claims` are the places of the rows' numbers in the sequence. Who was first is not known of a
+    row without one: then neither VM is changed.
     """
     if vm.uuid in orphans:
         return Standing.ORPHAN
-    if number is None or owner is None:
+    if number is None or not is_owned:
         return Standing.CLEAR
-    claim, borne = staged.get(owner), bearers.get(vm.uuid)
-    if claim is None or claim.vm_id != number:
+    claimed, borne = claims.get(number), bearers.get(vm.uuid)
+    if claimed is None:
         return Standing.CONTESTED
-    bore_before = borne is not None and borne.vm_id == number and borne.sequence < claim.sequence
+    bore_before = borne is not None and borne.vm_id == number and borne.sequence < claimed
     return Standing.CONTESTED if bore_before else Standing.COPY

@@ -51,7 +51,6 @@ class Looks:
         for vm_uuid in touched:
             vm = self._inventory.find_by_uuid(vm_uuid)
             if vm is not None:
-                self._staging.note_registered_late(vm)
                 self._staging.note_edited(vm.ref)
                 self.at(vm.ref, now)
                 self.at_peers_of((vm,))

@@ -54,7 +54,7 @@ class Standing(enum.Enum):
     CONTESTED = 'contested'
     """Registered: an unregistered VM bore the number before. Unregistered: it is that VM."""
     COPY = 'copy'
-    """Unregistered: began to carry a registered VM's number after that VM was staged."""
+    """Unregistered: began to carry a row's number after that row was committed with it."""
     ORPHAN = 'orphan'
     """Unregistered: its row was deleted and our span is still there."""
 
@@ -77,6 +77,8 @@ class Reason(enum.Enum):
     NOT_ACCEPTED = 'registry_not_accepted'
     ROW_DELETED = 'row_deleted'
     NUMBER_COPIED = 'number_copied'
+    COPY_BLOCKED = 'copy_blocked'
+    NUMBER_HELD = 'number_held'
     MANUAL_ARGS = 'manual_args'
     INTERRUPTED = 'replacement_interrupted'
     NOT_REGISTERED = 'not_registered'
@@ -107,6 +109,22 @@ class Policy(NamedTuple):
         return parse_number(self.read(vm), self.template)
 
 
+class Beside(NamedTuple):
+    """What a decision needs to know besides the VM's record and its row; see standing.py."""
+    holder: Optional[str] = None
+    """The UUID of another VM that has the row's number: it cannot be staged yet (P10)."""
+    interim: Optional[int] = None
+    """The number that the VM has until then; None: none."""
+    runs: Optional[FrozenSet[Optional[str]]] = None
+    """Our spans in what the VM's QEMU has, or may have; None while none runs (P6)."""
+    removed: Optional[str] = None
+    """What was removed from the VM: properties set by hand come back from it."""
+    owner: Optional[str] = None
+    """Of an unregistered VM: the UUID of the row that has the number it carries."""
+    is_blocked_by_others: bool = False
+    """Somebody else keeps the VM from starting, as XO does with its replicas."""
+
+
 class Plan(NamedTuple):
     """What to do about one VM, and why."""
     action: Action
@@ -119,21 +137,29 @@ class Plan(NamedTuple):
     """The desired span; None when nothing of ours belongs there."""
     carried: Optional[str] = None
     """The spans of ours that the value holds now."""
+    stage: Optional[str] = None
+    """The span that belongs there now: the desired one, or that with an interim number."""
+    holder: Optional[str] = None
+    """The UUID of the VM that keeps this one from its number."""
+    runs: Optional[FrozenSet[Optional[str]]] = None
+    """Our spans in what its QEMU has, or may have; None while none runs."""
+    owner: Optional[str] = None
+    """Of an unregistered VM: the UUID of the row that has its number."""
     is_rescue: bool = False
     """The VM is starting: the absent key is added at once (P3)."""
 
 
 def plan_vm(vm: VmRecord, assignment: Optional[Assignment], standing: Standing,
-            policy: Policy) -> Plan:
+            policy: Policy, beside: Beside = Beside()) -> Plan:
     """Decide what to do about one VM."""
     reading = policy.read(vm)
     plan = Plan(Action.NONE, Reason.NOT_ORDINARY, State.UNREGISTERED, vm,
-                carried=reading.managed)
+                carried=reading.managed, runs=beside.runs, owner=beside.owner)
     if vm.kind is not Kind.VM:
         return plan
     if assignment is None:
-        return _plan_unregistered(plan, reading, standing, policy)
-    return _plan_registered(plan, reading, assignment, standing, policy)
+        return _plan_unregistered(plan, reading, standing, policy, beside)
+    return _plan_registered(plan, reading, assignment, standing, policy, beside)
 
 
 def plan_restore(vm: VmRecord, saved: Optional[str], assignment: Optional[Assignment],
@@ -159,10 +185,16 @@ def plan_restore(vm: VmRecord, saved: Optional[str], assignment: Optional[Assign
                          is_rescue=vm.is_starting)
 
 
-def render_desired(reading: Reading, assignment: Assignment, policy: Policy) -> Optional[str]:
-    """The span that the assignment asks for; None while its vGPU pool is disabled."""
+def render_desired(reading: Reading, assignment: Assignment, policy: Policy,
+                   removed: Optional[str] = None) -> Optional[str]:
+    """The span that the assignment asks for; None while its vGPU pool is disabled.
+
+    Properties set by hand are those that stand there, or that stood in what was removed.
+    """
     if not assignment.is_pool_enabled:
         return None
+    if removed is not None and not reading.spans:
+        reading = parse_args(removed, policy.names)
     rendered = policy.template.render(assignment.pool_id, assignment.priority, assignment.vm_id)
     return render_span(reading, rendered, policy.template)
 
@@ -178,8 +210,9 @@ def list_numbers(vms: Iterable[VmRecord], policy: Policy) -> Tuple[Tuple[VmRecor
 
 
 def _plan_registered(plan: Plan, reading: Reading, assignment: Assignment, standing: Standing,
-                     policy: Policy) -> Plan:
-    plan = plan._replace(desired=render_desired(reading, assignment, policy))
+                     policy: Policy, beside: Beside) -> Plan:
+    desired = render_desired(reading, assignment, policy, beside.removed)
+    plan = plan._replace(desired=desired, stage=desired)
     if not plan.vm.has_qemu:
         return plan._replace(reason=Reason.NO_QEMU, state=State.NO_QEMU)
     if reading.problem:
@@ -187,10 +220,35 @@ def _plan_registered(plan: Plan, reading: Reading, assignment: Assignment, stand
                              carried=plan.vm.args)
     if standing is Standing.CONTESTED:
         return plan._replace(reason=Reason.NUMBER_CONTESTED, state=State.CONTESTED)
-    value = merge(reading, plan.desired)
+    if beside.holder is not None and desired is not None:
+        plan = plan._replace(holder=beside.holder, stage=_render_interim(
+            reading, assignment, policy, beside))
+    value = merge(reading, plan.stage)
     if value == plan.vm.args:
-        return plan._replace(reason=Reason.AS_DESIRED, state=State.AS_DESIRED)
-    return _plan_change(plan, reading, value, _reason_to_change(reading, plan.desired), policy)
+        return _plan_unchanged(plan)
+    reason = (Reason.NUMBER_HELD if plan.holder is not None and plan.stage is None else
+              _reason_to_change(reading, plan.stage))
+    planned = _plan_change(plan, reading, value, reason, policy)
+    is_waiting = planned.holder is not None and planned.state is State.DRIFT
+    return planned._replace(state=State.PENDING) if is_waiting else planned
+
+
+def _render_interim(reading: Reading, assignment: Assignment, policy: Policy,
+                    beside: Beside) -> Optional[str]:
+    """The new pool and priority with the number that the VM has until its own is free."""
+    if beside.interim is None:
+        return None
+    return render_desired(reading, assignment._replace(vm_id=beside.interim), policy,
+                          beside.removed)
+
+
+def _plan_unchanged(plan: Plan) -> Plan:
+    """The record carries what belongs there now: the rest is a matter of what runs."""
+    if plan.holder is not None:
+        return plan._replace(reason=Reason.NUMBER_HELD, state=State.PENDING)
+    if plan.runs is not None and plan.runs != {plan.desired}:
+        return plan._replace(reason=Reason.NOT_AT_REST, state=State.PENDING)
+    return plan._replace(reason=Reason.AS_DESIRED, state=State.AS_DESIRED)
 
 
 def _reason_to_change(reading: Reading, desired: Optional[str]) -> Reason:
@@ -220,7 +278,8 @@ def _reason_to_wait(vm: VmRecord) -> Reason:
     return Reason.HALTED_RESIDENT if vm.is_halted_resident else Reason.NOT_AT_REST
 
 
-def _plan_unregistered(plan: Plan, reading: Reading, standing: Standing, policy: Policy) -> Plan:
+def _plan_unregistered(plan: Plan, reading: Reading, standing: Standing, policy: Policy,
+                       beside: Beside) -> Plan:
     if reading.problem and mentions(reading.value, policy.names):
         return plan._replace(reason=Reason.UNREADABLE, state=State.UNREADABLE,
                              carried=plan.vm.args)
@@ -229,6 +288,8 @@ def _plan_unregistered(plan: Plan, reading: Reading, standing: Standing, policy:
     if standing is Standing.ORPHAN:
         return _plan_removal(plan._replace(state=State.ORPHANED), reading, Reason.ROW_DELETED,
                              policy)
+    if standing is Standing.COPY and beside.is_blocked_by_others:
+        return plan._replace(state=State.DOUBLED, reason=Reason.COPY_BLOCKED)
     if standing is Standing.COPY:
         return _plan_removal(plan._replace(state=State.DOUBLED), reading, Reason.NUMBER_COPIED,
                              policy)

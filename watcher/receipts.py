@@ -69,7 +69,9 @@ class Receipts:
         self._held_back: Optional[List[Tuple[Any, ...]]] = None
         self._past: Dict[str, Track] = {}
         self._last: Dict[str, Boot] = {}
-        """The newest boot of each VM that came to a domain."""
+        """The newest boot of each VM that came to a domain, until it rests again."""
+        self.on_last: Callable[[str], None] = lambda _vm_uuid: None
+        """Who is told that the newest boot of a VM (UUID) has changed."""
         self._under_way: Dict[str, _Open] = {}
         self._arrived: Dict[Tuple[str, str, int], _Open] = {}
         self._host: Optional[Host] = None
@@ -111,7 +113,8 @@ class Receipts:
         """Take up what an earlier daemon knew: the last domain of each VM, and open boots."""
         last, unfinished = journal.last_boots(), journal.open_boots()
         for vm_uuid, boot in last.items():
-            self._last.setdefault(vm_uuid, boot)
+            if vm_uuid not in self._last:
+                self._note_last(boot)
             track = self._past[vm_uuid] = self._recall_track(boot, local_host)
             if track.domain is not None and boot.closed_at:
                 self._note_seen(vm_uuid, track.domain)
@@ -136,7 +139,7 @@ class Receipts:
             self._tracks[ref] = track._replace(is_certain=False)
 
     def find_last(self, vm_uuid: str) -> Optional[Boot]:
-        """The newest boot of a VM that came to a domain, verified or not yet."""
+        """The newest boot of a VM since it last rested, verified or not yet."""
         return self._last.get(vm_uuid)
 
     def note_record(self, vm: VmRecord, desired: Optional[str], carried: Optional[str],
@@ -150,6 +153,8 @@ class Receipts:
             track = self._past.pop(vm.uuid, Track())
         track, sign, kind = follow(track, vm)
         self._tracks[vm.ref] = track
+        if vm.is_at_rest and vm.resident_on is None:
+            self._forget_last(vm.uuid)
         if vm.uuid in self._recalled:
             self._recalled[vm.uuid] = vm.domain
         is_wanted = is_registered or carried is not None
@@ -178,7 +183,7 @@ class Receipts:
         if is_replaced:
             return
         self._seen.pop(vm.uuid, None)
-        self._last.pop(vm.uuid, None)
+        self._forget_last(vm.uuid)
         if vm.uuid in self._recalled:
             self._recalled[vm.uuid] = None
         self._give_up(vm.uuid)
@@ -245,6 +250,11 @@ class Receipts:
         last = self._last.get(boot.vm_uuid)
         if not boot.closed_at or last is None or (last.host, last.domid) == (boot.host, boot.domid):
             self._last[boot.vm_uuid] = boot
+            self.on_last(boot.vm_uuid)
+
+    def _forget_last(self, vm_uuid: str) -> None:
+        if self._last.pop(vm_uuid, None) is not None:
+            self.on_last(vm_uuid)
 
     def _note_seen(self, vm_uuid: str, domain: Tuple[str, int]) -> bool:
         """Remember a domain of our own host; False when it was seen before.

@@ -17,7 +17,8 @@ from watcher.leftovers import Leftovers
 from watcher.plan import (SETTLE_SECONDS, Action, Plan, Policy, Reason, State, plan_restore,
                           plan_vm, render_desired)
 from watcher.progress import Progress, Start, Wrote
-from watcher.records import Kind, PowerState, VmRecord
+from watcher.records import Kind, VmRecord
+from watcher.staged_record import StagedRecord
 from watcher.standing import Standings
 from watcher.telling import VmTeller, WriteTeller
 
@@ -32,8 +33,6 @@ _PROOF_SECONDS = 0.5
 _RESCUE_HOLD_SECONDS = 0.05
 # A shutdown passes through Halted with resident_on for a moment; what lasts longer is told.
 _RESIDENT_SECONDS = 10.0
-# What was staged when nothing was ever seen in place; no span reads so.
-NOTHING_KNOWN = '-'
 
 
 class Staging:
@@ -48,7 +47,6 @@ class Staging:
         self._carry_out = carry_out
         self._reread = reread
         self._write = write
-        self.policy: Optional[Policy] = None
         self.busy: Dict[str, Plan] = {}
         self._due = DueTimes()
         self._ready: Dict[str, None] = collections.OrderedDict()
@@ -58,9 +56,19 @@ class Staging:
         self._later = DueTimes()
         """Looks that no write waits for."""
         self._fights = Fights()
-        self._teller = VmTeller(inventory, books)
+        self._teller = VmTeller(standings, books)
         self._writes = WriteTeller(write)
+        self._record = StagedRecord(books, inventory, standings, write)
         self.leftovers = Leftovers(books, write)
+
+    @property
+    def policy(self) -> Policy:
+        """What holds for all VMs alike."""
+        return self._standings.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._standings.policy = policy
 
     @property
     def waiting(self) -> int:
@@ -126,7 +134,8 @@ class Staging:
             return plan_restore(vm, saved, assignment, self.policy, is_known=is_known)
         if not is_known:
             return None
-        plan = plan_vm(vm, assignment, self._standings.find(vm), self.policy)
+        plan = plan_vm(vm, assignment, self._standings.find(vm), self.policy,
+                       self._standings.find_beside(vm))
         if plan.action is not Action.NONE and vm.ref in self._fights.keys:
             plan = plan._replace(reason=Reason.FOUGHT_OVER, state=State.FOUGHT_OVER)
         return plan
@@ -136,13 +145,14 @@ class Staging:
         assignment = self._books.assignments.get(vm.uuid)
         if assignment is None or not vm.has_qemu:
             return None
-        return render_desired(self.policy.read(vm), assignment, self.policy)
+        return render_desired(self.policy.read(vm), assignment, self.policy,
+                              self._books.removed.get(vm.uuid))
 
     def look(self, ref: str, now: float, *, may_write: bool, is_fresh: bool = False) -> None:
         """Decide about a VM, and begin what is to be done as soon as it may be."""
         vm = self._inventory.find(ref)
         self.calm.discard(ref)
-        if vm is None or ref in self.busy or ref in self._inventory.aside or self.policy is None:
+        if vm is None or ref in self.busy or ref in self._inventory.aside:
             return
         self._fights.expire(ref, now)
         plan = self.plan(vm)
@@ -183,7 +193,11 @@ class Staging:
         progress = self._of(plan.vm.ref)
         progress.ended_at = now
         is_fresh = self._note_record_read(outcome, now)
+        is_unwritten = outcome.kind in (OutcomeKind.OVERTAKEN, OutcomeKind.VANISHED)
+        self._standings.note_written(
+            plan, is_settled=outcome.is_proven or is_unwritten or not outcome.is_sent)
         if outcome.kind is OutcomeKind.WRITTEN:
+            self._record.note_written(plan)
             progress.forgive()
             progress.wrote = Wrote(plan.vm.args, now)
             self._note_written(plan, outcome, now)
@@ -269,38 +283,16 @@ class Staging:
         self._begin(plan)
 
     def _begin(self, plan: Plan) -> None:
-        self._note_claim(plan)
+        self._standings.note_writing(plan)
         self._due.pop(plan.vm.ref)
         self._of(plan.vm.ref).in_doubt = None
         self.busy[plan.vm.ref] = plan
         self._carry_out(plan)
 
-    def _note_claim(self, plan: Plan) -> None:
-        """From here on whoever appears with the number is a copy (P10).
-
-        What is in place stays as it was noted until the write is known to have happened.
-        """
-        assignment = self._books.assignments.get(plan.vm.uuid)
-        if assignment is not None:
-            value = self._books.staged_values.get(plan.vm.uuid, NOTHING_KNOWN)
-            self._note_staged(plan.vm.uuid, assignment.vm_id, value)
-
-    def note_registered_late(self, vm: VmRecord) -> None:
-        """The VM got its row while it runs: what it rested with last is what it carries."""
-        if vm.power_state is not PowerState.HALTED and vm.uuid in self._books.assignments \
-                and vm.uuid not in self._books.staged:
-            self._note_staged(vm.uuid, self._inventory.number_of(vm.ref) or 0,
-                              self.policy.read(vm).managed or '')
-
     def forget_vanished(self, known: FrozenSet[str]) -> None:
         """The first batch names every VM: what is noted of others, and has no row, is no use."""
         self.leftovers.forget_vanished(known)
-        for vm_uuid in set(self._books.staged) - known - set(self._books.assignments):
-            self._forget_staged(vm_uuid)
-
-    def _forget_staged(self, vm_uuid: str) -> None:
-        self._books.forget_staged(vm_uuid)
-        self._write(lambda journal: journal.forget_staged(vm_uuid))
+        self._record.forget_vanished(known)
 
     def _note_record_read(self, outcome: Outcome, now: float) -> bool:
         """Take what a job has read, or what it has written when it read nothing after that."""
@@ -341,24 +333,9 @@ class Staging:
         return refs
 
     def _note_state(self, plan: Plan) -> None:
-        """Keep in the journal what was staged where: claims on numbers rest on it."""
-        vm, assignment = plan.vm, self._books.assignments.get(plan.vm.uuid)
+        """Say what is worth it, and keep in the journal what is in place."""
         self._teller.tell(plan, self.policy.names)
-        if assignment is not None and plan.state is State.AS_DESIRED:
-            self._note_staged(vm.uuid, assignment.vm_id, plan.carried or '')
-        elif vm.uuid in self._books.orphans and vm.is_at_rest and plan.carried is None \
-                and plan.state is State.UNREGISTERED:
-            self._books.forget_orphan(vm.uuid)
-            self._write(lambda journal: journal.forget_orphan(vm.uuid))
-            self._forget_staged(vm.uuid)
-
-    def _note_staged(self, vm_uuid: str, vm_id: int, value: str) -> None:
-        claim = self._books.staged.get(vm_uuid)
-        if claim is not None and claim.vm_id == vm_id \
-                and self._books.staged_values.get(vm_uuid) == value:
-            return
-        self._books.note_staged(vm_uuid, vm_id, value)
-        self._write(lambda journal: journal.note_staged(vm_uuid, vm_id, value))
+        self._record.note_state(plan, self.policy)
 
     def _note_written(self, plan: Plan, outcome: Outcome, now: float) -> None:
         """Tell of it; of a VM that is fought over once a minute (P30)."""

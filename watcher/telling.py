@@ -3,21 +3,27 @@
 import time
 from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
 
+from registry.errors import Reason as FileReason
 from watcher.books import WHO, Books, Change
 from watcher.damper import Damper
 from watcher.dangers import Danger, find_dangers
 from watcher.device_args import parse_args
 from watcher.injector import Outcome
-from watcher.inventory import Inventory
 from watcher.logs import RateLimiter, get_logger
 from watcher.plan import Action, Plan, Reason, State
+from watcher.records import Kind, VmRecord
 from watcher.roles import Role
+from watcher.standing import Standings
 
+# So long may the mirror take to make a registry that was never there.
+_HEALS_SECONDS = 2.0
 _WORTH_SAYING = frozenset([State.CONTESTED, State.UNREADABLE, State.DOUBLED, State.DRIFT,
                            State.ORPHANED, State.WAITS_FOR_XAPI, State.NO_QEMU])
 _RESIDENT_HINT = ('see on that host that no domain of it runs (list_domains), then: '
                   'xe vm-reset-powerstate uuid=%s --force')
 
+_COPY_HINT = ("'vgpu-admin register-vm --vm-uuid=%s' gives it a number of its own, 'vgpu-admin "
+              "transfer-vm --from=%s --to=%s' the row")
 # The same thing of the same VM is told once in this time.
 _REPEAT_SECONDS = 60.0
 
@@ -25,13 +31,17 @@ _REPEAT_SECONDS = 60.0
 class Teller:
     """Remembers what was said last."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, clock: Callable[[], float] = time.monotonic) -> None:
         self._books = books
+        self._clock = clock
         self._journal_problem = ''
+        self._unsaid: Optional[Tuple[Change, float]] = None
+        """A registry that was never there, and since when it is missed."""
 
     def tell(self, change: Change) -> None:
         """Say what a look at the registry has found."""
         books = self._books
+        change = self._hold_back(change)
         if change.became_unavailable:
             get_logger().error('registry.unavailable', path=books.path, reason=change.reason,
                                error=change.became_unavailable)
@@ -42,6 +52,33 @@ class Teller:
             get_logger().info('registry.changed', vms=len(books.assignments),
                               touched=len(change.touched), found=change.edits)
         self._tell_journal(books.journal_problem)
+
+    def _hold_back(self, change: Change) -> Change:
+        """What is to be said now.
+
+        A host that is new in its resource pool has no registry yet, and makes it from the mirror
+        in an instant: that is not worth an error.
+        """
+        now = self._clock()
+        if change.became_unavailable or change.became_available:
+            is_new = change.reason == FileReason.MISSING.value and not self._books.was_read
+            self._unsaid = (change, now) if change.became_unavailable and is_new else None
+            return Change() if self._unsaid is not None else change
+        if self._unsaid is not None and now - self._unsaid[1] >= _HEALS_SECONDS:
+            change, self._unsaid = self._unsaid[0], None
+        return change
+
+    def tell_lost(self, vm: VmRecord, kind: Optional[Kind]) -> None:
+        """Say that a registered VM is gone, or is none any more: its number stays its row's."""
+        assignment = self._books.assignments.get(vm.uuid)
+        if assignment is None:
+            return
+        if kind is None:
+            get_logger().warning('vm.vanished', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 vm_id=assignment.vm_id)
+        else:
+            get_logger().warning('vm.converted', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 vm_id=assignment.vm_id, kind=kind.value)
 
     def _tell_journal(self, problem: str) -> None:
         if problem and problem != self._journal_problem:
@@ -55,8 +92,8 @@ class Teller:
 class VmTeller:
     """Remembers what was said last of each VM."""
 
-    def __init__(self, inventory: Inventory, books: Books) -> None:
-        self._inventory = inventory
+    def __init__(self, standings: Standings, books: Books) -> None:
+        self._standings = standings
         self._books = books
         self._told: Dict[str, Tuple[Any, ...]] = {}
         self._endangered: Dict[str, Tuple[Danger, ...]] = {}
@@ -64,7 +101,7 @@ class VmTeller:
 
     def tell(self, plan: Plan, names: FrozenSet[str]) -> None:
         """Say what keeps a VM from being as desired, when it is not simply under way."""
-        said = (plan.state, plan.reason, plan.desired)
+        said = (plan.state, plan.reason, plan.desired, plan.holder)
         if self._told.get(plan.vm.ref) != said:
             self._told[plan.vm.ref] = said
             if _is_worth_saying(plan) and self._lines.admit(plan.vm.ref, time.monotonic()):
@@ -78,10 +115,9 @@ class VmTeller:
         self._lines.forget(ref)
 
     def _tell_dangers(self, plan: Plan) -> None:
-        vm, number = plan.vm, self._inventory.number_of(plan.vm.ref)
-        carriers = map(self._inventory.find, self._inventory.carriers_of(number or 0))
-        found = find_dangers(vm, number, filter(None, carriers),
-                             self._books.owners.get(number or 0))
+        vm = plan.vm
+        found = find_dangers(vm, self._standings.find_numbers(vm), self._standings.list_having,
+                             self._books.owners.get)
         for danger in set(found) - set(self._endangered.get(vm.ref, ())):
             get_logger().warning('vm.endangered', vm_uuid=vm.uuid, vm_name=vm.name,
                                  danger=danger.kind.value, vm_id=danger.vm_id,
@@ -105,7 +141,7 @@ def _tell_state(plan: Plan, names: FrozenSet[str]) -> None:
         get_logger().info('vm.change_pending', vm_uuid=vm.uuid, vm_name=vm.name,
                           power_state=vm.power_state.value,
                           operations=sorted(vm.operation_names), desired=plan.desired,
-                          carried=plan.carried)
+                          carried=plan.carried, holder=plan.holder)
     else:
         reading = parse_args(plan.vm.args, names)
         get_logger().warning(
@@ -127,10 +163,14 @@ class WriteTeller:
         if is_rare and self._limiter.admit(('fight', vm.uuid), now) is None:
             return
         self._add_history('rescue' if plan.is_rescue else 'stage', vm.uuid, vm.args, plan.value)
-        event = 'vm.args_removed' if plan.desired is None else 'vm.args_injected'
+        event = 'vm.args_removed' if plan.stage is None else 'vm.args_injected'
         get_logger().info(event, vm_uuid=vm.uuid, vm_name=vm.name, action=plan.action.value,
                           reason=plan.reason.value, before=vm.args, after=plan.value,
                           rescue=plan.is_rescue, elapsed_ms=round(outcome.elapsed_ms, 1))
+        if plan.reason is Reason.NUMBER_COPIED:
+            get_logger().info('vm.number_taken_back', vm_uuid=vm.uuid, vm_name=vm.name,
+                              removed=plan.carried, owner=plan.owner,
+                              hint=_COPY_HINT % (vm.uuid, plan.owner, vm.uuid))
 
     def tell_fight(self, plan: Plan, now: float) -> None:
         """The VM is fought over from now on."""

@@ -4,7 +4,7 @@ import json
 from typing import Any, Callable, Dict, List
 
 from tests import programs, scenes
-from tests.simulated.world import World, wait_until
+from tests.simulated.world import World, span, wait_until
 
 
 def _scan(world: World) -> Dict[str, Any]:
@@ -23,11 +23,9 @@ def test_a_number_that_two_qemus_carry_is_told_of_both(build_world: Callable[...
     subject, = scenes.stage(world)
     scenes.run(world, [subject])
     assert _dangers(world, subject.ref) == []
-    # Running: its change waits, and its QEMU goes on with the number that another gets now.
-    world.change(subject.ref, vm_id=subject.number + 100)
-    other = world.create_vm('other')
-    world.register(other, subject.number)
-    wait_until(lambda: 'vm_id=%d' % subject.number in (world.args(other) or ''), 'it is staged')
+    # A copy that is started before the daemon has seen it at rest, and no consumer withholds it.
+    world.xapi.set_consumer('paused')
+    other = world.create_vm('other', args=subject.value())
     world.xapi.call('VM.start', other, False, False)
     line = world.daemon.wait_for('vm.endangered', danger='number_runs_twice')
     assert {line['vm_uuid']} | set(line['others']) == {world.uuid(subject.ref), world.uuid(other)}
@@ -36,6 +34,22 @@ def test_a_number_that_two_qemus_carry_is_told_of_both(build_world: Callable[...
         assert _dangers(world, ref) == ['number_runs_twice']
     world.xapi.call('VM.hard_shutdown', subject.ref)
     assert _dangers(world, other) == []
+
+
+def test_a_number_that_still_runs_is_not_staged_anywhere_else(
+        build_world: Callable[..., World]) -> None:
+    world = build_world().start()
+    subject, = scenes.stage(world)
+    scenes.run(world, [subject])
+    world.change(subject.ref, vm_id=subject.number + 100)
+    other = world.create_vm('other')
+    world.register(other, subject.number)
+    line = world.daemon.wait_for('vm.change_pending', vm_uuid=world.uuid(other))
+    assert line['holder'] == world.uuid(subject.ref)
+    assert world.start_vm(other).args is None
+    world.xapi.call('VM.hard_shutdown', other)
+    world.xapi.call('VM.hard_shutdown', subject.ref)
+    world.wait_args(other, span(subject.number))
 
 
 def test_a_suspended_copy_that_will_resume_with_its_parents_number_is_told(

@@ -26,11 +26,13 @@ _MEMORY = (dict, set, frozenset, list, tuple, str, int, float, bool, type(None),
 _UNCHANGING = frozenset([frozenset, tuple, str, int, float, bool, type(None)])
 _PLAIN = frozenset([str, int, bool, type(None)])
 # What is only said, or follows from the rest, makes no state.
-UNTOLD = frozenset(['_told', '_last_seen', 'last_answer', '_watching_since', '_error', '_refs',
+UNTOLD = frozenset(['_told', 'last_answer', '_watching_since', '_error', '_refs',
                     '_numbers', '_carriers', 'owners', '_sequence', 'contents', 'staged',
-                    'bearers'])
+                    'bearers', 'claims', '_staged_at', '_last_seen', '_retry_at', '_last',
+                    '_ran_with', '_runners', '_stirred', 'must_order_claims'])
 # Maps whose values can change.
-_DEEP = frozenset(['_carriers', '_under_way', '_arrived', '_progress', '_lately', '_fights'])
+_DEEP = frozenset(['_carriers', '_under_way', '_arrived', '_progress', '_lately', '_fights',
+                   '_staged_at', '_runners'])
 
 
 class Keeping:
@@ -109,7 +111,8 @@ class Daemon:
         self._parts = [(part, [name for name, value in vars(part).items()
                                if isinstance(value, _MEMORY)]) for part in (
             watcher, watcher.inventory, watcher.staging, watcher.staging._fights,
-            watcher._lifting, watcher.receipts, watcher._notes, self.books)]
+            watcher._lifting, watcher.receipts, watcher._notes, watcher._standings,
+            self.books)]
         self._telling = [(part, [name for name in names if name not in UNTOLD])
                          for part, names in self._parts]
         self._newborn = self.save()
@@ -132,8 +135,10 @@ class Daemon:
     def freeze(self, now: float) -> Tuple[Any, ...]:
         """What tells this memory from another; times are relative, sequences ranks."""
         order = sorted({claim.sequence for claims in (self.books.staged, self.books.bearers)
-                        for claim in claims.values()})
-        frozen: List[Any] = [
+                        for claim in claims.values()} | set(self.books.claims.values()))
+        frozen: List[Any] = [(vm_id, order.index(sequence))
+                             for vm_id, sequence in sorted(self.books.claims.items())]
+        frozen += [
             (uuid, claim.vm_id, order.index(claim.sequence))
             for claims in (self.books.staged, self.books.bearers)
             for uuid, claim in sorted(claims.items())]
@@ -222,7 +227,9 @@ def summarise_boots(journal: Journal) -> Tuple[Any, ...]:
 def summarise_claims(journal: Journal) -> Tuple[Any, ...]:
     """Who has which number, in order; the sequences themselves mean nothing."""
     disk = journal.disk
-    claims = list(disk.staged.values()) + list(disk.bearers.values())
-    return tuple([(claim[0], claim.vm_id, getattr(claim, 'value', None))
-                  for claim in sorted(claims, key=lambda claim: claim.sequence)])
+    found = [(claim.sequence, claim[0], claim.vm_id, getattr(claim, 'value', None))
+             for claims in (disk.staged, disk.bearers) for claim in claims.values()]
+    found += [(sequence, '', vm_id, None) for vm_id, sequence in disk.claims.items()]
+    return tuple([item[1:] for item in sorted(found, key=lambda item: item[0])]
+                 + sorted(disk.removed.items()))
 

@@ -20,6 +20,8 @@ class Disk(NamedTuple):
     seen: Mapping[str, int] = {}
     replacements: Mapping[str, Replacement] = {}
     staged: Mapping[str, Staged] = {}
+    claims: Mapping[int, int] = {}
+    removed: Mapping[str, str] = {}
     bearers: Mapping[str, Bearer] = {}
     orphans: Mapping[str, Orphan] = {}
     boots: Tuple[Boot, ...] = ()
@@ -76,6 +78,30 @@ class Journal:
     def forget_staged(self, vm_uuid: str) -> None:
         """As the real one."""
         self._drop('staged', vm_uuid)
+
+    def claims(self) -> Mapping[int, int]:
+        """As the real one."""
+        return self.disk.claims
+
+    def note_claims(self, found: Iterable[int], gone: Iterable[int] = ()) -> None:
+        """A claim that stands keeps its place."""
+        for vm_id in gone:
+            self._drop('claims', vm_id)
+        for vm_id in found:
+            if vm_id not in self.disk.claims:
+                self._put('claims', vm_id, self._next())
+
+    def removed(self) -> Mapping[str, str]:
+        """As the real one."""
+        return self.disk.removed
+
+    def note_removed(self, vm_uuid: str, value: str) -> None:
+        """As the real one."""
+        self._put('removed', vm_uuid, value)
+
+    def forget_removed(self, vm_uuid: str) -> None:
+        """As the real one."""
+        self._drop('removed', vm_uuid)
 
     def bearers(self) -> Mapping[str, Bearer]:
         """As the real one."""
@@ -135,12 +161,12 @@ class Journal:
         self.disk = self.disk._replace(sequence=self.disk.sequence + 1)
         return self.disk.sequence
 
-    def _put(self, name: str, key: str, value: Any) -> None:
+    def _put(self, name: str, key: Any, value: Any) -> None:
         changed = dict(getattr(self.disk, name))
         changed[key] = value
         self.disk = self.disk._replace(**{name: changed})
 
-    def _drop(self, name: str, key: str) -> None:
+    def _drop(self, name: str, key: Any) -> None:
         changed = dict(getattr(self.disk, name))
         if changed.pop(key, None) is not None:
             self.disk = self.disk._replace(**{name: changed})

@@ -43,3 +43,21 @@ def test_host_without_the_plugin_gives_unverified_and_is_not_asked_again(pool):
         pool.start_vm(ref, pool.members[0])
         assert read_boot(pool, ref).verdict == 'unverified'
     assert count_looks(pool) == 1
+
+
+def test_first_start_of_a_member_is_quiet(pool):
+    refs = [pool.create_vm('vm-%d' % number) for number in range(3)]
+    for number, ref in enumerate(refs, 1):
+        pool.register(ref, vm_id=number)
+        pool.wait_args(ref, span(number))
+        pool.start_vm(ref, pool.master)
+    member = pool.members[0]
+    member.daemon.kill()
+    member.wipe()
+    member.install()
+    member.start_daemon()
+    for ref in refs:
+        wait_until(lambda ref=ref: member.daemon.events('vm.booted', vm_uuid=pool.uuid(ref)),
+                   'the boot, which the master verifies')
+    loud = [line for line in member.daemon.lines if line['level'] in ('warning', 'error')]
+    assert {line['event'] for line in loud} == {'role.read_only', 'registry.rebuilt'}

@@ -11,10 +11,16 @@ from watcher.records import Kind, PowerState
 OTHER = '99999999-1111-2222-3333-444455556666'
 
 
+def find(vm: Any, carriers: List[Any], owner: Optional[str], number: Optional[int]) -> Any:
+    """The dangers of a VM that has a number, as these have it too."""
+    numbers = frozenset() if number is None else frozenset([number])
+    return find_dangers(vm, numbers, lambda _number: [vm] + carriers, lambda _number: owner)
+
+
 def kinds_of(vm: Any, carriers: List[Any] = [], owner: Optional[str] = None,
              number: Optional[int] = 5) -> List[DangerKind]:
     """The kinds alone."""
-    return [danger.kind for danger in find_dangers(vm, number, [vm] + carriers, owner)]
+    return [danger.kind for danger in find(vm, carriers, owner, number)]
 
 
 def in_state(state: PowerState, **fields: Any) -> Any:
@@ -35,7 +41,16 @@ def test_number_runs_twice_when_two_qemus_carry_it(mine: PowerState, others: Pow
 
 def test_others_are_named() -> None:
     vm, other = in_state(PowerState.RUNNING), in_state(PowerState.RUNNING, uuid=OTHER)
-    assert find_dangers(vm, 5, [vm, other], None)[0].others == (OTHER,)
+    assert find(vm, [other], None, 5)[0].others == (OTHER,)
+
+
+@pytest.mark.parametrize('owner,found', [
+    pytest.param(None, [DangerKind.NUMBER_BORNE_TWICE], id='of-no-row'),
+    pytest.param(OTHER, [], id='of-a-row')])
+def test_number_that_two_unregistered_vms_carry_is_shown_before_they_start(
+        owner: Optional[str], found: List[DangerKind]) -> None:
+    vm, other = in_state(PowerState.HALTED), in_state(PowerState.HALTED, uuid=OTHER)
+    assert kinds_of(vm, [other], owner) == found
 
 
 @pytest.mark.parametrize('owner,is_found', [

@@ -139,26 +139,23 @@ def test_numbers_are_read_again_under_another_template(inventory, take):
 
 # Standing (P10, P12).
 
-@pytest.mark.parametrize('number, owner, staged, bearers, orphans, standing', [
-    pytest.param(None, None, {}, {}, (), Standing.CLEAR, id='carries-nothing'),
-    pytest.param(10, None, {}, {}, (), Standing.CLEAR, id='a-number-of-nobody'),
-    pytest.param(10, OWNER, {OWNER: Claim(10, 5)}, {OTHER: Claim(10, 7)}, (), Standing.COPY,
-                 id='began-after-the-owner-was-staged'),
-    pytest.param(10, OWNER, {OWNER: Claim(10, 5)}, {}, (), Standing.COPY,
-                 id='just-began-and-not-noted-yet'),
-    pytest.param(10, OWNER, {OWNER: Claim(10, 5)}, {OTHER: Claim(9, 2)}, (), Standing.COPY,
+@pytest.mark.parametrize('number, is_owned, claims, bearers, orphans, standing', [
+    pytest.param(None, False, {}, {}, (), Standing.CLEAR, id='carries-nothing'),
+    pytest.param(10, False, {}, {}, (), Standing.CLEAR, id='a-number-of-nobody'),
+    pytest.param(10, True, {10: 5}, {OTHER: Claim(10, 7)}, (), Standing.COPY,
+                 id='began-after-the-row-was-committed'),
+    pytest.param(10, True, {10: 5}, {}, (), Standing.COPY, id='just-began-and-not-noted-yet'),
+    pytest.param(10, True, {10: 5}, {OTHER: Claim(9, 2)}, (), Standing.COPY,
                  id='bore-another-number-before'),
-    pytest.param(10, OWNER, {OWNER: Claim(10, 5)}, {OTHER: Claim(10, 3)}, (), Standing.CONTESTED,
+    pytest.param(10, True, {10: 5}, {OTHER: Claim(10, 3)}, (), Standing.CONTESTED,
                  id='bore-it-before'),
-    pytest.param(10, OWNER, {}, {OTHER: Claim(10, 3)}, (), Standing.CONTESTED,
-                 id='the-owner-was-never-staged'),
-    pytest.param(10, OWNER, {OWNER: Claim(9, 1)}, {OTHER: Claim(10, 3)}, (), Standing.CONTESTED,
-                 id='the-owner-was-staged-with-another-number'),
-    pytest.param(10, OWNER, {OWNER: Claim(10, 5)}, {OTHER: Claim(10, 3)}, (OTHER,),
-                 Standing.ORPHAN, id='its-row-was-deleted'),
-    pytest.param(None, None, {}, {}, (OTHER,), Standing.ORPHAN,
+    pytest.param(10, True, {9: 1}, {OTHER: Claim(10, 3)}, (), Standing.CONTESTED,
+                 id='who-was-first-is-not-known'),
+    pytest.param(10, True, {10: 5}, {OTHER: Claim(10, 3)}, (OTHER,), Standing.ORPHAN,
+                 id='its-row-was-deleted'),
+    pytest.param(None, False, {}, {}, (OTHER,), Standing.ORPHAN,
                  id='its-row-was-deleted-and-it-carries-no-number')])
-def test_unregistered_vm_stands_as_its_claim_and_the_owners_say(number, owner, staged, bearers,
-                                                                orphans, standing):
-    assert find_standing(vm_of(2, SPAN), number, owner, staged, bearers,
+def test_unregistered_vm_stands_as_its_claim_and_the_row_say(number, is_owned, claims, bearers,
+                                                             orphans, standing):
+    assert find_standing(vm_of(2, SPAN), number, claims, is_owned, bearers,
                          frozenset(orphans)) is standing

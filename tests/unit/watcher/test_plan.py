@@ -6,9 +6,9 @@ import shlex
 import pytest
 
 from tests.unit.watcher.builders import (ASSIGNMENT, NAMES, OTHER_SPAN, POLICY, SPAN, TEMPLATE,
-                                         build_vm)
+                                         build_vm, uuid_of)
 from watcher.device_args import MAX_VALUE, parse_args
-from watcher.plan import Action, Reason, Standing, State, plan_restore, plan_vm
+from watcher.plan import Action, Beside, Reason, Standing, State, plan_restore, plan_vm
 from watcher.records import START_OPERATIONS, Kind, PowerState
 
 DISABLED = ASSIGNMENT._replace(is_pool_enabled=False)
@@ -121,6 +121,52 @@ def test_vm_at_rest_is_treated_as_it_stands(args, assignment, standing, policy, 
                                             state, value):
     plan = plan_vm(build_vm(args), assignment, standing, policy)
     assert (plan.action, plan.reason, plan.state, plan.value) == (action, reason, state, value)
+
+
+HELD = Beside(holder=uuid_of(20), interim=3)
+INTERIM = '-device vgpu-stub,pool_id=A,priority=high,vm_id=3'
+
+
+@pytest.mark.parametrize('args, beside, action, reason, value', [
+    pytest.param(INTERIM, HELD, Action.NONE, Reason.NUMBER_HELD, None, id='it-has-its-old-number'),
+    pytest.param(OTHER_SPAN, HELD, Action.REPLACE, Reason.SPAN_DIFFERS, INTERIM,
+                 id='the-old-number-with-the-new-pool-and-priority'),
+    pytest.param(SPAN, HELD, Action.REPLACE, Reason.SPAN_DIFFERS, INTERIM,
+                 id='the-new-number-by-the-hand-of-others'),
+    pytest.param(None, HELD, Action.ADD, Reason.SPAN_MISSING, INTERIM, id='it-has-nothing'),
+    pytest.param(SPAN, HELD._replace(interim=None), Action.REMOVE, Reason.NUMBER_HELD, None,
+                 id='there-is-no-number-for-it')])
+def test_number_that_another_vm_has_is_not_staged(args, beside, action, reason, value):
+    plan = plan_vm(build_vm(args), ASSIGNMENT, Standing.CLEAR, POLICY, beside)
+    assert (plan.action, plan.value, plan.state, plan.holder) == (
+        action, value, State.PENDING, uuid_of(20))
+    assert (plan.desired, plan.reason) == (SPAN, reason)
+
+
+@pytest.mark.parametrize('args, runs, state', [
+    pytest.param(SPAN, {SPAN}, State.AS_DESIRED, id='as-desired'),
+    pytest.param(SPAN, {OTHER_SPAN}, State.PENDING, id='the-record-was-written-by-hand'),
+    pytest.param(SPAN, {SPAN, OTHER_SPAN}, State.PENDING, id='it-is-not-known'),
+    pytest.param(SPAN, {None}, State.PENDING, id='it-runs-without'),
+    pytest.param(OTHER_SPAN, {SPAN}, State.PENDING, id='its-next-boot-would-be-wrong')])
+def test_change_is_pending_by_what_runs(args, runs, state):
+    vm = build_vm(args, power_state=PowerState.RUNNING)
+    plan = plan_vm(vm, ASSIGNMENT, Standing.CLEAR, POLICY, Beside(runs=frozenset(runs)))
+    assert (plan.action, plan.state) == (Action.NONE, state)
+
+
+def test_copy_that_others_keep_from_starting_is_left_alone():
+    plan = plan_vm(build_vm(SPAN), None, Standing.COPY, POLICY, Beside(is_blocked_by_others=True))
+    assert (plan.action, plan.reason, plan.state) == (Action.NONE, Reason.COPY_BLOCKED,
+                                                      State.DOUBLED)
+
+
+def test_properties_of_what_was_removed_come_back():
+    beside = Beside(removed=OTHER_SPAN + ',addr=5')
+    for args, value in ((None, SPAN + ',addr=5'), ('-foo', '-foo ' + SPAN + ',addr=5'),
+                        (OTHER_SPAN, SPAN)):
+        plan = plan_vm(build_vm(args), ASSIGNMENT, Standing.CLEAR, POLICY, beside)
+        assert plan.value == value
 
 
 @pytest.mark.parametrize('standing, state', [

@@ -1,0 +1,85 @@
+"""What was staged where, and what was removed: kept in memory and in the journal.
+
+The last number that was in place at a VM is the one that it keeps until that of its row is free
+(P10); the last span is what a boot may have taken while a change waits (P20).
+"""
+
+from typing import Any, Callable, FrozenSet
+
+from registry.journal import Journal
+from watcher.books import Books
+from watcher.inventory import Inventory
+from watcher.numbers import find_numbers, is_live
+from watcher.plan import Action, Plan, Policy, State
+from watcher.records import Kind
+from watcher.standing import Standings
+
+_IN_PLACE = (State.AS_DESIRED, State.PENDING)
+
+
+class StagedRecord:
+    """Keeps the journal up to date with what is in place."""
+
+    def __init__(self, books: Books, inventory: Inventory, standings: Standings,
+                 write: Callable[[Callable[[Journal], Any]], None]) -> None:
+        self._books = books
+        self._inventory = inventory
+        self._standings = standings
+        self._write = write
+
+    def note_state(self, plan: Plan, policy: Policy) -> None:
+        """Note what a VM has in place, when it is known that its next start takes it."""
+        vm = plan.vm
+        if vm.kind is not Kind.VM:
+            return
+        if vm.uuid not in self._books.assignments:
+            if vm.uuid in self._books.orphans and vm.is_at_rest and plan.carried is None \
+                    and plan.state is State.UNREGISTERED:
+                self._forget_orphan(vm.uuid)
+        elif is_live(vm):
+            if vm.uuid not in self._books.staged:
+                # It got its row while it ran: what it rested with last is what it carries.
+                self._note(vm.uuid, self._inventory.number_of(vm.ref) or 0, plan.carried or '')
+        elif (plan.action is Action.NONE and plan.state in _IN_PLACE
+              and plan.carried == plan.stage and not self._standings.is_unproven(vm.uuid)):
+            self._note_place(plan, policy)
+
+    def note_written(self, plan: Plan) -> None:
+        """Keep our arguments that were removed: they come back, properties included (P10)."""
+        if plan.carried is not None and plan.stage is None:
+            vm_uuid, value = plan.vm.uuid, plan.carried
+            self._books.removed[vm_uuid] = value
+            self._write(lambda journal: journal.note_removed(vm_uuid, value))
+
+    def forget_vanished(self, known: FrozenSet[str]) -> None:
+        """The first batch names every VM: what is noted of others, and has no row, is no use."""
+        for vm_uuid in set(self._books.staged) - known - set(self._books.assignments):
+            self._forget(vm_uuid)
+
+    def _note_place(self, plan: Plan, policy: Policy) -> None:
+        vm_uuid = plan.vm.uuid
+        numbers = find_numbers([plan.stage], policy)
+        before = self._books.staged.get(vm_uuid)
+        # Without a number in place, the last one stays the VM's own.
+        vm_id = min(numbers) if numbers else before.vm_id if before is not None else 0
+        self._note(vm_uuid, vm_id, plan.carried or '')
+        if plan.carried is not None and vm_uuid in self._books.removed:
+            del self._books.removed[vm_uuid]
+            self._write(lambda journal: journal.forget_removed(vm_uuid))
+
+    def _note(self, vm_uuid: str, vm_id: int, value: str) -> None:
+        claim = self._books.staged.get(vm_uuid)
+        if claim is not None and claim.vm_id == vm_id \
+                and self._books.staged_values.get(vm_uuid) == value:
+            return
+        self._books.note_staged(vm_uuid, vm_id, value)
+        self._write(lambda journal: journal.note_staged(vm_uuid, vm_id, value))
+
+    def _forget(self, vm_uuid: str) -> None:
+        self._books.forget_staged(vm_uuid)
+        self._write(lambda journal: journal.forget_staged(vm_uuid))
+
+    def _forget_orphan(self, vm_uuid: str) -> None:
+        self._books.forget_orphan(vm_uuid)
+        self._write(lambda journal: journal.forget_orphan(vm_uuid))
+        self._forget(vm_uuid)
