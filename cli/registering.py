@@ -12,7 +12,7 @@ from cli.parser import Arguments
 from cli.proposals import carry_out, rehearse
 from cli.render import priority_text, render_change
 from cli.result import Result
-from cli.situation import Situation, look
+from cli.situation import Situation, claim_number, look
 from cli.text import escape
 from registry.edit import Edit
 from registry.errors import Conflict, InvalidValue, NotFound, Reason, RegistryUnavailable
@@ -42,6 +42,8 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
         context.done.append(f'the registry {context.registry.path} was created')
         context.note(f'created the registry {context.registry.path}')
     vm, is_new = _add(arguments, context, target, name, situation, is_dry)
+    if is_new and not is_dry:
+        claim_number(context, situation, vm.vm_id)
     what = 'registered' if is_new else 'already_registered'
     if situation.record is not None and not situation.record.has_qemu:
         context.note('it is a PV or PVH guest: there is no QEMU that could take arguments')

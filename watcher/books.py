@@ -151,6 +151,25 @@ class Books:
             self.claims[vm_id] = self._sequence
         return found, gone
 
+    def claim(self, vm_id: int) -> bool:
+        """Give a number its place now; whether it had none."""
+        is_new = vm_id not in self.claims
+        if is_new:
+            self._sequence += 1
+            self.claims[vm_id] = self._sequence
+        return is_new
+
+    @property
+    def has_unclaimed(self) -> bool:
+        """Whether a row has a number that has no place in the sequence yet."""
+        return self.must_order_claims and not set(self.owners) <= set(self.claims)
+
+    def _take_claims(self) -> None:
+        """Take what our own commands have claimed, at the commit: before what is noted from now."""
+        for vm_id in sorted(set(self.journal.claims()) - set(self.claims)):
+            self._sequence += 1
+            self.claims[vm_id] = self._sequence
+
     def list_staged_at(self, vm_id: int) -> FrozenSet[str]:
         """The VMs (UUIDs) at which a number was staged last."""
         return frozenset(self._staged_at.get(vm_id, ()))
@@ -268,6 +287,7 @@ class Books:
                                                allow_emptied=self.trust_mass_removals)
             # Our own commands write orphans in their own transaction: read these again as well.
             self.orphans = frozenset(self.journal.orphans())
+            self._take_claims()
         except JournalUnavailable as error:
             self._note_problem(error)
             if error.reason not in _STILL_READABLE:
@@ -313,6 +333,7 @@ class Books:
         self._last_seen = seen_in(contents)
         self.contents, self.unavailable, self.was_read = contents, '', True
         before, self.assignments = self.assignments, build_assignments(contents)
+        self.must_order_claims = True
         self.owners = {item.vm_id: uuid for uuid, item in self.assignments.items()}
         self.faulty = frozenset(fault.key for fault in contents.faults)
         touched = frozenset(uuid for uuid in set(before) | set(self.assignments)

@@ -30,6 +30,7 @@ from watcher.number_keeper import NumberKeeper
 from watcher.plan import Policy
 from watcher.receipts import Looked, Receipts
 from watcher.records import Batch, Kind, PoolRecord, VmRecord
+from watcher.registry_changes import RegistryChanges
 from watcher.roles import Mastery, Role
 from watcher.scanning import Scanning
 from watcher.staging import Staging
@@ -60,6 +61,7 @@ class Watcher:
         self._wall = wall
         self._notes = Notes(books)
         self._teller = Teller(books, clock)
+        self._changes = RegistryChanges(books, self._teller.tell, clock)
         self._is_recalled = False
         self._noted_fights: Tuple[str, ...] = ()
         self.inventory = Inventory()
@@ -148,12 +150,14 @@ class Watcher:
             self.mirroring.hear(message)
         elif isinstance(message, Looked):
             self._boot_watch.take(message)
-            self._look_at_stirred(now)
         elif isinstance(message, StreamBroken):
             self.is_synced = False
             self.receipts.doubt()
             self._news.doubt()
             self.note_watch()
+        # Whose numbers were found to run elsewhere, or to be free.
+        for ref in self._standings.take_stirred():
+            self.looks.at(ref, now)
 
     def begin_session(self, role: Role) -> None:
         """A session was opened: from now on this is what we may do."""
@@ -164,26 +168,24 @@ class Watcher:
 
     def poll_registry(self) -> None:
         """Look whether the registry has changed, and at the VMs that it concerns."""
-        change = self._books.poll()
-        self._teller.tell(change)
-        if self.is_synced:
-            self._recall()
-        if self.is_synced and self._books.must_order_claims and not change.is_changed:
-            self._standings.note_all(is_complete=not self.inventory.aside)
-        if change.is_changed:
+        if self._changes.poll():
             self._note_policy()
             self.mirroring.note_contents()
             # Before anything is staged by it: the consumer must not take a new row for a thief.
             self._attend_numbers(self._clock())
-            if self.is_synced:
-                if change.became_available:
-                    self._boot_watch.note(tuple(self.inventory.vms))
-                self._standings.note_all(is_complete=not self.inventory.aside)
-                self._notes.flush()
-                if change.concerns_all:
-                    self.looks.at_all()
-                else:
-                    self.looks.at_touched(change.touched)
+        if not self.is_synced:
+            return
+        self._recall()
+        change = self._changes.take()
+        if change.is_changed or (self._books.must_order_claims and not self._changes.is_waiting):
+            if change.became_available:
+                self._boot_watch.note(tuple(self.inventory.vms))
+            self._standings.note_all(is_complete=not self.inventory.aside)
+            self._notes.flush()
+            if change.concerns_all:
+                self.looks.at_all()
+            else:
+                self.looks.at_touched(change.touched)
 
     def pump(self) -> None:
         """Look at the VMs whose time has come, and write down what was learned."""
@@ -256,7 +258,6 @@ class Watcher:
                 self.looks.at(vm.ref, now)
             self._callers.give_way()
             self.looks.at_peers_of(changed + tuple(moved))
-            self._look_at_stirred(now)
         if self._books.was_read:
             self._news.note_followed(batch.vms)
 
@@ -351,17 +352,11 @@ class Watcher:
             self.note_watch()
         self.looks.at(plan.vm.ref, now, is_fresh=is_fresh)
         self.looks.at_peers_of((plan.vm,))
-        self._look_at_stirred(now)
 
     def _finish(self, outcome: Outcome, now: float) -> bool:
         if outcome.plan.is_rescue and outcome.kind is OutcomeKind.WRITTEN:
             self.receipts.note_rescued(outcome.plan.vm.uuid)
         return self.staging.finish(outcome, now)
-
-    def _look_at_stirred(self, now: float) -> None:
-        """Look at those whose numbers were found to run elsewhere, or to be free."""
-        for ref in self._standings.take_stirred():
-            self.looks.at(ref, now)
 
     def note_lost(self, session: Optional[str]) -> None:
         """Treat a lost session as a lost stream; one of before the last reconnect says nothing."""
@@ -384,7 +379,6 @@ class Watcher:
             self._boot_watch.note((read.vm,))
             self.looks.at(read.ref, now, is_fresh=True)
             self.looks.at_peers_of(changed + (moved,))
-            self._look_at_stirred(now)
 
     def _handle_lifted(self, lifted: BlocksLifted, now: float) -> None:
         self.note_lost(lifted.lost_session)

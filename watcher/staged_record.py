@@ -58,6 +58,8 @@ class StagedRecord:
 
     def _note_place(self, plan: Plan, policy: Policy) -> None:
         vm_uuid = plan.vm.uuid
+        if plan.holder is None:
+            self._standings.claim(vm_uuid)
         numbers = find_numbers([plan.stage], policy)
         before = self._books.staged.get(vm_uuid)
         # Without a number in place, the last one stays the VM's own.

@@ -144,6 +144,8 @@ class Standings:
     def note_writing(self, plan: Plan) -> None:
         """A write begins: until it is proven, a start may take what was, or what is written."""
         policy = self.policy
+        if plan.holder is None:
+            self.claim(plan.vm.uuid)
         after = policy.read(plan.vm._replace(args=plan.value)).managed
         self._unproven[plan.vm.uuid] = policy.read(plan.vm).managed, after
 
@@ -151,6 +153,12 @@ class Standings:
         """The write is over; settled when nothing was sent, or a record at rest was read after."""
         if is_settled:
             self._settle(plan.vm.uuid)
+
+    def claim(self, vm_uuid: str) -> None:
+        """The number of the VM's row is, or is about to be, in place: nobody else had it."""
+        assignment = self._books.assignments.get(vm_uuid)
+        if assignment is not None and self._books.claim(assignment.vm_id):
+            self._write(lambda journal: journal.note_claims([assignment.vm_id]))
 
     def is_unproven(self, vm_uuid: str) -> bool:
         """Whether a start under way may have taken something else than what was written."""

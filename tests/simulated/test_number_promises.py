@@ -287,8 +287,8 @@ def test_copy_that_others_block_is_left_alone_while_it_is_blocked(world: World) 
 def test_number_is_claimed_at_the_commit_and_not_by_who_writes_it_first(world: World) -> None:
     fleet = Fleet(world, [1])
     fleet.start(1)
-    world.change(fleet.ref(1), vm_id=7)
-    world.daemon.wait_for('vm.change_pending', vm_uuid=world.uuid(fleet.ref(1)))
+    assert admin(world, 'set-vm-id', '--vm-uuid=' + world.uuid(fleet.ref(1)), '--vm-id=7',
+                 '--no-restart').returncode == 0
     thief = world.create_vm('thief', args=span(7))
     world.wait_args(thief, None)
     fleet.stop(1)

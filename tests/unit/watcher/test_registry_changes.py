@@ -1,0 +1,58 @@
+"""A row with a new number waits until what XAPI has shown by then was taken (P10)."""
+
+import pytest
+
+from watcher.books import Change
+from watcher.registry_changes import RegistryChanges
+
+
+class FakeBooks:
+    """Polls that find what they are told to."""
+
+    def __init__(self):
+        self.found = []
+        self.has_unclaimed = False
+
+    def poll(self):
+        return self.found.pop(0) if self.found else Change()
+
+
+@pytest.fixture
+def desk():
+    class Desk:
+        now, books, told = 100.0, FakeBooks(), []
+    Desk.changes = RegistryChanges(Desk.books, Desk.told.append, lambda: Desk.now)
+    return Desk
+
+
+def touched(*names):
+    return Change(is_changed=True, touched=frozenset(names))
+
+
+def test_change_without_a_new_number_is_acted_on_at_once(desk):
+    desk.books.found = [touched('a')]
+    desk.changes.poll()
+    assert desk.changes.take() == touched('a')
+    assert not desk.changes.take().is_changed and desk.told == [touched('a')]
+
+
+@pytest.mark.parametrize('seconds, is_acted_on', [
+    pytest.param(0.1, False, id='events-may-be-on-their-way'),
+    pytest.param(0.4, True, id='they-have-come')])
+def test_new_number_waits_for_events_that_are_on_their_way(desk, seconds, is_acted_on):
+    desk.books.found, desk.books.has_unclaimed = [touched('a')], True
+    desk.changes.poll()
+    desk.now += seconds
+    assert desk.changes.take().is_changed == is_acted_on
+    assert desk.changes.is_waiting != is_acted_on
+
+
+def test_changes_that_wait_are_taken_together(desk):
+    desk.books.found, desk.books.has_unclaimed = [
+        touched('a')._replace(concerns_all=True), touched('b')], True
+    desk.changes.poll()
+    assert not desk.changes.take().is_changed
+    desk.changes.poll()
+    desk.now += 1.0
+    change = desk.changes.take()
+    assert change.touched == {'a', 'b'} and change.concerns_all
