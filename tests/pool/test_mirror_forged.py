@@ -101,6 +101,25 @@ def test_an_entry_that_was_forged_while_the_master_died_is_not_followed(pool: Po
     assert pool.wait_agreed(wanted) == wanted
 
 
+def test_an_entry_that_was_forged_while_two_masters_live(pool: PoolWorld) -> None:
+    refs = start(pool)
+    wanted = pool.wait_agreed()
+    pool.xapi.sync_database()
+    old, new, third = pool.hosts
+    pool.xapi.split([old.ref], [new.ref, third.ref])
+    pool.xapi.fail_over(new.ref)
+    forge(pool, refs)
+    new.daemon.wait_for('mirror.undecided', generation=FORGED, level='error')
+    pool.change(refs[1], host=new, pool_id='B')
+    pool.wait_args(refs[1], span(2, pool='B'))
+    assert old.assignments() == third.assignments() == wanted
+    assert Admin(new).run('registry', 'keep', '--yes').status == 0
+    wait_until(lambda: pool_entry(pool).get('vms') == 2, 'the mirror of the registry')
+    pool.xapi.heal()
+    agreed = pool.wait_agreed()
+    assert {number: pool_id for number, pool_id, _priority in agreed.values()} == {1: 'A', 2: 'B'}
+
+
 def test_a_secret_that_was_rotated_in_the_midst_of_a_fail_over(pool: PoolWorld) -> None:
     """The old master has signed with the new one before it died; the next learns it later."""
     refs = start(pool)
