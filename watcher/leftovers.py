@@ -11,6 +11,7 @@ from registry.journal import Journal, Replacement
 from watcher.books import Books
 from watcher.logs import get_logger
 from watcher.records import VmRecord
+from watcher.start_blocks import read_value
 
 
 class Leftovers:
@@ -29,9 +30,14 @@ class Leftovers:
                                  before=item.before, after=item.after)
 
     def find(self, vm: VmRecord) -> Optional[str]:
-        """The whole value that belongs where the VM's key is absent; None when nothing does."""
+        """The whole value that belongs where the VM's key is absent; None when nothing does.
+
+        Where the journal is lost with its host, or locked, the text of a start block tells.
+        """
+        if vm.args is not None:
+            return None
         item = self._left.get(vm.uuid)
-        return item.after if item is not None and vm.args is None else None
+        return item.after if item is not None else read_value(vm)
 
     def note(self, vm: VmRecord) -> None:
         """Take a record: one that has the key, or shall have none, needs nothing any more."""

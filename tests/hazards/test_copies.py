@@ -178,8 +178,8 @@ def test_our_span_stands_once_whatever_a_second_tool_writes_between_our_calls(
     struck = []
 
     def meddle() -> None:
-        struck.append(name)
         MEDDLING[name](pool, subject.ref)
+        struck.append(name)
     scenes.at_call(pool, subject.ref, call, meddle)
     scenes.prioritise(pool, [subject])
     wait_until(lambda: struck, 'the other tool')

@@ -75,7 +75,7 @@ MUTANTS = (
     _one('clear-fences does not bring the value back', 'watcher/start_blocks.py',
          '        _put_back(client, ref, value)\n', '        pass\n', _KILLS + ' gives'),
     _one('what 0.1 had removed does not come back', 'watcher/leftovers.py',
-         '        return item.after if item is not None and vm.args is None else None\n',
+         '        return item.after if item is not None else read_value(vm)\n',
          '        return None\n', _KILLS + ' by-hand'),
     Mutant('the old token is kept after an interruption', (
         Change('watcher/stream.py', "token, miscounts, empty = '', 0, 0",

@@ -9,7 +9,7 @@ from registry.journal import Journal
 from registry.paths import find_journal
 from registry.store import Registry
 from registry.values import Priority
-from tests.left_by_0_1 import add_replacement
+from tests.left_by_0_1 import BLOCK, add_replacement
 from tests.unit.watcher.builders import (OTHER_SPAN, POLICY, SPAN, UUID, FakeXapi, build_vm,
                                          uuid_of)
 from watcher.books import Books
@@ -468,6 +468,12 @@ def test_entry_goes_with_its_vm(successor):
 def test_running_vm_keeps_its_entry_until_it_rests(successor):
     successor.show(build_vm(None, power_state=PowerState.RUNNING))
     assert successor.begun == [] and successor.replacements == {UUID: LEFT}
+
+
+def test_value_comes_back_from_a_start_block_where_the_journal_does_not_tell(stage):
+    text = BLOCK % (UUID, 'start', LEFT)
+    stage.show(build_vm(None, start_blocks=(('start', text),)))
+    assert [plan.value for plan in stage.begun] == [LEFT]
 
 
 def test_value_that_was_to_go_is_no_entry(path):
