@@ -1,11 +1,13 @@
 """Who has the locks of a file, from what the kernel tells."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 from registry.lock_holders import describe_holders
-from tests.unit.registry.helpers import other_program, start_child
+from tests.unit.registry.helpers import other_program
 
 HOLD = '''
 import sqlite3, sys
@@ -20,7 +22,9 @@ sys.stdin.read()
 
 @pytest.mark.parametrize('lock', ['BEGIN', 'BEGIN IMMEDIATE', 'BEGIN EXCLUSIVE'])
 def test_program_that_reads_or_writes_is_named(registry, lock):
-    child = start_child(HOLD, registry.path, lock)
+    child = subprocess.Popen([sys.executable, '-c', HOLD, registry.path, lock],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             universal_newlines=True)
     try:
         assert child.stdout.readline() == 'held\n'
         assert f'(process {child.pid})' in describe_holders(registry.path)
