@@ -7,7 +7,7 @@ happens without asking XAPI.
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from cli.seeing import describe_entry
-from cli.text import escape
+from cli.text import escape, utc
 from cli.views import boot_document, entry_document
 from registry.journal import Journal
 from registry.receipts import Boot
@@ -81,9 +81,9 @@ def _describe_boot(boot: Boot) -> Item:
     vm = f'VM {boot.vm_uuid} ({name})'
     kind = 'boot' if boot.kind == 'unknown' else boot.kind
     if not boot.closed_at:
-        return Item(boot.opened_at, f'{boot.opened_at}  boot {boot.id}  {kind} of {vm} began',
+        return Item(boot.opened_at, f'{utc(boot.opened_at)}  boot {boot.id}  {kind} of {vm} began',
                     document, '', boot.vm_uuid, name)
-    text = f"{boot.closed_at}  boot {boot.id}  {kind} of {vm}: {boot.verdict or 'given up'}"
+    text = f"{utc(boot.closed_at)}  boot {boot.id}  {kind} of {vm}: {boot.verdict or 'given up'}"
     is_good = boot.verdict in _GOOD_VERDICTS
     if not is_good:
         text += f", found {escape(boot.found) or 'nothing of ours'}"

@@ -17,7 +17,7 @@ from cli.parser import Arguments
 from cli.proposals import describe, document_of
 from cli.result import Result, build_document, plain
 from cli.situation import refuse_on_member
-from cli.text import escape, plural
+from cli.text import escape, iso, plural
 from registry.errors import Reason, RegistryError, RegistryUnavailable
 from registry.kept import list_copies as list_kept
 from registry.paths import KEPT_MARK
@@ -50,7 +50,7 @@ def copies(_arguments: Arguments, context: Context) -> Result:
     if found:
         lines.append("'vgpu-admin registry rebuild --source=FILE' shows what one would change.")
     return Result(build_document(copies=[
-        {'path': copy.path, 'made_at': copy.made_at.replace(' ', 'T') + 'Z', 'bytes': copy.size,
+        {'path': copy.path, 'made_at': iso(copy.made_at), 'bytes': copy.size,
          'vm_count': copy.vms, 'problem': copy.problem or None} for copy in found]),
         plain(lines), minimal=tuple(copy.path for copy in found))
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Any, Iterable, List, Mapping, Optional, Sequence
 
 from cli.result import PoolCount, VmView
-from cli.text import Style, escape, fields, table
+from cli.text import Style, escape, fields, table, utc
 from cli.views import word
 
 GOOD_STATES = ('as_desired', 'manual', 'unregistered')
@@ -64,7 +64,7 @@ def render_vm(view: VmView, boot: Any = None, title: str = 'VM Configuration:') 
     if view.is_registered:
         values.update([('VM ID', str(view.vm_id)), ('Pool', str(view.pool_id)),
                        ('Priority', priority_text(view.priority))])
-        values.update((key, value) for key, value in (
+        values.update((key, utc(value)) for key, value in (
             ('Created', view.created_at), ('Updated', view.updated_at)) if value)
     elif not view.problem or view.mend:
         values['Status'] = 'not registered'
@@ -127,7 +127,7 @@ def describe_resident(vm_uuid: str) -> str:
 def describe_boot(boot: Any) -> str:
     """One receipt on one line."""
     verdict = boot.verdict or ('given up' if boot.closed_at else 'under way')
-    text = f'{boot.opened_at} {boot.kind}: {verdict}'
+    text = f'{utc(boot.opened_at)} {boot.kind}: {verdict}'
     if boot.found and boot.verdict not in (None, 'as_desired'):
         text += f', found {escape(boot.found)}'
     return text + (', rescued' if boot.rescued else '')

@@ -57,7 +57,7 @@ def find_past_target(context: Context, arguments: Arguments) -> str:
     if vm_uuid is not None:
         return str(vm_uuid)
     try:
-        contents = context.registry.inspect()  # type: Optional[Contents]
+        contents: Optional[Contents] = context.registry.inspect()
     except RegistryUnavailable:
         contents = None
     return find_target(context, contents).vm_uuid

@@ -16,7 +16,7 @@ from cli.panel import Panel, render_panel
 from cli.parser import Arguments
 from cli.render import GOOD_STATES, render_group
 from cli.result import Result, VmView, build_document
-from cli.text import Style, plural
+from cli.text import Style, iso, plural
 from cli.viewing import note_faults
 from cli.views import (boot_document, count_pools, pool_document, view_record, view_row,
                        view_vanished, vm_document)
@@ -190,7 +190,8 @@ def _status_document(contents: Contents, survey: Survey, panel: Panel) -> Dict[s
 def _describe_daemon(watch: Watch) -> Dict[str, Any]:
     """What is known of the daemon; one that does not run is in sync with nothing."""
     is_watching = watch.holder is not None
-    return dict(watch._asdict(), watching=is_watching, is_synced=is_watching and watch.is_synced)
+    return dict(watch._asdict(), since=iso(watch.since), last_answer=iso(watch.last_answer),
+                watching=is_watching, is_synced=is_watching and watch.is_synced)
 
 
 def _documents(views: Sequence[VmView]) -> List[Mapping[str, Any]]:

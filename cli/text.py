@@ -117,6 +117,20 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"; did you mean '{escape(found[0])}'?" if found else ''
 
 
+def utc(at: str) -> str:
+    """A timestamp of ours for people: it says that it is UTC."""
+    return f'{at}Z' if _is_timestamp(at) else at
+
+
+def iso(at: Optional[str]) -> Optional[str]:
+    """A timestamp of ours for programs, by ISO 8601; what is none stays as it is."""
+    return f'{at[:10]}T{at[11:]}Z' if at and _is_timestamp(at) else at
+
+
+def _is_timestamp(at: str) -> bool:
+    return len(at) == 19 and at[4] + at[7] + at[10] + at[13] + at[16] == '-- ::'
+
+
 def plural(number: int, singular: str) -> str:
     """Say how many."""
     return f'{number} {singular}' if number == 1 else f'{number} {singular}s'

@@ -9,7 +9,7 @@ from cli.naming import find_target
 from cli.parser import Arguments
 from cli.render import render_pool, render_pool_table, render_vm, render_vm_table
 from cli.result import Result, VmView, build_document
-from cli.text import escape, plural
+from cli.text import escape, iso, plural
 from cli.views import (boot_document, count_pool, count_pools, pool_document, view_record,
                        view_row, view_vanished, vm_document)
 from registry.values import Contents
@@ -22,7 +22,7 @@ def show_vm(arguments: Arguments, context: Context) -> Result:
     if at is not None:
         from cli.seeing import find_past_target, find_view_at
         past = find_view_at(context, find_past_target(context, arguments), at)
-        return Result(build_document(vm=vm_document(past), at=at.replace(' ', 'T') + 'Z'),
+        return Result(build_document(vm=vm_document(past), at=iso(at)),
                       lambda _style: render_vm(past, title=f'VM Configuration at {at}Z:'))
     contents = context.registry.read()
     vm_uuid = find_target(context, contents).vm_uuid

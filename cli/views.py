@@ -4,6 +4,7 @@ from typing import Any, Dict, FrozenSet, List, Optional
 
 from cli.mending import describe_unreadable
 from cli.result import PoolCount, VmView
+from cli.text import iso
 from registry.values import Contents, Pool, Priority, Vm
 
 
@@ -53,7 +54,7 @@ def vm_document(view: VmView) -> Dict[str, Any]:
     document = {'vm_uuid': view.vm_uuid, 'vm_name': view.vm_name, 'vm_id': view.vm_id,
                 'pool_id': view.pool_id, 'priority': word(view.priority)}  # type: Dict[str, Any]
     if view.is_registered:
-        document.update(created_at=view.created_at, updated_at=view.updated_at)
+        document.update(created_at=iso(view.created_at), updated_at=iso(view.updated_at))
     if view.was_asked:
         document.update(power_state=view.power_state, carried=view.carried,
                         desired=view.desired, state=view.state, reason=view.reason,
@@ -74,8 +75,8 @@ def boot_document(boot: Any) -> Optional[Dict[str, Any]]:
     """A receipt as JSON."""
     if boot is None:
         return None
-    return {'boot': boot.id, 'kind': boot.kind, 'opened_at': boot.opened_at,
-            'closed_at': boot.closed_at, 'host': boot.host, 'domid': boot.domid,
+    return {'boot': boot.id, 'kind': boot.kind, 'opened_at': iso(boot.opened_at),
+            'closed_at': iso(boot.closed_at), 'host': boot.host, 'domid': boot.domid,
             'desired': boot.desired, 'carried': boot.carried, 'found': boot.found,
             'verdict': boot.verdict, 'rescued': boot.rescued, 'elapsed_ms': boot.elapsed_ms}
 
@@ -98,7 +99,7 @@ def pool_document(pool: PoolCount) -> Dict[str, Any]:
 
 def entry_document(entry: Any) -> Dict[str, Any]:
     """One change of the history as JSON; a priority is a word there, as everywhere."""
-    document = dict(entry._asdict())
+    document = dict(entry._asdict(), at=iso(entry.at))
     for when in ('before', 'after'):
         fields = document[when]
         if isinstance(fields, dict) and fields.get('priority') in (0, 1, 2):

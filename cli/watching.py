@@ -7,7 +7,7 @@ journal about when XAPI answered it last.
 import os
 from typing import Any, FrozenSet, NamedTuple, Optional
 
-from cli.text import Style, escape
+from cli.text import Style, escape, utc
 from registry.errors import RegistryError
 from registry.lock import WriterLock
 from registry.paths import LOCK_SUFFIX
@@ -106,7 +106,7 @@ def describe_watch(watch: Watch, style: Style) -> str:
     parts = [f'watching ({escape(watch.holder)})' if watch.is_synced else
              f'running ({escape(watch.holder)}), but not in sync with XAPI']
     if watch.since is not None:
-        parts.append(f'since {watch.since}')
+        parts.append(f'since {utc(watch.since)}')
     if watch.silent_seconds is not None:
         parts.append(f'an answer of XAPI noted {watch.silent_seconds} s ago'
                      + (', which is late' if watch.is_late else ''))

@@ -48,7 +48,6 @@ _NEXT_STEPS = {
 # What SQLite says of files that no disk has damaged.
 _ODD_FILES = (
     ('same text encoding', 'is encoded in UTF-16, and the programs that share it read UTF-8'),
-    ('no such column: rowid', 'has a table WITHOUT ROWID, which older programs cannot read'),
     ('unsupported file format', 'is in a format that this SQLite does not know'),
     ('malformed database schema', 'has a schema that this SQLite does not understand'),
 )

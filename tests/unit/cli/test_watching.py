@@ -35,7 +35,7 @@ def test_the_note_is_understood_as_far_as_it_goes(text: str, watch: Watch) -> No
     (Watch(), "Daemon: ! not watching: nobody holds the writer's lock"),
     (Watch('pid 7'), 'Daemon: OK watching (pid 7)'),
     (Watch('pid 7', '2023-11-14 22:13:20', '2023-11-14 22:14:50', 9),
-     'Daemon: OK watching (pid 7), since 2023-11-14 22:13:20, an answer of XAPI noted 9 s ago'),
+     'Daemon: OK watching (pid 7), since 2023-11-14 22:13:20Z, an answer of XAPI noted 9 s ago'),
     (Watch('pid 7', None, '2023-11-14 22:14:50', 200, True),
      'Daemon: ! watching (pid 7), an answer of XAPI noted 200 s ago, which is late'),
     (Watch('pid 7', is_synced=False),

@@ -430,3 +430,42 @@ def test_peer_that_holds_both_files_is_waited_for(registry, path):
         assert edit.journal_problem == ''
     holder.join()
     assert [vm.vm_id for vm in registry.read().vms] == [1, 2]
+
+
+def _write_utf_16(path):
+    with other_program(path) as other:
+        other.execute("PRAGMA encoding = 'UTF-16'")
+        other.execute('CREATE TABLE vms (x)')
+
+
+def _without_rowid(path):
+    with other_program(path) as other:
+        other.executescript(
+            'DROP TABLE vms; CREATE TABLE vms (vm_id INTEGER NOT NULL UNIQUE, vm_uuid TEXT PRIMARY '
+            "KEY NOT NULL, vm_name TEXT, pool_id CHAR(1) NOT NULL DEFAULT 'A', priority INTEGER "
+            'NOT NULL DEFAULT 1, created_at TIMESTAMP, updated_at TIMESTAMP) WITHOUT ROWID')
+
+
+def test_file_in_utf_16_is_not_blamed_on_the_disk(registry):
+    _replace(registry.path, _write_utf_16)
+    with pytest.raises(RegistryUnavailable, match='is encoded in UTF-16.*registry rebuild') as found:
+        registry.read()
+    assert 'check the disk' not in str(found.value) and found.value.reason == 'foreign'
+
+
+def test_table_without_rowid_is_used_and_told_by_the_check(registry):
+    _without_rowid(registry.path)
+    with registry.edit(who='me', command='x') as edit:
+        edit.add_vm(uuid_of(1))
+    assert [vm.vm_id for vm in registry.read().vms] == [1]
+    assert 'table vms: WITHOUT ROWID' in registry.check().problems[0]
+
+
+def test_trigger_on_a_missing_table_is_a_conflict_that_names_it(registry):
+    with other_program(registry.path) as other:
+        other.execute('CREATE TRIGGER odd AFTER INSERT ON vms BEGIN '
+                      'INSERT INTO nowhere VALUES (1); END')
+    with pytest.raises(Conflict, match='odd') as caught:
+        with registry.edit(who='me', command='x') as edit:
+            edit.add_vm(uuid_of(1))
+    assert 'check the disk' not in str(caught.value) and registry.read().vms == ()
