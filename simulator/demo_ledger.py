@@ -7,10 +7,6 @@ each boot by what the simulator saw. The daemon's receipt is kept beside, and ne
 import enum
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-# Of a VM that boots more often in this time the daemon says one line a minute: none is waited for.
-TOLD_AT_MOST = 5
-TOLD_SECONDS = 70.0
-
 
 class Verdict(enum.Enum):
     """What the simulator's own view says of a boot."""
@@ -80,7 +76,6 @@ class Ledger:
         self.entries: List[Entry] = []
         self.problems: List[str] = []
         self._open: Dict[str, List[Expectation]] = {}
-        self._booted_at: Dict[str, List[float]] = {}
 
     def desired(self, vm: Vm) -> Optional[str]:
         """Render what a VM shall carry at rest: the text of others, then our span."""
@@ -102,20 +97,12 @@ class Ledger:
         """Ask whether a boot of the VM is still to come."""
         return bool(self._open.get(vm.uuid))
 
-    def add_boot(self, boot: Boot, now: float = 0.0) -> Entry:
+    def add_boot(self, boot: Boot) -> Entry:
         """Judge a boot."""
         entry = Entry(boot, self._judge(boot),
-                      self._with_receipts and boot.vm_uuid in self.assignments
-                      and self._is_told(boot.vm_uuid, now))
+                      self._with_receipts and boot.vm_uuid in self.assignments)
         self.entries.append(entry)
         return entry
-
-    def _is_told(self, vm_uuid: str, now: float) -> bool:
-        """Ask whether the daemon says a line of this boot for certain."""
-        booted_at = self._booted_at.setdefault(vm_uuid, [])
-        booted_at.append(now)
-        return not any(late - early < TOLD_SECONDS for early, late in zip(
-            booted_at, booted_at[TOLD_AT_MOST:]))
 
     def add_receipt(self, line: Dict[str, Any]) -> None:
         """Put the daemon's receipt beside the boot that it tells of."""

@@ -176,7 +176,7 @@ class Stage:
         self.programs.check_watcher()
         for boot in self.xapi.boots(self._boots_read):
             self._boots_read += 1
-            self._unshown.append(self.ledger.add_boot(_parse_boot(boot), time.monotonic()))
+            self._unshown.append(self.ledger.add_boot(_parse_boot(boot)))
         for line in self.programs.read_log():
             if line.get('event') == 'vm.booted':
                 self.ledger.add_receipt(line)

@@ -243,9 +243,3 @@ def _read_summary(out: str) -> Dict[str, int]:
     assert found is not None, out
     return dict(zip(('boots', 'right', 'pending', 'wrong', 'receipts', 'registered'),
                     map(int, found.groups())))
-
-
-def test_line_of_a_vm_that_boots_again_and_again_is_not_waited_for(ledger: Ledger) -> None:
-    needed = [ledger.add_boot(_build_boot(SPAN), 5.0 * number).needs_receipt
-              for number in range(8)]
-    assert needed == [True] * 5 + [False] * 3
