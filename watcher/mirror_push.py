@@ -310,7 +310,7 @@ class Push:
         forged = [entry for entry in found.untrusted if entry._replace(gone=gone) != wanted]
         if self.pool.ref not in self._busy:
             self._reasons[self.pool.ref] = (FORGED, forged[0]) if forged else ('', None)
-        text, attached = attach_pool(wanted, self.trust)
+        text, attached = ('', ()) if is_right else attach_pool(wanted, self.trust)
         return plan_entry(found, text, is_right, attached=attached)
 
     def _slots_of(self, ref: str) -> Slots:
