@@ -1,6 +1,6 @@
 """The floor: the barest loop that adds a missing span to a VM that starts. Standard library only.
 
-It has no second thought: no replacement, no fence, no journal, no receipt, no recovery.
+It has no second thought: no replacement, no journal, no receipt, no recovery.
 """
 
 import http.client

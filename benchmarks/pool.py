@@ -17,7 +17,7 @@ VMS = 20
 ROUNDS = 10
 # What docs/pool-wide.md states.
 MOST_SECONDS = 5.0
-_WRITES = ('VM.add_to_platform', 'VM.remove_from_platform', 'VM.add_to_blocked_operations')
+_WRITES = ('VM.add_to_platform', 'VM.remove_from_platform', 'VM.set_platform')
 
 
 def run() -> List[Figure]:

@@ -104,7 +104,7 @@ class Stand:
             self.xapi.set_field(ref, 'current_operations', {})
 
     def writes(self) -> List[Any]:
-        """List the calls that wrote platform keys or fences."""
+        """List the calls that wrote platform keys."""
         return [call for call in self.xapi.calls
                 if '_platform' in call.method or '_blocked_operations' in call.method]
 
