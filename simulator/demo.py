@@ -39,6 +39,7 @@ SCENES = (
     Scene('A clone, a snapshot, a revert', demo_scenes.copy),
     Scene('Clones are started at once, with the number of their parent',
           demo_scenes.start_clones),
+    Scene('Two VMs that run swap their numbers', demo_scenes.swap_numbers),
     Scene('Another tool takes the arguments away, again and again', demo_scenes.quarrel),
     Scene('A vGPU pool is disabled, a registration removed', demo_scenes.disable_pool),
     Scene('Another tool edits the arguments', demo_scenes.edit_by_others),
