@@ -35,7 +35,8 @@ def run_storm(arguments: Any) -> Part:
         ('WRONG', figures.wrong), ('UNREPORTED', figures.unreported)) for wrong in found]
     return Part('storm', figures.seconds, {
         'boots': figures.boots, 'wrong': len(figures.wrong),
-        'unreported': len(figures.unreported), 'straddled': figures.straddled,
+        'unreported': len(figures.unreported), 'outrun': figures.outrun, 'bare': figures.bare,
+        'windows': figures.windows,
         'refused': figures.refused, 'faults': figures.faults,
         'recoveries': figures.recoveries, 'restarts': figures.restarts,
         'repeated': figures.repeated, 'rounds': figures.rounds}, tuple(problems[:20]))

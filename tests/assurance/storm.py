@@ -1,7 +1,8 @@
 """The storm: rounds of starts, reboots and resumes of all VMs at once, with faults in between.
 
 In each round some assignments change, all VMs come to rest and are staged; then they start,
-reboot in every way, are suspended and resumed, and stop. A fault begins at a random point of the
+reboot in every way, are suspended and resumed, and stop. Starts have 1 to 60 ms from their first
+event to the moment in which XAPI reads the map, as was measured on a real one. A fault begins at a random point of the
 round and ends before the next one. Repeatable but for the scheduling of threads: one seed, one
 plan.
 """
@@ -19,11 +20,11 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from registry.values import Priority
 from simulator.faults import Fault
 from tests.assurance.evidence import find_login
-from tests.assurance.fleet import FOREIGN, RESTART, Fleet, Wrong, write_reader
-from tests.simulated.world import World, span, wait_until
+from tests.assurance.fleet import FOREIGN, KEYLESS, RESTART, Fleet, Wrong, write_reader
+from tests.simulated.world import KEY, World, span, wait_until
 
 # Nothing of the real times is needed to find the wrong orders; all else is XAPI's own.
-QUICK = dict(cutoff_seconds=0.05, step_seconds=0.0, build_seconds=0.002, running_seconds=0.001,
+QUICK = dict(step_seconds=0.0, build_seconds=0.002, running_seconds=0.001,
              shutdown_seconds=0.005, suspend_seconds=0.005, push_seconds=0.001,
              event_from_delay=(0.01, 0.01), disks_per_vm=0, interfaces_per_vm=0,
              # 15 ms of a processor for each QEMU are too dear for tens of thousands of them.
@@ -31,6 +32,10 @@ QUICK = dict(cutoff_seconds=0.05, step_seconds=0.0, build_seconds=0.002, running
 CALL_FAULTS = ('drop_before', 'drop_after', 'reset_before', 'reset_after', 'http_500_before',
                'http_500', 'truncate', 'garbage', 'failure', 'failure_after', 'late')
 REBOOTS_PER_ROUND = 8
+# From a start's first event to the reading of the map: the median, and what load makes of it.
+WINDOWS_MS = (1, 5, 20, 60)
+# From the rest of a VM to its start: staging takes 60 ms, and longer when all come at once.
+GAPS_SECONDS = (0.0, 0.0, 0.02, 0.05, 0.1, 0.3)
 # On a disk the files of 100,000 domains would be most of the work.
 MEMORY = '/dev/shm'
 
@@ -41,8 +46,12 @@ class Figures(NamedTuple):
     wrong: Tuple[Wrong, ...]
     unreported: Tuple[Wrong, ...]
     refused: int
-    straddled: int
-    """Boots without a promise that fell between the two calls of a rescue, and were told so."""
+    outrun: int
+    """Boots that took the old arguments, whole: the restart was quicker than the staging."""
+    bare: int
+    """Boots without any of ours: the key was absent when the start began."""
+    windows: Dict[str, int]
+    """Starts by the window that they had."""
     faults: Dict[str, int]
     recoveries: Dict[str, float]
     """The longest by kind of fault, in seconds, until all that rests is right: from the login that
@@ -80,6 +89,7 @@ class Storm:
         self._faults: Dict[str, int] = collections.Counter()
         self._recoveries: Dict[str, float] = {}
         self._restarts: Dict[str, float] = {}
+        self._windows: Dict[str, int] = collections.Counter()
         self._vms = vms
         self.fleet: Any = None
 
@@ -102,8 +112,9 @@ class Storm:
                 len(self.fleet.unreported), time.monotonic() - began))
         return Figures(dict(self.fleet.boots), tuple(self.fleet.wrong),
                        tuple(self.fleet.unreported), self.fleet.refused,
-                       self.fleet.straddled, dict(self._faults), self._recoveries,
-                       self._restarts, self.fleet.repeated, rounds, time.monotonic() - began)
+                       self.fleet.outrun, self.fleet.bare, dict(self._windows),
+                       dict(self._faults), self._recoveries, self._restarts,
+                       self.fleet.repeated, rounds, time.monotonic() - began)
 
     def close(self) -> None:
         """End daemon, simulator and threads."""
@@ -125,14 +136,17 @@ class Storm:
         self._suspend_and_resume()
         if dice.random() < 0.5:
             self._edit_some()
-        if dice.random() < 0.3:
-            self._start_again_at_once()
+        if dice.random() < 0.5:
+            self.start_again_at_once()
         fleet.each('VM.hard_shutdown')
+        if dice.random() < 0.3:
+            self.start_without_key()
 
     def _start(self, daemon: str) -> None:
         """All VMs rest and are staged: whatever becomes of the daemon, each start is right."""
         fleet, world = self.fleet, self.world
         promised = {member.ref: member.value for member in fleet.members}
+        self._open_window()
         fleet.begin_wave()
         if daemon == 'dead':
             self._kill()
@@ -169,18 +183,59 @@ class Storm:
             self._recover('daemon killed', self.world.start_daemon)
         fleet.end_wave('reboot', promised)
 
-    def _start_again_at_once(self) -> None:
-        """A stop followed by a start: what was staged, or what is desired; never refused."""
+    def start_again_at_once(self) -> None:
+        """A stop, and a start a little later: what was staged, or what is desired, never nothing.
+
+        Changes wait when the VMs stop, and none comes meanwhile; no start is refused.
+        """
         fleet, refused = self.fleet, self.fleet.refused
+        self._edit_some(Fleet.edit_and_wait)
+        self._open_window()
         before = fleet.begin_wave()
-        fleet.run(self._stop_and_start)
+        gaps = {member.ref: self._random.choice(GAPS_SECONDS) for member in fleet.members}
+
+        def stop_and_start(member: Any) -> None:
+            self.world.xapi.call('VM.hard_shutdown', member.ref)
+            self._pause.wait(gaps[member.ref])
+            self.world.xapi.call('VM.start', member.ref, False, False)
+        fleet.run(stop_and_start)
         if fleet.refused > refused:
             fleet.wrong.append(Wrong(RESTART, None, None, 'refused'))
         fleet.end_wave(RESTART, before, lambda member: {member.value})
 
-    def _stop_and_start(self, member: Any) -> None:
-        self.world.xapi.call('VM.hard_shutdown', member.ref)
-        self.world.xapi.call('VM.start', member.ref, False, False)
+    def start_without_key(self) -> None:
+        """All rest. A second program removes the whole key, and the VM is started at once.
+
+        The key is added during the start; whether in time is the window's to say. Afterwards the
+        other program's text comes back.
+        """
+        fleet = self.fleet
+        fleet.wait_staged()
+        self._open_window()
+        fleet.begin_wave()
+        self._faults['key removed before a start'] += len(fleet.members)
+
+        def start(member: Any) -> None:
+            self.world.xapi.call('VM.remove_from_platform', member.ref, KEY)
+            self.world.xapi.call('VM.start', member.ref, False, False)
+        fleet.run(start)
+        bare = {member.ref: None for member in fleet.members}
+        fleet.end_wave(KEYLESS, bare, lambda member: {member.span})
+        fleet.each('VM.hard_shutdown')
+        fleet.run(self._write_foreign)
+        self._recover('second writer')
+
+    def _write_foreign(self, member: Any) -> None:
+        """Put text of others beside our span, in one call."""
+        platform = dict(self.world.xapi.vm(member.ref)['platform'], **{KEY: member.value})
+        self.world.xapi.call('VM.set_platform', member.ref, platform)
+
+    def _open_window(self) -> None:
+        """The starts that follow have so long until XAPI reads the map."""
+        window_ms = self._random.choice(WINDOWS_MS)
+        state = self.world.xapi.state
+        state.settings = state.settings._replace(cutoff_seconds=window_ms / 1000.0)
+        self._windows['%d ms' % window_ms] += len(self.fleet.members)
 
     def _suspend_and_resume(self) -> None:
         """The frozen copy comes back."""
@@ -191,9 +246,9 @@ class Storm:
         self.fleet.each('VM.resume', False, False)
         self.fleet.end_wave('resume', frozen)
 
-    def _edit_some(self) -> None:
+    def _edit_some(self, edit: Callable[..., None] = Fleet.edit) -> None:
         chosen = [member for member in self.fleet.members if self._random.random() < 0.3]
-        self.fleet.edit(chosen, lambda: self._random.choice(list(Priority)))
+        edit(self.fleet, chosen, lambda: self._random.choice(list(Priority)))
 
     def _reboot_inside(self, member: Any) -> None:
         self.world.xapi.guest_reboot(member.ref)

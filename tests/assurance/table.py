@@ -58,11 +58,13 @@ def render(parts: Sequence[Part]) -> List[str]:
     total = add_up(parts)
     lines = ['| | |', '|---|---|']
     lines += ['| %s | %s |' % (name, value) for name, value in _list_figures(total)]
-    for title, values in (('boots', total.boots), ('faults injected', total.faults)):
+    for title, values in (('boots', total.boots), ('faults injected', total.faults),
+                          ("starts, by the time from the first event to XAPI's reading of the map",
+                           total.figures.get('windows', {}))):
         if any(values.values()):
             lines += ['', '| %s | |' % title, '|---|---|']
-            lines += ['| %s | %d |' % (name, values[name]) for name in sorted(values)
-                      if values[name]]
+            lines += ['| %s | %d |' % (name, values[name])
+                      for name in sorted(values, key=_in_order) if values[name]]
     if total.recoveries:
         lines += ['', '| longest recovery from (s) | from the login on | from the end of the fault, '
                   'or the start of a new daemon, on |', '|---|---|---|']
@@ -89,9 +91,11 @@ def _list_figures(total: Total) -> List[Tuple[str, str]]:
     if total.boots:
         rows += [('boots simulated', sum(total.boots.values())),
                  ('wrong', '**%s**' % total.wrong), ('unreported', '**%s**' % total.unreported)]
-    if 'straddled' in found:
-        rows += [('between the two calls of a rescue, without a promise, and told so',
-                  found['straddled'])]
+    if 'outrun' in found:
+        rows += [('took the old arguments, whole, because the restart was quicker than the '
+                  'staging; each told `pending`', found['outrun']),
+                 ('had none, because the key was absent when the start began; each told `missing`',
+                  found['bare'])]
     if 'repeated' in found:
         rows += [('told once more: killed between the line and its receipt', found['repeated'])]
     if model:
@@ -120,6 +124,12 @@ def _list_figures(total: Total) -> List[Tuple[str, str]]:
         kind = max(total.recoveries, key=total.recoveries.__getitem__)
         rows += [('longest recovery', '%.2f s (%s)' % (total.recoveries[kind], kind))]
     return [(name, str(value)) for name, value in rows]
+
+
+def _in_order(name: str) -> Tuple[int, str]:
+    """By the number in front, where there is one."""
+    number = name.split(' ')[0]
+    return (int(number) if number.isdigit() else 0), name
 
 
 def _sum(parts: Sequence[Part], name: str) -> Optional[int]:

@@ -6,11 +6,14 @@ Seeds can be repeated: STORM_SEED=N in the environment.
 import os
 import signal
 import tempfile
-from typing import Any
+from typing import Any, Iterator
+from unittest import mock
 
-from tests.assurance import fleet
+import pytest
+
+from tests.assurance import fleet, storm
 from tests.assurance.storm import Storm, weather
-from tests.simulated.world import KEY
+from tests.simulated.world import KEY, wait_until
 
 BOOTS = 600
 VMS = 40
@@ -25,18 +28,52 @@ def test_no_boot_of_a_storm_is_wrong_and_each_is_told() -> None:
     assert sum(figures.boots.values()) >= BOOTS and figures.faults
 
 
-def test_a_storm_sees_a_wrong_boot_and_one_that_nobody_was_told_of(monkeypatch: Any) -> None:
+@pytest.fixture
+def small(monkeypatch: Any) -> Iterator[Storm]:
+    """A storm of four VMs that are staged, whose starts have 1 ms."""
+    monkeypatch.setattr(storm, 'WINDOWS_MS', (1,))
+    monkeypatch.setattr(storm, 'GAPS_SECONDS', (0.0,))
     with tempfile.TemporaryDirectory(prefix='vgpu') as directory:
-        storm = Storm(directory, 2, 1)
+        found = Storm(directory, 4, 1)
         try:
-            storm.begin()
-            monkeypatch.setattr(fleet, 'PATIENCE_SECONDS', 1.0)
-            storm.world.daemon.stop(signal.SIGKILL)
-            storm.world.xapi.call('VM.remove_from_platform', storm.fleet.members[0].ref, KEY)
-            storm.fleet.begin_wave()
-            storm.fleet.each('VM.start', False, False)
-            storm.fleet.end_wave('start', {item.ref: item.value for item in storm.fleet.members})
+            found.begin()
+            yield found
         finally:
-            storm.close()
-    assert [wrong.took for wrong in storm.fleet.wrong] == [None]
-    assert [item.said for item in storm.fleet.unreported] == ['nothing', 'nothing']
+            found.close()
+
+
+def test_restarts_that_were_quicker_than_the_staging_are_counted_and_told(small: Storm) -> None:
+    small.fleet.each('VM.start', False, False)
+    wait_until(lambda: small.start_again_at_once() or small.fleet.outrun,
+               'a VM that took the old arguments')
+    assert not small.fleet.wrong and not small.fleet.unreported
+
+
+def test_starts_without_the_key_are_counted_and_told(small: Storm) -> None:
+    wait_until(lambda: small.start_without_key() or small.fleet.bare,
+               'a VM that booted without arguments')
+    assert not small.fleet.wrong and not small.fleet.unreported
+
+
+@pytest.mark.parametrize('kind, verdict', [
+    (fleet.RESTART, 'stale'), (fleet.KEYLESS, 'pending')])
+def test_a_count_of_boots_that_are_told_otherwise_is_a_failure(
+        kind: str, verdict: str, small: Storm) -> None:
+    member = small.fleet.members[0]
+    took = None if kind == fleet.KEYLESS else '-device vgpu-stub,vm_id=99'
+    boot = mock.Mock(ref=member.ref, args=took, qemu_arguments=(took or '').split())
+    said = {'found': took, 'desired': member.span, 'verdict': verdict}
+    small.fleet._judge(kind, boot, said, {member.ref: member})
+    assert len(small.fleet.unreported) == 1
+
+
+def test_a_storm_sees_a_wrong_boot_and_one_that_nobody_was_told_of(
+        small: Storm, monkeypatch: Any) -> None:
+    monkeypatch.setattr(fleet, 'PATIENCE_SECONDS', 1.0)
+    small.world.daemon.stop(signal.SIGKILL)
+    small.world.xapi.call('VM.remove_from_platform', small.fleet.members[0].ref, KEY)
+    small.fleet.begin_wave()
+    small.fleet.each('VM.start', False, False)
+    small.fleet.end_wave('start', {item.ref: item.value for item in small.fleet.members})
+    assert [wrong.took for wrong in small.fleet.wrong] == [None]
+    assert [item.said for item in small.fleet.unreported] == ['nothing'] * 4

@@ -15,7 +15,8 @@ def build(**changes: Dict[str, Any]) -> List[Part]:
     """A run in which all went well, but for the figures of these parts."""
     good: Dict[str, Dict[str, Any]] = {
         'storm': {'boots': {'start': 60000, 'reboot': 40800}, 'wrong': 0, 'unreported': 0,
-                  'straddled': 3, 'faults': {'daemon killed': 90, 'call: late': 0},
+                  'outrun': 311, 'bare': 12, 'windows': {'1 ms': 40, '20 ms': 60, '5 ms': 50},
+                  'faults': {'daemon killed': 90, 'call: late': 0},
                   'recoveries': {'daemon killed': 2.5}, 'restarts': {'daemon killed': 6.5},
                   'repeated': 7},
         'model': {'model': MODEL},
@@ -58,8 +59,13 @@ def test_a_part_that_broke_misses_the_goal(name: str) -> None:
 def test_the_table_adds_up_over_all_parts() -> None:
     lines = render(build())
     for line in ('| boots simulated | 102357 |', '| wrong | **0** |', '| unreported | **0** |',
+                 '| took the old arguments, whole, because the restart was quicker than the '
+                 'staging; each told `pending` | 311 |',
+                 '| had none, because the key was absent when the start began; each told `missing` '
+                 '| 12 |', '| 5 ms | 50 |',
                  '| mutants caught of made | **35 of 35** |',
                  '| longest recovery | 2.87 s (SIGKILL) |', '| daemon killed | 2.50 | 6.50 |',
                  '| system calls that write, each tried with SIGKILL | 528 |'):
         assert line in lines, lines
     assert not [line for line in lines if 'call: late' in line]
+    assert lines.index('| 5 ms | 50 |') < lines.index('| 20 ms | 60 |')
