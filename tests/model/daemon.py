@@ -62,6 +62,12 @@ class Keeping:
     def lift(self, ref: str) -> None:
         """There is nothing to lift in these worlds."""
 
+    def list_hosts(self) -> None:
+        """There is one host that counts in these worlds."""
+
+    def ask_host(self, _host: str, _resource_pool: str) -> None:
+        """Nobody else is asked."""
+
     # As the workers, the clients and the inventory that the real Hands know.
 
     def submit(self, job: Callable[[], Any], _urgency: int) -> None:
