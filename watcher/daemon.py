@@ -192,6 +192,8 @@ class Watcher:
         now = self._clock()
         self._attend_numbers(now)
         self._lifting.check(now)
+        if self.is_synced and (self._changes.next_due or now + 1.0) <= now:
+            self.poll_registry()
         for ref in self.staging.take_due(now):
             self.looks.at(ref, now)
         self._attend_mirror(now)
@@ -201,6 +203,7 @@ class Watcher:
     def next_due(self) -> Optional[float]:
         """When `pump` has something to do, on the monotonic clock."""
         times = (self.staging.next_due, self._lifting.next_due,
+                 self._changes.next_due if self.is_synced else None,
                  self.mirroring.find_due(self.role, self.may_write) if self.is_synced else None)
         return min([at for at in times if at is not None], default=None)
 

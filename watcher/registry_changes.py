@@ -6,7 +6,7 @@ by then has been taken, for a moment at most. An edit of vgpu-admin, which has a
 has claimed its number already.
 """
 
-from typing import Callable
+from typing import Callable, Optional
 
 from watcher.books import Books, Change
 
@@ -31,6 +31,11 @@ class RegistryChanges:
         """Whether something was found that was not acted on yet."""
         return self._found.is_changed
 
+    @property
+    def next_due(self) -> Optional[float]:
+        """When what waits is to be acted on, on the monotonic clock."""
+        return self._found_at + _ON_ITS_WAY_SECONDS if self._found.is_changed else None
+
     def poll(self) -> bool:
         """Look whether the registry has changed."""
         change = self._books.poll()
@@ -43,7 +48,7 @@ class RegistryChanges:
 
     def take(self) -> Change:
         """What is to be acted on now."""
-        is_early = self._clock() - self._found_at < _ON_ITS_WAY_SECONDS
+        is_early = self._clock() < self._found_at + _ON_ITS_WAY_SECONDS
         if is_early and self._books.has_unclaimed:
             return _NOTHING
         found, self._found = self._found, _NOTHING

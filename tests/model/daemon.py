@@ -118,6 +118,7 @@ class Daemon:
                                if isinstance(value, _MEMORY)]) for part in (
             watcher, watcher.inventory, watcher.staging, watcher.staging._fights,
             watcher._lifting, watcher.receipts, watcher._notes, watcher._standings,
+            watcher._changes,
             self.books)]
         self._telling = [(part, [name for name in names if name not in UNTOLD])
                          for part, names in self._parts]

@@ -86,7 +86,8 @@ def _find_receipt_problem(world: World) -> str:
             continue
         if boot.found != took[domain]:
             return 'the receipt says %r, and the boot took %r' % (boot.found, took[domain])
-        if (boot.verdict == 'as_desired') != (boot.found == boot.desired):
+        expected = boot.carried if boot.quiet else boot.desired
+        if (boot.verdict == 'as_desired') != (boot.found == expected):
             return 'a boot that took %r with %r desired is called %s' % (
                 boot.found, boot.desired, boot.verdict)
     return _find_missing_receipt(world, seen)
