@@ -11,7 +11,7 @@ from typing import Callable, Optional
 from watcher.books import Books, Change
 
 # An event is on its way for no longer than this; far below the 2 s of P1.
-_ON_ITS_WAY_SECONDS = 0.3
+_ON_ITS_WAY_SECONDS = 0.6
 _NOTHING = Change()
 
 

@@ -38,7 +38,7 @@ def test_change_without_a_new_number_is_acted_on_at_once(desk):
 
 @pytest.mark.parametrize('seconds, is_acted_on', [
     pytest.param(0.1, False, id='events-may-be-on-their-way'),
-    pytest.param(0.4, True, id='they-have-come')])
+    pytest.param(0.7, True, id='they-have-come')])
 def test_new_number_waits_for_events_that_are_on_their_way(desk, seconds, is_acted_on):
     desk.books.found, desk.books.has_unclaimed = [touched('a')], True
     desk.changes.poll()
