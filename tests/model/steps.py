@@ -7,12 +7,14 @@ from typing import Callable, List, Tuple
 
 from registry.values import Priority
 from tests.model import xapi
+from tests.model.calls import Job
 from tests.model.world import OTHER_REF, OTHER_UUID, World, foreign_in, is_running
 from tests.unit.watcher.builders import OTHER_SPAN, POLICY, REF
-from watcher.records import Batch, PowerState
+from watcher.records import Batch, Kind, PowerState
 
 Step = Tuple[str, Callable[[World], None]]
 _START = ('start', 'early')
+BY_HAND = 12
 # What is given up when so many batches wait: the stream thread is never far ahead.
 _MOST_BATCHES = 1
 
@@ -76,6 +78,9 @@ def _list_fault_steps(world: World) -> List[Step]:
         if hidden.inbox:
             steps.append(('daemon is killed before it writes down', _spend(
                 'crash', lambda world: world.handle(is_last=True))))
+    if hidden.is_alive and world.budget('master'):
+        steps.append(('another host is master', _spend(
+            'master', lambda world: world.change_master())))
     if hidden.is_alive and not hidden.needs_first and world.budget('break'):
         steps.append(('stream breaks', _spend('break', lambda world: world.break_stream())))
     if world.budget('cut'):
@@ -89,6 +94,7 @@ def _list_fault_steps(world: World) -> List[Step]:
 def _list_edits(world: World) -> List[Step]:
     edits = [('edit', lambda world: world.edit(priority=Priority.LOW)),
              ('number', lambda world: world.edit(vm_id=11)),
+             ('rotate', lambda world: world.rotate()),
              ('disable', lambda world: world.disable_pool()),
              ('remove', lambda world: world.remove_row()),
              ('accept', lambda world: world.accept())]
@@ -102,12 +108,17 @@ def _list_vm_steps(world: World, ref: str, vm: xapi.Vm) -> List[Step]:
         if world.budget(kind):
             steps.append((_name(world, ref, what), _spend(kind, take)))
 
-    if vm.record.is_at_rest and not vm.phase:
+    if vm.record.is_at_rest and not vm.phase and vm.record.kind is Kind.VM:
         add('start', 'start', lambda world: _start(world, ref))
         if ref == REF and OTHER_REF not in world.vms:
             add('clone', 'clone', _clone)
         if ref == OTHER_REF:
             add('destroy', 'destroyed', lambda world: world.put(ref, None))
+        if ref == REF and len(world.vms) > 1:
+            add('gone', 'destroyed', lambda world: world.put(ref, None))
+            add('template', 'made a template', _on(ref, xapi.make_template))
+    if ref == REF:
+        add('hand', 'number written by hand', lambda world: world.write_by_hand(ref, BY_HAND))
     if vm.phase == 'early':
         add('whole_map', 'map read, to be written back', _on(ref, xapi.read_map))
         add('start_fails', 'start fails', _on(ref, xapi.give_up))
@@ -138,13 +149,15 @@ def _start(world: World, ref: str) -> None:
     """P2 promises this boot when the VM rested with the right value and nothing is under way."""
     vm = world.vms[ref]
     is_registered = vm.record.uuid in world.journal.disk.contents.by_uuid
-    is_busy = any(job.kind != 'reread' and job.ref == ref for job in world.hidden.jobs)
-    promised = None
+    is_busy = any(may_still_write(job) for job in world.hidden.jobs if job.ref == ref)
+    promised, whole = None, ()  # type: ignore
     if is_registered and not is_busy and vm.record.args == world.desired_of(vm):
         promised = vm.record.args
-    if vm.record.args is None and vm.ghost_foreign:
-        vm = vm._replace(ghost_broken='a start was let through while its arguments were away')
-    vm = vm._replace(ghost_promised=promised)
+    if is_registered and is_carrying(vm):
+        whole = (vm.record.args, world.desired_of(vm)) + tuple(
+            job.params[0].value for job in world.hidden.jobs
+            if job.kind == 'carry_out' and job.ref == ref)
+    vm = vm._replace(ghost_promised=promised, ghost_whole=whole)
     world.put(ref, xapi.begin(vm, *_START, task=world.next_task()))
 
 
@@ -186,4 +199,15 @@ def _spend(kind: str, take: Callable[[World], None]) -> Callable[[World], None]:
 
 
 def _name(world: World, ref: str, what: str) -> str:
-    return what if len(world.vms) == 1 else '%s %s' % ('VM' if ref == REF else 'other VM', what)
+    names = {REF: 'VM', OTHER_REF: 'other VM'}
+    return what if len(world.vms) == 1 else '%s %s' % (names.get(ref, 'third VM'), what)
+
+
+def may_still_write(job: Job) -> bool:
+    """Whether a job under way has not had the answer to its write yet; then it only reads."""
+    return job.kind == 'carry_out' and ('', None) not in job.answers
+
+
+def is_carrying(vm: xapi.Vm) -> bool:
+    """Whether the VM has arguments of ours."""
+    return POLICY.number_of(vm.record) is not None

@@ -9,15 +9,18 @@ from typing import Any, Callable
 import pytest
 
 from tests.model.__main__ import render
+from tests.model.calls import Client
 from tests.model.explore import explore
 from tests.model.lines import hear
 from tests.model.world import World
 from tests.model.worlds import WORLDS
 from tests.unit.watcher.builders import OTHER_SPAN, REF, SPAN
 from watcher.boot_watch import BootWatch
+from watcher.boots import judge
+from watcher.records import ARGS_KEY
 from watcher.staging import Staging
 
-LEAST_STATES = 65000
+LEAST_STATES = 150000
 
 
 @pytest.mark.parametrize('name', sorted(WORLDS))
@@ -57,13 +60,34 @@ def note_no_boots(monkeypatch: Any) -> None:
     monkeypatch.setattr(BootWatch, 'note', lambda _watch, _vms: None)
 
 
+def replace_by_two_calls(monkeypatch: Any) -> None:
+    def remove_and_add(client: Client, ref: str, platform: Any) -> None:
+        client.remove_args(ref)
+        client.add_args(ref, platform[ARGS_KEY])
+    monkeypatch.setattr(Client, 'set_platform', remove_and_add)
+
+
+def stage_taken_numbers(monkeypatch: Any) -> None:
+    monkeypatch.setattr('watcher.standing.find_holders', lambda *_args: ())
+
+
+def forget_what_rested(monkeypatch: Any) -> None:
+    monkeypatch.setattr('watcher.receipts.judge', lambda kind, desired, _staged, finding: judge(
+        kind, desired, None, finding))
+
+
 @pytest.mark.parametrize('break_something, problem, setting', [
     pytest.param(write_whatever_the_record_says, 'not at rest', {'start': 1},
                  id='without-reading-before-writing'),
     pytest.param(stage_nothing, 'left alone it ends with', {}, id='without-staging'),
     pytest.param(believe_in_what_is_desired, 'the receipt says', {'start': 1},
                  id='with-receipts-that-believe'),
-    pytest.param(note_no_boots, 'has no receipt', {'start': 1}, id='without-receipts')])
+    pytest.param(note_no_boots, 'has no receipt', {'start': 1}, id='without-receipts'),
+    pytest.param(replace_by_two_calls, 'is away', {}, id='replacing-by-two-calls'),
+    pytest.param(stage_taken_numbers, 'run number', {'peers': 1, 'start': 2, 'rotate': 1},
+                 id='with-numbers-that-others-have'),
+    pytest.param(forget_what_rested, 'is called stale', {'start': 1},
+                 id='without-knowing-what-rested')])
 def test_broken_code_is_found_out_by_the_shortest_way(
         break_something: Callable[[Any], None], problem: str, setting: Any,
         monkeypatch: Any) -> None:

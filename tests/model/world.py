@@ -17,16 +17,22 @@ from tests.unit.watcher.builders import HOST, POLICY, REF, UUID, build_vm, uuid_
 from watcher.boots import Finding
 from watcher.looking import find_in_arguments
 from watcher.receipts import Looked
-from watcher.records import Batch, PowerState, VmRecord
+from watcher.records import Batch, Kind, PowerState, VmRecord
 from watcher.stream import StreamBroken
 
 # Longer than quiet time, echo and the first hold-offs.
 STEP_SECONDS = 1.3
 OTHER_REF, OTHER_UUID = 'OpaqueRef:vm-20', uuid_of(20)
+# Further registered VMs: (ref, UUID, number of the row).
+PEERS = ((OTHER_REF, OTHER_UUID, 11), ('OpaqueRef:vm-30', uuid_of(30), 12))
 # Who acts how often, besides the daemon and what follows from what has begun.
 KINDS = ('start', 'whole_map', 'start_fails', 'reboot', 'api_reboot', 'suspend', 'migrate',
          'revert', 'clone', 'destroy', 'meddle', 'edit', 'number', 'disable', 'remove', 'accept',
-         'crash', 'cut', 'break')
+         'crash', 'cut', 'break', 'rotate', 'hand', 'master', 'gone', 'template')
+# Where one of these happens, a boot may take what was not in place when the VM last rested: it is
+# told as what it is, and not always as one that waits.
+_UNTIDY = frozenset(['meddle', 'revert', 'whole_map', 'hand', 'clone', 'disable', 'remove',
+                     'rotate', 'crash', 'cut', 'break', 'master'])
 
 
 class Hidden(NamedTuple):
@@ -58,19 +64,28 @@ class World:
     """One world that is moved on, step by step, and put back."""
 
     def __init__(self, args: Optional[str], *, snapshot: Optional[str] = None,
-                 other: Optional[str] = None, is_accepted: bool = True,
-                 step_seconds: float = STEP_SECONDS, **budget: int) -> None:
+                 other: Optional[str] = None, peers: int = 0, is_accepted: bool = True,
+                 settles_platform: bool = False, step_seconds: float = STEP_SECONDS,
+                 **budget: int) -> None:
         assert set(budget) <= set(KINDS), budget
+        self.is_tidy = not (_UNTIDY & set(budget) or other is not None or settles_platform
+                            or budget.get('edit', 0) + budget.get('number', 0) > 1)
         self.snapshot = snapshot
         self.is_contested = other is not None
         self.step_seconds = step_seconds
-        self.vms: Dict[str, xapi.Vm] = {REF: _build(args)}
+        self.vms: Dict[str, xapi.Vm] = {REF: _build(args, settles_platform=settles_platform)}
+        for ref, vm_uuid, vm_id in PEERS[:peers]:
+            self.vms[ref] = _build(render(vm_id), ref=ref, uuid=vm_uuid)
         if other is not None:
             self.vms[OTHER_REF] = _build(other, ref=OTHER_REF, uuid=OTHER_UUID)
         contents = Contents(int(is_accepted), (Pool('A', 'A'), Pool('B', 'B')), tuple(
-            [Row(10, UUID, 'web', 'A', Priority.HIGH)]))
-        # An earlier daemon has seen the rows, and staged nothing yet.
+            [Row(10, UUID, 'web', 'A', Priority.HIGH)]
+            + [Row(vm_id, vm_uuid, 'web', 'A', Priority.HIGH)
+               for _ref, vm_uuid, vm_id in PEERS[:peers]]))
+        # An earlier daemon has seen the rows, and, where nothing untidy happens, what stands there.
         self.journal = Journal(Disk(contents, {row.vm_uuid: row.vm_id for row in contents.vms}))
+        if self.is_tidy and args is not None:
+            self.journal.note_staged(UUID, 10, POLICY.read(self.vms[REF].record).managed or '')
         self.registry = Registry(self.journal)
         self.hidden = Hidden(tuple(sorted(budget.items())))
         self.daemon = Daemon(self.journal, self.registry, lambda: self.hidden.now,
@@ -135,6 +150,19 @@ class World:
         if vm is not None and vm.ghost_broken:
             self._set(problem=vm.ghost_broken)
 
+    def find_doubles(self) -> str:
+        """The number that two QEMUs run although rows gave it out (P10); '' for none."""
+        contents, ran = self.journal.disk.contents, {}  # type: ignore
+        for ref, vm in sorted(self.vms.items()):
+            number = POLICY.number_of(vm.record._replace(args=vm.frozen)) if vm.has_qemu else None
+            is_given_out = vm.record.uuid in contents.by_uuid or vm.ghost_had_row
+            if number is None or not is_given_out:
+                continue
+            if number in ran:
+                return 'the QEMUs of %s and %s run number %d' % (ran[number], ref, number)
+            ran[number] = ref
+        return ''
+
     def next_task(self) -> str:
         """A task of its own for each operation."""
         self._set(tasks=self.hidden.tasks + 1)
@@ -152,6 +180,8 @@ class World:
         if name == 'remove_args':
             self.put(ref, vm.write(args=None))
         elif name == 'set_args':
+            if record.settles_platform:
+                self._set(problem='a map that the next start completes was replaced')
             self.put(ref, vm.write(args=params[0]))
         elif name == 'add_args' and record.args is None:
             self.put(ref, vm.write(args=params[0]))
@@ -169,6 +199,12 @@ class World:
     def kill_daemon(self) -> None:
         """End it where it is; what it has in memory is gone."""
         self._set(is_alive=False, inbox=(), jobs=(), looks=(), changed=frozenset())
+
+    def change_master(self) -> None:
+        """Another host takes over: its journal knows none of what ours has noted."""
+        self.kill_daemon()
+        seen = {row.vm_uuid: row.vm_id for row in self.journal.disk.contents.vms}
+        self.journal.disk = Disk(self.journal.disk.contents, seen)
 
     def read_events(self) -> None:
         """event.from answers: what has changed, as it is now."""
@@ -240,6 +276,19 @@ class World:
         self._write_contents(contents._replace(vms=tuple(
             row._replace(**fields) if row.vm_uuid == UUID else row for row in contents.vms)))
 
+    def rotate(self) -> None:
+        """Somebody gives each VM the number of the next, in one edit."""
+        contents = self.journal.disk.contents
+        numbers = [row.vm_id for row in contents.vms]
+        self._write_contents(contents._replace(vms=tuple(
+            row._replace(vm_id=vm_id)
+            for row, vm_id in zip(contents.vms, numbers[1:] + numbers[:1]))))
+
+    def write_by_hand(self, ref: str, vm_id: int) -> None:
+        """Somebody writes a number into a record, whatever the VM does (P6)."""
+        self.put(ref, self.vms[ref].write(args=render(vm_id))._replace(
+            ghost_promised=None, ghost_whole=()))
+
     def remove_row(self) -> None:
         """Somebody deletes it."""
         contents = self.journal.disk.contents
@@ -266,18 +315,21 @@ class World:
             foreign = None
             self._set(excused=self.hidden.excused + 1)
         self.put(ref, self.vms[ref].write(args=args)._replace(
-            ghost_promised=None, ghost_foreign=foreign))
+            ghost_promised=None, ghost_whole=(), ghost_foreign=foreign))
 
     def _write_contents(self, contents: Contents) -> None:
+        had = {row.vm_uuid for row in self.journal.disk.contents.vms}
         self.journal.disk = self.journal.disk._replace(contents=contents)
         self.registry.is_touched = True
         for ref, vm in self.vms.items():
-            self.vms[ref] = vm._replace(ghost_promised=None)
+            self.vms[ref] = vm._replace(ghost_promised=None, ghost_had_row=(
+                vm.ghost_had_row or vm.record.uuid in had))
 
     def _check_may_write(self, known: Optional[VmRecord], name: str) -> None:
         """P6, by the record that the job has read last or set out from."""
-        may = known is not None and (known.is_at_rest
-                                     or known.is_starting and name == 'add_args')
+        may = known is not None and known.kind is Kind.VM and (
+            known.is_at_rest
+            or known.is_starting and name == 'add_args')
         if not may:
             self._set(problem='%s on a VM that is not at rest: %r' % (name, known))
 
@@ -296,7 +348,12 @@ def foreign_in(args: Optional[str]) -> str:
     return (args or '').partition('-device')[0].strip()
 
 
-def _build(args: Optional[str], **fields: str) -> xapi.Vm:
+def render(vm_id: int) -> str:
+    """What a VM of the first pool carries, with text of others."""
+    return '%s %s' % (xapi.FOREIGN, POLICY.template.render('A', int(Priority.HIGH), vm_id))
+
+
+def _build(args: Optional[str], **fields: Any) -> xapi.Vm:
     return xapi.Vm(build_vm(args, **fields), ghost_foreign=foreign_in(args))
 
 

@@ -30,31 +30,55 @@ def _plot(args: Optional[str], depth: int, states: int, **setting: Any) -> Plot:
 
 
 WORLDS: Dict[str, Plot] = {
-    'replacement-killed-and-answers-lost': _plot(_DRIFTED, 13, 3100, start=1, crash=1, cut=1),
-    'replacement-killed-twice': _plot(_DRIFTED, 14, 3000, start=1, crash=2),
-    'answers-lost': _plot(_DRIFTED, 13, 2200, start=1, cut=2),
-    'second-writer': _plot(_DRIFTED, 10, 3800, start=1, meddle=1, edit=1),
-    'second-writer-and-crash': _plot(_DESIRED, 10, 7000, start=1, meddle=1, crash=1, edit=1),
-    'second-writer-twice': _plot(_FOREIGN, 10, 7300, start=1, meddle=2),
-    'whole-map-write': _plot(_DRIFTED, 13, 4400, start=1, whole_map=1, edit=1, start_fails=1),
+    'replacement-killed-and-answers-lost': _plot(_DRIFTED, 13, 3700, start=1, crash=1, cut=1),
+    'replacement-killed-twice': _plot(_DRIFTED, 14, 3600, start=1, crash=2),
+    'answers-lost': _plot(_DRIFTED, 13, 2700, start=1, cut=2),
+    'second-writer': _plot(_DRIFTED, 10, 5300, start=1, meddle=1, edit=1),
+    'second-writer-and-crash': _plot(_DESIRED, 10, 10300, start=1, meddle=1, crash=1, edit=1),
+    'second-writer-twice': _plot(_FOREIGN, 10, 9600, start=1, meddle=2),
+    'whole-map-write': _plot(_DRIFTED, 13, 6000, start=1, whole_map=1, edit=1, start_fails=1),
     'rests-for-less-than-xapi-takes-to-settle': _plot(
-        _DESIRED, 13, 1400, start=2, edit=1, step_seconds=0.04),
-    'guest-reboots-and-edit': _plot(_DESIRED, 13, 3200, start=1, reboot=1, api_reboot=1, edit=1),
-    'suspend-and-edit': _plot(_DESIRED, 13, 3900, start=1, suspend=1, edit=1, crash=1),
-    'migration-and-outage': _plot(_DESIRED, 12, 3400, start=2, migrate=1, edit=1, **{'break': 1}),
-    'revert': _plot(_DESIRED, 13, 5600, snapshot=_DRIFTED, revert=1, start=1, edit=1, crash=1),
+        _DESIRED, 13, 1700, start=2, edit=1, step_seconds=0.04),
+    'guest-reboots-and-edit': _plot(_DESIRED, 13, 4300, start=1, reboot=1, api_reboot=1, edit=1),
+    'suspend-and-edit': _plot(_DESIRED, 13, 5600, start=1, suspend=1, edit=1, crash=1),
+    'migration-and-outage': _plot(_DESIRED, 12, 5500, start=2, migrate=1, edit=1, **{'break': 1}),
+    'revert': _plot(_DESIRED, 13, 8800, snapshot=_DRIFTED, revert=1, start=1, edit=1, crash=1),
     'revert-of-a-suspended-vm': _plot(
-        _DESIRED, 16, 3600, snapshot=_FOREIGN, revert=1, start=1, suspend=1),
-    'clone': _plot(_DESIRED, 11, 2900, clone=1, start=1, crash=1, edit=1),
+        _DESIRED, 16, 6100, snapshot=_FOREIGN, revert=1, start=1, suspend=1),
+    'clone': _plot(_DESIRED, 11, 7100, clone=1, start=1, crash=1, edit=1),
     'clone-while-the-row-changes': _plot(
-        _DESIRED, 10, 4500, clone=1, destroy=1, number=1, remove=1, start=1),
+        _DESIRED, 10, 8400, clone=1, destroy=1, number=1, remove=1, start=1),
     'number-that-somebody-bears': _plot(
-        _DESIRED, 11, 2500, other=_DESIRED, number=1, start=1, remove=1, crash=1),
+        _DESIRED, 11, 9700, other=_DESIRED, number=1, start=1, remove=1, crash=1),
     'row-removed-and-pool-disabled': _plot(
-        SPAN, 11, 2500, start=1, disable=1, remove=1, crash=1, cut=1),
+        SPAN, 11, 7200, start=1, disable=1, remove=1, crash=1, cut=1),
     'registry-of-others': _plot(
-        _DRIFTED, 13, 5200, is_accepted=False, accept=1, start=1, disable=1, crash=1),
-    'nothing-there-yet': _plot(None, 10, 3600, start=2, edit=1, crash=1, disable=1),
+        _DRIFTED, 13, 9400, is_accepted=False, accept=1, start=1, disable=1, crash=1),
+    'nothing-there-yet': _plot(None, 10, 4400, start=2, edit=1, crash=1, disable=1),
+    # P2, P7: a stop, an edit, a write of the map and a start, between any two calls.
+    'restart-and-edit': _plot(_DESIRED, 14, 3900, start=2, edit=1),
+    'restart-and-two-edits': _plot(_DESIRED, 12, 5400, start=1, edit=1, number=1),
+    'restart-edit-and-kill': _plot(_DESIRED, 12, 2700, start=1, edit=1, crash=1),
+    'map-that-the-start-completes': _plot(
+        _DRIFTED, 12, 1800, settles_platform=True, start=2, edit=1, crash=1),
+    # P6: what runs has its number until it rests, whatever its record says.
+    'number-by-hand-while-it-runs': _plot(
+        _DESIRED, 10, 4900, peers=1, start=1, hand=1, reboot=1, rotate=1),
+    'number-by-hand-and-kill': _plot(
+        _DESIRED, 9, 4700, peers=1, start=1, hand=1, rotate=1, crash=1),
+    # P10: numbers that are swapped and rotated.
+    'swap': _plot(_DESIRED, 12, 4000, peers=1, start=1, rotate=1),
+    'swap-and-kill': _plot(_DESIRED, 11, 4000, peers=1, start=1, rotate=1, crash=1),
+    'swap-and-back': _plot(_DESIRED, 11, 4000, peers=1, start=1, rotate=2),
+    'swap-and-reboot': _plot(_DESIRED, 11, 4500, peers=1, start=1, rotate=1, reboot=1, cut=1),
+    'swap-and-another-master': _plot(_DESIRED, 11, 3500, peers=1, start=1, rotate=1, master=1),
+    'rotation-of-three': _plot(_DESIRED, 11, 4700, peers=2, start=1, rotate=1),
+    'rotation-of-three-and-kill': _plot(_DESIRED, 14, 1900, peers=2, rotate=1, crash=1, master=1),
+    # P10: copies of a VM that is gone, or a template by now.
+    'copy-of-a-vm-that-is-gone': _plot(
+        _DESIRED, 10, 2900, clone=1, gone=1, template=1, start=1, crash=1),
+    'rows-vm-gone-and-number-moved': _plot(
+        _DESIRED, 10, 3900, peers=1, gone=1, template=1, rotate=1, start=1),
     'receipts-through-restarts': _plot(
-        _DESIRED, 12, 1700, start=1, reboot=2, crash=1, **{'break': 1}),
+        _DESIRED, 12, 2500, start=1, reboot=2, crash=1, **{'break': 1}),
 }

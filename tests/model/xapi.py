@@ -8,7 +8,7 @@ known to the model only and says what the daemon is held to.
 from typing import Dict, NamedTuple, Optional, Tuple
 
 from tests.unit.watcher.builders import HOST, OTHER_HOST
-from watcher.records import PowerState, VmRecord
+from watcher.records import Kind, PowerState, VmRecord
 
 FOREIGN = '-a'
 # What xapi does within milliseconds: nothing waits for it, and no time of ours passes.
@@ -34,14 +34,29 @@ class Vm(NamedTuple):
     """The text of others as they left it; None where XAPI itself has lost it."""
     ghost_took: Tuple[Tuple[str, int, Optional[str]], ...] = ()
     """(host, domid, what it took) of each domain."""
+    ghost_whole: Tuple[Optional[str], ...] = ()
+    """The values that the start under way may take: what stood there, and what is staged; () where
+    P7 says nothing."""
+    ghost_had_row: bool = False
     ghost_is_copy: bool = False
     """It was cloned from a VM that had been staged: P10 says that it loses the span."""
     ghost_broken: str = ''
     """The promise that the boot just made has broken."""
 
+    @property
+    def has_qemu(self) -> bool:
+        """Whether a QEMU of it runs: from the building of the domain to the end of it."""
+        return self.phase == 'built' or self.record.power_state in (PowerState.RUNNING,
+                                                                    PowerState.PAUSED)
+
     def write(self, **fields: object) -> 'Vm':
         """XAPI writes the record."""
         return self._replace(record=self.record._replace(**fields))
+
+
+def make_template(vm: Vm) -> Vm:
+    """Somebody makes a template of it: nothing of ours is written to it any more."""
+    return vm.write(kind=Kind.TEMPLATE)
 
 
 def begin(vm: Vm, operation: str, phase: str, task: str) -> Vm:
@@ -61,7 +76,7 @@ def read_map(vm: Vm) -> Vm:
 
 def give_up(vm: Vm) -> Vm:
     """A start fails before it has read the map."""
-    return vm.write(operations=())._replace(phase='', ghost_promised=None)
+    return vm.write(operations=())._replace(phase='', ghost_promised=None, ghost_whole=())
 
 
 def reboot_inside(vm: Vm) -> Vm:
@@ -88,17 +103,22 @@ def _build(vm: Vm, value: Optional[str], host: str) -> Vm:
 def _write_map(vm: Vm) -> Vm:
     """What was written since the map was read is lost."""
     args, foreign = vm.map_read
-    return vm.write(args=args)._replace(phase='late', map_read=(), ghost_foreign=foreign)
+    return vm.write(args=args, settles_platform=False)._replace(phase='late', map_read=(), ghost_foreign=foreign)
 
 
 def _cut_off(vm: Vm) -> Vm:
     """The metadata push: the record is read, once."""
+    if vm.record.settles_platform:
+        return read_map(vm)
     args, broken = vm.record.args, ''
+    if vm.ghost_whole and args not in vm.ghost_whole:
+        broken = 'a boot took %r, which is neither the old value nor the new one: %r' % (
+            args, vm.ghost_whole)
     if vm.ghost_promised is not None and args != vm.ghost_promised:
         broken = 'a boot took %r, although %r was staged while it rested' % (
             args, vm.ghost_promised)
     return _build(vm, args, HOST)._replace(phase='built', pushed=args, ghost_promised=None,
-                                           ghost_broken=broken)
+                                           ghost_whole=(), ghost_broken=broken)
 
 
 def _run(vm: Vm) -> Vm:
