@@ -47,7 +47,7 @@ def render_blocks(figures: Dict[str, Any]) -> Dict[str, List[str]]:
     parts = [Part(name, figures[name]['seconds'], figures[name]['figures'],
                   tuple(figures[name]['problems'])) for name in PARTS if name in figures]
     missed = list_missed(parts)
-    lines = _render_runs(figures)
+    lines = _render_runs(figures) + _render_missing(figures)
     lines += ['', '**Missed: %s.**' % '; '.join(missed) if missed else 'Every goal was met.', '']
     return {'figures': lines + render(parts),
             'mutants': render_mutants(figures.get('mutants', {}).get('figures', {}))}
@@ -62,6 +62,12 @@ def fill(text: str, name: str, lines: Sequence[str]) -> str:
 def find(text: str, name: str) -> List[str]:
     """The lines between the two marks of a block."""
     return text.split(_MARK % name)[1].strip('\n').splitlines()
+
+
+def _render_missing(figures: Dict[str, Any]) -> List[str]:
+    """Which parts have no figures: nobody shall take the rest for the whole."""
+    missing = [name for name in PARTS if name not in figures]
+    return ['', '**Not run on this version: %s.**' % ', '.join(missing)] if missing else []
 
 
 def _render_runs(figures: Dict[str, Any]) -> List[str]:

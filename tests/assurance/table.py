@@ -77,6 +77,8 @@ def render(parts: Sequence[Part]) -> List[str]:
 
 def render_mutants(figures: Dict[str, Any]) -> List[str]:
     """Which deliberate fault was caught by which test."""
+    if not figures:
+        return ['The list was not run whole on this version.']
     lines = ['%s of %s were caught.' % (figures.get('caught', 0), figures.get('mutants', 0)), '',
              '| | deliberate fault | in | caught by |', '|---|---|---|---|']
     return lines + ['| %d | %s | `%s` | %s |' % (

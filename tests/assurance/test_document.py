@@ -39,6 +39,16 @@ def test_a_run_writes_its_parts_and_leaves_the_others(tmp_path: Any, monkeypatch
     assert lines == render_blocks(figures)['figures']
 
 
+def test_a_part_that_did_not_run_is_named() -> None:
+    figures = read_figures()
+    figures.pop('kills', None)
+    figures.pop('mutants', None)
+    blocks = render_blocks(figures)
+    named, = [line for line in blocks['figures'] if line.startswith('**Not run on this version')]
+    assert 'kills' in named and 'mutants' in named and 'storm' not in named
+    assert blocks['mutants'] == ['The list was not run whole on this version.']
+
+
 def test_a_goal_that_was_missed_stands_in_the_document() -> None:
     figures = read_figures()
     figures['storm']['figures'] = dict(figures['storm']['figures'], unreported=7)
