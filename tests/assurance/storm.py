@@ -2,9 +2,9 @@
 
 In each round some assignments change, all VMs come to rest and are staged; then they start,
 reboot in every way, are suspended and resumed, and stop. Starts have 1 to 60 ms from their first
-event to the moment in which XAPI reads the map, as was measured on a real one. A fault begins at a random point of the
-round and ends before the next one. Repeatable but for the scheduling of threads: one seed, one
-plan.
+event to the moment in which XAPI reads the map, as was measured on a real one. A fault begins at
+a random point of the round and ends before the next one. Repeatable but for the scheduling of
+threads: one seed, one plan.
 """
 
 import collections

@@ -66,8 +66,8 @@ def render(parts: Sequence[Part]) -> List[str]:
             lines += ['| %s | %d |' % (name, values[name])
                       for name in sorted(values, key=_in_order) if values[name]]
     if total.recoveries:
-        lines += ['', '| longest recovery from (s) | from the login on | from the end of the fault, '
-                  'or the start of a new daemon, on |', '|---|---|---|']
+        lines += ['', '| longest recovery from (s) | from the login on | from the end of the '
+                  'fault, or the start of a new daemon, on |', '|---|---|---|']
         lines += ['| %s | %.2f | %.2f |' % (kind, seconds, total.restarts.get(kind, seconds))
                   for kind, seconds in sorted(total.recoveries.items())]
     lines += ['', 'Took: %s.' % ', '.join('%s %.0f s' % (part.name, part.seconds)

@@ -103,7 +103,8 @@ def _build(vm: Vm, value: Optional[str], host: str) -> Vm:
 def _write_map(vm: Vm) -> Vm:
     """What was written since the map was read is lost."""
     args, foreign = vm.map_read
-    return vm.write(args=args, settles_platform=False)._replace(phase='late', map_read=(), ghost_foreign=foreign)
+    return vm.write(args=args, settles_platform=False)._replace(
+        phase='late', map_read=(), ghost_foreign=foreign)
 
 
 def _cut_off(vm: Vm) -> Vm:
