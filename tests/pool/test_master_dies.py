@@ -17,15 +17,15 @@ IS_WHOLE = os.environ.get('SWEEP') == 'all'
 # Where a test leaves word of what it did, one JSON document a line.
 FIGURES = os.environ.get('SWEEP_FIGURES')
 
-# The writes at which most depends on the next one: in the middle of a replacement, between two
+# The writes at which most depends on the next one: before and after a VM's arguments, between two
 # entries, before and after the pool's entry.
 SOME = [
     ('register', 'newest', 'followed', 1), ('import', 'newest', 'asleep', 5),
     ('import', 'before', 'wiped', 4), ('change', 'newest', 'followed', 3),
     ('change', 'before', 'followed', 7), ('change', 'older', 'followed', 3),
     ('remove', 'before', 'followed', 1), ('remove', 'newest', 'wiped', 2),
-    ('swap', 'newest', 'followed', 8), ('swap', 'newest', 'asleep', 13),
-    ('swap', 'newest', 'wiped', 13), ('move', 'newest', 'followed', 3),
+    ('swap', 'newest', 'followed', 8), ('swap', 'newest', 'asleep', 10),
+    ('swap', 'newest', 'wiped', 9), ('move', 'newest', 'followed', 3),
     ('disable', 'newest', 'followed', 1), ('disable', 'older', 'followed', 3)]
 
 
