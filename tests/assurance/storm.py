@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from registry.values import Priority
 from simulator.faults import Fault
-from tests.assurance.evidence import find_login
+from tests.assurance.evidence import find_login, keep
 from tests.assurance.fleet import FOREIGN, KEYLESS, RESTART, Fleet, Wrong, write_reader
 from tests.simulated.world import KEY, World, span, wait_until
 
@@ -32,6 +32,7 @@ QUICK = dict(step_seconds=0.0, build_seconds=0.002, running_seconds=0.001,
 CALL_FAULTS = ('drop_before', 'drop_after', 'reset_before', 'reset_after', 'http_500_before',
                'http_500', 'truncate', 'garbage', 'failure', 'failure_after', 'late')
 REBOOTS_PER_ROUND = 8
+LOST_IN_A_CRASH = 3
 # From a start's first event to the reading of the map: the median, and what load makes of it.
 WINDOWS_MS = (1, 5, 20, 60)
 # From the rest of a VM to its start: staging takes 60 ms, and longer when all come at once.
@@ -223,6 +224,10 @@ class Storm:
         fleet.end_wave(KEYLESS, bare, lambda member: {member.span})
         fleet.each('VM.hard_shutdown')
         fleet.run(self._write_foreign)
+        # A crash takes the last writes back, and the text of others would be among them.
+        for _ in range(LOST_IN_A_CRASH):
+            self.world.xapi.call('VM.add_to_other_config', fleet.members[0].ref, 'storm', '')
+            self.world.xapi.call('VM.remove_from_other_config', fleet.members[0].ref, 'storm')
         self._recover('second writer')
 
     def _write_foreign(self, member: Any) -> None:
@@ -280,7 +285,7 @@ class Storm:
         mode = self._random.choice(('clean', 'crash'))
         self._faults['xapi restart, %s' % mode] += 1
         # A rollback takes edits of the map back: nothing that was staged may be lost for good.
-        self.world.xapi.restart(mode, 0.1, 3 if mode == 'crash' else 0)
+        self.world.xapi.restart(mode, 0.1, LOST_IN_A_CRASH if mode == 'crash' else 0)
         self._recover('xapi restart, %s' % mode)
 
     def _refuse_logins(self) -> None:
@@ -341,11 +346,20 @@ class Storm:
         resting = [member for member in self.fleet.members
                    if self.world.xapi.vm(member.ref)['power_state'] == 'Halted']
         wait_until(lambda: not set(self.fleet.list_unstaged()) & set(resting),
-                   'recovery from ' + kind, 40.0)
+                   lambda: self._say_unrecovered(kind), 40.0)
         ended = time.monotonic()
         login = find_login(self.world, began)
         for longest, since in ((self._recoveries, login or began), (self._restarts, began)):
             longest[kind] = max(longest.get(kind, 0.0), ended - since)
+
+
+    def _say_unrecovered(self, kind: str) -> str:
+        """What is not as it should be, and where the daemon's log lies."""
+        left = self.fleet.list_unstaged()
+        return 'recovery from %s: %d VMs, %r; see %s' % (
+            kind, len(left), [(member.uuid, self.world.args(member.ref), member.value)
+                              for member in left[:3]],
+            keep(self.world, 'unrecovered.log', ()))
 
 
 _AT_REST: List[str] = ['nothing', 'edit_some', 'kill_while_it_writes', 'restart_xapi',
