@@ -20,7 +20,7 @@ def main(argv: 'Optional[List[str]]' = None) -> int:
     """Run one command; the exit status."""
     words = [_repaired(word) for word in (sys.argv[1:] if argv is None else argv)]
     if tab.COMMAND in words:
-        offered = tab.find_offered(words, os.environ.get(tab.LINE_VARIABLE, ''))
+        offered = tab.find_offered(words, os.environ)
         if offered is not None:
             return tab.write(offered)
     from cli.output import Output
@@ -37,7 +37,7 @@ def _run(words: 'List[str]', output: 'Output') -> int:
     # Until the command line has been read, this is all there is to go by.
     is_json = JSON.flag in words
     try:
-        arguments = parse(words)
+        arguments = parse(words, os.environ.get(tab.CONFIG_VARIABLE, ''))
         return run(arguments, build_context(arguments, os.environ), output)
     except CommandError as error:
         output.print_error(error, (), is_json=is_json)

@@ -36,13 +36,24 @@ _Pair = Tuple[Option, str, str]
 """An option, as it was spelled, and the text given for it."""
 _ALL_OPTIONS = {option.name: option
                 for command in COMMANDS for option in command.options + EVERYWHERE}
+_END_OF_OPTIONS = '--'
 _SHORT = {'-h': HELP, '-V': VERSION}
 _UUID = re.compile(r'[0-9a-fA-F-]{36}\Z')
 _XE_NAMES = {name: option for option in VM for name in option.xe_names}
 
 
-def parse(argv: Sequence[str]) -> Arguments:
-    """Turn the words of the command line into Arguments, or raise a usage error."""
+def parse(argv: Sequence[str], default_config: str = '') -> Arguments:
+    """Turn the words of the command line into Arguments, or raise a usage error.
+
+    `default_config` is the configuration file where the command line names none.
+    """
+    arguments = _parse(argv)
+    if not default_config or CONFIG.name in arguments.values:
+        return arguments
+    return arguments._replace(values=dict(arguments.values, **{CONFIG.name: default_config}))
+
+
+def _parse(argv: Sequence[str]) -> Arguments:
     words, pairs = _split(list(argv))
     if not words:
         return Arguments(None, _checked(None, pairs))
@@ -56,7 +67,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         return Arguments(None, values)
     if 'help' in values or command.name == 'help':
         return Arguments(command, values, _find_topic(command, words[1:]))
-    _check_words(command, words[1:], values)
+    _check_words(command, words[1:])
     _check_needs(command, values)
     return Arguments(command, values, words=tuple(words) + _spell(pairs))
 
@@ -73,6 +84,9 @@ def _split(argv: List[str]) -> Tuple[List[str], List[_Pair]]:
     while waiting:
         word = waiting.pop()
         name, equals, text = word.lstrip('-').partition('=')
+        if word == _END_OF_OPTIONS:
+            words += reversed(waiting)
+            break
         if word in _SHORT:
             pairs.append((_SHORT[word], word, ''))
         elif word.startswith('--'):
@@ -107,10 +121,19 @@ def _take_option(word: str, name: str, equals: str, text: str,
 
 def _take_operand(command: Command, words: List[str], pairs: List[_Pair]) \
         -> Tuple[List[str], List[_Pair]]:
-    """Turn the one word behind a command that takes one into its option."""
-    if command.operand is None or len(words) != 2:
+    """Turn the one word behind a command that takes one into its option: a VM, or its operand."""
+    if len(words) != 2 or command.words:
         return words, pairs
-    return words[:1], pairs + [(command.operand, command.operand.flag, words[1])]
+    option = command.operand
+    if option is None and VM_NAME in command.options and not _names_vms(pairs):
+        option = VM_UUID if _UUID.match(words[1]) else VM_NAME
+    if option is None:
+        return words, pairs
+    return words[:1], pairs + [(option, option.flag, words[1])]
+
+
+def _names_vms(pairs: List[_Pair]) -> bool:
+    return any(option.name in (VM_UUID.name, VM_NAME.name) for option, _spelling, _text in pairs)
 
 
 def _checked(command: Optional[Command], pairs: List[_Pair]) -> Dict[str, Any]:
@@ -145,15 +168,11 @@ def _without_field(message: str, option: Option) -> str:
     return rest if colon and field in option.name.replace('-', '_') else message
 
 
-def _check_words(command: Command, words: List[str], values: Mapping[str, Any]) -> None:
+def _check_words(command: Command, words: List[str]) -> None:
     if tuple(words) == command.words:
         return
     if command.words:
         raise _usage(f"say 'vgpu-admin {command.name} {' '.join(command.words)}'")
-    if VM_NAME in command.options and not any(option.name in values for option in VM):
-        way = VM_UUID if _UUID.match(words[0]) else VM_NAME
-        raise _usage(f"{command.name}: '{escape(words[0])}' is not understood; a VM is named by "
-                     f'{way.flag}={escape(words[0])}')
     if POOL_ID in command.options and words[0] in POOL_ID.choices:
         raise _usage(f"{command.name}: '{words[0]}' is not understood; a vGPU pool is named by "
                      f'{POOL_ID.flag}={words[0]}')
@@ -188,7 +207,8 @@ def _check_vm(command: Command, values: Mapping[str, Any]) -> None:
     elif command.needs_vm and not any(option.name in values for option in VM):
         other = ''.join(f' or {option.shown}' for option in (FROM_FILE, GONE)
                         if option in command.options)
-        raise _usage(f'{command.name} needs a VM: --vm-uuid=UUID or --vm-name=NAME{other}')
+        raise _usage(f'{command.name} needs a VM: --vm-uuid=UUID or --vm-name=NAME{other}, or the '
+                     'UUID or name alone')
 
 
 def _find_topic(command: Command, words: List[str]) -> Optional[str]:

@@ -9,6 +9,8 @@ import os
 from registry.glance import list_names
 
 LINE_VARIABLE = 'VGPU_ADMIN_LINE'
+# The configuration file where the command line names none.
+CONFIG_VARIABLE = 'VGPU_CONFIG'
 COMMAND = 'complete'
 VM_FLAGS = ('--vm-uuid', '--vm-name')
 # As xe people spell them, which goes with `=` only.
@@ -20,14 +22,16 @@ REGISTRY_PATH = '/etc/vgpu/vgpu_config.db'
 _MAX_BYTES = 1 << 20
 
 
-def find_offered(words: list, line: str) -> object:
+def find_offered(words: list, environment: object) -> object:
     """List what to offer; None when it takes the whole program to say."""
+    line = environment.get(LINE_VARIABLE, '')
     paths = _read_paths(words)
     flag = find_flag(line)
     if paths is None or flag is None:
         return None
     paths.update(find_paths(line))
-    return list_values(flag, paths.get('--db'), paths.get('--config'))
+    return list_values(flag, paths.get('--db'),
+                       paths.get('--config') or environment.get(CONFIG_VARIABLE))
 
 
 def find_paths(line: str) -> dict:

@@ -333,9 +333,11 @@ class Books:
         self._last_seen = seen_in(contents)
         self.contents, self.unavailable, self.was_read = contents, '', True
         before, self.assignments = self.assignments, build_assignments(contents)
-        self.must_order_claims = True
-        self.owners = {item.vm_id: uuid for uuid, item in self.assignments.items()}
-        self.faulty = frozenset(fault.key for fault in contents.faults)
+        owners = {item.vm_id: uuid for uuid, item in self.assignments.items()}
+        faulty = frozenset(fault.key for fault in contents.faults)
+        if (set(owners), faulty) != (set(self.owners), self.faulty):
+            self.must_order_claims = True
+        self.owners, self.faulty = owners, faulty
         touched = frozenset(uuid for uuid in set(before) | set(self.assignments)
                             if before.get(uuid) != self.assignments.get(uuid))
         touched |= orphans ^ self.orphans

@@ -119,7 +119,8 @@ class Watcher:
         if (0 < self.mirroring.push.waiting < _FEW_ENTRIES
                 and self._clock() - (self.synced_at or 0.0) < _MIRROR_SECONDS):
             return False
-        return self.is_synced and not self.staging.is_waiting
+        return (self.is_synced and not self._changes.is_waiting
+                and not self.staging.is_waiting)
 
     def set_policy(self, policy: Policy) -> None:
         """Take another template or other names; every VM deserves a look."""

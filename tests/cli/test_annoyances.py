@@ -59,10 +59,9 @@ def test_a_slip_in_a_name_is_met_with_the_nearest_one(pool: Place) -> None:
 
 
 @pytest.mark.parametrize('words,hint', [
-    pytest.param(['show-vm', 'web01'], '--vm-name=web01', id='a-name'),
-    pytest.param(['remove-vm', '0a0b0c0d-1111-2222-3333-444455556666'],
-                 '--vm-uuid=0a0b0c0d-1111-2222-3333-444455556666', id='a-uuid'),
     pytest.param(['set-pool', '--vm-name=web01', 'B'], 'example:', id='another-word'),
+    pytest.param(['show-vm', 'web01', 'web02'], 'example:', id='two-words'),
+    pytest.param(['status', 'web01'], 'example:', id='no-vm-wanted'),
     pytest.param(['enable-pool', 'B'], '--pool-id=B', id='a-pool'),
     pytest.param(['show-vm', '--name-label=web01'], "'name-label=' without", id='xe-with-dashes'),
     pytest.param(['show-vm', '--vm-name', '--odd'], '--vm-name=--odd', id='a-name-with-dashes')])
@@ -70,6 +69,37 @@ def test_a_bare_word_is_met_with_the_option_that_was_meant(pool: Place, words: l
                                                            hint: str) -> None:
     run = pool.run(*words)
     assert run.status == 2 and hint in run.err
+
+
+def test_a_vm_is_named_by_a_bare_word_before_or_behind_the_options(pool: Place) -> None:
+    pool.create_vm('web01')
+    assert pool.run('register-vm', 'web01').status == 0
+    shown = pool.run('show-vm', '--vm-name=web01', '--json').document
+    for words in (['show-vm', 'web01', '--json'], ['--json', 'show-vm', '--', 'web01'],
+                  ['show-vm', '--json', shown['vm']['vm_uuid'].upper()]):
+        assert pool.run(*words).document == shown
+    run = pool.run('set-priority', 'web01', '--priority=low', '--no-restart')
+    assert run.status == 0, run.err
+    assert pool.run('show-vm', 'web01', '--json').document['vm']['priority'] == 'low'
+    assert pool.run('show-vm', '--', '--odd').status == 3
+
+
+def test_the_configuration_is_named_by_the_environment_and_more_so_by_the_line(
+        pool: Place, tmp_path: Any) -> None:
+    def run(config: str, *words: str) -> Any:
+        return subprocess.run([sys.executable, '-m', 'cli'] + list(words), timeout=60,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              **pool.surroundings({'VGPU_CONFIG': config}))
+    pool.create_vm('web01')
+    assert pool.run('register-vm', 'web01').status == 0
+    none = str(tmp_path / 'none')
+    named = run(none, '--config', pool.config, 'list-vms', '--json')
+    asked = run(pool.config, 'list-vms', '--json')
+    assert named.returncode == 0 and b'web01' in named.stdout
+    assert asked.stdout == named.stdout
+    missing = run(none, 'list-vms')
+    assert missing.returncode == 2 and b'none' in missing.stderr
+    assert run('', 'help').returncode == 0
 
 
 def test_what_the_daemon_is_about_to_stage_is_not_called_drift_without_a_word(pool: Place) -> None:

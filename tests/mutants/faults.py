@@ -151,7 +151,7 @@ MUTANTS = (
     _one('a call in flight is waited for at the end', 'watcher/service.py',
          'STOP_GRACE_SECONDS = 2.0', 'STOP_GRACE_SECONDS = 60.0', _STOPPING + ' hung-write'),
     _one('ready is said before anything is staged', 'watcher/daemon.py',
-         '        return self.is_synced and not self.staging.is_waiting\n', '        return True\n',
+         '                and not self.staging.is_waiting)\n', '                or True)\n',
          _STOPPING + ' ready_is'),
     _one('the scan is not armed again after the clock has jumped', 'watcher/service.py',
          '            self._schedule.rearm()\n', '', 'tests/faults/test_clock.py'),

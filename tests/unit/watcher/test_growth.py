@@ -54,9 +54,11 @@ def count_touched(tmp_path: Any, count: int) -> int:
     create_registry(path, {vm.uuid: number for number, vm in enumerate(vms, 1)})
     watcher = build_watcher(path)
     watcher.handle(Batch('1', vms, is_first=True))
+    # The numbers of new rows get their places once, which is a walk.
+    watcher.handle(Batch('2', (vms[1]._replace(name='other'),)))
     watcher.pump()
     counting = watcher.inventory._vms = _Counting(watcher.inventory._vms)
-    watcher.handle(Batch('2', (vms[0]._replace(name='other'),)))
+    watcher.handle(Batch('3', (vms[0]._replace(name='other'),)))
     watcher.pump()
     assert watcher.next_due is None or watcher.next_due > 0.0
     return counting.touched

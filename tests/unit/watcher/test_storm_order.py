@@ -60,7 +60,7 @@ class Storm:
             clients=self.xapi, restart_stream=lambda: None)  # type: ignore
         self.watcher.begin_session(Role(True, True, HOST, '26.1.4'))
         self._event_id = 0
-        # At rest and staged elsewhere: nobody may write before the storm.
+        # At rest they carry their arguments: nothing is written before the storm.
         self.watcher.handle(parse_batch(self._build_answer(range(1, VMS + 1), {}), is_first=True))
         self.watcher.is_locked = True
 
@@ -84,11 +84,17 @@ class Storm:
         events = []
         for number in numbers:
             self._event_id += 1
+            args = {} if operations else {'device-model-args': span_of(number)}
             events.append({
                 'id': str(self._event_id), 'class': 'vm', 'operation': 'mod',
                 'ref': ref_of(number), 'snapshot': build_raw(
-                    uuid=uuid_of(number), current_operations=operations)})
+                    uuid=uuid_of(number), current_operations=operations,
+                    platform=dict({'device-model': 'qemu-upstream-uefi'}, **args))})
         return {'events': events, 'token': str(self._event_id)}
+
+
+def span_of(number: int) -> str:
+    return '-device vgpu-stub,pool_id=A,priority=medium,vm_id=%d' % number
 
 
 def ref_of(number: int) -> str:
