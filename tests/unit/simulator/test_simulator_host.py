@@ -103,7 +103,9 @@ def test_qemu_is_started_by_the_shipped_wrapper(
     assert boot.qemu_arguments.count('-machine') == 1
 
 
-@pytest.mark.parametrize('name', ['n' * 200000, 'a\0b', '-loadvm'])
+@pytest.mark.parametrize('name', [
+    pytest.param('n' * 200000, id='long'), pytest.param('a\0b', id='with-a-null'),
+    pytest.param('-loadvm', id='like-an-option')])
 def test_no_name_keeps_a_vm_from_starting(simulator: Simulator, name: str) -> None:
     ref = simulator.create_vm(name, platform={ARGS: OURS})
     simulator.call('VM.start', ref, False, False)
