@@ -142,7 +142,7 @@ _WORDS = {
     'undecided': 'differs from the registry here, and nothing tells which of them is newer',
     'not_accepted': 'is not written for a registry that another program made',
     'no_daemon': 'is not written: no daemon runs',
-    'no_registry': 'the registry here cannot be used, so nothing is mirrored',
+    'no_registry': 'is not written: the registry here cannot be used',
 }
 _ADVICE = {
     'off': "see 'mirror.unavailable' in the log: the rights of the user, or upgrade this host; "
