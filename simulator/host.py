@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import threading
 from typing import Dict, List
 
 from simulator.consumer import Wrapper, write_program
@@ -38,6 +39,9 @@ class HostFiles:
 
     def __init__(self, directory: str, boot_id: str, settings: Settings = Settings()) -> None:
         self.directory = directory
+        # A host that went down and came back gives the numbers of its domains again, while the
+        # launch of one from before is not over yet.
+        self._lock = threading.Lock()
         self.tree = os.path.join(directory, 'xenstore')
         for name in ('bin', 'xenstore/local/domain', 'proc/sys/kernel/random'):
             os.makedirs(os.path.join(directory, name), exist_ok=True)
@@ -52,23 +56,26 @@ class HostFiles:
     def add_domain(self, domid: int, uuid: str, platform: Dict[str, str]) -> None:
         """Show a domain as xenopsd writes it, before there is a QEMU."""
         base = f'xenstore/local/domain/{domid}'
-        self._write(f'{base}/vm', f'/vm/{uuid}')
-        self._write(f'{base}/domid', str(domid))
-        for key, value in platform.items():
-            # xenstore has a narrow idea of a path; what does not fit is not delivered.
-            if KEY.fullmatch(key) and key not in ('.', '..'):
-                self._write(f'{base}/platform/{key}', value)
-        os.makedirs(os.path.join(self.directory, base, 'vm-data'), exist_ok=True)
+        with self._lock:
+            self._write(f'{base}/vm', f'/vm/{uuid}')
+            self._write(f'{base}/domid', str(domid))
+            for key, value in platform.items():
+                # xenstore has a narrow idea of a path; what does not fit is not delivered.
+                if KEY.fullmatch(key) and key not in ('.', '..'):
+                    self._write(f'{base}/platform/{key}', value)
+            os.makedirs(os.path.join(self.directory, base, 'vm-data'), exist_ok=True)
 
     def add_qemu(self, domid: int, pid: int, arguments: List[str]) -> None:
         """Show the QEMU of a domain, and then its pid."""
-        self._write(f'proc/{pid}/cmdline', ''.join(word + '\0' for word in arguments))
-        self._write(f'xenstore/local/domain/{domid}/qemu-pid', str(pid))
+        with self._lock:
+            self._write(f'proc/{pid}/cmdline', ''.join(word + '\0' for word in arguments))
+            self._write(f'xenstore/local/domain/{domid}/qemu-pid', str(pid))
 
     def remove_domain(self, domid: int, pid: int) -> None:
         """Forget a domain."""
-        for name in (f'xenstore/local/domain/{domid}', f'proc/{pid}'):
-            shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
+        with self._lock:
+            for name in (f'xenstore/local/domain/{domid}', f'proc/{pid}'):
+                shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
 
     def _write_reader(self) -> None:
         write_program(os.path.join(self.directory, 'bin/xenstore-read'),
