@@ -5,6 +5,7 @@ was done, what was not, how to go on and how to take the edit back. `--yes` neve
 stop: only `--force` does.
 """
 
+import contextlib
 from typing import Any, List, NamedTuple, Optional
 
 from cli import options
@@ -177,20 +178,29 @@ class _Restart:
         """Stage, or wait until the daemon has."""
         self._context.tell(f'staging {self._name}')
         deadline = self._context.clock() + STAGE_SECONDS
-        staged = stage(self._context, self._record.uuid)
+        staged = self._stage_once()
         while staged.word == 'by_daemon' and self._context.clock() < deadline:
             # A daemon that ends meanwhile leaves the work to us.
             wait_until(self._context, lambda: self._find_settled_plan() or self._is_alone(),
                        deadline - self._context.clock())
             plan = self._find_settled_plan()
             staged = staged._replace(plan=plan, word='staged', message='the daemon staged it') \
-                if plan else stage(self._context, self._record.uuid)
+                if plan else self._stage_once()
         if staged.word == 'by_daemon':
             away = self._context.xapi_problem
             staged = staged._replace(word='failed', message='the daemon did not stage it within '
                                      f'{STAGE_SECONDS} s' + (f' ({away})' if away else ''))
         if staged.word == 'failed':
             raise self._failed(staged.message, 'the VM is STOPPED')
+        return staged
+
+    def _stage_once(self) -> Any:
+        """Stage; once more where that failed, when an XAPI that was restarted is back."""
+        staged = stage(self._context, self._record.uuid)
+        if staged.word == 'failed':
+            with contextlib.suppress(*_GONE):
+                self._read()
+                staged = stage(self._context, self._record.uuid)
         return staged
 
     def _is_alone(self) -> bool:
