@@ -176,10 +176,12 @@ def heal(pool: Any, master: Optional[str]) -> None:
 
 def recover(pool: Any, reign: Reign) -> List[str]:
     """Make every host within reach a member; those that are in order already stay as they are."""
-    nodes = [node for node in pool.nodes.values()
-             if node is not reign.master and pool.reaches(reign.master, node)
-             and not (node.reign is reign and node.is_open and node.emergency is None)]
-    join(pool, nodes, reign)
+    with pool.turn:
+        # Those who have begun to lose patience have lost it by now: none is left in its emergency.
+        nodes = [node for node in pool.nodes.values()
+                 if node is not reign.master and pool.reaches(reign.master, node)
+                 and not (node.reign is reign and node.is_open and node.emergency is None)]
+        join(pool, nodes, reign)
     return [node.ref for node in nodes]
 
 

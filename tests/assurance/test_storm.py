@@ -17,7 +17,8 @@ from tests.simulated.world import KEY, wait_until
 
 BOOTS = 600
 VMS = 40
-SECONDS = 60.0
+# A limit for a storm that hangs: how long 600 boots take is the machine's affair.
+SECONDS = 900.0
 
 
 def test_no_boot_of_a_storm_is_wrong_and_each_is_told() -> None:

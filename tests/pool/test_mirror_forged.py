@@ -54,9 +54,12 @@ def pool_entry(pool: PoolWorld) -> Dict[str, Any]:
 
 
 def forge(pool: PoolWorld, refs: List[str], generation: str = FORGED) -> None:
-    """C1: another VM gets the number of the first one, whose row is removed."""
+    """C1: another VM gets the number of the first one, whose row is removed.
+
+    While a master replaces its entry both slots are taken, for a moment."""
     ref, = pool.xapi.call('pool.get_all')
-    free = [slot for slot in SLOTS if slot not in pool_keys(pool)]
+    free = wait_until(lambda: [slot for slot in SLOTS if slot not in pool_keys(pool)],
+                      'a slot that is free')
     put(pool.xapi, 'pool', ref, {free[0]: forge_pool(
         pool.xapi.call('pool.get_uuid', ref), generation, [(pool.uuid(refs[1]), 1, 'B', 2)],
         gone=[pool.uuid(refs[0])])})

@@ -3,6 +3,7 @@
 import http.client
 import os
 import socket
+import threading
 import xmlrpc.client
 
 import pytest
@@ -121,6 +122,26 @@ def test_a_login_on_a_member_whose_master_is_gone_waits_until_xapi_restarts(buil
     pool.lose_host(pool.hosts[0])
     with pytest.raises((OSError, http.client.HTTPException)):
         post(pool.socket_path(pool.hosts[1]), 'session.login_with_password', 'root', '')
+
+
+def test_a_network_that_heals_while_members_lose_patience_leaves_none_alone(build_pool):
+    pool = build_pool(member_patience_seconds=0.05)
+    first, second, third = (pool.nodes[ref] for ref in pool.hosts)
+    closes, healing = third.close, []
+
+    def heal_first() -> None:
+        # The second one has just lost its patience, the third one is about to.
+        third.close = closes
+        healing.append(threading.Thread(target=pool.heal))
+        healing[0].start()
+        healing[0].join(0.2)
+        closes()
+
+    third.close = heal_first
+    pool.split([first.ref], [second.ref, third.ref])
+    wait_until(lambda: healing and not healing[0].is_alive())
+    assert [node.emergency for node in (second, third)] == [None, None]
+    assert pool.reaches_master(second) and pool.reaches_master(third)
 
 
 def test_a_master_that_goes_silently_leaves_calls_hanging(build_pool, clients):
