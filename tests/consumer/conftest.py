@@ -128,9 +128,12 @@ class Dom0:
     def boot(self, arguments: Optional[List[str]] = None, timeout_seconds: float = 10.0,
              wrapper: Optional[str] = None) -> Boot:
         """Run the wrapper as xenopsd does, to its end."""
+        wrapper = wrapper or self.install(timeout_seconds)
+        with open(wrapper, encoding='utf-8') as stream:
+            flags = stream.readline().split()[1:]
         began_at = time.monotonic()
         process = subprocess.run(
-            [self.python, wrapper or self.install(timeout_seconds)]
+            [self.python] + flags + [wrapper]
             + (ARGUMENTS if arguments is None else arguments),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             timeout=60)

@@ -280,6 +280,14 @@ def test_stock_wrapper_that_is_no_python_is_run_plainly(dom0: Dom0) -> None:
     assert 'QEMU starts without a vGPU: ' in line and 'is not for Python 3' in line
 
 
+def test_stock_wrapper_finds_packages_as_it_does_without_us(dom0: Dom0) -> None:
+    dom0.set_stock('#! /usr/bin/python3\nimport sys\nprint([path for path in sys.path if '
+                   '"site-packages" in path])\n')
+    plainly = dom0.boot().said
+    dom0.set_value(SPAN)
+    assert dom0.boot().said == plainly and 'site-packages' in plainly
+
+
 def test_stock_wrapper_that_cannot_be_compiled_fails_as_it_does_without_us(dom0: Dom0) -> None:
     dom0.set_value(SPAN)
     dom0.set_stock('#! /usr/bin/python3\nprint "for Python 2"\n')
@@ -380,7 +388,7 @@ def test_it_is_executable_and_imports_the_standard_library_only() -> None:
     imported = {name.split('.')[0] for node in ast.walk(ast.parse(text))
                 for name in ([item.name for item in node.names] if isinstance(node, ast.Import)
                              else [node.module] if isinstance(node, ast.ImportFrom) else [])}
-    assert text.startswith('#!/usr/bin/python3\n') and {'os', 'subprocess'} <= imported
+    assert text.startswith('#!/usr/bin/python3 -EsSB\n') and {'os', 'subprocess'} <= imported
     ours = set(os.listdir(os.path.dirname(os.path.dirname(os.path.dirname(WRAPPER)))))
     assert not imported & ours
     if hasattr(sys, 'stdlib_module_names'):
