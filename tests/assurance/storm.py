@@ -226,8 +226,9 @@ class Storm:
         fleet.run(self._write_foreign)
         # A crash takes the last writes back, and the text of others would be among them.
         for _ in range(LOST_IN_A_CRASH):
-            self.world.xapi.call('VM.add_to_other_config', fleet.members[0].ref, 'storm', '')
+            # An earlier crash may have brought it back.
             self.world.xapi.call('VM.remove_from_other_config', fleet.members[0].ref, 'storm')
+            self.world.xapi.call('VM.add_to_other_config', fleet.members[0].ref, 'storm', '')
         self._recover('second writer')
 
     def _write_foreign(self, member: Any) -> None:
