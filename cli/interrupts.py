@@ -6,6 +6,7 @@ import signal
 from typing import Any, Iterator, List
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STANDARD_ERROR = 2
 
 
 @contextlib.contextmanager
@@ -24,3 +25,36 @@ def deferred() -> Iterator[None]:
             signal.signal(number, handler)
         if caught:
             os.kill(os.getpid(), caught[0])
+
+
+class Wish:
+    """Whether somebody wants us to end."""
+
+    def __init__(self) -> None:
+        self.is_there = False
+        self.is_heeded = False
+        """Whether it interrupts what is under way; otherwise only a second signal does."""
+
+
+@contextlib.contextmanager
+def noticed(*, says: str) -> Iterator[Wish]:
+    """Let the first signal that would end us be a wish; the second one interrupts.
+
+    `says` is what the first one is answered with, on standard error.
+    """
+    wish = Wish()
+
+    def note(_number: int, _frame: Any) -> None:
+        is_second, wish.is_there = wish.is_there, True
+        if wish.is_heeded or is_second:
+            raise KeyboardInterrupt
+        # Not through a buffer: its owner may be in the middle of writing.
+        with contextlib.suppress(OSError):
+            os.write(_STANDARD_ERROR, says.encode('utf-8'))
+
+    before = [(number, signal.signal(number, note)) for number in _SIGNALS]
+    try:
+        yield wish
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)

@@ -91,6 +91,12 @@ def parse_format(text: str) -> str:
     return text
 
 
+def parse_window(text: str) -> Any:
+    """Check a span of each day, in UTC."""
+    from cli.time_window import parse_window as parse
+    return parse(text)
+
+
 def parse_registry_action(text: str) -> str:
     """Check what is to be done with registry and mirror."""
     if text not in REGISTRY_ACTIONS:
@@ -161,4 +167,9 @@ FORMAT = Option('format', 'json|csv', 'how the file is written (json)', parse_fo
 FROM_FILE = Option('from-file', 'FILE', 'register the VMs that a file lists, one a line, or as '
                    'CSV or JSON', parse_text)
 LIMIT = Option('limit', 'N', 'how many to show (50)', parse_count)
+COUNT = Option('limit', 'N', 'restart this many VMs at most', parse_count)
+WINDOW = Option('window', 'HH:MM-HH:MM', 'begin restarts in these hours only, in UTC: wait until '
+                'they begin, end when they do', parse_window)
+ACCEPT_UNVERIFIED = Option('accept-unverified', None, 'go on also after a boot that cannot be '
+                           'looked at')
 RESTARTING = (YES, NO_RESTART, FORCE, TIMEOUT)

@@ -16,8 +16,9 @@ EDITS = frozenset([
 VIEWS = frozenset(['show-vm', 'list-vms', 'list-pools', 'show-pool', 'scan-vms', 'status',
                    'history', 'explain', 'plan', 'export'])
 # About this host, its files or its terminal.
-HERE = frozenset(['watch', 'verify', 'backup', 'check', 'fence', 'registry', 'consumer', 'doctor',
-                  'completion', 'complete', 'help'])
+# It takes long, and Ctrl-C must reach it: on the master only, and by nobody else's hand.
+HERE = frozenset(['apply-pending', 'watch', 'verify', 'backup', 'check', 'fence', 'registry',
+                  'consumer', 'doctor', 'completion', 'complete', 'help'])
 
 
 def is_edit(arguments: Arguments) -> bool:

@@ -52,7 +52,7 @@ def restart(context: Any, record: VmRecord, ways: Ways, *, starts: bool = True,
     context.advice[:] = ['the change is pending', f'go on with: {ways.go_on}'] \
         + ways.say_take_back()
     try:
-        return _Restart(context, record, ways, row).run(starts)
+        return Restart(context, record, ways, row).run(starts)
     except (XapiError, MalformedRecord, RegistryError) as error:
         kind = translate(error).kind if isinstance(error, RegistryError) else Kind.FAILED
         raise CommandError(kind, '\n'.join(
@@ -89,8 +89,8 @@ def refuse_useless_restart(context: Any, row: Vm, record: VmRecord) -> None:
                        f'{reason}; --no-restart commits it all the same; nothing was changed')
 
 
-class _Restart:
-    """One restart, and the words for where it stopped."""
+class Restart:
+    """One restart, step by step, and the words for where it stopped."""
 
     def __init__(self, context: Any, record: VmRecord, ways: Ways,
                  row: Optional[Vm] = None) -> None:
@@ -102,34 +102,35 @@ class _Restart:
 
     def run(self, starts: bool) -> Follow:
         """Take step after step."""
-        if not self._is_still_running():
+        if not self.is_still_running():
             from cli.following import follow
             from cli.situation import Situation
             self._context.note(f'{self._name} does not run any more; its power state is left '
                                'as it is')
-            return follow(self._context, self._record.uuid, Situation(self._read()))
-        before = self._last_boot_number()
-        self._stop()
+            return follow(self._context, self._record.uuid, Situation(self.read()))
+        before = self.last_boot_number()
+        self.stop()
         self._context.done.append(f'{self._name} was stopped, and is not started yet: '
                                   f'xe vm-start uuid={self._record.uuid}')
         self._context.advice[:] = self._ways.say_take_back()
         staged = self._stage()
         if not starts:
             return Follow(staged.word, f'the VM was stopped; {staged.message}', staged.plan)
-        self._start()
+        self.start()
         self._context.done[-1] = f'{self._name} was stopped and started'
         self._context.advice[:] = [f'see what it runs with: vgpu-admin show-vm --vm-uuid='
                                    f'{self._record.uuid}']
         return self._verify(before)
 
-    def _is_still_running(self) -> bool:
-        return self._read().power_state in (PowerState.RUNNING, PowerState.PAUSED)
+    def is_still_running(self) -> bool:
+        """Whether the VM runs now."""
+        return self.read().power_state in (PowerState.RUNNING, PowerState.PAUSED)
 
     def _outlast(self, operation: str, seconds: float) -> None:
         """Wait while an operation goes on whose answer was lost; nobody can cancel it."""
-        wait_until(self._context, lambda: operation not in self._read().operation_names, seconds)
+        wait_until(self._context, lambda: operation not in self.read().operation_names, seconds)
 
-    def _read(self) -> VmRecord:
+    def read(self) -> VmRecord:
         """Read the VM; an XAPI that is being restarted is waited for."""
         deadline = self._context.clock() + AWAY_SECONDS
         while True:
@@ -138,16 +139,18 @@ class _Restart:
             except _GONE:
                 if self._context.clock() >= deadline:
                     raise
-                self._reconnect()
+                self.reconnect()
             self._context.sleep(_PAUSE_SECONDS)
 
-    def _reconnect(self) -> None:
+    def reconnect(self) -> None:
+        """Log in again, where that can be done."""
         try:
             self._context.reconnect()
         except XapiError:
             pass  # whoever asks next is told
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Stop the VM cleanly; hard only with --force."""
         seconds = self._context.arguments.get(options.TIMEOUT) or STOP_SECONDS
         is_forced = bool(self._context.arguments.get(options.FORCE))
         self._context.tell(f'stopping {self._name} cleanly (at most {seconds} s)')
@@ -164,7 +167,7 @@ class _Restart:
             self._outlast('clean_shutdown', seconds)
         except XapiError as error:
             problem = f'XAPI could not stop it ({error})'
-        if self._read().power_state is PowerState.HALTED:
+        if self.read().power_state is PowerState.HALTED:
             return  # somebody, or the stop that came late, was quicker
         if not is_forced:
             raise self._failed(problem, f'go on with: {self._ways.go_on}\n(that allows a hard '
@@ -199,7 +202,7 @@ class _Restart:
         staged = stage(self._context, self._record.uuid)
         if staged.word == 'failed':
             with contextlib.suppress(*_GONE):
-                self._read()
+                self.read()
                 staged = stage(self._context, self._record.uuid)
         return staged
 
@@ -213,7 +216,7 @@ class _Restart:
             view = read_neighbourhood(self._context, self._context.registry.read(),
                                       self._record.uuid)
         except _GONE:
-            self._reconnect()
+            self.reconnect()
             return None
         vm = view.inventory.find_by_uuid(self._record.uuid)
         plan = view.plan(vm) if vm is not None else None
@@ -221,7 +224,8 @@ class _Restart:
                       and plan.reason is not Reason.HALTED_RESIDENT)
         return plan if is_settled else None
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the VM."""
         self._context.tell(f'starting {self._name}')
         try:
             run_task(self._context, 'VM.start', self._record.ref, False, False,
@@ -231,7 +235,7 @@ class _Restart:
         except XapiError as error:
             if isinstance(error, _GONE):
                 self._outlast('start', START_SECONDS)
-            if self._read().power_state is PowerState.RUNNING:
+            if self.read().power_state is PowerState.RUNNING:
                 return  # somebody else was quicker, or only the answer was lost
             raise self._failed(f'it is staged and STOPPED: XAPI could not start it ({error})',
                                'see to what XAPI says, and start it')
@@ -244,7 +248,8 @@ class _Restart:
         return Follow(verdict.word, f'the VM was restarted; {verdict.message}', verdict.plan,
                       status)
 
-    def _last_boot_number(self) -> int:
+    def last_boot_number(self) -> int:
+        """The number of the VM's newest receipt; 0 when there is none."""
         with self._context.journal() as journal:
             boot = journal.last_boot(self._record.uuid) if journal is not None else None
             return boot.id if boot is not None else 0

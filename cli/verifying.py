@@ -28,12 +28,13 @@ class Verdict(NamedTuple):
         return self.word in _GOOD
 
 
-def verify_boot(context: Any, record: VmRecord, before: int) -> Verdict:
+def verify_boot(context: Any, record: VmRecord, before: int,
+                seconds: float = RECEIPT_SECONDS) -> Verdict:
     """Find out what the boot after receipt number `before` took."""
     plan = _read_plan(context, record.uuid)
     if find_daemon(context.settings.registry.path) is not None:
         boot = wait_until(context, lambda: _find_receipt(context, record.uuid, before),
-                          RECEIPT_SECONDS)
+                          seconds)
         if boot is not None:
             return _describe(boot.verdict or 'unverified', boot.found, plan)
         return Verdict('unverified', 'the daemon has no receipt of the boot yet', plan)

@@ -108,6 +108,11 @@ GOOD = {
     'set-vm-id': _change('set-vm-id', '--vm-id=9', span(9), {'vm_id': 9}, span(9, 'B', 'high')),
     'update-vm': _change('update-vm', '--pool=A --priority=low --vm-id=9', span(9, 'A', 'low'),
                          {'pool_id': 'A', 'vm_id': 9}, span(9, 'A', 'low')),
+    'apply-pending': (
+        Case('apply-pending --vm-name=run --yes', None, 0, 'Nothing is pending'),
+        Case('apply-pending --vm-uuid={run} --pool=B --limit=1 --window=00:00-23:59 --force '
+             '--timeout=30 --accept-unverified --yes', None, 0, 'Nothing is pending'),
+        Case('apply-pending --dry-run', None, 0, 'Nothing is pending')),
     'list-vms': (Case('list-vms', None, 0, '{web}'), Case('list-vms --pool=B', None, 0, '{run}'),
                  Case('list-vms --priority medium', None, 0, '{web}')),
     'list-pools': (Case('list-pools', None, 0, 'Pool A'),
@@ -187,6 +192,7 @@ DOCUMENTS = {
     'transfer-vm': 'result counts changes pool_changes staging',
     'set-pool': 'result vm', 'set-priority': 'result vm staging',
     'set-vm-id': 'result vm staging', 'update-vm': 'result vm staging', 'list-vms': 'vms faults',
+    'apply-pending': 'result vms',
     'list-pools': 'pools', 'show-pool': 'pool', 'scan-vms': 'vms groups states',
     'status': 'registry daemon xapi pools vms states boots replacements_under_way mirror '
               'consumer',
@@ -208,7 +214,7 @@ BAD_VALUES = {
     'pool-id': 'AB', 'priority': 'urgent', 'vm-id': '0', 'timeout': '0', 'boot': 'x',
     'at': 'yesterday', 'name': '', 'file': '', 'format': 'xml', 'from-file': '', 'limit': '0',
     'action': 'break', 'with-mirror': 'break', 'root': '', 'since': '2026-13-01',
-    'from': 'x', 'to': '',
+    'from': 'x', 'to': '', 'window': '22:00',
     'until': 'tomorrow', 'who': '', 'source': ''}
 
 REFUSED = (
@@ -241,6 +247,9 @@ REFUSED = (
     Refusal('set-vm-id --vm-name=web --vm-id=40', 4, '{hand}'),
     Refusal('update-vm --vm-name=web', 2, 'at least one'),
     Refusal('update-vm --vm-name=web --vm-id=2 --pool=B', 4, '{run}'),
+    Refusal('apply-pending --vm-name=new', 3, 'not registered'),
+    Refusal('apply-pending --vm-name=nobody', 3, 'nobody'),
+    Refusal('apply-pending --window=04:00-04:00', 2, '--window'),
     Refusal('explain --vm-name=run --boot=999', 3, '999'),
     Refusal('explain --vm-name=nobody', 3, 'nobody'),
     Refusal('history --vm-name=nobody', 3, 'nobody'),
