@@ -1,5 +1,5 @@
-# make demo | test | bench | assurance | check | man | rpm | tarball | clean. Needs Python 3.8 or
-# newer, make, and PyPI by pip; `make test` also a C compiler and npm for SQLite 3.7.17 (tests/sqlite_floor).
+# `make help` lists the goals. Needs Python 3.8 or newer, make, and PyPI by pip; `make playground` also
+# bash, `make test` a C compiler and npm for SQLite 3.7.17 (tests/sqlite_floor).
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,11 +7,26 @@ VENV := .venv
 TESTS ?= tests
 JOBS ?= 6
 
-.PHONY: demo test bench assurance check man rpm tarball clean
+.PHONY: help dev demo playground test bench assurance check man rpm tarball clean
 
+# The lines below that begin with two #, as a list: the first goal, which changes nothing.
+help:
+	@echo 'make GOAL, where GOAL is one of:'
+	@sed -n 's/^## \([a-z-]*\): /  \1\t/p' Makefile | expand -t 14
+
+## dev: installs this tree, editable, with all that the tests need, into .venv
+dev: $(VENV)/.installed-test
+	@echo 'Installed into $(VENV). One test: $(VENV)/bin/python -m pytest tests/unit -k plan; see CONTRIBUTING.md.'
+
+## demo: runs the service on a simulated pool for a minute, and judges each boot
 demo: $(VENV)/.installed
 	$(VENV)/bin/python -m simulator.demo
 
+## playground: a simulated pool with the service, and a shell to try vgpu-admin and xe in
+playground: $(VENV)/.installed
+	@$(VENV)/bin/python -m simulator.playground
+
+## test: runs all tests; TESTS="tests/unit -k plan" runs a part
 # Several tests at once, and then the one that judges all SQL that they have run.
 test: export VGPU_SQL_RECORDING := $(CURDIR)/build/sqlite_floor/recording-make.jsonl
 test: $(VENV)/.installed-test
@@ -19,26 +34,33 @@ test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup -m "not runs_last" $(TESTS)
 	$(VENV)/bin/python -m pytest -m runs_last tests/sqlite_floor
 
+## bench: runs the benchmarks and prints a table
 # BENCH_JSON=FILE also writes JSON, BENCH_TABLE=FILE the table of docs/performance.md; SCENARIOS="…"
 # does a part.
 bench: $(VENV)/.installed-test
 	BENCH_JSON="$(BENCH_JSON)" BENCH_TABLE="$(BENCH_TABLE)" $(VENV)/bin/python -m benchmarks $(SCENARIOS)
 
+## assurance: runs what the figures of docs/assurance.md come from, for hours
 # The figures of docs/assurance.md; ASSURANCE="--boots 20000 --only storm model" does a part.
 assurance: $(VENV)/.installed-test
 	$(VENV)/bin/python -m tests.assurance $(ASSURANCE)
 
+## check: runs the tests of structure, imports and shipped files only
 check: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest tests/test_architecture.py tests/test_deploy.py
 
+## man: writes the man pages
 # The man pages, after a change of commands, options, keys or version.
 man: $(VENV)/.installed
 	$(VENV)/bin/python -m docs.man
 
+## rpm: builds the RPM for dom0, into dist/
+## tarball: builds the tarball for dom0, into dist/
 # What dom0 installs, into dist/. rpm takes Debian's rpmbuild, and installs it where it may.
 rpm tarball: $(VENV)/.installed
 	$(VENV)/bin/python -m deploy.package $@
 
+## clean: removes what was installed and built
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 

@@ -18,6 +18,7 @@ class Refused(Exception):
     def __init__(self, code: str, params: List[str]) -> None:
         super().__init__(code, params)
         self.code = code
+        self.params = params
 
 
 class Unreachable(Exception):
