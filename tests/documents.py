@@ -9,11 +9,13 @@ DOCUMENTS = ['README.md', 'CHANGELOG.md'] + [
     'docs/%s.md' % name for name in ('architecture', 'log-events', 'configuration', 'operations',
                                      'troubleshooting', 'integration', 'workflows', 'monitoring',
                                      'security', 'consumer', 'deployment', 'cli', 'earlier-tool',
-                                     'pool-wide')] + sorted(
+                                     'pool-wide', 'tutorial')] + sorted(
     os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, 'docs/decisions/*.md')))
 
 # Their commands are run by tests/cli/test_guide.py, which has an `xe` for them.
 GUIDES = ('docs/cli.md', 'docs/integration.md', 'docs/workflows.md')
+# Its commands are run in the playground, by tests/playground/test_tutorial.py.
+TUTORIAL = 'docs/tutorial.md'
 
 
 def read(path):

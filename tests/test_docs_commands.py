@@ -20,7 +20,7 @@ from cli.grammar import BY_NAME
 from cli.parser import parse
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
-from tests.documents import DOCUMENTS, GUIDES, ROOT, read, read_blocks, read_steps
+from tests.documents import DOCUMENTS, GUIDES, ROOT, TUTORIAL, read, read_blocks, read_steps
 from watcher.__main__ import build_parser
 
 
@@ -98,7 +98,7 @@ def matches(expected, printed):
     return re.match(pattern + r'\Z', printed) is not None
 
 
-@pytest.mark.parametrize('path', [path for path in DOCUMENTS if path not in GUIDES
+@pytest.mark.parametrize('path', [path for path in DOCUMENTS if path not in GUIDES + (TUTORIAL,)
                                   and read_blocks(path, is_run=True)])
 def test_documented_commands_do_what_the_document_shows(path):
     with tempfile.TemporaryDirectory(prefix='vgpu') as directory, \

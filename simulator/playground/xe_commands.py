@@ -181,8 +181,9 @@ def _set_params(pool: Pool, words: Words) -> str:
         if FIELDS['VM'][name].access == 'MRW':
             if not colon:
                 raise UsageError(f'{name} is a map: {name}:KEY=VALUE')
-            pool.call(f'VM.remove_from_{source}', ref, key)
-            pool.call(f'VM.add_to_{source}', ref, key, value)
+            # In one call: between two of them the daemon would put its arguments there.
+            pool.vms[ref][source][key] = value
+            pool.call(f'VM.set_{source}', ref, pool.vms[ref][source])
         elif name == 'affinity':
             pool.call('VM.set_affinity', ref, pool.find_host(value) if value else NULL)
         else:

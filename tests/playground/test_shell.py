@@ -13,7 +13,7 @@ from simulator.playground.__main__ import WELCOME
 from simulator.playground.vms import VMS
 from tests import programs
 from tests.cli.program import span
-from tests.playground.session import PipeSession, TerminalSession
+from tests.playground.session import PATIENCE_SECONDS, PipeSession, TerminalSession
 from tests.waiting import wait_until
 
 
@@ -55,7 +55,7 @@ def test_boot_on_the_other_host_is_verified_and_told_there_too(piped: PipeSessio
     assert piped.run('vgpu-admin register-vm desk03 --pool=B --priority=low')[0] == 0
     assert piped.run('xe vm-start vm=desk03 on=host-2')[0] == 0
     wait_until(lambda: '"verdict": "as_desired"' in piped.run(
-        'vgpu-admin show-vm desk03 --json')[1], 30)
+        'vgpu-admin show-vm desk03 --json')[1], PATIENCE_SECONDS)
     status, printed = piped.run(
         'vgpu-admin --config host-2/vgpu-watcher.conf show-vm desk03 --json')
     number = int(re.findall(r'"vm_id": (\d+)', printed)[0])
@@ -65,7 +65,7 @@ def test_boot_on_the_other_host_is_verified_and_told_there_too(piped: PipeSessio
 def test_clone_boots_without_the_number_of_its_parent(piped: PipeSession) -> None:
     assert piped.run('vgpu-admin register-vm web03')[0] == 0
     wait_until(lambda: 'vgpu-stub' in piped.run('xe vm-list name-label=web03 params=platform')[1],
-               30)
+               PATIENCE_SECONDS)
     status, printed = piped.run('xe vm-start uuid=$(xe vm-clone vm=web03 new-name-label=thief) '
                                 '&& xe vm-start vm=web03')
     assert (status, printed) == (0, '')
@@ -79,7 +79,7 @@ def test_status_of_the_shell_is_that_of_the_playground_and_nothing_is_left() -> 
     with contextlib.closing(PipeSession()) as session:
         assert session.run('sleep 1000 &')[0] == 0
         assert session.exit(7) == 7
-        wait_until(lambda: session.list_left() == ([], []), 30)
+        wait_until(lambda: session.list_left() == ([], []), PATIENCE_SECONDS)
 
 
 def test_terminal_has_a_prompt_and_completion(terminal: TerminalSession) -> None:
@@ -99,7 +99,7 @@ def test_exit_on_a_terminal_is_success_and_leaves_nothing(terminal: TerminalSess
     assert terminal.run('false')[0] == 1
     terminal.type('exit\n')
     assert terminal.wait() == 0
-    wait_until(lambda: terminal.list_left() == ([], []), 30)
+    wait_until(lambda: terminal.list_left() == ([], []), PATIENCE_SECONDS)
 
 
 def test_ctrl_c_in_the_shell_ends_the_command_only(terminal: TerminalSession) -> None:
@@ -116,7 +116,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing(terminal: TerminalSession) -> Non
     terminal.read_until(re.compile(rb'Starting'), terminal.terminal)
     os.killpg(terminal.process.pid, signal.SIGINT)
     assert terminal.wait() == 130
-    wait_until(lambda: terminal.list_left() == ([], []), 30)
+    wait_until(lambda: terminal.list_left() == ([], []), PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize('is_busy', [False, True], ids=['idle', 'busy'])
@@ -128,14 +128,14 @@ def test_closed_terminal_leaves_nothing(terminal: TerminalSession, is_busy: bool
     terminal.hang_up()
     terminal.process.send_signal(signal.SIGHUP)  # as the shell that started it does
     terminal.wait()
-    wait_until(lambda: terminal.list_left() == ([], []), 30)
+    wait_until(lambda: terminal.list_left() == ([], []), PATIENCE_SECONDS)
 
 
 def test_sigterm_leaves_nothing(terminal: TerminalSession) -> None:
     terminal.wait_for_prompt()
     terminal.process.send_signal(signal.SIGTERM)
     assert terminal.wait() == 128 + signal.SIGTERM
-    wait_until(lambda: terminal.list_left() == ([], []), 30)
+    wait_until(lambda: terminal.list_left() == ([], []), PATIENCE_SECONDS)
 
 
 def test_without_bash_it_says_so(tmp_path: Any) -> None:
