@@ -16,7 +16,7 @@ from tests.assurance.storm import Storm, weather
 from tests.simulated.world import KEY, wait_until
 
 BOOTS = 600
-VMS = 40
+VMS = 20
 # A limit for a storm that hangs: how long 600 boots take is the machine's affair.
 SECONDS = 900.0
 
