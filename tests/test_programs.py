@@ -73,7 +73,7 @@ def test_forked_program_ends_by_a_signal(monkeypatch: Any, number: int) -> None:
         assert json.loads(process.stdout.readline().decode('ascii'))['parent'] == os.getpid()
         assert process.poll() is None
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
         ends.append((process.returncode, out, err.splitlines()[-1:]))
     assert ends[0] == ends[1]
 

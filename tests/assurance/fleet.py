@@ -20,7 +20,7 @@ FOREIGN = '-foo "a  b"'
 RESTART = 'stop and start at once'
 KEYLESS = 'key removed and started at once'
 DEVICE = 'vgpu-stub,'
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0
 _CALLERS = 16
 # What Python's own start costs per look would be most of the storm.
 _READER = '#!/bin/sh\nread -r value <"%s$1"\n[ -n "$value" ] && printf "%%s\\n" "$value"\n'

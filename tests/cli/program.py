@@ -18,7 +18,7 @@ from tests import programs
 
 ROOT = programs.ROOT
 KEY = 'device-model-args'
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class Run(NamedTuple):

@@ -176,7 +176,7 @@ def test_an_interrupted_stop_is_cancelled_and_says_what_was_done(place: Place) -
     process = place.start('set-pool', '--vm-name=web', '--pool=B', '--yes')
     wait_until(lambda: xapi.vm(ref)['current_operations'], 'the stop under way')
     process.send_signal(signal.SIGINT)
-    _out, err = process.communicate(timeout=30)
+    _out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and b'committed' in err and b'cancelled' in err
     assert place.power(ref) == 'Running' and xapi.vm(ref)['current_operations'] == {}
 

@@ -135,7 +135,7 @@ def _run(table: Pool, words: List[str]) -> Run:
     process = table.start(*words)
     line = process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     return Run(process.returncode, (line + out).decode('utf-8'), err.decode('utf-8'))
 
 

@@ -28,7 +28,7 @@ def test_a_pipe_is_written_to_and_not_replaced(pool: Place) -> None:
     os.mkfifo(path)
     with subprocess.Popen(['cat', path], stdout=subprocess.PIPE) as reader:
         run = pool.run('backup', path)
-        out, _err = reader.communicate(timeout=20)
+        out, _err = reader.communicate(timeout=60)
     assert run.status == 0 and json.loads(out.decode('utf-8'))['format'] == 1
     assert stat.S_ISFIFO(os.stat(path).st_mode)
 

@@ -53,7 +53,7 @@ def test_what_a_killed_restart_leaves_is_whole_and_the_next_command_goes_on(
     pool.start_vm(ref)
     process = _run_to_the_call(pool, method)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert (pool.rows()[0][3], pool.power(ref), pool.args(ref)) == (row, power, args)
     _assert_whole(pool)
     # What XAPI had received it still does; then an administrator looks, and repeats the command.
@@ -79,7 +79,7 @@ def test_killed_while_the_vm_stops_the_change_is_pending_and_the_stop_goes_on(po
     process = pool.start('set-pool', '--vm-name=web', '--pool=B', '--yes')
     wait_until(lambda: pool.xapi.vm(ref)['current_operations'], 'the stop')
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     _assert_whole(pool)
     assert (pool.rows()[0][3], pool.power(ref), pool.args(ref)) == ('B', 'Running', BEFORE)
     assert pool.run('show-vm', '--vm-name=web', '--json').document['vm']['state'] == 'pending'
@@ -93,7 +93,7 @@ def test_killed_while_the_boot_is_verified_the_vm_runs_with_the_change(pool: Pla
     process = pool.start('set-pool', '--vm-name=web', '--pool=B', '--yes')
     wait_until(lambda: len(pool.xapi.boots) == 2, 'the start')
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     wait_until(lambda: pool.power(ref) == 'Running', 'running')
     _assert_whole(pool)
     assert pool.xapi.boots[-1].args == AFTER and pool.rows()[0][3] == 'B'
@@ -109,7 +109,7 @@ def test_killed_at_the_question_nothing_has_changed(pool: Place) -> None:
     while b'(yes/no): ' not in seen:
         seen += process.stderr.read(1)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     os.close(ours)
     os.close(theirs)
     _assert_whole(pool)

@@ -192,7 +192,7 @@ def test_a_locked_registry_is_unavailable_after_ten_seconds_at_most(place: Place
     connection.execute('BEGIN EXCLUSIVE')
     try:
         process = place.start('register-vm', '--vm-uuid=' + UUID, '--json')
-        _out, err = process.communicate(timeout=20)
+        _out, err = process.communicate(timeout=60)
     finally:
         connection.close()
     assert process.returncode == 5 and b'locked' in err

@@ -129,7 +129,7 @@ def test_what_a_killed_command_leaves_is_whole(pool: Place, kind: str) -> None:
     wait_until(lambda: any(call.method == 'VM.set_platform' for call in pool.xapi.calls),
                'the call')
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert pool.rows()[0][3] == 'B'
     assert pool.args(ref) == '-foo ' + span(1)
     pool.xapi.faults.clear()
@@ -149,7 +149,7 @@ def test_ctrl_c_in_a_replacement_waits_for_its_end(pool: Place) -> None:
     wait_until(lambda: any(call.method == 'VM.set_platform' for call in pool.xapi.calls),
                'the call')
     process.send_signal(signal.SIGINT)
-    _out, err = process.communicate(timeout=30)
+    _out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and b'committed' in err
     assert pool.xapi.vm(ref)['platform'].get(KEY) == '-foo ' + span(1, 'B')
 
@@ -191,7 +191,7 @@ def test_a_second_spelling_of_the_path_means_the_same_registry(watched: Place) -
     # A second daemon finds the lock taken.
     second = programs.start('watcher', ['run', '--config', config], stderr=subprocess.PIPE,
                             **programs.surroundings())
-    _out, err = second.communicate(timeout=30)
+    _out, err = second.communicate(timeout=60)
     assert second.returncode == 1 and b'another program writes for the registry' in err, err
     # vgpu-admin leaves the staging to the first one.
     ref = watched.create_vm('web')

@@ -7,8 +7,9 @@ import pytest
 
 from tests import scenes
 from tests.simulated.world import World, wait_until
+from tests.waiting import LOADED
 
-RECOVERY_SECONDS = 5.0
+RECOVERY_SECONDS = 5.0 * LOADED
 
 
 @pytest.fixture

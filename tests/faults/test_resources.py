@@ -10,9 +10,10 @@ import pytest
 
 from tests import scenes
 from tests.simulated.world import Daemon, World, span, wait_until
+from tests.waiting import LOADED
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'readonly.c')
-RECOVERY_SECONDS = 5.0
+RECOVERY_SECONDS = 5.0 * LOADED
 # What is left of the address space, and a record that needs more; with one arena for all threads,
 # since each of its own reserves more than a daemon ever uses.
 LITTLE_BYTES = 4 << 20

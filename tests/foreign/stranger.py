@@ -12,10 +12,10 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from tests.foreign.serving import Served
 from tests.foreign.tables import Row
 from tests.foreign.xapi import Manner, Xapi
-from tests.waiting import wait_until
+from tests.waiting import LOADED, wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 60.0
 
 
 def span(vm_id: int, pool: str = 'A', priority: str = 'medium') -> str:
@@ -95,7 +95,7 @@ class Stranger:
         """Send a signal and wait for the end; the exit status."""
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(5.0)
+        return self.process.wait(5.0 * LOADED)
 
     def close(self) -> None:
         """End everything."""

@@ -10,7 +10,7 @@ import pytest
 from tests.foreign.stranger import Stranger, span
 from tests.foreign.tables import KEY, Refusal
 from tests.foreign.xapi import Manner
-from tests.waiting import wait_until
+from tests.waiting import LOADED, wait_until
 
 QUIET = {'scan': {'interval_seconds': 1}}
 
@@ -190,7 +190,7 @@ def test_p14_within_five_seconds_of_a_login_that_succeeds_again(
     served.spoil(None)
     if trouble in ('gone', 'lower'):
         served.start()
-    stranger.wait_args(ref, span(number, priority='high'), timeout=5.0)
+    stranger.wait_args(ref, span(number, priority='high'), timeout=5.0 * LOADED)
 
 
 def test_p14_a_connection_that_does_not_answer_leaves_scan_and_edits_working(
@@ -202,7 +202,7 @@ def test_p14_a_connection_that_does_not_answer_leaves_scan_and_edits_working(
     stranger.xapi.manner = Manner(missing=(('event.from', 'hang'),))
     stranger.xapi.tables.touch('VM', ref)
     number = stranger.register(ref)
-    stranger.wait_args(ref, span(number), timeout=2.0)
+    stranger.wait_args(ref, span(number), timeout=2.0 * LOADED)
     scans = len(stranger.events('scan.completed'))
     wait_until(lambda: len(stranger.events('scan.completed')) > scans)
 
@@ -256,4 +256,4 @@ def test_p24_sigterm_ends_it_in_a_long_poll_and_while_xapi_hangs(
     stranger.served.cut()
     began = time.monotonic()
     assert stranger.stop() == 0
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 5.0 * LOADED

@@ -161,7 +161,7 @@ def test_ctrl_c_at_a_question_changes_nothing(world, member):
     while b'(yes/no)' not in shown:
         shown += os.read(process.stderr.fileno(), 4096)
     process.send_signal(signal.SIGINT)
-    _out, err = process.communicate(timeout=30)
+    _out, err = process.communicate(timeout=60)
     os.close(ours)
     os.close(theirs)
     assert process.returncode == 130 and b'nothing was changed' in err

@@ -6,9 +6,10 @@ from typing import Any
 from registry.values import Priority
 from tests.pool.world import PoolWorld
 from tests.simulated.world import span, wait_until
+from tests.waiting import LOADED
 
 # A statement of docs/pool-wide.md: from the moment in which a login succeeds on the new master.
-STAGING_SECONDS = 5.0
+STAGING_SECONDS = 5.0 * LOADED
 
 
 def test_edits_that_the_copy_does_not_know_are_not_lost(pool: PoolWorld) -> None:

@@ -21,7 +21,7 @@ from tests import programs, waiting
 ROOT = programs.ROOT
 KEY = 'device-model-args'
 # How long a test waits for what shall happen; deliberate faults need not be waited for so long.
-PATIENCE_SECONDS = float(os.environ.get('TEST_PATIENCE_SECONDS', '20'))
+PATIENCE_SECONDS = float(os.environ.get('TEST_PATIENCE_SECONDS', '60'))
 
 
 def span(vm_id: int, pool: str = 'A', priority: str = 'medium', name: str = 'vgpu-stub') -> str:

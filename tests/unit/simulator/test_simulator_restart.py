@@ -14,7 +14,7 @@ from simulator.server import Simulator
 
 
 def _json(simulator: Simulator, method: str, params: List[Any], **extra: Any) -> Dict[str, Any]:
-    connection = http.client.HTTPConnection(*simulator.address, timeout=5.0)
+    connection = http.client.HTTPConnection(*simulator.address, timeout=60.0)
     call = dict({'method': method, 'params': params, 'id': 1}, **extra)
     connection.request('POST', '/jsonrpc', json.dumps(call))
     answer = json.loads(connection.getresponse().read().decode())

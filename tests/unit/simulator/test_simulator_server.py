@@ -15,7 +15,7 @@ ARGS = 'device-model-args'
 
 
 def _post(simulator: Simulator, path: str, body: bytes) -> Tuple[int, bytes]:
-    connection = http.client.HTTPConnection(*simulator.address, timeout=5.0)
+    connection = http.client.HTTPConnection(*simulator.address, timeout=60.0)
     connection.request('POST', path, body)
     response = connection.getresponse()
     answer = (response.status, response.read())
@@ -181,7 +181,7 @@ def test_a_request_that_is_none_gets_a_status(simulator: Simulator, request_byte
 
 
 def test_a_connection_serves_many_calls(simulator: Simulator) -> None:
-    connection = http.client.HTTPConnection(*simulator.address, timeout=5.0)
+    connection = http.client.HTTPConnection(*simulator.address, timeout=60.0)
     body = xmlrpc.client.dumps(('root', ''), 'session.login_with_password')
     for _ in range(3):
         connection.request('POST', '/', body)

@@ -231,7 +231,7 @@ def test_blocked_reader_costs_lines_and_not_the_daemon(pipe):
 
     thread = threading.Thread(target=fill, daemon=True)
     thread.start()
-    wait_until(lambda: not thread.is_alive(), timeout=20)
+    wait_until(lambda: not thread.is_alive())
     text = os.read(read_end, 1 << 20).decode()
     writer.write('after')
     text += os.read(read_end, 1 << 20).decode()

@@ -16,7 +16,7 @@ from watcher.waiting import Inbox
 from watcher.workers import Urgency, Workers
 
 VMS = 24
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class Xapi:

@@ -350,7 +350,7 @@ def running(simulator, inbox):
 def next_batch(inbox, is_wanted=lambda batch: True):
     """The next batch that is wanted, whatever comes before it."""
     while True:
-        message = inbox.get(timeout=10.0)
+        message = inbox.get(timeout=60.0)
         if isinstance(message, Batch) and is_wanted(message):
             return message
 
@@ -365,7 +365,7 @@ def test_change_arrives_and_a_restart_of_xapi_brings_all_vms_again(simulator, in
 
 
 def test_restarted_stream_gives_up_the_call_that_waits(simulator, inbox, running):
-    assert isinstance(inbox.get(timeout=10.0), StreamStarted)
+    assert isinstance(inbox.get(timeout=60.0), StreamStarted)
     next_batch(inbox)
     wait_until(lambda: [call.method for call in simulator.calls].count('event.from') > 1)
     running.restart()

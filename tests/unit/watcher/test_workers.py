@@ -33,7 +33,7 @@ def inbox():
 def test_message_of_a_job_goes_into_the_inbox(inbox):
     workers = Workers('t', 2, inbox.put)
     workers.submit(lambda: 'done')
-    assert inbox.get(timeout=10.0) == 'done'
+    assert inbox.get(timeout=60.0) == 'done'
 
 
 def test_waiting_jobs_go_by_urgency_and_then_in_order(inbox):
@@ -45,7 +45,7 @@ def test_waiting_jobs_go_by_urgency_and_then_in_order(inbox):
     workers.submit(lambda: 'stage 2')
     workers.submit(lambda: 'rescue', Urgency.RESCUE)
     gate.opened.set()
-    assert [inbox.get(timeout=10.0) for _ in range(5)] == [
+    assert [inbox.get(timeout=60.0) for _ in range(5)] == [
         'first', 'rescue', 'stage 1', 'stage 2', 'scan']
 
 
@@ -54,9 +54,9 @@ def test_job_that_hangs_holds_up_nobody_else(inbox):
     workers.submit(gate)
     assert gate.entered.wait(10.0)
     workers.submit(lambda: 'quick')
-    assert inbox.get(timeout=10.0) == 'quick'
+    assert inbox.get(timeout=60.0) == 'quick'
     gate.opened.set()
-    assert inbox.get(timeout=10.0) == 'slow'
+    assert inbox.get(timeout=60.0) == 'slow'
 
 
 def test_no_more_threads_run_than_allowed_and_none_without_need(inbox):
@@ -68,11 +68,11 @@ def test_no_more_threads_run_than_allowed_and_none_without_need(inbox):
     assert threading.active_count() == before + 2
     for gate in gates:
         gate.opened.set()
-    assert {inbox.get(timeout=10.0) for _ in gates} == {0, 1, 2, 3}
+    assert {inbox.get(timeout=60.0) for _ in gates} == {0, 1, 2, 3}
     for _ in gates:
         workers.note_finished()
     workers.submit(lambda: 'again')
-    assert inbox.get(timeout=10.0) == 'again' and threading.active_count() == before + 2
+    assert inbox.get(timeout=60.0) == 'again' and threading.active_count() == before + 2
 
 
 def test_job_that_raises_is_told_as_the_death_of_the_thread(inbox):
@@ -81,7 +81,7 @@ def test_job_that_raises_is_told_as_the_death_of_the_thread(inbox):
     def fail():
         raise error
     Workers('caller', 1, inbox.put).submit(fail)
-    assert inbox.get(timeout=10.0) == ThreadDied('caller', error)
+    assert inbox.get(timeout=60.0) == ThreadDied('caller', error)
 
 
 # Clients.
@@ -105,7 +105,7 @@ def test_each_thread_has_a_client_of_its_own(inbox):
         assert gate.entered.wait(10.0)
     for gate in gates:
         gate.opened.set()
-    first, second = inbox.get(timeout=10.0), inbox.get(timeout=10.0)
+    first, second = inbox.get(timeout=60.0), inbox.get(timeout=60.0)
     assert first is not second and first is not clients.current()
 
 
