@@ -12,6 +12,7 @@ IDLE_SECONDS = 12.0
 EDITS = 16
 # What is at rest for so long may be replaced at once.
 REST_SECONDS = 1.5
+MIRROR_SECONDS = 120.0
 
 
 def run() -> List[Figure]:
@@ -19,6 +20,9 @@ def run() -> List[Figure]:
     with Stand() as stand:
         stand.fill(VMS)
         with Contender(stand, 'ours') as contender:
+            # Written after READY, one call for each VM; on a loaded machine that takes its time.
+            stand.wait(lambda: contender.count_logged('mirror.written'), 'the mirror',
+                       MIRROR_SECONDS, look_seconds=0.1)
             stand.wait_calm()
             time.sleep(REST_SECONDS)
             return _measure_idle(stand, contender) + _measure_edits(stand)

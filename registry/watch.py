@@ -1,15 +1,23 @@
 """Notice that the registry file changed, whoever wrote, without opening it.
 
-Opening and closing it here would drop the locks of SQLite's connections in this process.
+Opening and closing it here would drop the locks of SQLite's connections in this process. What
+counts is the file's status; the kernel's notices, where there are any, say when to look.
 """
 
 import os
 import time
-from typing import Callable, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Optional, Tuple
+
+if TYPE_CHECKING:
+    from registry.inotify import FileNotices
 
 FileStatus = Tuple[int, int, int, int, int]
 # Longer than a tick of the clock that file systems go by (10 ms at most in dom0).
 _TICK_SECONDS = 0.05
+# After the first sign of a transaction: it has written, and may not have let go of its locks.
+SETTLE_SECONDS = 0.005
+# A transaction that takes longer is met with its locks; so is one that keeps its journal file.
+LONGEST_SETTLE_SECONDS = 0.3
 
 
 class FileWatch:
@@ -20,22 +28,89 @@ class FileWatch:
         self._clock = clock
         self._status: Optional[FileStatus] = None
         self._second_look_at: Optional[float] = clock()
+        self._notices: 'Optional[FileNotices]' = None
+        self._tells = True
+        self._told_at = 0.0
+        self.next_look: Optional[float] = None
+        """When to look because the kernel has told something, on the clock."""
+
+    def listen(self, notices: 'FileNotices') -> None:
+        """Look when the kernel tells, too."""
+        notices.arm()
+        self._notices, self._tells = notices, True
+
+    @property
+    def is_told(self) -> bool:
+        """Whether a change is told by the kernel, by all that is known."""
+        return self._notices is not None and self._notices.is_armed and self._tells
+
+    @property
+    def descriptor(self) -> Optional[int]:
+        """What is readable when the kernel has told something; None while a look is due anyway."""
+        if self._notices is None or self.next_look is not None:
+            return None
+        return self._notices.descriptor
+
+    def hear(self) -> None:
+        """Take what the kernel has told; `next_look` says when to look because of it."""
+        if self._notices is None:
+            return
+        is_told = self._notices.take()
+        if is_told or not self._notices.is_armed:
+            # What was replaced has to be watched under its path again.
+            self._notices.arm()
+        if not is_told:
+            return
+        self._tells = True
+        if self.next_look is None:
+            self._told_at = self._clock()
+            self.next_look = self._told_at + SETTLE_SECONDS
 
     def has_changed(self) -> bool:
         """Tell whether the file may have changed since the last look; the first look says yes.
 
-        After a change a later look says yes once more: a second commit within the same tick of
-        the file system's clock would not move the time of modification.
+        A change that was told is said when its transaction has ended. After one that was not, a
+        later look says yes once more: a second commit within the same tick of the file system's
+        clock would not move the time of modification.
         """
-        status = self._read_status()
+        self.hear()
+        status, now = self._read_status(), self._clock()
+        if self.next_look is not None:
+            return self._look_as_told(status, now)
         if status != self._status:
+            self._note_untold()
             self._status = status
-            self._second_look_at = self._clock() + _TICK_SECONDS
+            self._second_look_at = now + _TICK_SECONDS
             return True
-        if self._second_look_at is None or self._clock() < self._second_look_at:
+        if self._second_look_at is None or now < self._second_look_at:
             return False
         self._second_look_at = None
         return True
+
+    def _look_as_told(self, status: Optional[FileStatus], now: float) -> bool:
+        if self.next_look is None or now < self.next_look:
+            return False
+        passed = now - self._told_at
+        if passed < LONGEST_SETTLE_SECONDS and self._is_being_written():
+            self.next_look = now + max(SETTLE_SECONDS, passed)
+            return False
+        # What is told from here on has another look follow, so this one need not be repeated.
+        self.next_look = self._second_look_at = None
+        self._status = status
+        return True
+
+    def _note_untold(self) -> None:
+        """A change that nobody told of: the next ones may not be told either."""
+        if self._notices is not None:
+            self._tells = self._status is None
+            self._notices.arm()
+
+    def _is_being_written(self) -> bool:
+        """Whether a transaction's journal is there; SQLite ends one by emptying or removing it."""
+        try:
+            return os.stat(self._path + '-journal').st_size > 0
+        except (OSError, ValueError):
+            return False
 
     def _read_status(self) -> Optional[FileStatus]:
         try:

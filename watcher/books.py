@@ -1,10 +1,12 @@
 """The registry file and the journal, as the daemon has them in front of it.
 
-`poll` is called twice a second and before every batch of events; it costs one `stat` while
-nothing has changed. What it read stays in memory, so that a start finds its assignment without
-touching a file. A file that cannot be used is a state, told once: VMs are then left as they are.
+`poll` is called when the kernel tells of an edit, with each tick, and before every batch of
+events; it costs one `stat` while nothing has changed. What it read stays in memory, so that a
+start finds its assignment without touching a file. A file that cannot be used is a state, told
+once: VMs are then left as they are.
 """
 
+import contextlib
 import os
 import time
 from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple, Optional, Set, Tuple
@@ -57,7 +59,7 @@ class Books:
         self.path = self.registry.path
         self.journal = Journal(self.registry.journal_path,
                                timeout_seconds=REGISTRY_TIMEOUT_SECONDS)
-        self._watch = FileWatch(self.path)
+        self.watch = FileWatch(self.path, clock=clock)
         self._must_read = True
         self._retry_at = 0.0
         self._last_seen = NO_MEMORY.seen
@@ -103,6 +105,13 @@ class Books:
     def is_accepted(self) -> bool:
         """Whether we may replace and remove, or only add (interface.md, Taking over)."""
         return self.contents is not None and self.contents.accepted
+
+    def listen(self) -> None:
+        """Have the kernel tell of edits as well; where it cannot, looking now and then does."""
+        # vgpu-admin, which has Books too, does not wait for edits.
+        with contextlib.suppress(ImportError, OSError):
+            from registry.inotify import FileNotices
+            self.watch.listen(FileNotices(self.path))
 
     def open_journal(self) -> None:
         """Open the journal and read what it knows; JournalUnavailable when that fails."""
@@ -220,7 +229,7 @@ class Books:
         """Look whether the file has changed, and read it when it has; never raises for it."""
         self._notice_moved_journal()
         orphans = self.orphans
-        has_changed = self._watch.has_changed()
+        has_changed = self.watch.has_changed()
         if not has_changed and (not self._must_read or self._clock() < self._retry_at):
             return Change()
         try:

@@ -2,8 +2,8 @@
 
 Stream, workers and scheduler put messages into the inbox; signal handlers set flags. The main
 thread takes them one after the other, looks at the VMs concerned and hands out jobs. It never
-waits for XAPI, and 250 ms at most for the registry. Twice a second it looks whether the registry
-file, the wall clock or the configuration have changed.
+waits for XAPI, and 250 ms at most for the registry. Once or twice a second it looks whether the
+registry file, the wall clock or the configuration have changed.
 """
 
 import time
@@ -39,7 +39,6 @@ from watcher.stream import StreamBroken
 from watcher.telling import Teller
 from watcher.workers import Clients, Workers
 
-TICK_SECONDS = 0.5
 _FEW_ENTRIES = 200
 _MIRROR_SECONDS = 1.0
 
@@ -193,7 +192,7 @@ class Watcher:
         now = self._clock()
         self._attend_numbers(now)
         self._lifting.check(now)
-        if self.is_synced and (self._changes.next_due or now + 1.0) <= now:
+        if (self._changes.find_due(self.is_synced) or now + 1.0) <= now:
             self.poll_registry()
         for ref in self.staging.take_due(now):
             self.looks.at(ref, now)
@@ -204,7 +203,7 @@ class Watcher:
     def next_due(self) -> Optional[float]:
         """When `pump` has something to do, on the monotonic clock."""
         times = (self.staging.next_due, self._lifting.next_due,
-                 self._changes.next_due if self.is_synced else None,
+                 self._changes.find_due(self.is_synced),
                  self.mirroring.find_due(self.role, self.may_write) if self.is_synced else None)
         return min([at for at in times if at is not None], default=None)
 

@@ -31,10 +31,12 @@ class RegistryChanges:
         """Whether something was found that was not acted on yet."""
         return self._found.is_changed
 
-    @property
-    def next_due(self) -> Optional[float]:
-        """When what waits is to be acted on, on the monotonic clock."""
-        return self._found_at + _ON_ITS_WAY_SECONDS if self._found.is_changed else None
+    def find_due(self, is_synced: bool) -> Optional[float]:
+        """When to look, or in sync to act on what waits, on the monotonic clock."""
+        times = [self._books.watch.next_look]
+        if is_synced and self._found.is_changed:
+            times.append(self._found_at + _ON_ITS_WAY_SECONDS)
+        return min([at for at in times if at is not None], default=None)
 
     def poll(self) -> bool:
         """Look whether the registry has changed."""

@@ -1,8 +1,8 @@
 """The service around the Watcher: threads, signals, schedule, systemd, reload and stop.
 
-`Service.run` is the main loop. It wakes for a message, for the next VM that is due, and twice a
-second to look at what tells nobody when it changes: the registry file, the wall clock, flags set
-by signal handlers.
+`Service.run` is the main loop. It wakes for a message, for the next VM that is due, when the kernel
+tells that the registry file was written, and once or twice a second to look at what tells nobody
+when it changes: the wall clock, flags set by signal handlers, a file that nothing was told of.
 """
 
 import random
@@ -17,7 +17,7 @@ from registry.lock import WriterLock
 from watcher import backoff, logs
 from watcher.books import Books
 from watcher.config import Settings
-from watcher.daemon import TICK_SECONDS, Watcher
+from watcher.daemon import Watcher
 from watcher.errors import WatcherError
 from watcher.host import Host
 from watcher.jobs import Scan, read_scan
@@ -35,6 +35,8 @@ from watcher.waiting import Inbox, StopFlag
 from watcher.workers import CALLERS, LOOKERS, Clients, Urgency, Workers
 
 READY_SECONDS = 15.0
+# The latter once ready, where the kernel tells of edits.
+TICK_SECONDS, QUIET_TICK_SECONDS = 0.5, 1.0
 # What a call in flight may still take once we are told to stop; a replacement ends in this time.
 STOP_GRACE_SECONDS = 2.0
 STATUS_SECONDS = 30.0
@@ -48,6 +50,10 @@ _ASK_AGAIN_SECONDS = 60.0
 
 class ScanDue(NamedTuple):
     """The scheduler says that it is time for a scan."""
+
+
+class RegistryTold(NamedTuple):
+    """The kernel says that the registry file may have changed."""
 
 
 class WriterLockTaken(WatcherError):
@@ -127,11 +133,13 @@ class Service:
     def reload(self, *_signal: Any) -> None:
         """Have the configuration read again by the main loop."""
         self._must_reload = True
+        self._next_tick = self._clock()
         self._inbox.wake()
 
     # The main loop.
 
     def _turn(self) -> None:
+        self._inbox.listen(self._books.watch.descriptor, RegistryTold())
         for message in self._inbox.take(self._wait_seconds()):
             self._handle(message)
         if self._clock() >= self._next_tick:
@@ -157,6 +165,8 @@ class Service:
         elif isinstance(message, StreamBroken):
             self._tell_broken(message)
             self.watcher.handle(message)
+        elif isinstance(message, RegistryTold):
+            self._books.watch.hear()
         elif isinstance(message, ScanDue):
             if not (self._is_scanning or self.watcher.scanning.is_under_way):
                 self._is_scanning = True
@@ -171,7 +181,8 @@ class Service:
 
     def _tick(self) -> None:
         now = self._clock()
-        self._next_tick = now + TICK_SECONDS
+        is_quiet = self._is_ready and self._books.watch.is_told
+        self._next_tick = now + (QUIET_TICK_SECONDS if is_quiet else TICK_SECONDS)
         self._notice_clock_jump(now)
         if self._must_reload:
             self._must_reload = False
@@ -333,6 +344,7 @@ class Service:
         self.watcher = self._build_watcher()
 
     def _build_watcher(self) -> Watcher:
+        self._books.listen()
         watcher = Watcher(
             self._books, build_policy(self._settings, False), callers=self._callers,
             lookers=self._lookers, clients=self._clients,

@@ -9,7 +9,7 @@ import collections
 import math
 import os
 import select
-from typing import Any, Deque, List
+from typing import Any, Deque, List, Optional
 
 # What a pipe holds; less than that from one read, and it is empty.
 _PIPE_BYTES = 65536
@@ -44,6 +44,8 @@ class Inbox:
     def __init__(self) -> None:
         self._messages: Deque[Any] = collections.deque()
         self._pipe = _Pipe()
+        self._descriptor: Optional[int] = None
+        self._message: Any = None
 
     def put(self, message: Any) -> None:
         """Leave a message."""
@@ -54,10 +56,16 @@ class Inbox:
         """Have `take` return now; all that a signal handler may do."""
         self._pipe.wake()
 
+    def listen(self, descriptor: Optional[int], message: Any) -> None:
+        """Have `take` give this message whenever a descriptor (None: none) can be read."""
+        if descriptor != self._descriptor:
+            self._pipe.exchange(self._descriptor, descriptor)
+        self._descriptor, self._message = descriptor, message
+
     def take(self, timeout_seconds: float) -> List[Any]:
         """All messages that are there; when there is none, wait for the first for so long."""
-        if not self._messages:
-            self._pipe.wait(timeout_seconds)
+        if not self._messages and self._descriptor in self._pipe.wait(timeout_seconds):
+            self._messages.append(self._message)
         # Emptied first: what is put from here on leaves a byte for the next call.
         self._pipe.drain()
         taken = []
@@ -86,8 +94,17 @@ class _Pipe:
         except BlockingIOError:
             pass  # full: whoever waits wakes in any case
 
-    def wait(self, timeout_seconds: float) -> None:
-        self._poller.poll(max(0, math.ceil(timeout_seconds * 1000)))
+    def exchange(self, before: Optional[int], descriptor: Optional[int]) -> None:
+        """Wait for another descriptor too, and no more for the one before."""
+        if before is not None:
+            self._poller.unregister(before)
+        if descriptor is not None:
+            self._poller.register(descriptor, select.POLLIN)
+
+    def wait(self, timeout_seconds: float) -> List[int]:
+        """Wait; what can be read."""
+        return [descriptor for descriptor, _event in
+                self._poller.poll(max(0, math.ceil(timeout_seconds * 1000)))]
 
     def drain(self) -> None:
         try:

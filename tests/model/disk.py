@@ -175,6 +175,8 @@ class Journal:
 class Registry:
     """The shared file: read whole, noticed when it has changed."""
 
+    next_look = None
+
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.is_touched = False
@@ -193,5 +195,5 @@ def build_books(journal: Journal, registry: Registry) -> Books:
     """The real Books, on this disk."""
     books = Books('/nowhere/registry.db')
     books.journal = journal  # type: ignore
-    books.registry = books._watch = registry  # type: ignore
+    books.registry = books.watch = registry  # type: ignore
     return books

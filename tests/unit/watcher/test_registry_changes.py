@@ -10,7 +10,7 @@ class FakeBooks:
     """Polls that find what they are told to."""
 
     def __init__(self):
-        self.found = []
+        self.found, self.watch, self.next_look = [], self, None
         self.has_unclaimed = False
 
     def poll(self):
@@ -56,3 +56,15 @@ def test_changes_that_wait_are_taken_together(desk):
     desk.now += 1.0
     change = desk.changes.take()
     assert change.touched == {'a', 'b'} and change.concerns_all
+
+
+def test_what_the_kernel_told_is_due_in_sync_or_not(desk):
+    desk.books.next_look = 100.5
+    assert desk.changes.find_due(True) == desk.changes.find_due(False) == 100.5
+
+
+def test_what_waits_is_due_only_in_sync(desk):
+    desk.books.found, desk.books.has_unclaimed = [touched('a')], True
+    desk.changes.poll()
+    assert desk.changes.find_due(False) is None
+    assert 100.0 < desk.changes.find_due(True) < 101.0
