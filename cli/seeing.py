@@ -13,6 +13,7 @@ from cli.render import describe_boot
 from cli.result import Result, VmView, build_document
 from cli.text import escape
 from cli.views import boot_document, entry_document, view_row
+from registry.clock_steps import CLOCK_STEPPED, ClockStep, correct
 from registry.errors import NotFound, RegistryUnavailable
 from registry.values import Contents, Priority
 from watcher.errors import MalformedRecord, XapiError
@@ -42,8 +43,10 @@ def explain(arguments: Arguments, context: Context) -> Result:
     with context.journal(is_needed=True) as journal:
         boots = journal.list_boots(vm_uuid, _ALL) if journal is not None else ()
         entries = journal.list_history(vm_uuid, _ALL) if journal is not None else ()
+        steps = journal.clock_steps() if journal is not None else ()
     boot = _choose(boots, arguments.get(options.BOOT), vm_uuid)
-    chain = [entry for entry in reversed(entries) if entry.at <= (boot.closed_at or boot.opened_at)]
+    until = correct(boot.closed_at or boot.opened_at, steps)
+    chain = [entry for entry in reversed(entries) if correct(entry.at, steps) <= until]
     is_newest = boot is boots[0]
     lines = _explain_lines(boot, chain) + (_describe_since(context, boot) if is_newest else [])
     return Result(build_document(vm_uuid=vm_uuid, boot=boot_document(boot),
@@ -87,9 +90,18 @@ def _second_after(at: str) -> str:
 def describe_entry(entry: Any) -> str:
     """One change on one line."""
     what = _describe_change(entry.before, entry.after)
+    if entry.what == CLOCK_STEPPED:
+        return f'{entry.at}Z  {escape(entry.who)}  {_describe_step(entry)}: {what}'
     vm = f' VM {entry.vm_uuid}' if entry.vm_uuid else ''
     return (f'{entry.at}Z  {escape(entry.who)}  {escape(entry.command)}: {entry.what}{vm}'
             + (f': {what}' if what else ''))
+
+
+def _describe_step(entry: Any) -> str:
+    try:
+        return ClockStep('', entry.before[:-1], entry.after[:-1]).describe()
+    except (TypeError, ValueError):
+        return 'the clock was stepped'
 
 
 def _describe_change(before: Any, after: Any) -> str:

@@ -8,6 +8,7 @@ import os
 from typing import Any, FrozenSet, NamedTuple, Optional
 
 from cli.text import Style, escape, utc
+from registry.clock_steps import ClockStep
 from registry.errors import RegistryError
 from registry.lock import WriterLock
 from registry.paths import LOCK_SUFFIX
@@ -16,6 +17,7 @@ from registry.timestamps import render_timestamp
 
 # The note is written at each scan; the long poll is given up after 40 s (P14).
 LATE_SECONDS = 60
+_CLOCK_STEP_SECONDS = 86400
 
 
 class Watch(NamedTuple):
@@ -32,6 +34,8 @@ class Watch(NamedTuple):
     """Whether XAPI should have answered, and that should be noted, meanwhile."""
     is_synced: bool = True
     """Whether it has seen all VMs since the stream of events began, as far as it says."""
+    clock_step: Optional[ClockStep] = None
+    """The last time that the clock was set by a day or more, if that was within a day."""
 
 
 def find_daemon(registry_path: str) -> Optional[str]:
@@ -65,7 +69,14 @@ def read_watch(holder: Optional[str], journal: Any, now: float,
                scan_seconds: int = 60) -> Watch:
     """What is known of the holder of the lock; its note counts only while it holds it."""
     text = journal.read_note(WATCH_NOTE) if journal is not None and holder is not None else None
-    return parse_note(holder, text, now, scan_seconds)
+    watch = parse_note(holder, text, now, scan_seconds)
+    return watch._replace(clock_step=_find_clock_step(journal, now)) if watch.since else watch
+
+
+def _find_clock_step(journal: Any, now: float) -> Optional[ClockStep]:
+    steps = journal.clock_steps()
+    since = render_timestamp(now - _CLOCK_STEP_SECONDS)
+    return steps[-1] if steps and steps[-1].after >= since else None
 
 
 def parse_note(holder: Optional[str], text: Optional[str], now: float,
@@ -110,6 +121,8 @@ def describe_watch(watch: Watch, style: Style) -> str:
     if watch.silent_seconds is not None:
         parts.append(f'an answer of XAPI noted {watch.silent_seconds} s ago'
                      + (', which is late' if watch.is_late else ''))
+    if watch.clock_step is not None:
+        parts.append(watch.clock_step.describe())
     is_well = watch.is_synced and not watch.is_late
     return f"Daemon: {style.tick if is_well else style.warning} {', '.join(parts)}"
 

@@ -9,6 +9,7 @@ import os
 from typing import Any, List, NamedTuple, Optional, Tuple
 
 from registry.bearers import read_counter, write_counter
+from registry.clock_steps import read_steps, render_corrected
 from registry.connection import Connection
 
 # The edits of people and programs have a bound of their own: whoever keeps the daemon busy cannot
@@ -62,12 +63,16 @@ def list_entries(connection: Connection, vm_uuid: Optional[str] = None, limit: i
                  before_id: Optional[int] = None, *, since: Optional[str] = None,
                  until: Optional[str] = None, who: Optional[str] = None,
                  is_routine: Optional[bool] = None) -> Tuple[HistoryEntry, ...]:
-    """List entries, the newest first: of one VM or of all, from `since` until before `until`."""
+    """List entries, the newest first: of one VM or of all, from `since` until before `until`.
+
+    What a clock that was wrong has written counts for the time at which it was written.
+    """
     routine = None if is_routine is None else int(is_routine)
+    at = render_corrected('at', read_steps(connection) if since or until else ())
     rows = connection.execute(
         'SELECT id, at, who, command, what, vm_uuid, before_json, after_json FROM history '
         'WHERE (? IS NULL OR vm_uuid = ?) AND (? IS NULL OR id < ?) '
-        'AND (? IS NULL OR at >= ?) AND (? IS NULL OR at < ?) AND (? IS NULL OR who = ?) '
+        f'AND (? IS NULL OR {at} >= ?) AND (? IS NULL OR {at} < ?) AND (? IS NULL OR who = ?) '
         'AND (? IS NULL OR is_routine = ?) ORDER BY id DESC LIMIT ?',
         (vm_uuid, vm_uuid, before_id, before_id, since, since, until, until, who, who,
          routine, routine, limit))
@@ -79,8 +84,9 @@ def list_edits_since(connection: Connection, source: str, at: str) -> Tuple[Hist
 
     They count in the order in which they were made: a clock that was set back changes nothing.
     """
+    corrected = render_corrected('at', read_steps(connection))
     rows = connection.execute(
-        'SELECT max(id) FROM history WHERE is_routine = 0 AND at <= ?', (at,))
+        f'SELECT max(id) FROM history WHERE is_routine = 0 AND {corrected} <= ?', (at,))
     return _entries(connection.execute(
         'SELECT id, at, who, command, what, vm_uuid, before_json, after_json FROM history '
         "WHERE is_routine = 0 AND id > ? AND (source = ? OR source = '') ORDER BY id DESC",

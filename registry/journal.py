@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optio
 
 from registry import bearers, history, lineage, receipts, sightings
 from registry.bearers import Bearer, Orphan, Staged
+from registry.clock_steps import CLOCK_STEPPED, LEAST_SECONDS, ClockStep, note_step, read_steps
 from registry.connection import Connection
 from registry.history import HistoryEntry
 from registry.past import Past, read_past
@@ -234,6 +235,20 @@ class Journal:
     def count_verdicts(self, since: str = '') -> Mapping[str, int]:
         """Count boots closed at or after a time (a timestamp's text), by verdict."""
         return receipts.count_verdicts(self._reader(), since)
+
+    # The clock.
+
+    def note_clock_step(self, step: ClockStep) -> None:
+        """Record that the clock was set; by a day or more, times until then were wrong."""
+        with self.batch():
+            if abs(step.seconds) >= LEAST_SECONDS:
+                note_step(self._connection, step)
+            history.add_entry(self._connection, step.after, history.DAEMON, 'clock',
+                              CLOCK_STEPPED, before=f'{step.before}Z', after=f'{step.after}Z')
+
+    def clock_steps(self) -> Tuple[ClockStep, ...]:
+        """Read by how much the clock was set, and when, the oldest first."""
+        return read_steps(self._reader())
 
     # The lineage.
 

@@ -6,6 +6,7 @@ is what the VM has, and no more.
 
 from typing import Mapping, NamedTuple, Optional, Tuple
 
+from registry.clock_steps import read_steps, render_corrected
 from registry.connection import Connection, Row
 
 RECEIPTS_PER_VM = 200
@@ -91,8 +92,9 @@ def list_last_boots(connection: Connection) -> Tuple[Boot, ...]:
 
 def count_verdicts(connection: Connection, since: str) -> Mapping[str, int]:
     """Count the boots closed at or after a time, by verdict."""
+    closed_at = render_corrected('closed_at', read_steps(connection))
     return dict(connection.execute(
-        'SELECT verdict, count(*) FROM receipts WHERE closed_at >= ? AND verdict IS NOT NULL '
+        f'SELECT verdict, count(*) FROM receipts WHERE {closed_at} >= ? AND verdict IS NOT NULL '
         'GROUP BY verdict', (since,)))
 
 

@@ -9,6 +9,7 @@ registry file, the wall clock or the configuration have changed.
 import time
 from typing import Any, Callable, Iterable, Optional, Tuple
 
+from registry.clock_steps import ClockStep
 from registry.errors import JournalUnavailable
 from watcher.boot_watch import BootWatch
 from watcher.books import Books
@@ -207,14 +208,14 @@ class Watcher:
                  self.mirroring.find_due(self.role, self.may_write) if self.is_synced else None)
         return min([at for at in times if at is not None], default=None)
 
-    def note_watch(self) -> None:
-        """Leave word for vgpu-admin of how things are."""
+    def note_watch(self, clock_step: Optional[ClockStep] = None) -> None:
+        """Leave word for vgpu-admin of how things are, and that the clock was set."""
         offset = self._wall() - self._clock()
         since, answered = [at + offset if at is not None else None for at in (
             self.synced_at if self.is_synced else None, self.last_answer)]
         self._noted_fights = self.staging.list_fought_over(self._clock())
         self._notes.note_watch(since, answered, bool(self.role and self.role.is_member),
-                               self._noted_fights)
+                               self._noted_fights, clock_step)
 
     def handle_last(self, message: Any) -> None:
         """While stopping: only outcomes still count."""

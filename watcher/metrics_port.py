@@ -10,10 +10,13 @@ import threading
 import time
 from typing import Callable
 
+from watcher.stream import ThreadDied
+
 # A scrape on the loopback takes some milliseconds.
 TIMEOUT_SECONDS = 2.0
 # The main loop waits so long for the thread; a slow reader may keep it longer.
 CLOSE_SECONDS = 0.5
+NAME = 'metrics'
 CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 # Prometheus sends a few hundred bytes.
 _MAX_REQUEST = 16 * 1024
@@ -24,13 +27,15 @@ _REASONS = {200: 'OK', 400: 'Bad Request', 404: 'Not Found', 501: 'Not Implement
 class MetricsPort:
     """Listens on one address of the loopback; raises OSError when it cannot."""
 
-    def __init__(self, host: str, port: int, render: Callable[[], str]) -> None:
+    def __init__(self, host: str, port: int, render: Callable[[], str],
+                 on_death: Callable[[ThreadDied], None]) -> None:
         self._is_closed = False
         self._render = render
+        self._on_death = on_death
         self._listener = _listen(host, port)
         self.port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve, name='metrics', daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._serve, name=NAME, daemon=True)
+        self.thread.start()
 
     def close(self) -> None:
         """Stop answering, and free the port."""
@@ -40,9 +45,15 @@ class MetricsPort:
             socket.create_connection(self._listener.getsockname()[:2], CLOSE_SECONDS).close()
         except OSError:
             return
-        self._thread.join(CLOSE_SECONDS)
+        self.thread.join(CLOSE_SECONDS)
 
     def _serve(self) -> None:
+        try:
+            self._answer_all()
+        except BaseException as error:  # the thread's body: the main thread ends the process
+            self._on_death(ThreadDied(NAME, error))
+
+    def _answer_all(self) -> None:
         with self._listener:
             while not self._is_closed:
                 try:

@@ -9,6 +9,7 @@ import json
 import os
 from typing import Any, Callable, List, Optional, Sequence
 
+from registry.clock_steps import ClockStep
 from registry.errors import JournalUnavailable, RegistryError
 from registry.journal import Journal
 from registry.schema import WATCH_NOTE
@@ -35,16 +36,20 @@ class Notes:
         self._writes.append(write)
 
     def note_watch(self, since: Optional[float], last_answer: Optional[float],
-                   is_member: bool, fought_over: Sequence[str] = ()) -> None:
+                   is_member: bool, fought_over: Sequence[str] = (),
+                   clock_step: Optional[ClockStep] = None) -> None:
         """Leave word for vgpu-admin: who watches, since when, when XAPI answered (Unix times).
 
         Also whether this is a member: then vgpu-admin asks the master what it is asked. And the
-        UUIDs of VMs that are fought over, which no record shows.
+        UUIDs of VMs that are fought over, which no record shows. And by how much the clock was
+        set, if it was.
         """
         text = json.dumps({'pid': os.getpid(), 'version': VERSION, 'since': since,
                            'last_answer': last_answer, 'is_member': is_member,
                            'fought_over': list(fought_over)})
         self.add(lambda journal: journal.write_note(WATCH_NOTE, text))
+        if clock_step is not None:
+            self.add(lambda journal: journal.note_clock_step(clock_step))
 
     def flush(self) -> None:
         """Commit all of it in one transaction."""

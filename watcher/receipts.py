@@ -322,7 +322,8 @@ class Receipts:
             opened_at = calendar.timegm(time.strptime(boot.opened_at, _TIME_FORMAT))
         except ValueError:
             return self._clock()
-        return self._clock() - max(0.0, self._wall() - opened_at)
+        # Not before the host booted, whatever a clock that was wrong has written there.
+        return max(0.0, self._clock() - max(0.0, self._wall() - opened_at))
 
     def _now_text(self) -> str:
         return time.strftime(_TIME_FORMAT, time.gmtime(self._wall()))

@@ -5,7 +5,8 @@ plugin looks patiently there, and a host that has none, or does not answer, is l
 while. There is no network service of ours: XAPI carries the call, and checks who may make it.
 """
 
-from typing import Any, Callable, Dict
+import threading
+from typing import Any, Callable, Dict, Tuple
 
 from watcher.boots import Finding
 from watcher.errors import SessionLost, XapiError, XapiFailure, XapiUnreachable
@@ -33,6 +34,11 @@ class RemoteHosts:
         self._clock = clock
         self._workers = Workers('remote-looker', LOOKERS, put)
         self._silent: Dict[str, float] = {}
+
+    @property
+    def threads(self) -> Tuple[threading.Thread, ...]:
+        """Those that wait for other hosts."""
+        return self._workers.threads
 
     def submit(self, job: Callable[[], Any]) -> None:
         """Have a look done by a thread that may wait for another host. Main thread only."""

@@ -5,8 +5,9 @@ to. A file that cannot be written and a port that is taken are reported and are 
 """
 
 import os
+import threading
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Tuple
 
 from watcher.books import Books
 from watcher.config import MetricsSettings
@@ -33,6 +34,7 @@ class Reporter:
         self._clock = clock
         self._wall = wall
         self._port: Any = None
+        self._on_death: Callable[[Any], None] = lambda death: None
         self._next_write = clock()
         self._told: Optional[str] = None
         self.metrics = Metrics(clock)
@@ -54,14 +56,20 @@ class Reporter:
         if self.is_on:
             self.metrics.count_call(method, error_kind)
 
-    def start(self) -> None:
+    @property
+    def threads(self) -> Tuple[threading.Thread, ...]:
+        """The port's, where one is open."""
+        return (self._port.thread,) if self._port is not None else ()
+
+    def start(self, on_death: Callable[[Any], None]) -> None:
         """Open the port, where one is wanted."""
+        self._on_death = on_death
         if self._settings.listen:
             # Half a megabyte of modules that only a daemon with a port needs.
             from watcher.metrics_port import MetricsPort
             try:
                 self._port = MetricsPort(*parse_listen(self._settings.listen),
-                                         self.metrics.render)
+                                         self.metrics.render, on_death)
             except OSError as error:
                 get_logger().error('metrics.not_listening', address=self._settings.listen,
                                    error=str(error))
@@ -80,7 +88,7 @@ class Reporter:
             self.stop()
             self._settings = settings
             self._next_write = self._clock()
-            self.start()
+            self.start(self._on_death)
 
     def tick(self, watcher: Watcher, books: Books, *, is_due: bool = False) -> None:
         """Take the gauges' values; write the file when its time has come, or it `is_due`."""

@@ -10,12 +10,13 @@ import signal
 import sys
 import threading
 import time
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 from registry.errors import RegistryError
 from registry.lock import WriterLock
 from watcher import backoff, logs
 from watcher.books import Books
+from watcher.clock_jumps import ClockJumps
 from watcher.config import Settings
 from watcher.daemon import Watcher
 from watcher.errors import WatcherError
@@ -32,7 +33,8 @@ from watcher.stream import Stream, StreamBroken, StreamStarted, ThreadDied
 from watcher.systemd import Notifier
 from watcher.telling import describe_watch
 from watcher.waiting import Inbox, StopFlag
-from watcher.workers import CALLERS, LOOKERS, Clients, Urgency, Workers
+from watcher.workers import (CALLERS, LOOKERS, Clients, ThreadLost, Urgency, Workers,
+                             check_threads)
 
 READY_SECONDS = 15.0
 # The latter once ready, where the kernel tells of edits.
@@ -40,8 +42,6 @@ TICK_SECONDS, QUIET_TICK_SECONDS = 0.5, 1.0
 # What a call in flight may still take once we are told to stop; a replacement ends in this time.
 STOP_GRACE_SECONDS = 2.0
 STATUS_SECONDS = 30.0
-# More than the clock drifts in a tick, less than what would delay a scan noticeably.
-_CLOCK_JUMP_SECONDS = 2.0
 # A worker that shall write for a starting VM waits so long at most for the interpreter; Python's
 # 5 ms are as long as the whole way from the event to the write.
 _SWITCH_SECONDS = 0.0005
@@ -58,10 +58,6 @@ class RegistryTold(NamedTuple):
 
 class WriterLockTaken(WatcherError):
     """Another program holds the writer's lock of the registry."""
-
-
-class ThreadLost(WatcherError):
-    """A thread of ours died of something unforeseen: the service manager starts us again."""
 
 
 class Service:
@@ -91,12 +87,13 @@ class Service:
         self._stream = Stream(self._sessions.open, self._inbox.put, stop=self._stop,
                               build_delays=self._build_delays, clock=clock)
         self._schedule = Schedule(settings.scan.interval_seconds,
-                                  lambda: self._inbox.put(ScanDue()))
+                                  lambda: self._inbox.put(ScanDue()), self._inbox.put)
         self._lock = WriterLock(settings.registry.path)
         self._books = _build_books(settings)
         self.watcher = self._build_watcher()
+        self._threads: Tuple[threading.Thread, ...] = ()
         self._started_at = clock()
-        self._offset = wall() - clock()
+        self._jumps = ClockJumps(clock, wall)
         self._is_ready = False
         self._told_status = (-STATUS_SECONDS, '')
         self._told_broken: Optional[str] = None
@@ -114,8 +111,10 @@ class Service:
                           xapi=str(self._settings.xapi.url))
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._schedule.start()
-        self._reporter.start()
-        threading.Thread(target=self._stream.forever, name='stream', daemon=True).start()
+        self._reporter.start(self._inbox.put)
+        stream = threading.Thread(target=self._stream.forever, name='stream', daemon=True)
+        self._threads = (stream, self._schedule.thread)
+        stream.start()
         try:
             while not self._stop.is_set():
                 self._turn()
@@ -183,23 +182,20 @@ class Service:
         now = self._clock()
         is_quiet = self._is_ready and self._books.watch.is_told
         self._next_tick = now + (QUIET_TICK_SECONDS if is_quiet else TICK_SECONDS)
-        self._notice_clock_jump(now)
+        check_threads(self._threads + self._callers.threads + self._lookers.threads
+                      + self._afar.threads + self._reporter.threads)
         if self._must_reload:
             self._must_reload = False
             self._reload()
         if not self._lock.is_held:
             self._take_late_lock()
+        step = self._jumps.notice()
+        if step is not None:
+            self.watcher.note_watch(step)
         self.watcher.poll_registry()
         self._ask_again_who_answers(now)
         self._notify(now)
         self._reporter.tick(self.watcher, self._books)
-
-    def _notice_clock_jump(self, now: float) -> None:
-        offset = self._wall() - now
-        if abs(offset - self._offset) > _CLOCK_JUMP_SECONDS:
-            get_logger().warning('clock.jumped', seconds=round(offset - self._offset, 1))
-            self._schedule.rearm()
-        self._offset = offset
 
     def _ask_again_who_answers(self, now: float) -> None:
         """XAPI has failed to say who it is, and may do so by now."""

@@ -9,9 +9,11 @@ import itertools
 import queue
 import threading
 import time
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
 
 from watcher.config import XapiSettings
+from watcher.errors import WatcherError
+from watcher.logs import get_logger
 from watcher.stream import ThreadDied
 from watcher.xapi import Client, NoteCall
 
@@ -42,7 +44,7 @@ class Workers:
         self._put = put
         self._jobs: queue.PriorityQueue = queue.PriorityQueue()
         self._order = itertools.count()
-        self._threads = 0
+        self.threads: Tuple[threading.Thread, ...] = ()
         self._unfinished = 0
         self._has_urgent = False
 
@@ -51,10 +53,11 @@ class Workers:
         self._jobs.put((urgency, next(self._order), job))
         self._unfinished += 1
         self._has_urgent = self._has_urgent or urgency == Urgency.RESCUE
-        if self._threads < min(self._size, self._unfinished):
-            self._threads += 1
-            threading.Thread(target=self._work, daemon=True,
-                             name='%s-%d' % (self._name, self._threads)).start()
+        if len(self.threads) < min(self._size, self._unfinished):
+            self.threads += (threading.Thread(
+                target=self._work, daemon=True,
+                name='%s-%d' % (self._name, len(self.threads) + 1)),)
+            self.threads[-1].start()
 
     def give_way(self) -> None:
         """Let the jobs that were submitted for starting VMs begin. Main thread only."""
@@ -80,6 +83,18 @@ class Workers:
                 self._put(self._jobs.get()[2]())
         except BaseException as error:  # the thread's body: the main thread ends the process
             self._put(ThreadDied(self._name, error))
+
+
+class ThreadLost(WatcherError):
+    """A thread of ours died of something unforeseen: the service manager starts us again."""
+
+
+def check_threads(threads: Sequence[threading.Thread]) -> None:
+    """Raise ThreadLost for one that could not even say that it died, for want of memory."""
+    for thread in threads:
+        if not thread.is_alive():
+            get_logger().error('thread.died', thread=thread.name)
+            raise ThreadLost('the thread %s died' % thread.name)
 
 
 class _Session(NamedTuple):

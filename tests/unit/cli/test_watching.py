@@ -5,6 +5,7 @@ import pytest
 from cli.feed import Item
 from cli.text import Style
 from cli.watching import Watch, describe_watch, parse_note
+from registry.clock_steps import ClockStep
 
 NOW = 1700000100.0
 
@@ -40,6 +41,9 @@ def test_the_note_is_understood_as_far_as_it_goes(text: str, watch: Watch) -> No
      'Daemon: ! watching (pid 7), an answer of XAPI noted 200 s ago, which is late'),
     (Watch('pid 7', is_synced=False),
      'Daemon: ! running (pid 7), but not in sync with XAPI'),
+    (Watch('pid 7', clock_step=ClockStep('', '2000-01-01 00:05:00', '2026-11-29 08:00:00')),
+     'Daemon: OK watching (pid 7), the clock was stepped forward by 26 years at '
+     '2026-11-29 08:00:00Z'),
 ])
 def test_one_line_tells_whether_it_watches_and_how_late(watch: Watch, line: str) -> None:
     assert describe_watch(watch, Style()) == line

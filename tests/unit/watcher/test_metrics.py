@@ -21,6 +21,7 @@ from watcher.errors import SessionLost
 from watcher.metrics import MAX_STAGED, METRICS, Metrics
 from watcher.metrics_port import MetricsPort
 from watcher.reporter import Reporter, write_textfile
+from watcher.stream import ThreadDied
 from watcher.workers import Clients
 from watcher.xapi import XapiSettings
 
@@ -250,9 +251,13 @@ def test_link_that_somebody_put_in_the_way_is_not_followed(tmp_path):
     assert not (tmp_path / 'vgpu.prom').is_symlink()
 
 
+def ignore(death):
+    raise AssertionError(death)
+
+
 @pytest.fixture
 def port(metrics):
-    port = MetricsPort('127.0.0.1', 0, metrics.render)
+    port = MetricsPort('127.0.0.1', 0, metrics.render, ignore)
     yield port
     port.close()
 
@@ -285,6 +290,20 @@ def test_port_survives_whoever_talks_nonsense_or_goes_away(port, capfd):
     assert capfd.readouterr().err == ''
 
 
+def test_thread_that_dies_says_so():
+    """Whatever it died of: the main thread ends the process."""
+    deaths, error = [], RuntimeError('boo')
+
+    def fail():
+        raise error
+    port = MetricsPort('127.0.0.1', 0, fail, deaths.append)
+    with socket.create_connection(('127.0.0.1', port.port), 10) as connection:
+        connection.sendall(b'GET /metrics HTTP/1.0\r\n\r\n')
+        wait_until(lambda: deaths)
+    assert deaths == [ThreadDied('metrics', error)]
+    wait_until(lambda: not port.thread.is_alive())
+
+
 def test_who_drips_keeps_others_waiting_for_one_request_only(port):
     """Each byte comes in time, and the request never ends: the limit is on the whole of it."""
     is_over, began_at = threading.Event(), time.monotonic()
@@ -306,7 +325,7 @@ def test_who_drips_keeps_others_waiting_for_one_request_only(port):
 
 def test_who_does_not_read_keeps_others_waiting_for_one_request_only(monkeypatch):
     monkeypatch.setattr(metrics_port, 'TIMEOUT_SECONDS', 0.5)
-    large = MetricsPort('127.0.0.1', 0, lambda: 'x' * (1 << 24))
+    large = MetricsPort('127.0.0.1', 0, lambda: 'x' * (1 << 24), ignore)
     try:
         with socket.create_connection(('127.0.0.1', large.port), 10) as connection:
             connection.sendall(b'GET /metrics HTTP/1.1\r\n\r\n')
@@ -318,12 +337,12 @@ def test_who_does_not_read_keeps_others_waiting_for_one_request_only(monkeypatch
 
 
 def test_closed_port_is_free_again(metrics):
-    port = MetricsPort('127.0.0.1', 0, metrics.render)
+    port = MetricsPort('127.0.0.1', 0, metrics.render, ignore)
     port.close()
 
     def is_free():
         try:
-            again = MetricsPort('127.0.0.1', port.port, metrics.render)
+            again = MetricsPort('127.0.0.1', port.port, metrics.render, ignore)
         except OSError:
             return False
         again.close()
