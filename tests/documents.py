@@ -5,7 +5,7 @@ import os
 import re
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-DOCUMENTS = ['README.md', 'CHANGELOG.md'] + [
+DOCUMENTS = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'] + [
     'docs/%s.md' % name for name in ('architecture', 'log-events', 'configuration', 'operations',
                                      'troubleshooting', 'integration', 'workflows', 'monitoring',
                                      'security', 'consumer', 'deployment', 'cli', 'earlier-tool',
