@@ -4,6 +4,8 @@ import os
 from typing import Iterator, NamedTuple, Tuple
 
 HOME = '/opt/vgpu-watcher'
+# The guides, which messages, alerts and man pages name.
+GUIDES = '/usr/share/doc/vgpu-watcher'
 # The simulator is no part of what dom0 gets.
 PACKAGES = ('watcher', 'registry', 'cli')
 # Directories whose files are programs: which XAPI or xenopsd runs, and where these look for them.
