@@ -139,6 +139,7 @@ uninstall_all() {
     rmdir "$root$home" 2>/dev/null || complain "kept, since files of others are in it: $root$home"
     # Folders that nobody else may need; one that is in use stays.
     rmdir "$root/etc/xensource/bugtool/vgpu-watcher" "$root/etc/xapi.d/pool-pre-ha-vm-restart" \
+        "$root/usr/share/doc/vgpu-watcher/monitoring" "$root/usr/share/doc/vgpu-watcher" \
         2>/dev/null || :
     VGPU_ROOT=$root sh "$here/removed.sh" 0
 }

@@ -38,6 +38,7 @@ FIXED: Tuple[Entry, ...] = (
     Entry('deploy/vgpu-watcher.conf', '/etc/vgpu/vgpu-watcher.conf', is_config=True),
     Entry('deploy/rsyslog.conf', '/etc/rsyslog.d/20-vgpu-watcher.conf', is_config=True),
     Entry('deploy/logrotate.conf', '/etc/logrotate.d/vgpu-watcher', is_config=True),
+    Entry('deploy/completion/_vgpu-admin', '/usr/share/zsh/site-functions/_vgpu-admin'),
     Entry('deploy/bugtool/vgpu-watcher.xml', '/etc/xensource/bugtool/vgpu-watcher.xml'),
     Entry('deploy/bugtool/stuff.xml', '/etc/xensource/bugtool/vgpu-watcher/stuff.xml'),
 )

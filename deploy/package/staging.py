@@ -5,7 +5,7 @@ import os
 import stat
 from typing import Iterator, Set, Tuple
 
-from deploy.package import contents, generated, wheels
+from deploy.package import contents, generated, guides, wheels
 
 MANIFEST = contents.HOME + '/MANIFEST'
 
@@ -23,6 +23,8 @@ def stage(root: str, tree: str, wheel_directory: str) -> None:
     _write(tree + generated.COMPLETION, generated.render_completion(root), 0o644)
     for source, target in generated.list_manuals(root):
         _write(tree + target, _read(os.path.join(root, source)), 0o644)
+    for source, target in guides.list_guides(root):
+        _write(tree + target, guides.render_guide(root, source), 0o644)
     _settle_modes(tree)
     configurations = {entry.target for entry in entries if entry.is_config}
     _write(tree + MANIFEST, render_manifest(tree, configurations).encode('utf-8'), 0o644)

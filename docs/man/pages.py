@@ -1,7 +1,7 @@
 """The man pages, from the same source as the help: the commands, the keys, the parser.
 
-Pure: text in, text out. The dates of man pages are left out, so that the same code gives the
-same pages.
+The tables of vgpu(7) are those of the guides (concepts.py). The dates of man pages are left out,
+so that the same code gives the same pages.
 """
 
 import argparse
@@ -10,9 +10,10 @@ from typing import Any, Dict, List, Sequence
 from cli.errors import ExitStatus
 from cli.grammar import COMMANDS, Command
 from cli.options import EVERYWHERE, Option
+from docs.man.concepts import render_concepts
+from docs.man.layout import escape, finish, head, items
 from watcher.__main__ import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, build_parser
 from watcher.config import DEFAULT_PATH, KEYS, Settings, render
-from watcher.version import VERSION
 
 # What only the completion script calls.
 _HIDDEN = 'complete'
@@ -36,17 +37,11 @@ _FILES = {
 def render_pages() -> Dict[str, str]:
     """All pages, by the names of their files."""
     return {'vgpu-admin.1': _render_admin(), 'vgpu-watcher.8': _render_watcher(),
-            'vgpu-watcher.conf.5': _render_configuration()}
-
-
-def escape(text: str) -> str:
-    """A text for the formatter: as it stands, and never a request to it."""
-    escaped = text.replace('\\', '\\e').replace('-', '\\-').replace("'", '\\(aq')
-    return '\\&' + escaped if escaped.startswith('.') else escaped
+            'vgpu-watcher.conf.5': _render_configuration(), 'vgpu.7': render_concepts()}
 
 
 def _render_admin() -> str:
-    lines = _head('vgpu-admin', 1, 'assign vGPU pools, priorities and numbers to VMs')
+    lines = head('vgpu-admin', 1, 'assign vGPU pools, priorities and numbers to VMs')
     lines += ['.SH SYNOPSIS', '.B vgpu\\-admin', escape('[--config FILE] [--db FILE] [--json]'),
               escape('COMMAND [OPTIONS]')]
     lines += ['.SH DESCRIPTION', 'Edits the registry, shows what VMs carry and run with, and '
@@ -58,10 +53,10 @@ def _render_admin() -> str:
         if command.name != _HIDDEN:
             lines += _describe_command(command)
     lines += ['.SH OPTIONS OF EVERY COMMAND'] + _describe_options(EVERYWHERE)
-    lines += ['.SH EXIT STATUS'] + _list([(str(int(status)), text)
+    lines += ['.SH EXIT STATUS'] + items([(str(int(status)), text)
                                           for status, text in _STATUSES.items()])
-    lines += ['.SH ENVIRONMENT'] + _list([('NO_COLOR', 'When it is set, nothing is coloured.')])
-    return _finish(lines + _describe_files(), 'vgpu-watcher (8)', 'vgpu-watcher.conf (5)')
+    lines += ['.SH ENVIRONMENT'] + items([('NO_COLOR', 'When it is set, nothing is coloured.')])
+    return finish(lines + _describe_files(), 'vgpu-watcher (8)', 'vgpu-watcher.conf (5)', 'vgpu (7)')
 
 
 def _describe_command(command: Command) -> List[str]:
@@ -73,12 +68,12 @@ def _describe_command(command: Command) -> List[str]:
 
 
 def _describe_options(found: Sequence[Option]) -> List[str]:
-    return _list([(option.shown, option.summary) for option in found])
+    return items([(option.shown, option.summary) for option in found])
 
 
 def _render_watcher() -> str:
     parser = build_parser()
-    lines = _head('vgpu-watcher', 8, "keep the vGPU arguments of this pool's VMs as the registry "
+    lines = head('vgpu-watcher', 8, "keep the vGPU arguments of this pool's VMs as the registry "
                   'says')
     lines += ['.SH SYNOPSIS']
     for name in _list_commands(parser):
@@ -87,21 +82,21 @@ def _render_watcher() -> str:
               escape(str(parser.description)), 'While a registered VM is halted, the daemon '
               'keeps the arguments in its platform map, so that each start takes them;',
               'afterwards it verifies what QEMU runs with.', '.SH COMMANDS']
-    lines += _list([(name, item.description[0].upper() + item.description[1:] + '.')
+    lines += items([(name, item.description[0].upper() + item.description[1:] + '.')
                     for name, item in _list_commands(parser).items()])
-    lines += ['.SH OPTIONS'] + _list([
+    lines += ['.SH OPTIONS'] + items([
         (f'{action.option_strings[-1]} {action.metavar or ""}'.strip(), action.help)
         for action in _list_commands(parser)['run']._actions])
-    lines += ['.SH SIGNALS'] + _list([
+    lines += ['.SH SIGNALS'] + items([
         ('SIGTERM, SIGINT', 'Stop in order, within 5 s.'),
         ('SIGHUP', 'Read the configuration again, and look at all VMs. A file that does not pass '
          'leaves the old settings in force.')])
-    lines += ['.SH EXIT STATUS'] + _list([
+    lines += ['.SH EXIT STATUS'] + items([
         (str(EXIT_OK), 'All is well.'),
         (str(EXIT_FAILED), 'Failed; also when another writer holds the registry.'),
         ('2', 'The command line is not understood.'),
         (str(EXIT_CONFIG), 'The configuration is bad; systemd does not start it again.')])
-    return _finish(lines + _describe_files(), 'vgpu-admin (1)', 'vgpu-watcher.conf (5)')
+    return finish(lines + _describe_files(), 'vgpu-admin (1)', 'vgpu-watcher.conf (5)', 'vgpu (7)')
 
 
 def _list_commands(parser: argparse.ArgumentParser) -> Dict[str, Any]:
@@ -111,35 +106,20 @@ def _list_commands(parser: argparse.ArgumentParser) -> Dict[str, Any]:
 
 
 def _render_configuration() -> str:
-    lines = _head('vgpu-watcher.conf', 5, 'configuration of vgpu-watcher and vgpu-admin')
+    lines = head('vgpu-watcher.conf', 5, 'configuration of vgpu-watcher and vgpu-admin')
     lines += ['.SH SYNOPSIS', '.I ' + escape(DEFAULT_PATH), '.SH DESCRIPTION',
               'An INI file in UTF\\-8. Every key is optional; unknown sections and keys are errors.',
               'Comments stand on lines of their own; there is no interpolation.',
               escape('vgpu-watcher check-config says whether a file is good.')]
     for section in Settings._fields:
         lines += ['.SH ' + escape(f'[{section}]')]
-        lines += _list([(f'{key.name} = {key.default}'.rstrip(),
+        lines += items([(f'{key.name} = {key.default}'.rstrip(),
                          f'({key.unit}) The default is so because: {key.reason}.')
                         for key in KEYS if key.section == section])
     lines += ['.SH EXAMPLE', 'The defaults, as a file:', '.PP', '.nf']
     lines += [escape(line) for line in render(Settings()).splitlines()] + ['.fi']
-    return _finish(lines, 'vgpu-watcher (8)', 'vgpu-admin (1)')
-
-
-def _head(name: str, section: int, summary: str) -> List[str]:
-    return [f'.TH {escape(name).upper()} {section} "" "vgpu\\-watcher {escape(VERSION)}"',
-            '.SH NAME', f'{escape(name)} \\- {escape(summary)}']
-
-
-def _list(items: Sequence[Any]) -> List[str]:
-    return [line for term, text in items for line in ('.TP', '.B ' + escape(term), escape(text))]
+    return finish(lines, 'vgpu-watcher (8)', 'vgpu-admin (1)', 'vgpu (7)')
 
 
 def _describe_files() -> List[str]:
-    return ['.SH FILES'] + _list(sorted(_FILES.items()))
-
-
-def _finish(lines: List[str], *others: str) -> str:
-    seen = [f'.BR {escape(other)}' for other in others]
-    joined = [line + ' ,' if line != seen[-1] else line for line in seen]
-    return '\n'.join(lines + ['.SH SEE ALSO'] + joined) + '\n'
+    return ['.SH FILES'] + items(sorted(_FILES.items()))

@@ -8,9 +8,14 @@ import pytest
 
 from cli.errors import ExitStatus
 from cli.grammar import COMMANDS
-from docs.man.pages import escape, render_pages
+from docs.man.concepts import read_rows
+from docs.man.layout import escape
+from docs.man.pages import render_pages
 from tests.documents import ROOT
 from watcher import config
+from watcher.boots import Verdict
+from watcher.dangers import DangerKind
+from watcher.plan import State
 
 DIRECTORY = os.path.join(ROOT, 'docs', 'man')
 PAGES = sorted(render_pages())
@@ -58,3 +63,13 @@ def test_every_key_of_the_configuration_is_described_with_its_default() -> None:
     ('--a\\b', '\\-\\-a\\eb'), ('.TH', '\\&.TH'), ("'so x", '\\(aqso x')])
 def test_no_text_is_taken_for_a_request(text: str, escaped: str) -> None:
     assert escape(text) == escaped
+
+
+def test_words_of_the_service_are_explained_with_their_cures() -> None:
+    lines = _read('vgpu.7').splitlines()
+    for kind in (State, Verdict, DangerKind):
+        assert [item.value for item in kind if '.B ' + escape(item.value) not in lines] == []
+    warnings = [row for row in read_rows('log-events', 'event') if row[1] != 'info']
+    assert len(warnings) > 30 and {len(row) for row in warnings} == {5}
+    for name, _level, _fields, _meaning, cure in warnings:
+        assert escape(cure.rstrip('.')) in lines[lines.index('.B ' + escape(name)) + 1]

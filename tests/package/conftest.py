@@ -40,10 +40,10 @@ def rpm_file(tmp_path_factory: Any) -> str:
 def next_rpm_file(tmp_path_factory: Any) -> str:
     """The RPM of a later version, which migrates registries and has one file less."""
     source = tmp_path_factory.mktemp('next')
-    for name in ('watcher', 'registry', 'cli', 'deploy'):
+    for name in ('watcher', 'registry', 'cli', 'deploy', 'docs'):
         shutil.copytree(os.path.join(ROOT, name), str(source / name),
                         ignore=shutil.ignore_patterns('__pycache__'))
-    shutil.copytree(os.path.join(ROOT, 'docs/man'), str(source / 'docs/man'))
+    shutil.copy(os.path.join(ROOT, 'CHANGELOG.md'), str(source))
     replace(source / 'watcher/version.py', r"^VERSION = .*", "VERSION = '99.0.0'")
     schema = source / 'registry/schema.py'
     for name, database, version in (('CURRENT_VERSION', 'registry', CURRENT_VERSION),
