@@ -31,7 +31,8 @@ def check_registry(examination: Any) -> Iterator[Finding]:
     path = examination.context.registry.path
     if examination.registry_problem is not None:
         yield bad('registry', str(examination.registry_problem),
-                  'do what the message says; /usr/share/doc/vgpu-watcher/troubleshooting.md explains each')
+                  'do what the message says; /usr/share/doc/vgpu-watcher/troubleshooting.md '
+                  'explains each')
         return
     found = examination.context.registry.check()
     if found.problems:

@@ -82,7 +82,8 @@ def _is_own(directory: str) -> bool:
     # /etc/vgpu is shared with the programs that share the registry: it keeps its mode and owner.
     # XAPI has no folder for an occasion unless somebody made it: rpm removes an empty one.
     return directory.startswith('/etc/xapi.d/') and directory != '/etc/xapi.d/plugins' or \
-        (directory + '/').startswith((contents.HOME + '/', contents.GUIDES + '/', '/etc/xensource/bugtool/vgpu-'))
+        (directory + '/').startswith((contents.HOME + '/', contents.GUIDES + '/',
+                                      '/etc/xensource/bugtool/vgpu-'))
 
 
 def _run_rpmbuild(options: List[str], timestamp: int) -> None:

@@ -56,7 +56,8 @@ def _render_admin() -> str:
     lines += ['.SH EXIT STATUS'] + items([(str(int(status)), text)
                                           for status, text in _STATUSES.items()])
     lines += ['.SH ENVIRONMENT'] + items([('NO_COLOR', 'When it is set, nothing is coloured.')])
-    return finish(lines + _describe_files(), 'vgpu-watcher (8)', 'vgpu-watcher.conf (5)', 'vgpu (7)')
+    return finish(lines + _describe_files(), 'vgpu-watcher (8)', 'vgpu-watcher.conf (5)',
+                  'vgpu (7)')
 
 
 def _describe_command(command: Command) -> List[str]:
@@ -96,7 +97,8 @@ def _render_watcher() -> str:
         (str(EXIT_FAILED), 'Failed; also when another writer holds the registry.'),
         ('2', 'The command line is not understood.'),
         (str(EXIT_CONFIG), 'The configuration is bad; systemd does not start it again.')])
-    return finish(lines + _describe_files(), 'vgpu-admin (1)', 'vgpu-watcher.conf (5)', 'vgpu (7)')
+    return finish(lines + _describe_files(), 'vgpu-admin (1)', 'vgpu-watcher.conf (5)',
+                  'vgpu (7)')
 
 
 def _list_commands(parser: argparse.ArgumentParser) -> Dict[str, Any]:
