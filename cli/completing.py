@@ -61,7 +61,8 @@ def list_words(line: str, context: Context) -> List[str]:
     if command.name == 'help':
         return [item.name for item in COMMANDS]
     operands = command.operand.choices if command.operand is not None else ()
-    return list(command.words + operands) + _flags(known)
+    names = _list_vms('--vm-name', line, context) if command.name in tab.VM_COMMANDS else []
+    return names + list(command.words + operands) + _flags(known)
 
 
 def _flags(known: Sequence[Option]) -> List[str]:

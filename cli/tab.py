@@ -1,4 +1,4 @@
-"""What TAB offers for the value of --vm-uuid and --vm-name: the registry's UUIDs and names.
+"""What TAB offers where a VM is named, by an option or a bare word: the registry's UUIDs and names.
 
 Somebody waits for it with a finger on the key, so it imports next to nothing: not even the table
 of commands, nor `typing`, which takes as long as the rest. All other words are `completing.py`'s.
@@ -13,6 +13,9 @@ LINE_VARIABLE = 'VGPU_ADMIN_LINE'
 CONFIG_VARIABLE = 'VGPU_CONFIG'
 COMMAND = 'complete'
 VM_FLAGS = ('--vm-uuid', '--vm-name')
+# Commands that take a VM as a bare word; a test compares them with the grammar.
+VM_COMMANDS = ('apply-pending', 'explain', 'history', 'register-vm', 'remove-vm', 'set-pool',
+               'set-priority', 'set-vm-id', 'show-vm', 'update-vm', 'watch')
 # As xe people spell them, which goes with `=` only.
 _XE_FLAGS = {'uuid': '--vm-uuid', 'vm-uuid': '--vm-uuid', 'name-label': '--vm-name',
              'vm-name': '--vm-name'}
@@ -52,7 +55,11 @@ def find_flag(line: str) -> object:
         flag = last.partition('=')[0]
         return _XE_FLAGS.get(flag) or (flag if flag in VM_FLAGS else None)
     flag = words[-2] if len(words) > 1 else ''
-    return flag if flag in VM_FLAGS else None
+    if flag[:1] == '-':
+        return flag if flag in VM_FLAGS else None
+    # A bare word that has been begun; before that, options are offered too.
+    is_vm = last and last[:1] != '-' and [word for word in words[:-1] if word in VM_COMMANDS]
+    return '--vm-name' if is_vm else None
 
 
 def list_values(flag: str, db: object = None, config: object = None) -> list:

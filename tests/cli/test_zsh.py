@@ -33,6 +33,7 @@ bindkey '^X' tell
     ('vgpu-admin set-prio\t', 'vgpu-admin set-priority '),
     ('vgpu-admin set-priority --prio\t', 'vgpu-admin set-priority --priority='),
     ('vgpu-admin set-priority --priority=h\t', 'vgpu-admin set-priority --priority=high '),
+    ('vgpu-admin show-vm we\t', 'vgpu-admin show-vm web01 '),
     ('vgpu-admin show-vm --vm-name=we\t', 'vgpu-admin show-vm --vm-name=web01 ')])
 def test_tab_completes(pool: Place, tmp_path: Any, typed: str, completed: str) -> None:
     with pool.registry.edit(who='test', command='test') as edit:

@@ -5,10 +5,11 @@ from typing import List
 
 import pytest
 
+from cli import tab
 from cli.completing import completion, list_words
 from cli.context import Context
 from cli.grammar import COMMANDS
-from cli.options import EVERYWHERE
+from cli.options import EVERYWHERE, VM_NAME
 from cli.parser import Arguments
 
 
@@ -42,3 +43,17 @@ def test_every_option_word_and_value_is_offered(command: object) -> None:
 def test_names_of_files_are_left_to_bash() -> None:
     assert '-o default' in completion(None, None).document['script']
     assert _complete('import --file=') == []
+
+
+def test_commands_that_take_a_vm_as_a_bare_word_are_those_of_the_grammar() -> None:
+    assert list(tab.VM_COMMANDS) == sorted(
+        command.name for command in COMMANDS if VM_NAME in command.options)
+
+
+@pytest.mark.parametrize('line, flag', [
+    ('show-vm we', '--vm-name'), ('--json show-vm we', '--vm-name'),
+    ('set-pool web01 we', '--vm-name'), ('set-pool --pool=A we', None), ('set-pool --yes we', None),
+    ('show-vm ', None), ('show-vm --vm', None), ('show-v', None), ('list-pools we', None),
+    ('show-vm --vm-uuid ', '--vm-uuid')])
+def test_vm_may_be_completed_as_a_bare_word(line: str, flag: object) -> None:
+    assert tab.find_flag('vgpu-admin ' + line) == flag
