@@ -8,6 +8,7 @@ import re
 import pytest
 
 from cli.errors import ExitStatus
+from docs.man.concepts import render_concepts
 from registry.history import HISTORY_ROWS
 from registry.receipts import RECEIPTS_IN_ALL, RECEIPTS_PER_VM
 from tests.documents import DOCUMENTS, ROOT, find_rows, read, read_tables
@@ -192,3 +193,7 @@ def test_each_link_leads_somewhere(path):
         found = os.path.normpath(os.path.join(os.path.dirname(path), name)) if name else path
         assert os.path.exists(os.path.join(ROOT, found)), target
         assert not anchor or anchor in list_anchors(found), target
+
+
+def test_page_of_words_and_events_is_made_from_the_guides_of_now():
+    assert read('docs/man/vgpu.7') == render_concepts(), 'run: make man'
