@@ -64,6 +64,7 @@ class PoolView:
             self.inventory.update(vm, self.policy, 0.0)
         for vm_uuid in self._boots:
             self.standings.note_boot(vm_uuid)
+        self.standings.recall_writes()
 
     def note_all(self) -> 'PoolView':
         """Take all records as all there are: who is not among them bears nothing any more."""

@@ -165,8 +165,12 @@ class _Stager:
 
     def _carry_out(self, plan: Plan) -> Outcome:
         vm = plan.vm
+        self._record.note_writing(plan, self._view.policy)
+        self._flush()
         with deferred():
             outcome = carry_out(self._client, plan)
+        if not outcome.is_sent:
+            self._record.note_unsent(plan)
         if outcome.kind is OutcomeKind.WRITTEN:
             self._journal.add_history(self._context.who, self._context.command,
                                       _WRITTEN[plan.action], vm_uuid=vm.uuid, before=vm.args,

@@ -1,6 +1,6 @@
 """What a boot really took: from the daemon's receipt, or from this host itself."""
 
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, FrozenSet, NamedTuple, Optional, Tuple
 
 from cli.tasks import wait_until
 from cli.watching import find_daemon
@@ -47,7 +47,7 @@ def _find_receipt(context: Any, vm_uuid: str, before: int) -> Optional[Boot]:
     return boot if boot is not None and boot.id > before and boot.closed_at else None
 
 
-def judge_running(context: Any, vm: VmRecord, plan: Plan, staged: Optional[str],
+def judge_running(context: Any, vm: VmRecord, plan: Plan, staged: FrozenSet[str],
                   boot: Optional[Boot] = None) -> Tuple[Optional[str], str]:
     """Look once at what a VM runs with, and judge it: what was found, and the verdict.
 
@@ -61,7 +61,7 @@ def judge_running(context: Any, vm: VmRecord, plan: Plan, staged: Optional[str],
     if not finding.is_readable and boot is not None and boot.verdict not in (None, 'unverified'):
         finding = Finding(boot.found)
     if boot is not None and boot.verdict == 'as_desired' and finding.found == boot.found:
-        staged = boot.found or ''
+        staged = frozenset([boot.found or ''])
     return finding.found, judge(BootKind.UNKNOWN, plan.desired, staged, finding).value
 
 
@@ -74,7 +74,7 @@ def _look(context: Any, record: VmRecord, plan: Optional[Plan]) -> Verdict:
     if finding is None:
         return Verdict('unverified', 'what it runs with can only be seen where it runs', plan)
     from watcher.boots import BootKind, judge
-    return _describe(judge(BootKind.START, plan.desired, None, finding).value, finding.found,
+    return _describe(judge(BootKind.START, plan.desired, frozenset(), finding).value, finding.found,
                      plan)
 
 

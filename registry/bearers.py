@@ -28,6 +28,14 @@ class Staged(NamedTuple):
     at: str = ''
 
 
+class Written(NamedTuple):
+    """What a write that is not proven replaces: managed spans, '' for none."""
+
+    vm_uuid: str
+    before: str
+    value: str
+
+
 class Bearer(NamedTuple):
     """A VM, template or snapshot (`kind`) that carries a number without having a row."""
 
@@ -138,6 +146,23 @@ def note_staged(connection: Connection, at: str, vm_uuid: str, vm_id: int, value
 def forget_staged(connection: Connection, vm_uuid: str) -> None:
     """Forget what we staged at a VM."""
     connection.execute('DELETE FROM staged WHERE vm_uuid = ?', (vm_uuid,))
+
+
+def read_written(connection: Connection) -> Mapping[str, Written]:
+    """Read what was about to be written and is not proven, by UUID."""
+    rows = connection.execute('SELECT vm_uuid, before, value FROM written')
+    return {row[0]: Written(*row) for row in rows}
+
+
+def note_writing(connection: Connection, at: str, written: Written) -> None:
+    """Record what is about to be written to a VM."""
+    connection.execute('INSERT OR REPLACE INTO written (vm_uuid, before, value, at) '
+                       'VALUES (?, ?, ?, ?)', tuple(written) + (at,))
+
+
+def forget_written(connection: Connection, vm_uuid: str) -> None:
+    """Forget a write: it is proven, or was never sent."""
+    connection.execute('DELETE FROM written WHERE vm_uuid = ?', (vm_uuid,))
 
 
 def read_bearers(connection: Connection) -> Mapping[str, Bearer]:

@@ -11,7 +11,7 @@ import time
 from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from registry import bearers, history, lineage, receipts, sightings
-from registry.bearers import Bearer, Orphan, Staged
+from registry.bearers import Bearer, Orphan, Staged, Written
 from registry.clock_steps import CLOCK_STEPPED, LEAST_SECONDS, ClockStep, note_step, read_steps
 from registry.connection import Connection
 from registry.history import HistoryEntry
@@ -116,6 +116,20 @@ class Journal:
         """Forget what we staged at a VM."""
         with self.batch():
             bearers.forget_staged(self._connection, vm_uuid.lower())
+
+    def written(self) -> Mapping[str, Written]:
+        """Read what was about to be written and is not proven, by UUID."""
+        return bearers.read_written(self._reader())
+
+    def note_writing(self, written: Written) -> None:
+        """Record what is about to be written to a VM, before XAPI is called."""
+        with self.batch():
+            bearers.note_writing(self._connection, self._now(), written)
+
+    def forget_written(self, vm_uuid: str) -> None:
+        """Forget a write: it is proven, or was never sent."""
+        with self.batch():
+            bearers.forget_written(self._connection, vm_uuid.lower())
 
     def claims(self) -> Mapping[int, int]:
         """Read the place in the sequence of each number that a row has."""

@@ -15,7 +15,7 @@ from registry.errors import JournalUnavailable, Reason, RegistryUnavailable, Sch
 Migration = Tuple[int, Tuple[str, ...]]
 
 CURRENT_VERSION = 1
-JOURNAL_VERSION = 4
+JOURNAL_VERSION = 5
 # Keys of the table notes: what the daemon leaves word of, for vgpu-admin.
 WATCH_NOTE = 'daemon'
 MIRROR_NOTE = 'mirror'
@@ -110,6 +110,12 @@ JOURNAL_MIGRATIONS = (
         'ALTER TABLE lineage ADD COLUMN edit INTEGER NOT NULL DEFAULT 0',
         'UPDATE lineage SET edit = coalesce((SELECT max(id) FROM history), 0)',
         'PRAGMA main.user_version=4',
+    )),
+    (5, (
+        # Written before XAPI is called: what a start may take that falls between the two.
+        'CREATE TABLE written (vm_uuid TEXT PRIMARY KEY, before TEXT NOT NULL, '
+        'value TEXT NOT NULL, at TEXT NOT NULL)',
+        'PRAGMA main.user_version=5',
     )),
 )  # type: Tuple[Migration, ...]
 

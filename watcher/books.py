@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple, Optional
 
 from registry.connection import unavailable
 from registry.errors import JournalUnavailable, Reason, RegistryError, RegistryUnavailable
+from registry.bearers import Written
 from registry.journal import Journal
 from registry.sightings import (NO_MEMORY, UNKNOWN_EDITION, compare_missing, refuse_loss,
                                 seen_in)
@@ -82,6 +83,8 @@ class Books:
         self.staged: Dict[str, Claim] = {}
         self.staged_values: Dict[str, str] = {}
         self._staged_at: Dict[int, Set[str]] = {}
+        self.written: Dict[str, Written] = {}
+        """Writes (by UUID) that nothing has proven yet: a start may take either value."""
         self.removed: Dict[str, str] = {}
         """Our arguments that were removed from a VM, and may come back."""
         self.bearers: Dict[str, Claim] = {}
@@ -136,6 +139,7 @@ class Books:
         self.must_order_claims = True
         self.removed = dict(self.journal.removed())
         self.staged_values = {uuid: item.value for uuid, item in staged.items()}
+        self.written = dict(self.journal.written())
         bearers = self.journal.bearers()
         self.bearers = {uuid: Claim(item.vm_id, item.sequence) for uuid, item in bearers.items()}
         self.bearer_kinds = {uuid: item.kind for uuid, item in bearers.items()}
@@ -194,6 +198,13 @@ class Books:
         self._staged_at.setdefault(vm_id, set()).add(vm_uuid)
         self.staged[vm_uuid] = self._claim(before, vm_id)
         self.staged_values[vm_uuid] = value
+
+    def find_staged(self, vm_uuid: str) -> FrozenSet[str]:
+        """The spans ('' for none) that we had in place when a VM last rested; none: not known."""
+        found = {self.staged_values.get(vm_uuid)}
+        if vm_uuid in self.written:
+            found.add(self.written[vm_uuid].value)
+        return frozenset(value for value in found if value is not None)
 
     def note_bearer(self, vm_uuid: str, vm_id: Optional[int], kind: str) -> None:
         """In memory: an unregistered VM carries a number, or none any more."""

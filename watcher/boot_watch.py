@@ -67,4 +67,4 @@ class BootWatch:
         vm = self._inventory.find_by_uuid(looked.vm_uuid)
         if vm is not None and not vm.has_qemu:
             looked = looked._replace(finding=Finding())
-        self._receipts.note_looked(looked, self._books.staged_values.get(looked.vm_uuid))
+        self._receipts.note_looked(looked, self._books.find_staged(looked.vm_uuid))

@@ -9,7 +9,7 @@ Pure: no clock, no I/O, no logging.
 """
 
 import enum
-from typing import NamedTuple, Optional, Tuple
+from typing import FrozenSet, NamedTuple, Optional, Tuple
 
 from watcher.records import PowerState, VmRecord
 
@@ -103,12 +103,12 @@ def follow(track: Track, vm: VmRecord) -> Tuple[Track, Sign, BootKind]:
     return Track(vm.power_state, domain, None, track.task), Sign.ARRIVED, arrived
 
 
-def judge(kind: BootKind, desired: Optional[str], staged: Optional[str],
+def judge(kind: BootKind, desired: Optional[str], staged: FrozenSet[str],
           finding: Finding) -> Verdict:
     """Compare what a QEMU runs with what was desired when it came up.
 
-    `staged` is what was in place when the VM last rested: '' for nothing of ours, None when
-    that is not known.
+    `staged` is what was in place when the VM last rested: '' for nothing of ours. It may be one
+    of two when a write is not proven, and is empty when it is not known.
     """
     if not finding.is_readable:
         return Verdict.UNVERIFIED
@@ -120,7 +120,7 @@ def judge(kind: BootKind, desired: Optional[str], staged: Optional[str],
         return Verdict.NOT_CONSUMED
     if kind in (BootKind.RESUME, BootKind.MIGRATION):
         return Verdict.FROZEN
-    if staged is not None and (finding.found or '') == staged:
+    if (finding.found or '') in staged:
         return Verdict.PENDING
     return Verdict.MISSING if finding.found is None else Verdict.STALE
 

@@ -199,12 +199,13 @@ class Watcher:
             self.looks.at(ref, now)
         self._attend_mirror(now)
         self._notes.flush()
+        self._hands.let_go()
 
     @property
     def next_due(self) -> Optional[float]:
         """When `pump` has something to do, on the monotonic clock."""
-        times = (self.staging.next_due, self._lifting.next_due,
-                 self._changes.find_due(self.is_synced),
+        times = (0.0 if self._hands.is_holding else None, self.staging.next_due,
+                 self._lifting.next_due, self._changes.find_due(self.is_synced),
                  self.mirroring.find_due(self.role, self.may_write) if self.is_synced else None)
         return min([at for at in times if at is not None], default=None)
 
@@ -303,7 +304,7 @@ class Watcher:
             self._boot_watch.wait_for_past()
             return
         try:
-            self.staging.leftovers.recall()
+            self.staging.recall()
             self._boot_watch.recall(self._books.journal, self.role.host if self.role else None)
             self._is_recalled = True
         except JournalUnavailable as error:

@@ -4,7 +4,7 @@ Each method submits one job and returns at once; what came of it arrives as a me
 """
 
 import time
-from typing import Callable
+from typing import Any, Callable, List
 
 from watcher.injector import Outcome, OutcomeKind, carry_out, is_current
 from watcher.inventory import Inventory
@@ -28,16 +28,34 @@ class Hands:
         self._callers = callers
         self._clients = clients
         self._inventory = inventory
+        self._held: List[Callable[[], Any]] = []
 
     def carry_out(self, plan: Plan) -> None:
-        """Carry out a plan; the message is an Outcome."""
+        """Carry out a plan; the message is an Outcome.
+
+        What no start waits for is held until `let_go`: first the journal knows of it.
+        """
         def job() -> Outcome:
             # What waited its turn may be overtaken by what events have shown meanwhile (P6).
             if not (self._is_writer()
                     and is_current(plan, self._inventory.find(plan.vm.ref))):
                 return Outcome(OutcomeKind.OVERTAKEN, plan)
             return carry_out(self._clients.current(), plan, clock=self._clock)
-        self._callers.submit(job, Urgency.RESCUE if plan.is_rescue else Urgency.STAGE)
+        if plan.is_rescue:
+            self._callers.submit(job, Urgency.RESCUE)
+        else:
+            self._held.append(job)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether a plan waits for `let_go`."""
+        return bool(self._held)
+
+    def let_go(self) -> None:
+        """Submit the plans that were held."""
+        held, self._held = self._held, []
+        for job in held:
+            self._callers.submit(job, Urgency.STAGE)
 
     def reread(self, vm: VmRecord) -> None:
         """Read a record on which something urgent waits; the message is a VmRead."""

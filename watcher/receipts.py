@@ -200,7 +200,7 @@ class Receipts:
             opened.boot = opened.boot._replace(rescued=True)
             self._write(opened.write)
 
-    def note_looked(self, looked: Looked, staged: Optional[str]) -> None:
+    def note_looked(self, looked: Looked, staged: FrozenSet[str]) -> None:
         """The host has shown what runs: judge, record, tell.
 
         It is held against what was desired when the QEMU came up: a later edit waits.

@@ -86,6 +86,11 @@ class Staging:
         return min([at for at in (self._due.first, self._later.first) if at is not None],
                    default=None)
 
+    def recall(self) -> None:
+        """Take up what an earlier program left to be done, or unproven."""
+        self.leftovers.recall()
+        self._standings.recall_writes()
+
     def begin_session(self) -> None:
         """What failed before is tried at once."""
         for progress in self._progress.values():
@@ -196,6 +201,8 @@ class Staging:
         is_unwritten = outcome.kind in (OutcomeKind.OVERTAKEN, OutcomeKind.VANISHED)
         self._standings.note_written(
             plan, is_settled=outcome.is_proven or is_unwritten or not outcome.is_sent)
+        if is_unwritten or not outcome.is_sent:
+            self._record.note_unsent(plan)
         if outcome.kind is OutcomeKind.WRITTEN:
             self._record.note_written(plan)
             progress.forgive()
@@ -284,6 +291,7 @@ class Staging:
 
     def _begin(self, plan: Plan) -> None:
         self._standings.note_writing(plan)
+        self._record.note_writing(plan, self.policy)
         self._due.pop(plan.vm.ref)
         self._of(plan.vm.ref).in_doubt = None
         self.busy[plan.vm.ref] = plan

@@ -127,6 +127,14 @@ class Standings:
             if vm.uuid in self._books.bearers:
                 self._forget(vm.uuid)
 
+    def recall_writes(self) -> None:
+        """Take up the writes that an earlier program left unproven."""
+        for vm_uuid, written in self._books.written.items():
+            self._unproven.setdefault(vm_uuid, (written.before or None, written.value or None))
+            vm = self._inventory.find_by_uuid(vm_uuid)
+            if vm is not None:
+                self._note_proof(vm, is_fresh=False)
+
     def note_boot(self, vm_uuid: str) -> None:
         """The newest boot of a VM has changed, or there is none any more."""
         boot = self._find_boot(vm_uuid)

@@ -1,13 +1,15 @@
 """P4, P7, P16: SIGKILL after any call of any kind of plan, of 0.2 and of 0.1, leaves no half."""
 
 import os
-from typing import List
+from typing import Any, List
 
 import pytest
 
+from registry.journal import Journal
+from registry.values import Priority
 from tests import scenes
 from tests.left_by_0_1 import BLOCK
-from tests.simulated.world import World, wait_until
+from tests.simulated.world import World, span, wait_until
 
 
 def _die(world: World, checkpoint: scenes.Checkpoint) -> None:
@@ -79,7 +81,6 @@ def test_the_first_start_of_this_version_ends_what_0_1_left(pool: World, is_bloc
 
 
 def _list_left(world: World) -> List[str]:
-    from registry.journal import Journal
     with Journal(world.registry.journal_path, timeout_seconds=5.0) as journal:
         return [item.vm_uuid for item in journal.replacements()]
 
@@ -144,3 +145,42 @@ def test_a_block_that_shows_while_the_daemon_runs_is_lifted(pool: World) -> None
     pool.daemon.wait_for('fence.lifted', vm_uuid=pool.uuid(subject.ref))
     assert pool.xapi.vm(subject.ref)['blocked_operations'] == {
         'start_on': 'replica: clone it', 'destroy': 'no'}
+
+
+# A boot that falls between a write and the read that proves it.
+
+@pytest.mark.parametrize('is_killed', [True, False], ids=['killed', 'alive'])
+def test_a_boot_by_a_value_that_nothing_has_proven_is_pending(pool: World,
+                                                              is_killed: bool) -> None:
+    """It took what was staged; its row was changed again before the QEMU came up."""
+    subject, = scenes.stage(pool)
+    wait_until(lambda: _staged(pool, subject) == span(subject.number), 'the first value noted')
+    checkpoint = scenes.Checkpoint(pool)
+    checkpoint.hold(subject.ref, 2)
+    scenes.prioritise(pool, [subject])
+    # The write is carried out; before its answer comes somebody starts the VM.
+    checkpoint.wait()
+    assert pool.args(subject.ref) == subject.value('high')
+    if is_killed:
+        pool.daemon.kill()
+    held = pool.xapi.add_fault('operation_hang', method='VM.start', ref=subject.ref)
+    start = pool.begin_start(subject.ref)
+    checkpoint.release()
+    scenes.prioritise(pool, [subject], Priority.LOW)
+    if is_killed:
+        pool.start_daemon()
+    pool.daemon.wait_for('vm.change_pending', vm_uuid=pool.uuid(subject.ref),
+                         desired=span(subject.number, priority='low'))
+    pool.xapi.faults.remove(held)
+    start.join()
+    assert pool.last_boot(subject.ref).args == subject.value('high')
+    line = pool.booted(subject.ref)
+    assert (line['verdict'], line['level']) == ('pending', 'info'), line
+    assert line['found'] == span(subject.number, priority='high')
+
+
+def _staged(world: World, subject: scenes.Subject) -> Any:
+    """What the journal says was in place at the VM when it last rested."""
+    with Journal(world.registry.journal_path, timeout_seconds=5.0) as journal:
+        staged = journal.staged().get(world.uuid(subject.ref))
+    return staged.value if staged is not None else None

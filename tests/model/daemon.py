@@ -68,6 +68,11 @@ class Keeping:
     def ask_host(self, _host: str, _resource_pool: str) -> None:
         """Nobody else is asked."""
 
+    is_holding = False
+
+    def let_go(self) -> None:
+        """Nothing is held: a job's first call is a step of its own, after the journal's."""
+
     # As the workers, the clients and the inventory that the real Hands know.
 
     def submit(self, job: Callable[[], Any], _urgency: int) -> None:
@@ -86,6 +91,7 @@ class Keeping:
         """Run a job up to its next call; its message, or Paused is raised."""
         self._known, self._client = job.known, client
         getattr(self._hands, job.kind)(*job.params)
+        self._hands.let_go()
         if isinstance(self._message, Outcome):
             # By the real clock, which has no place in here.
             return self._message._replace(elapsed_ms=0.0, read_at=math.inf)
@@ -238,5 +244,5 @@ def summarise_claims(journal: Journal) -> Tuple[Any, ...]:
              for claims in (disk.staged, disk.bearers) for claim in claims.values()]
     found += [(sequence, '', vm_id, None) for vm_id, sequence in disk.claims.items()]
     return tuple([item[1:] for item in sorted(found, key=lambda item: item[0])]
-                 + sorted(disk.removed.items()))
+                 + sorted(disk.removed.items()) + sorted(disk.written.items()))
 

@@ -7,7 +7,7 @@ call is on the disk when it returns, as with the real ones.
 import contextlib
 from typing import Any, Dict, Iterable, Iterator, Mapping, NamedTuple, Tuple
 
-from registry.bearers import Bearer, Orphan, Staged
+from registry.bearers import Bearer, Orphan, Staged, Written
 from registry.journal import Replacement
 from registry.receipts import Boot
 from registry.values import Contents
@@ -20,6 +20,7 @@ class Disk(NamedTuple):
     seen: Mapping[str, int] = {}
     replacements: Mapping[str, Replacement] = {}
     staged: Mapping[str, Staged] = {}
+    written: Mapping[str, Written] = {}
     claims: Mapping[int, int] = {}
     removed: Mapping[str, str] = {}
     bearers: Mapping[str, Bearer] = {}
@@ -78,6 +79,18 @@ class Journal:
     def forget_staged(self, vm_uuid: str) -> None:
         """As the real one."""
         self._drop('staged', vm_uuid)
+
+    def written(self) -> Mapping[str, Written]:
+        """As the real one."""
+        return self.disk.written
+
+    def note_writing(self, written: Written) -> None:
+        """As the real one."""
+        self._put('written', written.vm_uuid, written)
+
+    def forget_written(self, vm_uuid: str) -> None:
+        """As the real one."""
+        self._drop('written', vm_uuid)
 
     def claims(self) -> Mapping[int, int]:
         """As the real one."""

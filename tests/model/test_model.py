@@ -73,7 +73,11 @@ def stage_taken_numbers(monkeypatch: Any) -> None:
 
 def forget_what_rested(monkeypatch: Any) -> None:
     monkeypatch.setattr('watcher.receipts.judge', lambda kind, desired, _staged, finding: judge(
-        kind, desired, None, finding))
+        kind, desired, frozenset(), finding))
+
+
+def forget_what_was_written(monkeypatch: Any) -> None:
+    monkeypatch.setattr('watcher.staged_record.StagedRecord.note_writing', lambda *_args: None)
 
 
 @pytest.mark.parametrize('break_something, problem, setting', [
@@ -87,7 +91,9 @@ def forget_what_rested(monkeypatch: Any) -> None:
     pytest.param(stage_taken_numbers, 'run number', {'peers': 1, 'start': 2, 'rotate': 1},
                  id='with-numbers-that-others-have'),
     pytest.param(forget_what_rested, 'is called stale', {'start': 1},
-                 id='without-knowing-what-rested')])
+                 id='without-knowing-what-rested'),
+    pytest.param(forget_what_was_written, 'is called stale', {'start': 1, 'edit': 1},
+                 id='without-knowing-what-was-written')])
 def test_broken_code_is_found_out_by_the_shortest_way(
         break_something: Callable[[Any], None], problem: str, setting: Any,
         monkeypatch: Any) -> None:

@@ -32,7 +32,7 @@ KINDS = ('start', 'whole_map', 'start_fails', 'reboot', 'api_reboot', 'suspend',
 # Where one of these happens, a boot may take what was not in place when the VM last rested: it is
 # told as what it is, and not always as one that waits.
 _UNTIDY = frozenset(['meddle', 'revert', 'whole_map', 'hand', 'clone', 'disable', 'remove',
-                     'rotate', 'crash', 'cut', 'break', 'master'])
+                     'rotate', 'cut', 'break', 'master'])
 
 
 class Hidden(NamedTuple):
@@ -68,8 +68,7 @@ class World:
                  settles_platform: bool = False, step_seconds: float = STEP_SECONDS,
                  **budget: int) -> None:
         assert set(budget) <= set(KINDS), budget
-        self.is_tidy = not (_UNTIDY & set(budget) or other is not None or settles_platform
-                            or budget.get('edit', 0) + budget.get('number', 0) > 1)
+        self.is_tidy = not (_UNTIDY & set(budget) or other is not None or settles_platform)
         self.snapshot = snapshot
         self.is_contested = other is not None
         self.step_seconds = step_seconds

@@ -57,7 +57,8 @@ WORLDS: Dict[str, Plot] = {
     'nothing-there-yet': _plot(None, 10, 4400, start=2, edit=1, crash=1, disable=1),
     # P2, P7: a stop, an edit, a write of the map and a start, between any two calls.
     'restart-and-edit': _plot(_DESIRED, 14, 3900, start=2, edit=1),
-    'restart-and-two-edits': _plot(_DESIRED, 12, 5400, start=1, edit=1, number=1),
+    'restart-and-two-edits': _plot(_DESIRED, 12, 5000, start=1, edit=1, number=1),
+    'restart-two-edits-and-kill': _plot(_DESIRED, 10, 4000, start=1, edit=1, number=1, crash=1),
     'restart-edit-and-kill': _plot(_DESIRED, 12, 2700, start=1, edit=1, crash=1),
     'map-that-the-start-completes': _plot(
         _DRIFTED, 12, 1800, settles_platform=True, start=2, edit=1, crash=1),

@@ -74,6 +74,8 @@ MUTANTS = (
          'tests/unit/watcher/test_start_blocks.py in_the_place'),
     _one('clear-fences does not bring the value back', 'watcher/start_blocks.py',
          '        _put_back(client, ref, value)\n', '        pass\n', _KILLS + ' gives'),
+    _one('the journal does not know what is about to be written', 'watcher/staging.py',
+         '        self._record.note_writing(plan, self.policy)\n', '', _KILLS + ' nothing_has_proven'),
     _one('what 0.1 had removed does not come back', 'watcher/leftovers.py',
          '        return item.after if item is not None else read_value(vm)\n',
          '        return None\n', _KILLS + ' by-hand'),

@@ -194,7 +194,7 @@ def test_interruption_neither_repeats_nor_guesses_a_boot(track, records, told):
                  id='nobody-could-look-where-nothing-is-desired'),
 ])
 def test_verdict_compares_what_runs_with_what_was_desired(kind, desired, staged, finding, verdict):
-    assert judge(kind, desired, staged, finding) is verdict
+    assert judge(kind, desired, frozenset([] if staged is None else [staged]), finding) is verdict
 
 
 def test_only_what_was_seen_to_be_right_or_waits_for_a_change_is_good():

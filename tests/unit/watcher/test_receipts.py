@@ -70,7 +70,7 @@ class Desk:
         """Run the looks that wait, and take what they found."""
         jobs, self.jobs[:] = self.jobs[:], []
         for job in jobs:
-            self.receipts.note_looked(job(), staged)
+            self.receipts.note_looked(job(), frozenset([] if staged is None else [staged]))
         return len(jobs)
 
     @property
@@ -256,7 +256,7 @@ def test_withheld_arguments_of_an_unregistered_vm_are_told(desk, machine, lines)
     desk.show(halted(), running(7), is_registered=False, desired=None)
     looked = desk.jobs.pop()()
     desk.receipts.note_looked(
-        looked._replace(finding=looked.finding._replace(is_withheld=True)), None)
+        looked._replace(finding=looked.finding._replace(is_withheld=True)), frozenset())
     assert [(line['verdict'], line['log_level'], line['found']) for line in lines()] == [
         ('withheld', 'warning', None)]
 
@@ -311,8 +311,8 @@ def test_each_reboot_has_a_line_of_its_own(desk, machine, lines):
 
 def test_late_word_of_another_domain_is_ignored(desk, lines):
     desk.show(halted(), running(7))
-    desk.receipts.note_looked(Looked(UUID, (HOST, 6), Finding(SPAN)), SPAN)
-    desk.receipts.note_looked(Looked('unknown', (HOST, 7), Finding(SPAN)), SPAN)
+    desk.receipts.note_looked(Looked(UUID, (HOST, 6), Finding(SPAN)), frozenset([SPAN]))
+    desk.receipts.note_looked(Looked('unknown', (HOST, 7), Finding(SPAN)), frozenset([SPAN]))
     assert lines() == []
 
 

@@ -158,5 +158,5 @@ def test_vm_that_is_gone_when_its_look_ends_is_judged_by_what_was(desk, machine,
     machine.run_domain(7, SPAN)
     desk.show(halted(), running(7))
     desk.receipts.note_gone(running(7))
-    desk.receipts.note_looked(desk.jobs.pop()(), None)
+    desk.receipts.note_looked(desk.jobs.pop()(), frozenset())
     assert [line['verdict'] for line in lines()] == ['as_desired']
