@@ -38,7 +38,7 @@ is_ours() {
         */../* | */.. | */./*) return 1 ;;
         "$home"/?* | /usr/bin/vgpu-watcher | /usr/bin/vgpu-admin) return 0 ;;
         /usr/lib/systemd/system*/*vgpu-watcher.* | /etc/*/*vgpu-watcher*) return 0 ;;
-        /usr/share/*/*vgpu-*) return 0 ;;
+        /usr/share/*/*vgpu-* | /usr/share/man/man7/vgpu.7) return 0 ;;
         *) return 1 ;;
     esac
 }
