@@ -14,7 +14,7 @@ from registry.edit import Edit
 from registry.errors import Conflict
 from registry.proposal import Proposal
 from registry.row_writer import describe_triggers, write_difference
-from registry.rows import RawVm, read_contents
+from registry.rows import RawVm, list_pools, read_contents
 from registry.schema import migrate_registry
 from registry.timestamps import render_timestamp
 from registry.values import Contents, Image, strip_uuid
@@ -27,8 +27,9 @@ class Commit:
 
     def __init__(self, connection: Connection, *, now: float, who: str, command: str,
                  journal_problem: str = '', contents: Optional[Contents] = None,
-                 rows: Sequence[RawVm] = ()) -> None:
+                 rows: Sequence[RawVm] = (), path: str = '') -> None:
         self._connection = connection
+        self._path = path or connection.registry_path
         self._seconds = now
         self._now = render_timestamp(now)
         self._who = who
@@ -55,7 +56,7 @@ class Commit:
         proposal = edit.settle()
         if not proposal.has_any:
             return Replaced()
-        name = kept.keep_copy(self._connection.registry_path, self._seconds) if keep_copy else ''
+        name = kept.keep_copy(self._path, self._seconds) if keep_copy else ''
         try:
             self._write(proposal)
         except BaseException:
@@ -80,16 +81,28 @@ class Commit:
         self._add('registry_rebuilt', None, None, {
             'vms': len(image.vms), 'kept': kept_as, 'is_new': is_new})
 
-    def record_new(self, image: Image, *, is_rebuilt: bool) -> Replaced:
-        """Tell what a file that is new says otherwise than the one that was lost."""
-        source = os.path.basename(self._connection.registry_path)
-        contents = read_contents(self._connection)
+    def create(self, image: Image, *, is_rebuilt: bool) -> Replaced:
+        """Make tables and rows in a file without content; tell what differs from the one before."""
+        connection = self._connection
+        if connection.execute('SELECT count(*) FROM registry.sqlite_master') != [(0,)]:
+            raise Conflict(f'registry {self._path}: it was created meanwhile; nothing was '
+                           'changed: look at it again and repeat')
+        migrate_registry(connection)
+        edit = Edit((), list_pools(connection), now=lambda: self._now)
+        edit.make_like(image)
+        proposal = edit.settle()
+        write_difference(connection, (), proposal.slots, proposal.difference.pools)
+        return self._record_new(image, is_rebuilt)
+
+    def _record_new(self, image: Image, is_rebuilt: bool) -> Replaced:
+        source = os.path.basename(self._path)
+        contents = read_contents(self._connection)._replace(source=source)
         vms, pools = sightings.last_seen(self._connection, source)
         difference = find_difference(vms, pools or contents.pools, image)
         if is_rebuilt:
             self._add_rebuilt(image, '', is_new=True)
         else:
-            self._add('registry_created', None, None, {'path': self._connection.registry_path})
+            self._add('registry_created', None, None, {'path': self._path})
         bearers.note_number(self._connection, image.largest)
         for vm in image.vms:
             bearers.note_number(self._connection, vm.vm_id)
@@ -141,5 +154,6 @@ class Commit:
     def _add(self, what: str, vm_uuid: Optional[str], before: Any, after: Any) -> None:
         history.add_entry(
             self._connection, self._now, self._who, self._command, what, vm_uuid=vm_uuid,
+            source=os.path.basename(self._path),
             before=sightings.fields_of(before) if hasattr(before, '_asdict') else before,
             after=sightings.fields_of(after) if hasattr(after, '_asdict') else after)

@@ -275,6 +275,10 @@ class Journal:
         stations = lineage.list_stations(self._reader())
         return (stations[-1].generation, stations[-1].digest) if stations else None
 
+    def is_blank(self) -> bool:
+        """Tell whether it remembers no registry: neither rows nor a generation of one."""
+        return not (self.lineage() or sightings.has_seen_any(self._reader()))
+
     def has_own_generation(self) -> bool:
         """Tell whether the newest generation was made here, so that it may be nowhere else."""
         stations = lineage.list_stations(self._reader())

@@ -8,7 +8,7 @@ from typing import Any, FrozenSet, Mapping, NamedTuple, Optional, Sequence, Tupl
 from registry.difference import Difference, settings_of
 from registry.errors import Conflict
 from registry.rows import RawVm, validated
-from registry.values import Pool, Vm
+from registry.values import Image, Pool, Vm
 
 
 class Slot(NamedTuple):
@@ -54,6 +54,11 @@ class Proposal(NamedTuple):
         """Give the vGPU pools as they shall be."""
         changed = {change.after.pool_id: change.after for change in self.difference.pools}
         return tuple(changed.get(pool.pool_id, pool) for pool in self.pools)
+
+    @property
+    def image_after(self) -> Image:
+        """Give what the registry says afterwards."""
+        return Image(self.vms_after, self.pools_after, self.largest)
 
     def refuse_changed(self, rows: Sequence[RawVm], pools: Sequence[Pool]) -> None:
         """Refuse a registry whose assignments are not those that were shown."""

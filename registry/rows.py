@@ -79,6 +79,8 @@ def read_rows(connection: Connection,
 def check_tables(connection: Connection) -> None:
     """Refuse a file without both tables and their columns; `vms` as a view does not count."""
     found = list_tables(connection)
+    if not connection.execute('SELECT 1 FROM registry.sqlite_master LIMIT 1'):
+        raise unavailable(connection.registry_path, Reason.EMPTY)
     pools = {row[1].lower() for row in connection.execute('PRAGMA registry.table_info(pools)')}
     vms = {row[1].lower() for row in connection.execute('PRAGMA registry.table_info(vms)')}
     if len(found) < 2 or not _POOL_COLUMNS <= pools or not _VM_COLUMNS <= vms:

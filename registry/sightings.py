@@ -40,9 +40,9 @@ UNKNOWN_EDITION = -1
 LOCKED_MEMORY = Memory(UNKNOWN_EDITION, Seen({}, {}))
 
 
-def has_seen(connection: Connection, source: str) -> bool:
-    """Tell whether the file of that name was ever looked at."""
-    return bool(_read_seen(connection, source).pools)
+def has_seen_any(connection: Connection) -> bool:
+    """Tell whether a file of any name was ever looked at."""
+    return bool(connection.execute('SELECT 1 FROM seen_pools LIMIT 1'))
 
 
 def last_seen(connection: Connection, source: str) -> Tuple[Tuple[Vm, ...], Tuple[Pool, ...]]:

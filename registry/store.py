@@ -1,7 +1,7 @@
 """The registry file: read it, create it, edit it.
 
 No connection is kept: each call opens the file, does one transaction and closes it, so others
-find it free. The file is never opened by other means, and never created but by `create`.
+find it free. The file is never opened by other means; how it is created: `creation.py`.
 What only writes is imported when something is written: most commands read.
 """
 
@@ -15,9 +15,8 @@ from registry.connection import Connection, check_file, check_writable, unavaila
 from registry.errors import Conflict, JournalUnavailable, Reason, RegistryUnavailable
 from registry.paths import NEW_SUFFIX, find_journal, resolve_path
 from registry.patience import Patience
-from registry.rows import check_tables, list_tables, read_contents, read_rows
-from registry.schema import (CURRENT_VERSION, migrate_journal, migrate_registry,
-                             prepare_journal, probe_journal)
+from registry.rows import read_contents, read_rows
+from registry.schema import CURRENT_VERSION, migrate_journal, prepare_journal, probe_journal
 from registry.sightings import (LOCKED_MEMORY, NO_MEMORY, Memory, compare_missing, recall,
                                 refuse_loss)
 from registry.timestamps import render_timestamp
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from registry.file_check import FileCheck
     from registry.proposal import Proposal
 
-# As the earlier tool made them, so that the programs that share the file can read it.
-FILE_MODE = 0o644
-DIRECTORY_MODE = 0o755
 # What a call may spend on a journal that is locked, of its own time and in all.
 _JOURNAL_SHARE = 0.4
 _JOURNAL_SECONDS = 1.0
@@ -75,18 +71,23 @@ class Registry:
         return self._read_both()[1]
 
     def _read_both(self) -> Tuple[Memory, Contents]:
-        check_file(self.path)
+        self._find_file()
         memory = self._recall()
-        with self._connected(None, self._patience()) as connection:
+        with self._connected() as connection:
             with connection.reading():
                 return memory, read_contents(connection, memory.edition)
 
     def create(self, who: str, command: str = 'init') -> bool:
-        """Create the registry; False when the file is one already."""
-        self._create_file()
-        check_file(self.path, may_be_empty=True)
-        with self._transaction() as (connection, _problem):
-            return self._create_tables(connection, who, command)
+        """Create an empty registry; False when there is one already."""
+        try:
+            self.read_unjudged()
+            return False
+        except RegistryUnavailable as error:
+            if error.reason not in (Reason.MISSING, Reason.EMPTY):
+                raise
+        draft = self.draft()
+        self._create(draft.settle().image_after, who, command, is_rebuilt=False)
+        return True
 
     @contextlib.contextmanager
     def edit(self, *, who: str, command: str, dry_run: bool = False,
@@ -116,7 +117,8 @@ class Registry:
         if proposal.creates:
             draft = self.draft()
             yield draft
-            draft.journal_problem = self._apply_new(proposal, who, command)
+            draft.journal_problem = self._create(
+                proposal.image_after, who, command, is_rebuilt=False).journal_problem
             draft.proposal = proposal
             return
         with self._changing(who, command, allow_emptied) as commit:
@@ -142,53 +144,69 @@ class Registry:
         the newest of `line`, from which it came. With `shown` it must still be as it was shown.
         Without `may_create` a file that is missing stays missing.
         """
-        is_new = may_create and self._build_missing(image)
-        with self._changing(who, command, allow_emptied, is_new=is_new,
-                            needs_journal=needs_journal) as commit:
-            if is_new:
-                replaced = commit.record_new(image, is_rebuilt=True)
+        if may_create and not self._is_there():
+            return self._create(image, who, command, is_rebuilt=True, generation=generation,
+                                line=line, needs_journal=needs_journal)
+        with self._changing(who, command, allow_emptied, needs_journal=needs_journal) as commit:
+            edit = commit.begin()
+            if not edit.contents().accepted:
+                raise Conflict(f'registry {self.path}: our programs did not create it; take '
+                               "it over first with 'vgpu-admin accept'")
+            if shown is not None:
+                edit.take(shown)
             else:
-                edit = commit.begin()
-                if not edit.contents().accepted:
-                    raise Conflict(f'registry {self.path}: our programs did not create it; take '
-                                   "it over first with 'vgpu-admin accept'")
-                if shown is not None:
-                    edit.take(shown)
-                else:
-                    edit.make_like(image)
-                replaced = commit.carry_out(edit, keep_copy=keep_copy, image=image)
+                edit.make_like(image)
+            replaced = commit.carry_out(edit, keep_copy=keep_copy, image=image)
             commit.note_generation(image.largest, generation, line)
         return replaced._replace(journal_problem=commit.journal_problem)
 
+    def _create(self, image: Image, who: str, command: str, *, is_rebuilt: bool,
+                generation: Optional[Tuple[str, str]] = None, line: Sequence[str] = (),
+                needs_journal: bool = False) -> 'Replaced':
+        """Create the registry, whole, and known to the journal before it is there."""
+        from registry.creation import making
+        with making(self.path, self._patience()) as path:
+            with self._transaction(path=path,
+                                   needs_journal=needs_journal) as (connection, problem):
+                from registry.commit import Commit
+                commit = Commit(connection, now=self._clock(), who=who, command=command,
+                                journal_problem=problem, path=self.path)
+                replaced = commit.create(image, is_rebuilt=is_rebuilt)
+                commit.note_generation(image.largest, generation, line)
+        return replaced._replace(journal_problem=problem)
+
+    def _find_file(self) -> None:
+        """Refuse a file that cannot be a registry; finish one whose maker was killed."""
+        self._is_there()
+        check_file(self.path)
+
+    def _is_there(self) -> bool:
+        is_there = os.path.lexists(self.path)
+        if not is_there and os.path.lexists(self.path + NEW_SUFFIX):
+            from registry.creation import finish
+            return finish(self.path)
+        return is_there
+
     @contextlib.contextmanager
     def _changing(self, who: str, command: str, allow_emptied: bool, *, keep: bool = True,
-                  is_new: bool = False, needs_journal: bool = False) -> 'Iterator[Commit]':
+                  needs_journal: bool = False) -> 'Iterator[Commit]':
         """One transaction over both files; what others did before is recorded first, as theirs."""
-        check_file(self.path)
+        self._find_file()
+        if os.path.lexists(self.path + NEW_SUFFIX):
+            from registry.creation import forget_leftover
+            forget_leftover(self.path)
         with self._transaction(keep=lambda: keep,
                                needs_journal=needs_journal) as (connection, problem):
             from registry import sightings
             from registry.commit import Commit
             contents, rows = read_rows(connection)
-            if not is_new:
-                is_loss = allow_emptied and bool(sightings.find_missing(connection, contents))
-                sightings.note_contents(
-                    connection, self._now(), contents,
-                    allow_emptied=allow_emptied or self._trusts_losses,
-                    **({'who': who, 'command': command} if is_loss else {}))
+            is_loss = allow_emptied and bool(sightings.find_missing(connection, contents))
+            sightings.note_contents(
+                connection, self._now(), contents,
+                allow_emptied=allow_emptied or self._trusts_losses,
+                **({'who': who, 'command': command} if is_loss else {}))
             yield Commit(connection, now=self._clock(), who=who, command=command,
                          journal_problem=problem, contents=contents, rows=rows)
-
-    def _apply_new(self, proposal: 'Proposal', who: str, command: str) -> str:
-        """Create the registry as it was proposed; why the journal does not tell of it."""
-        image = Image(proposal.difference.added, proposal.pools_after, proposal.largest)
-        if not (self._fill(self.path, image) if self._is_empty()
-                else self._build_missing(image)):
-            raise Conflict(f'registry {self.path}: it was created meanwhile; nothing was changed: '
-                           'look at it again and repeat')
-        with self._changing(who, command, True, is_new=True) as commit:
-            commit.record_new(image, is_rebuilt=False)
-        return commit.journal_problem
 
     def set_aside(self) -> str:
         """Rename a file that cannot be used, so that another can be made; give its new name."""
@@ -205,32 +223,33 @@ class Registry:
         leftover = describe_leftover(self.path)
         if leftover:
             return FileCheck((leftover,))
-        with self._connected(None, self._patience()) as connection:
+        with self._connected() as connection:
             with connection.reading():
                 return check_contents(connection)
 
     @contextlib.contextmanager
-    def _transaction(self, *, keep: Callable[[], bool] = lambda: True,
+    def _transaction(self, *, keep: Callable[[], bool] = lambda: True, path: str = '',
                      needs_journal: bool = False) -> Iterator[Tuple[Connection, str]]:
         """Write to the registry and the journal: all of the block, or nothing.
 
         Where the journal cannot be used, and is not needed, what the block writes to it goes to
         memory, and is lost: the second value says why.
         """
-        check_writable(self.path)
+        path = path or self.path
+        check_writable(path)
         patience = self._patience()
         with contextlib.ExitStack() as stack:
             while True:
                 try:
                     self._probe_journal()
-                    begun = self._begin(stack, self.journal_path, patience, keep), ''
+                    begun = self._begin(stack, self.journal_path, path, patience, keep), ''
                     break
                 except JournalUnavailable as error:
                     if needs_journal:
                         raise
                     problem = str(error)
                 try:
-                    begun = self._begin(stack, None, Patience(0.0), keep), problem
+                    begun = self._begin(stack, None, path, Patience(0.0), keep), problem
                     break
                 except RegistryUnavailable as error:
                     # Both are locked: a program of ours is at work, and will be done soon.
@@ -238,11 +257,12 @@ class Registry:
                         raise
             yield begun
 
-    def _begin(self, stack: contextlib.ExitStack, journal_path: Optional[str],
+    def _begin(self, stack: contextlib.ExitStack, journal_path: Optional[str], path: str,
                patience: Patience, keep: Callable[[], bool]) -> Connection:
         """Open both files, or the registry and a journal in memory, and begin to write."""
         with contextlib.ExitStack() as attempt:
-            connection = attempt.enter_context(self._connected(journal_path, patience))
+            connection = attempt.enter_context(Connection(
+                journal_path=journal_path, registry_path=path, patience=patience))
             if journal_path is None:
                 migrate_journal(connection, self.journal_path)
             attempt.enter_context(connection.writing(keep=keep))
@@ -258,8 +278,8 @@ class Registry:
             migrate_journal(connection, self.journal_path)
             probe_journal(connection)
 
-    def _connected(self, journal_path: Optional[str], patience: Patience) -> Connection:
-        return Connection(journal_path=journal_path, registry_path=self.path, patience=patience)
+    def _connected(self) -> Connection:
+        return Connection(journal_path=None, registry_path=self.path, patience=self._patience())
 
     def _recall(self) -> Memory:
         """Read what the journal remembers of the file, before the file is read.
@@ -278,56 +298,6 @@ class Registry:
                 return recall(connection, os.path.basename(self.path))
         except JournalUnavailable as error:
             return LOCKED_MEMORY if error.reason is Reason.LOCKED else NO_MEMORY
-
-    def _create_file(self) -> None:
-        try:
-            self._make_directory()
-            _make_file(self.path)
-        except FileExistsError:
-            check_file(self.path, may_be_empty=True)
-            check_writable(self.path)
-        except (OSError, ValueError) as error:
-            raise unavailable(self.path, Reason.UNWRITABLE, detail=str(error)) from error
-
-    def _build_missing(self, image: Image) -> bool:
-        """Build the whole file under another name, so that it is never there half done."""
-        if os.path.lexists(self.path):
-            return False
-        beside = self.path + NEW_SUFFIX
-        try:
-            self._make_directory()
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(beside)
-            _make_file(beside)
-            self._fill(beside, image)
-            _link(beside, self.path)
-        except FileExistsError:
-            return False
-        except (OSError, ValueError) as error:
-            raise unavailable(self.path, Reason.UNWRITABLE, detail=str(error)) from error
-        return True
-
-    def _fill(self, path: str, image: Image) -> bool:
-        """Make tables and rows in a file without content, in one transaction; False for another.
-        """
-        from registry.row_writer import write_difference
-        edit = self.draft()
-        edit.make_like(image)
-        proposal = edit.settle()
-        with Connection(journal_path=None, registry_path=path,
-                        patience=self._patience()) as connection:
-            with connection.writing():
-                if connection.execute('SELECT count(*) FROM registry.sqlite_master') != [(0,)]:
-                    return False
-                migrate_registry(connection)
-                write_difference(connection, (), proposal.slots, proposal.difference.pools)
-        return True
-
-    def _is_empty(self) -> bool:
-        try:
-            return os.stat(self.path).st_size == 0
-        except (OSError, ValueError):
-            return False
 
     def _read_largest(self) -> int:
         """The largest number ever given out, as far as the journal can tell."""
@@ -350,50 +320,5 @@ class Registry:
             self._tell(f'waiting for {self.path}, which is locked'
                        + (f' by {who}' if who else ' by another program'))
 
-    def _make_directory(self) -> None:
-        directory = os.path.dirname(self.path)
-        if not os.path.isdir(directory):
-            os.makedirs(directory, DIRECTORY_MODE)
-            os.chmod(directory, DIRECTORY_MODE)
-
-    def _create_tables(self, connection: Connection, who: str, command: str) -> bool:
-        from registry import history, sightings
-        found = list_tables(connection)
-        if found:
-            check_tables(connection)
-            return False
-        if connection.execute('SELECT count(*) FROM registry.sqlite_master')[0][0]:
-            raise unavailable(self.path, Reason.FOREIGN)
-        migrate_registry(connection)
-        history.add_entry(connection, self._now(), who, command, 'registry_created',
-                          after={'path': self.path})
-        contents = read_contents(connection)
-        if sightings.has_seen(connection, contents.source):
-            # The journal remembers a file that was here before: its VMs have lost their rows.
-            sightings.note_contents(connection, self._now(), contents, allow_emptied=True,
-                                    who=who, command=command)
-        sightings.refresh(connection, contents)
-        return True
-
     def _now(self) -> str:
         return render_timestamp(self._clock())
-
-
-def _make_file(path: str) -> None:
-    """Make an empty file; the daemon's umask must not hide it from the programs that share it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-    os.fchmod(descriptor, FILE_MODE)
-    os.close(descriptor)
-
-
-def _link(source: str, path: str) -> None:
-    """Give a finished file its name, unless somebody else was faster."""
-    try:
-        os.link(source, path)
-    finally:
-        os.unlink(source)
-    descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

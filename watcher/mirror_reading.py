@@ -48,13 +48,16 @@ class Reader:
 
     @property
     def is_wiped(self) -> bool:
-        """Neither registry nor journal, and there never was one since this daemon began.
+        """No registry, no journal that remembers one, and none since this daemon began.
 
         A file that somebody deleted is another matter (P17).
         """
         books = self._books
-        return not (books.is_available or books.was_read or books.is_journal_open
-                    or os.path.lexists(books.path) or os.path.lexists(books.journal.path))
+        if books.is_available or books.was_read or os.path.lexists(books.path):
+            return False
+        if books.is_journal_readable:
+            return books.journal.is_blank()
+        return not os.path.lexists(books.journal.path)
 
     def read_mirror(self, pool: PoolRecord, key_file: str) -> Reading:
         """What the pool's record holds, by the keys that are known now."""

@@ -180,8 +180,7 @@ class Mirroring:
         reading = self._reader.read_mirror(pool, self.settings.key_file)
         mirror, self._rival = reading.mirror, reading.rival
         self.push.judge_by(reading.trust)
-        is_master = role.is_writer
-        if not is_master and not role.is_member:
+        if not role.is_writer and not role.is_member:
             self._aim(None, WAITING)
         elif reading.is_too_new:
             self._aim(None, OFF)
@@ -192,6 +191,8 @@ class Mirroring:
             self._aim(None, NO_REGISTRY)
             if self._reader.is_wiped:
                 self._make_anew(mirror, reading.is_signed, role, now, is_locked)
+            elif books.journal_problem:
+                self._judge_later(now)
         elif not books.is_accepted:
             self._aim(None, NOT_ACCEPTED)
         elif not books.is_journal_open:
@@ -209,7 +210,7 @@ class Mirroring:
                 books.journal.note_generation(mirror.generation.text, local.digest, is_own=False,
                                               line=mirror.line)
                 local, judgement = self._read_local(), Judgement.SAME
-            (self._lead if is_master else self._follow)(
+            (self._lead if role.is_writer else self._follow)(
                 judgement, mirror, local, role, now, is_locked)
 
     def _make_anew(self, mirror: Optional[PoolEntry], is_signed: bool, role: Role, now: float,

@@ -67,6 +67,10 @@ class _Disk:
         """As the real one."""
         return self.host.lineage[-1][:2] if self.host.lineage else None
 
+    def is_blank(self) -> bool:
+        """As the real one."""
+        return not self.host.lineage
+
     def read_note(self, _key: str) -> None:
         """No keys: what codes change is the reader's matter, and has tests of its own."""
 
@@ -154,11 +158,12 @@ class _Books:
 
     is_accepted, faulty, orphans, path = True, frozenset(), frozenset(), ''
     owners: dict = {}
+    journal_problem = ''
 
     def __init__(self, disk: _Disk) -> None:
         self.journal = self.registry = disk
         self.was_read = disk.host.rows is not None
-        self.is_journal_open = self.was_read
+        self.is_journal_open = self.is_journal_readable = self.was_read
 
     @property
     def is_available(self) -> bool:
@@ -182,7 +187,7 @@ class _Books:
 
     def open_journal(self) -> None:
         """It is there from now on."""
-        self.is_journal_open = True
+        self.is_journal_open = self.is_journal_readable = True
 
 
 class _Inventory:

@@ -46,7 +46,6 @@ def test_an_edit_after_the_upgrade_of_the_master_is_staged(pool: PoolWorld) -> N
     refs = stage(pool)
     pool.upgrade(pool.master)
     wait_until(lambda: len(pool.master.assignments()) == VMS, 'the registry')
-    pool.wait_agreed()
     pool.change(refs[0], pool_id='B')
     pool.wait_args(refs[0], span(1, pool='B', priority='medium'))
     pool.wait_agreed()

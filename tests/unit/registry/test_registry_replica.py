@@ -7,10 +7,12 @@ import stat
 import pytest
 
 from registry import kept
-from registry.errors import Conflict, Reason, RegistryUnavailable
-from registry.journal import Journal
+from registry.creation import making
 from registry.difference import find_difference
-from registry.paths import KEPT_MARK, NEW_SUFFIX
+from registry.errors import Conflict, JournalUnavailable, Reason, RegistryUnavailable
+from registry.journal import Journal
+from registry.paths import KEPT_MARK, NEW_SUFFIX, find_journal
+from registry.patience import Patience
 from registry.store import Registry
 from registry.values import Image, Pool, Priority, Vm
 from tests.unit.registry.helpers import other_program, run_child, uuid_of
@@ -303,11 +305,15 @@ def test_file_that_came_meanwhile_is_not_overwritten(path, clock, monkeypatch):
     link = os.link
 
     def somebody_is_faster(source, target):
-        Registry(path, timeout_seconds=0.25).create('somebody')
+        with other_program(target) as connection:
+            connection.execute('CREATE TABLE recipes (title)')
         link(source, target)
     monkeypatch.setattr(os, 'link', somebody_is_faster)
-    done = replace(registry, image_of(ONE), may_create=True)
-    assert not done.is_new and [vm.vm_uuid for vm in done.added] == [ONE.vm_uuid]
+    with pytest.raises(Conflict, match='created meanwhile'):
+        replace(registry, image_of(ONE), may_create=True)
+    assert not os.path.exists(path + NEW_SUFFIX)
+    with other_program(path) as connection:
+        assert connection.execute('SELECT name FROM sqlite_master').fetchall() == [('recipes',)]
 
 
 def test_unusable_file_is_set_aside(two_vms):
@@ -350,17 +356,82 @@ def test_replacement_killed_half_way_has_changed_nothing(two_vms, journal, place
     assert plain(two_vms) == plain_of(THREE)
 
 
-@pytest.mark.parametrize('place, is_there', [
-    ('os.link', False), ('os.fsync', True), ('sightings.refresh', True)])
-def test_creation_killed_half_way_leaves_a_whole_file_or_none(path, place, is_there):
+@pytest.mark.parametrize('place, is_named, is_made', [
+    ('sightings.refresh', False, False), ('lineage.note_generation', False, False),
+    ('os.link', False, True), ('os.fsync', True, True)])
+def test_creation_killed_half_way_is_finished_or_was_never_begun(path, place, is_named, is_made):
+    """Whoever finds the registry finds a journal that knows at which generation it is."""
     code, _output, errors = run_child(KILLED, path, place)
     assert code == -9, errors
     registry = Registry(path, timeout_seconds=0.25)
-    assert os.path.exists(path) == is_there
-    if is_there:
+    assert os.path.exists(path) == is_named
+    if is_made:
         assert plain(registry) == plain_of(THREE)
-    replace(registry, image_of(THREE), may_create=True)
-    assert plain(registry) == plain_of(THREE)
+    else:
+        with pytest.raises(RegistryUnavailable) as caught:
+            registry.read()
+        assert caught.value.reason is Reason.MISSING
+    with Journal(registry.journal_path, timeout_seconds=0.25) as journal:
+        assert journal.is_blank() == (not is_made)
+        assert journal.generation() == (('3-0', 'd') if is_made else None)
+    replace(registry, image_of(ONE), may_create=True)
+    assert plain(registry) == plain_of(ONE)
+    assert not os.path.exists(path + NEW_SUFFIX)
+
+
+def test_registry_whose_journal_is_locked_is_not_created_where_it_is_needed(path):
+    """An edit that came then would find a journal that does not know where the file came from."""
+    registry = Registry(path, timeout_seconds=0.1)
+    with Journal(other_journal(path), timeout_seconds=0.1):
+        pass
+    with other_program(registry.journal_path) as other:
+        other.execute('BEGIN EXCLUSIVE')
+        with pytest.raises(JournalUnavailable):
+            replace(registry, image_of(ONE), may_create=True, needs_journal=True,
+                    generation=('3-0', 'd'))
+        assert not os.path.exists(path) and not os.path.exists(path + NEW_SUFFIX)
+        other.execute('ROLLBACK')
+    replace(registry, image_of(ONE), may_create=True, needs_journal=True, generation=('3-0', 'd'))
+    with registry.edit(who='me', command='set-pool') as edit:
+        edit.change_vm(ONE.vm_uuid, pool_id='B')
+    with Journal(registry.journal_path, timeout_seconds=0.1) as journal:
+        assert journal.generation() == ('3-0', 'd') and journal.waiting_edits() == 1
+
+
+def other_journal(path):
+    os.makedirs(os.path.dirname(path))
+    return find_journal(path)
+
+
+def test_of_two_that_create_one_waits_and_finds_it_there(path):
+    registry = Registry(path, timeout_seconds=5.0)
+    with making(path, Patience(0.0)) as beside:
+        with pytest.raises(RegistryUnavailable) as caught:
+            Registry(path, timeout_seconds=0.05).create('me')
+        assert caught.value.reason is Reason.LOCKED and os.path.getsize(beside) == 0
+        with other_program(beside) as connection:
+            connection.execute('CREATE TABLE recipes (title)')
+    with pytest.raises(RegistryUnavailable) as caught:
+        registry.read()
+    assert caught.value.reason is Reason.FOREIGN
+
+
+def test_other_name_that_was_left_is_removed_by_the_next_edit(two_vms):
+    os.link(two_vms.path, two_vms.path + NEW_SUFFIX)
+    with two_vms.edit(who='me', command='x') as edit:
+        edit.change_vm(ONE.vm_uuid, pool_id='B')
+    assert not os.path.exists(two_vms.path + NEW_SUFFIX)
+    # And one that never became the registry.
+    make_stale(two_vms.path + NEW_SUFFIX)
+    with two_vms.edit(who='me', command='x') as edit:
+        edit.change_vm(ONE.vm_uuid, pool_id='A')
+    assert not os.path.exists(two_vms.path + NEW_SUFFIX)
+    assert len(two_vms.read().vms) == 2
+
+
+def make_stale(path):
+    with other_program(path) as connection:
+        connection.execute('CREATE TABLE recipes (title)')
 
 
 def test_differences_are_of_assignments_and_pools_not_of_names():

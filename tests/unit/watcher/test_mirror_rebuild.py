@@ -1,0 +1,123 @@
+"""A registry made anew from its mirror, and an edit that comes in that very moment."""
+
+import os
+import sqlite3
+from typing import Any, Tuple
+
+import pytest
+
+from registry.journal import Journal
+from registry.store import Registry
+from registry.values import Pool, Priority
+from watcher import mirroring
+from watcher.books import Books
+from watcher.config import MirrorSettings
+from watcher.inventory import Inventory
+from watcher.mirror_codes import NO_TRUST
+from watcher.mirror_entries import Generation, PoolEntry, Row, digest_contents
+from watcher.mirror_slots import SLOTS, attach_pool
+from watcher.records import PoolRecord
+from watcher.roles import Role
+
+RESOURCE_POOL = '0f3ad6ee-1111-2222-3333-44444444abcd'
+VM = '00000001-1111-2222-3333-44444444abcd'
+POOLS = (Pool('A', 'Pool A'), Pool('B', 'Pool B'))
+ROW = Row(VM, 7, 'A', Priority.HIGH)
+MIRROR = PoolEntry(RESOURCE_POOL, Generation(3, '0000abcd'), 1, digest_contents([ROW], POOLS), 7,
+                   POOLS, absent=(ROW,))
+ROLES = {'master': Role(True, True, 'host', '26.1', master='host'),
+         'member': Role(False, True, 'host', '26.1', is_member=True, master='other')}
+
+
+class Daemon:
+    """The books and the mirroring of a daemon on a host that was wiped."""
+
+    def __init__(self, path: str) -> None:
+        self.books = Books(path)
+        self.writes = []  # type: list
+        self.mirroring = mirroring.Mirroring(
+            self.books, Inventory(), settings=MirrorSettings(key_file=''),
+            submit=lambda *task: self.writes.append(task), poll=self.poll,
+            write=lambda _action: None, look=lambda _uuids: None)
+        text, attached = attach_pool(MIRROR, NO_TRUST)
+        self.mirroring.note_pool(PoolRecord(
+            'OpaqueRef:pool', RESOURCE_POOL, 'host', ((SLOTS[0], text),) + attached))
+
+    def poll(self) -> None:
+        """As the daemon's main loop does."""
+        if self.books.poll().is_changed:
+            self.mirroring.note_contents()
+
+    def attend(self, role: Role, now: float) -> None:
+        """One turn."""
+        self.poll()
+        self.mirroring.attend(role, now, may_write=role.is_writer, is_locked=True, jobs=0,
+                              is_staging=False)
+
+
+@pytest.fixture
+def path(tmp_path: Any) -> str:
+    """Where there is no registry, and no journal."""
+    return str(tmp_path / 'vgpu_config.db')
+
+
+def lock_when_it_appears(monkeypatch: Any, path: str) -> Tuple[sqlite3.Connection, ...]:
+    """Some program has the journal from the moment on in which the registry is there."""
+    others = []  # type: list
+    link = os.link
+
+    def lock(source: str, target: str) -> None:
+        link(source, target)
+        other = sqlite3.connect(Registry(path, timeout_seconds=0.1).journal_path,
+                                isolation_level=None)
+        other.execute('BEGIN EXCLUSIVE')
+        others.append(other)
+    monkeypatch.setattr(os, 'link', lock)
+    return others  # type: ignore
+
+
+@pytest.mark.parametrize('with_history', [True, False])
+def test_an_edit_in_the_moment_of_the_rebuild_is_an_edit_of_the_mirrors_generation(
+        path: str, monkeypatch: Any, with_history: bool) -> None:
+    """Whether the edit finds the journal free or not: the mirror follows, nothing is undecided."""
+    daemon = Daemon(path)
+    others = lock_when_it_appears(monkeypatch, path)
+    daemon.attend(ROLES['master'], 100.0)
+    if with_history:
+        others[0].execute('ROLLBACK')
+    with Registry(path, timeout_seconds=0.1).edit(who='root', command='set-pool') as edit:
+        edit.change_vm(VM, pool_id='B')
+    assert bool(edit.journal_problem) != with_history
+    daemon.attend(ROLES['master'], 103.0)
+    others[0].close()
+    daemon.attend(ROLES['master'], 106.0)
+    assert daemon.mirroring.state == mirroring.PUSHING
+    target = daemon.mirroring.push.target
+    assert target is not None and target.generation.number == 4
+    assert target.rows[VM].pool_id == 'B' and MIRROR.generation.text in target.entry.line
+
+
+@pytest.mark.parametrize('role', sorted(ROLES))
+def test_a_journal_that_is_locked_when_the_registry_is_to_be_made_costs_time_only(
+        path: str, role: str) -> None:
+    with Journal(Registry(path, timeout_seconds=0.1).journal_path, timeout_seconds=0.1):
+        pass
+    daemon = Daemon(path)
+    other = sqlite3.connect(daemon.books.journal.path, isolation_level=None)
+    other.execute('BEGIN EXCLUSIVE')
+    daemon.attend(ROLES[role], 100.0)
+    assert not os.path.exists(path) and daemon.mirroring.state == mirroring.NO_REGISTRY
+    other.close()
+    daemon.attend(ROLES[role], 103.0)
+    assert [vm.vm_id for vm in Registry(path, timeout_seconds=0.1).read().vms] == [7]
+    assert daemon.books.journal.generation() is not None
+
+
+def test_a_journal_that_remembers_a_registry_is_not_taken_for_a_wiped_host(path: str) -> None:
+    """Somebody has deleted the file: people decide (P17)."""
+    Registry(path, timeout_seconds=0.1).create('root')
+    os.remove(path)
+    daemon = Daemon(path)
+    daemon.attend(ROLES['master'], 100.0)
+    daemon.attend(ROLES['master'], 103.0)
+    assert not os.path.exists(path) and daemon.mirroring.state == mirroring.NO_REGISTRY
