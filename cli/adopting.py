@@ -135,6 +135,7 @@ def _read_priority(text: Optional[str]) -> Priority:
 
 def _register(edit: Edit, found: Sequence[Adoption], numbers: Any) -> None:
     """Add a row for each; an arrival whose number is another's here gets a new one."""
+    edit.claim_numbers(numbers.taken)
     for item in found:
         is_taken = item.is_arrived and (edit.find_owner(item.vm_id, item.vm_uuid)
                                         or item.vm_id in numbers.taken)

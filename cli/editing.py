@@ -11,7 +11,7 @@ from cli.parser import Arguments
 from cli.proposals import carry_out, rehearse
 from cli.render import priority_text, render_change
 from cli.result import Result
-from cli.situation import Situation, claim_number, look
+from cli.situation import Situation, claim_numbers, look
 from cli.text import Style, escape
 from cli.views import view_row, vm_document
 from registry.edit import Edit
@@ -39,7 +39,6 @@ def change_vm(arguments: Arguments, context: Context) -> Result:
         with context.editing(done=done) as edit:
             changing.build(edit)
         before, after = changing.before, changing.after
-    claim_number(context, situation, after.vm_id)
     if is_restarted:
         from cli.restart import restart
         followed = restart(context, situation.record, _ways(before, after), row=after)
@@ -104,12 +103,13 @@ class _Changing:
                  situation: Situation) -> None:
         self._vm_uuid = vm_uuid
         self._changes = changes
-        self._taken = situation.taken
+        self._situation = situation
         self.before = self.after = Vm(0, vm_uuid, None, '', Priority.MEDIUM)
 
     def build(self, edit: Edit) -> None:
         """Do it in an edit."""
-        self.before, self.after = edit.change_vm(self._vm_uuid, taken=self._taken,
+        claim_numbers(edit, self._situation)
+        self.before, self.after = edit.change_vm(self._vm_uuid, taken=self._situation.taken,
                                                  **self._changes)
 
 

@@ -22,18 +22,26 @@ from watcher.plan import Action
 def init(arguments: Arguments, context: Context) -> Result:
     """Create the registry; one that is there already stays as it is."""
     refuse_on_member(context)
-    held = _find_given_up(arguments, context) if _is_creatable(context) else []
-    is_new = context.registry.create(context.who)
     path = context.registry.path
-    if is_new and held:
+    if not _is_creatable(context):
+        return _tell_created(path, 'already_there', f'The registry {path} is there already.', [])
+    held = _find_given_up(arguments, context)
+    proposal = rehearse(context, lambda _edit: None, may_create=True)
+    if arguments.get(options.DRY_RUN):
+        return _tell_created(path, 'would_be_created', f'The registry {path} would be created.',
+                             held)
+    carry_out(context, proposal, done=f'the registry {path} was created')
+    if held:
         _give_up_mirror(context)
-    if is_new:
-        context.done.append(f'the registry {path} was created')
-        note_carriers(context)
-    lines = [f'The registry {path} {"was created" if is_new else "is there already"}.']
-    lines += [f"Given up, and kept in the history ('vgpu-admin history'): what {item.describe()}."
-              for item in held[:1]]
-    return Result(build_document(result='created' if is_new else 'already_there', path=path,
+    note_carriers(context)
+    return _tell_created(path, 'created', f'The registry {path} was created.', held)
+
+
+def _tell_created(path: str, what: str, sentence: str, held: List[Held]) -> Result:
+    verb = 'Would be given up' if what == 'would_be_created' else 'Given up'
+    lines = [sentence] + [f"{verb}, and kept in the history ('vgpu-admin history'): what "
+                          f'{item.describe()}.' for item in held[:1]]
+    return Result(build_document(result=what, path=path,
                                  given_up=sum(item.count for item in held[:1])), plain(lines))
 
 
@@ -42,7 +50,9 @@ def _is_creatable(context: Context) -> bool:
     try:
         context.registry.inspect()
     except RegistryUnavailable as error:
-        return error.reason in (Reason.MISSING, Reason.EMPTY)
+        if error.reason not in (Reason.MISSING, Reason.EMPTY):
+            raise
+        return True
     return False
 
 

@@ -207,6 +207,8 @@ def _register(arguments: Arguments, context: Context, listed: _Listed, pool: _Po
                 problems.append(_Problem(Kind.CONFLICT, f'{listed.unit} {row.line}: {error}'))
                 continue
             done.append((vm, vm.vm_uuid not in contents.by_uuid))
+        if not pool.problem:
+            edit.claim_numbers(taken)
         conflicts = edit.find_conflicts()
         problems += [_Problem(Kind.CONFLICT, f'{listed.unit} {row.line}: {conflicts[row.vm_uuid]}')
                      for row in listed.rows if row.vm_uuid in conflicts]

@@ -113,12 +113,18 @@ def replace(context: Context, image: Image, contents: Optional[Contents], proble
     with deferred():
         if contents is None and problem != Reason.MISSING.value:
             aside = context.registry.set_aside()
-            context.note('programs that had the old file open still have it: restart them')
-        replaced = context.registry.replace_contents(
-            image, who=context.who, command='registry rebuild', keep_copy=True,
-            may_create=contents is None, allow_emptied=True, generation=generation, line=line,
-            shown=proposal if contents is not None else None)
+        try:
+            replaced = context.registry.replace_contents(
+                image, who=context.who, command='registry rebuild', keep_copy=True,
+                may_create=contents is None, allow_emptied=True, generation=generation, line=line,
+                shown=proposal if contents is not None else None)
+        except RegistryError:
+            if aside:
+                context.registry.put_back(aside)
+            raise
         context.done.append('the registry was rebuilt')
+    if aside:
+        context.note('programs that had the old file open still have it: restart them')
     if replaced.journal_problem:
         context.note(f'the history does not have this: {replaced.journal_problem}')
     return aside or replaced.kept

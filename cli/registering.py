@@ -1,7 +1,7 @@
 """register-vm and remove-vm: a row comes, a row goes."""
 
 from collections import OrderedDict
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Tuple
 
 from cli import options
 from cli.context import Context
@@ -12,7 +12,7 @@ from cli.parser import Arguments
 from cli.proposals import carry_out, rehearse
 from cli.render import priority_text, render_change
 from cli.result import Result
-from cli.situation import Situation, claim_number, look
+from cli.situation import Situation, claim_numbers, look
 from cli.text import escape
 from registry.edit import Edit
 from registry.errors import Conflict, InvalidValue, NotFound, Reason, RegistryUnavailable
@@ -33,17 +33,9 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
     name = _checked_name(contents, target, situation)
     is_dry = bool(arguments.get(options.DRY_RUN))
     if contents is None:
-        _check_number(arguments, situation)
         from cli.held_assignments import refuse_to_forget
         refuse_to_forget(context, "'vgpu-admin init --empty' gives them up; then register the VM")
-        if is_dry:
-            return _rehearse_first(arguments, context, target, name, situation)
-        context.registry.create(context.who)
-        context.done.append(f'the registry {context.registry.path} was created')
-        context.note(f'created the registry {context.registry.path}')
-    vm, is_new = _add(arguments, context, target, name, situation, is_dry)
-    if is_new and not is_dry:
-        claim_number(context, situation, vm.vm_id)
+    vm, is_new = _add(arguments, context, target, name, situation, contents is None)
     what = 'registered' if is_new else 'already_registered'
     if situation.record is not None and not situation.record.has_qemu:
         context.note('it is a PV or PVH guest: there is no QEMU that could take arguments')
@@ -151,30 +143,30 @@ def _checked_name(contents: Optional[Contents], target: Target,
     return name
 
 
-def _check_number(arguments: Arguments, situation: Situation) -> None:
-    """Refuse a borne number before a registry is created for it."""
-    number = arguments.get(options.VM_ID)
-    if number in situation.taken:
-        raise Conflict(f'vm_id {number} is taken by {escape(situation.taken[number])}; choose '
-                       'another')
-
-
-def _rehearse_first(arguments: Arguments, context: Context, target: Target,
-                    name: Optional[str], situation: Situation) -> Result:
-    vm = Vm(arguments.get(options.VM_ID) or situation.largest + 1, target.vm_uuid, name,
-            arguments.get(options.POOL) or DEFAULT_POOL, _priority(arguments))
-    return build_answer(context, 'would_be_registered', 'The registry would be created. '
-                        + _sentence(vm, 'registered', True), vm, situation, None)
-
-
 def _add(arguments: Arguments, context: Context, target: Target, name: Optional[str],
-         situation: Situation, is_dry: bool) -> Any:
-    with context.editing(done=f'VM {target.vm_uuid} was registered', dry_run=is_dry) as edit:
-        vm = edit.add_vm(target.vm_uuid, vm_name=name,
-                         pool_id=arguments.get(options.POOL) or DEFAULT_POOL,
-                         priority=_priority(arguments), vm_id=arguments.get(options.VM_ID),
-                         taken=situation.taken, floor=situation.largest)
-        return vm, edit.changed
+         situation: Situation, creates: bool) -> Tuple[Vm, bool]:
+    """Add the row, and the registry where there is none; the VM, and whether it is new."""
+    added = []  # type: List[Vm]
+
+    def build(edit: Edit) -> None:
+        claim_numbers(edit, situation)
+        added[:] = [edit.add_vm(target.vm_uuid, vm_name=name,
+                                pool_id=arguments.get(options.POOL) or DEFAULT_POOL,
+                                priority=_priority(arguments), vm_id=arguments.get(options.VM_ID),
+                                taken=situation.taken, floor=situation.largest)]
+
+    is_dry, done = bool(arguments.get(options.DRY_RUN)), f'VM {target.vm_uuid} was registered'
+    if not (creates or is_dry):
+        with context.editing(done=done) as edit:
+            build(edit)
+        return added[0], edit.proposal.has_any
+    proposal = rehearse(context, build, may_create=True)
+    if proposal.creates:
+        context.note(f'the registry {context.registry.path} '
+                     + ('would be created' if is_dry else 'is created'))
+    if not is_dry:
+        carry_out(context, proposal, done=done)
+    return added[0], proposal.has_any
 
 
 def _priority(arguments: Arguments) -> Priority:

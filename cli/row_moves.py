@@ -50,7 +50,11 @@ def transfer_vm(arguments: Arguments, context: Context) -> Result:
     if from_uuid == to_uuid:
         raise CommandError(Kind.USAGE, f'--from and --to name the same VM, {to_uuid}')
 
+    borne = _find_borne(context, contents, vms, [from_uuid, to_uuid])
+
     def build(edit: Edit) -> None:
+        if vms:
+            edit.claim_numbers(borne)
         edit.move_vm(from_uuid, to_uuid, name)
 
     proposal = rehearse(context, build)
@@ -87,10 +91,26 @@ def _transfer_gone(arguments: Arguments, context: Context, contents: Contents) -
             moves.append(Move(row, found[0].uuid, clean_name(found[0].name)))
             continue
         context.note(_describe_undecided(row, found))
-    proposal = rehearse(context, lambda edit: [
-        edit.move_vm(move.row.vm_uuid, move.to_uuid, move.to_name) for move in moves])
+    borne = _find_borne(context, contents, vms, [move.row.vm_uuid for move in moves]
+                        + [move.to_uuid for move in moves])
+
+    def build(edit: Edit) -> None:
+        edit.claim_numbers(borne)
+        for move in moves:
+            edit.move_vm(move.row.vm_uuid, move.to_uuid, move.to_name)
+
+    proposal = rehearse(context, build)
     return _ask_and_answer(arguments, context, proposal, 'transferred', vms,
                            'Do you want to give these rows to these VMs?')
+
+
+def _find_borne(context: Context, contents: Contents, vms: Mapping[str, VmRecord],
+                own: Sequence[str]) -> Mapping[int, str]:
+    """The numbers that VMs besides these bear, in words; none where XAPI could not be asked."""
+    if not vms:
+        return {}
+    from cli.pool_view import find_numbers
+    return find_numbers(context, contents, vms.values(), frozenset(own)).taken
 
 
 def _ask_and_answer(arguments: Arguments, context: Context, proposal: Proposal, what: str,

@@ -1,15 +1,16 @@
 """What XAPI says of a VM before an edit: does it run, who bears which number, may we edit here."""
 
-import contextlib
-from typing import Any, FrozenSet, Mapping, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, FrozenSet, Mapping, NamedTuple, Optional
 
 from cli.errors import CommandError, Kind
 from cli.text import escape
-from registry.errors import RegistryError
 from registry.values import Contents
 from watcher.errors import MalformedRecord, XapiError
 from watcher.records import Kind as VmKind
 from watcher.records import PowerState, VmRecord
+
+if TYPE_CHECKING:
+    from registry.edit import Edit
 
 _RUNNING = (PowerState.RUNNING, PowerState.PAUSED)
 
@@ -64,16 +65,14 @@ def look(context: Any, contents: Optional[Contents], vm_uuid: str, *, with_numbe
         return Situation(problem=str(error))
 
 
-def claim_number(context: Any, situation: Situation, vm_id: int) -> None:
-    """Note at the commit that a row has its number, where XAPI was asked who else has it (P10).
+def claim_numbers(edit: 'Edit', situation: Situation) -> None:
+    """Have rows hold their numbers from the commit on, where XAPI was asked who else has them.
 
-    Otherwise the daemon notes it when it sees the row; whoever bears the number then was first.
+    Otherwise the daemon notes it when it sees the row; whoever bears the number then was first
+    (P10).
     """
-    if not (situation.was_asked and situation.records):
-        return
-    with contextlib.suppress(RegistryError), context.journal() as journal:
-        if journal is not None:
-            journal.note_claims([vm_id])
+    if situation.was_asked and situation.records:
+        edit.claim_numbers(situation.taken)
 
 
 def refuse_on_member(context: Any) -> None:

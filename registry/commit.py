@@ -81,7 +81,8 @@ class Commit:
         self._add('registry_rebuilt', None, None, {
             'vms': len(image.vms), 'kept': kept_as, 'is_new': is_new})
 
-    def create(self, image: Image, *, is_rebuilt: bool) -> Replaced:
+    def create(self, image: Image, *, is_rebuilt: bool,
+               claims: Sequence[int] = ()) -> Replaced:
         """Make tables and rows in a file without content; tell what differs from the one before."""
         connection = self._connection
         if connection.execute('SELECT count(*) FROM registry.sqlite_master') != [(0,)]:
@@ -92,7 +93,9 @@ class Commit:
         edit.make_like(image)
         proposal = edit.settle()
         write_difference(connection, (), proposal.slots, proposal.difference.pools)
-        return self._record_new(image, is_rebuilt)
+        replaced = self._record_new(image, is_rebuilt)
+        self._claim(claims)
+        return replaced
 
     def _record_new(self, image: Image, is_rebuilt: bool) -> Replaced:
         source = os.path.basename(self._path)
@@ -130,6 +133,11 @@ class Commit:
                 'faults': len(contents.faults)})
         bearers.note_number(self._connection, proposal.largest)
         self._record_rows(proposal.difference, still)
+        self._claim(proposal.claims)
+
+    def _claim(self, numbers: Sequence[int]) -> None:
+        for vm_id in numbers:
+            bearers.note_claim(self._connection, self._now, vm_id)
 
     def _record_rows(self, difference: Difference, still: FrozenSet[str]) -> None:
         """Have the history tell each difference; a row that moves goes here and comes there.

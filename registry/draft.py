@@ -22,7 +22,10 @@ class Draft:
         """number -> who bears it, as the caller knows."""
         self.largest = largest
         """The largest number ever given out."""
-        self._bearers = bearers
+        held = {(row.key, row.vm_id) for row in rows}
+        # Who was noted while there was no row of it, and has one by now, bears what that says.
+        self._bearers = [bearer for bearer in bearers.values()
+                         if (bearer.vm_uuid, bearer.vm_id) not in held]
         self._origins: List[Optional[RawVm]] = list(rows)
         self._rows: List[Optional[RawVm]] = list(rows)
         self._faults = find_problems(rows)
@@ -156,7 +159,7 @@ class Draft:
         stepped over when it comes up.
         """
         used = {row.vm_id for row in self.rows if type(row.vm_id) is int}
-        borne = {bearer.vm_id for bearer in self._bearers.values()} | set(self.taken)
+        borne = {bearer.vm_id for bearer in self._bearers} | set(self.taken)
         largest = max(used | {number for number in borne if number <= LARGEST_COUNTED}
                       | {floor, self.largest})
         number = largest + 1
@@ -187,7 +190,7 @@ class Draft:
         return RowChange(what, before, after, problem)
 
     def _find_bearer(self, vm_id: int, key: str) -> Optional[str]:
-        for bearer in self._bearers.values():
+        for bearer in self._bearers:
             if bearer.vm_id == vm_id and bearer.vm_uuid != key and bearer.kind == ORDINARY:
                 name = bearer.vm_name or 'no name'
                 return f'VM {bearer.vm_uuid} ({name}), which is not registered but carries it'

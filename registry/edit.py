@@ -7,10 +7,11 @@ Proposal. Whether that is only shown, asked about first, or written at once is f
 Pure but for the clock it is given: no I/O, no logging.
 """
 
-from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from typing import (Callable, Container, Dict, FrozenSet, List, Mapping, Optional, Sequence,
+                    Tuple)
 
 from registry.bearers import Bearer
-from registry.difference import Difference, find_pool_changes, settings_of
+from registry.difference import MOVED, Difference, RowChange, find_pool_changes, settings_of
 from registry.draft import Draft
 from registry.errors import Conflict, InvalidValue, NotFound
 from registry.proposal import Proposal
@@ -33,6 +34,8 @@ class Edit:
         self._draft = Draft(rows, bearers or {}, largest)
         self._pools = {pool.pool_id: pool for pool in pools}
         self._accepts = False
+        self._borne: Optional[Container[int]] = None
+        self._claims: Tuple[int, ...] = ()
         self.journal_problem = ''
         """Why the journal takes nothing of this edit; '' when it does."""
         self.proposal = Proposal(Difference(), (), self._began, self._pools_began)
@@ -202,14 +205,22 @@ class Edit:
         """Take over a file that our programs did not create; no row or default changes."""
         self._accepts = self._version < 1
 
+    def claim_numbers(self, borne: Container[int] = ()) -> None:
+        """Have rows hold the numbers that this edit gives them from the commit on (P10).
+
+        For a caller who knows who else bears which number: one that is `borne` is not claimed.
+        """
+        self._borne = borne
+
     # What comes of it.
 
     def propose(self) -> Proposal:
         """Give what the edit does, as a value."""
         pools = find_pool_changes(self._pools_began, tuple(self._pools.values()))
-        return Proposal(Difference(self._draft.list_changes(), pools), self._draft.list_slots(),
+        changes = self._draft.list_changes()
+        return Proposal(Difference(changes, pools), self._draft.list_slots(),
                         self._began, self._pools_began, dict(self._draft.taken),
-                        self._draft.largest, self._accepts)
+                        self._draft.largest, self._accepts, claims=self._list_claims(changes))
 
     def settle(self) -> Proposal:
         """Judge the whole by its end; give what is to be done."""
@@ -227,6 +238,14 @@ class Edit:
         for change in proposal.difference.pools:
             self._pools[change.after.pool_id] = change.after
         self._accepts = proposal.accepts
+        self._claims = proposal.claims
+
+    def _list_claims(self, changes: Sequence[RowChange]) -> Tuple[int, ...]:
+        if self._borne is None:
+            return self._claims
+        return tuple(row.after.vm_id for row in changes if row.after is not None and (
+            row.before is None or row.what == MOVED or row.before.vm_id != row.after.vm_id)
+            and row.after.vm_id not in self._borne)
 
     def _write(self, index: int, before: Optional[Vm], after: Vm) -> Vm:
         if after == before:

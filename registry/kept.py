@@ -111,6 +111,16 @@ def set_aside(path: str, now: float) -> str:
     return target
 
 
+def put_back(aside: str, path: str) -> None:
+    """Undo `set_aside`, where nothing has taken the file's place."""
+    if os.path.lexists(path):
+        return
+    for suffix in ('-journal', ''):
+        if os.path.exists(aside + suffix):
+            with contextlib.suppress(OSError):
+                os.rename(aside + suffix, path + suffix)
+
+
 def _copy_all(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
     """Tables and rows first: an index or a trigger of others must not stand in the way.
 

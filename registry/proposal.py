@@ -34,6 +34,8 @@ class Proposal(NamedTuple):
     accepts: bool = False
     creates: bool = False
     """There was no registry."""
+    claims: Tuple[int, ...] = ()
+    """The numbers that are their rows' from the commit on, whoever bears them later (P10)."""
     scope: Optional[FrozenSet[str]] = None
     """The VMs that were shown; None: all."""
 

@@ -118,7 +118,8 @@ class Registry:
             draft = self.draft()
             yield draft
             draft.journal_problem = self._create(
-                proposal.image_after, who, command, is_rebuilt=False).journal_problem
+                proposal.image_after, who, command, is_rebuilt=False,
+                claims=proposal.claims).journal_problem
             draft.proposal = proposal
             return
         with self._changing(who, command, allow_emptied) as commit:
@@ -162,7 +163,7 @@ class Registry:
 
     def _create(self, image: Image, who: str, command: str, *, is_rebuilt: bool,
                 generation: Optional[Tuple[str, str]] = None, line: Sequence[str] = (),
-                needs_journal: bool = False) -> 'Replaced':
+                needs_journal: bool = False, claims: Sequence[int] = ()) -> 'Replaced':
         """Create the registry, whole, and known to the journal before it is there."""
         from registry.creation import making
         with making(self.path, self._patience()) as path:
@@ -171,7 +172,7 @@ class Registry:
                 from registry.commit import Commit
                 commit = Commit(connection, now=self._clock(), who=who, command=command,
                                 journal_problem=problem, path=self.path)
-                replaced = commit.create(image, is_rebuilt=is_rebuilt)
+                replaced = commit.create(image, is_rebuilt=is_rebuilt, claims=claims)
                 commit.note_generation(image.largest, generation, line)
         return replaced._replace(journal_problem=problem)
 
@@ -212,6 +213,11 @@ class Registry:
         """Rename a file that cannot be used, so that another can be made; give its new name."""
         from registry import kept
         return kept.set_aside(self.path, self._clock())
+
+    def put_back(self, aside: str) -> None:
+        """Give a file that was set aside its name again, where nothing has taken its place."""
+        from registry import kept
+        kept.put_back(aside, self.path)
 
     def check(self) -> 'FileCheck':
         """Read the whole file, and tell what is wrong with it, or odd; nothing is written.

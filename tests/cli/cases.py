@@ -162,6 +162,7 @@ GOOD = {
                 Case('restore --at=2099-01-01', None, 0, 'unchanged')),
     'init': (Case('init', None, 0, 'is there already'),
              Case('init --empty', None, 0, 'is there already'),
+             Case('init --db={dir}/sub/other.db --dry-run', None, 0, 'would be created'),
              Case('init --db={dir}/sub/other.db', lambda pool: pool.exists('sub/other.db'))),
     'accept': (Case('accept', None, 0, 'is ours already'),
                Case('accept --db={dir}/foreign.db --dry-run', None, 0, 'VMs'),

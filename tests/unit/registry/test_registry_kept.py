@@ -1,5 +1,7 @@
 """Copies of the registry beside it: whatever others put into the file, a copy can be made."""
 
+import os
+
 import pytest
 
 from registry import kept
@@ -91,3 +93,21 @@ def test_copy_that_cannot_be_made_leaves_nothing_behind(two_vms, clock, tmp_path
             kept.keep_copy(two_vms.path, clock.now)
         other.execute('ROLLBACK')
     assert kept.list_copies(two_vms.path) == []
+
+
+def test_file_that_was_set_aside_in_vain_is_put_back_with_its_rollback_journal(registry):
+    for name, text in ((registry.path, b'x' * 2000), (registry.path + '-journal', b'journal')):
+        with open(name, 'wb') as file:
+            file.write(text)
+    aside = registry.set_aside()
+    assert not os.path.exists(registry.path) and not os.path.exists(registry.path + '-journal')
+    registry.put_back(aside)
+    assert os.path.getsize(registry.path) == 2000 and os.path.exists(registry.path + '-journal')
+    assert not os.path.exists(aside)
+
+
+def test_file_that_was_set_aside_is_not_put_over_another(registry):
+    aside = registry.set_aside()
+    registry.create('me')
+    registry.put_back(aside)
+    assert os.path.exists(aside) and registry.read().vms == ()

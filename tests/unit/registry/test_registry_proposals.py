@@ -8,8 +8,9 @@ import time
 import pytest
 
 from registry import connection as connections
-from registry.bearers import Bearer
+from registry.bearers import ORDINARY, Bearer
 from registry.errors import Conflict, InvalidValue, NotFound, Reason, RegistryUnavailable
+from registry.journal import Journal
 from registry.store import Registry
 from registry.values import Image, Pool, Priority, Vm
 from tests.unit.registry.helpers import other_program, uuid_of
@@ -451,3 +452,64 @@ def test_locked_registry_names_who_has_it(registry):
             with registry.edit(who='me', command='test') as edit:
                 edit.add_vm(uuid_of(1))
     assert caught.value.reason is Reason.LOCKED
+
+
+# Numbers that are claimed at the commit.
+
+def test_numbers_that_an_edit_gives_are_claimed_in_its_transaction(registry, journal):
+    with registry.edit(who='me', command='x') as edit:
+        edit.claim_numbers({5: 'VM of somebody else'})
+        edit.add_vm(uuid_of(1), vm_id=4)
+        edit.add_vm(uuid_of(2), vm_id=5)
+    assert set(journal.claims()) == {4}
+    with registry.edit(who='me', command='x') as edit:
+        edit.claim_numbers()
+        edit.change_vm(uuid_of(1), vm_id=9)
+        edit.change_vm(uuid_of(2), pool_id='B')
+    assert set(journal.claims()) == {4, 9}
+    with registry.edit(who='me', command='x') as edit:
+        edit.claim_numbers()
+        edit.move_vm(uuid_of(2), uuid_of(3))
+    assert set(journal.claims()) == {4, 5, 9}
+
+
+def test_who_does_not_know_who_bears_numbers_claims_none(registry, journal):
+    with registry.edit(who='me', command='x') as edit:
+        edit.add_vm(uuid_of(1), vm_id=4)
+    assert journal.claims() == {}
+
+
+def test_what_was_shown_is_claimed_when_it_is_applied(registry, journal):
+    with registry.edit(who='me', command='x', dry_run=True) as edit:
+        edit.claim_numbers()
+        edit.add_vm(uuid_of(1), vm_id=4)
+    assert journal.claims() == {}
+    with registry.applying(edit.proposal, who='me', command='x'):
+        pass
+    assert set(journal.claims()) == {4}
+
+
+def test_first_row_of_a_new_registry_is_claimed(path):
+    registry = Registry(path, timeout_seconds=0.25)
+    draft = registry.draft()
+    draft.claim_numbers()
+    draft.add_vm(uuid_of(1), vm_id=4)
+    with registry.applying(draft.settle()._replace(creates=True), who='me', command='x'):
+        pass
+    assert numbers(registry) == {uuid_of(1): 4}
+    with Journal(registry.journal_path, timeout_seconds=0.25) as journal:
+        assert set(journal.claims()) == {4}
+
+
+def test_vms_that_were_noted_without_a_row_and_have_it_again_keep_nobody_from_their_numbers(
+        four, journal):
+    """As after a rebuild: the daemon noted them while there was no registry."""
+    journal.note_bearers([Bearer(uuid_of(1), 'one', 1, ORDINARY, 0, ''),
+                          Bearer(uuid_of(9), 'stranger', 7, ORDINARY, 0, '')])
+    with four.edit(who='me', command='x') as edit:
+        edit.change_vm(uuid_of(1), vm_id=2)
+        edit.change_vm(uuid_of(2), vm_id=1)
+    assert numbers(four) == {uuid_of(1): 2, uuid_of(2): 1, uuid_of(3): 3, uuid_of(4): 4}
+    with pytest.raises(Conflict, match='stranger'):
+        with four.edit(who='me', command='x') as edit:
+            edit.change_vm(uuid_of(3), vm_id=7)
