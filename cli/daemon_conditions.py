@@ -1,11 +1,13 @@
 """What keeps the daemon that runs from staging a VM: asked before anybody is told that it does."""
 
 import time
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from cli.mirror_state import describe_mirror, read_mirror_state
 from cli.watching import find_daemon, read_watch
+from registry.errors import RegistryError
 from registry.values import Contents
+from watcher.errors import MalformedRecord, WatcherError
 
 NOT_ACCEPTED = ('drift', "nothing is replaced or removed until 'vgpu-admin accept' has been run")
 Blocker = Tuple[str, str]
@@ -17,6 +19,51 @@ def find_blocker(context: Any, contents: Contents, plan: Any) -> Optional[Blocke
     if plan is None and not contents.accepted:
         return NOT_ACCEPTED
     return _find_in_plan(plan) or _find_in_daemon(context)
+
+
+def tell_each(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
+    """Say of each VM that was left to the daemon what keeps it from being staged, if anything.
+
+    One reading of XAPI and one of the daemon's status tell of all; where they cannot be read, that
+    is said of each.
+    """
+    left = [vm_uuid for vm_uuid, item in staged.items() if item.word == 'by_daemon']
+    if not left:
+        return staged
+    try:
+        contents = context.registry.read()
+        live = context.live()
+        with live.hurried():
+            vms = live.read_vms()
+        with context.journal() as journal:
+            from cli.pool_view import PoolView
+            view = PoolView(context.settings, contents, journal, vms)
+            found = {vm_uuid: _find_for(view, contents, vm_uuid) for vm_uuid in left}
+        of_all = _find_in_daemon(context)
+    except (WatcherError, RegistryError, MalformedRecord) as error:
+        unknown = f'left to the daemon; whether anything keeps it is not known ({error})'
+        return {vm_uuid: item._replace(message=unknown) if vm_uuid in left else item
+                for vm_uuid, item in staged.items()}
+    for vm_uuid in left:
+        blocker = found[vm_uuid] or of_all
+        if blocker is not None:
+            staged[vm_uuid] = staged[vm_uuid]._replace(word=blocker[0], message=blocker[1])
+    return staged
+
+
+def _find_for(view: Any, contents: Contents, vm_uuid: str) -> Optional[Blocker]:
+    """What keeps one VM, as XAPI shows it and as its row is."""
+    vm = view.inventory.find_by_uuid(vm_uuid)
+    if vm is None:
+        return 'unknown', 'XAPI has no such VM'
+    plan = view.plan(vm) if vm_uuid in contents.by_uuid else None
+    if plan is None and not contents.accepted:
+        return NOT_ACCEPTED
+    if plan is None and not vm.is_at_rest:
+        from cli.staging import describe_state
+        from watcher.plan import State
+        return 'pending', describe_state(State.PENDING)
+    return _find_in_plan(plan)
 
 
 def _find_in_plan(plan: Any) -> Optional[Blocker]:

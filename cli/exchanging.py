@@ -14,7 +14,7 @@ from cli.proposals import (QUESTION, ask, carry_out, describe, describe_counts, 
                            list_affected, rehearse)
 from cli.recorded import read_here, read_recorded
 from cli.result import Result, build_document, plain
-from cli.situation import Situation, look
+from cli.situation import Situation, claim_numbers, look
 from cli.text import escape, plural
 from registry.difference import ADDED, CHANGED, MENDED, Difference
 from registry.edit import Edit
@@ -136,6 +136,7 @@ def _fill(edit: Edit, parsed: Parsed, situation: Situation, is_whole: bool) -> N
             _put_row(edit, row, situation, floor, is_whole)
         except (CommandError, Conflict, NotFound, InvalidValue) as error:
             problems.append(_problem_of(parsed, row, error))
+    claim_numbers(edit, situation)
     if is_whole:
         edit.keep_only(frozenset(row.vm_uuid for row in parsed.rows))
     conflicts = edit.find_conflicts()
@@ -212,8 +213,9 @@ def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool, 
 
 def stage_changed(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
     """Stage what is at rest when no daemon does; count what came of it."""
+    from cli.daemon_conditions import tell_each
     from cli.staging import stage_many
-    staged = stage_many(context, vm_uuids)
+    staged = tell_each(context, stage_many(context, vm_uuids))
     for vm_uuid, item in staged.items():
         if item.word in ('failed', 'refused'):
             context.note(f'VM {vm_uuid}: {item.message}')

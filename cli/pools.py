@@ -1,6 +1,6 @@
 """The commands that change a vGPU pool: its name, its description, whether it is enabled."""
 
-from typing import Any, Dict, FrozenSet, List, Optional
+from typing import Any, Dict, List
 
 from cli import options
 from cli.context import Context
@@ -84,16 +84,10 @@ def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
         context.note(f'XAPI could not be asked ({error}); the change is applied when the daemon '
                      'runs')
         return {}
-    from cli.staging import describe_state, stage_many
-    from watcher.plan import State
-    told = {}  # type: Dict[str, str]
-    awake: Optional[FrozenSet[str]] = None
-    for vm_uuid, staged in stage_many(context, vm_uuids).items():
-        if staged.word == 'by_daemon' and awake is None:
-            awake = frozenset(vm.uuid for vm in context.live().read_vms() if not vm.is_at_rest)
-        is_awake = staged.word == 'by_daemon' and vm_uuid in (awake or ())
-        told[vm_uuid] = describe_state(State.PENDING) if is_awake else staged.message
-    return told
+    from cli.daemon_conditions import tell_each
+    from cli.staging import stage_many
+    staged = tell_each(context, stage_many(context, vm_uuids))
+    return {vm_uuid: item.message for vm_uuid, item in staged.items()}
 
 
 def _name_result(is_changed: bool, is_dry: bool) -> str:

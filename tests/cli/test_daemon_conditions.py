@@ -65,6 +65,60 @@ def test_what_keeps_the_daemon_is_told(pool: Place, web: str, holder: Any, notes
     assert 'staging it' not in run.out
 
 
+def import_two(pool: Place, first: str, second: str) -> Any:
+    with open(pool.directory + '/in.csv', 'w', encoding='utf-8') as stream:
+        stream.write('vm_uuid,priority\n%s,low\n%s,low\n' % (first, second))
+    run = pool.run('import', pool.directory + '/in.csv', '--json')
+    assert run.status == 0, run
+    return run.document['staging']
+
+
+def test_of_many_vms_each_is_told_what_is_known(pool: Place, web: str, holder: Any) -> None:
+    import time
+    holder(time.time(), time.time())
+    other = pool.create_vm('other', args=span(2))
+    pool.registry_row(other, 2)
+    pool.start_vm(other)
+    assert import_two(pool, web, pool.uuid(other)) == {web: 'by_daemon',
+                                                       pool.uuid(other): 'pending'}
+    gone = pool.create_vm('gone')
+    pool.registry_row(gone, 3)
+    uuid = pool.uuid(gone)
+    pool.xapi.call('VM.destroy', gone)
+    assert import_two(pool, web, uuid)[uuid] == 'unknown'
+
+
+def test_of_many_vms_none_is_promised_to_a_daemon_that_stages_nothing(
+        pool: Place, web: str, holder: Any) -> None:
+    holder(None, 1.0)
+    other = pool.create_vm('other', args=span(2))
+    pool.registry_row(other, 2)
+    assert import_two(pool, web, pool.uuid(other)) == {web: 'pending',
+                                                       pool.uuid(other): 'pending'}
+
+
+def test_numbers_that_many_vms_get_are_claimed_at_the_commit(
+        pool: Place, web: str, holder: Any) -> None:
+    """Before any daemon sees the rows: whoever takes such a number by hand afterwards is late."""
+    holder(None, 1.0)
+    new, other = (pool.uuid(pool.create_vm(name)) for name in ('new', 'other'))
+    with open(pool.directory + '/in.csv', 'w', encoding='utf-8') as stream:
+        stream.write('vm_uuid,vm_id\n%s,31\n' % new)
+    assert pool.run('import', pool.directory + '/in.csv').status == 0
+    assert _claims(pool) == {31}
+    assert pool.run('transfer-vm', '--from=' + web, '--to=' + other).status == 0
+    assert _claims(pool) == {31, 1}
+    with open(pool.directory + '/list', 'w', encoding='utf-8') as stream:
+        stream.write(web + '\n')
+    assert pool.run('register-vm', '--from-file=' + pool.directory + '/list').status == 0
+    assert _claims(pool) == {31, 1, 32}
+
+
+def _claims(pool: Place) -> Any:
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        return set(journal.claims())
+
+
 def set_version(pool: Place, version: int) -> None:
     connection = sqlite3.connect(pool.db)
     connection.execute('PRAGMA user_version = %d' % version)

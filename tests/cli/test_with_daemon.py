@@ -92,8 +92,10 @@ def test_a_registry_that_is_rebuilt_beside_the_daemon_is_noticed(watched: Place)
     run = watched.run('registry', 'rebuild', '--yes', '--json')
     assert run.status == 0, run.err
     assert run.document['result'] == 'rebuilt'
-    assert run.document['staging'] == {watched.uuid(first): 'by_daemon',
-                                       watched.uuid(second): 'by_daemon'}
+    staging = run.document['staging']
+    assert staging[watched.uuid(first)] == 'as_desired'
+    # The daemon may have been quicker than the question.
+    assert staging[watched.uuid(second)] in ('by_daemon', 'as_desired')
     wait_until(lambda: watched.args(second) == span(2), 'staged by the daemon')
     assert watched.args(first) == span(1)
     # It goes on from the file that is there now.
