@@ -9,6 +9,8 @@ signal or an exit status.
 What an interpreter looks at when it starts, a forked one cannot look at again: with another
 LD_PRELOAD, PYTHONUTF8 or LANG than usual, or with options of Popen that say more than where its
 streams go, a program is started afresh. VGPU_TESTS_EXEC=1 in the environment has all started so.
+What tests/faults/kill.c preloads looks at KILL_AT when something is written: its programs are
+forked by a server that has it preloaded.
 """
 
 import atexit
@@ -27,6 +29,7 @@ from tests.fork_server import HEADER, ROOT
 SWITCH = 'VGPU_TESTS_EXEC'
 # What the interpreter, the C library and the loader read once.
 READ_AT_START = ('PYTHON', 'LANG', 'LC_', 'LD_', 'MALLOC_', 'GLIBC_', 'TZ', 'OPENSSL_')
+KILL_AT = 'KILL_AT'
 OPTIONS = {'stdin', 'stdout', 'stderr', 'cwd', 'env'}
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -128,7 +131,8 @@ def _server(environment: Mapping[str, str]) -> _Server:
     key = tuple(sorted(_read_at_start(environment).items()))
     with _adopting:
         if key not in _servers:
-            _servers[key] = _Server(environment)
+            _servers[key] = _Server({name: environment[name] for name in environment
+                                     if name != KILL_AT})
             atexit.register(_servers[key].stop)
         return _servers[key]
 
@@ -138,7 +142,10 @@ def _can_be_forked(options: Mapping[str, Any]) -> bool:
     if SWITCH in os.environ or not set(options) <= OPTIONS or 'env' not in options:
         return False
     usual = dict(_OURS, PYTHONPATH=surroundings()['env']['PYTHONPATH'])
-    return _read_at_start(options['env']) in (usual, dict(usual, **UTF_8))
+    given = _read_at_start(options['env'])
+    if KILL_AT in options['env']:
+        given.pop('LD_PRELOAD', None)
+    return given in (usual, dict(usual, **UTF_8))
 
 
 def _read_at_start(environment: Mapping[str, str]) -> Dict[str, str]:

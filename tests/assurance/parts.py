@@ -16,6 +16,10 @@ from tests.assurance.storms import run_storms
 VMS = 160
 SWEEP = 'tests/faults/test_kill_at_system_calls.py'
 DEATHS = 'tests/pool/test_master_dies.py'
+COMMANDS = 'tests/faults/test_admin_killed.py'
+REGISTRY = 'tests/stateful/test_registry_stateful.py'
+# Orders of what may happen to the registry: so many seeds, examples each, and steps each.
+SEEDS, EXAMPLES, STEPS = 8, 12, 25
 KILLED = 'SIGKILL at a system call that writes'
 
 
@@ -66,6 +70,23 @@ def run_masters(arguments: Any) -> Part:
     return part._replace(figures={'deaths': sum(shard['deaths'] for shard in shards)})
 
 
+def run_commands(arguments: Any) -> Part:
+    """vgpu-admin killed at every system call that writes, and on a full disk."""
+    part, shards = _sweep('commands', COMMANDS, arguments)
+    return part._replace(figures={'commands': len(shards), **{
+        'command_' + name: sum(shard[name] for shard in shards)
+        for name in ('kills', 'full')}} if shards else {})
+
+
+def run_registry(arguments: Any) -> Part:
+    """What may happen to the registry, in any order."""
+    part, shards = _sweep('registry', REGISTRY, arguments, REGISTRY_SEEDS=str(SEEDS),
+                          REGISTRY_EXAMPLES=str(EXAMPLES), REGISTRY_STEPS=str(STEPS),
+                          STATEFUL_SEED=str(arguments.seed))
+    return part._replace(figures={'registry_' + name: sum(shard[name] for shard in shards)
+                                  for name in ('orders', 'commands')})
+
+
 def run_mutants(arguments: Any) -> Part:
     """Deliberate faults."""
     began = time.monotonic()
@@ -82,7 +103,8 @@ def run_mutants(arguments: Any) -> Part:
 
 
 PARTS = {'storm': run_storm, 'model': run_model, 'pools': run_pools,
-         'kills': run_kills, 'masters': run_masters, 'mutants': run_mutants}
+         'kills': run_kills, 'masters': run_masters, 'commands': run_commands,
+         'registry': run_registry, 'mutants': run_mutants}
 
 
 def _run_model(name: str, *words: str) -> Part:
@@ -92,13 +114,14 @@ def _run_model(name: str, *words: str) -> Part:
     return Part(name, time.monotonic() - began, figures, (output,) if status else ())
 
 
-def _sweep(name: str, tests: str, arguments: Any) -> Tuple[Part, List[Dict[str, Any]]]:
+def _sweep(name: str, tests: str, arguments: Any,
+           **environment: str) -> Tuple[Part, List[Dict[str, Any]]]:
     """Run a sweep of tests whole, in shards; what each shard has left word of."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix='vgpu') as directory:
         path = os.path.join(directory, 'figures')
         status, output = run(name, '-m', 'pytest', '-q', '-n', str(arguments.jobs), '--tb=short',
-                             tests, SWEEP='all', SWEEP_FIGURES=path)
+                             tests, SWEEP='all', SWEEP_FIGURES=path, **environment)
         shards = _read_lines(path)
     return Part(name, time.monotonic() - began, {},
                 (output[-3000:],) if status else ()), shards

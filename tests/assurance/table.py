@@ -122,6 +122,15 @@ def _list_figures(total: Total) -> List[Tuple[str, str]]:
     if 'deaths' in found:
         rows += [("writes of edits, each tried with the death of the master's host, by what the "
                   'next master knew', found['deaths'])]
+    if 'commands' in found:
+        rows += [('commands of vgpu-admin, each killed at every system call that writes',
+                  found['commands']),
+                 ('of them died, leaving all or nothing', found['command_kills']),
+                 ('met a full disk, leaving all or nothing', found['command_full'])]
+    if found.get('registry_orders'):
+        rows += [('orders of what people, programs and faults do to a registry, nothing lost',
+                  found['registry_orders']),
+                 ('commands of vgpu-admin in them', found['registry_commands'])]
     if total.recoveries:
         kind = max(total.recoveries, key=total.recoveries.__getitem__)
         rows += [('longest recovery', '%.2f s (%s)' % (total.recoveries[kind], kind))]
@@ -152,6 +161,10 @@ _GOALS: Dict[str, Tuple[_Goal, ...]] = {
     'kills': (('a SIGKILL at each call', lambda found, _boots: found.get('kills', 0) > 0),),
     'masters': (('a death of the master at each write',
                  lambda found, _boots: found.get('deaths', 0) > 0),),
+    'commands': (('a SIGKILL at each call of each command',
+                  lambda found, _boots: found.get('command_kills', 0) > 0),),
+    'registry': (('orders of what may happen to the registry',
+                  lambda found, _boots: found.get('registry_orders', 0) > 0),),
     'mutants': (
         ('%d mutants' % MUTANTS, lambda found, _boots: found['mutants'] >= MUTANTS),
         ('each mutant caught', lambda found, _boots: found['caught'] == found['mutants'])),

@@ -25,6 +25,8 @@ def build(**changes: Dict[str, Any]) -> List[Part]:
                   'wrong': 0, 'unreported': 0, 'faults': {'SIGKILL': 468},
                   'recoveries': {'SIGKILL': 2.87}},
         'masters': {'deaths': 300},
+        'commands': {'commands': 29, 'command_kills': 2400, 'command_full': 800},
+        'registry': {'registry_orders': 96, 'registry_commands': 3000},
         'mutants': {'mutants': 35, 'caught': 35}}
     return [Part(name, 1.0, dict(good[name], **changes.get(name, {}))) for name in PARTS]
 
@@ -43,6 +45,8 @@ def test_a_run_in_which_all_went_well_misses_nothing() -> None:
     pytest.param({'pools': {'pools': {}}}, id='a-model-of-pools-that-broke'),
     pytest.param({'kills': {'kills': 0}}, id='no-kill'),
     pytest.param({'masters': {'deaths': 0}}, id='no-death-of-a-master'),
+    pytest.param({'commands': {'command_kills': 0}}, id='no-killed-command'),
+    pytest.param({'registry': {'registry_orders': 0}}, id='no-order'),
     pytest.param({'mutants': {'caught': 34}}, id='a-mutant-that-survived'),
     pytest.param({'mutants': {'mutants': 19, 'caught': 19}}, id='too-few-mutants')])
 def test_each_goal_can_be_missed(changes: Dict[str, Any]) -> None:

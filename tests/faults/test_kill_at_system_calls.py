@@ -6,8 +6,6 @@ run beside each other: nearly all of the time is waiting.
 
 import json
 import os
-import struct
-import subprocess
 import time
 from typing import Any, Callable, List, NamedTuple, Tuple
 
@@ -16,9 +14,9 @@ import pytest
 from tests import scenes
 from tests.assurance.evidence import find_login
 from tests.assurance.fleet import write_reader
+from tests.faults.killing import Calls, compile_library
 from tests.simulated.world import KEY, Daemon, World, wait_until
 
-SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'kill.c')
 POINTS = 5
 IS_WHOLE = os.environ.get('SWEEP') == 'all'
 SHARDS = 24 if IS_WHOLE else 1
@@ -69,16 +67,10 @@ def _is_done(world: World, work: Work) -> bool:
     return names[work.replaced.number] == 'renamed %d' % work.replaced.number
 
 
-def _write_counts(path: str, kill_at: int) -> None:
-    with open(path, 'wb') as stream:
-        stream.write(struct.pack('qq', kill_at, 0))
-
-
 def _run_until_dead(world: World, library: str, kill_at: int, work: Work) -> int:
     """Run a daemon that dies at this call, or until all is done; how many calls it made."""
-    counts = os.path.join(world.directory, 'counts')
-    _write_counts(counts, kill_at)
-    mortal = Daemon(world.config_path, {'LD_PRELOAD': library, 'KILL_AT': counts}).start()
+    calls = Calls(world.directory, library)
+    mortal = Daemon(world.config_path, calls.arm(kill_at)).start()
     assert mortal.process is not None
     process = mortal.process
     try:
@@ -87,16 +79,13 @@ def _run_until_dead(world: World, library: str, kill_at: int, work: Work) -> int
         assert process.poll() in (None, -9), mortal.raw
     finally:
         mortal.kill()
-    with open(counts, 'rb') as stream:
-        return int(struct.unpack('qq', stream.read())[1])
+    return calls.made
 
 
 @pytest.fixture(scope='module')
 def library(tmp_path_factory: Any) -> str:
     """The calls that kill, compiled."""
-    path = str(tmp_path_factory.mktemp('kill') / 'kill.so')
-    subprocess.run(['cc', '-shared', '-fPIC', '-O1', '-o', path, SOURCE, '-ldl'], check=True)
-    return path
+    return compile_library(str(tmp_path_factory.mktemp('kill')))
 
 
 @pytest.mark.parametrize('shard', range(SHARDS))
