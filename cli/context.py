@@ -209,6 +209,16 @@ class Context:
         """Why XAPI could not be asked."""
         return str(self._problem) if self._problem is not None else ''
 
+    def find_host_name(self, ref: Optional[str]) -> Optional[str]:
+        """Find the name of a host; None when XAPI cannot be asked, or does not say."""
+        from watcher.errors import XapiError
+        if ref is None:
+            return None
+        try:
+            return self.live().find_host_name(ref)  # type: ignore
+        except XapiError:
+            return None
+
     def lose_live(self, problem: 'XapiError') -> None:
         """XAPI has ceased to answer: nobody asks it again in this run."""
         self.close()

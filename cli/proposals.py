@@ -168,4 +168,5 @@ def _brief(vm: Optional[Vm]) -> str:
 
 def _brief_pool(pool: Pool) -> str:
     state = 'enabled' if pool.enabled else 'disabled'
-    return f'{escape(pool.pool_name)} ({escape(pool.description or "")}), {state}'
+    about = f' ({escape(pool.description)})' if pool.description else ''
+    return f'{escape(pool.pool_name)}{about}, {state}'

@@ -50,8 +50,8 @@ def copies(_arguments: Arguments, context: Context) -> Result:
     if found:
         lines.append("'vgpu-admin registry rebuild --source=FILE' shows what one would change.")
     return Result(build_document(copies=[
-        {'path': copy.path, 'made_at': iso(copy.made_at), 'bytes': copy.size,
-         'vm_count': copy.vms, 'problem': copy.problem or None} for copy in found]),
+        {'path': copy.path, 'at': iso(copy.made_at), 'made_at': iso(copy.made_at),
+         'bytes': copy.size, 'vm_count': copy.vms, 'problem': copy.problem or None} for copy in found]),
         plain(lines), minimal=tuple(copy.path for copy in found))
 
 

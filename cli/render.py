@@ -58,7 +58,8 @@ def priority_text(priority: Optional[int]) -> str:
     return '-' if priority is None else f'{word(priority)} ({int(priority)})'
 
 
-def render_vm(view: VmView, boot: Any = None, title: str = 'VM Configuration:') -> List[str]:
+def render_vm(view: VmView, boot: Any = None, host_name: Optional[str] = None,
+              title: str = 'VM Configuration:') -> List[str]:
     """One VM, as lines `  Key: value`."""
     values = OrderedDict([('UUID', view.vm_uuid), ('Name', escape(view.vm_name) or '-')])
     if view.is_registered:
@@ -79,7 +80,7 @@ def render_vm(view: VmView, boot: Any = None, title: str = 'VM Configuration:') 
     if view.was_asked:
         values.update(_live_fields(view))
     if boot is not None:
-        values['Last boot'] = describe_boot(boot)
+        values['Last boot'] = describe_boot(boot, host_name)
     return fields(title, values)
 
 
@@ -124,10 +125,11 @@ def describe_resident(vm_uuid: str) -> str:
             f'there (list_domains): xe vm-reset-powerstate uuid={vm_uuid} --force')
 
 
-def describe_boot(boot: Any) -> str:
+def describe_boot(boot: Any, host_name: Optional[str] = None) -> str:
     """One receipt on one line."""
     verdict = boot.verdict or ('given up' if boot.closed_at else 'under way')
-    text = f'{utc(boot.opened_at)} {boot.kind}: {verdict}'
+    where = f' on {escape(host_name)}' if host_name else ''
+    text = f'{utc(boot.opened_at)} {boot.kind}{where}: {verdict}'
     if boot.found and boot.verdict not in (None, 'as_desired'):
         text += f', found {escape(boot.found)}'
     return text + (', rescued' if boot.rescued else '')

@@ -48,8 +48,10 @@ def explain(arguments: Arguments, context: Context) -> Result:
     until = correct(boot.closed_at or boot.opened_at, steps)
     chain = [entry for entry in reversed(entries) if correct(entry.at, steps) <= until]
     is_newest = boot is boots[0]
-    lines = _explain_lines(boot, chain) + (_describe_since(context, boot) if is_newest else [])
-    return Result(build_document(vm_uuid=vm_uuid, boot=boot_document(boot),
+    since = _describe_since(context, boot) if is_newest else []
+    host_name = context.find_host_name(boot.host)
+    lines = _explain_lines(boot, chain, host_name) + since
+    return Result(build_document(vm_uuid=vm_uuid, boot=boot_document(boot, host_name),
                                  history=[entry_document(entry) for entry in chain]),
                   lambda _style: lines)
 
@@ -137,9 +139,9 @@ def _choose(boots: Sequence[Any], number: Optional[int], vm_uuid: str) -> Any:
     raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} has no boot {number}; there are {known}')
 
 
-def _explain_lines(boot: Any, chain: Sequence[Any]) -> List[str]:
+def _explain_lines(boot: Any, chain: Sequence[Any], host_name: Optional[str]) -> List[str]:
     lines = [f'Boot {boot.id} of VM {boot.vm_uuid} ({escape(boot.vm_name)}): '
-             f'{describe_boot(boot)}', 'What led to it:']
+             f'{describe_boot(boot, host_name)}', 'What led to it:']
     lines += [f'  {describe_entry(entry)}' for entry in chain] or ['  nothing is recorded']
     began = 'found running' if boot.kind == 'unknown' else f'{boot.kind} began'
     lines += [f'  {boot.opened_at}Z  {began}; the VM record carried '

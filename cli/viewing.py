@@ -33,8 +33,9 @@ def show_vm(arguments: Arguments, context: Context) -> Result:
                               if context.xapi_problem else
                               ", and XAPI has no such VM; see 'vgpu-admin scan-vms'"))
     boot = _find_boot(context, vm_uuid)
-    document = dict(vm_document(view), last_boot=boot_document(boot))
-    return Result(build_document(vm=document), lambda _style: render_vm(view, boot),
+    host_name = context.find_host_name(boot.host) if boot is not None else None
+    document = dict(vm_document(view), last_boot=boot_document(boot, host_name))
+    return Result(build_document(vm=document), lambda _style: render_vm(view, boot, host_name),
                   minimal=(vm_uuid,))
 
 

@@ -71,12 +71,13 @@ def vm_document(view: VmView) -> Dict[str, Any]:
     return document
 
 
-def boot_document(boot: Any) -> Optional[Dict[str, Any]]:
-    """A receipt as JSON."""
+def boot_document(boot: Any, host_name: Optional[str] = None) -> Optional[Dict[str, Any]]:
+    """A receipt as JSON; `at` is the time of it, as of everything that happened."""
     if boot is None:
         return None
-    return {'boot': boot.id, 'kind': boot.kind, 'opened_at': iso(boot.opened_at),
-            'closed_at': iso(boot.closed_at), 'host': boot.host, 'domid': boot.domid,
+    return {'boot': boot.id, 'kind': boot.kind, 'at': iso(boot.opened_at),
+            'opened_at': iso(boot.opened_at), 'closed_at': iso(boot.closed_at),
+            'host': boot.host, 'host_name': host_name, 'domid': boot.domid,
             'desired': boot.desired, 'carried': boot.carried, 'found': boot.found,
             'verdict': boot.verdict, 'rescued': boot.rescued, 'elapsed_ms': boot.elapsed_ms}
 

@@ -8,7 +8,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 from watcher.config import Settings
-from watcher.errors import NotTheMaster, VmVanished, XapiFailure, XapiUnreachable
+from watcher.errors import NotTheMaster, VmVanished, XapiError, XapiFailure, XapiUnreachable
 from watcher.records import PoolRecord, VmRecord, parse_records
 from watcher.roles import Role, decide_role
 from watcher.xapi import LOGOUT_TIMEOUT_SECONDS, Client
@@ -94,6 +94,15 @@ class Live:
             if error.code == 'UUID_INVALID':
                 return None
             raise
+
+    def find_host_name(self, ref: str) -> Optional[str]:
+        """Find the name of a host; None when XAPI has no such host, or does not say."""
+        try:
+            self._need_session()
+            with self.hurried():
+                return str(self.client.call('host.get_name_label', ref))
+        except XapiError:
+            return None
 
     def _read_uuid(self, ref: str) -> str:
         """The UUID of a VM whose record is odd; its ref when XAPI does not say."""

@@ -58,6 +58,11 @@ def test_a_restart_is_staged_by_the_daemon_and_verified_by_its_receipt(watched: 
     assert watched.xapi.boots[-1].args == span(1, 'B')
     vm = watched.run('show-vm', '--vm-name=web', '--json').document['vm']
     assert vm['last_boot']['verdict'] == 'as_desired' and vm['state'] == 'as_desired'
+    name = watched.xapi.call('host.get_name_label', vm['last_boot']['host'])
+    assert vm['last_boot']['host_name'] == name
+    assert vm['last_boot']['at'] == vm['last_boot']['opened_at']
+    for command in ('show-vm', 'explain'):
+        assert f' on {name}: as_desired' in watched.run(command, '--vm-name=web').out
     explained = watched.run('explain', '--vm-name=web')
     assert explained.status == 0 and 'pool_id A -> B' in explained.out
 

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from registry.errors import RegistryError
 from registry.journal import Journal
+from registry.schema import MIRROR_NOTE
 from tests import programs
 from tests.faults.killing import Calls
 from tests.simulated.world import World, wait_until
@@ -34,6 +35,8 @@ WORDS = ('low', 'medium', 'high')
 # From so many rows on it is an accident when all are gone (P17).
 ALL_OF = 3
 KILLED, REFUSED = -9, 4
+# A command takes long where many tests run.
+PATIENCE_SECONDS = 90.0
 TRIGGER = ('CREATE TRIGGER swallow BEFORE %s ON vms BEGIN SELECT raise(IGNORE); END')
 
 Rows = Dict[str, Tuple[int, str, str]]
@@ -376,16 +379,22 @@ class Registering(RuleBasedStateMachine):
         self.has_trigger, self.times = False, {}
         self.world.start_daemon()
         if self.wanted:
-            wait_until(lambda: self.read() == self.wanted, self.told)
+            wait_until(lambda: self.read() == self.wanted, self.told, PATIENCE_SECONDS)
         elif not self.is_usable:
             self.run('init')
         self.wait_mirrored()
 
     def wait_mirrored(self) -> None:
         """Wait until both agree; registry compare says so."""
-        wait_until(lambda: self.run('registry', 'compare', '--exit-code') == 0
-                   if self.is_alive else self.told(), self.told)
+        wait_until(lambda: self.is_noted() and self.run('registry', 'compare', '--exit-code') == 0,
+                   self.told, PATIENCE_SECONDS)
         self.mirrored = dict(self.wanted)
+
+    def is_noted(self) -> bool:
+        """Whether the daemon has noted that the mirror is whole, and no edit waits."""
+        with Journal(self.world.registry.journal_path, timeout_seconds=10.0) as journal:
+            note = json.loads(journal.read_note(MIRROR_NOTE) or '{}')
+            return note.get('state') == 'mirrored' and not journal.waiting_edits()
 
     def sql(self, statement: str, *values: Any) -> None:
         """A statement of another program."""
