@@ -125,7 +125,7 @@ class Context:
 
     @contextlib.contextmanager
     def editing(self, *, done: str = '', dry_run: bool = False,
-                allow_emptied: bool = False) -> Iterator[Any]:
+                allow_loss: bool = False) -> Iterator[Any]:
         """Edit the registry: all of the block or nothing; `done` is for whoever interrupts.
 
         Waiting for the lock can be interrupted. What follows cannot: whether the commit came
@@ -133,18 +133,18 @@ class Context:
         """
         with self._committing(self.registry.edit(
                 who=self.who, command=self.command, dry_run=dry_run,
-                allow_emptied=allow_emptied)) as edit:
+                allow_loss=allow_loss)) as edit:
             yield edit
         if not dry_run:
             self._note_done(edit, done)
 
     @contextlib.contextmanager
     def applying(self, proposal: 'Proposal', *, done: str,
-                 allow_emptied: bool = False) -> Iterator[Any]:
+                 allow_loss: bool = False) -> Iterator[Any]:
         """Do what was proposed and shown, or nothing; interrupted as `editing` is."""
         with self._committing(self.registry.applying(
                 proposal, who=self.who, command=self.command,
-                allow_emptied=allow_emptied)) as edit:
+                allow_loss=allow_loss)) as edit:
             yield edit
         self._note_done(edit, done)
 

@@ -92,7 +92,7 @@ def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
     def build(edit: Edit) -> None:
         _fill(edit, parsed, situation, is_whole)
 
-    proposal = rehearse(context, build, allow_emptied=is_whole, may_create=is_whole)
+    proposal = rehearse(context, build, allow_loss=is_whole, may_create=is_whole)
     if proposal.creates:
         context.note(f'the registry {context.registry.path} '
                      + ('would be created' if is_dry else 'is created'))
@@ -103,7 +103,7 @@ def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
                 context, describe(proposal)
                 + [f'{describe_counts(proposal.difference) or "no VM"}.'],
                 'Do you want to restore the registry to this?' if is_whole else QUESTION)
-            carry_out(context, proposal, done=done, allow_emptied=is_whole)
+            carry_out(context, proposal, done=done, allow_loss=is_whole)
         else:
             with context.editing(done=done) as edit:
                 build(edit)

@@ -86,7 +86,7 @@ def accept(arguments: Arguments, context: Context) -> Result:
         return Result(build_document(result='already_accepted', changes=[]),
                       plain([f'The registry {context.registry.path} is ours already.']))
     changes = _plan_changes(context, contents)
-    proposal = rehearse(context, lambda edit: edit.accept(), allow_emptied=True)
+    proposal = rehearse(context, lambda edit: edit.accept(), allow_loss=True)
     block = [f'The registry {context.registry.path} has {plural(len(contents.vms), "VM")} and '
              f'{plural(len(contents.faults), "row")} that cannot be understood.']
     block += _list_missing(contents) + changes
@@ -96,7 +96,7 @@ def accept(arguments: Arguments, context: Context) -> Result:
         return Result(build_document(result='would_be_accepted', changes=changes,
                                      missing=missing), plain(block))
     context.confirm(block, 'Do you want to take this registry over?')
-    carry_out(context, proposal, done='the registry was accepted', allow_emptied=True)
+    carry_out(context, proposal, done='the registry was accepted', allow_loss=True)
     return Result(build_document(result='accepted', changes=changes, missing=missing),
                   plain([f'The registry {context.registry.path} is accepted; the daemon, or '
                          "'vgpu-admin reconcile', carries the changes out."]))

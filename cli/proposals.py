@@ -18,14 +18,14 @@ from registry.values import Pool, Vm
 QUESTION = 'Do you want to apply these changes?'
 
 
-def rehearse(context: Context, build: Callable[[Edit], Any], *, allow_emptied: bool = False,
+def rehearse(context: Context, build: Callable[[Edit], Any], *, allow_loss: bool = False,
              may_create: bool = False) -> Proposal:
     """Find out what a change comes to, with everything checked and nothing kept.
 
     With `may_create` a registry that is not there is one without rows, which is created.
     """
     try:
-        with context.editing(dry_run=True, allow_emptied=allow_emptied) as edit:
+        with context.editing(dry_run=True, allow_loss=allow_loss) as edit:
             build(edit)
         return edit.proposal
     except RegistryUnavailable as error:
@@ -43,9 +43,9 @@ def ask(context: Context, lines: List[str], question: str) -> bool:
 
 
 def carry_out(context: Context, proposal: Proposal, *, done: str,
-              allow_emptied: bool = False) -> None:
+              allow_loss: bool = False) -> None:
     """Do just what was proposed; a conflict where the registry was changed meanwhile."""
-    with context.applying(proposal, done=done, allow_emptied=allow_emptied):
+    with context.applying(proposal, done=done, allow_loss=allow_loss):
         pass
 
 

@@ -51,8 +51,8 @@ def copies(_arguments: Arguments, context: Context) -> Result:
         lines.append("'vgpu-admin registry rebuild --source=FILE' shows what one would change.")
     return Result(build_document(copies=[
         {'path': copy.path, 'at': iso(copy.made_at), 'made_at': iso(copy.made_at),
-         'bytes': copy.size, 'vm_count': copy.vms, 'problem': copy.problem or None} for copy in found]),
-        plain(lines), minimal=tuple(copy.path for copy in found))
+         'bytes': copy.size, 'vm_count': copy.vms, 'problem': copy.problem or None}
+        for copy in found]), plain(lines), minimal=tuple(copy.path for copy in found))
 
 
 def rebuild(arguments: Arguments, context: Context) -> Result:
@@ -100,7 +100,7 @@ def propose(context: Context, contents: Optional[Contents], image: Image) -> Pro
         draft = context.registry.draft()
         draft.make_like(image)
         return draft.settle()
-    with context.editing(dry_run=True, allow_emptied=True) as edit:
+    with context.editing(dry_run=True, allow_loss=True) as edit:
         edit.make_like(image)
     return edit.proposal
 
@@ -116,7 +116,7 @@ def replace(context: Context, image: Image, contents: Optional[Contents], proble
         try:
             replaced = context.registry.replace_contents(
                 image, who=context.who, command='registry rebuild', keep_copy=True,
-                may_create=contents is None, allow_emptied=True, generation=generation, line=line,
+                may_create=contents is None, allow_loss=True, generation=generation, line=line,
                 shown=proposal if contents is not None else None)
         except RegistryError:
             if aside:

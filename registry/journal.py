@@ -87,7 +87,7 @@ class Journal:
     # Rows last seen.
 
     def note_contents(self, contents: Contents, *,
-                      allow_emptied: bool = False) -> Tuple[HistoryEntry, ...]:
+                      allow_loss: bool = False) -> Tuple[HistoryEntry, ...]:
         """Record what other programs changed since the rows were last seen.
 
         Raises RegistryUnavailable with reason `emptied`, and changes nothing, when several rows
@@ -95,7 +95,7 @@ class Journal:
         """
         with self.batch():
             return sightings.note_contents(self._connection, self._now(), contents,
-                                           allow_emptied=allow_emptied)
+                                           allow_loss=allow_loss)
 
     # Numbers.
 

@@ -100,11 +100,11 @@ def describe_loss(contents: Contents) -> str:
 
 
 def note_contents(connection: Connection, at: str, contents: Contents, *,
-                  allow_emptied: bool = False, who: str = ANOTHER_PROGRAM,
+                  allow_loss: bool = False, who: str = ANOTHER_PROGRAM,
                   command: str = _FOUND) -> Tuple[HistoryEntry, ...]:
     """Record what other programs changed since the rows were last seen.
 
-    With `allow_emptied` a loss is taken as it is; `who` and `command` are for whom decided that.
+    With `allow_loss` a loss is taken as it is; `who` and `command` are for whom decided that.
 
     A reading older than our last edit says nothing: an edit of ours, committed while the file
     was being read, would pass for the work of another program, and be recorded undone.
@@ -116,7 +116,7 @@ def note_contents(connection: Connection, at: str, contents: Contents, *,
         return ()
     if not seen.pools:
         return (_begin(connection, at, contents),)
-    if not allow_emptied:
+    if not allow_loss:
         refuse_loss(contents._replace(missing=compare_missing(seen, contents)))
     add = _Adder(connection, at, who, command, contents.source)
     entries = _note_vms(add, seen, found, _faulty(contents)) + _note_pools(add, seen, found)

@@ -91,17 +91,17 @@ class Registry:
 
     @contextlib.contextmanager
     def edit(self, *, who: str, command: str, dry_run: bool = False,
-             allow_emptied: bool = False, needs_journal: bool = False) -> 'Iterator[Edit]':
+             allow_loss: bool = False, needs_journal: bool = False) -> 'Iterator[Edit]':
         """Edit the registry: all of the block, with its history, or nothing (`dry_run`).
 
-        What other programs changed before is recorded first, as theirs; with `allow_emptied` also
+        What other programs changed before is recorded first, as theirs; with `allow_loss` also
         when the file is doubtful, as what `who` has decided. Unless the caller `needs_journal`,
         a journal that cannot be used costs the history only (`journal_problem` of the Edit).
 
         A dry run does everything and takes it back; its `proposal` is then what can be shown,
         asked about, and given to `applying`.
         """
-        with self._changing(who, command, allow_emptied, keep=not dry_run,
+        with self._changing(who, command, allow_loss, keep=not dry_run,
                             needs_journal=needs_journal) as commit:
             edit = commit.begin()
             yield edit
@@ -109,7 +109,7 @@ class Registry:
 
     @contextlib.contextmanager
     def applying(self, proposal: 'Proposal', *, who: str, command: str,
-                 allow_emptied: bool = False) -> 'Iterator[Edit]':
+                 allow_loss: bool = False) -> 'Iterator[Edit]':
         """Do just what was proposed, at the end of the block, inside of which the file is ours.
 
         Where the registry is not any more as it was shown, nothing is done: a Conflict.
@@ -122,7 +122,7 @@ class Registry:
                 claims=proposal.claims).journal_problem
             draft.proposal = proposal
             return
-        with self._changing(who, command, allow_emptied) as commit:
+        with self._changing(who, command, allow_loss) as commit:
             edit = commit.begin()
             edit.take(proposal)
             yield edit
@@ -135,7 +135,7 @@ class Registry:
                     now=self._now, version=CURRENT_VERSION, largest=self._read_largest())
 
     def replace_contents(self, image: Image, *, who: str, command: str, keep_copy: bool,
-                         may_create: bool = False, allow_emptied: bool = False,
+                         may_create: bool = False, allow_loss: bool = False,
                          generation: Optional[Tuple[str, str]] = None,
                          line: Sequence[str] = (), needs_journal: bool = False,
                          shown: 'Optional[Proposal]' = None) -> 'Replaced':
@@ -148,7 +148,7 @@ class Registry:
         if may_create and not self._is_there():
             return self._create(image, who, command, is_rebuilt=True, generation=generation,
                                 line=line, needs_journal=needs_journal)
-        with self._changing(who, command, allow_emptied, needs_journal=needs_journal) as commit:
+        with self._changing(who, command, allow_loss, needs_journal=needs_journal) as commit:
             edit = commit.begin()
             if not edit.contents().accepted:
                 raise Conflict(f'registry {self.path}: our programs did not create it; take '
@@ -189,7 +189,7 @@ class Registry:
         return is_there
 
     @contextlib.contextmanager
-    def _changing(self, who: str, command: str, allow_emptied: bool, *, keep: bool = True,
+    def _changing(self, who: str, command: str, allow_loss: bool, *, keep: bool = True,
                   needs_journal: bool = False) -> 'Iterator[Commit]':
         """One transaction over both files; what others did before is recorded first, as theirs."""
         self._find_file()
@@ -201,10 +201,10 @@ class Registry:
             from registry import sightings
             from registry.commit import Commit
             contents, rows = read_rows(connection)
-            is_loss = allow_emptied and bool(sightings.find_missing(connection, contents))
+            is_loss = allow_loss and bool(sightings.find_missing(connection, contents))
             sightings.note_contents(
                 connection, self._now(), contents,
-                allow_emptied=allow_emptied or self._trusts_losses,
+                allow_loss=allow_loss or self._trusts_losses,
                 **({'who': who, 'command': command} if is_loss else {}))
             yield Commit(connection, now=self._clock(), who=who, command=command,
                          journal_problem=problem, contents=contents, rows=rows)

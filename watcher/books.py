@@ -304,7 +304,7 @@ class Books:
                 raise unavailable(self.journal.path, Reason.LOCKED, JournalUnavailable)
             self.open_journal()
             edits = self.journal.note_contents(contents,
-                                               allow_emptied=self.trust_mass_removals)
+                                               allow_loss=self.trust_mass_removals)
             # Our own commands write orphans in their own transaction: read these again as well.
             self.orphans = frozenset(self.journal.orphans())
             self._take_claims()

@@ -62,7 +62,7 @@ class Rebuilder:
         is_lost = local is not None and may_lose(local, mirror)
         replaced = self._books.registry.replace_contents(
             collected.image, who=WHO, command=COMMAND, may_create=local is None,
-            allow_emptied=True, keep_copy=local is not None and (is_master or is_lost),
+            allow_loss=True, keep_copy=local is not None and (is_master or is_lost),
             generation=(mirror.generation.text, mirror.digest), line=mirror.line,
             needs_journal=True)
         self._books.reread()

@@ -117,7 +117,7 @@ def test_restore_brings_vgpu_pools_back_with_a_description_of_null(four: Any) ->
     assert run.document['counts'] == {'pools_changed': 2, 'unchanged': 4}
     assert place.run('restore', good).status == 2
     run = place.run('restore', good, '--yes')
-    assert run.status == 0 and 'vGPU pool B: Slow (slow), enabled -> Pool B (), enabled' in run.err
+    assert run.status == 0 and 'vGPU pool B: Slow (slow), enabled -> Pool B, enabled' in run.err
     shown = place.run('show-pool', '--pool-id=B', '--json').document['pool']
     assert (shown['pool_name'], shown['description']) == ('Pool B', None)
     assert is_enabled(place, 'A') and args_of(place, uuids[0]) == span(1)

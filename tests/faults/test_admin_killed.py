@@ -100,7 +100,7 @@ class Stand:
 
     def _replace(self, **how: Any) -> None:
         self.world.registry.replace_contents(
-            self.image, who='test', command='test', keep_copy=False, allow_emptied=True, **how)
+            self.image, who='test', command='test', keep_copy=False, allow_loss=True, **how)
 
     def words(self, command: 'Command') -> List[str]:
         """The words of a command, with what they name."""

@@ -48,7 +48,7 @@ class Journal:
         """Crashes fall before or after a transaction, never into it."""
         yield
 
-    def note_contents(self, contents: Contents, *, allow_emptied: bool = False) -> Tuple[Any, ...]:
+    def note_contents(self, contents: Contents, *, allow_loss: bool = False) -> Tuple[Any, ...]:
         """Rows that went are orphans; rows that came are none."""
         rows = {vm.vm_uuid: vm.vm_id for vm in contents.vms}
         orphans = {uuid: item for uuid, item in self.disk.orphans.items() if uuid not in rows}

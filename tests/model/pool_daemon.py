@@ -114,7 +114,7 @@ class _Disk:
     # The registry.
 
     def replace_contents(self, image: Image, *, who: str, command: str, keep_copy: bool,
-                         may_create: bool = False, allow_emptied: bool = False,
+                         may_create: bool = False, allow_loss: bool = False,
                          generation: Optional[Tuple[str, str]] = None,
                          line: Tuple[str, ...] = (), needs_journal: bool = True) -> Replaced:
         """As the real one, in one commit; and the invariants of rebuilding."""

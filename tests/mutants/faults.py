@@ -174,7 +174,7 @@ MUTANTS = (
     _one('an XAPI that is too old is written to', 'watcher/roles.py',
          '    if version < OLDEST_XAPI:\n', '    if False:\n', _INTERRUPTIONS + ' may_not_write'),
     _one('a registry that lost all its rows is believed', 'registry/sightings.py',
-         '    if not allow_emptied:\n', '    if False:\n', _INTERRUPTIONS + ' lost_all'),
+         '    if not allow_loss:\n', '    if False:\n', _INTERRUPTIONS + ' lost_all'),
     _one('a number that runs twice is not told', 'watcher/dangers.py',
          '    if running and vm.power_state in _RUNNING:\n', '    if False:\n',
          'tests/hazards/test_dangers.py twice or qemus'),

@@ -262,7 +262,7 @@ def test_doubtful_registry_takes_no_edit_until_told_to(registry, edit_with, jour
     with pytest.raises(RegistryUnavailable, match='accept') as caught:
         edit_with(lambda edit: edit.add_vm(uuid_of(4)))
     assert caught.value.reason == 'doubtful'
-    with registry.edit(who='me', command='accept', allow_emptied=True):
+    with registry.edit(who='me', command='accept', allow_loss=True):
         pass
     edit_with(lambda edit: edit.add_vm(uuid_of(4)))
     assert set(journal.orphans()) == {uuid_of(1), uuid_of(2), uuid_of(3)}

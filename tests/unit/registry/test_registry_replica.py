@@ -239,7 +239,7 @@ def test_file_that_lost_its_rows_is_replaced_only_when_that_is_meant(two_vms):
     with pytest.raises(RegistryUnavailable) as caught:
         replace(two_vms, image_of(THREE))
     assert caught.value.reason is Reason.DOUBTFUL
-    replace(two_vms, image_of(THREE), allow_emptied=True)
+    replace(two_vms, image_of(THREE), allow_loss=True)
     assert plain(two_vms) == plain_of(THREE)
 
 

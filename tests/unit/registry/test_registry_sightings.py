@@ -122,7 +122,7 @@ def test_file_that_lost_too_many_rows_at_once_is_doubtful(registry, journal, cou
             look()
         assert caught.value.reason == 'doubtful'
     assert journal.list_history() == history and journal.orphans() == {}
-    journal.note_contents(registry.inspect(), allow_emptied=True)
+    journal.note_contents(registry.inspect(), allow_loss=True)
     assert journal.note_contents(registry.read()) == () and not registry.inspect().missing
 
 
