@@ -175,8 +175,7 @@ class Mirroring:
     def _decide(self, role: Role, now: float, is_locked: bool) -> None:
         self.is_overtaken = False
         pool, books = self.push.pool, self._books
-        if pool is None:
-            return
+        assert pool is not None, 'attend has looked'
         reading = self._reader.read_mirror(pool, self.settings.key_file)
         mirror, self._rival = reading.mirror, reading.rival
         self.push.judge_by(reading.trust)
