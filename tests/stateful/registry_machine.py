@@ -315,12 +315,11 @@ class Registering(RuleBasedStateMachine):
     def copy_the_file(self) -> None:
         """For later."""
         if self.is_usable and not self.has_trigger:
-            with sqlite3.connect(self.world.registry_path) as source:
-                _remove(self.path('copy'))
-                with sqlite3.connect(self.path('copy')) as target:
-                    source.backup(target)
-                target.close()
-            source.close()
+            connection = sqlite3.connect(self.world.registry_path, timeout=10.0,
+                                         isolation_level=None)
+            connection.execute('BEGIN IMMEDIATE')  # nobody is half-way
+            shutil.copy(self.world.registry_path, self.path('copy'))
+            connection.close()
             self.copied = dict(self.wanted)
 
     @rule()
