@@ -6,7 +6,7 @@ transaction.
 """
 
 import json
-from typing import Any, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from registry.connection import Connection
 from registry.history import newest_edit
@@ -48,14 +48,26 @@ def note_generation(connection: Connection, at: str, generation: str, digest: st
 
 
 def count_waiting(connection: Connection) -> int:
-    """Count the edits of assignments and vGPU pools that are newer than the newest generation."""
+    """Count the edits of assignments and vGPU pools that are newer than the newest generation.
+
+    What was changed and is again as it was, such as rows that were lost and brought back, is in
+    that generation already.
+    """
     rows = connection.execute('SELECT edit FROM lineage ORDER BY id DESC LIMIT 1')
     if not rows:
         return 0
     edits = connection.execute(
-        'SELECT before_json, after_json FROM history WHERE is_routine = 0 AND id > ? '
-        "AND (what LIKE 'vm%' OR what LIKE 'pool%')", (rows[0][0],))
-    return sum(1 for before, after in edits if _counts(before) != _counts(after))
+        'SELECT vm_uuid, before_json, after_json FROM history WHERE is_routine = 0 AND id > ? '
+        "AND (what LIKE 'vm%' OR what LIKE 'pool%') ORDER BY id", (rows[0][0],))
+    began: Dict[str, Any] = {}
+    waiting: Dict[str, int] = {}
+    for vm_uuid, before_json, after_json in edits:
+        before, after = _counts(before_json), _counts(after_json)
+        if before != after:
+            key = vm_uuid or (after or before).get('pool_id')
+            began.setdefault(key, before)
+            waiting[key] = 0 if after == began[key] else waiting.get(key, 0) + 1
+    return sum(waiting.values())
 
 
 def _counts(text: Optional[str]) -> Any:

@@ -5,7 +5,8 @@ import os
 from registry import lineage
 from registry.journal import Journal
 from registry.schema import JOURNAL_MIGRATIONS, JOURNAL_VERSION
-from tests.unit.registry.helpers import other_program
+from registry.values import Image
+from tests.unit.registry.helpers import other_program, uuid_of
 
 
 def test_empty_lineage_has_no_generation(journal):
@@ -77,3 +78,25 @@ def test_journal_of_the_first_version_gets_a_lineage_and_loses_nothing(tmp_path)
         assert journal.claims() == {4: 1}  # 6 was never staged: who was first is not known
     with other_program(path) as connection:
         assert connection.execute('PRAGMA user_version').fetchone() == (JOURNAL_VERSION,)
+
+
+def test_what_is_as_it_was_again_does_not_wait_to_be_mirrored(registry, journal):
+    """Rows that were lost and brought back are in the mirror: nothing more is to be written."""
+    with registry.edit(who='me', command='x') as edit:
+        for number in (1, 2, 3):
+            edit.add_vm(uuid_of(number))
+    journal.note_generation('1-aaaaaaaa', 'x')
+    image = Image(registry.read().vms, registry.read().pools, 3)
+    with other_program(registry.path) as connection:
+        connection.execute('DELETE FROM vms')
+    registry.replace_contents(image, who='me', command='registry rebuild', keep_copy=False,
+                              allow_loss=True)
+    assert journal.waiting_edits() == 0
+    for pool_id, waiting in (('B', 1), ('A', 0)):
+        with registry.edit(who='me', command='set-pool') as edit:
+            edit.change_vm(uuid_of(1), pool_id=pool_id)
+        assert journal.waiting_edits() == waiting
+    for name, waiting in (('Render', 1), ('Pool A', 0)):
+        with registry.edit(who='me', command='set-pool-name') as edit:
+            edit.change_pool('A', pool_name=name)
+        assert journal.waiting_edits() == waiting
