@@ -12,12 +12,12 @@ import sys
 import tempfile
 
 from simulator.playground import files
+from simulator.playground.held_signals import ENDING_SIGNALS, held_signals
 from simulator.playground.programs import Failed, Programs
 from simulator.playground.shell import find_bash, run_shell
 
 # A socket's path has 107 bytes at most, and ours adds 13 to that of the directory.
 LONGEST_PLACE = 80
-ENDING_SIGNALS = (signal.SIGHUP, signal.SIGTERM)
 WELCOME = '''A simulated pool: 12 VMs on 2 hosts, vgpu-watcher on both. No VM is registered. Try:
   xe vm-list                                          what is there
   vgpu-admin register-vm web01 --pool=A               give a VM its vGPU arguments
@@ -35,11 +35,13 @@ def main() -> int:
         print('The playground needs bash, and there is none on the PATH: install it.',
               file=sys.stderr)
         return 1
-    for number in ENDING_SIGNALS:
+    for number in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, _leave)
-    place = make_place()
-    programs = Programs(place)
+    place, programs = '', None
     try:
+        with held_signals():
+            place = make_place()
+            programs = Programs(place)
         return play(programs, place, bash)
     except Failed as error:
         print(f'The playground could not start: {error}', file=sys.stderr)
@@ -48,10 +50,11 @@ def main() -> int:
         return 130
     finally:
         # A second Ctrl-C must not leave half of it behind.
-        for number in ENDING_SIGNALS + (signal.SIGINT,):
+        for number in ENDING_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        programs.close()
-        shutil.rmtree(place, ignore_errors=True)
+        if programs is not None:
+            programs.close()
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def play(programs: Programs, place: str, bash: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any, List
 
 from simulator.demo_calls import Xapi
 from simulator.playground import files, vms
+from simulator.playground.held_signals import held_signals
 
 STOP_SECONDS = 6.0
 READY_SECONDS = 60.0
@@ -81,9 +82,10 @@ class Programs:
         path = [files.ROOT] + list(filter(None, [os.environ.get('PYTHONPATH')]))
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path))
         environment.pop('NOTIFY_SOCKET', None)
-        process = subprocess.Popen([sys.executable, '-m'] + words, stdin=subprocess.DEVNULL,
-                                   env=environment, start_new_session=True, **streams)
-        self._running.append(process)
+        with held_signals():
+            process = subprocess.Popen([sys.executable, '-m'] + words, stdin=subprocess.DEVNULL,
+                                       env=environment, start_new_session=True, **streams)
+            self._running.append(process)
         return process
 
 

@@ -12,6 +12,7 @@ import subprocess
 from typing import Optional
 
 from simulator.playground import files
+from simulator.playground.held_signals import held_signals
 
 END_SECONDS = 3.0
 # vgpu-admin brings its own completion. bash splits words at `=`: what it gets back is what stands
@@ -55,11 +56,14 @@ def run_shell(bash: str, place: str, *, is_interactive: bool) -> int:
         environment['BASH_ENV'] = rc
     # Ctrl-C belongs to the shell; a handler, unlike SIG_IGN, is not handed on to it.
     before = signal.signal(signal.SIGINT, lambda *unused: None)
-    process = subprocess.Popen(words, env=environment)
+    process = None
     try:
+        with held_signals():
+            process = subprocess.Popen(words, env=environment)
         return process.wait()
     finally:
-        _end(process)
+        if process is not None:
+            _end(process)
         signal.signal(signal.SIGINT, before)
 
 
