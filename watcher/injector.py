@@ -15,7 +15,8 @@ from typing import Any, Callable, Dict, NamedTuple, Optional
 
 from watcher.errors import (AnswerTooOld, MalformedRecord, SessionLost, VmVanished, XapiError,
                             XapiFailure, XapiNonsense, XapiUnreachable)
-from watcher.plan import Action, Plan
+from watcher.numbers import is_blocked_by_others
+from watcher.plan import Action, Plan, Reason
 from watcher.records import ARGS_KEY, VmRecord
 from watcher.xapi import Client
 
@@ -85,6 +86,8 @@ def is_current(plan: Plan, vm: Optional[VmRecord]) -> bool:
     """Whether a record of the VM still is what the plan rests on."""
     if vm is None or (plan.action is Action.REPLACE and vm.settles_platform):
         return False
+    if plan.reason is Reason.NUMBER_COPIED and is_blocked_by_others(vm):
+        return False  # a replica, blocked since it was decided on
     is_writable = vm.is_starting if plan.is_rescue else vm.is_at_rest
     return is_writable and (vm.uuid, vm.kind, vm.args) == (plan.vm.uuid, plan.vm.kind,
                                                            plan.vm.args)

@@ -64,6 +64,8 @@ def _find_left_over(world: World, vm: xapi.Vm) -> str:
     """A VM without a row has a span of ours: one whose row went must not, nor a copy."""
     if vm.record.uuid == UUID:
         return 'a span without a row'
+    if vm.record.start_blocks:
+        return ''  # left alone while others have it blocked
     row = world.row
     is_owned = row is not None and row.vm_id == POLICY.number_of(vm.record)
     return 'a span of its parent' if vm.ghost_is_copy and is_owned else ''

@@ -108,15 +108,19 @@ def _list_vm_steps(world: World, ref: str, vm: xapi.Vm) -> List[Step]:
         if world.budget(kind):
             steps.append((_name(world, ref, what), _spend(kind, take)))
 
-    if vm.record.is_at_rest and not vm.phase and vm.record.kind is Kind.VM:
+    is_blocked = bool(vm.record.start_blocks)
+    if vm.record.is_at_rest and not vm.phase and vm.record.kind is Kind.VM and not is_blocked:
         add('start', 'start', lambda world: _start(world, ref))
         if ref == REF and OTHER_REF not in world.vms:
             add('clone', 'clone', _clone)
         if ref == OTHER_REF:
+            add('block', 'start blocked by others', lambda world: world.block(ref, 'replica'))
             add('destroy', 'destroyed', lambda world: world.put(ref, None))
         if ref == REF and len(world.vms) > 1:
             add('gone', 'destroyed', lambda world: world.put(ref, None))
             add('template', 'made a template', _on(ref, xapi.make_template))
+    if is_blocked:
+        add('unblock', 'block lifted by others', lambda world: world.block(ref))
     if ref == REF:
         add('hand', 'number written by hand', lambda world: world.write_by_hand(ref, BY_HAND))
     if vm.phase == 'early':

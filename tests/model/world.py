@@ -28,7 +28,8 @@ PEERS = ((OTHER_REF, OTHER_UUID, 11), ('OpaqueRef:vm-30', uuid_of(30), 12))
 # Who acts how often, besides the daemon and what follows from what has begun.
 KINDS = ('start', 'whole_map', 'start_fails', 'reboot', 'api_reboot', 'suspend', 'migrate',
          'revert', 'clone', 'destroy', 'meddle', 'edit', 'number', 'disable', 'remove', 'accept',
-         'crash', 'cut', 'break', 'rotate', 'hand', 'master', 'gone', 'template')
+         'crash', 'cut', 'break', 'rotate', 'hand', 'master', 'gone', 'template', 'block',
+         'unblock')
 # Where one of these happens, a boot may take what was not in place when the VM last rested: it is
 # told as what it is, and not always as one that waits.
 _UNTIDY = frozenset(['meddle', 'revert', 'whole_map', 'hand', 'clone', 'disable', 'remove',
@@ -288,6 +289,12 @@ class World:
         self.put(ref, self.vms[ref].write(args=render(vm_id))._replace(
             ghost_promised=None, ghost_whole=()))
 
+    def block(self, ref: str, *texts: str) -> None:
+        """Somebody else keeps a VM from starting, as XO does with its replicas, or lets it."""
+        vm = self.vms[ref]
+        self.put(ref, vm._replace(record=vm.record._replace(
+            start_blocks=tuple(('start', text) for text in texts))))
+
     def remove_row(self) -> None:
         """Somebody deletes it."""
         contents = self.journal.disk.contents
@@ -331,6 +338,9 @@ class World:
             or known.is_starting and name == 'add_args')
         if not may:
             self._set(problem='%s on a VM that is not at rest: %r' % (name, known))
+        elif known is not None and known.start_blocks \
+                and known.uuid not in self.journal.disk.contents.by_uuid:
+            self._set(problem='%s on a copy that others have blocked' % name)
 
     def _note_job(self, job: Job) -> None:
         self._set(jobs=self.hidden.jobs + (job,))

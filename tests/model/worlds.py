@@ -46,6 +46,8 @@ WORLDS: Dict[str, Plot] = {
     'revert-of-a-suspended-vm': _plot(
         _DESIRED, 16, 6100, snapshot=_FOREIGN, revert=1, start=1, suspend=1),
     'clone': _plot(_DESIRED, 11, 7100, clone=1, start=1, crash=1, edit=1),
+    'clone-that-others-block': _plot(
+        _DESIRED, 11, 5000, clone=1, block=1, unblock=1, start=1, crash=1),
     'clone-while-the-row-changes': _plot(
         _DESIRED, 10, 8400, clone=1, destroy=1, number=1, remove=1, start=1),
     'number-that-somebody-bears': _plot(
