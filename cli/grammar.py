@@ -20,6 +20,8 @@ class Command(NamedTuple):
     """At least one of these must be given."""
     operand: Optional[Option] = None
     """The option whose value may also stand behind the command without its name."""
+    takes_several: bool = False
+    """Whether several VMs may be named, as bare words."""
     words: Tuple[str, ...] = ()
     """Words that stand behind the command, such as `fence clear`."""
     example: str = ''
@@ -144,4 +146,6 @@ COMMANDS = (
     Command('help', 'show help, for all commands or for one', 'cli.usage', 'show_help',
             example='help register-vm'),
 )
+GROUPS = ()
+EARLIER = {}
 BY_NAME = {command.name: command for command in COMMANDS}

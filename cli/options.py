@@ -84,25 +84,10 @@ def parse_time(text: str) -> str:
     return f'{found:%Y-%m-%d %H:%M:%S}'
 
 
-def parse_format(text: str) -> str:
-    """Check the format of a file."""
-    if text not in ('json', 'csv'):
-        raise InvalidValue(f'{ascii(text)} is not a format; allowed: json, csv')
-    return text
-
-
 def parse_window(text: str) -> Any:
     """Check a span of each day, in UTC."""
     from cli.time_window import parse_window as parse
     return parse(text)
-
-
-def parse_registry_action(text: str) -> str:
-    """Check what is to be done with registry and mirror."""
-    if text not in REGISTRY_ACTIONS:
-        raise InvalidValue(f'{ascii(text)} is not understood; allowed: '
-                           f'{", ".join(REGISTRY_ACTIONS)}')
-    return text
 
 
 _TIME = re.compile(r'([12][0-9]{3}-[0-9]{2}-[0-9]{2})'
@@ -122,6 +107,8 @@ EVERYWHERE = (CONFIG, DB, JSON, MINIMAL, HELP, VERSION)
 VM_UUID = Option('vm-uuid', 'UUID', 'the VM, by its UUID', parse_uuid, ('uuid', 'vm-uuid'))
 VM_NAME = Option('vm-name', 'NAME', 'the VM, by its name', parse_text, ('name-label', 'vm-name'))
 VM = (VM_UUID, VM_NAME)
+VMS = Option('vm', 'VM', 'a VM, by its UUID or its name', parse_text)
+"""Several VMs, as bare words; one alone is turned into one of the options above."""
 
 ROW_UUID = VM_UUID._replace(parse=parse_row, summary='the VM, by its UUID; or the text by which '
                             'check names a row')
@@ -141,8 +128,7 @@ SOURCE = Option('source', 'mirror|history|FILE', 'where the assignments come fro
                 'XAPI (the default), the history of this host, or a kept copy', parse_text)
 REGISTRY_ACTIONS = ('compare', 'rebuild', 'keep', 'copies')
 REGISTRY_ACTION = Option('with-mirror', '|'.join(REGISTRY_ACTIONS), 'what to do with registry and '
-                         'mirror; the word alone will do as well', parse_registry_action, (),
-                         REGISTRY_ACTIONS)
+                         'mirror; the word alone will do as well', choices=REGISTRY_ACTIONS)
 YES = Option('yes', None, 'answer the question with yes')
 NO_RESTART = Option('no-restart', None, 'leave a running VM running; the change is pending')
 RESTART = Option('restart', None, 'restart the VM if it is running')
@@ -162,8 +148,7 @@ WHO = Option('who', 'NAME', "what somebody did: a login name, vgpu-watcher, or '
 NAME = Option('name', 'TEXT', 'the new name', parse_text)
 DESCRIPTION = Option('description', 'TEXT', 'the new description')
 FILE = Option('file', 'FILE', "the file; '-' for standard input or output", parse_text)
-FORMAT = Option('format', 'json|csv', 'how the file is written (json)', parse_format, (),
-                ('json', 'csv'))
+FORMAT = Option('format', 'json|csv', 'how the file is written (json)', choices=('json', 'csv'))
 FROM_FILE = Option('from-file', 'FILE', 'register the VMs that a file lists, one a line, or as '
                    'CSV or JSON', parse_text)
 LIMIT = Option('limit', 'N', 'how many to show (50)', parse_count)
@@ -172,4 +157,6 @@ WINDOW = Option('window', 'HH:MM-HH:MM', 'begin restarts in these hours only, in
                 'they begin, end when they do', parse_window)
 ACCEPT_UNVERIFIED = Option('accept-unverified', None, 'go on also after a boot that cannot be '
                            'looked at')
+EXCLUSIVE = ((JSON, MINIMAL), (RESTART, NO_RESTART))
+"""Options that contradict each other."""
 RESTARTING = (YES, NO_RESTART, FORCE, TIMEOUT)

@@ -1,16 +1,18 @@
-"""Reads the command line: options before or after the command, with `=` or a blank.
+"""Turns the command line into Arguments, with argparse and the parser of the one command called.
 
-What is not understood is refused, with the allowed values and the nearest name. Options are
-never abbreviated: a script must not change its meaning when an option is added.
+`command_words.py` prepares the words; argparse converts and checks the values. Options are never
+abbreviated: a script must not change its meaning when an option is added.
 """
 
+import argparse
+import functools
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
-from cli.errors import CommandError, Kind
-from cli.grammar import BY_NAME, COMMANDS, Command
-from cli.options import (CONFIG, DB, EVERYWHERE, FROM_FILE, GONE, HELP, POOL_ID, RESTART, STREAM,
-                         VERSION, VM, VM_ID, VM_NAME, VM_UUID, Option, parse_text)
+from cli.command_words import Words, refuse_bare_words, take_apart, usage
+from cli.grammar import BY_NAME, GROUPS, Command
+from cli.options import (CONFIG, DB, EVERYWHERE, EXCLUSIVE, FROM_FILE, GONE, HELP, RESTART, VERSION,
+                         VM, VM_ID, VMS, Option)
 from cli.text import escape, nearest
 from registry.errors import InvalidValue
 
@@ -32,14 +34,12 @@ class Arguments(NamedTuple):
         return self.values.get(option.name)
 
 
-_Pair = Tuple[Option, str, str]
-"""An option, as it was spelled, and the text given for it."""
-_ALL_OPTIONS = {option.name: option
-                for command in COMMANDS for option in command.options + EVERYWHERE}
-_END_OF_OPTIONS = '--'
-_SHORT = {'-h': HELP, '-V': VERSION}
-_UUID = re.compile(r'[0-9a-fA-F-]{36}\Z')
-_XE_NAMES = {name: option for option in VM for name in option.xe_names}
+# How argparse says it, and how we do.
+_WORDINGS = tuple((re.compile(pattern, re.DOTALL), said) for pattern, said in (
+    (r'argument (\S+): not allowed with argument (\S+)\Z', r'\1 and \2 exclude each other'),
+    (r'argument (\S+): (.*)', r'\1: \2')))
+_REQUIRED = re.compile(r'the following arguments are required: (.*)\Z')
+_CHOICE = re.compile(r'argument --(\S+): invalid choice: (.*) \(choose from', re.DOTALL)
 
 
 def parse(argv: Sequence[str], default_config: str = '') -> Arguments:
@@ -47,119 +47,122 @@ def parse(argv: Sequence[str], default_config: str = '') -> Arguments:
 
     `default_config` is the configuration file where the command line names none.
     """
-    arguments = _parse(argv)
+    arguments = _parse(take_apart(list(argv)))
     if not default_config or CONFIG.name in arguments.values:
         return arguments
     return arguments._replace(values=dict(arguments.values, **{CONFIG.name: default_config}))
 
 
-def _parse(argv: Sequence[str]) -> Arguments:
-    words, pairs = _split(list(argv))
-    if not words:
-        return Arguments(None, _checked(None, pairs))
-    command = BY_NAME.get(words[0])
-    if command is None:
-        raise _usage(f"unknown command '{escape(words[0])}'"
-                     f"{nearest(words[0], list(BY_NAME))}; see 'vgpu-admin help'")
-    words, pairs = _take_operand(command, words, pairs)
-    values = _checked(command, pairs)
-    if 'version' in values:
-        return Arguments(None, values)
-    if 'help' in values or command.name == 'help':
-        return Arguments(command, values, _find_topic(command, words[1:]))
-    _check_words(command, words[1:])
+def _parse(words: Words) -> Arguments:
+    command = words.command
+    if words.has(VERSION, HELP) or command is None or command.name == 'help':
+        values = _convert(words, is_checked=False)
+        if 'version' in values or command is None:
+            return Arguments(None, values)
+        return Arguments(command, values, _find_topic(command, words.rest))
+    if not (command.takes_several and words.rest and not words.has(*VM)):
+        refuse_bare_words(words)
+    values = _convert(words)
     _check_needs(command, values)
-    return Arguments(command, values, words=tuple(words) + _spell(pairs))
+    return Arguments(command, values, words=_spell(words))
 
 
-def _spell(pairs: List[_Pair]) -> Tuple[str, ...]:
-    return tuple(option.flag if option.placeholder is None else f'{option.flag}={text}'
-                 for option, _spelling, text in pairs if option not in (CONFIG, DB))
+def _spell(words: Words) -> Tuple[str, ...]:
+    """The command for another host; several VMs stand behind the end of the options."""
+    assert words.command is not None
+    options = tuple(item.word for item in words.given if item.option not in (CONFIG, DB))
+    if words.command.takes_several and words.rest:
+        options += ('--',) + words.rest
+    return (words.command.name,) + words.command.words + options
 
 
-def _split(argv: List[str]) -> Tuple[List[str], List[_Pair]]:
-    """Part words from options; each option with the text given for it."""
-    words, pairs = [], []  # type: List[str], List[_Pair]
-    waiting = list(reversed(argv))
-    while waiting:
-        word = waiting.pop()
-        name, equals, text = word.lstrip('-').partition('=')
-        if word == _END_OF_OPTIONS:
-            words += reversed(waiting)
-            break
-        if word in _SHORT:
-            pairs.append((_SHORT[word], word, ''))
-        elif word.startswith('--'):
-            pairs.append(_take_option(word, name, equals, text, waiting))
-        elif equals and not word.startswith('-') and name in _XE_NAMES:
-            pairs.append((_XE_NAMES[name], name, text))
-        elif word.startswith('-') and word != STREAM:
-            raise _usage(f"unknown option '{escape(word)}'{_hint(name)}")
-        else:
-            words.append(word)
-    return words, pairs
+# What argparse does.
+
+class _Parser(argparse.ArgumentParser):
+    """The parser of one command; what it finds wrong is said in our words."""
+
+    def __init__(self, command: Optional[Command], *, is_checked: bool) -> None:
+        super().__init__(prog='vgpu-admin', add_help=False, allow_abbrev=False, usage='%(prog)s',
+                         formatter_class=functools.partial(argparse.HelpFormatter, width=80))
+        self._command = command
+        known = (command.options if command else ()) + EVERYWHERE
+        self._known = {option.name: option for option in known}
+        required = command.required if command and is_checked else ()
+        contrary = [group for group in EXCLUSIVE if is_checked and set(group) <= set(known)]
+        for group in contrary:
+            exclusive = self.add_mutually_exclusive_group()
+            for option in group:
+                _add_option(exclusive, option)
+        for option in known:
+            if not any(option in group for group in contrary):
+                _add_option(self, option, is_required=option in required)
+
+    def _describe(self, option: Option) -> str:
+        """An option that is missing; one that is better given as a bare word, as that."""
+        if self._command and option == self._command.operand:
+            return f'{option.placeholder} (or {option.flag}=...)'
+        return option.shown
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse found as a usage error."""
+        required = _REQUIRED.match(message)
+        if required and self._command:
+            missing = [self._known[flag[2:]] for flag in required.group(1).split(', ')]
+            raise usage(f"{self._command.name} needs {' and '.join(map(self._describe, missing))}")
+        choice = _CHOICE.match(message)
+        if choice:
+            flag, value = choice.groups()
+            choices = self._known[flag].choices
+            raise usage(f"--{flag}: {value} is not understood; allowed: {', '.join(choices)}"
+                        f"{nearest(value.strip(chr(39)).lower(), choices)}")
+        for pattern, said in _WORDINGS:
+            if pattern.match(message):
+                raise usage(pattern.sub(said, message))
+        raise usage(message)
 
 
-def _take_option(word: str, name: str, equals: str, text: str,
-                 waiting: List[str]) -> Tuple[Option, str, str]:
-    option = _ALL_OPTIONS.get(name) if word[2:3] != '-' else None
-    if option is None:
-        raise _usage(f"unknown option '{escape(word.partition('=')[0])}'{_hint(name)}")
+class _Once(argparse.Action):
+    """An option with a value, which stands once on a command line."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                 values: Any, option_string: Optional[str] = None) -> None:
+        """Keep the value."""
+        if hasattr(namespace, self.dest):
+            raise usage(f'{option_string} is given twice')
+        setattr(namespace, self.dest, values)
+
+
+def _add_option(parser: Any, option: Option, *, is_required: bool = False) -> None:
     if option.placeholder is None:
-        if equals:
-            raise _usage(f'{option.flag} takes no value')
-        return option, option.flag, ''
-    if not equals:
-        # A value that begins like an option is more likely an option whose value was forgotten.
-        if not waiting or waiting[-1].startswith('--'):
-            also = (f'; one that begins with dashes is given as {option.flag}={escape(waiting[-1])}'
-                    if waiting and option.parse is parse_text else '')
-            raise _usage(f'{option.flag} needs a value: {option.shown}{also}')
-        text = waiting.pop()
-    return option, option.flag, text
+        parser.add_argument(option.flag, dest=option.name, action='store_true',
+                            default=argparse.SUPPRESS)
+    else:
+        parser.add_argument(option.flag, dest=option.name, action=_Once, required=is_required,
+                            default=argparse.SUPPRESS, choices=_list_choices(option),
+                            type=functools.partial(_convert_value, option))
 
 
-def _take_operand(command: Command, words: List[str], pairs: List[_Pair]) \
-        -> Tuple[List[str], List[_Pair]]:
-    """Turn the one word behind a command that takes one into its option: a VM, or its operand."""
-    if len(words) != 2 or command.words:
-        return words, pairs
-    option = command.operand
-    if option is None and VM_NAME in command.options and not _names_vms(pairs):
-        option = VM_UUID if _UUID.match(words[1]) else VM_NAME
-    if option is None:
-        return words, pairs
-    return words[:1], pairs + [(option, option.flag, words[1])]
+def _list_choices(option: Option) -> Optional[Sequence[str]]:
+    """The choices of an option whose value is the word itself; others convert, and check."""
+    return option.choices if option.parse is str and option.choices else None
 
 
-def _names_vms(pairs: List[_Pair]) -> bool:
-    return any(option.name in (VM_UUID.name, VM_NAME.name) for option, _spelling, _text in pairs)
+def _convert(words: Words, *, is_checked: bool = True) -> Dict[str, Any]:
+    """Convert and check the values of all options, and several VMs behind them."""
+    parser = _Parser(words.command, is_checked=is_checked)
+    line = [item.word for item in words.given]
+    if is_checked and words.command and words.command.takes_several and words.rest:
+        parser.add_argument(VMS.name, nargs='+', type=functools.partial(_convert_value, VMS))
+        line += ['--'] + list(words.rest)
+    return vars(parser.parse_args(line))
 
 
-def _checked(command: Optional[Command], pairs: List[_Pair]) -> Dict[str, Any]:
-    allowed = {option.name for option in EVERYWHERE + (command.options if command else ())}
-    values = {}  # type: Dict[str, Any]
-    own = {option.name: option for option in (command.options if command else ())}
-    for option, spelling, text in pairs:
-        option = own.get(option.name, option)
-        if option.name not in allowed:
-            known = command.options if command and command.options else EVERYWHERE
-            raise _usage(f"{spelling} is not an option of "
-                         f"{command.name if command else 'vgpu-admin'}; allowed: "
-                         f"{'' if known is not EVERYWHERE else 'none but '}"
-                         f"{' '.join(item.flag for item in known)}")
-        if option.name in values and option.placeholder is not None:
-            raise _usage(f'{option.flag} is given twice')
-        values[option.name] = True if option.placeholder is None else _value(option, text)
-    return values
-
-
-def _value(option: Option, text: str) -> Any:
+def _convert_value(option: Option, text: str) -> Any:
     try:
         return option.parse(text)
     except InvalidValue as error:
         hint = nearest(text.lower(), option.choices) if option.choices else ''
-        raise _usage(f'{option.flag}: {_without_field(str(error), option)}{hint}') from error
+        raise argparse.ArgumentTypeError(f'{_without_field(str(error), option)}{hint}') from error
 
 
 def _without_field(message: str, option: Option) -> str:
@@ -168,62 +171,36 @@ def _without_field(message: str, option: Option) -> str:
     return rest if colon and field in option.name.replace('-', '_') else message
 
 
-def _check_words(command: Command, words: List[str]) -> None:
-    if tuple(words) == command.words:
-        return
-    if command.words:
-        raise _usage(f"say 'vgpu-admin {command.name} {' '.join(command.words)}'")
-    if POOL_ID in command.options and words[0] in POOL_ID.choices:
-        raise _usage(f"{command.name}: '{words[0]}' is not understood; a vGPU pool is named by "
-                     f'{POOL_ID.flag}={words[0]}')
-    raise _usage(f"{command.name}: '{escape(words[0])}' is not understood; "
-                 f"example: vgpu-admin {command.example}")
-
+# What argparse cannot say: one of several, and what stands in the place of a VM.
 
 def _check_needs(command: Command, values: Mapping[str, Any]) -> None:
-    for option in command.required:
-        if option.name not in values:
-            raise _usage(f'{command.name} needs {option.shown}')
     if command.any_of and not any(option.name in values for option in command.any_of):
-        raise _usage(f"{command.name} needs at least one of "
-                     f"{' '.join(option.shown for option in command.any_of)}")
-    _check_vm(command, values)
-    if 'json' in values and 'minimal' in values:
-        raise _usage('--json and --minimal exclude each other')
-    if 'restart' in values and 'no-restart' in values:
-        raise _usage('--restart and --no-restart exclude each other')
-
-
-def _check_vm(command: Command, values: Mapping[str, Any]) -> None:
-    """A command that needs a VM has one, or a file that lists several and nothing for only one."""
-    if FROM_FILE.name in values:
-        for option in VM + (VM_ID, RESTART):
-            if option.name in values:
-                raise _usage(f'{FROM_FILE.flag} and {option.flag} exclude each other')
-    elif GONE.name in values:
-        for option in VM:
-            if option.name in values:
-                raise _usage(f'{GONE.flag} and {option.flag} exclude each other')
-    elif command.needs_vm and not any(option.name in values for option in VM):
+        raise usage(f"{command.name} needs at least one of "
+                    f"{' '.join(option.shown for option in command.any_of)}")
+    for alone in (FROM_FILE, GONE):
+        if alone.name in values:
+            _refuse_beside(alone, values)
+            return
+    if command.needs_vm and not any(option.name in values for option in VM + (VMS,)):
         other = ''.join(f' or {option.shown}' for option in (FROM_FILE, GONE)
                         if option in command.options)
-        raise _usage(f'{command.name} needs a VM: --vm-uuid=UUID or --vm-name=NAME{other}, or the '
-                     'UUID or name alone')
+        raise usage(f'{command.name} needs a VM: --vm-uuid=UUID or --vm-name=NAME{other}, or the '
+                    'UUID or name alone')
 
 
-def _find_topic(command: Command, words: List[str]) -> Optional[str]:
+def _refuse_beside(alone: Option, values: Mapping[str, Any]) -> None:
+    """Refuse what is for one VM beside an option that names several."""
+    for option in VM + (VMS,) + ((VM_ID, RESTART) if alone is FROM_FILE else ()):
+        if option.name in values:
+            name = 'a VM' if option is VMS else option.flag
+            raise usage(f'{alone.flag} and {name} exclude each other')
+
+
+def _find_topic(command: Command, rest: Sequence[str]) -> Optional[str]:
+    """What help is wanted for: a command, a group of them, or nothing in particular."""
     if command.name != 'help':
         return command.name
-    if words and words[0] not in BY_NAME:
-        raise _usage(f"no help for '{escape(words[0])}'{nearest(words[0], list(BY_NAME))}")
-    return words[0] if words else None
-
-
-def _hint(name: str) -> str:
-    if name in _XE_NAMES:
-        return f"; did you mean '{_XE_NAMES[name].flag}', or '{name}=' without dashes?"
-    return nearest(name, list(_ALL_OPTIONS)).replace("mean '", "mean '--")
-
-
-def _usage(message: str) -> CommandError:
-    return CommandError(Kind.USAGE, message)
+    known = list(BY_NAME) + list(GROUPS)
+    if rest and rest[0] not in known:
+        raise usage(f"no help for '{escape(rest[0])}'{nearest(rest[0], known)}")
+    return rest[0] if rest else None

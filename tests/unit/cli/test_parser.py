@@ -57,6 +57,29 @@ def test_what_is_not_understood_is_a_usage_error(words: list) -> None:
     assert caught.value.status is ExitStatus.USAGE
 
 
+@pytest.mark.parametrize('words, said', [
+    (['set-pool', '--vm-name=x', '--pool=C'], "--pool: 'C' is not a vGPU pool; allowed: A, B"),
+    (['set-pool', '--vm-name=x'], 'set-pool needs --pool=A|B'),
+    (['export', '--format=cvs'], "--format: 'cvs' is not understood; allowed: json, csv; did you "
+                                 "mean 'csv'?"),
+    (['list-vms', '--json', '--minimal'], '--minimal and --json exclude each other'),
+    (['registry'], 'registry needs compare|rebuild|keep|copies (or --with-mirror=...)'),
+    (['list-vms', '--pool', '--json'], '--pool needs a value: --pool=A|B'),
+    (['list-vms', '--pool=A', '--pool=A'], '--pool is given twice'),
+])
+def test_what_argparse_finds_is_said_in_our_words(words: list, said: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        parse(words)
+    assert str(caught.value) == said
+
+
+def test_values_that_look_like_something_else_are_values() -> None:
+    assert parse(['history', '--who', '-5']).get(options.WHO) == '-5'
+    assert parse(['history', '--who=%(prog)s']).get(options.WHO) == '%(prog)s'
+    assert parse(['history', '--who=@/etc/passwd']).get(options.WHO) == '@/etc/passwd'
+    assert parse(['show-vm', '--', '--json']).get(options.VM_NAME) == '--json'
+
+
 def test_every_command_can_be_imported_and_shows_a_good_example() -> None:
     import importlib
     import shlex
