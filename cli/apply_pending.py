@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tupl
 from cli import options
 from cli.context import Context
 from cli.errors import CommandError, ExitStatus, Kind
-from cli.naming import find_target
+from cli.naming import find_target, find_targets
 from cli.parser import Arguments
 from cli.pending import Selection, Step, Waiting, name_of, select
 from cli.pool_view import read_pool
@@ -97,9 +97,12 @@ def _build_choice(arguments: Arguments, context: Context,
 def _find_named(arguments: Arguments, context: Context,
                 contents: Contents) -> Optional[FrozenSet[str]]:
     """The VMs that the command line names; None where it names none."""
-    if not any(arguments.get(option) for option in options.VM):
+    if arguments.get(options.VMS):
+        found = frozenset(target.vm_uuid for target in find_targets(context, contents))
+    elif any(arguments.get(option) for option in options.VM):
+        found = frozenset([find_target(context, contents).vm_uuid])
+    else:
         return None
-    found = frozenset([find_target(context, contents).vm_uuid])
     for vm_uuid in sorted(found - set(contents.by_uuid)):
         raise CommandError(Kind.NOT_FOUND, f"VM {vm_uuid} is not registered; see 'vgpu-admin "
                            "scan-vms'")

@@ -46,6 +46,7 @@ class Words(NamedTuple):
 
 _ALL_OPTIONS = {option.name: option
                 for command in COMMANDS for option in command.options + EVERYWHERE}
+_COMMAND = re.compile(r'[a-z]+(-[a-z]+)*\Z')
 _END_OF_OPTIONS = '--'
 _SHORT = {'-h': HELP, '-V': VERSION}
 _UUID = re.compile(r'[0-9a-fA-F-]{36}\Z')
@@ -54,6 +55,7 @@ _XE_NAMES = {name: option for option in VM for name in option.xe_names}
 
 def take_apart(argv: List[str]) -> Words:
     """Find the command, its options and its bare words, or raise a usage error."""
+    answer_earlier(argv)
     words, given = split_options(argv, _list_options(argv))
     if not words:
         return _checked(Words(None, tuple(given)))
@@ -115,13 +117,20 @@ def _take_value(option: Option, waiting: List[str]) -> str:
     raise usage(f'{option.flag} needs a value: {option.shown}{also}')
 
 
+def answer_earlier(argv: List[str]) -> None:
+    """Say of a scheduler command of the earlier tool what it was; its options are not ours."""
+    if any(word in BY_NAME for word in argv):
+        return
+    for name in filter(_COMMAND.match, argv):
+        for about in (said for word, said in EARLIER.items() if word in name):
+            raise usage(f"'{escape(name)}' was a scheduler command of the earlier tool ({about}); "
+                        'vgpu-admin has none, and leaves the scheduler columns as they are')
+
+
 def find_command(name: str) -> Command:
-    """The command of a name; a slip, or a command of the earlier tool, is answered."""
+    """The command of a name; a slip is met with the nearest one."""
     if name in BY_NAME:
         return BY_NAME[name]
-    if name in EARLIER:
-        raise usage(f"'{name}' was a scheduler command of the earlier tool ({EARLIER[name]}): "
-                    'vgpu-admin does not set it and leaves its columns as they are')
     raise usage(f"unknown command '{escape(name)}'{nearest(name, list(BY_NAME))}; "
                 "see 'vgpu-admin help'")
 

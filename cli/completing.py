@@ -8,7 +8,7 @@ from typing import List, Sequence
 
 from cli import options, tab
 from cli.context import Context
-from cli.grammar import BY_NAME, COMMANDS
+from cli.grammar import BY_NAME, COMMANDS, GROUPS
 from cli.options import EVERYWHERE, Option
 from cli.parser import Arguments
 from cli.result import Result, build_document, plain
@@ -59,7 +59,8 @@ def list_words(line: str, context: Context) -> List[str]:
     if command is None:
         return [item.name for item in COMMANDS] + _flags(EVERYWHERE)
     if command.name == 'help':
-        return [item.name for item in COMMANDS]
+        return [item.name for item in COMMANDS] + [name for name in GROUPS if name not in BY_NAME] \
+            + _flags(known)
     operands = command.operand.choices if command.operand is not None else ()
     names = _list_vms('--vm-name', line, context) if command.name in tab.VM_COMMANDS else []
     return names + list(command.words + operands) + _flags(known)

@@ -263,8 +263,8 @@ class Context:
         if self.arguments.get(YES):
             return
         if not self.can_ask:
-            raise CommandError(Kind.USAGE, 'nobody is there to answer the question: say '
-                               f'{alternatives}; nothing was changed')
+            raise CommandError(Kind.USAGE, f'not a terminal: add {alternatives}; nothing was '
+                               'changed')
         # Whoever is asked sees what it is about, also when a program reads the answer.
         self._say(''.join(f'{escape(line)}\n' for line in block) + f'{question} (yes/no): ')
         if self._errors is None:

@@ -1,10 +1,11 @@
 """set-pool, set-priority, set-vm-id and update-vm: a row changes, and perhaps a VM restarts."""
 
 from collections import OrderedDict
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, Mapping
 
 from cli import options
 from cli.context import Context
+from cli.edit_messages import name_vm, say_change, say_settings
 from cli.following import Follow, build_answer, follow, plan_row
 from cli.naming import find_target
 from cli.parser import Arguments
@@ -12,7 +13,7 @@ from cli.proposals import carry_out, rehearse
 from cli.render import priority_text, render_change
 from cli.result import Result
 from cli.situation import Situation, claim_numbers, look
-from cli.text import Style, escape
+from cli.text import escape
 from cli.views import view_row, vm_document
 from registry.edit import Edit
 from registry.values import Priority, Vm
@@ -20,15 +21,18 @@ from registry.values import Priority, Vm
 
 def change_vm(arguments: Arguments, context: Context) -> Result:
     """Change an assignment; everything is checked before anything is touched."""
+    if arguments.get(options.VMS):
+        from cli.several import change_several
+        return change_several(arguments, context)
     contents = context.registry.read()
     target = find_target(context, contents)
-    changes = _read_changes(arguments)
+    changes = read_changes(arguments)
     situation = look(context, contents, target.vm_uuid, with_numbers='vm_id' in changes)
     changing = _Changing(target.vm_uuid, changes, situation)
     proposal = rehearse(context, changing.build)
     before, after = changing.before, changing.after
     if _is_same(before, after):
-        return _settle(arguments, context, before, situation)
+        return _settle(arguments, context, before, situation, say_settings(before, changes))
     if arguments.get(options.DRY_RUN):
         return _rehearsed(arguments, context, before, after, situation)
     is_restarted = _ask(arguments, context, before, after, situation)
@@ -41,22 +45,27 @@ def change_vm(arguments: Arguments, context: Context) -> Result:
         before, after = changing.before, changing.after
     if is_restarted:
         from cli.restart import restart
-        followed = restart(context, situation.record, _ways(before, after), row=after)
+        followed = restart(context, situation.record, ways_of(before, after), row=after)
     else:
         followed = _follow(context, after, situation)
-    return build_answer(context, 'changed', f'VM {after.vm_uuid} is changed.', after, situation,
-                        followed)
+    return build_answer(context, 'changed', lambda arrow: _say(before, after, arrow), after,
+                        situation, followed)
 
 
-def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situation) -> Result:
+def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situation,
+            said: str) -> Result:
     """What is so already: only a VM that runs on without the change may need a restart."""
-    sentence = f'VM {row.vm_uuid} is so already; nothing was changed.'
-    if (arguments.get(options.DRY_RUN) or arguments.get(options.NO_RESTART)
-            or not situation.is_running or _is_carried(context, row, situation)):
-        return build_answer(context, 'unchanged', sentence, row, situation, None)
+    head = f'{name_vm(row.vm_name, row.vm_uuid)} already has {said}'
+    if not situation.is_running or is_carried(context, row, situation):
+        return build_answer(context, 'unchanged', lambda _arrow: f'{head}; nothing to do', row,
+                            situation, None)
+    if arguments.get(options.DRY_RUN) or arguments.get(options.NO_RESTART):
+        return build_answer(context, 'unchanged', lambda _arrow: f'{head}, pending until it is '
+                            'shut down and started; nothing to do', row, situation, None)
     if not arguments.get(options.YES) and not context.can_ask:
-        return build_answer(context, 'unchanged', sentence + ' The running VM does not have it '
-                            'yet: --yes restarts it.', row, situation, None)
+        return build_answer(context, 'unchanged', lambda _arrow: f'{head}; it runs without that '
+                            'until it is shut down and started: --yes restarts it', row,
+                            situation, None)
     from cli.restart import refuse_useless_restart, restart
     refuse_useless_restart(context, row, situation.record)
     plan = plan_row(context, row, situation.record)
@@ -64,16 +73,15 @@ def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situatio
         dict(_shown(row), **{'Runs with': escape(plan.carried) or '-'}),
         dict(_shown(row), **{'Runs with': escape(plan.desired) or '-'})),
         'Do you want to apply these settings?')
-    followed = restart(context, situation.record, _ways(row, row), row=row)
-    return build_answer(context, 'unchanged', f'VM {row.vm_uuid} was so already.', row, situation,
-                        followed)
+    followed = restart(context, situation.record, ways_of(row, row), row=row)
+    return build_answer(context, 'unchanged', lambda _arrow: head, row, situation, followed)
 
 
 def _ask(arguments: Arguments, context: Context, before: Vm, after: Vm,
          situation: Situation) -> bool:
     """Whether the VM is to be restarted; raises when the answer is no."""
     if (not situation.is_running or arguments.get(options.NO_RESTART)
-            or _is_carried(context, after, situation)):
+            or is_carried(context, after, situation)):
         return False
     from cli.restart import refuse_useless_restart
     refuse_useless_restart(context, after, situation.record)
@@ -84,12 +92,12 @@ def _ask(arguments: Arguments, context: Context, before: Vm, after: Vm,
 
 
 def _follow(context: Context, after: Vm, situation: Situation) -> Follow:
-    if situation.is_running and _is_carried(context, after, situation):
-        return Follow('as_desired', 'the running VM carries just this; no restart is needed')
+    if situation.is_running and is_carried(context, after, situation):
+        return Follow('as_desired', 'staged: the running VM has it already; no restart is needed')
     return follow(context, after.vm_uuid, situation)
 
 
-def _is_carried(context: Context, after: Vm, situation: Situation) -> bool:
+def is_carried(context: Context, after: Vm, situation: Situation) -> bool:
     """Whether the VM carries already what the changed row asks for: a pending change goes back."""
     from watcher.plan import State
     plan = plan_row(context, after, situation.record)
@@ -116,23 +124,25 @@ class _Changing:
 def _rehearsed(arguments: Arguments, context: Context, before: Vm, after: Vm,
                situation: Situation) -> Result:
     """What would become of the row, and whether the VM would be restarted for it."""
-    needs_restart = situation.is_running and not _is_carried(context, after, situation)
+    needs_restart = situation.is_running and not is_carried(context, after, situation)
     restarts = needs_restart and not arguments.get(options.NO_RESTART)
-    result = build_answer(context, 'would_be_changed', f'VM {before.vm_uuid} would be changed.',
-                          after, situation, None)
-    block = render_change(_shown(before), _shown(after))
-    if not restarts:
-        block[-1] = ('The VM would be left running, and the change be pending until it is shut '
-                     'down.' if needs_restart else 'No restart is needed.')
+    said = 'the VM would be stopped and started' if restarts else (
+        'the VM would keep its old arguments until it is shut down and started' if needs_restart
+        else 'no VM would be restarted')
+    result = build_answer(
+        context, 'would_be_changed', lambda arrow: f'{_say(before, after, arrow)} (dry run)',
+        after, situation, Follow('', f'nothing was changed; {said}'))
     document = dict(result.document, before=vm_document(view_row(before)), restart=restarts)
-
-    def render(style: Style) -> List[str]:
-        lines = result.lines(style)
-        return lines[:1] + block + lines[1:]
-    return result._replace(document=document, lines=render)
+    del document['staging']
+    return result._replace(document=document)
 
 
-def _read_changes(arguments: Arguments) -> Dict[str, Any]:
+def _say(before: Vm, after: Vm, arrow: str) -> str:
+    return f'{name_vm(after.vm_name, after.vm_uuid)}: {say_change(before, after, arrow)}'
+
+
+def read_changes(arguments: Arguments) -> Dict[str, Any]:
+    """What the command line changes."""
     given = (('pool_id', options.POOL), ('priority', options.PRIORITY), ('vm_id', options.VM_ID))
     return {name: arguments.get(option) for name, option in given
             if arguments.get(option) is not None}
@@ -148,7 +158,7 @@ def _shown(vm: Vm) -> 'OrderedDict[str, str]':
                         ('VM ID', str(vm.vm_id))])
 
 
-def _ways(before: Vm, after: Vm) -> Any:
+def ways_of(before: Vm, after: Vm) -> Any:
     """How to go on after a stop that failed, and how to take the edit back."""
     from cli.restart import Ways
     return Ways(f'{_command(after)} --yes --force',

@@ -1,15 +1,22 @@
 """What follows an edit: staging, or the reason why it waits, and the answer that tells of it."""
 
-from typing import Any, List, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
+from cli import options
+from cli.edit_messages import say_lines
 from cli.errors import ExitStatus
 from cli.render import LEFT_TO_DAEMON, render_vm
 from cli.result import Result, VmView, build_document
 from cli.situation import Situation
-from cli.text import Style, escape
+from cli.text import Style
 from cli.views import view_record, view_row, vm_document
 from registry.errors import RegistryUnavailable
 from registry.values import Contents, Vm
+
+# An edit waits so long for the daemon that stages it.
+STAGED_SECONDS = 3.0
+_LATE = ('not staged: the daemon has not done it within 3 s, and goes on; see '
+         "'vgpu-admin status'")
 
 
 class Follow:
@@ -25,32 +32,96 @@ class Follow:
 
 def follow(context: Any, vm_uuid: str, situation: Situation) -> Follow:
     """Stage a VM at rest, or say why its change waits."""
-    if not situation.was_asked:
-        return Follow('not_asked', f'XAPI could not be asked ({situation.problem}), so nothing '
-                      'was checked there; the change is committed, and applied when the VM comes '
-                      'to rest')
-    record = situation.record
-    if record is None:
-        return Follow('unknown', 'XAPI has no such VM')
-    if situation.is_running:
-        return Follow('pending', f'the VM is {record.power_state.value}; the change is pending '
-                      'and applied when the VM comes to rest')
-    if record.is_halted_resident:
-        from cli.render import describe_resident
-        return Follow('pending', f'the change is pending: {describe_resident(vm_uuid)}')
-    if record.power_state.value == 'Halted' and record.operations:
-        from cli.render import describe_operations
-        return Follow('pending', 'the VM is Halted; the change is pending and '
-                      + describe_operations(sorted(record.operation_names)))
-    if not record.is_at_rest:
-        doing = ', '.join(sorted(record.operation_names)) or 'no operation'
-        return Follow('pending', f'the VM is {record.power_state.value} ({doing}); the change is '
-                      'pending: a resume keeps the old arguments, a shutdown applies the new ones')
+    waiting = _find_waiting(vm_uuid, situation)
+    if waiting is not None:
+        return waiting
     from cli.staging import stage
     staged = stage(context, vm_uuid, is_hurried=True)
     if staged.word == 'by_daemon':
-        staged = _correct(context, vm_uuid, record, staged)
+        staged = _correct(context, vm_uuid, situation.record, staged)
+    if staged.word == 'by_daemon':
+        staged = _wait_for_daemon(context, {vm_uuid: staged})[vm_uuid]
     return Follow(staged.word, staged.message, staged.plan)
+
+
+def follow_many(context: Any, situations: Mapping[str, Situation]) -> Dict[str, Follow]:
+    """The same for several VMs, which are staged together."""
+    followed = {vm_uuid: _find_waiting(vm_uuid, situation)
+                for vm_uuid, situation in situations.items()}
+    resting = [vm_uuid for vm_uuid, found in followed.items() if found is None]
+    if resting:
+        from cli.staging import stage_many
+        staged = stage_many(context, resting, is_hurried=True)
+        for vm_uuid in resting:
+            if staged[vm_uuid].word == 'by_daemon':
+                staged[vm_uuid] = _correct(context, vm_uuid, situations[vm_uuid].record,
+                                           staged[vm_uuid])
+        staged.update(_wait_for_daemon(context, {
+            vm_uuid: item for vm_uuid, item in staged.items() if item.word == 'by_daemon'}))
+        followed.update({vm_uuid: Follow(item.word, item.message, item.plan)
+                         for vm_uuid, item in staged.items()})
+    return {vm_uuid: found for vm_uuid, found in followed.items() if found is not None}
+
+
+def _find_waiting(vm_uuid: str, situation: Situation) -> Optional[Follow]:
+    """Why nothing can be staged now; None for a VM at rest."""
+    if not situation.was_asked:
+        return Follow('not_asked', f'saved; applied at its next boot: XAPI could not be asked '
+                      f'({situation.problem}), so nothing was checked there')
+    record = situation.record
+    if record is None:
+        return Follow('unknown', 'not staged: XAPI has no such VM')
+    if situation.is_running:
+        return Follow('pending', 'saved; applied at its next boot: pending until it is shut down '
+                      'and started (a reboot is not enough)')
+    if record.is_halted_resident:
+        from cli.render import describe_resident
+        return Follow('pending', f'not staged: pending: {describe_resident(vm_uuid)}')
+    if record.power_state.value == 'Halted' and record.operations:
+        from cli.render import describe_operations
+        return Follow('pending', 'not staged: pending: the VM is Halted and '
+                      + describe_operations(sorted(record.operation_names)))
+    if not record.is_at_rest:
+        doing = ', '.join(sorted(record.operation_names)) or 'no operation'
+        return Follow('pending', f'saved; applied at its next boot: pending, since the VM is '
+                      f'{record.power_state.value} ({doing}): a resume keeps the old arguments, a '
+                      'shutdown applies the new ones')
+    return None
+
+
+def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
+    """Wait for the daemon to stage these VMs, but not for long, and not where told not to."""
+    if not staged or context.arguments.get(options.NO_WAIT):
+        return staged
+    from cli.tasks import wait_until
+    from watcher.errors import XapiError
+    done = {}  # type: Dict[str, Any]
+
+    def look() -> bool:
+        for vm_uuid, plan in _read_settled(context, [item for item in staged if item not in done]):
+            done[vm_uuid] = plan
+        return len(done) == len(staged)
+
+    try:
+        wait_until(context, look, STAGED_SECONDS)
+    except XapiError:
+        pass  # what is not known to be staged is not said to be
+    return {vm_uuid: item._replace(word='staged', message='staged by the daemon: its next start '
+                                   'takes it', plan=done[vm_uuid]) if vm_uuid in done
+            else item._replace(message=_LATE) for vm_uuid, item in staged.items()}
+
+
+def _read_settled(context: Any, vm_uuids: List[str]) -> List[Tuple[str, Any]]:
+    """The VMs for which nothing is left to do, each with its plan."""
+    from cli.pool_view import read_neighbourhood, read_pool
+    from watcher.plan import Action
+    contents = context.registry.read()
+    view = read_pool(context, contents) if len(vm_uuids) > 1 else \
+        read_neighbourhood(context, contents, vm_uuids[0])
+    found = [(vm_uuid, view.inventory.find_by_uuid(vm_uuid)) for vm_uuid in vm_uuids]
+    plans = [(vm_uuid, view.plan(vm)) for vm_uuid, vm in found if vm is not None]
+    return [(vm_uuid, plan) for vm_uuid, plan in plans
+            if plan is not None and plan.action is Action.NONE]
 
 
 def _correct(context: Any, vm_uuid: str, record: Any, staged: Any) -> Any:
@@ -65,22 +136,20 @@ def _correct(context: Any, vm_uuid: str, record: Any, staged: Any) -> Any:
     return staged._replace(word=blocker[0], message=blocker[1], plan=plan)
 
 
-def build_answer(context: Any, what: str, sentence: str, row: Vm, situation: Situation,
-                 followed: Optional[Follow]) -> Result:
-    """Build the answer to an edit."""
+def build_answer(context: Any, what: str, head: Callable[[str], str], row: Vm,
+                 situation: Situation, followed: Optional[Follow]) -> Result:
+    """Build the answer to an edit; `head` says what was changed, with an arrow of our choice."""
     view = _view(context, row, situation, followed, is_removed='removed' in what)
     document = build_document(result=what, vm=vm_document(view))
-    lines: List[str] = [sentence]
     if followed is not None:
         document['staging'] = {'result': followed.word, 'message': followed.message}
-        lines.append(escape(f'{followed.message[0].upper()}{followed.message[1:]}.'))
-
     is_handed_on = (followed is not None and followed.word == 'by_daemon'
                     and view.state in ('drift', 'orphaned'))
     shown = view._replace(reason=LEFT_TO_DAEMON) if is_handed_on else view
 
-    def render(_style: Style) -> List[str]:
-        return lines + render_vm(shown)
+    def render(style: Style) -> List[str]:
+        lines = say_lines(head(style.arrow), followed)
+        return lines + (render_vm(shown) if context.arguments.get(options.VERBOSE) else [])
     return Result(document, render, followed.status if followed else ExitStatus.DONE,
                   minimal=(row.vm_uuid,))
 

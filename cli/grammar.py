@@ -1,5 +1,6 @@
 """The commands of vgpu-admin as data: help, parsing and completion are made from this table."""
 
+from collections import OrderedDict
 from typing import NamedTuple, Optional, Tuple
 
 from cli import consumer_options, options
@@ -33,8 +34,9 @@ _BY_UUID = f'--vm-uuid={_EXAMPLE_UUID}'
 
 def _change(name: str, summary: str, value: Option, example: str) -> Command:
     return Command(name, summary, 'cli.editing', 'change_vm',
-                   options.VM + (value,) + options.RESTARTING + (options.DRY_RUN,),
-                   required=(value,), needs_vm=True, example=f'{name} --vm-name=web01 {example}')
+                   options.VM + (value,) + options.RESTARTING + options.EDITING,
+                   required=(value,), needs_vm=True, takes_several=True,
+                   example=f'{name} --vm-name=web01 {example}')
 
 
 def _pool(name: str, summary: str, values: Tuple[Option, ...], example: str) -> Command:
@@ -48,14 +50,14 @@ def _pool(name: str, summary: str, values: Tuple[Option, ...], example: str) -> 
 COMMANDS = (
     Command('register-vm', 'register a VM and give it a number', 'cli.registering', 'register_vm',
             options.VM + (options.POOL, options.PRIORITY, options.VM_ID, options.RESTART,
-                          options.FORCE, options.TIMEOUT, options.FROM_FILE, options.DRY_RUN),
-            needs_vm=True,
+                          options.FORCE, options.TIMEOUT, options.FROM_FILE) + options.EDITING,
+            needs_vm=True, takes_several=True,
             example=f'register-vm {_BY_UUID} --pool=A --priority=high'),
     Command('show-vm', 'show one VM', 'cli.viewing', 'show_vm', options.VM + (options.AT,),
             needs_vm=True, example=f'show-vm {_BY_UUID}'),
     Command('remove-vm', 'remove the registration of a VM', 'cli.registering', 'remove_vm',
-            options.ROW + options.RESTARTING + (options.RESTART, options.GONE, options.DRY_RUN),
-            needs_vm=True, example='remove-vm --vm-name=web01'),
+            options.ROW + options.RESTARTING + (options.RESTART, options.GONE) + options.EDITING,
+            needs_vm=True, takes_several=True, example='remove-vm --vm-name=web01'),
     Command('transfer-vm', 'give the row of a VM to another VM, such as a restored copy',
             'cli.row_moves', 'transfer_vm',
             (options.FROM, options.TO, options.GONE, options.YES, options.DRY_RUN),
@@ -66,14 +68,14 @@ COMMANDS = (
     _change('set-vm-id', 'give a VM another number', options.VM_ID, '--vm-id=12'),
     Command('update-vm', 'change several settings of a VM at once', 'cli.editing', 'change_vm',
             options.VM + (options.POOL, options.PRIORITY, options.VM_ID) + options.RESTARTING
-            + (options.DRY_RUN,), needs_vm=True,
+            + options.EDITING, needs_vm=True, takes_several=True,
             any_of=(options.POOL, options.PRIORITY, options.VM_ID),
             example='update-vm --vm-name=web01 --pool=B --priority=high --no-restart'),
     Command('apply-pending', 'restart the VMs whose change waits for it, one after the other',
             'cli.apply_pending', 'apply_pending',
             options.VM + (options.POOL, options.COUNT, options.WINDOW, options.YES, options.FORCE,
                           options.TIMEOUT, options.ACCEPT_UNVERIFIED, options.DRY_RUN),
-            example='apply-pending --pool=A --window=22:00-04:00'),
+            takes_several=True, example='apply-pending --pool=A --window=22:00-04:00'),
     Command('list-vms', 'list the registered VMs', 'cli.viewing', 'list_vms',
             (options.POOL, options.PRIORITY), example='list-vms --pool=A --json'),
     Command('list-pools', 'list the vGPU pools', 'cli.viewing', 'list_pools', (options.POOL_ID,),
@@ -81,7 +83,8 @@ COMMANDS = (
     Command('show-pool', 'show one vGPU pool and its VMs', 'cli.viewing', 'show_pool',
             (options.POOL_ID,), required=(options.POOL_ID,), example='show-pool --pool-id=A'),
     Command('scan-vms', 'compare all VMs in XAPI with the registry', 'cli.surveying', 'scan_vms',
-            (options.EXIT_CODE,), example='scan-vms --exit-code'),
+            (options.STATE, options.POOL, options.SCAN_FORMAT, options.EXIT_CODE),
+            example='scan-vms --state=pending --pool=A'),
     Command('status', 'show the control panel', 'cli.surveying', 'status', example='status'),
     Command('history', 'show who changed what and when', 'cli.seeing', 'history',
             options.VM + (options.SINCE, options.UNTIL, options.WHO, options.LIMIT),
@@ -96,6 +99,12 @@ COMMANDS = (
             (options.DRY_RUN,), example='reconcile --dry-run'),
     Command('verify', 'compare the registry, XAPI and what runs on this host', 'cli.planning',
             'verify', (options.EXIT_CODE,), example='verify --exit-code'),
+    Command('update-pool', 'rename, describe, enable or disable a vGPU pool', 'cli.pools',
+            'update_pool', (options.POOL_ID, options.NAME, options.DESCRIPTION, options.ENABLE,
+                            options.DISABLE, options.YES, options.DRY_RUN),
+            required=(options.POOL_ID,),
+            any_of=(options.NAME, options.DESCRIPTION, options.ENABLE, options.DISABLE),
+            example="update-pool --pool-id=B --name='Render farm' --disable"),
     _pool('set-pool-name', 'rename a vGPU pool', (options.NAME,), "--name='Render farm'"),
     _pool('set-pool-description', 'describe a vGPU pool', (options.DESCRIPTION,),
           "--description='nightly jobs'"),
@@ -143,9 +152,31 @@ COMMANDS = (
             'completion', example='completion > /etc/bash_completion.d/vgpu-admin'),
     Command('complete', 'print the words that complete a line (for the script)',
             'cli.completing', 'complete', example='complete'),
-    Command('help', 'show help, for all commands or for one', 'cli.usage', 'show_help',
-            example='help register-vm'),
+    Command('help', 'show help, for all commands, a group or one command', 'cli.usage',
+            'show_help', (options.ALL,), example='help register-vm'),
+    Command('version', 'show the version', 'cli.usage', 'show_version', example='version'),
 )
-GROUPS = ()
-EARLIER = {}
+HIDDEN = 'complete'
+"""The command that only the completion script calls."""
+GROUPS = OrderedDict((
+    ('everyday', ('register-vm', 'set-pool', 'set-priority', 'set-vm-id', 'update-vm',
+                  'remove-vm', 'apply-pending')),
+    ('see', ('status', 'list-vms', 'show-vm', 'scan-vms', 'history')),
+    ('trouble', ('explain', 'doctor', 'verify', 'restore')),
+    ('pools', ('list-pools', 'show-pool', 'update-pool', 'set-pool-name', 'set-pool-description',
+               'enable-pool', 'disable-pool')),
+    ('files', ('export', 'import', 'backup')),
+    ('setup', ('init', 'accept', 'check', 'registry', 'adopt', 'transfer-vm')),
+    ('daemon', ('watch', 'plan', 'reconcile', 'fence', 'consumer')),
+    ('shell', ('help', 'version', 'completion', 'complete')),
+))
+"""The commands by what they are for; the first three groups are what `help` shows."""
+FIRST_GROUPS = ('everyday', 'see', 'trouble')
+EARLIER = OrderedDict((
+    ('weight', "a VM's share of the GPU, column weight"),
+    ('rate', "a limit of a VM's jobs a second, column max_jobs_per_sec"),
+    ('queue', "a limit of a VM's queue, column max_queue_depth"),
+    ('quarantine', 'keeping a VM off the GPU, column quarantined'),
+))
+"""What the scheduler commands of the earlier tool were about, by a word in their names."""
 BY_NAME = {command.name: command for command in COMMANDS}

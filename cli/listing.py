@@ -9,7 +9,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 from cli import options
 from cli.context import Context
-from cli.errors import CommandError, Kind
+from cli.edit_messages import name_vm, say_assignment
+from cli.errors import CommandError, ExitStatus, Kind
 from cli.exchange_format import Row, is_json, is_table, parse
 from cli.exchanging import describe_staging, stage_changed
 from cli.files import read_file
@@ -18,7 +19,7 @@ from cli.held_assignments import refuse_to_forget
 from cli.parser import Arguments
 from cli.proposals import carry_out, document_of, rehearse
 from cli.result import Result, build_document
-from cli.situation import refuse_on_member
+from cli.situation import Situation, refuse_on_member
 from cli.text import escape, plural
 from cli.views import view_row, vm_document
 from registry.edit import Edit
@@ -62,20 +63,54 @@ class _Problem(NamedTuple):
 def register_listed(arguments: Arguments, context: Context) -> Result:
     """Register all VMs of a file in one transaction; every bad line is reported."""
     is_dry = bool(arguments.get(options.DRY_RUN))
-    listed = _read(read_file(arguments.get(options.FROM_FILE))
-                   if arguments.file_text is None else arguments.file_text)
+    if arguments.get(options.VMS):
+        listed = _read_words(arguments)
+    else:
+        listed = _read(read_file(arguments.get(options.FROM_FILE))
+                       if arguments.file_text is None else arguments.file_text)
     contents = _read_contents(context)
     pool = _ask(context)
-    found, problems = _find_named(listed.names, contents, pool)
+    found, problems = _find_named(listed, contents, pool)
+    found = [row._replace(vm_id=arguments.get(options.VM_ID)) for row in found] \
+        if arguments.get(options.VMS) else found
     rows = sorted(listed.rows + found, key=lambda row: row.line)
-    problems = listed.problems + problems + _find_repeated(rows)
+    problems = listed.problems + problems + _find_repeated(rows, listed.unit)
     problems += _check(rows, listed.unit, contents, pool)
     proposal, done = _register(arguments, context,
                                listed._replace(rows=rows, problems=problems), pool, contents)
     if proposal.creates:
         context.note(f"{'would create' if is_dry else 'created'} the registry "
                      f'{context.registry.path}')
-    return _answer(context, proposal, done, pool, is_dry)
+    result = _answer(context, proposal, done, pool, is_dry)
+    return result if is_dry or not arguments.get(options.RESTART) else \
+        _restart_running(context, result, [vm for vm, _is_new in done], pool)
+
+
+def _restart_running(context: Context, result: Result, vms: Sequence[Vm], pool: _Pool) -> Result:
+    """Restart the VMs that run without what their rows say, one after the other."""
+    from cli.registering import needs_restart, ways_on
+    from cli.restart import restart
+    said = []  # type: List[str]
+    for vm in vms:
+        situation = Situation(pool.vms.get(vm.vm_uuid))
+        if needs_restart(context, vm, situation):
+            followed = restart(context, situation.record, ways_on(vm), row=vm)
+            result.document.setdefault('staging', {})[vm.vm_uuid] = followed.word
+            said.append(f'{name_vm(vm.vm_name, vm.vm_uuid)}: {followed.message}')
+            if followed.status is not ExitStatus.DONE:
+                result = result._replace(status=followed.status)
+    return result._replace(lines=lambda style: result.lines(style) + said)
+
+
+def _read_words(arguments: Arguments) -> _Listed:
+    """The VMs that several bare words name."""
+    listed = _Listed([], [], [], 'VM')
+    for number, word in enumerate(arguments.get(options.VMS), 1):
+        try:
+            listed.rows.append(Row(number, parse_uuid(word), vm_id=arguments.get(options.VM_ID)))
+        except InvalidValue:
+            listed.names.append((number, word))
+    return listed
 
 
 def _read_contents(context: Context) -> Contents:
@@ -124,10 +159,10 @@ def _ask(context: Context) -> _Pool:
         return _Pool(problem=str(error))
 
 
-def _find_named(names: Sequence[Tuple[int, str]], contents: Contents,
+def _find_named(listed: _Listed, contents: Contents,
                 pool: _Pool) -> Tuple[List[Row], List[_Problem]]:
     rows, problems = [], []  # type: List[Row], List[_Problem]
-    for number, text in names:
+    for number, text in listed.names:
         # A name may hold what looks like a comment: what fits as it stands goes first.
         found, name = _find_vms(text, contents, pool), text
         if not found:
@@ -136,7 +171,8 @@ def _find_named(names: Sequence[Tuple[int, str]], contents: Contents,
         if len(found) == 1:
             rows.append(Row(number, found.pop()))
             continue
-        problems.append(_describe_name(number, str(clean_name(name)), sorted(found), pool))
+        problems.append(_describe_name(f'{listed.unit} {number}', str(clean_name(name)),
+                                       sorted(found), pool))
     return rows, problems
 
 
@@ -148,16 +184,16 @@ def _find_vms(text: str, contents: Contents, pool: _Pool) -> Set[str]:
                     if vm.kind is VmKind.VM and clean_name(vm.name) == name}
 
 
-def _describe_name(number: int, name: str, found: Sequence[str], pool: _Pool) -> _Problem:
+def _describe_name(place: str, name: str, found: Sequence[str], pool: _Pool) -> _Problem:
     if found:
-        return _Problem(Kind.CONFLICT, f"line {number}: the name '{escape(name)}' fits "
+        return _Problem(Kind.CONFLICT, f"{place}: the name '{escape(name)}' fits "
                         f"{len(found)} VMs: {', '.join(found)}; say the UUID")
     if pool.problem:
-        return _Problem(Kind.UNAVAILABLE, f"line {number}: the name '{escape(name)}' is not in "
+        return _Problem(Kind.UNAVAILABLE, f"{place}: the name '{escape(name)}' is not in "
                         f'the registry, and XAPI could not be asked: {pool.problem}')
     known = {clean_name(vm.name) or '': vm.uuid for vm in pool.vms.values()
              if vm.kind is VmKind.VM}
-    return _Problem(Kind.NOT_FOUND, f"line {number}: no VM has the name '{escape(name)}'"
+    return _Problem(Kind.NOT_FOUND, f"{place}: no VM has the name '{escape(name)}'"
                     f'{name_alike(name, known)}')
 
 
@@ -179,13 +215,13 @@ def _check(rows: Sequence[Row], unit: str, contents: Contents,
     return problems
 
 
-def _find_repeated(rows: Sequence[Row]) -> List[_Problem]:
+def _find_repeated(rows: Sequence[Row], unit: str) -> List[_Problem]:
     first = {}  # type: Dict[str, int]
     problems = []  # type: List[_Problem]
     for row in rows:
         if first.setdefault(row.vm_uuid, row.line) != row.line:
-            problems.append(_Problem(Kind.USAGE, f'line {row.line}: VM {row.vm_uuid} stands in '
-                                     f'line {first[row.vm_uuid]} already'))
+            problems.append(_Problem(Kind.USAGE, f'{unit} {row.line}: VM {row.vm_uuid} stands in '
+                                     f'{unit} {first[row.vm_uuid]} already'))
     return problems
 
 
@@ -264,8 +300,8 @@ def _answer(context: Context, proposal: Proposal, done: Sequence[Tuple[Vm, bool]
             is_dry: bool) -> Result:
     new = [vm for vm, is_new in done if is_new]
     words = {True: 'would be registered' if is_dry else 'registered', False: 'already registered'}
-    lines = [f'{vm.vm_uuid} {escape(vm.vm_name) or "-"}: {words[is_new]} with pool {vm.pool_id}, '
-             f'priority {vm.priority.word}, vm_id {vm.vm_id}' for vm, is_new in done]
+    lines = [f'{name_vm(vm.vm_name, vm.vm_uuid)}: {words[is_new]} with {say_assignment(vm)}'
+             for vm, is_new in done]
     lines.append(f'{plural(len(new), "VM")} {words[True]}, {len(done) - len(new)} '
                  'registered before.')
     what = words[bool(new)].replace(' ', '_')

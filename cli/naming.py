@@ -1,12 +1,13 @@
 """Which VM is meant: by UUID or by name, the registry first and XAPI second."""
 
 import unicodedata
-from typing import Any, Dict, Mapping, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from cli.errors import CommandError, Kind
-from cli.options import VM_NAME, VM_UUID
+from cli.options import VM_NAME, VM_UUID, VMS
 from cli.text import escape, nearest
-from registry.values import Contents, clean_name
+from registry.errors import InvalidValue
+from registry.values import Contents, clean_name, parse_uuid
 from watcher.errors import XapiError
 
 
@@ -23,6 +24,34 @@ def find_target(context: Any, contents: Optional[Contents], *, everywhere: bool 
     vm_uuid, name = context.arguments.get(VM_UUID), clean_name(context.arguments.get(VM_NAME))
     if vm_uuid is not None:
         return _with_name(contents, vm_uuid, name)
+    return _find_named(context, contents, name, everywhere=everywhere)
+
+
+def find_targets(context: Any, contents: Contents) -> Tuple[Target, ...]:
+    """Find the VMs that several bare words name, each once; all that cannot be found are told."""
+    found, problems = {}, []  # type: Dict[str, Target], List[CommandError]
+    for word in context.arguments.get(VMS):
+        try:
+            target = _find_word(context, contents, word)
+            found[target.vm_uuid] = target
+        except CommandError as error:
+            problems.append(error)
+    if problems:
+        raise CommandError(problems[0].kind, '\n'.join(
+            [str(problem) for problem in problems] + ['nothing was changed']))
+    return tuple(found.values())
+
+
+def _find_word(context: Any, contents: Contents, word: str) -> Target:
+    """The VM that a bare word names: a UUID, or a name."""
+    try:
+        return Target(parse_uuid(word))
+    except InvalidValue:
+        return _find_named(context, contents, clean_name(word))
+
+
+def _find_named(context: Any, contents: Optional[Contents], name: Optional[str], *,
+                everywhere: bool = False) -> Target:
     found = _find_in_registry(contents, name)
     if everywhere or not found:
         found = dict(_find_in_xapi(context, name, is_needed=not found), **found)

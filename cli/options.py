@@ -134,6 +134,8 @@ NO_RESTART = Option('no-restart', None, 'leave a running VM running; the change 
 RESTART = Option('restart', None, 'restart the VM if it is running')
 FORCE = Option('force', None, 'stop the VM hard when it does not stop cleanly in time')
 TIMEOUT = Option('timeout', 'SECONDS', 'how long a clean stop may take (120)', parse_seconds)
+NO_WAIT = Option('no-wait', None, 'do not wait until the VM is staged (3 s at most)')
+VERBOSE = Option('verbose', None, 'also show the whole VM')
 DRY_RUN = Option('dry-run', None, 'check everything and change nothing')
 EXIT_CODE = Option('exit-code', None, 'exit with 6 when something differs')
 ALL_HOSTS = Option('all-hosts', None, 'check the other hosts of the pool as well, through their '
@@ -145,6 +147,14 @@ SINCE = Option('since', 'TIME', 'what was done at a time (as for --at) or later'
 UNTIL = Option('until', 'TIME', 'what was done before a time (as for --at)', parse_time)
 WHO = Option('who', 'NAME', "what somebody did: a login name, vgpu-watcher, or 'another program'",
              parse_text)
+STATES = ('as_desired', 'pending', 'drift', 'unregistered', 'manual', 'doubled', 'contested',
+          'orphaned', 'unreadable', 'waits_for_xapi', 'no_qemu', 'fought_over')
+STATE = Option('state', 'STATE', 'only VMs in this state', choices=STATES)
+SCAN_FORMAT = Option('format', 'table|lines', "a table (the default on a terminal), or the earlier "
+                     "tool's lines (elsewhere)", choices=('table', 'lines'))
+ENABLE = Option('enable', None, 'enable the vGPU pool')
+DISABLE = Option('disable', None, 'disable it: its VMs get no arguments')
+ALL = Option('all', None, 'list all commands')
 NAME = Option('name', 'TEXT', 'the new name', parse_text)
 DESCRIPTION = Option('description', 'TEXT', 'the new description')
 FILE = Option('file', 'FILE', "the file; '-' for standard input or output", parse_text)
@@ -157,6 +167,7 @@ WINDOW = Option('window', 'HH:MM-HH:MM', 'begin restarts in these hours only, in
                 'they begin, end when they do', parse_window)
 ACCEPT_UNVERIFIED = Option('accept-unverified', None, 'go on also after a boot that cannot be '
                            'looked at')
-EXCLUSIVE = ((JSON, MINIMAL), (RESTART, NO_RESTART))
+EXCLUSIVE = ((JSON, MINIMAL), (RESTART, NO_RESTART), (ENABLE, DISABLE))
 """Options that contradict each other."""
 RESTARTING = (YES, NO_RESTART, FORCE, TIMEOUT)
+EDITING = (NO_WAIT, VERBOSE, DRY_RUN)

@@ -6,7 +6,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 from cli.consumer_state import ConsumerState, advise_consumer, describe_consumer
 from cli.mediator import describe_excess
 from cli.mirror_state import MirrorState, describe_mirror, render_mirror
-from cli.render import DANGERS, GOOD_STATES, describe_boot, describe_state
+from cli.render import DANGERS, FULL_WIDTH, GOOD_STATES, describe_boot, describe_state
 from cli.result import PoolCount, VmView
 from cli.text import Style, escape, plural, table
 from cli.views import word
@@ -14,9 +14,7 @@ from cli.watching import Watch, describe_watch
 from registry.file_check import MEDIATOR_ROWS
 
 _MANY = 20
-# A terminal of so many columns has room for the UUIDs of a vGPU pool; one of less than the other
-# number has room for nothing beside them.
-_FULL_WIDTH = 92
+# A terminal of less has room for nothing beside UUIDs.
 _LEAST_WIDTH = 48
 
 
@@ -85,7 +83,7 @@ def _vms(views: Sequence[VmView], style: Style) -> List[str]:
     headings = ('ID', 'PRIO', 'POWER', 'STATE', 'UUID', 'NAME')
     rows = [(str(view.vm_id), word(view.priority) or '-', view.power_state or '-',
              view.state or '-', view.vm_uuid, escape(view.vm_name) or '-') for view in views]
-    if _LEAST_WIDTH <= style.width < _FULL_WIDTH:
+    if _LEAST_WIDTH <= style.width < FULL_WIDTH:
         # A line for each VM says more than its UUID, which list-vms has.
         headings, rows = headings[:4] + headings[5:], [row[:4] + row[5:] for row in rows]
     return table(headings, rows, style)

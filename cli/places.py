@@ -11,14 +11,14 @@ from cli.parser import Arguments
 
 EDITS = frozenset([
     'register-vm', 'remove-vm', 'set-pool', 'set-priority', 'set-vm-id', 'update-vm',
-    'set-pool-name', 'set-pool-description', 'enable-pool', 'disable-pool', 'import', 'restore',
-    'adopt', 'init', 'accept', 'reconcile', 'transfer-vm'])
+    'update-pool', 'set-pool-name', 'set-pool-description', 'enable-pool', 'disable-pool',
+    'import', 'restore', 'adopt', 'init', 'accept', 'reconcile', 'transfer-vm'])
 VIEWS = frozenset(['show-vm', 'list-vms', 'list-pools', 'show-pool', 'scan-vms', 'status',
                    'history', 'explain', 'plan', 'export'])
 # About this host, its files or its terminal.
 # It takes long, and Ctrl-C must reach it: on the master only, and by nobody else's hand.
 HERE = frozenset(['apply-pending', 'watch', 'verify', 'backup', 'check', 'fence', 'registry',
-                  'consumer', 'doctor', 'completion', 'complete', 'help'])
+                  'consumer', 'doctor', 'completion', 'complete', 'help', 'version'])
 
 
 def is_edit(arguments: Arguments) -> bool:

@@ -6,7 +6,7 @@ from cli import options
 from cli.context import Context
 from cli.errors import ExitStatus
 from cli.parser import Arguments
-from cli.render import GOOD_STATES
+from cli.render import GOOD_STATES, brief_args
 from cli.result import Result, build_document
 from cli.situation import refuse_on_member
 from cli.text import Style, escape, plural, table
@@ -86,9 +86,17 @@ def _is_work(item: Any) -> bool:
 def _describe(item: Any) -> str:
     head = f'{item.vm.uuid} ({escape(item.vm.name)}, {item.vm.power_state.value})'
     if not _is_work(item):
-        return f'{head}: left alone: {item.reason.value} ({item.state.value})'
+        return f'{head}: {_say_left(item)}'
     return (f'{head}: {item.action.value}: {item.reason.value}: '
             f'{escape(item.vm.args) or "nothing"} -> {escape(item.value) or "nothing"}')
+
+
+def _say_left(item: Any) -> str:
+    """Why a VM that is not as desired is left as it is."""
+    if item.reason.value == 'not_at_rest':
+        return (f"waits for shutdown: {brief_args(item.carried)} -> "
+                f"{brief_args(item.desired)}")
+    return f'left alone: {item.reason.value} ({item.state.value})'
 
 
 def _document(item: Any) -> Dict[str, Any]:

@@ -16,6 +16,14 @@ from registry.values import Contents, Pool
 from watcher.errors import XapiError
 
 
+def update_pool(arguments: Arguments, context: Context) -> Result:
+    """Change several settings of a vGPU pool at once."""
+    enabled = True if arguments.get(options.ENABLE) else \
+        False if arguments.get(options.DISABLE) else None
+    return _change(arguments, context, pool_name=arguments.get(options.NAME),
+                   description=arguments.get(options.DESCRIPTION), enabled=enabled)
+
+
 def set_pool_name(arguments: Arguments, context: Context) -> Result:
     """Rename a vGPU pool."""
     return _change(arguments, context, pool_name=arguments.get(options.NAME))

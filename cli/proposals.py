@@ -111,8 +111,12 @@ def describe_pool_change(change: PoolChange, vms: Sequence[Vm]) -> List[str]:
 
 def describe_pool(change: PoolChange) -> str:
     """What becomes of one vGPU pool, on one line."""
-    return (f'changed  vGPU pool {change.after.pool_id}: {_brief_pool(change.before)} -> '
-            f'{_brief_pool(change.after)}')
+    before, after = change
+    pairs = (('name', escape(before.pool_name), escape(after.pool_name)),
+             ('description', escape(before.description) or '-', escape(after.description) or '-'),
+             ('', _word(before), _word(after)))
+    return f'changed  vGPU pool {after.pool_id}: ' + ', '.join(
+        f'{what} {old} -> {new}'.lstrip() for what, old, new in pairs if old != new)
 
 
 def describe_counts(difference: Difference, unchanged: int = 0) -> str:
@@ -166,7 +170,5 @@ def _brief(vm: Optional[Vm]) -> str:
     return f'{escape(vm.vm_name) or "-"}, pool {vm.pool_id}, {vm.priority.word}, {vm.vm_id}'
 
 
-def _brief_pool(pool: Pool) -> str:
-    state = 'enabled' if pool.enabled else 'disabled'
-    about = f' ({escape(pool.description)})' if pool.description else ''
-    return f'{escape(pool.pool_name)}{about}, {state}'
+def _word(pool: Pool) -> str:
+    return 'enabled' if pool.enabled else 'disabled'

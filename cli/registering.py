@@ -1,10 +1,11 @@
 """register-vm and remove-vm: a row comes, a row goes."""
 
 from collections import OrderedDict
-from typing import Any, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 from cli import options
 from cli.context import Context
+from cli.edit_messages import name_vm, say_assignment
 from cli.errors import CommandError, Kind
 from cli.following import Follow, build_answer, follow, plan_row
 from cli.naming import Target, find_target
@@ -24,7 +25,7 @@ DEFAULT_PRIORITY = Priority.MEDIUM
 
 def register_vm(arguments: Arguments, context: Context) -> Result:
     """Register a VM; asking for what already is succeeds and changes nothing."""
-    if arguments.get(options.FROM_FILE):
+    if arguments.get(options.FROM_FILE) or arguments.get(options.VMS):
         from cli.listing import register_listed
         return register_listed(arguments, context)
     contents = _read_or_none(context)
@@ -39,15 +40,15 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
     what = 'registered' if is_new else 'already_registered'
     if situation.record is not None and not situation.record.has_qemu:
         context.note('it is a PV or PVH guest: there is no QEMU that could take arguments')
-    is_restarted = bool(arguments.get(options.RESTART)) and _needs_restart(context, vm, situation)
+    is_restarted = bool(arguments.get(options.RESTART)) and needs_restart(context, vm, situation)
     if is_dry or not (is_new or is_restarted):
         return build_answer(context, f'would_be_{what}' if is_dry and is_new else what,
-                            _sentence(vm, what, is_dry and is_new), vm, situation, None)
+                            _heading(vm, what, is_dry and is_new), vm, situation, None)
     if is_restarted:
         from cli.restart import restart
-        return build_answer(context, what, _sentence(vm, what), vm, situation,
-                            restart(context, situation.record, _ways(vm), row=vm))
-    return build_answer(context, what, _sentence(vm, what), vm, situation,
+        return build_answer(context, what, _heading(vm, what), vm, situation,
+                            restart(context, situation.record, ways_on(vm), row=vm))
+    return build_answer(context, what, _heading(vm, what), vm, situation,
                         follow(context, vm.vm_uuid, situation))
 
 
@@ -56,6 +57,9 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
     if arguments.get(options.GONE):
         from cli.row_moves import remove_gone
         return remove_gone(arguments, context)
+    if arguments.get(options.VMS):
+        from cli.several import remove_several
+        return remove_several(arguments, context)
     contents = context.registry.read()
     target = _find_row(context, contents)
     situation = look(context, contents, target.vm_uuid, with_numbers=False)
@@ -69,15 +73,16 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
 
     proposal = rehearse(context, build)
     before = removed[0]
-    said = f'VM {escape(before.vm_uuid)}'
-    if arguments.get(options.DRY_RUN):
-        return build_answer(context, 'would_be_removed', f'{said} would be removed '
-                            'from the registry.', before, situation, None)
     is_stopped = situation.is_running and not arguments.get(options.NO_RESTART)
+    head = _say_removed(before)
+    if arguments.get(options.DRY_RUN):
+        also = '; the VM would be stopped' if is_stopped else ''
+        return build_answer(context, 'would_be_removed', lambda _arrow: f'{head} (dry run{also})',
+                            before, situation, None)
     if is_stopped:
         context.confirm(_removal_block(before, arguments), 'Do you want to apply these settings?',
                         alternatives='--yes (stops the VM) or --no-restart (leaves it running)')
-    done = f'{said} was removed from the registry'
+    done = f'VM {escape(before.vm_uuid)} was removed from the registry'
     if context.was_asked:
         carry_out(context, proposal._replace(scope=frozenset([before.vm_uuid])), done=done)
     else:
@@ -85,8 +90,12 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
             build(edit)
     followed = _follow_removal(arguments, context, before._replace(vm_uuid=target.vm_uuid),
                                situation, is_stopped)
-    return build_answer(context, 'removed', f'{said} is not registered any more.',
-                        before, situation, followed)
+    return build_answer(context, 'removed', lambda _arrow: head, before, situation, followed)
+
+
+def _say_removed(before: Vm) -> str:
+    return (f'{name_vm(before.vm_name, before.vm_uuid)}: registration removed '
+            f'({say_assignment(before)})')
 
 
 def _find_row(context: Context, contents: Contents) -> Target:
@@ -100,13 +109,18 @@ def _follow_removal(arguments: Arguments, context: Context, before: Vm, situatio
                     is_stopped: bool) -> Follow:
     if not is_stopped:
         return follow(context, before.vm_uuid, situation)
-    from cli.restart import Ways, restart
-    stop = f'xe vm-shutdown uuid={before.vm_uuid} force=true'
-    return restart(context, situation.record, Ways(stop, _register_again(before)),
+    from cli.restart import restart
+    return restart(context, situation.record, ways_back(before),
                    starts=bool(arguments.get(options.RESTART)))
 
 
-def _needs_restart(context: Context, vm: Vm, situation: Situation) -> bool:
+def ways_back(before: Vm) -> Any:
+    """How to go on after a stop that failed, and how to register a removed VM again."""
+    from cli.restart import Ways
+    return Ways(f'xe vm-shutdown uuid={before.vm_uuid} force=true', _register_again(before))
+
+
+def needs_restart(context: Context, vm: Vm, situation: Situation) -> bool:
     """Whether the VM runs with something else than the row asks for."""
     if not situation.is_running:
         return False
@@ -174,14 +188,17 @@ def _priority(arguments: Arguments) -> Priority:
     return DEFAULT_PRIORITY if priority is None else priority
 
 
+def _heading(vm: Vm, what: str, is_dry: bool = False) -> Callable[[str], str]:
+    return lambda _arrow: _sentence(vm, what, is_dry)
+
+
 def _sentence(vm: Vm, what: str, is_dry: bool = False) -> str:
     verb = 'would be registered' if is_dry else what.replace('_', ' ')
-    auxiliary = '' if is_dry else 'is '
-    return (f'VM {vm.vm_uuid} {auxiliary}{verb} with pool {vm.pool_id}, priority '
-            f'{vm.priority.word}, vm_id {vm.vm_id}.')
+    also = '; nothing to do' if what == 'already_registered' else ''
+    return f'{name_vm(vm.vm_name, vm.vm_uuid)}: {verb} with {say_assignment(vm)}{also}'
 
 
-def _ways(vm: Vm) -> Any:
+def ways_on(vm: Vm) -> Any:
     """How to go on after a stop that failed, and how to take the registration back."""
     from cli.restart import Ways
     return Ways(f'{_register_again(vm)} --restart --force',

@@ -3,6 +3,7 @@
 Pure: no clock, no I/O, no logging.
 """
 
+import re
 from collections import OrderedDict
 from typing import Any, Iterable, List, Mapping, Optional, Sequence
 
@@ -20,7 +21,7 @@ _STATE_WORDS = {
 LEFT_TO_DAEMON = 'left_to_daemon'
 _REASON_HINTS = {
     LEFT_TO_DAEMON: 'the daemon is staging it',
-    'not_at_rest': 'applied when the VM comes to rest',
+    'not_at_rest': 'waits until it is shut down and started',
     'platform_unsettled': 'XAPI completes its platform map at its next start; after that',
     'no_qemu': 'a PV or PVH guest has no QEMU that could take arguments',
     'fought_over': 'another program keeps changing its arguments',
@@ -40,6 +41,9 @@ _REASON_HINTS = {
     'value_would_be_too_long': "its device-model-args would be too long; see 'show-vm'",
 }
 
+_ARGS = re.compile(r'\bpool_id=([AB]),priority=([a-z]+),vm_id=([0-9]+)')
+# A terminal of so many columns has room for UUIDs beside the rest.
+FULL_WIDTH = 92
 DANGERS = {
     'number_runs_twice': 'this number runs in two QEMUs: shut the wrong one down',
     'number_borne_twice': "another unregistered VM carries its number: 'vgpu-admin register-vm' "
@@ -164,6 +168,27 @@ def render_group(title: str, views: Sequence[VmView], style: Style) -> List[str]
     """One group of the scan."""
     return ([style.colour(f'=== {title} ===', 'title')]
             + [render_scan_line(view, style) for view in views])
+
+
+def render_scan_table(title: str, views: Sequence[VmView], style: Style) -> List[str]:
+    """One group of the scan as a table; below it what cannot be prevented and must be seen."""
+    lines = [style.colour(f'=== {title} ===', 'title')]
+    if not views:
+        return lines
+    is_wide = not 0 < style.width < FULL_WIDTH
+    headings = ('ID', 'PRIO', 'POWER', 'STATE', 'CARRIES') + (('UUID',) if is_wide else ())
+    rows = [(str(view.vm_id or '-'), word(view.priority) or '-', view.power_state or '-',
+             view.state or '-', brief_args(view.carried)) + ((view.vm_uuid,) if is_wide else ())
+            + (escape(view.vm_name) or '-',) for view in views]
+    return lines + table(headings + ('NAME',), rows, style) + [
+        style.colour(f'{style.warning} {escape(view.vm_name) or view.vm_uuid}: {DANGERS[danger]}',
+                     'warn') for view in views for danger in view.dangers]
+
+
+def brief_args(args: Optional[str]) -> str:
+    """What a VM carries, in short: `B/high/7`; what is not of the usual form, as it is."""
+    found = _ARGS.search(args or '')
+    return '/'.join(found.groups()) if found else escape(args) or '-'
 
 
 def render_scan_line(view: VmView, style: Style) -> str:

@@ -26,15 +26,16 @@ _ATTEMPTS = 3
 _WRITTEN = {Action.ADD: 'args_added', Action.REMOVE: 'args_removed',
             Action.REPLACE: 'args_replaced'}
 _SAID = {
-    State.AS_DESIRED: 'it carries what is desired',
-    State.PENDING: 'the change is pending: it is applied when the VM comes to rest',
-    State.CONTESTED: 'its number is contested: another VM bore it before; neither is changed',
-    State.UNREADABLE: 'its device-model-args cannot be told apart and are left alone',
-    State.UNREGISTERED: 'it carries nothing of ours',
-    State.MANUAL: 'it carries arguments made by hand, which are left alone',
-    State.WAITS_FOR_XAPI: 'XAPI completes its platform map at its next start; it is staged after '
-                          'that',
-    State.NO_QEMU: 'it is a PV or PVH guest, without a QEMU that could take arguments',
+    State.AS_DESIRED: 'staged: it carries what is assigned',
+    State.PENDING: 'saved; applied at its next boot: pending until it is shut down and started',
+    State.CONTESTED: 'not staged: its number is contested: another VM had it before; neither is '
+                     'changed',
+    State.UNREADABLE: 'not staged: its device-model-args cannot be told apart and are left alone',
+    State.UNREGISTERED: 'staged: it carries none of our arguments',
+    State.MANUAL: 'not staged: it carries arguments made by hand, which are left alone',
+    State.WAITS_FOR_XAPI: 'not staged: XAPI completes its platform map at its next start; staged '
+                          'after that',
+    State.NO_QEMU: 'not staged: it is a PV or PVH guest, without a QEMU that could take arguments',
 }
 
 
@@ -68,17 +69,17 @@ def stage_many(context: Any, vm_uuids: Sequence[str], *,
     except (WatcherError, RegistryError) as error:
         if not vm_uuids:
             raise
-        return _all(vm_uuids, Staged('failed', f'it could not be staged: {error}; the change is '
-                                     'pending'))
+        return _all(vm_uuids, Staged('failed', f'not staged: {error}; the change is pending'))
 
 
 def _stage_locked(context: Any, vm_uuids: Sequence[str], is_hurried: bool) -> Dict[str, Staged]:
     live = context.live()
     if not live.role.is_writer:
-        return _all(vm_uuids, Staged('refused', f'nothing is written to XAPI: {live.role.refusal}'))
+        return _all(vm_uuids, Staged('refused', 'not staged: nothing is written to XAPI: '
+                                     f'{live.role.refusal}'))
     with WriterLock(context.settings.registry.path) as lock:
         if not lock.acquire():
-            return _all(vm_uuids, Staged('by_daemon', 'the daemon that is running stages it'))
+            return _all(vm_uuids, Staged('by_daemon', 'saved; the daemon that runs stages it'))
         if live.role.is_local:
             _withdraw_numbers(context)
         vms = _read_vms(live, is_hurried)
@@ -144,7 +145,7 @@ class _Stager:
             vm = self._view.inventory.find_by_uuid(vm_uuid)
             plan = self._view.plan(vm) if vm is not None else None
             if vm is None or plan is None:
-                return Staged('unknown', 'XAPI has no such VM, or its row is not valid')
+                return Staged('unknown', 'not staged: XAPI has no such VM, or its row is not valid')
             if plan.action is Action.NONE or plan.is_rescue:
                 self._record.note_state(plan, self._view.policy)
                 return describe_plan(plan)
@@ -156,7 +157,8 @@ class _Stager:
             if outcome.kind is not OutcomeKind.OVERTAKEN:
                 return _failed(outcome)
             self._reread(vm_uuid)
-        return Staged('pending', 'somebody else keeps changing the VM; the change is pending')
+        return Staged('pending', 'not staged: another program keeps changing the VM; the change is '
+                      'pending')
 
     def _is_unfinished(self, vm_uuid: str) -> bool:
         vm = self._view.inventory.find_by_uuid(vm_uuid)
@@ -185,8 +187,8 @@ class _Stager:
         self._record.note_written(plan)
         if after is not None and (outcome.is_proven or plan.action is Action.ADD):
             self._record.note_state(after, self._view.policy)
-        what = 'were removed' if plan.desired is None else 'are in XAPI now'
-        return Staged('staged', f'its arguments {what}', after)
+        what = 'none of our arguments' if plan.desired is None else 'it'
+        return Staged('staged', f'staged: its next start takes {what}', after)
 
     def _reread(self, vm_uuid: str) -> None:
         vm = self._view.inventory.find_by_uuid(vm_uuid)
@@ -214,20 +216,22 @@ class _Stager:
 def describe_plan(plan: Plan) -> Staged:
     """What is said of a VM for which nothing is written now."""
     if plan.is_rescue:
-        return Staged('pending', 'the VM is starting; the change is pending', plan)
+        return Staged('pending', 'saved; applied at its next boot: pending, since the VM is starting',
+                      plan)
     if plan.reason is Reason.NOT_ACCEPTED:
-        return Staged('drift', "nothing is replaced until 'vgpu-admin accept' has been run", plan)
+        return Staged('drift', "not staged: nothing is replaced until 'vgpu-admin accept' has been run",
+                      plan)
     if plan.reason is Reason.NUMBER_HELD:
-        return Staged('pending', f'VM {plan.holder} still has its vm_id: it keeps its old one, '
+        return Staged('pending', f'not staged: VM {plan.holder} still has its vm_id: it keeps its old one, '
                       'with the rest as changed, until then', plan)
     if plan.reason is Reason.NOT_AT_REST:
         return Staged('pending', _SAID[State.PENDING], plan)
     if plan.reason is Reason.HALTED_RESIDENT:
         from cli.render import describe_resident
-        return Staged('pending', f'the change is pending: {describe_resident(plan.vm.uuid)}', plan)
+        return Staged('pending', f'not staged: pending: {describe_resident(plan.vm.uuid)}', plan)
     return Staged(plan.state.value, _SAID.get(plan.state, plan.reason.value), plan)
 
 
 def _failed(outcome: Outcome) -> Staged:
-    message = f'it could not be staged ({outcome.kind.value}: {outcome.error})'
+    message = f'not staged ({outcome.kind.value}: {outcome.error})'
     return Staged('failed', message + '; the change is pending', outcome.plan)

@@ -14,7 +14,7 @@ from cli.errors import ExitStatus
 from cli.mirror_state import read_mirror_state
 from cli.panel import Panel, render_panel
 from cli.parser import Arguments
-from cli.render import GOOD_STATES, render_group
+from cli.render import GOOD_STATES, render_group, render_scan_table
 from cli.result import Result, VmView, build_document
 from cli.text import Style, iso, plural
 from cli.viewing import note_faults
@@ -47,13 +47,25 @@ class Survey(NamedTuple):
 def scan_vms(arguments: Arguments, context: Context) -> Result:
     """Compare all VMs in XAPI with the registry."""
     contents = context.registry.read()
-    survey = read_survey(context, contents)
+    survey = _select(read_survey(context, contents), arguments)
     note_faults(context, contents)
     differs = [view for view in survey.everything if view.state not in GOOD_STATES]
     is_drift = bool(differs) and bool(arguments.get(options.EXIT_CODE))
-    return Result(_scan_document(survey), lambda style: _scan_lines(survey, style),
+    return Result(_scan_document(survey),
+                  lambda style: _render_scan(survey, arguments.get(options.SCAN_FORMAT), style),
                   ExitStatus.DRIFT if is_drift else ExitStatus.DONE,
                   minimal=tuple(view.vm_uuid for view in survey.everything))
+
+
+def _select(survey: Survey, arguments: Arguments) -> Survey:
+    """The VMs in a state, or in a vGPU pool, that were asked for; otherwise all."""
+    state, pool_id = arguments.get(options.STATE), arguments.get(options.POOL)
+
+    def select(views: Sequence[VmView]) -> List[VmView]:
+        return [view for view in views if state in (None, view.state)]
+    groups = OrderedDict((name, select(views)) for name, views in survey.groups.items()
+                         if pool_id in (None, name))
+    return Survey(groups, select(survey.unregistered) if pool_id is None else [])
 
 
 def read_survey(context: Context, contents: Contents) -> Survey:
@@ -154,12 +166,15 @@ def _read_consumer(context: Context) -> ConsumerState:
                                find_run_directory(context))
 
 
-def _scan_lines(survey: Survey, style: Style) -> List[str]:
+def _render_scan(survey: Survey, form: Optional[str], style: Style) -> List[str]:
+    """Tables for people; for programs the lines that they know."""
+    is_table = form == 'table' or form is None and style.is_terminal
+    render = render_scan_table if is_table else render_group
     lines: List[str] = []
     for pool_id, views in survey.groups.items():
-        lines += render_group(f'Pool {pool_id}: {len(views)} VMs', views, style) + ['']
-    return lines + render_group(f'Unregistered VMs: {len(survey.unregistered)}',
-                                survey.unregistered, style)
+        lines += render(f'Pool {pool_id}: {len(views)} VMs', views, style) + ['']
+    return lines + render(f'Unregistered VMs: {len(survey.unregistered)}', survey.unregistered,
+                          style)
 
 
 def _scan_document(survey: Survey) -> Dict[str, Any]:

@@ -36,6 +36,11 @@ class Style(NamedTuple):
         return '\u2713' if self.has_ticks else 'OK'
 
     @property
+    def arrow(self) -> str:
+        """What stands between what was and what is."""
+        return '\u2192' if self.has_ticks else '->'
+
+    @property
     def warning(self) -> str:
         """The mark for what needs a look."""
         return '\u26a0' if self.has_ticks else '!'

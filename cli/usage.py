@@ -1,25 +1,28 @@
-"""The help texts, made from the table of commands."""
+"""The help texts, made from the table of commands; argparse lays them out in columns."""
 
+import argparse
 import textwrap
-from typing import List, Optional, Sequence, Tuple
+from typing import Iterable, List, Optional, Sequence, Tuple
 
+from cli import options
+from cli.command_help import TEXTS
 from cli.context import Context
-from cli.grammar import BY_NAME, COMMANDS, Command
-from cli.options import EVERYWHERE
+from cli.grammar import BY_NAME, COMMANDS, FIRST_GROUPS, GROUPS, HIDDEN, Command
+from cli.options import EVERYWHERE, EXCLUSIVE, VM, Option
 from cli.parser import Arguments
 from cli.result import Result, build_document, plain
 from watcher.version import VERSION
 
-# Asked by the completion script; people have no use for it.
-_FOR_SCRIPTS = 'complete'
-# Narrower than this a second column is hard to read.
-_LEAST_COLUMN = 24
-_USAGE = 'usage: vgpu-admin [--config FILE] [--db FILE] [--json] COMMAND [OPTIONS]'
+# Where nobody says how wide the terminal is.
+_WIDTH = 80
+_LEAST_WIDTH = 24
+_COLUMN = 30
+_USAGE = 'usage: vgpu-admin [--config=FILE] [--db=FILE] [--json] COMMAND [VM...] [OPTIONS]'
 
 
 def show_help(arguments: Arguments, _context: Context) -> Result:
-    """Show the help for one command, or the list of all."""
-    topic = arguments.topic
+    """Show the everyday commands, a group of commands, all of them, or one."""
+    topic = 'all' if arguments.get(options.ALL) else arguments.topic
     return Result(build_document(help='\n'.join(render_help(topic))),
                   lambda style: render_help(topic, style.width))
 
@@ -31,46 +34,84 @@ def show_version(_arguments: Arguments, _context: Context) -> Result:
 
 
 def render_help(topic: Optional[str], width: int = 0) -> List[str]:
-    """Give the lines of a help text, for a terminal of a width; 0: as wide as they are."""
-    return _overview(width) if topic is None else _describe(BY_NAME[topic], width)
+    """Give the lines of a help text, for a terminal of a width; 0: not known."""
+    width = max(width or _WIDTH, _LEAST_WIDTH)
+    if topic in BY_NAME:
+        return _describe(BY_NAME[topic], width)
+    groups = tuple(GROUPS) if topic == 'all' else (topic,) if topic else FIRST_GROUPS
+    return _overview(groups, width)
 
 
-def _overview(width: int) -> List[str]:
-    commands = [(command.name, command.summary) for command in COMMANDS
-                if command.name != _FOR_SCRIPTS]
-    return ([_USAGE, '', 'Assigns vGPU pools, priorities and numbers to VMs.', '', 'commands:']
-            + _columns(commands, width)
-            + _options('options of every command:', EVERYWHERE, width)
-            + ['', "See 'vgpu-admin help COMMAND' for one command.",
-               'example: vgpu-admin register-vm --vm-name=web01 --pool=A --priority=high'])
+def list_examples(command: Command) -> Tuple[str, ...]:
+    """The examples of a command, three at most."""
+    return (TEXTS[command.name].examples + (command.example,))[:3]
+
+
+def render_usage(command: Command) -> str:
+    """How a command is called: `set-pool VM... --pool=A|B [--yes] …`."""
+    parts = [command.name] + list(command.words)
+    vms = [option for option in command.options if option.name in [item.name for item in VM]]
+    if vms:
+        word = 'VM...' if command.takes_several else 'VM'
+        parts.append(word if command.needs_vm else f'[{word}]')
+    if command.operand:
+        text = str(command.operand.placeholder)
+        parts.append(text if command.operand in command.required else f'[{text}]')
+    taken = vms + [command.operand]
+    rest = [option for option in command.options if option not in taken]
+    parts += [option.shown for option in rest if option in command.required]
+    rest = [option for option in rest if option not in command.required]
+    return ' '.join(parts + _list_optional(rest))
+
+
+def _list_optional(known: Sequence[Option]) -> List[str]:
+    """What may be left out, in brackets; what excludes each other, in one pair of them."""
+    parts, done = [], set()  # type: List[str], set
+    for option in known:
+        group = next((item for item in EXCLUSIVE if option in item and set(item) <= set(known)),
+                     (option,))
+        if option.name not in done:
+            parts.append(f"[{' | '.join(item.shown for item in group)}]")
+            done.update(item.name for item in group)
+    return parts
+
+
+def _overview(groups: Iterable[str], width: int) -> List[str]:
+    """The commands of some groups, with no line between them: one screen has to do."""
+    lines = _wrap(_USAGE, width) + ['']
+    for group in groups:
+        lines += _columns(group, [(name, BY_NAME[name].summary) for name in GROUPS[group]
+                                  if name != HIDDEN], width)
+    others = '|'.join(name for name in GROUPS if name not in FIRST_GROUPS)
+    return lines + [''] + _wrap(f'More: help COMMAND, help --all, help {others}', width)
 
 
 def _describe(command: Command, width: int) -> List[str]:
-    words = ' '.join((command.name,) + command.words)
-    return ([f"usage: vgpu-admin {words}{' [OPTIONS]' if command.options else ''}", '',
-             f'{command.summary[0].upper()}{command.summary[1:]}.']
-            + (_options('options:', command.options, width) if command.options else [])
-            + _options('options of every command:', EVERYWHERE, width)
-            + ['', f'example: vgpu-admin {command.example}'])
+    lines = _wrap(f'usage: vgpu-admin {render_usage(command)}', width) + ['']
+    lines += textwrap.wrap(TEXTS[command.name].meaning, width, break_on_hyphens=False)
+    operand = [] if command.operand is None else [
+        (str(command.operand.placeholder), f'{command.operand.summary}; or {command.operand.flag}=')]
+    own = operand + [(option.shown, option.summary) for option in command.options
+                     if option != command.operand]
+    if own:
+        lines += [''] + _columns('options', own, width)
+    lines += [''] + _columns('options of every command', [
+        (option.shown, option.summary) for option in EVERYWHERE], width)
+    return lines + ['', 'examples:'] + [f'  vgpu-admin {example}'
+                                        for example in list_examples(command)]
 
 
-def _options(title: str, options: tuple, width: int) -> List[str]:
-    return ['', title] + _columns([(option.shown, option.summary) for option in options], width)
+def _columns(title: str, rows: Sequence[Tuple[str, str]], width: int) -> List[str]:
+    """A title and two columns, as argparse lays them out."""
+    formatter = argparse.HelpFormatter('', max_help_position=_COLUMN, width=width)
+    formatter.start_section(title)
+    for name, text in rows:
+        formatter.add_argument(argparse.Action([], name, metavar=name,
+                                               help=text.replace('%', '%%')))
+    formatter.end_section()
+    return formatter.format_help().splitlines()
 
 
-def _columns(pairs: Sequence[Tuple[str, str]], width: int) -> List[str]:
-    """Two columns; where the second would be too narrow, it stands below the first."""
-    first = max(len(name) for name, _text in pairs)
-    room = width - first - 4
-    if not width or room >= max(len(text) for _name, text in pairs):
-        return [f'  {name.ljust(first)}  {text}' for name, text in pairs]
-    lines = []  # type: List[str]
-    for name, text in pairs:
-        if room >= _LEAST_COLUMN:
-            parts = textwrap.wrap(text, room)
-            lines.append(f'  {name.ljust(first)}  {parts[0]}')
-            lines += [' ' * (first + 4) + part for part in parts[1:]]
-        else:
-            lines += [f'  {name}'] + [f'      {part}' for part in
-                                      textwrap.wrap(text, max(1, width - 6))]
-    return lines
+def _wrap(text: str, width: int) -> List[str]:
+    return textwrap.wrap(text, width, subsequent_indent=' ' * 7, break_on_hyphens=False,
+                         break_long_words=False)

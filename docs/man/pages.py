@@ -8,15 +8,15 @@ import argparse
 from typing import Any, Dict, List, Sequence
 
 from cli.errors import ExitStatus
-from cli.grammar import COMMANDS, Command
+from cli.command_help import TEXTS
+from cli.grammar import BY_NAME, GROUPS, HIDDEN, Command
 from cli.options import EVERYWHERE, Option
+from cli.usage import list_examples, render_usage
 from docs.man.concepts import render_concepts
 from docs.man.layout import escape, finish, head, items
 from watcher.__main__ import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, build_parser
 from watcher.config import DEFAULT_PATH, KEYS, Settings, render
 
-# What only the completion script calls.
-_HIDDEN = 'complete'
 _STATUSES = {
     ExitStatus.DONE: 'Done, also when it already was so.',
     ExitStatus.FAILED: 'Failed or declined; what was done is said.',
@@ -46,26 +46,28 @@ def _render_admin() -> str:
               escape('COMMAND [OPTIONS]')]
     lines += ['.SH DESCRIPTION', 'Edits the registry, shows what VMs carry and run with, and '
               'restarts a VM when a change needs it.', 'Options stand before or after the '
-              'command and are never abbreviated.', escape('VMs are named by --vm-uuid=UUID or '
-              '--vm-name=NAME, or as xe does it by uuid=UUID and name-label=NAME.')]
+              'command and are never abbreviated.', escape('VMs are named by a bare word, a '
+              'UUID or a name, by --vm-uuid=UUID or --vm-name=NAME, or as xe does it by uuid=UUID '
+              'and name-label=NAME; commands that show VM... take several bare words.')]
     lines += ['.SH COMMANDS']
-    for command in COMMANDS:
-        if command.name != _HIDDEN:
-            lines += _describe_command(command)
+    for name in (name for group in GROUPS.values() for name in group if name != HIDDEN):
+        lines += _describe_command(BY_NAME[name])
     lines += ['.SH OPTIONS OF EVERY COMMAND'] + _describe_options(EVERYWHERE)
     lines += ['.SH EXIT STATUS'] + items([(str(int(status)), text)
                                           for status, text in _STATUSES.items()])
-    lines += ['.SH ENVIRONMENT'] + items([('NO_COLOR', 'When it is set, nothing is coloured.')])
+    lines += ['.SH ENVIRONMENT'] + items([
+        ('NO_COLOR', 'When it is set, nothing is coloured.'),
+        ('VGPU_CONFIG', 'The configuration file, where --config does not name one.')])
     return finish(lines + _describe_files(), 'vgpu-watcher (8)', 'vgpu-watcher.conf (5)',
                   'vgpu (7)')
 
 
 def _describe_command(command: Command) -> List[str]:
-    summary = f'{command.summary[0].upper()}{command.summary[1:]}.'
-    lines = ['.SS ' + escape(' '.join((command.name,) + command.words)), escape(summary)]
-    return lines + _describe_options(command.options) + [
-        '.PP', 'Example:', '.PP', '.in +4', '.nf', escape(f'vgpu-admin {command.example}'), '.fi',
-        '.in']
+    lines = ['.SS ' + escape(' '.join((command.name,) + command.words)),
+             '.B ' + escape(f'vgpu-admin {render_usage(command)}'), '.PP',
+             escape(TEXTS[command.name].meaning)]
+    return lines + _describe_options(command.options) + ['.PP', 'Examples:', '.PP', '.in +4', '.nf'] \
+        + [escape(f'vgpu-admin {example}') for example in list_examples(command)] + ['.fi', '.in']
 
 
 def _describe_options(found: Sequence[Option]) -> List[str]:

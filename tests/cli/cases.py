@@ -62,12 +62,14 @@ def _change(command: str, option: str, web: str, row: Dict[str, Any], run: str,
     """The cases of set-pool and its kin: what `web` carries, what becomes of `run`."""
     run_option = run_option or option
     return (
-        Case('%s --vm-name=web %s' % (command, option), _carries('web', web), 0, 'is changed'),
+        Case('%s --vm-name=web %s' % (command, option), _carries('web', web), 0,
+             'Staged: its next start takes it.'),
+        Case('%s --vm-name=web %s --no-wait' % (command, option), _carries('web', web)),
         Case('%s --vm-uuid={web} %s' % (command, option.replace('=', ' ')),
              _carries('web', web)),
-        Case('%s name-label=web %s --dry-run' % (command, option), None, 0, 'would be changed'),
-        Case('%s uuid={run} %s --no-restart' % (command, run_option), _pending(**row), 0,
-             'pending'),
+        Case('%s name-label=web %s --dry-run' % (command, option), None, 0, '(dry run)'),
+        Case('%s uuid={run} %s --no-restart --verbose' % (command, run_option), _pending(**row), 0,
+             'VM Configuration:'),
         Case('%s --vm-name=run %s --yes --force --timeout=30' % (command, run_option),
              _restarted(run), 0, 'runs with what is desired'))
 
@@ -78,6 +80,8 @@ GOOD = {
         Case('register-vm --vm-name=new --pool=B --priority=high --vm-id=7',
              _carries('new', span(7, 'B', 'high'))),
         Case('register-vm --vm-name=new --dry-run', None, 0, 'would be registered'),
+        Case('register-vm new hand --priority=low --no-wait --verbose',
+             lambda pool: len(pool.rows()) == 4, 0, '2 VMs registered'),
         Case('register-vm --vm-name=web', None, 0, 'already registered'),
         Case('register-vm --from-file={dir}/list.txt --pool=B --priority=low',
              _carries('new', span(41, 'B', 'low'))),
@@ -87,8 +91,10 @@ GOOD = {
                 Case('show-vm --vm-name=new', None, 0, 'not registered'),
                 Case('show-vm --vm-name=web --at=2099-01-01', None, 0, 'VM Configuration at')),
     'remove-vm': (
-        Case('remove-vm --vm-uuid={web}', _carries('web', None), 0, 'not registered any more'),
-        Case('remove-vm --vm-name=web --dry-run', None, 0, 'would be removed'),
+        Case('remove-vm --vm-uuid={web}', _carries('web', None), 0, 'registration removed'),
+        Case('remove-vm --vm-name=web --dry-run', None, 0, '(dry run)'),
+        Case('remove-vm web run --yes --no-wait --verbose',
+             lambda pool: pool.rows() == [] and pool.power(pool.refs['run']) == 'Halted'),
         Case('remove-vm --vm-name=run --no-restart',
              lambda pool: len(pool.rows()) == 1 and pool.args(pool.refs['run']) == RUN),
         Case('remove-vm --vm-name=run --yes --timeout=30',
@@ -102,7 +108,7 @@ GOOD = {
         Case('transfer-vm --gone --yes', None, 0, 'nothing to do')),
     'set-pool': _change('set-pool', '--pool=B', span(1, 'B'), {'pool_id': 'A'},
                         span(2, 'A', 'high'), '--pool=A') + (
-        Case('set-pool --vm-name=web --pool=A', None, 0, 'so already'),),
+        Case('set-pool --vm-name=web --pool=A', None, 0, 'web ({web}) already has pool A; nothing to do'),),
     'set-priority': _change('set-priority', '--priority=low', span(1, 'A', 'low'),
                             {'priority': 0}, span(2, 'B', 'low')),
     'set-vm-id': _change('set-vm-id', '--vm-id=9', span(9), {'vm_id': 9}, span(9, 'B', 'high')),
@@ -119,7 +125,9 @@ GOOD = {
                    Case('list-pools --pool-id=B', None, 0, 'Pool B')),
     'show-pool': (Case('show-pool --pool-id=B', None, 0, '{run}'),),
     'scan-vms': (Case('scan-vms', None, 0, '=== Unregistered VMs: 3 ==='),
-                 Case('scan-vms --exit-code', None, 0, 'manual args')),
+                 Case('scan-vms --exit-code', None, 0, 'manual args'),
+                 Case('scan-vms --state=manual --format=lines', None, 0, '=== Pool A: 0 VMs ==='),
+                 Case('scan-vms --pool=B --format=table', None, 0, 'B/high/2')),
     'status': (Case('status', None, 0, 'Pool A'),),
     'history': (Case('history', None, 0, 'vm_added'),
                 Case('history --vm-name=web --limit=1', None, 0, '{web}'),
@@ -134,6 +142,10 @@ GOOD = {
     'reconcile': (Case('reconcile', None, 0, 'Nothing is to be done'),
                   Case('reconcile --dry-run')),
     'verify': (Case('verify', None, 0, '2 registered VMs compared'), Case('verify --exit-code')),
+    'update-pool': (
+        Case('update-pool --pool-id=A --name=Fast --description=day --disable --yes',
+             lambda pool: tuple(pool.pool_row('A'))[1:] == ('Fast', 'day', 0)),
+        Case('update-pool --pool-id=A --enable --dry-run', None, 0, 'so already')),
     'set-pool-name': (
         Case('set-pool-name --pool-id=B --name=Slow', lambda pool: pool.pool_row('B')[1] == 'Slow'),
         Case('set-pool-name --pool-id=B --name=Slow --dry-run')),
@@ -185,7 +197,9 @@ GOOD = {
                Case('doctor --all-hosts --root={dir}/dom0', None, 1, 'checks:')),
     'completion': (Case('completion', None, 0, '-F _vgpu_admin'),),
     'complete': (Case('complete', None, 0, 'register-vm'),),
-    'help': (Case('help', None, 0, 'register-vm'), Case('help set-pool', None, 0, '--pool=A|B')),
+    'help': (Case('help', None, 0, 'register-vm'), Case('help set-pool', None, 0, '--pool=A|B'),
+             Case('help --all', None, 0, 'transfer-vm'), Case('help pools', None, 0, 'show-pool')),
+    'version': (Case('version', None, 0, 'vgpu-admin '),),
 }
 
 DOCUMENTS = {
@@ -199,6 +213,7 @@ DOCUMENTS = {
               'consumer',
     'history': 'history', 'explain': 'boot history', 'plan': 'plans', 'reconcile': 'result vms',
     'verify': 'vms', 'set-pool-name': 'result pool', 'set-pool-description': 'result pool',
+    'update-pool': 'result pool', 'version': 'version',
     'enable-pool': 'result pool', 'disable-pool': 'result pool', 'export': 'vms pools',
     'import': 'result counts changes', 'adopt': 'adopted left_alone',
     'backup': 'result path vm_count', 'restore': 'result counts changes',
@@ -216,7 +231,7 @@ BAD_VALUES = {
     'at': 'yesterday', 'name': '', 'file': '', 'format': 'xml', 'from-file': '', 'limit': '0',
     'action': 'break', 'with-mirror': 'break', 'root': '', 'since': '2026-13-01',
     'from': 'x', 'to': '', 'window': '22:00',
-    'until': 'tomorrow', 'who': '', 'source': ''}
+    'until': 'tomorrow', 'state': 'lost', 'who': '', 'source': ''}
 
 REFUSED = (
     Refusal('register-vm --vm-name=nobody', 3, 'nobody'),
@@ -272,6 +287,12 @@ REFUSED = (
     Refusal('list-vms --db={dir}/list.txt', 5, 'list.txt'),
     Refusal('fence', 2, 'fence clear'),
     Refusal('fence lift', 2, 'fence clear'),
+    Refusal('quarantine-vm web', 2, 'column quarantined'),
+    Refusal('set-weight --vm-name=web --weight=5', 2, 'column weight'),
+    Refusal('set-vm-id web run --vm-id=9', 4, 'vm_id 9'),
+    Refusal('register-vm web nobody', 3, 'nobody'),
+    Refusal('set-pool web run --pool=A', 2, '--no-restart'),
+    Refusal('update-pool --pool-id=A', 2, 'at least one'),
     Refusal('registry', 2, '--with-mirror'),
     Refusal('registry rebuild', 2, '--yes'),
     Refusal('registry keep', 2, '--yes'),

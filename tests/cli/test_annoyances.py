@@ -102,13 +102,17 @@ def test_the_configuration_is_named_by_the_environment_and_more_so_by_the_line(
     assert run('', 'help').returncode == 0
 
 
-def test_what_the_daemon_is_about_to_stage_is_not_called_drift_without_a_word(pool: Place) -> None:
+def test_what_the_daemon_has_not_staged_yet_is_not_called_drift_without_a_word(
+        pool: Place) -> None:
     pool.create_vm('web')
     pool.create_vm('other')
     with WriterLock(pool.db) as lock:
         assert lock.acquire()
-        run = pool.run('register-vm', '--vm-name=web')
+        run = pool.run('register-vm', '--vm-name=web', '--no-wait', '--verbose')
         assert run.status == 0 and 'drift (the daemon is staging it)' in run.out
+        assert 'Saved; the daemon that runs stages it.' in run.out
+        run = pool.run('set-pool', 'web', '--pool=B')
+        assert run.status == 0 and 'Not staged: the daemon has not done it within 3 s' in run.out
         with open(pool.directory + '/list', 'w', encoding='utf-8') as stream:
             stream.write('other\n')
         run = pool.run('register-vm', '--from-file=' + pool.directory + '/list')

@@ -56,7 +56,7 @@ def test_every_command_of_the_earlier_tool_works_as_it_is_typed(taken_over: Plac
             ('set-priority --vm-uuid=%s --priority=low' % uuid, '  Priority: low (0)'),
             ('set-vm-id --vm-name=new --vm-id=7', '  VM ID: 7'),
             ('update-vm --vm-name=new --pool=B --priority=medium --vm-id=8', '  VM ID: 8'),
-            ('remove-vm --vm-name=new', 'is not registered any more'),
+            ('remove-vm --vm-name=new', 'registration removed'),
             ('help', 'register-vm'), ('help set-pool', '--pool=A|B')):
         run = taken_over.run(*words.split(' '))
         assert (run.status, shown in run.out) == (0, True), (words, run)

@@ -54,7 +54,7 @@ def test_edit_on_a_member_is_made_on_the_master_and_shown_as_if_here(world, memb
     ref = world.create_vm('web \u2713')
     run = member.run('register-vm', '--vm-uuid', world.uuid(ref), '--pool=B', '--priority=high')
     assert (run.status, run.err) == (0, '')
-    assert 'is registered with pool B, priority high, vm_id 1' in run.out
+    assert 'registered with pool B, priority high, vm_id 1' in run.out
     assert 'web \u2713' in run.out
     assert rows(world) == [(1, world.uuid(ref), 'web \u2713', 'B', 2)]
     assert world.args(ref) == span(1, pool='B', priority='high')

@@ -2,7 +2,9 @@
 
 import pytest
 
+from cli.context import Context
 from cli.following import Follow, build_answer
+from cli.parser import Arguments
 from cli.situation import Situation
 from cli.text import Style
 from registry.values import Priority, Vm
@@ -14,8 +16,9 @@ HOSTILE = 'it runs with \x1b]0;pwned\x07 -device vgpu-stub,x=\u202e'
 @pytest.mark.parametrize('message', [HOSTILE, HOSTILE.upper()])
 def test_message_about_an_edit_is_shown_escaped(message):
     row = Vm(7, UUID, 'web', 'A', Priority.HIGH)
-    result = build_answer(None, 'changed', 'VM is changed.', row, Situation(problem='away'),
-                          Follow('stale', message))
+    context = Context(Arguments(None, {'verbose': True}), errors=None, answers=None, environment={})
+    result = build_answer(context, 'changed', lambda _arrow: 'changed', row,
+                          Situation(problem='away'), Follow('stale', message))
     text = '\n'.join(result.lines(Style()))
     assert text.replace('\n', '').isprintable() and '\\x1b' in text
     assert result.document['staging']['message'] == message
