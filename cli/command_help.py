@@ -45,8 +45,8 @@ TEXTS = {
         'names that VM.',
         ('set-vm-id web01 --vm-id=77 --dry-run',)),
     'update-vm': Text(
-        'Changes vGPU pool, priority and number of VMs at once. A running VM is stopped and started '
-        'after one question, not three.',
+        'Changes vGPU pool, priority and number of VMs at once. A running VM is stopped and '
+        'started after one question, not three.',
         ('update-vm web01 --pool=B --priority=high', 'update-vm web01 web02 --pool=A --dry-run')),
     'apply-pending': Text(
         'Restarts the VMs whose change waits for it, one after the other, and verifies each boot '
@@ -148,8 +148,8 @@ TEXTS = {
         'it, or a stock wrapper patched by hand, no VM gets its arguments.',
         ('consumer enable', 'consumer pause')),
     'doctor': Text(
-        'Checks this host: configuration, registry, daemon, consumer, mirror and XAPI. Each finding '
-        'says what to do.',
+        'Checks this host: configuration, registry, daemon, consumer, mirror and XAPI. Each '
+        'finding says what to do.',
         ('doctor',)),
     'completion': Text(
         'Prints the completion script for bash. The package installs it already.'),

@@ -74,8 +74,8 @@ def _find_in_plan(plan: Any) -> Optional[Blocker]:
         return None
     if plan.reason is Reason.NOT_ORDINARY:
         kind = plan.vm.kind.value.replace('_', ' ')
-        return 'pending', (f'not staged: the VM is a {kind}, and nothing is written to it; the change is kept '
-                           'for when it is an ordinary VM')
+        return 'pending', (f'not staged: the VM is a {kind}, and nothing is written to it; the '
+                           'change is kept for when it is an ordinary VM')
     said = describe_plan(plan)
     return said.word, said.message
 
@@ -88,12 +88,12 @@ def _find_in_daemon(context: Any) -> Optional[Blocker]:
         watch = read_watch(holder, journal, time.time(), context.settings.scan.interval_seconds)
         mirror = read_mirror_state(holder, journal, context.settings.mirror.enabled)
     if not watch.is_synced:
-        return 'pending', (f'not staged: the daemon ({holder}) is not in sync with XAPI, and stages the change '
-                           "when it is; see 'vgpu-admin status'")
+        return 'pending', (f'not staged: the daemon ({holder}) is not in sync with XAPI, and '
+                           "stages the change when it is; see 'vgpu-admin status'")
     if watch.is_late:
         return 'pending', (f'not staged: XAPI has not answered the daemon ({holder}) for '
                            f'{watch.silent_seconds} s; it stages the change when XAPI does')
     if mirror is not None and mirror.is_fatal:
-        return 'pending', (f'not staged: the mirror {describe_mirror(mirror)}: decide that first; see '
-                           "'vgpu-admin registry compare'")
+        return 'pending', (f'not staged: the mirror {describe_mirror(mirror)}: decide that first; '
+                           "see 'vgpu-admin registry compare'")
     return None

@@ -1,4 +1,4 @@
-"""What is said of an edit: the VM by its name, what was and what is, and what becomes of it.  Pure."""
+"""What is said of an edit: the VM by its name, what was, what is, what became of it.  Pure."""
 
 from typing import Any, List, Mapping, Optional
 

@@ -133,7 +133,7 @@ COMMANDS = (
             'accept', (options.YES, options.DRY_RUN), example='accept'),
     Command('check', 'validate structure and content of the registry', 'cli.keeping', 'check',
             example='check'),
-    Command('registry', 'hold the registry against its mirror in XAPI, and have one of them count',
+    Command('registry', 'compare the registry with its mirror, make one like the other',
             'cli.mirroring', 'registry',
             (options.REGISTRY_ACTION, options.SOURCE, options.AT, options.YES, options.DRY_RUN,
              options.EXIT_CODE),

@@ -216,14 +216,14 @@ class _Stager:
 def describe_plan(plan: Plan) -> Staged:
     """What is said of a VM for which nothing is written now."""
     if plan.is_rescue:
-        return Staged('pending', 'saved; applied at its next boot: pending, since the VM is starting',
-                      plan)
+        return Staged('pending', 'saved; applied at its next boot: pending, since the VM is '
+                      'starting', plan)
     if plan.reason is Reason.NOT_ACCEPTED:
-        return Staged('drift', "not staged: nothing is replaced until 'vgpu-admin accept' has been run",
-                      plan)
+        return Staged('drift', "not staged: nothing is replaced until 'vgpu-admin accept' has been "
+                      'run', plan)
     if plan.reason is Reason.NUMBER_HELD:
-        return Staged('pending', f'not staged: VM {plan.holder} still has its vm_id: it keeps its old one, '
-                      'with the rest as changed, until then', plan)
+        return Staged('pending', f'not staged: VM {plan.holder} still has its vm_id: it keeps its '
+                      'old one, with the rest as changed, until then', plan)
     if plan.reason is Reason.NOT_AT_REST:
         return Staged('pending', _SAID[State.PENDING], plan)
     if plan.reason is Reason.HALTED_RESIDENT:

@@ -89,8 +89,8 @@ def _overview(groups: Iterable[str], width: int) -> List[str]:
 def _describe(command: Command, width: int) -> List[str]:
     lines = _wrap(f'usage: vgpu-admin {render_usage(command)}', width) + ['']
     lines += textwrap.wrap(TEXTS[command.name].meaning, width, break_on_hyphens=False)
-    operand = [] if command.operand is None else [
-        (str(command.operand.placeholder), f'{command.operand.summary}; or {command.operand.flag}=')]
+    operand = [] if command.operand is None else [(str(command.operand.placeholder), (
+        f'{command.operand.summary}; or {command.operand.flag}='))]
     own = operand + [(option.shown, option.summary) for option in command.options
                      if option != command.operand]
     if own:

@@ -66,8 +66,9 @@ def _describe_command(command: Command) -> List[str]:
     lines = ['.SS ' + escape(' '.join((command.name,) + command.words)),
              '.B ' + escape(f'vgpu-admin {render_usage(command)}'), '.PP',
              escape(TEXTS[command.name].meaning)]
-    return lines + _describe_options(command.options) + ['.PP', 'Examples:', '.PP', '.in +4', '.nf'] \
-        + [escape(f'vgpu-admin {example}') for example in list_examples(command)] + ['.fi', '.in']
+    lines += _describe_options(command.options) + ['.PP', 'Examples:', '.PP', '.in +4', '.nf']
+    return lines + [escape(f'vgpu-admin {example}') for example in list_examples(command)] \
+        + ['.fi', '.in']
 
 
 def _describe_options(found: Sequence[Option]) -> List[str]:

@@ -108,7 +108,8 @@ GOOD = {
         Case('transfer-vm --gone --yes', None, 0, 'nothing to do')),
     'set-pool': _change('set-pool', '--pool=B', span(1, 'B'), {'pool_id': 'A'},
                         span(2, 'A', 'high'), '--pool=A') + (
-        Case('set-pool --vm-name=web --pool=A', None, 0, 'web ({web}) already has pool A; nothing to do'),),
+        Case('set-pool --vm-name=web --pool=A', None, 0,
+             'web ({web}) already has pool A; nothing to do'),),
     'set-priority': _change('set-priority', '--priority=low', span(1, 'A', 'low'),
                             {'priority': 0}, span(2, 'B', 'low')),
     'set-vm-id': _change('set-vm-id', '--vm-id=9', span(9), {'vm_id': 9}, span(9, 'B', 'high')),
