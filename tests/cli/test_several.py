@@ -84,7 +84,7 @@ def test_vms_that_run_are_left_running_when_told(four: Any) -> None:
 
 def test_the_first_restart_that_fails_ends_it_and_names_the_rest(four: Any) -> None:
     four.xapi.add_fault('operation_failure', method='VM.clean_shutdown', ref=four.refs['b'],
-                        code='VM_LACKS_FEATURE')
+                        parameters={'code': 'VM_LACKS_FEATURE'})
     run = four.run('set-pool', 'b', 'd', '--pool=B', '--yes')
     assert run.status == 1, run.err
     assert 'not restarted, and pending: d (' in run.err
