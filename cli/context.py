@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 REGISTRY_SECONDS = 10.0
 # A journal that only adds to the answer is not waited for.
 _HELPER_SECONDS = 1.0
+# What cannot be read is a line in what this command shows.
+_WHOLE = 'status'
 
 
 class Context:
@@ -54,6 +56,8 @@ class Context:
         """What was done so far, for whoever interrupts the command."""
         self.advice: List[str] = []
         """How to go on, for whoever interrupts a command that has done something."""
+        self.config_problem = ''
+        """Why the configuration cannot be gone by, for `status`."""
         self._errors = errors
         self._answers = answers
         self._ask = ask
@@ -81,13 +85,24 @@ class Context:
     def settings(self) -> 'Settings':
         """The configuration, with the registry of --db."""
         if self._settings is None:
-            from watcher import config
-            self._settings = config.load(self.arguments.get(CONFIG))
+            self._settings = self._load_settings()
             path = self.arguments.get(DB)
             if path is not None:
                 self._settings = self._settings._replace(
                     registry=self._settings.registry._replace(path=_resolve(path)))
         return self._settings
+
+    def _load_settings(self) -> 'Settings':
+        """Read the configuration; the panel is shown also where that does not pass."""
+        from watcher import config
+        path = self.arguments.get(CONFIG)
+        try:
+            return config.load(path)
+        except config.ConfigError as error:
+            if self.command != _WHOLE or not os.path.exists(path or config.DEFAULT_PATH):
+                raise
+            self.config_problem = str(error)
+            return config.Settings()
 
     @property
     def configured_path(self) -> str:
@@ -325,7 +340,7 @@ def _probe(settings: 'Settings') -> None:
     from watcher.errors import XapiUnreachable
     address = settings.xapi.address
     if address.scheme == 'unix' and not os.path.exists(address.path):
-        raise XapiUnreachable(f'XAPI cannot be reached: there is no socket {address.path}')
+        raise XapiUnreachable(f'XAPI is not reachable: no socket at {address.path}')
 
 
 def build_context(arguments: Arguments, environment: Mapping[str, str]) -> Context:

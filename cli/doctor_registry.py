@@ -126,7 +126,7 @@ def check_daemon(examination: Any) -> Iterator[Finding]:
     """Does a daemon hold the writer's lock, watch, and hear from XAPI?"""
     holder = find_daemon(examination.context.registry.path)
     if holder is None:
-        yield bad('daemon', "nobody holds the writer's lock: no daemon runs", _START)
+        yield bad('daemon', 'no daemon is running', _START)
         for name in ('daemon.watching', 'daemon.version'):
             yield skipped(name, 'no daemon runs')
         return

@@ -71,7 +71,7 @@ def translate(error: Exception) -> CommandError:
     text = str(error)
     if isinstance(error, XapiUnreachable) and not text.startswith('XAPI '):
         # What the system says of a socket does not say whose it is.
-        text = f'XAPI cannot be reached: {text}'
+        text = f'XAPI is not reachable: {text}'
     return CommandError(_kind_of(error), text)
 
 

@@ -9,6 +9,7 @@ import contextlib
 from typing import Any, List, NamedTuple, Optional
 
 from cli import options
+from cli.edit_messages import name_vm
 from cli.errors import CommandError, ExitStatus, Kind, translate
 from cli.following import Follow, plan_row
 from cli.staging import stage
@@ -56,7 +57,7 @@ def restart(context: Any, record: VmRecord, ways: Ways, *, starts: bool = True,
     except (XapiError, MalformedRecord, RegistryError) as error:
         kind = translate(error).kind if isinstance(error, RegistryError) else Kind.FAILED
         raise CommandError(kind, '\n'.join(
-            [f'VM {record.uuid}: {translate(error)}'] + context.done
+            [f'{name_vm(record.name, record.uuid)}: {translate(error)}'] + context.done
             + [f'look at it with: vgpu-admin show-vm --vm-uuid={record.uuid}']
             + ways.say_take_back())) from error
 
@@ -66,7 +67,8 @@ def _tell_of_others(context: Any, row: Vm) -> None:
     found = context.registry.read().by_uuid.get(row.vm_uuid)
     if found is None:
         raise CommandError(Kind.CONFLICT, '\n'.join(
-            [f'VM {row.vm_uuid} is not registered any more: somebody else removed it meanwhile']
+            [f'{name_vm(row.vm_name, row.vm_uuid)} is not registered any more: somebody else '
+             'removed it meanwhile']
             + context.done + [f'see who: vgpu-admin history --vm-uuid={row.vm_uuid}']))
     if (found.pool_id, found.priority, found.vm_id) != (row.pool_id, row.priority, row.vm_id):
         context.note(f'somebody else changed VM {row.vm_uuid} meanwhile: pool {found.pool_id}, '
@@ -85,7 +87,8 @@ def refuse_useless_restart(context: Any, row: Vm, record: VmRecord) -> None:
             if plan.reason is Reason.NOT_ACCEPTED else plan.reason.value.replace('_', ' ')
     else:
         return
-    raise CommandError(Kind.FAILED, f'VM {record.uuid}: a restart would not apply the change: '
+    raise CommandError(Kind.FAILED, f'{name_vm(record.name, record.uuid)}: a restart would not '
+                       'apply the change: '
                        f'{reason}; --no-restart commits it all the same; nothing was changed')
 
 
@@ -98,7 +101,7 @@ class Restart:
         self._record = record
         self._ways = ways
         self._row = row
-        self._name = f'VM {record.uuid}'
+        self._name = name_vm(record.name, record.uuid)
 
     def run(self, starts: bool) -> Follow:
         """Take step after step."""

@@ -104,10 +104,12 @@ def status(_arguments: Arguments, context: Context) -> Result:
     except XapiError as error:
         problem = str(error)
     shown = survey or _survey_registry(contents)
-    panel = _build_panel(context, contents, shown, problem)._replace(registry_problem=trouble)
+    panel = _build_panel(context, contents, shown, problem)._replace(
+        registry_problem=trouble, config_problem=context.config_problem)
     note_faults(context, contents)
     return Result(_status_document(contents, shown, panel),
                   lambda style: render_panel(panel, style),
+                  ExitStatus.USAGE if context.config_problem else
                   ExitStatus.UNAVAILABLE if problem or trouble else ExitStatus.DONE,
                   minimal=_list_troubled(shown, panel))
 
@@ -188,6 +190,7 @@ def _scan_document(survey: Survey) -> Dict[str, Any]:
 
 def _status_document(contents: Contents, survey: Survey, panel: Panel) -> Dict[str, Any]:
     return build_document(
+        configuration={'problem': panel.config_problem or None},
         registry={'path': panel.path, 'accepted': panel.is_accepted,
                   'problem': panel.registry_problem or None,
                   'faults': [dict(fault._asdict()) for fault in contents.faults]},

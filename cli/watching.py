@@ -113,7 +113,7 @@ def read_fought_over(registry_path: str, journal: Any) -> FrozenSet[str]:
 def describe_watch(watch: Watch, style: Style) -> str:
     """Answer on one line: is it watching, since when, how late."""
     if watch.holder is None:
-        return f"Daemon: {style.warning} not watching: nobody holds the writer's lock"
+        return f'Daemon: {style.warning} no daemon is running'
     parts = [f'watching ({escape(watch.holder)})' if watch.is_synced else
              f'running ({escape(watch.holder)}), but not in sync with XAPI']
     if watch.since is not None:

@@ -104,7 +104,7 @@ class Restart:
         return {'question': '(yes/no): ' in self.told,
                 'asking_for_the_stop': 'Async.VM.clean_shutdown' in called,
                 'stopping': 'clean_shutdown' in operations,
-                'staging': 'staging VM' in self.told,
+                'staging': 'staging ' in self.told,
                 'asking_for_the_start': 'Async.VM.start' in called,
                 'starting': 'start' in operations,
                 'verifying': len(xapi.boots) > self._boots}[self.step]

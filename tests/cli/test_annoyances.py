@@ -254,4 +254,4 @@ def test_an_xapi_that_went_away_is_named(pool: Place) -> None:
     pool.xapi.stop()
     with open(pool.socket, 'w', encoding='utf-8'):
         run = pool.run('scan-vms')
-    assert run.status == 5 and 'XAPI cannot be reached: ' in run.err
+    assert run.status == 5 and 'XAPI is not reachable: ' in run.err

@@ -431,7 +431,7 @@ def test_check_that_stumbles_is_a_finding_and_the_others_go_on() -> None:
         raise XapiUnreachable('gone')
     found = _make(check_platform_filter, None)
     assert [(item.check, item.judgement, item.saw) for item in found] \
-        == [('platform-filter', Judgement.FAIL, 'XAPI cannot be reached: gone')]
+        == [('platform-filter', Judgement.FAIL, 'XAPI is not reachable: gone')]
 
 
 def test_findings_are_shown_with_their_advice_and_harmless() -> None:

@@ -249,7 +249,7 @@ def test_ctrl_c_between_stop_and_start_says_that_the_vm_is_stopped(pool: Place) 
     process = pool.start('set-pool', '--vm-name=web', '--pool=B', '--yes')
     with process.stderr as stream:
         seen = b''
-        while b'staging VM' not in seen:
+        while b'staging ' not in seen:
             seen += stream.read(1)
         process.send_signal(signal.SIGINT)
         told = stream.read()

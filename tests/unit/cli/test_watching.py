@@ -33,7 +33,7 @@ def test_the_note_is_understood_as_far_as_it_goes(text: str, watch: Watch) -> No
 
 
 @pytest.mark.parametrize('watch,line', [
-    (Watch(), "Daemon: ! not watching: nobody holds the writer's lock"),
+    (Watch(), 'Daemon: ! no daemon is running'),
     (Watch('pid 7'), 'Daemon: OK watching (pid 7)'),
     (Watch('pid 7', '2023-11-14 22:13:20', '2023-11-14 22:14:50', 9),
      'Daemon: OK watching (pid 7), since 2023-11-14 22:13:20Z, an answer of XAPI noted 9 s ago'),

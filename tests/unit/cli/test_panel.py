@@ -1,0 +1,60 @@
+"""The control panel: one screen, however many VMs there are and whatever is wrong."""
+
+import pytest
+
+from cli.panel import Panel, render_panel
+from cli.result import PoolCount, VmView
+from cli.text import Style
+from cli.watching import Watch
+from cli.wrapping import fit
+
+STATES = ('as_desired', 'pending', 'drift', 'doubled', 'contested', 'orphaned', 'unreadable',
+          'waits_for_xapi', 'fought_over')
+TERMINAL = Style(True, False, True, 80, 40)
+
+
+def _view(number: int, state: str, vm_id: bool = True) -> VmView:
+    uuid = '2f4e6c9a-0b1d-4e8f-9a3c-%012d' % number
+    return VmView(uuid, 'vm-%d' % number, number if vm_id else None, 'A', 1, power_state='Running',
+                  state=state, was_asked=True)
+
+
+def _panel(count: int, states=STATES, **fields) -> Panel:
+    """A panel of so many registered VMs in these states, and a tenth as many without a row."""
+    views = [_view(number, states[number % len(states)]) for number in range(count)]
+    half = count // 2
+    pools = tuple((PoolCount(letter, 'Pool ' + letter, 'nightly', True, len(some)), tuple(some))
+                  for letter, some in (('A', views[:half]), ('B', views[half:])))
+    extra = tuple(_view(9000 + number, 'unregistered', False) for number in range(count // 10))
+    return Panel('/etc/vgpu/vgpu_config.db', True, Watch('pid 7'), '', pools, extra)._replace(
+        **fields)
+
+
+@pytest.mark.parametrize('states', [
+    pytest.param(STATES, id='much-is-wrong'), pytest.param(('as_desired',), id='all-is-well'),
+    pytest.param(('pending',), id='all-is-pending')])
+def test_the_panel_of_500_vms_has_40_lines_on_a_terminal(states) -> None:
+    lines = fit(render_panel(_panel(500, states), TERMINAL), TERMINAL)
+    assert len(lines) <= 40, '\n'.join(lines)
+
+
+def test_what_is_wrong_with_many_vms_is_counted_with_the_command_that_lists_them() -> None:
+    text = '\n'.join(render_panel(_panel(500, ('pending',)), TERMINAL))
+    assert "500 VMs (vm-0, vm-1, vm-2, ...): pending: 'vgpu-admin apply-pending'" in text
+    assert "'vgpu-admin scan-vms --state=STATE' lists the VMs in a state" in text
+
+
+def test_each_of_a_few_vms_is_shown_and_named() -> None:
+    lines = render_panel(_panel(5, ('as_desired', 'pending')), TERMINAL)
+    assert sum('Running' in line for line in lines) == 5
+    assert sum(line.startswith('\u26a0 vm-1 (2f4e6c9a-') for line in lines) == 1
+
+
+def test_what_cannot_be_read_is_a_line_with_what_to_do() -> None:
+    panel = _panel(2, ('as_desired',), config_problem='[x]: no such section',
+                   registry_problem='registry is away; wait', xapi_problem='XAPI is not reachable')
+    text = '\n'.join(render_panel(panel._replace(watch=Watch()), Style()))
+    for part in ('the configuration: [x]: no such section', 'check-config', 'registry is away',
+                 'XAPI cannot be asked', 'systemctl start vgpu-watcher', 'XAPI: ! is not reachable'):
+        assert part in text
+    assert '=== Summary ===' in text and '=== Pool B' in text
