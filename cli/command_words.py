@@ -5,7 +5,6 @@ understands them, a value may begin with a dash, `--` ends the options, and a sl
 nearest name. What comes out is one option a word, as `--name=value`, and bare words.
 """
 
-import re
 from typing import List, Mapping, NamedTuple, Optional, Tuple
 
 from cli.errors import CommandError, Kind
@@ -46,10 +45,9 @@ class Words(NamedTuple):
 
 _ALL_OPTIONS = {option.name: option
                 for command in COMMANDS for option in command.options + EVERYWHERE}
-_COMMAND = re.compile(r'[a-z]+(-[a-z]+)*\Z')
 _END_OF_OPTIONS = '--'
 _SHORT = {'-h': HELP, '-V': VERSION}
-_UUID = re.compile(r'[0-9a-fA-F-]{36}\Z')
+_UUID_CHARACTERS = frozenset('0123456789abcdefABCDEF-')
 _XE_NAMES = {name: option for option in VM for name in option.xe_names}
 
 
@@ -121,7 +119,7 @@ def answer_earlier(argv: List[str]) -> None:
     """Say of a scheduler command of the earlier tool what it was; its options are not ours."""
     if any(word in BY_NAME for word in argv):
         return
-    for name in filter(_COMMAND.match, argv):
+    for name in (word for word in argv if word.replace('-', '').isalpha() and word[0] != '-'):
         for about in (said for word, said in EARLIER.items() if word in name):
             raise usage(f"'{escape(name)}' was a scheduler command of the earlier tool ({about}); "
                         'vgpu-admin has none, and leaves the scheduler columns as they are')
@@ -142,10 +140,15 @@ def name_operand(words: Words) -> Words:
         return words
     option = command.operand
     if option is None and VM_NAME in command.options and not words.has(*VM):
-        option = VM_UUID if _UUID.match(words.rest[0]) else VM_NAME
+        option = VM_UUID if _is_uuid(words.rest[0]) else VM_NAME
     if option is None:
         return words
     return Words(command, words.given + (Given(option, option.flag, words.rest[0]),))
+
+
+def _is_uuid(word: str) -> bool:
+    """Whether a word is meant as a UUID."""
+    return len(word) == 36 and _UUID_CHARACTERS.issuperset(word)
 
 
 def _checked(words: Words) -> Words:

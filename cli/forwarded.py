@@ -15,7 +15,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 from cli.text import Style
 from watcher.plugin_wire import FORMAT, AnswerInvalid, CallInvalid, parse_document
 
-MAX_WORDS = 40
+# A command may name many VMs.
+MAX_WORDS = 1000
 # Of a file that goes along; it must fit packed into one argument of a program as well.
 MAX_TEXT_BYTES = 1 << 24
 # What is longer is packed for those who can read that.

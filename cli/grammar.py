@@ -29,7 +29,6 @@ class Command(NamedTuple):
 
 
 _EXAMPLE_UUID = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
-_BY_UUID = f'--vm-uuid={_EXAMPLE_UUID}'
 
 
 def _change(name: str, summary: str, value: Option, example: str) -> Command:
@@ -52,9 +51,9 @@ COMMANDS = (
             options.VM + (options.POOL, options.PRIORITY, options.VM_ID, options.RESTART,
                           options.FORCE, options.TIMEOUT, options.FROM_FILE) + options.EDITING,
             needs_vm=True, takes_several=True,
-            example=f'register-vm {_BY_UUID} --pool=A --priority=high'),
+            example='register-vm web01 --pool=A --priority=high'),
     Command('show-vm', 'show one VM', 'cli.viewing', 'show_vm', options.VM + (options.AT,),
-            needs_vm=True, example=f'show-vm {_BY_UUID}'),
+            needs_vm=True, example='show-vm web01 --json'),
     Command('remove-vm', 'remove the registration of a VM', 'cli.registering', 'remove_vm',
             options.ROW + options.RESTARTING + (options.RESTART, options.GONE) + options.EDITING,
             needs_vm=True, takes_several=True, example='remove-vm --vm-name=web01'),

@@ -34,14 +34,6 @@ class Arguments(NamedTuple):
         return self.values.get(option.name)
 
 
-# How argparse says it, and how we do.
-_WORDINGS = tuple((re.compile(pattern, re.DOTALL), said) for pattern, said in (
-    (r'argument (\S+): not allowed with argument (\S+)\Z', r'\1 and \2 exclude each other'),
-    (r'argument (\S+): (.*)', r'\1: \2')))
-_REQUIRED = re.compile(r'the following arguments are required: (.*)\Z')
-_CHOICE = re.compile(r'argument --(\S+): invalid choice: (.*) \(choose from', re.DOTALL)
-
-
 def parse(argv: Sequence[str], default_config: str = '') -> Arguments:
     """Turn the words of the command line into Arguments, or raise a usage error.
 
@@ -104,21 +96,20 @@ class _Parser(argparse.ArgumentParser):
         return option.shown
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse found as a usage error."""
-        required = _REQUIRED.match(message)
+        """Raise what argparse found as a usage error, in our words."""
+        required = re.match(r'the following arguments are required: (.*)\Z', message)
         if required and self._command:
             missing = [self._known[flag[2:]] for flag in required.group(1).split(', ')]
             raise usage(f"{self._command.name} needs {' and '.join(map(self._describe, missing))}")
-        choice = _CHOICE.match(message)
+        choice = re.match(r'(?s)argument --(\S+): invalid choice: (.*) \(choose from', message)
         if choice:
             flag, value = choice.groups()
             choices = self._known[flag].choices
             raise usage(f"--{flag}: {value} is not understood; allowed: {', '.join(choices)}"
                         f"{nearest(value.strip(chr(39)).lower(), choices)}")
-        for pattern, said in _WORDINGS:
-            if pattern.match(message):
-                raise usage(pattern.sub(said, message))
-        raise usage(message)
+        message = re.sub(r'\Aargument (\S+): not allowed with argument (\S+)\Z',
+                         r'\1 and \2 exclude each other', message)
+        raise usage(re.sub(r'\Aargument (\S+: )', r'\1', message))
 
 
 class _Once(argparse.Action):

@@ -223,7 +223,7 @@ def test_what_a_daemon_leaves_alone_is_not_said_to_be_staged_by_it(pool: Place) 
         assert run.status == 0 and 'cannot be told apart and are left alone' in run.out
         assert 'daemon' not in run.out
         run = pool.run('disable-pool', '--pool-id=B', '--yes')
-        assert pool.uuid(run_ref) + ': the change is pending' in run.out
+        assert pool.uuid(run_ref) + ': saved; applied at its next boot: pending' in run.out
         run = pool.run('remove-vm', '--vm-uuid=' + pool.uuid(gone), '--json')
         assert (run.document['vm']['state'], run.document['vm']['desired']) == ('orphaned', None)
 

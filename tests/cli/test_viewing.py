@@ -219,7 +219,7 @@ def test_every_command_has_a_help_that_ends_with_an_example(place: Place) -> Non
     for command in COMMANDS:
         run = place.run('help', command.name)
         assert run.status == 0
-        assert run.out.splitlines()[-1].startswith('example: vgpu-admin ' + command.name)
+        assert run.out.splitlines()[-1].startswith('  vgpu-admin ' + command.name)
     assert place.run('--help').out == place.run('help').out
     assert place.run('set-pool', '--help').out == place.run('help', 'set-pool').out
 
