@@ -13,7 +13,7 @@ from registry.schema import MIRROR_NOTE, WATCH_NOTE
 from tests.cli.program import Place, span
 from tests.cli.test_doctor import daemon  # noqa: F401 - a fixture
 
-PROMISE = 'the daemon that is running stages it'
+PROMISE = 'saved; the daemon that runs stages it'
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def holder(pool: Place) -> Iterator[Any]:
 
 
 def change(pool: Place, vm_uuid: str) -> Any:
-    run = pool.run('set-priority', '--vm-uuid=' + vm_uuid, '--priority=high', '--json')
+    run = pool.run('set-priority', vm_uuid, '--priority=high', '--no-wait', '--json')
     assert run.status == 0, run
     return run.document['staging']
 

@@ -140,7 +140,7 @@ def test_on_a_terminal_the_view_is_drawn_and_fits(filled: Place, no_color: bool)
         environment['NO_COLOR'] = '1'
     assert _read_terminal(filled, number, seen, **environment) == 0
     text = ''.join(seen)
-    assert '\x1b[H\x1b[2J=' in text.replace('\x1b[1m', '') and 'not watching' in text
+    assert '\x1b[H\x1b[2J=' in text.replace('\x1b[1m', '') and 'no daemon is running' in text
     assert ('\x1b[32m' in text) is not no_color
     plain = re.sub('\x1b\\[[0-9;]*[mHJ]', '', text)
     assert '\x1b' not in plain

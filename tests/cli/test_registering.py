@@ -38,7 +38,7 @@ def test_with_a_daemon_the_daemon_stages(pool: Place) -> None:
     ref = pool.create_vm('web')
     with WriterLock(pool.db) as lock:
         assert lock.acquire()
-        run = pool.run('register-vm', '--vm-name=web', '--json')
+        run = pool.run('register-vm', '--vm-name=web', '--no-wait', '--json')
     assert run.document['staging']['result'] == 'by_daemon'
     assert pool.args(ref) is None
 

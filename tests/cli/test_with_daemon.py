@@ -33,12 +33,29 @@ def _is_synced(pool: Place, process: Any) -> bool:
 
 def test_the_daemon_stages_what_was_registered(watched: Place) -> None:
     ref = watched.create_vm('web')
-    run = watched.run('register-vm', '--vm-name=web', '--json')
+    run = watched.run('register-vm', '--vm-name=web', '--no-wait', '--json')
     assert run.document['staging']['result'] == 'by_daemon'
     wait_until(lambda: watched.args(ref) == span(1), 'staged')
     daemon = wait_until(lambda: _read_daemon(watched), 'the note')
     assert daemon['watching'] is True and daemon['is_late'] is False
     assert daemon['silent_seconds'] <= 60
+
+
+def test_an_edit_waits_until_the_daemon_has_staged_it_and_says_staged_only_then(
+        watched: Place) -> None:
+    refs = [watched.create_vm(name) for name in 'ab']
+    staging = watched.run('register-vm', 'a', '--json').document['staging']
+    # On a machine that is too busy it says that it is not staged yet.
+    assert staging['result'] in ('staged', 'by_daemon')
+    if staging['result'] == 'staged':
+        assert watched.args(refs[0]) == span(1)
+    run = watched.run('register-vm', 'a', 'b', '--json')
+    assert run.status == 0, run
+    words = watched.run('set-priority', 'a', 'b', '--priority=low', '--json').document['staging']
+    for number, ref in enumerate(refs, 1):
+        if words[watched.uuid(ref)] == 'staged':
+            assert watched.args(ref) == span(number, 'A', 'low')
+        wait_until(lambda: watched.args(ref) == span(number, 'A', 'low'), 'staged')
 
 
 def _read_daemon(watched: Place) -> Any:
@@ -202,7 +219,7 @@ def test_a_second_spelling_of_the_path_means_the_same_registry(watched: Place) -
     assert second.returncode == 1 and b'another program writes for the registry' in err, err
     # vgpu-admin leaves the staging to the first one.
     ref = watched.create_vm('web')
-    run = watched.run('register-vm', '--vm-name=web', '--db', path, '--json')
+    run = watched.run('register-vm', '--vm-name=web', '--db', path, '--no-wait', '--json')
     assert run.document['staging']['result'] == 'by_daemon'
     wait_until(lambda: watched.args(ref) == span(1), 'staged')
     assert sorted(os.listdir(link)) == ['registry.db', 'watcher.conf']

@@ -58,6 +58,7 @@ WORDS = {
     'set-pool': ['--vm-name=web', '--pool=B'], 'set-priority': ['--vm-name=web', '--priority=low'],
     'set-vm-id': ['--vm-name=web', '--vm-id=9'],
     'update-vm': ['--vm-name=web', '--pool=B', '--vm-id=8'],
+    'update-pool': ['--pool-id=A', '--name=Fast', '--disable', '--yes'],
     'set-pool-name': ['--pool-id=A', '--name=Render farm'],
     'set-pool-description': ['--pool-id=A', '--description=\u2713 "x"'],
     'enable-pool': ['--pool-id=A'], 'disable-pool': ['--pool-id=B', '--yes'],
