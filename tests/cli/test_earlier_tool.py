@@ -45,17 +45,17 @@ def taken_over(pool: Place) -> Place:
 def test_every_command_of_the_earlier_tool_works_as_it_is_typed(taken_over: Place) -> None:
     uuid = taken_over.uuid(taken_over.create_vm('new'))
     for words, shown in (
-            ('register-vm --vm-uuid=%s --pool=B --priority=high' % uuid, '  VM ID: 4243'),
+            ('register-vm --vm-uuid=%s --pool=B --priority=high' % uuid, 'vm_id 4243'),
             ('register-vm --vm-name=new --pool=B --priority=high', 'already registered'),
             ('show-vm --vm-uuid=%s' % uuid, '  Priority: high (2)'),
             ('show-vm --vm-name=new', 'VM Configuration:'),
             ('list-vms', uuid), ('list-vms --pool=B', uuid), ('list-pools', 'Pool A'),
             ('scan-vms', '=== Pool B: 3 VMs ==='), ('status', 'vGPU Control Panel'),
             ('show-pool --pool-id=A', 'Pool Configuration:'),
-            ('set-pool --vm-name=new --pool=A', '  Pool: A'),
-            ('set-priority --vm-uuid=%s --priority=low' % uuid, '  Priority: low (0)'),
-            ('set-vm-id --vm-name=new --vm-id=7', '  VM ID: 7'),
-            ('update-vm --vm-name=new --pool=B --priority=medium --vm-id=8', '  VM ID: 8'),
+            ('set-pool --vm-name=new --pool=A', 'pool B \u2192 A'),
+            ('set-priority --vm-uuid=%s --priority=low' % uuid, 'priority high \u2192 low'),
+            ('set-vm-id --vm-name=new --vm-id=7 --verbose', '  VM ID: 7'),
+            ('update-vm --vm-name=new --pool=B --priority=medium --vm-id=8', 'vm_id 7 \u2192 8'),
             ('remove-vm --vm-name=new', 'registration removed'),
             ('help', 'register-vm'), ('help set-pool', '--pool=A|B')):
         run = taken_over.run(*words.split(' '))
