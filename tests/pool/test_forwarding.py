@@ -53,7 +53,9 @@ def history(world):
 def test_edit_on_a_member_is_made_on_the_master_and_shown_as_if_here(world, member):
     ref = world.create_vm('web \u2713')
     run = member.run('register-vm', '--vm-uuid', world.uuid(ref), '--pool=B', '--priority=high')
-    assert (run.status, run.err) == (0, '')
+    # A busy machine takes so long that the member says that it waits.
+    assert run.status == 0
+    assert [line for line in run.err.splitlines() if 'carries it out' not in line] == []
     assert 'registered with pool B, priority high, vm_id 1' in run.out
     assert 'web \u2713' in run.out
     assert rows(world) == [(1, world.uuid(ref), 'web \u2713', 'B', 2)]
