@@ -51,11 +51,8 @@ def follow_many(context: Any, situations: Mapping[str, Situation]) -> Dict[str, 
     resting = [vm_uuid for vm_uuid, found in followed.items() if found is None]
     if resting:
         from cli.staging import stage_many
-        staged = stage_many(context, resting, is_hurried=True)
-        for vm_uuid in resting:
-            if staged[vm_uuid].word == 'by_daemon':
-                staged[vm_uuid] = _correct(context, vm_uuid, situations[vm_uuid].record,
-                                           staged[vm_uuid])
+        from cli.daemon_conditions import tell_each
+        staged = tell_each(context, stage_many(context, resting, is_hurried=True))
         staged.update(_wait_for_daemon(context, {
             vm_uuid: item for vm_uuid, item in staged.items() if item.word == 'by_daemon'}))
         followed.update({vm_uuid: Follow(item.word, item.message, item.plan)
