@@ -212,7 +212,7 @@ def _judge_version(text: Any) -> Finding:
     """Whether the daemon that runs is the one that is installed."""
     try:
         version = str(json.loads(text or '{}').get('version', ''))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         version = ''
     if not version:
         return skipped('daemon.version', 'the daemon has not noted it')

@@ -44,5 +44,5 @@ def _may_be_member(context: Any) -> bool:
     import json
     try:
         return bool(json.loads(text or '{}').get('is_member'))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return False

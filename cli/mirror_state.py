@@ -76,7 +76,7 @@ def parse_note(text: Optional[str], is_enabled: bool) -> Optional[MirrorState]:
     """Understand the note; None when it says nothing."""
     try:
         note = json.loads(text or '{}')
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(note, dict):
         return None

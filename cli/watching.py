@@ -89,7 +89,7 @@ def parse_note(holder: Optional[str], text: Optional[str], now: float,
             return Watch(holder)
         since, answer = _timestamp(note.get('since')), _timestamp(note.get('last_answer'))
         silent = int(now - note['last_answer']) if answer is not None else None
-    except (ValueError, AttributeError, OverflowError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return Watch(holder)
     return Watch(holder, since, answer, max(0, silent) if silent is not None else None,
                  silent is not None and silent > scan_seconds + LATE_SECONDS, since is not None)
@@ -106,7 +106,7 @@ def read_fought_over(registry_path: str, journal: Any) -> FrozenSet[str]:
         if f"pid {note.get('pid')}," not in f'{find_daemon(registry_path)},':
             return frozenset()
         return frozenset(filter(lambda uuid: isinstance(uuid, str), note['fought_over']))
-    except (ValueError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return frozenset()
 
 

@@ -93,7 +93,7 @@ def note_step(connection: Connection, step: ClockStep) -> None:
 def _parse_list(text: str) -> List[Any]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return found[-KEPT:] if isinstance(found, list) else []
 

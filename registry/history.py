@@ -146,4 +146,7 @@ def _encoded(value: Any) -> Optional[str]:
 
 
 def _decoded(text: Optional[str]) -> Any:
-    return None if text is None else json.loads(text)
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError):  # what others wrote there is shown as it stands
+        return text

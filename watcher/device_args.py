@@ -17,8 +17,9 @@ MAX_SPAN = 255
 # XAPI accepts more, but xenstore and the consumers do not promise it (xapi-boot-path.md).
 MAX_VALUE = 1023
 MAX_VM_ID = 2147483646
-# Longer, and reading it word by word would hold up everybody else; it could not be written back.
-_MAX_READ = 65536
+# What stands behind this is not read: it could not be written back, and whoever may write a VM's
+# platform map could hold up everybody else with it.
+MAX_READ = 4096
 
 _NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]*\Z')
 _KEY = re.compile(r'[a-z][a-z0-9_]*\Z')
@@ -112,14 +113,17 @@ def parse_template(text: str) -> Template:
     return template
 
 
-# One event has the same value read some times, one after the other.
-@functools.lru_cache(maxsize=32)
+# A value is read once for each change: by the thread that it came in with, as long as there are not
+# more VMs than this, and looked up after that.
+@functools.lru_cache(maxsize=1024)
 def parse_args(value: Optional[str], names: FrozenSet[str]) -> Reading:
-    """Find our spans in a value of device-model-args."""
+    """Find our spans in a value of device-model-args; in a long one, in its beginning."""
     if value is None:
         return Reading(None)
-    if len(value) > _MAX_READ:
-        return Reading(value, (), Problem.TOO_LONG)
+    if len(value) > MAX_READ:
+        # A word that is cut is none.
+        beginning = value[:MAX_READ].rpartition(' ')[0]
+        return Reading(value, parse_args(beginning, names).spans, Problem.TOO_LONG)
     if not _PRINTABLE.match(value):
         # add_to_platform cuts a value at such a character: it could not be written back.
         return Reading(value, (), Problem.NOT_PRINTABLE)

@@ -132,21 +132,27 @@ class _Text:
                 value, self._position = _DECODER.raw_decode(self._text, self._position)
                 return value
             except ValueError:
-                # Cut off in the middle, or no JSON: only more text can tell.
-                self._need_more()
+                # Cut off in the middle, or no JSON: only more text can tell. Twice as much, so
+                # that a long value is gone through a few times and not once for each chunk.
+                self._need_more(len(self._text) - self._position)
 
     def rest(self) -> str:
         """All that is left."""
         return self._text[self._position:] + ''.join(self._chunks)
 
-    def _need_more(self) -> None:
-        if not self._extend():
+    def _need_more(self, size: int = 1) -> None:
+        if not self._extend(size):
             raise ValueError('the answer ends in the middle')
 
-    def _extend(self) -> bool:
-        chunk = next(self._chunks, None)
-        if chunk is None:
-            return False
-        self._text = self._text[self._position:] + chunk
+    def _extend(self, size: int = 1) -> bool:
+        """Take so much more text, or what there is; False when there is none."""
+        taken = [self._text[self._position:]]
+        while size > 0:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                break
+            taken.append(chunk)
+            size -= len(chunk)
+        self._text = ''.join(taken)
         self._position = 0
-        return True
+        return len(taken) > 1

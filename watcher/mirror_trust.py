@@ -50,7 +50,7 @@ def read_memory(journal: Any) -> Memory:
         keys = tuple(bytes.fromhex(text) for text in note.get('keys', ()))
         pools = tuple(str(item) for item in note.get('pools', ()))
         return Memory(keys[:KEYS], pools[-_MAX_POOLS:], str(note.get('refused', '')))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return Memory()
 
 

@@ -104,6 +104,11 @@ class Policy(NamedTuple):
         """Find our spans in what the VM carries."""
         return parse_args(vm.args, self.names)
 
+    def read_ahead(self, vms: Iterable[VmRecord]) -> None:
+        """Read what VMs carry in the thread that it came in with, not in the one that decides."""
+        for vm in vms:
+            self.read(vm)
+
     def number_of(self, vm: VmRecord) -> Optional[int]:
         """The vm_id that the VM carries; None when it carries none."""
         return parse_number(self.read(vm), self.template)

@@ -11,6 +11,7 @@ import enum
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
+from watcher.device_args import MAX_READ
 from watcher.errors import MalformedRecord, XapiNonsense
 
 ARGS_KEY = 'device-model-args'
@@ -69,7 +70,7 @@ class VmRecord(NamedTuple):
     operations: Tuple[Tuple[str, str], ...] = ()
     """(task ref, operation) of each current operation."""
     args: Optional[str] = None
-    """platform:device-model-args, None when the key is absent."""
+    """platform:device-model-args, None when the key is absent; of a long one the beginning."""
     start_blocks: Tuple[Tuple[str, str], ...] = ()
     """(operation, text) of blocked_operations for start and start_on."""
     domid: int = -1
@@ -235,12 +236,18 @@ def parse_vm(ref: str, raw: Any) -> VmRecord:
     return VmRecord(
         ref, reader.read_uuid(), reader.read_text('name_label')[:_MAX_NAME],
         _parse_kind(reader), reader.read_power_state(),
-        tuple(sorted(operations.items())) if operations else (), platform.get(ARGS_KEY),
+        tuple(sorted(operations.items())) if operations else (),
+        _cut(platform.get(ARGS_KEY)),
         tuple(sorted(pair for pair in blocks.items() if pair[0] in START_OPERATIONS))
         if blocks else (),
         reader.read_domid(), None if resident_on in (NULL_REF, '') else resident_on,
         _find_mirror(raw), settles_platform(platform),
         str(raw.get('domain_type')) not in _WITHOUT_QEMU)
+
+
+def _cut(args: Optional[str]) -> Optional[str]:
+    """Keep of a value that is too long to be read what is read of it, and that it is longer."""
+    return args if args is None or len(args) <= MAX_READ else args[:MAX_READ + 1]
 
 
 def settles_platform(platform: Mapping[str, str]) -> bool:

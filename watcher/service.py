@@ -85,7 +85,8 @@ class Service:
         self._sessions = Sessions(lambda: self._settings.xapi, self._inbox.put,
                                   self._is_given_up, self._reporter.count_call)
         self._stream = Stream(self._sessions.open, self._inbox.put, stop=self._stop,
-                              build_delays=self._build_delays, clock=clock)
+                              build_delays=self._build_delays, clock=clock,
+                              read_ahead=lambda vms: self.watcher.staging.policy.read_ahead(vms))
         self._schedule = Schedule(settings.scan.interval_seconds,
                                   lambda: self._inbox.put(ScanDue()), self._inbox.put)
         self._lock = WriterLock(settings.registry.path)

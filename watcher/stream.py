@@ -8,12 +8,12 @@ Runs in a thread of its own and talks to the main thread by messages only.
 """
 
 import time
-from typing import Any, Callable, Iterator, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Set, Tuple
 
 from watcher.errors import (NoAnswer, MalformedRecord, NotTheMaster, SessionLost, StreamLost,
                             VmVanished, XapiError, XapiFailure, XapiNonsense)
 from watcher.logs import get_logger
-from watcher.records import Batch, PoolRecord, parse_batch, parse_vm
+from watcher.records import Batch, PoolRecord, VmRecord, parse_batch, parse_vm
 from watcher.waiting import StopFlag
 from watcher.xapi import CLASSES, Client
 
@@ -58,12 +58,14 @@ class Stream:
 
     def __init__(self, connect: Callable[[], Client], put: Callable[[Any], None], *,
                  stop: StopFlag, build_delays: Callable[[], Iterator[float]],
+                 read_ahead: Callable[[Iterable[VmRecord]], None] = lambda _vms: None,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._connect = connect
         self._put = put
         self._stop = stop
         self._build_delays = build_delays
         self._clock = clock
+        self._read_ahead = read_ahead
         self._client: Optional[Client] = None
         self._recounted_at = -_RECOUNT_SECONDS
         self._has_met_nonsense = False
@@ -100,6 +102,7 @@ class Stream:
         while not self._stop.is_set():
             asked_at = self._clock()
             batch = self._read_batch(client, token)
+            self._read_ahead(batch.vms)
             self._put(batch)
             is_idle = is_idle_answer(batch, token) and self._clock() - asked_at < _QUICK_SECONDS
             empty = min(empty + 1, len(_EMPTY_SECONDS) - 1) if is_idle else 0
