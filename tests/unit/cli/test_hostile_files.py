@@ -9,8 +9,9 @@ from tests.unit.watcher.test_hostile_input import count_steps_of
 
 CSV = ['vm_uuid', 'vm_uuid,vm_id\n', ',', ';', '\t', '\n', '\r\n', '"', '""', 'sep=;\n', 'sep=',
        '0a0b0c0d-1111-2222-3333-444455556666', '7', ' ', '\0', 'ä', '\ufeff', '9' * 30]
-JSON = ['{', '}', '[', ']', '"', ':', ',', '{"format": 1, "pools": [], "vms": [', '"vm_uuid"', '1e999',
-        '{"vm_uuid": "0a0b0c0d-1111-2222-3333-444455556666"}, ', 'null', '-', '\\u', '9' * 400]
+JSON = ['{', '}', '[', ']', '"', ':', ',', '{"format": 1, "pools": [], "vms": [', '"vm_uuid"',
+        '1e999', '{"vm_uuid": "0a0b0c0d-1111-2222-3333-444455556666"}, ', 'null', '-', '\\u',
+        '9' * 400]
 SIZE = 24000
 
 
@@ -25,7 +26,8 @@ def test_whatever_stands_there_is_read_or_refused(text):
     assert parsed.problems or all(row.vm_uuid for row in parsed.rows)
 
 
-@pytest.mark.parametrize('beginning', ['', 'vm_uuid,vm_id\n', '{"format": 1, "pools": [], "vms": ['])
+@pytest.mark.parametrize('beginning', [
+    '', 'vm_uuid,vm_id\n', '{"format": 1, "pools": [], "vms": ['])
 @pytest.mark.parametrize('word', CSV + JSON, ids=repr)
 def test_twice_as_much_costs_twice_as_much_at_most(beginning, word):
     (few, _), (many, seconds) = [count_steps_of(

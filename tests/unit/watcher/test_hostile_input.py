@@ -66,18 +66,18 @@ def forward(text):
     forwarded.parse_request({'words': text, 'answer': text, 'request': text})
 
 
-ARGS = [' ', '"', "'", '\\', '-device ', '-device', 'vgpu-stub', 'vgpu-stub,vm_id=7', ',', '=', ',,',
-        'a', '\0', 'ä', '-device vgpu-stub,a=b ', "'' "]
+ARGS = [' ', '"', "'", '\\', '-device ', '-device', 'vgpu-stub', 'vgpu-stub,vm_id=7', ',', '=',
+        ',,', 'a', '\0', 'ä', '-device vgpu-stub,a=b ', "'' "]
 ENTRY = ['vgpu-watcher', '1', '2', ' ', ';', ',', ':', '-', '{', '}', '"', '99999999999999999999',
          'a' * 64, '\n', 'ä', 'format=', 'vm_id=', '/', '[', ']', 'null', '0-0']
 JSON = ['{', '}', '[', ']', '"', ':', ',', '"result"', '{"result": {"events": [', '"token"', 'null',
         '1e999', 'NaN', '-', '9' * 400, '\\u', '{"class": "vm", "ref": "r", "snapshot": {}}, ', ' ']
 CALL = ['<', '>', '&', '<!DOCTYPE x>', '<methodCall>', '</methodCall>', '<value>', '<string>', 'a',
         '&lt;', '<!--', ']]>', '\0', 'ä', '<struct>', '<member>', '<name>']
-CONFIG = ['[xapi]\n', '[mirror]\n', '[', ']', 'url', '=', ':', 'unix:', '\n', ' ', '%', '%(x)s', '#',
-          ';', '\0', 'ä', 'interval_seconds = 5\n', '[DEFAULT]\n']
-NUMBERS = ['vgpu-watcher numbers 1 ', 'vgpu-watcher withheld 1', '\n', ' ', '7', '-', 'a' * 36, 'é',
-           'number 7\n', 'domid 3\n', 'at 1.5\n', '99999999999999999999\n']
+CONFIG = ['[xapi]\n', '[mirror]\n', '[', ']', 'url', '=', ':', 'unix:', '\n', ' ', '%', '%(x)s',
+          '#', ';', '\0', 'ä', 'interval_seconds = 5\n', '[DEFAULT]\n']
+NUMBERS = ['vgpu-watcher numbers 1 ', 'vgpu-watcher withheld 1', '\n', ' ', '7', '-', 'a' * 36,
+           'é', 'number 7\n', 'domid 3\n', 'at 1.5\n', '99999999999999999999\n']
 REQUEST = ['GET ', '/metrics', ' HTTP/1.1', '\r\n', '\n', ' ', '\t', '?', 'é', 'x']
 LOOK = ['7', '-', 'a' * 8, ' ', '\n', 'vgpu-stub', 'ä', '9' * 30] + JSON
 
