@@ -49,7 +49,6 @@ CLAIMS: Dict[str, Tuple[str, ...]] = {
     'nothing, or rubbish': ('an empty file is opened',),
     "the rows of somebody else's tool": ('a registry of others is treated as accepted',),
     # A bad answer of XAPI
-    'torn, not the protocol': ('an answer that is nested without end goes through',),
     'never there, half of it': ('a call has more time than its limit',),
     'about another VM than the one': ('a record of another VM is written by the plan',),
     'a head or a chunk that costs': (
@@ -79,6 +78,7 @@ CLAIMS: Dict[str, Tuple[str, ...]] = {
 }
 
 WITHOUT: Dict[str, str] = {
+    'torn, not the protocol': 'not yet: the one that was tried in transport.py was not noticed',
     'triggers and tables named like ours': 'the journal is a database of its own, which a trigger '
                                            'cannot name: no line could be taken away',
     'a column that hides the rowid': 'rows are found by their UUID everywhere: no statement names '
