@@ -35,6 +35,8 @@ class Standings:
         """The Policy; set before anything is asked, and again when the configuration changes."""
         self._unproven: Dict[str, _Spans] = {}
         """Of VMs (UUIDs) that were written to: what stood there, and what shall."""
+        self._unproven_at: Dict[int, Set[str]] = {}
+        """The same by number: a storm of starts asks for each of its VMs."""
         self._ran_with: Dict[str, FrozenSet[int]] = {}
         self._runners: Dict[int, Set[str]] = {}
         self._stirred: Set[int] = set()
@@ -82,10 +84,10 @@ class Standings:
     def list_having(self, vm_id: int) -> Tuple[VmRecord, ...]:
         """The ordinary VMs that have a number, or may have it."""
         refs = set(self._inventory.carriers_of(vm_id))
-        uuids = set(self._books.list_staged_at(vm_id)) | self._runners.get(vm_id, set())
+        uuids = (self._books.list_staged_at(vm_id) | self._runners.get(vm_id, set())
+                 | self._unproven_at.get(vm_id, set()))
         found = [self._inventory.find(ref) for ref in refs]
-        found += [self._inventory.find_by_uuid(vm_uuid)
-                  for vm_uuid in uuids | set(self._unproven)]
+        found += [self._inventory.find_by_uuid(vm_uuid) for vm_uuid in uuids]
         unique = {vm.uuid: vm for vm in found if vm is not None}
         return tuple(vm for _uuid, vm in sorted(unique.items()) if vm_id in self.find_numbers(vm))
 
@@ -123,7 +125,7 @@ class Standings:
     def note_gone(self, vm: VmRecord) -> None:
         """The VM does not exist any more, unless another record has its UUID by now."""
         if self._inventory.find_by_uuid(vm.uuid) is None:
-            self._unproven.pop(vm.uuid, None)
+            self._prove(vm.uuid)
             if vm.uuid in self._books.bearers:
                 self._forget(vm.uuid)
 
@@ -155,7 +157,10 @@ class Standings:
         if plan.holder is None:
             self.claim(plan.vm.uuid)
         after = policy.read(plan.vm._replace(args=plan.value)).managed
-        self._unproven[plan.vm.uuid] = policy.read(plan.vm).managed, after
+        self._prove(plan.vm.uuid)
+        spans = self._unproven[plan.vm.uuid] = policy.read(plan.vm).managed, after
+        for number in find_numbers(spans, policy):
+            self._unproven_at.setdefault(number, set()).add(plan.vm.uuid)
 
     def note_written(self, plan: Plan, *, is_settled: bool) -> None:
         """The write is over; settled when nothing was sent, or a record at rest was read after."""
@@ -250,8 +255,17 @@ class Standings:
             self._settle(vm.uuid)
 
     def _settle(self, vm_uuid: str) -> None:
+        self._stirred |= self._prove(vm_uuid)
+
+    def _prove(self, vm_uuid: str) -> FrozenSet[int]:
+        """Nothing that was written to a VM is open any more; the numbers that were."""
         spans = self._unproven.pop(vm_uuid, ())
-        self._stirred |= find_numbers(spans, self.policy)
+        numbers = find_numbers(spans, self.policy)
+        for number in numbers:
+            self._unproven_at.get(number, set()).discard(vm_uuid)
+            if not self._unproven_at.get(number):
+                self._unproven_at.pop(number, None)
+        return numbers
 
     def _stir(self, vm_uuid: str, numbers: FrozenSet[int]) -> None:
         """What a VM has is known better now: whoever has those numbers' rows deserves a look."""

@@ -6,7 +6,7 @@ import pytest
 
 from registry.values import Pool, Priority
 from tests.unit.watcher.builders import POLICY, build_vm, uuid_of
-from tests.unit.watcher.watchers import build_watcher, create_registry
+from tests.unit.watcher.watchers import build_watcher, build_writer, create_registry
 from watcher.due_times import DueTimes
 from watcher.inventory import Inventory
 from watcher.mirror_entries import Generation, PoolEntry, Row
@@ -66,6 +66,21 @@ def count_touched(tmp_path: Any, count: int) -> int:
 
 def test_an_event_touches_as_many_records_in_a_large_pool(tmp_path: Any) -> None:
     assert 0 < count_touched(tmp_path, VMS) < 20
+
+
+def test_who_has_a_number_is_asked_of_few_while_many_are_written_to(tmp_path: Any) -> None:
+    path = str(tmp_path / 'vgpu_config.db')
+    vms = build_vms(VMS)
+    watcher = build_writer(path, {vm.uuid: number for number, vm in enumerate(vms, 1)})
+    watcher.handle(Batch('1', vms, is_first=True))
+    standings = watcher._standings
+    for vm in vms:
+        standings.note_writing(watcher.staging.plan(vm))
+    assert all(standings.is_unproven(vm.uuid) for vm in vms)
+    counting = watcher.inventory._vms = _Counting(watcher.inventory._vms)
+    assert [vm.uuid for vm in standings.list_having(7)] == [vms[6].uuid]
+    assert standings.list_having(VMS + 1) == ()
+    assert counting.touched < 10
 
 
 class Mirror:
