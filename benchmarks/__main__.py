@@ -17,7 +17,8 @@ from benchmarks.figures import (Figure, build_document, describe_machine, render
 
 HISTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'history.jsonl')
 SCENARIOS = ('rescues', 'parsing', 'cold', 'idle', 'replacing', 'staged', 'admin',
-             'consumer', 'scan', 'growth', 'mirror', 'pool', 'day', 'profile')
+             'consumer', 'scan', 'growth', 'large', 'mirror', 'pool', 'day', 'quick_day',
+             'profile')
 
 
 def main(names: List[str]) -> int:
