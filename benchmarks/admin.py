@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from benchmarks.figures import Figure, compare, observe, summarise
 from benchmarks.stand import KEY, ROOT, Contender, Stand
-from registry.journal import Journal
+from registry.journal.journal import Journal
 
 REGISTERED = 500
 OTHERS = 500

@@ -6,7 +6,7 @@ from typing import Dict, List
 from benchmarks.figures import Figure, compare, observe, summarise
 from benchmarks.stand import Contender, Stand
 from registry.values import Priority
-from watcher.mirror_entries import MAX_VM_BYTES, SLOTS
+from watcher.mirror.entries import MAX_VM_BYTES, SLOTS
 
 VMS = 1000
 EDITS = 10

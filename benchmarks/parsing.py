@@ -6,7 +6,8 @@ from typing import Any, Callable, Dict, List
 
 from benchmarks.figures import Figure, compare, summarise
 from benchmarks.stand import Contender, Stand
-from watcher import json_parts, records
+from watcher.vm import record as records
+from watcher.xapi import json_stream
 
 VMS = 50
 EVENTS = 150
@@ -41,11 +42,11 @@ def _compare_decoding(record: Dict[str, Any]) -> List[Figure]:
     text = json.dumps({'jsonrpc': '2.0', 'id': 1, 'result': {
         'events': [event], 'token': '00000000000000000005,00000000000000000000',
         'valid_ref_counts': {'vm': VMS}}})
-    parts = json_parts.list_parts('events', records.reduce_event)
+    parts = json_stream.list_parts('events', records.reduce_event)
     ours, floor = [], []
     for _ in range(DECODINGS):
         ours.append(_time(lambda: records.parse_batch(
-            json_parts.decode(iter([text]), parts)['result'], is_first=False)))
+            json_stream.decode(iter([text]), parts)['result'], is_first=False)))
         floor.append(_time(lambda: json.loads(text)))
     title = 'The same, decoding and parsing alone'
     figures = [summarise(title, 'ours', 'ms', ours), summarise(title, 'floor: json.loads', 'ms',

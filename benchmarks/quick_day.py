@@ -15,14 +15,14 @@ from typing import Any, Dict, List, Tuple
 from benchmarks.figures import Figure, compare, observe, summarise
 from benchmarks.stand import span
 from registry.store import Registry
-from watcher import logs
-from watcher.books import Books
-from watcher.config import MirrorSettings, Settings
+from watcher.config.policy import build_policy
+from watcher.config.settings import MirrorSettings, Settings
 from watcher.daemon import Watcher
-from watcher.jobs import Scan
-from watcher.policy import build_policy
-from watcher.records import Batch, Kind, PowerState, VmRecord
-from watcher.roles import Role
+from watcher.runtime import logs
+from watcher.staging.jobs import Scan
+from watcher.state.registry_view import Books
+from watcher.vm.record import Batch, Kind, PowerState, VmRecord
+from watcher.xapi.role import Role
 
 VMS = int(os.environ.get('QUICK_DAY_VMS', '10000'))
 SCANS = int(os.environ.get('QUICK_DAY_SCANS', '1440'))

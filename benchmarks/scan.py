@@ -16,19 +16,19 @@ from typing import Any, Dict, List
 
 from benchmarks.figures import Figure, compare, summarise
 from registry.store import Registry
-from watcher import json_parts
-from watcher.books import Books
-from watcher.config import Settings
-from watcher.inventory import Inventory
-from watcher.jobs import Scan
-from watcher.policy import build_policy
-from watcher.records import parse_records, reduce_record
-from watcher.scanning import Scanning
-from watcher.service import _SWITCH_SECONDS
-from watcher.staging import Staging
-from watcher.standing import Standings
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
+from watcher.config.policy import build_policy
+from watcher.config.settings import Settings
+from watcher.service import _SWITCH_SECONDS
+from watcher.staging.jobs import Scan
+from watcher.staging.scan import Scanning
+from watcher.staging.stager import Staging
+from watcher.state.inventory import Inventory
+from watcher.state.number_claims import Standings
+from watcher.state.registry_view import Books
+from watcher.vm.record import parse_records, reduce_record
+from watcher.xapi import json_stream
 
 REGISTERED = 1000
 OTHERS = 4000
@@ -122,8 +122,8 @@ def _measure_lateness(texts: Dict[str, str]) -> Any:
     try:
         late: List[float] = []
         for _ in range(ROUNDS):
-            thread = threading.Thread(target=json_parts.decode,
-                                      args=(iter(chunks), json_parts.map_parts(reduce_record)))
+            thread = threading.Thread(target=json_stream.decode,
+                                      args=(iter(chunks), json_stream.map_parts(reduce_record)))
             thread.start()
             while thread.is_alive():
                 late.append(_wake())

@@ -17,23 +17,23 @@ from typing import Any, Callable, List
 
 # What is wrapped: the module in which the name is looked up, the name, and what it is called.
 PARTS = (
-    ('watcher.http_line', 'Line.read_status', 'head'),
-    ('watcher.json_parts', 'decode', 'decode'),
-    ('watcher.records', 'parse_vm', 'record'),
-    ('watcher.stream', 'parse_batch', 'batch'),
-    ('watcher.waiting', 'Inbox.put', 'put'),
-    ('watcher.waiting', 'Inbox.take', 'take'),
+    ('watcher.xapi.http1', 'Line.read_status', 'head'),
+    ('watcher.xapi.json_stream', 'decode', 'decode'),
+    ('watcher.vm.record', 'parse_vm', 'record'),
+    ('watcher.xapi.event_stream', 'parse_batch', 'batch'),
+    ('watcher.runtime.waiting', 'Inbox.put', 'put'),
+    ('watcher.runtime.waiting', 'Inbox.take', 'take'),
     ('watcher.daemon', 'Watcher.handle', 'handle'),
-    ('watcher.books', 'Books.poll', 'registry'),
+    ('watcher.state.registry_view', 'Books.poll', 'registry'),
     ('watcher.daemon', 'Watcher._take', 'inventory'),
-    ('watcher.standing', 'Standings.note', 'standings'),
-    ('watcher.staging', 'Staging.look', 'look'),
-    ('watcher.boot_watch', 'BootWatch.note', 'receipts'),
-    ('watcher.workers', 'Workers.submit', 'hand-out'),
+    ('watcher.state.number_claims', 'Standings.note', 'standings'),
+    ('watcher.staging.stager', 'Staging.look', 'look'),
+    ('watcher.boots.observer', 'BootWatch.note', 'receipts'),
+    ('watcher.xapi.workers', 'Workers.submit', 'hand-out'),
     ('watcher.daemon', 'Watcher.pump', 'pump'),
-    ('watcher.notes', 'Notes.flush', 'journal'),
-    ('watcher.hands', 'carry_out', 'call'),
-    ('watcher.transport', 'Transport._send', 'send'),
+    ('watcher.state.journal_queue', 'Notes.flush', 'journal'),
+    ('watcher.job_dispatch', 'carry_out', 'call'),
+    ('watcher.xapi.connection', 'Transport._send', 'send'),
 )
 PATH_VARIABLE = 'BENCH_TRACE'
 

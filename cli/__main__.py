@@ -7,37 +7,38 @@ that it is needed.
 import os
 import sys
 
-from cli import tab
+from cli.commandline import tab_completion
 
 TYPE_CHECKING = False  # that of `typing`, which takes as long to import as a completion may last
 if TYPE_CHECKING:
     from typing import List, Optional
 
-    from cli.output import Output
+    from cli.output.printer import Output
 
 
 def main(argv: 'Optional[List[str]]' = None) -> int:
     """Run one command; the exit status."""
     words = [_repaired(word) for word in (sys.argv[1:] if argv is None else argv)]
-    if tab.COMMAND in words:
-        offered = tab.find_offered(words, os.environ)
+    if tab_completion.COMMAND in words:
+        offered = tab_completion.find_offered(words, os.environ)
         if offered is not None:
-            return tab.write(offered)
-    from cli.output import Output
+            return tab_completion.write(offered)
+    from cli.output.printer import Output
     output = Output(sys.stdout, sys.stderr, os.environ)
     return output.settle(_run(words, output))
 
 
 def _run(words: 'List[str]', output: 'Output') -> int:
+    from cli.app import run
+    from cli.commandline.options import JSON
+    from cli.commandline.parser import parse
     from cli.context import build_context
     from cli.errors import CommandError, ExitStatus
-    from cli.options import JSON
-    from cli.parser import parse
-    from cli.running import run
+
     # Until the command line has been read, this is all there is to go by.
     is_json = JSON.flag in words
     try:
-        arguments = parse(words, os.environ.get(tab.CONFIG_VARIABLE, ''))
+        arguments = parse(words, os.environ.get(tab_completion.CONFIG_VARIABLE, ''))
         return run(arguments, build_context(arguments, os.environ), output)
     except CommandError as error:
         output.print_error(error, (), is_json=is_json)

@@ -11,16 +11,16 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional, TextIO
 
+from cli.commandline.options import CONFIG, DB, JSON, YES
+from cli.commandline.parser import Arguments
 from cli.errors import CommandError, Kind
-from cli.options import CONFIG, DB, JSON, YES
-from cli.parser import Arguments
-from cli.text import escape
+from cli.output.text import escape
 
 if TYPE_CHECKING:
-    from registry.proposal import Proposal
     from registry.paths import OwnFile
+    from registry.proposal import Proposal
     from registry.store import Registry
-    from watcher.config import Settings
+    from watcher.config.settings import Settings
     from watcher.errors import XapiError
 
 # P17: vgpu-admin waits so long for a registry that others have locked.
@@ -94,7 +94,7 @@ class Context:
 
     def _load_settings(self) -> 'Settings':
         """Read the configuration; the panel is shown also where that does not pass."""
-        from watcher import config
+        from watcher.config import settings as config
         path = self.arguments.get(CONFIG)
         try:
             return config.load(path)
@@ -107,14 +107,14 @@ class Context:
     @property
     def configured_path(self) -> str:
         """The registry of the configuration, whatever --db says."""
-        from watcher import config
+        from watcher.config import settings as config
         return config.load(self.arguments.get(CONFIG)).registry.path
 
     def own_files(self) -> 'Iterator[OwnFile]':
         """List the files that no output may be written over: those of the registry that is used,
         of the configured and of the default one, and what the configuration names."""
         from registry.paths import OwnFile, list_own_files
-        from watcher import config
+        from watcher.config import settings as config
         named = self.arguments.get(CONFIG)
         settings = config.load(named)
         for path in dict.fromkeys((self.settings.registry.path, settings.registry.path,
@@ -197,7 +197,7 @@ class Context:
             yield None
             return
         from registry.errors import RegistryError
-        from registry.journal import Journal
+        from registry.journal.journal import Journal
         journal = Journal(path, timeout_seconds=REGISTRY_SECONDS if is_needed
                           else _HELPER_SECONDS)
         try:

@@ -7,11 +7,11 @@ import contextlib
 import time
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
-from watcher.config import Settings
+from watcher.config.settings import Settings
 from watcher.errors import NotTheMaster, VmVanished, XapiError, XapiFailure, XapiUnreachable
-from watcher.records import PoolRecord, VmRecord, parse_records
-from watcher.roles import Role, decide_role
-from watcher.xapi import LOGOUT_TIMEOUT_SECONDS, Client
+from watcher.vm.record import PoolRecord, VmRecord, parse_records
+from watcher.xapi.client import LOGOUT_TIMEOUT_SECONDS, Client
+from watcher.xapi.role import Role, decide_role
 
 # Time in all to log in and to learn who answers.
 ASK_SECONDS = 2.0

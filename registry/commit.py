@@ -7,16 +7,17 @@ who lost a row, and the rows as last seen. All of it is there afterwards, or not
 import os
 from typing import Any, FrozenSet, Optional, Sequence, Tuple
 
-from registry import bearers, history, kept, lineage, sightings
-from registry.connection import Connection
+from registry import kept_copies
 from registry.difference import MOVED, REMOVED, Difference, Replaced, find_difference
 from registry.edit import Edit
 from registry.errors import Conflict
+from registry.journal import generations, history, numbers as bearers, outside_edits
 from registry.proposal import Proposal
 from registry.row_writer import describe_triggers, write_difference
 from registry.rows import RawVm, list_pools, read_contents
 from registry.schema import migrate_registry
-from registry.timestamps import render_timestamp
+from registry.sqlite.connection import Connection
+from registry.sqlite.timestamps import render_timestamp
 from registry.values import Contents, Image, strip_uuid
 
 Generation = Optional[Tuple[str, str]]
@@ -56,7 +57,7 @@ class Commit:
         proposal = edit.settle()
         if not proposal.has_any:
             return Replaced()
-        name = kept.keep_copy(self._path, self._seconds) if keep_copy else ''
+        name = kept_copies.keep_copy(self._path, self._seconds) if keep_copy else ''
         try:
             self._write(proposal)
         except BaseException:
@@ -67,14 +68,14 @@ class Commit:
         if image is not None:
             self._add_rebuilt(image, name)
         self._record(proposal, edit.keys)
-        sightings.refresh(self._connection, edit.contents())
+        outside_edits.refresh(self._connection, edit.contents())
         return Replaced(proposal.difference, name)
 
     def note_generation(self, largest: int, generation: Generation, line: Sequence[str]) -> None:
         """Note what was given out elsewhere, and at which generation the registry is now."""
         bearers.note_number(self._connection, largest)
         if generation is not None:
-            lineage.note_generation(self._connection, self._now, *generation, is_own=False,
+            generations.note_generation(self._connection, self._now, *generation, is_own=False,
                                     line=line)
 
     def _add_rebuilt(self, image: Image, kept_as: str, *, is_new: bool = False) -> None:
@@ -100,7 +101,7 @@ class Commit:
     def _record_new(self, image: Image, is_rebuilt: bool) -> Replaced:
         source = os.path.basename(self._path)
         contents = read_contents(self._connection)._replace(source=source)
-        vms, pools = sightings.last_seen(self._connection, source)
+        vms, pools = outside_edits.last_seen(self._connection, source)
         difference = find_difference(vms, pools or contents.pools, image)
         if is_rebuilt:
             self._add_rebuilt(image, '', is_new=True)
@@ -110,7 +111,7 @@ class Commit:
         for vm in image.vms:
             bearers.note_number(self._connection, vm.vm_id)
         self._record_rows(difference, frozenset(vm.vm_uuid for vm in image.vms))
-        sightings.refresh(self._connection, contents)
+        outside_edits.refresh(self._connection, contents)
         return Replaced(difference, is_new=True)
 
     def _write(self, proposal: Proposal) -> None:
@@ -163,5 +164,5 @@ class Commit:
         history.add_entry(
             self._connection, self._now, self._who, self._command, what, vm_uuid=vm_uuid,
             source=os.path.basename(self._path),
-            before=sightings.fields_of(before) if hasattr(before, '_asdict') else before,
-            after=sightings.fields_of(after) if hasattr(after, '_asdict') else after)
+            before=outside_edits.fields_of(before) if hasattr(before, '_asdict') else before,
+            after=outside_edits.fields_of(after) if hasattr(after, '_asdict') else after)

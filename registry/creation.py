@@ -12,11 +12,11 @@ import stat
 import time
 from typing import Iterator, Optional
 
-from registry.connection import Connection, unavailable
 from registry.errors import Conflict, Reason, RegistryError
 from registry.paths import NEW_SUFFIX
-from registry.patience import PAUSE_SECONDS, Patience
 from registry.rows import check_tables
+from registry.sqlite.connection import Connection, unavailable
+from registry.sqlite.lock_wait import PAUSE_SECONDS, Patience
 
 # As the earlier tool made them, so that the programs that share the file can read it.
 FILE_MODE = 0o644

@@ -5,9 +5,9 @@ Pure: no clock, no I/O, no logging.
 
 from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from registry.bearers import LARGEST_COUNTED, ORDINARY, Bearer
 from registry.difference import ADDED, CHANGED, MENDED, MOVED, REMOVED, RowChange
 from registry.errors import Conflict
+from registry.journal.numbers import LARGEST_COUNTED, ORDINARY, Bearer
 from registry.proposal import Slot
 from registry.rows import RawVm, find_problems, vm_of
 from registry.values import MAX_VM_ID, Vm, strip_uuid, text_of

@@ -7,13 +7,12 @@ Proposal. Whether that is only shown, asked about first, or written at once is f
 Pure but for the clock it is given: no I/O, no logging.
 """
 
-from typing import (Callable, Container, Dict, FrozenSet, List, Mapping, Optional, Sequence,
-                    Tuple)
+from typing import Callable, Container, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
-from registry.bearers import Bearer
 from registry.difference import MOVED, Difference, RowChange, find_pool_changes, settings_of
 from registry.draft import Draft
 from registry.errors import Conflict, InvalidValue, NotFound
+from registry.journal.numbers import Bearer
 from registry.proposal import Proposal
 from registry.rows import RawVm, validated, vm_of
 from registry.values import (MAX_VM_ID, MIN_VM_ID, Contents, Image, Pool, Priority, Vm, clean_name,

@@ -9,9 +9,9 @@ import re
 import time
 from typing import Iterator, List, NamedTuple, Tuple
 
-from registry.connection import Connection
 from registry.rows import check_tables, read_contents
 from registry.schema import read_version
+from registry.sqlite.connection import Connection
 from registry.values import MEDIATOR_ROWS
 
 # SQLite gives no heed to a journal that is empty, or whose beginning was never written.

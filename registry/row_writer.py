@@ -8,11 +8,11 @@ triggers and rules of their own into the file: what they swallow or change is a 
 import shlex
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from registry.connection import Connection
 from registry.difference import PoolChange
-from registry.proposal import Slot
 from registry.errors import Conflict
+from registry.proposal import Slot
 from registry.rows import Place, RawVm, list_pools, list_raw_vms
+from registry.sqlite.connection import Connection
 from registry.values import Pool
 
 

@@ -7,9 +7,9 @@ validate costs that row: it becomes a RowFault, and hides no other.
 import os
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from registry.connection import Connection, unavailable
 from registry.errors import InvalidValue, Reason
 from registry.schema import read_version
+from registry.sqlite.connection import Connection, unavailable
 from registry.values import (POOL_IDS, Contents, Pool, Priority, RowFault, Vm, parse_pool_id,
                              parse_uuid, parse_vm_id, shown, text_of)
 

@@ -9,8 +9,8 @@ import contextlib
 import os
 from typing import Tuple, Type
 
-from registry.connection import Connection, check_file, check_writable, unavailable
 from registry.errors import JournalUnavailable, Reason, RegistryUnavailable, SchemaTooNew
+from registry.sqlite.connection import Connection, check_file, check_writable, unavailable
 
 Migration = Tuple[int, Tuple[str, ...]]
 
@@ -197,7 +197,7 @@ def _make_private(path: str) -> None:
 def _keep_before(path: str, version: int,
                  error_class: Type[RegistryUnavailable] = RegistryUnavailable) -> None:
     """Keep a copy of what is migrated; without one nothing is."""
-    from registry.kept import keep_before  # an old file is met once
+    from registry.kept_copies import keep_before  # an old file is met once
     keep_before(path, version, error_class)
 
 

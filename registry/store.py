@@ -10,16 +10,16 @@ import os
 import time
 from typing import TYPE_CHECKING, Callable, Iterator, Optional, Sequence, Tuple
 
-from registry.bearers import read_counter
-from registry.connection import Connection, check_file, check_writable, unavailable
 from registry.errors import Conflict, JournalUnavailable, Reason, RegistryUnavailable
+from registry.journal.numbers import read_counter
+from registry.journal.outside_edits import (LOCKED_MEMORY, NO_MEMORY, Memory, compare_missing,
+                                            recall, refuse_loss)
 from registry.paths import NEW_SUFFIX, find_journal, resolve_path
-from registry.patience import Patience
 from registry.rows import read_contents, read_rows
 from registry.schema import CURRENT_VERSION, migrate_journal, prepare_journal, probe_journal
-from registry.sightings import (LOCKED_MEMORY, NO_MEMORY, Memory, compare_missing, recall,
-                                refuse_loss)
-from registry.timestamps import render_timestamp
+from registry.sqlite.connection import Connection, check_file, check_writable, unavailable
+from registry.sqlite.lock_wait import Patience
+from registry.sqlite.timestamps import render_timestamp
 from registry.values import POOL_IDS, Contents, Image, Pool
 
 if TYPE_CHECKING:
@@ -198,11 +198,11 @@ class Registry:
             forget_leftover(self.path)
         with self._transaction(keep=lambda: keep,
                                needs_journal=needs_journal) as (connection, problem):
-            from registry import sightings
             from registry.commit import Commit
+            from registry.journal import outside_edits
             contents, rows = read_rows(connection)
-            is_loss = allow_loss and bool(sightings.find_missing(connection, contents))
-            sightings.note_contents(
+            is_loss = allow_loss and bool(outside_edits.find_missing(connection, contents))
+            outside_edits.note_contents(
                 connection, self._now(), contents,
                 allow_loss=allow_loss or self._trusts_losses,
                 **({'who': who, 'command': command} if is_loss else {}))
@@ -211,13 +211,13 @@ class Registry:
 
     def set_aside(self) -> str:
         """Rename a file that cannot be used, so that another can be made; give its new name."""
-        from registry import kept
-        return kept.set_aside(self.path, self._clock())
+        from registry import kept_copies
+        return kept_copies.set_aside(self.path, self._clock())
 
     def put_back(self, aside: str) -> None:
         """Give a file that was set aside its name again, where nothing has taken its place."""
-        from registry import kept
-        kept.put_back(aside, self.path)
+        from registry import kept_copies
+        kept_copies.put_back(aside, self.path)
 
     def check(self) -> 'FileCheck':
         """Read the whole file, and tell what is wrong with it, or odd; nothing is written.
@@ -321,7 +321,7 @@ class Registry:
     def _tell_wait(self) -> None:
         """Say that something is waited for, and who has it."""
         if self._tell is not None:
-            from registry.lock_holders import describe_holders
+            from registry.sqlite.lock_holders import describe_holders
             who = describe_holders(self.path) or describe_holders(self.journal_path)
             self._tell(f'waiting for {self.path}, which is locked'
                        + (f' by {who}' if who else ' by another program'))

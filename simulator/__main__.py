@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import List, Optional, Tuple
 
-from simulator.consumer import CONSUMERS
+from simulator.hypervisor.consumer import CONSUMERS
 from simulator.pool import PoolSimulator
 from simulator.server import Simulator
 from simulator.settings import Settings

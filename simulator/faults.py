@@ -9,7 +9,7 @@ import threading
 from fnmatch import fnmatchcase
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from simulator.wire import Snapshot
+from simulator.wire.rpc import Snapshot
 
 # Before the call is carried out.
 BEFORE_CALL = ('delay', 'hang', 'half_open', 'drop_before', 'reset_before', 'http_500_before',

@@ -10,19 +10,22 @@ import threading
 from collections import OrderedDict
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from simulator import plugins, pool_remote, pool_world, world
-from simulator.database import Copy
-from simulator.dispatch import Call
-from simulator.emergencies import Emergencies
-from simulator.failures import Failure, XapiGone
-from simulator.host import HostFiles
-from simulator.listeners import find_port
-from simulator.methods import Method, Methods
-from simulator.nodes import Node, Reign
-from simulator.pool_site import PoolSite
+from simulator.api import pool_control
+from simulator.api.dispatch import Call
+from simulator.api.listeners import find_port
+from simulator.api.methods import Method, Methods
+from simulator.database.rows import Copy
+from simulator.hosts import pool_environment
+from simulator.hosts.emergency_calls import Emergencies
+from simulator.hosts.node import Node, Reign
+from simulator.hosts.pool_host_access import PoolSite
+from simulator.hypervisor.host_files import HostFiles
 from simulator.server import Simulator
 from simulator.settings import Settings
-from simulator.state import State
+from simulator.state import plugins
+from simulator.state.pool_state import State
+from simulator.vms import environment as world
+from simulator.wire.failures import Failure, XapiGone
 
 
 class PoolSimulator(Simulator):
@@ -57,7 +60,7 @@ class PoolSimulator(Simulator):
 
     def build_extra_methods(self) -> Dict[str, Method]:
         """Build what only a simulator can do, for programs in other processes."""
-        return dict(super().build_extra_methods(), **pool_remote.build_methods(self))
+        return dict(super().build_extra_methods(), **pool_control.build_methods(self))
 
     def clear_calls(self) -> None:
         """Forget the calls so far."""
@@ -132,7 +135,7 @@ class PoolSimulator(Simulator):
 
     def restore_database(self, copy: Copy) -> None:
         """Restart the master with an older database, as `xe pool-restore-database` does."""
-        pool_world.restore_database(self, copy)
+        pool_environment.restore_database(self, copy)
 
     def host_fails(self, host: str, restart: bool = True) -> List[Failure]:
         """Lose a host, and have the master write it off at once."""
@@ -141,11 +144,11 @@ class PoolSimulator(Simulator):
 
     def guest_reboot(self, ref: str) -> None:
         """Restart a VM from inside, also while its host has no master."""
-        pool_world.guest_reboot(self, ref)
+        pool_environment.guest_reboot(self, ref)
 
     def guest_shutdown(self, ref: str) -> None:
         """Stop a VM from inside, also while its host has no master."""
-        pool_world.guest_shutdown(self, ref)
+        pool_environment.guest_shutdown(self, ref)
 
     def reboot_host(self, down_seconds: float = 0.0) -> None:
         """Restart the master's host."""
@@ -160,51 +163,51 @@ class PoolSimulator(Simulator):
 
     def lose_host(self, host: str, unflushed_generations: int = 0) -> None:
         """Take a host's power away: its domains are gone, and nobody is told."""
-        pool_world.lose_host(self, self.nodes[host], unflushed_generations)
+        pool_environment.lose_host(self, self.nodes[host], unflushed_generations)
 
     def declare_dead(self, host: str) -> List[Failure]:
         """Have the master write a host off; HA starts what it protects. Refusals come back."""
-        return pool_world.declare_dead(self, host)
+        return pool_environment.declare_dead(self, host)
 
     def return_host(self, host: str) -> None:
         """Switch a lost host on again; it finds its master, or is one."""
-        pool_world.return_host(self, self.nodes[host])
+        pool_environment.return_host(self, self.nodes[host])
 
     def upgrade_host(self, host: str, root: Optional[str] = None, version: str = '26.2.0',
                      consumer: Optional[str] = None) -> None:
         """Install a host anew from the ISO: what lies below its root is gone, XAPI's database is
         not; its consumer of device-model-args is then the one that is named."""
-        pool_world.upgrade_host(self, self.nodes[host], root, version, consumer)
+        pool_environment.upgrade_host(self, self.nodes[host], root, version, consumer)
 
     def take_over(self, host: str) -> None:
         """Make a host master by pool.emergency_transition_to_master: with its copy, alone."""
-        pool_world.take_over(self, self.nodes[host])
+        pool_environment.take_over(self, self.nodes[host])
 
     def fail_over(self, host: str) -> None:
         """Make a host master with its copy of the database; all in its reach become its members."""
-        pool_world.take_over(self, self.nodes[host])
+        pool_environment.take_over(self, self.nodes[host])
         self.recover(self.reigns[-1])
 
     def designate_new_master(self, host: str) -> None:
         """Change the master in an orderly way: with the newest database."""
-        pool_world.designate_new_master(self, self.nodes[host])
+        pool_environment.designate_new_master(self, self.nodes[host])
 
     def split(self, *sides: List[str]) -> None:
         """Cut the network: each side hears only itself."""
-        pool_world.split(self, [list(side) for side in sides])
+        pool_environment.split(self, [list(side) for side in sides])
 
     def heal(self, master: Optional[str] = None) -> None:
         """Mend the network; of two masters the newer one stays, or the one that is named."""
-        pool_world.heal(self, master)
+        pool_environment.heal(self, master)
 
     def recover(self, reign: Reign) -> List[str]:
         """Make every host within reach of a master its member; return which were not before."""
-        return pool_world.recover(self, reign)
+        return pool_environment.recover(self, reign)
 
     def follow(self, host: str, master: str) -> None:
         """Make a host the member of another."""
         reigns = [reign for reign in self.reigns if reign.master.ref == master]
-        pool_world.join(self, [self.nodes[host]], reigns[-1])
+        pool_environment.join(self, [self.nodes[host]], reigns[-1])
 
     def reaches(self, one: Node, other: Node) -> bool:
         """Ask whether two hosts hear each other."""
@@ -243,7 +246,7 @@ class PoolSimulator(Simulator):
         for node in nodes:
             node.close()
         for node in nodes:
-            node.reign, node.emergency = reign, list(pool_world.BOOTING)
+            node.reign, node.emergency = reign, list(pool_environment.BOOTING)
             node.open(self)
         self.over.wait(self.settings.boot_seconds)
         world.follow_hosts(reign.state, [node.ref for node in nodes])

@@ -4,17 +4,18 @@ import os
 import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from simulator import remote, world
-from simulator.consumer import CONSUMERS
-from simulator.dispatch import Call, Dispatcher
-from simulator.failures import Failure, XapiGone
+from simulator.api import control
+from simulator.api.dispatch import Call, Dispatcher
+from simulator.api.listeners import Listener, open_tcp, open_unix
+from simulator.api.methods import Caller, Method, Methods
 from simulator.faults import Fault
-from simulator.host import HostFiles
-from simulator.hypervisor import Boot, Cutoff
-from simulator.listeners import Listener, open_tcp, open_unix
-from simulator.methods import Caller, Method, Methods
+from simulator.hypervisor.consumer import CONSUMERS
+from simulator.hypervisor.domains import Boot, Cutoff
+from simulator.hypervisor.host_files import HostFiles
 from simulator.settings import Settings
-from simulator.state import State
+from simulator.state.pool_state import State
+from simulator.vms import environment
+from simulator.wire.failures import Failure, XapiGone
 
 
 class Spawned(threading.Thread):
@@ -41,7 +42,7 @@ class Simulator:
     def __init__(self, settings: Settings = Settings()) -> None:
         self.settings = settings
         self.state = State(settings)
-        world.populate(self.state)
+        environment.populate(self.state)
         if settings.host_directory is not None:
             self.state.ground.files[self.state.this_host] = HostFiles(
                 settings.host_directory, self.state.names.uuid(), settings)
@@ -80,7 +81,7 @@ class Simulator:
 
     def build_extra_methods(self) -> Dict[str, Method]:
         """Build what only a simulator can do, for programs in other processes."""
-        return remote.build_methods(self)
+        return control.build_methods(self)
 
     def clear_calls(self) -> None:
         """Forget the calls so far."""
@@ -111,10 +112,10 @@ class Simulator:
         """End xapi and start it again; a crash takes the last writes back, and may leave the
         file of the socket behind, which then refuses connections."""
         self._close(leaves_socket=leaves_socket)
-        world.restart_database(self.state, mode, rollback_generations)
+        environment.restart_database(self.state, mode, rollback_generations)
         if self.state.stopping.wait(down_seconds):
             return
-        world.resynchronise(self.state)
+        environment.resynchronise(self.state)
         self.start()
 
     def set_emergency(self, code: Optional[str], *params: str) -> None:
@@ -140,7 +141,7 @@ class Simulator:
     def create_vm(self, name: str = 'vm', uuid: Optional[str] = None,
                   platform: Optional[Dict[str, str]] = None, **fields: Any) -> str:
         """Add a halted ordinary VM; platform is added to the usual map, fields override."""
-        return world.create_vm(self.state, name, uuid, platform, **fields)
+        return environment.create_vm(self.state, name, uuid, platform, **fields)
 
     def vm(self, ref: str) -> Dict[str, Any]:
         """Return a copy of a VM's record as it is now."""
@@ -148,7 +149,7 @@ class Simulator:
 
     def find(self, uuid: str) -> Optional[str]:
         """Return the reference of the VM with a UUID, or None."""
-        return world.find_vm(self.state, uuid)
+        return environment.find_vm(self.state, uuid)
 
     def set_field(self, ref: str, field: str, value: Any, table: str = 'VM') -> None:
         """Write a field directly, also one that has no setter."""
@@ -156,19 +157,19 @@ class Simulator:
 
     def guest_reboot(self, ref: str) -> None:
         """Restart a VM from inside."""
-        world.guest_reboot(self.state, ref)
+        environment.guest_reboot(self.state, ref)
 
     def guest_shutdown(self, ref: str) -> None:
         """Stop a VM from inside."""
-        world.guest_shutdown(self.state, ref)
+        environment.guest_shutdown(self.state, ref)
 
     def guest_crash(self, ref: str) -> None:
         """Crash a guest."""
-        world.guest_crash(self.state, ref)
+        environment.guest_crash(self.state, ref)
 
     def change_timeoffset(self, ref: str, offset: str) -> None:
         """Let a guest set its clock."""
-        world.change_timeoffset(self.state, ref, offset)
+        environment.change_timeoffset(self.state, ref, offset)
 
     def set_guest_clock(self, ref: str, offset: str) -> None:
         """Let a guest set its clock so late that xapi writes it when the VM halts."""
@@ -177,16 +178,16 @@ class Simulator:
     def import_vm(self, name: str, uuid: Optional[str] = None,
                   platform: Optional[Dict[str, str]] = None, **fields: Any) -> str:
         """Import a VM, first under a fresh UUID and then under its own."""
-        return world.import_vm(self.state, name, uuid, platform, **fields)
+        return environment.import_vm(self.state, name, uuid, platform, **fields)
 
     def arrive(self, name: str, uuid: str, platform: Optional[Dict[str, str]] = None,
                frozen: Optional[Dict[str, str]] = None, **fields: Any) -> str:
         """Take in a running VM from another pool."""
-        return world.arrive(self.state, name, uuid, platform, frozen, **fields)
+        return environment.arrive(self.state, name, uuid, platform, frozen, **fields)
 
     def host_fails(self, host: str, restart: bool = True) -> List[Failure]:
         """Lose a host; HA starts its VMs elsewhere, and what it could not start is returned."""
-        return world.start_all(self.state, world.host_fails(self.state, host, restart))
+        return environment.start_all(self.state, environment.host_fails(self.state, host, restart))
 
     def set_master(self, host: str) -> None:
         """Make another host the master; this one is then a member, or the other way round."""
@@ -194,14 +195,14 @@ class Simulator:
 
     def reboot_host(self, down_seconds: float = 0.0) -> None:
         """Restart this host: its domains are gone, its boot id is new, and so is xapi."""
-        world.end_domains(self.state, self.state.this_host)
+        environment.end_domains(self.state, self.state.this_host)
         for files in self.state.ground.files.values():
             files.set_boot_id(self.state.names.uuid())
         self.restart('clean', down_seconds)
 
     def auto_power_on(self) -> List[Failure]:
         """Start the VMs that want it, as xapi-domains does."""
-        return world.start_all(self.state, world.list_auto_poweron(self.state))
+        return environment.start_all(self.state, environment.list_auto_poweron(self.state))
 
     def set_consumer(self, consumer: str) -> None:
         """Change who reads device-model-args from now on: one of consumer.CONSUMERS."""

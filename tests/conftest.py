@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from tests.sqlite_floor import recording
-from watcher.config import Settings
+from watcher.config.settings import Settings
 
 # Before any test opens a database; tests/test_floor.py replays it on SQLite 3.7.17.
 recording.start()

@@ -135,9 +135,12 @@ def _open_stream(number: int, model: Any) -> io.TextIOWrapper:
 
 def _import_everything() -> None:
     for package in PACKAGES:
-        for name in sorted(os.listdir(os.path.join(ROOT, package))):
-            if name.endswith('.py') and not name.startswith('__'):
-                importlib.import_module('%s.%s' % (package, name[:-3]))
+        for parent, directories, names in os.walk(os.path.join(ROOT, package)):
+            directories.sort()
+            for name in sorted(names):
+                if name.endswith('.py') and not name.startswith('__'):
+                    path = os.path.relpath(os.path.join(parent, name[:-3]), ROOT)
+                    importlib.import_module(path.replace(os.sep, '.'))
     gc.collect()
     if hasattr(gc, 'freeze'):
         gc.freeze()  # memory that the collector does not touch stays shared

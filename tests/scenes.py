@@ -9,8 +9,8 @@ import uuid
 from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 
 from registry.values import Priority
-from simulator.failures import Failure
 from simulator.faults import Fault
+from simulator.wire.failures import Failure
 from tests import programs
 from tests.left_by_0_1 import BLOCK, add_replacement
 from tests.simulated.world import KEY, World, span, wait_until

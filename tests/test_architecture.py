@@ -17,25 +17,25 @@ MAY_IMPORT = {
 }
 # A foreign package, and the one place that knows it.
 ONLY_IN = {
-    'XenAPI': ('watcher/xapi.py',),
-    'apscheduler': ('watcher/schedule.py',),
-    'structlog': ('watcher/logs.py',),
+    'XenAPI': ('watcher/xapi/client.py',),
+    'apscheduler': ('watcher/staging/scan_schedule.py',),
+    'structlog': ('watcher/runtime/logs.py',),
     'sqlite3': ('registry/',),
 }
-PURE = ('watcher/records.py', 'watcher/device_args.py', 'watcher/plan.py', 'watcher/backoff.py',
-        'watcher/numbers.py', 'watcher/dangers.py', 'watcher/boots.py', 'watcher/line_limit.py',
-        'watcher/log_lines.py', 'watcher/mirror_entries.py',
-        'watcher/mirror_judge.py', 'watcher/mirror_roll.py', 'watcher/due_times.py',
-        'watcher/number_file.py',
-        'registry/values.py', 'simulator/database.py',
-        'cli/render.py')
+PURE = ('watcher/vm/record.py', 'watcher/vm/device_args.py', 'watcher/vm/plan.py', 'watcher/runtime/backoff.py',
+        'watcher/vm/numbers.py', 'watcher/vm/hazards.py', 'watcher/vm/boot.py', 'watcher/runtime/line_limit.py',
+        'watcher/runtime/log_format.py', 'watcher/mirror/entries.py',
+        'watcher/mirror/comparison.py', 'watcher/mirror/absentees.py', 'watcher/runtime/timers.py',
+        'watcher/consumer/numbers_file.py',
+        'registry/values.py', 'simulator/database/rows.py',
+        'cli/output/tables.py')
 IMPURE_MODULES = {
     'time', 'os', 'io', 'sys', 'socket', 'select', 'ssl', 'http', 'logging', 'sqlite3', 'random',
     'secrets', 'subprocess', 'threading', 'signal', 'shutil', 'tempfile', 'pathlib', 'glob',
     'structlog', 'XenAPI', 'apscheduler'}
 # Calls that lose what others have written, or hold up their starts (P5, P7): who may name them.
 ONLY_NAMED_IN = {
-    'set_platform': ('simulator/', 'watcher/xapi.py', 'watcher/injector.py'),
+    'set_platform': ('simulator/', 'watcher/xapi/client.py', 'watcher/staging/injector.py'),
     'add_to_blocked_operations': ('simulator/',),
     'set_blocked_operations': ('simulator/',),
 }
@@ -155,11 +155,11 @@ def test_files_lines_and_functions_stay_short(path):
 
 
 @pytest.mark.parametrize('path, source', [
-    pytest.param('registry/a.py', 'import watcher.plan', id='registry-imports-watcher'),
+    pytest.param('registry/a.py', 'import watcher.vm.plan', id='registry-imports-watcher'),
     pytest.param('watcher/a.py', 'from cli import x', id='watcher-imports-cli'),
     pytest.param('simulator/a.py', 'import registry', id='simulator-imports-ours'),
     pytest.param('cli/a.py', 'import simulator.server', id='cli-imports-simulator'),
-    pytest.param('watcher/stream.py', 'def f():\n    import XenAPI', id='inside-a-function'),
+    pytest.param('watcher/xapi/event_stream.py', 'def f():\n    import XenAPI', id='inside-a-function'),
     pytest.param('cli/a.py', 'import sqlite3', id='sqlite-outside-the-registry'),
     pytest.param('watcher/daemon.py', 'from apscheduler.x import y', id='scheduler'),
     pytest.param('watcher/daemon.py', 'import structlog', id='structlog'),
@@ -174,7 +174,7 @@ def test_wrong_direction_is_found(path, source):
     'import time', 'from os import path', 'import logging.handlers', 'x = open("y")',
     'def f():\n    global x', 'datetime.now()', 'def f():\n    import random'])
 def test_impurity_is_found(source):
-    assert len(list(find_impurity('watcher/plan.py', source))) == 1
+    assert len(list(find_impurity('watcher/vm/plan.py', source))) == 1
 
 
 @pytest.mark.parametrize('source', [

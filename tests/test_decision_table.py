@@ -10,8 +10,8 @@ import os
 import sys
 
 from tests.unit.watcher.builders import ASSIGNMENT, OTHER_SPAN, POLICY, SPAN, build_vm, uuid_of
-from watcher.plan import Action, Beside, Standing, plan_vm
-from watcher.records import Kind, PowerState
+from watcher.vm.plan import Action, Beside, Standing, plan_vm
+from watcher.vm.record import Kind, PowerState
 
 PATH = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
                     'docs', 'decision-table.md')
@@ -50,7 +50,7 @@ LIVES = dict(zip(DIMENSIONS['VM'], [
 HEAD = """\
 # What is decided about one VM
 
-Generated from `watcher/plan.py` by `python -m tests.test_decision_table --write`; a test compares.
+Generated from `watcher/vm/plan.py` by `python -m tests.test_decision_table --write`; a test compares.
 %(count)s combinations were asked; a cell says "any" where it makes no difference.
 
 * **Record**: what the row of XAPI's VM table is. **Row**: the VM's row in the registry, and whether

@@ -9,9 +9,9 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
 
 import pytest
 
-from simulator.demo import main
-from simulator.demo_display import LiveDisplay, PlainDisplay, build_display, cut
-from simulator.demo_ledger import Assignment, Boot, Ledger, Verdict, Vm
+from simulator.demo.__main__ import main
+from simulator.demo.display import LiveDisplay, PlainDisplay, build_display, cut
+from simulator.demo.ledger import Assignment, Boot, Ledger, Verdict, Vm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PATIENCE_SECONDS = 200

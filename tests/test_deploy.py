@@ -11,9 +11,9 @@ import xml.etree.ElementTree
 
 import pytest
 
-from cli.parser import parse
+from cli.commandline.parser import parse
 from tests.package.host import obtain, run
-from watcher import config
+from watcher.config import settings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DEPLOY = os.path.join(ROOT, 'deploy')
@@ -57,14 +57,14 @@ def unit():
 
 
 def test_shipped_configuration_is_accepted_and_equals_the_defaults():
-    assert config.load(CONF) == config.Settings()
+    assert settings.load(CONF) == settings.Settings()
 
 
 def test_shipped_configuration_shows_every_key():
     shipped = read_ini(CONF)
     found = [(section, key, value) for section in shipped.sections()
              for key, value in shipped.items(section)]
-    assert found == [(key.section, key.name, key.default) for key in config.KEYS]
+    assert found == [(key.section, key.name, key.default) for key in settings.KEYS]
 
 
 def test_each_directive_of_the_unit_works_on_old_and_new_systemd(unit):
@@ -106,7 +106,7 @@ def test_unit_says_what_the_service_depends_on(unit, section, key, value):
 def test_writable_directory_of_the_unit_may_be_missing_and_holds_the_registry(unit):
     path = unit['Service']['ReadWriteDirectories']
     assert path.startswith('-')
-    assert os.path.dirname(config.Settings().registry.path) == path[1:]
+    assert os.path.dirname(settings.Settings().registry.path) == path[1:]
 
 
 def test_comments_of_the_unit_stand_on_lines_of_their_own():
@@ -160,7 +160,7 @@ def test_drop_in_leaves_the_same_directory_writable(unit):
 
 
 def test_drop_in_leaves_the_directory_of_the_consumer_to_be_made():
-    directory = config.Settings().run_directory
+    directory = settings.Settings().run_directory
     assert read_ini(MODERN)['Service']['BindPaths'] == os.path.dirname(directory)
 
 
@@ -185,9 +185,9 @@ def test_preset_wins_against_that_of_dom0(tmp_path):
 def test_support_bundle_collects_what_there_is():
     xml.etree.ElementTree.parse(os.path.join(DEPLOY, 'bugtool/vgpu-watcher.xml'))
     stuff = xml.etree.ElementTree.parse(os.path.join(DEPLOY, 'bugtool/stuff.xml')).getroot()
-    registry = config.Settings().registry.path
+    registry = settings.Settings().registry.path
     files = ' '.join(element.text for element in stuff.iter('files')).split()
-    assert {config.DEFAULT_PATH, registry} <= set(files)
+    assert {settings.DEFAULT_PATH, registry} <= set(files)
     directory = stuff.find('directory')
     collected = [name for name in ('vgpu-watcher.log', 'vgpu-watcher.log.1.gz', 'xensource.log')
                  if re.match(directory.get('pattern'), directory.text + '/' + name)]

@@ -9,25 +9,30 @@ import pytest
 
 from cli.errors import ExitStatus
 from docs.man.concepts import render_concepts
-from registry.history import HISTORY_ROWS
-from registry.receipts import RECEIPTS_IN_ALL, RECEIPTS_PER_VM
+from registry.journal.history import HISTORY_ROWS
+from registry.journal.receipts import RECEIPTS_IN_ALL, RECEIPTS_PER_VM
 from tests.documents import DOCUMENTS, ROOT, find_rows, read, read_tables
 from tests.log_calls import collect_events, find_unread_loggers
 from watcher import __main__ as watcher_program
-from watcher import config
-from watcher.boots import BootKind, Verdict
-from watcher.plan import SETTLE_SECONDS, Reason, State
-from watcher.staging import STAGING_AT_ONCE
-from watcher.workers import CALLERS, LOOKERS
+from watcher.config import settings
+from watcher.staging.stager import STAGING_AT_ONCE
+from watcher.vm.boot import BootKind, Verdict
+from watcher.vm.plan import SETTLE_SECONDS, Reason, State
+from watcher.xapi.workers import CALLERS, LOOKERS
 
 EVENT = re.compile(r'[a-z]+\.(?!py\Z)[a-z_]+\Z')
 
 
 def list_sources(*packages):
     """(path, source) of each module of these packages."""
-    paths = [os.path.relpath(path, ROOT) for package in packages or ('watcher',)
-             for path in sorted(glob.glob(os.path.join(ROOT, package, '*.py')))]
-    return [(path, read(path)) for path in paths]
+    return [(path, read(path)) for package in packages or ('watcher',)
+            for path in list_modules(package)]
+
+
+def list_modules(package):
+    """The files of a package, those of its rooms as well."""
+    return sorted(os.path.relpath(path, ROOT) for path in glob.glob(
+        os.path.join(ROOT, package, '**/*.py'), recursive=True))
 
 
 def list_events():
@@ -48,7 +53,7 @@ def test_each_log_event_is_explained():
 def test_no_use_of_a_logger_is_overlooked():
     # get_logger itself fetches one, to hand it on.
     unread = [line for path, source in list_sources() for line in find_unread_loggers(source)
-              if path != 'watcher/logs.py' or 'structlog.' not in source.splitlines()[line - 1]]
+              if path != 'watcher/runtime/logs.py' or 'structlog.' not in source.splitlines()[line - 1]]
     assert unread == []
 
 
@@ -116,7 +121,7 @@ def test_no_document_names_an_event_that_does_not_exist(path):
 def list_checks():
     """The identifiers of `vgpu-admin doctor`, which look like events."""
     sources = [read(os.path.relpath(path, ROOT))
-               for path in glob.glob(os.path.join(ROOT, 'cli/doctor*.py'))]
+               for path in glob.glob(os.path.join(ROOT, 'cli/doctor/*.py'))]
     return {name for source in sources for name in re.findall(r"'([a-z]+\.[a-z]+)'", source)}
 
 
@@ -127,7 +132,7 @@ def test_each_key_of_the_configuration_is_documented():
                   for heading, heads, rows in read_tables('docs/configuration.md')
                   if heads[0] == 'key' for row in rows]
     assert documented == [(key.section, key.name, key.default, key.unit, key.reason)
-                          for key in config.KEYS]
+                          for key in settings.KEYS]
 
 
 def read_statuses():
@@ -165,15 +170,15 @@ def test_number_in_the_architecture_is_that_of_the_code(text, number):
 # Modules and links.
 
 def read_modules():
-    return ['%s/%s' % (heading.split('/')[0], row[0])
+    return ['%s/%s' % (heading.split(':')[0].rstrip('/'), row[0])
             for heading, heads, rows in read_tables('docs/architecture.md')
             if heads[0] == 'module' for row in rows]
 
 
 @pytest.mark.parametrize('package', ['watcher', 'registry', 'cli', 'simulator'])
 def test_each_module_has_its_line_in_the_architecture(package):
-    there = [os.path.relpath(path, ROOT)
-             for path in glob.glob(os.path.join(ROOT, package, '*.py'))]
+    there = [path for path in list_modules(package)
+             if path.count('/') == 1 or not path.endswith('/__init__.py')]
     told = [module for module in read_modules() if module.startswith(package + '/')]
     assert [path for path in there if not any(fnmatch.fnmatch(path, name) for name in told)] == []
     assert [name for name in told if not fnmatch.filter(there, name)] == []

@@ -16,8 +16,8 @@ import tempfile
 
 import pytest
 
-from cli.grammar import BY_NAME
-from cli.parser import parse
+from cli.commandline.commands import BY_NAME
+from cli.commandline.parser import parse
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
 from tests.documents import DOCUMENTS, GUIDES, ROOT, TUTORIAL, read, read_blocks, read_steps

@@ -1,19 +1,20 @@
 """vgpu-watcher: the composition root. Arguments, settings, logging, objects, run, exit status."""
 
 import argparse
-import signal
 import os
+import signal
 import sys
 from typing import List, Optional
 
-from watcher import config, logs
-from watcher.clearing import clear_blocks
-from watcher.config import Settings
+from watcher.config import settings as config
+from watcher.config.settings import Settings
 from watcher.errors import ConfigError, WatcherError
-from watcher.log_lines import escape
-from watcher.reporter import Reporter
+from watcher.metrics.exporter import Reporter
+from watcher.runtime import logs
+from watcher.runtime.log_format import escape
+from watcher.runtime.systemd import Notifier
 from watcher.service import Service
-from watcher.systemd import Notifier
+from watcher.staging.block_clearing import clear_blocks
 from watcher.version import VERSION
 
 EXIT_OK = 0

@@ -9,36 +9,36 @@ registry file, the wall clock or the configuration have changed.
 import time
 from typing import Any, Callable, Iterable, Optional, Tuple
 
-from registry.clock_steps import ClockStep
 from registry.errors import JournalUnavailable
-from watcher.boot_watch import BootWatch
-from watcher.books import Books
-from watcher.config import MirrorSettings
+from registry.journal.clock_steps import ClockStep
+from watcher.boots.observer import BootWatch
+from watcher.boots.receipts import Looked, Receipts
+from watcher.config.settings import MirrorSettings
 from watcher.errors import MalformedRecord
-from watcher.hands import Hands
-from watcher.injector import Outcome, OutcomeKind
-from watcher.inventory import Inventory, stands_by
-from watcher.jobs import BlocksLifted, VmRead
-from watcher.lifting import Lifting
-from watcher.logs import get_logger
-from watcher.looks import Looks
-from watcher.mirror_witnesses import HostsListed, Testimony, Witnesses
-from watcher.mirror_writes import MirrorWritten
-from watcher.mirroring import Mirroring
-from watcher.news import News
-from watcher.notes import Notes
-from watcher.number_keeper import NumberKeeper
-from watcher.plan import Policy
-from watcher.receipts import Looked, Receipts
-from watcher.records import Batch, Kind, PoolRecord, VmRecord
-from watcher.registry_changes import RegistryChanges
-from watcher.roles import Mastery, Role
-from watcher.scanning import Scanning
-from watcher.staging import Staging
-from watcher.standing import Standings
-from watcher.stream import StreamBroken
-from watcher.telling import Teller
-from watcher.workers import Clients, Workers
+from watcher.job_dispatch import Hands
+from watcher.mirror.mirror import Mirroring
+from watcher.mirror.witnesses import HostsListed, Testimony, Witnesses
+from watcher.mirror.writes import MirrorWritten
+from watcher.numbers_keeper import NumberKeeper
+from watcher.runtime.logs import get_logger
+from watcher.staging.block_lifting import Lifting
+from watcher.staging.injector import Outcome, OutcomeKind
+from watcher.staging.jobs import BlocksLifted, VmRead
+from watcher.staging.notices import Teller
+from watcher.staging.review import Looks
+from watcher.staging.scan import Scanning
+from watcher.staging.stager import Staging
+from watcher.state.change_filter import News
+from watcher.state.inventory import Inventory, stands_by
+from watcher.state.journal_queue import Notes
+from watcher.state.number_claims import Standings
+from watcher.state.registry_changes import RegistryChanges
+from watcher.state.registry_view import Books
+from watcher.vm.plan import Policy
+from watcher.vm.record import Batch, Kind, PoolRecord, VmRecord
+from watcher.xapi.event_stream import StreamBroken
+from watcher.xapi.role import Mastery, Role
+from watcher.xapi.workers import Clients, Workers
 
 _FEW_ENTRIES = 200
 _MIRROR_SECONDS = 1.0

@@ -13,28 +13,28 @@ import time
 from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 from registry.errors import RegistryError
-from registry.lock import WriterLock
-from watcher import backoff, logs
-from watcher.books import Books
-from watcher.clock_jumps import ClockJumps
-from watcher.config import Settings
+from registry.writer_lock import WriterLock
+from watcher.boots.host import Host
+from watcher.boots.other_hosts import RemoteHosts
+from watcher.config.policy import build_policy
+from watcher.config.settings import Settings
 from watcher.daemon import Watcher
 from watcher.errors import WatcherError
-from watcher.host import Host
-from watcher.jobs import Scan, read_scan
-from watcher.logs import get_logger
-from watcher.policy import build_policy
-from watcher.remote_host import RemoteHosts
-from watcher.reporter import Reporter
-from watcher.roles import Role
-from watcher.schedule import Schedule
-from watcher.sessions import SessionOpened, Sessions
-from watcher.stream import Stream, StreamBroken, StreamStarted, ThreadDied
-from watcher.systemd import Notifier
-from watcher.telling import describe_watch
-from watcher.waiting import Inbox, StopFlag
-from watcher.workers import (CALLERS, LOOKERS, Clients, ThreadLost, Urgency, Workers,
-                             check_threads)
+from watcher.metrics.exporter import Reporter
+from watcher.runtime import backoff, logs
+from watcher.runtime.clock_jumps import ClockJumps
+from watcher.runtime.logs import get_logger
+from watcher.runtime.systemd import Notifier
+from watcher.runtime.waiting import Inbox, StopFlag
+from watcher.staging.jobs import Scan, read_scan
+from watcher.staging.notices import describe_watch
+from watcher.staging.scan_schedule import Schedule
+from watcher.state.registry_view import Books
+from watcher.xapi.event_stream import Stream, StreamBroken, StreamStarted, ThreadDied
+from watcher.xapi.role import Role
+from watcher.xapi.sessions import SessionOpened, Sessions
+from watcher.xapi.workers import (CALLERS, LOOKERS, Clients, ThreadLost, Urgency, Workers,
+                                  check_threads)
 
 READY_SECONDS = 15.0
 # The latter once ready, where the kernel tells of edits.

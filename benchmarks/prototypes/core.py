@@ -16,21 +16,23 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 from benchmarks.floor import KEY, tell_ready
 from registry.store import Registry
-from watcher import config, json_parts, logs
-from watcher.books import Books
+from watcher.config import settings as config
+from watcher.config.policy import build_policy
 from watcher.daemon import Watcher
-from watcher.injector import Outcome, OutcomeKind, is_current
-from watcher.inventory import Standing
-from watcher.plan import Action, Assignment, plan_vm
-from watcher.policy import build_policy
-from watcher.records import parse_batch, reduce_event
-from watcher.roles import Role
+from watcher.runtime import logs
+from watcher.staging.injector import Outcome, OutcomeKind, is_current
+from watcher.state.inventory import Standing
+from watcher.state.registry_view import Books
+from watcher.vm.plan import Action, Assignment, plan_vm
+from watcher.vm.record import parse_batch, reduce_event
+from watcher.xapi import json_stream
+from watcher.xapi.role import Role
 
 WIRES = int(os.environ.get('PROTOTYPE_WIRES', '4'))
 CALL_SECONDS = 15.0
 FLUSH_SECONDS = 0.02
 _HEAD = 'POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n'
-_EVENTS = json_parts.list_parts('events', reduce_event)
+_EVENTS = json_stream.list_parts('events', reduce_event)
 _LARGE = 64 * 1024
 _STREAM, _RESCUE, _OTHER = 'stream', 0, 1
 Job = Iterator[Any]
@@ -47,7 +49,7 @@ class Ask(NamedTuple):
 class Answer:
     """Reads one answer of HTTP as its bytes come; JSON part by part when it is large."""
 
-    def __init__(self, parts: Optional[json_parts.Parts]) -> None:
+    def __init__(self, parts: Optional[json_stream.Parts]) -> None:
         self._parts = parts
         self._buffer = bytearray()
         self._missing = -1
@@ -76,8 +78,8 @@ class Answer:
         if self._missing:
             return False
         chunks = iter([self._buffer.decode('utf-8')])
-        answer = (json_parts.decode(chunks, self._parts) if self._parts
-                  else json_parts.decode_whole(chunks))
+        answer = (json_stream.decode(chunks, self._parts) if self._parts
+                  else json_stream.decode_whole(chunks))
         self.value = answer.get('result')
         return True
 
@@ -92,7 +94,7 @@ class Answer:
         return not self._missing
 
 
-def decode_steps(parts: json_parts.Parts) -> Any:
+def decode_steps(parts: json_stream.Parts) -> Any:
     """As `json_parts.decode`, but it is sent each piece of text; '' is the end."""
     decoder = json.JSONDecoder(strict=False)
     text = ''
@@ -102,7 +104,7 @@ def decode_steps(parts: json_parts.Parts) -> Any:
         match = parts.beginning.search(text, 0, 4096)
     head, kept, at = text[:match.end()], [], match.end()
     while True:
-        at = json_parts._SPACE.match(text, at).end()
+        at = json_stream._SPACE.match(text, at).end()
         if text[at:at + 1] == ']':
             break
         try:

@@ -7,15 +7,15 @@ so that the same code gives the same pages.
 import argparse
 from typing import Any, Dict, List, Sequence
 
+from cli.commandline.commands import BY_NAME, GROUPS, HIDDEN, Command
+from cli.commandline.options import EVERYWHERE, Option
+from cli.commands.help import list_examples, render_usage
+from cli.commands.help_texts import TEXTS
 from cli.errors import ExitStatus
-from cli.command_help import TEXTS
-from cli.grammar import BY_NAME, GROUPS, HIDDEN, Command
-from cli.options import EVERYWHERE, Option
-from cli.usage import list_examples, render_usage
 from docs.man.concepts import render_concepts
 from docs.man.layout import escape, finish, head, items
 from watcher.__main__ import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, build_parser
-from watcher.config import DEFAULT_PATH, KEYS, Settings, render
+from watcher.config.settings import DEFAULT_PATH, KEYS, Settings, render
 
 _STATUSES = {
     ExitStatus.DONE: 'Done, also when it already was so.',

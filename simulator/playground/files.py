@@ -37,9 +37,9 @@ sys.exit(main({arguments}))
 PLUGIN = '''#!{python} -Es
 import sys
 sys.path[:1] = {path!r}
-from cli.argv import take_arguments
+from cli.commandline.argv import take_arguments
 words = take_arguments()
-from cli.plugin import main
+from cli.plugin.__main__.__main__ import main
 sys.exit(main(words, config_path={config!r}))
 '''
 

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any, List
 
-from simulator.demo_calls import Xapi
+from simulator.demo.xapi_client import Xapi
 from simulator.playground import files, vms
 from simulator.playground.held_signals import held_signals
 

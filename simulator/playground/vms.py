@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from simulator.demo_calls import Xapi
+from simulator.demo.xapi_client import Xapi
 
 KEY = 'device-model-args'
 

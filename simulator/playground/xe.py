@@ -6,7 +6,7 @@ It prints what xe prints, and knows the commands of xe_commands.py only.
 import sys
 from typing import List, Sequence
 
-from simulator.demo_calls import Refused, Unreachable, Xapi
+from simulator.demo.xapi_client import Refused, Unreachable, Xapi
 from simulator.playground.xe_commands import COMMANDS, Pool
 from simulator.playground.xe_words import FLAGS, Refusal, UsageError, describe_refusal, parse
 

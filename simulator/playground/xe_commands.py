@@ -2,8 +2,8 @@
 
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
-from simulator.database import NULL
-from simulator.demo_calls import Xapi
+from simulator.database.rows import NULL
+from simulator.demo.xapi_client import Xapi
 from simulator.playground import xe_records
 from simulator.playground.xe_records import FIELDS
 from simulator.playground.xe_words import Refusal, UsageError, Words, describe_refusal

@@ -6,7 +6,7 @@ A figure that misses its goal is worth nothing without that: was it the daemon, 
 import os
 from typing import Any, Iterable, Optional
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from tests.assurance.running import ROOT
 from tests.simulated.world import World
 

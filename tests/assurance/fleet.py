@@ -10,9 +10,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.values import Priority
-from simulator.failures import Failure, XapiGone
+from simulator.wire.failures import Failure, XapiGone
 from tests.assurance.evidence import keep
 from tests.simulated.world import World, span, wait_until
 

@@ -4,7 +4,7 @@ from typing import Optional
 
 from registry.values import Pool, Vm
 from tests.cli.program import Place
-from watcher.mirror_entries import (SLOTS, Generation, PoolEntry, VmEntry, digest_contents,
+from watcher.mirror.entries import (SLOTS, Generation, PoolEntry, VmEntry, digest_contents,
                                     render_pool_entry, render_vm_entry, row_of)
 
 POOLS = (Pool('A', 'Pool A'), Pool('B', 'Pool B'))

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.store import Registry
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings

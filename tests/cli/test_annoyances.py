@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from registry.lock import WriterLock
+from registry.writer_lock import WriterLock
 from tests.cli.program import Place, span
 from watcher.version import VERSION
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List
 
 import pytest
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.values import Priority
 from tests.cli.breaking import Daemon
 from tests.cli.program import Place, span, wait_until

@@ -6,7 +6,7 @@ from typing import Any, Iterator
 
 import pytest
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from tests.cli.breaking import AFTER, BEFORE, STEPS, Daemon, Restart
 from tests.cli.program import Place, span, wait_until
 

@@ -7,9 +7,9 @@ from typing import Any, Iterator
 
 import pytest
 
-from registry.journal import Journal
-from registry.lock import WriterLock
+from registry.journal.journal import Journal
 from registry.schema import MIRROR_NOTE, WATCH_NOTE
+from registry.writer_lock import WriterLock
 from tests.cli.program import Place, span
 from tests.cli.test_doctor import daemon  # noqa: F401 - a fixture
 

@@ -10,20 +10,20 @@ from typing import Any, Callable, Dict, Iterator, Tuple
 
 import pytest
 
-from cli import doctor_registry, doctor_xapi
-from cli.consumer_host import FRAGMENTS, OURS, SETTING, STOCK
-from cli.findings import Finding, Judgement, bad, doubtful, good, render_findings, skipped
-from cli.text import Style
-from cli.watching import parse_note
-from registry.journal import Journal
-from registry.receipts import Boot
-from registry.timestamps import render_timestamp
+from cli.consumer.installation import FRAGMENTS, OURS, SETTING, STOCK
+from cli.doctor import registry_checks, xapi_checks
+from cli.doctor.findings import Finding, Judgement, bad, doubtful, good, render_findings, skipped
+from cli.output.text import Style
+from cli.queries.daemon_status import parse_note
+from registry.journal.journal import Journal
+from registry.journal.receipts import Boot
+from registry.sqlite.timestamps import render_timestamp
 from tests import programs
 from tests.cli.program import Place, span, wait_until
 from tests.left_by_0_1 import BLOCK, add_replacement
+from watcher.consumer.numbers_file import Numbers
+from watcher.consumer.run_directory import RunDirectory, read_instant
 from watcher.errors import XapiUnreachable
-from watcher.number_file import Numbers
-from watcher.run_directory import RunDirectory, read_instant
 from watcher.version import VERSION
 
 STOCK_TEXT = "import sys\nargs = ['qemu-system-i386', '-xen-domid']\n"
@@ -377,11 +377,11 @@ def test_member_is_told_its_master(place: Place) -> None:
 @pytest.mark.parametrize('free, verdict', [
     (1 << 20, Judgement.FAIL), (20 << 20, Judgement.WARN), (1 << 30, Judgement.OK)])
 def test_space_is_judged(monkeypatch: Any, tmp_path: Any, free: int, verdict: Judgement) -> None:
-    monkeypatch.setattr(doctor_registry.os, 'statvfs', lambda path: SimpleNamespace(
+    monkeypatch.setattr(registry_checks.os, 'statvfs', lambda path: SimpleNamespace(
         f_bavail=free // 4096, f_frsize=4096))
     registry = SimpleNamespace(path=str(tmp_path / 'x.db'))
     examination = SimpleNamespace(context=SimpleNamespace(registry=registry))
-    assert [item.judgement for item in doctor_registry.check_space(examination)] == [verdict]
+    assert [item.judgement for item in registry_checks.check_space(examination)] == [verdict]
 
 
 def build_examination(answer: str) -> Any:
@@ -395,12 +395,12 @@ def build_examination(answer: str) -> Any:
 @pytest.mark.parametrize('form', ['%Y%m%dT%H:%M:%SZ', '%Y-%m-%dT%H:%M:%SZ'])
 def test_clock_is_judged(apart: int, verdict: Judgement, form: str) -> None:
     text = time.strftime(form, time.gmtime(time.time() + apart))
-    assert [item.judgement for item in doctor_xapi.check_clock(build_examination(text))] \
+    assert [item.judgement for item in xapi_checks.check_clock(build_examination(text))] \
         == [verdict]
 
 
 def test_clock_that_is_not_understood_is_doubtful() -> None:
-    found = list(doctor_xapi.check_clock(build_examination('noon\x1b[2J')))
+    found = list(xapi_checks.check_clock(build_examination('noon\x1b[2J')))
     assert found[0].judgement is Judgement.WARN and '\x1b' not in found[0].saw
 
 
@@ -413,18 +413,18 @@ def test_daemon_that_does_not_hear_from_xapi_is_found(silent: Any, since: Any,
     note_text = json.dumps({'pid': 1, 'since': since,
                             'last_answer': None if silent is None else now - silent})
     watch = parse_note('pid 1, vgpu-watcher', note_text, now, 60)
-    assert doctor_registry._judge_watch(watch).judgement is verdict
+    assert registry_checks._judge_watch(watch).judgement is verdict
 
 
 @pytest.mark.parametrize('text, verdict', [
     ('{"version": "%s"}' % VERSION, Judgement.OK), ('{"version": "0.0.1"}', Judgement.WARN),
     (None, Judgement.SKIP), ('nonsense', Judgement.SKIP), ('[]', Judgement.SKIP)])
 def test_daemon_of_another_version_is_found(text: Any, verdict: Judgement) -> None:
-    assert doctor_registry._judge_version(text).judgement is verdict
+    assert registry_checks._judge_version(text).judgement is verdict
 
 
 def test_check_that_stumbles_is_a_finding_and_the_others_go_on() -> None:
-    from cli.doctor import _make
+    from cli.doctor.command import _make
 
     def check_platform_filter(_examination: Any) -> Iterator[Finding]:
         yield good('first', 'seen')

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from registry.lock import WriterLock
+from registry.writer_lock import WriterLock
 from tests.cli.program import Place, span, wait_until
 
 

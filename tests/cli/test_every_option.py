@@ -13,10 +13,10 @@ from typing import Any, Iterator, List
 
 import pytest
 
-from cli.grammar import COMMANDS
-from cli.options import EVERYWHERE
-from registry.journal import Journal
-from registry.receipts import Boot
+from cli.commandline.commands import COMMANDS
+from cli.commandline.options import EVERYWHERE
+from registry.journal.journal import Journal
+from registry.journal.receipts import Boot
 from registry.values import Priority, Vm
 from tests import programs
 from tests.cli.cases import BAD_VALUES, DOCUMENTS, GOOD, HAND, REFUSED, RUN, WEB, Case, Refusal

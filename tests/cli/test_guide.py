@@ -9,9 +9,9 @@ import tempfile
 
 import pytest
 
+from cli.commandline.commands import BY_NAME, COMMANDS
+from cli.commandline.parser import parse
 from cli.errors import ExitStatus, Kind
-from cli.grammar import BY_NAME, COMMANDS
-from cli.parser import parse
 from tests.documents import GUIDES, find_rows, read, read_blocks, read_steps
 from tests.test_docs_commands import Dom0, matches
 
@@ -19,8 +19,8 @@ GUIDE = 'docs/cli.md'
 # As much of xe as the guides show: a VM starts, a VM stops.
 _XE = '''#!{python}
 import sys
-from watcher.config import XapiSettings
-from watcher.xapi import Client
+from watcher.config.settings.settings import XapiSettings
+from watcher.xapi.client.client import Client
 client = Client(XapiSettings(url='unix:{socket}'))
 client.login()
 ref = client.call('VM.get_by_uuid', sys.argv[2].partition('=')[2])

@@ -10,23 +10,23 @@ from typing import Any, List, Set
 
 import pytest
 
-from cli import tab
-from registry.glance import list_names
+from cli.commandline import tab_completion
+from registry.quick_read import list_names
 from tests.cli.program import Place, span
 from tests.documents import ROOT
-from watcher import config
+from watcher.config import settings
 
 # Each took milliseconds, and nothing that a command here says depends on it.
 NEVER = {'XenAPI', 'xmlrpc', 'http', 'email', 'ssl', 'structlog', 'apscheduler', 'urllib',
          'logging', 'subprocess', 'tempfile', 'asyncio', 'difflib', 'ipaddress', 'concurrent',
-         'hashlib', 'shutil', 'registry.commit', 'registry.edit', 'registry.kept',
-         'watcher.mirror_entries', 'watcher.stream', 'watcher.daemon'}
+         'hashlib', 'shutil', 'registry.commit', 'registry.edit', 'registry.kept_copies',
+         'watcher.mirror.entries', 'watcher.xapi.event_stream', 'watcher.daemon'}
 # The registry's file alone is asked: nothing that XAPI is spoken with.
-NEVER_FROM_THE_FILE = NEVER | {'socket', 'watcher.xapi', 'watcher.records', 'watcher.plan'}
+NEVER_FROM_THE_FILE = NEVER | {'socket', 'watcher.xapi.client', 'watcher.vm.record', 'watcher.vm.plan'}
 # Where somebody waits with a finger on TAB.
 NEVER_FOR_WORDS = NEVER_FROM_THE_FILE | {'watcher', 'json', 'configparser', 'registry.store'}
-NEVER_FOR_TAB = NEVER_FOR_WORDS | {'typing', 're', 'enum', 'registry.connection', 'cli.grammar',
-                                   'cli.output'}
+NEVER_FOR_TAB = NEVER_FOR_WORDS | {'typing', 're', 'enum', 'registry.sqlite.connection', 'cli.commandline.commands',
+                                   'cli.output.printer'}
 CODE = '''
 import sys
 before = set(sys.modules)
@@ -65,7 +65,7 @@ def test_show_vm_with_an_xapi_imports_no_xml_and_nothing_that_writes(pool: Place
     vm_uuid = register(pool, 'web')
     status, lines, imported = run(['--config', pool.config, 'show-vm', '--vm-uuid', vm_uuid])
     assert status == 0 and any('as_desired' in line for line in lines)
-    assert 'watcher.xapi' in imported
+    assert 'watcher.xapi.client' in imported
     assert find_heavy(imported, NEVER) == set()
 
 
@@ -108,24 +108,24 @@ def test_completion_with_json_takes_the_whole_program(pool: Place) -> None:
 # What TAB goes by is what the configuration says, and what the file holds.
 
 def test_paths_of_the_completion_are_those_of_the_configuration() -> None:
-    assert tab.CONFIG_PATH == config.DEFAULT_PATH
-    assert tab.REGISTRY_PATH == config.Settings().registry.path
+    assert tab_completion.CONFIG_PATH == settings.DEFAULT_PATH
+    assert tab_completion.REGISTRY_PATH == settings.Settings().registry.path
 
 
 @pytest.mark.parametrize('text', [
     '[registry]\npath = /a/b c.db\n', '[registry]\npath=/a=b.db\n',
     '# [registry]\n[xapi]\nusername = path\n\n[registry]\n; path = /no\npath =  /a.db  \n[log]\n',
-    '[log]\nlevel = info\n', '', config.render(config.Settings())])
+    '[log]\nlevel = info\n', '', settings.render(settings.Settings())])
 def test_registry_is_found_where_the_configuration_says(tmp_path: Any, text: str) -> None:
     path = tmp_path / 'watcher.conf'
     path.write_text(text)
-    assert tab.read_registry_path(str(path)) == config.load(str(path)).registry.path
+    assert tab_completion.read_registry_path(str(path)) == settings.load(str(path)).registry.path
 
 
 def test_configuration_that_cannot_be_read_offers_the_default(tmp_path: Any) -> None:
     (tmp_path / 'odd').write_bytes(b'\xff\xfe')
     for name in ('odd', 'missing', ''):
-        assert tab.read_registry_path(str(tmp_path / name)) == tab.REGISTRY_PATH
+        assert tab_completion.read_registry_path(str(tmp_path / name)) == tab_completion.REGISTRY_PATH
 
 
 def test_rows_that_name_no_vm_are_not_offered(pool: Place) -> None:

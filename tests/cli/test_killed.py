@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from registry.lock import WriterLock
+from registry.writer_lock import WriterLock
 from tests.cli.program import Place, span, wait_until
 
 BEFORE, AFTER = span(1), span(1, 'B')

@@ -11,8 +11,8 @@ from typing import Any, List
 
 import pytest
 
-from registry.journal import Journal
-from registry.receipts import Boot
+from registry.journal.journal import Journal
+from registry.journal.receipts import Boot
 from tests import programs
 from tests.cli.program import Place, wait_until
 

@@ -6,7 +6,7 @@ from typing import Any, List
 
 import pytest
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.values import Priority, Vm
 from tests.cli.mirror import mirror
 from tests.cli.program import Place, span, wait_until

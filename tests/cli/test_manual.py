@@ -6,16 +6,16 @@ import subprocess
 
 import pytest
 
+from cli.commandline.commands import COMMANDS
 from cli.errors import ExitStatus
-from cli.grammar import COMMANDS
 from docs.man.concepts import read_rows
 from docs.man.layout import escape
 from docs.man.pages import render_pages
 from tests.documents import ROOT
-from watcher import config
-from watcher.boots import Verdict
-from watcher.dangers import DangerKind
-from watcher.plan import State
+from watcher.config import settings
+from watcher.vm.boot import Verdict
+from watcher.vm.hazards import DangerKind
+from watcher.vm.plan import State
 
 DIRECTORY = os.path.join(ROOT, 'docs', 'man')
 PAGES = sorted(render_pages())
@@ -55,7 +55,7 @@ def test_every_command_but_the_hidden_one_has_its_section_and_every_option_its_l
 def test_every_key_of_the_configuration_is_described_with_its_default() -> None:
     text = _read('vgpu-watcher.conf.5')
     lines = text.splitlines()
-    assert [key for key in config.KEYS
+    assert [key for key in settings.KEYS
             if '.B ' + escape(('%s = %s' % (key.name, key.default)).rstrip()) not in lines] == []
 
 

@@ -5,15 +5,15 @@ from typing import Any, Dict
 
 import pytest
 
-from cli.doctor_registry import judge_mirror
-from cli.mirror_state import MirrorState, describe_mirror, parse_note, render_mirror
-from cli.text import Style
-from registry.journal import Journal
-from registry.lock import WriterLock
+from cli.doctor.registry_checks import judge_mirror
+from cli.output.text import Style
+from cli.queries.mirror_status import MirrorState, describe_mirror, parse_note, render_mirror
+from registry.journal.journal import Journal
 from registry.schema import MIRROR_NOTE
+from registry.writer_lock import WriterLock
 from tests.cli.program import Place, wait_until
 from tests.cli.test_doctor import change_config, daemon  # noqa: F401 - a fixture
-from watcher import mirroring
+from watcher.mirror import mirror as mirroring
 
 STATES = ('off', 'waiting', 'pushing', 'mirrored', 'following', 'older', 'incomplete',
           'undecided', 'not_accepted', 'no_registry')

@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
-from registry.journal import Boot, Journal
-from registry.lock import WriterLock
+from registry.journal.journal import Boot, Journal
+from registry.writer_lock import WriterLock
 from tests.cli.program import KEY, Place, span
-from tests.left_by_0_1 import add_replacement
 from tests.documents import ROOT
+from tests.left_by_0_1 import add_replacement
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 
-from simulator.host import HostFiles
+from simulator.hypervisor.host_files import HostFiles
 from tests.cli.program import Place
 from tests.pool.plugin import ROOT
-from watcher.plugin_wire import Call, parse_finding, render_call
 from watcher.version import VERSION
+from watcher.xapi.plugin_protocol import Call, parse_finding, render_call
 
 UUID = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
 SPAN = '-device vgpu-stub,pool_id=A,priority=medium,vm_id=1'
@@ -31,7 +31,7 @@ def find_pythons() -> List[str]:
 
 def run_plugin(place: Place, *words: str) -> Tuple[int, Dict[str, Any]]:
     """Run the plugin with these words: the exit status and the answer."""
-    program = [sys.executable, '-c', 'import sys; from cli.plugin import main; '
+    program = [sys.executable, '-c', 'import sys; from cli.plugin.__main__ import main; '
                'sys.exit(main(config_path=%r))' % place.config]
     done = subprocess.run(program + list(words), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           **place.surroundings({}))
@@ -95,7 +95,7 @@ def test_version_says_what_the_plugin_can_do(place: Place) -> None:
 @pytest.mark.parametrize('session', ['OpaqueRef:1', 'OpaqueRef:' + 'f\u00fcr' * 20000])
 def test_nobody_reads_the_session_in_the_arguments(place: Place, session: str) -> None:
     """As deploy/xapi-plugin does it, on this Python, the oldest and the newest that are here."""
-    program = ('import sys; sys.path.insert(0, %r); from cli.argv import take_arguments; '
+    program = ('import sys; sys.path.insert(0, %r); from cli.commandline.argv import take_arguments; '
                'words = take_arguments(); '
                'print(open("/proc/self/cmdline", "rb").read(), flush=True); '
                'sys.stdout.buffer.write(__import__("os").fsencode(words[0]))' % ROOT)
@@ -109,7 +109,7 @@ def test_nobody_reads_the_session_in_the_arguments(place: Place, session: str) -
 
 
 def test_call_is_understood_without_a_locale(place: Place) -> None:
-    program = [sys.executable, '-c', 'import sys; from cli.plugin import main; '
+    program = [sys.executable, '-c', 'import sys; from cli.plugin.__main__ import main; '
                'sys.exit(main(config_path=%r))' % place.config]
     call = render_call(Call('f\u00fcr', 'OpaqueRef:1', {'user': 'J\u00f6rg'}))
     surroundings = place.surroundings({'LC_ALL': 'C', 'PYTHONIOENCODING': ''})

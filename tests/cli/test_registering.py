@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from registry.lock import WriterLock
+from registry.writer_lock import WriterLock
 from tests.cli.program import Place, span, wait_until
 
 UUID = '0a0b0c0d-1111-2222-3333-444455556666'

@@ -8,7 +8,7 @@ import pytest
 from registry.values import Priority, Vm
 from tests.cli.mirror import give_entry, mirror
 from tests.cli.program import Place, span
-from watcher.mirror_entries import Generation
+from watcher.mirror.entries import Generation
 
 ELSEWHERE = 'ffff0000-1111-2222-3333-444455556666'
 

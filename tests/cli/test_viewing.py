@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from registry.journal import Journal
-from registry.receipts import Boot
+from registry.journal.journal import Journal
+from registry.journal.receipts import Boot
 from tests import programs
 from tests.cli.program import Place, span
 from tests.documents import ROOT
@@ -215,7 +215,7 @@ def test_xe_spellings_of_a_vm_are_accepted(later: Place) -> None:
 
 
 def test_every_command_has_a_help_that_ends_with_an_example(place: Place) -> None:
-    from cli.grammar import COMMANDS
+    from cli.commandline.commands import COMMANDS
     for command in COMMANDS:
         run = place.run('help', command.name)
         assert run.status == 0

@@ -1,19 +1,19 @@
 """What fits a terminal of 40, 80 and 200 columns: long lines, help, the panel, odd names."""
 
+import fcntl
 import os
 import pty
 import re
 import shlex
 import struct
 import subprocess
+import termios
 from typing import List
 
-import fcntl
 import pytest
-import termios
 
-from cli.grammar import COMMANDS
-from cli.text import display_width
+from cli.commandline.commands import COMMANDS
+from cli.output.text import display_width
 from tests import programs
 from tests.cli.program import Place
 

@@ -7,7 +7,7 @@ from typing import Any, Iterator
 
 import pytest
 
-from registry.lock import WriterLock
+from registry.writer_lock import WriterLock
 from tests import programs
 from tests.cli.program import KEY, Place, span, wait_until
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.consumer.stock import OLD, Stock, program
 from tests.consumer.wrapper import point_wrapper
-from watcher.number_file import Numbers, render_numbers
+from watcher.consumer.numbers_file import Numbers, render_numbers
 
 DOMID = '7'
 BOOT_ID = '5c4b1c6e-0000-4000-8000-000000000001'

@@ -10,14 +10,14 @@ from typing import Any, Dict, List, NamedTuple
 
 import pytest
 
-from cli.consumer_host import (DIRECTORIES, FRAGMENTS, OURS, REMEMBERED, SETTING, STOCK,
-                               ConsumerHost)
+from cli.consumer.installation import (DIRECTORIES, FRAGMENTS, OURS, REMEMBERED, SETTING, STOCK,
+                                       ConsumerHost)
 from tests import programs
 from tests.consumer import stock
 from tests.consumer.stock import Stock, program
 from tests.consumer.wrapper import WRAPPER
-from watcher.number_file import Numbers
-from watcher.run_directory import RunDirectory, read_instant
+from watcher.consumer.numbers_file import Numbers
+from watcher.consumer.run_directory import RunDirectory, read_instant
 
 ASSIGNMENT = '%s = %s' % (SETTING, OURS)
 FRAGMENT = FRAGMENTS[0]
@@ -260,7 +260,7 @@ def test_half_written_fragment_never_lies_where_xenopsd_reads(
         seen.append((os.listdir(os.path.dirname(target)), os.path.exists(made)))
         os.replace(made, target)
 
-    monkeypatch.setattr('cli.consumer_host.os.rename', rename)
+    monkeypatch.setattr('cli.consumer.installation.os.rename', rename)
     ConsumerHost(host.root).write_fragment()
     assert seen == [([], True)] * len(FRAGMENTS)
 

@@ -4,7 +4,7 @@ from typing import Optional
 
 import pytest
 
-from cli.consumer_form import MEANINGS, Form, find_form
+from cli.consumer.wrapper_variant import MEANINGS, Form, find_form
 from tests.consumer import stock
 from tests.consumer.stock import Stock
 

@@ -12,14 +12,14 @@ import pytest
 from tests.consumer.stock import program
 from tests.documents import ROOT
 from tests.waiting import wait_until
-from watcher.config import Settings
+from watcher.config.settings import Settings
 
 HOOK = os.path.join(ROOT, 'deploy/hooks/pool-pre-ha-vm-restart')
 # Holds the real lock as the daemon does, and makes a file of each SIGHUP.
 _HOLDER = '''
 import os, signal, sys
 sys.path.insert(0, {root!r})
-from registry.lock import WriterLock
+from registry.writer_lock import WriterLock
 def asked(*_arguments):
     open({asked!r}, 'w').close()
     if {ends}:

@@ -14,8 +14,8 @@ from tests.consumer import stock
 from tests.consumer.conftest import ARGUMENTS, DOMID, Dom0
 from tests.consumer.wrapper import WRAPPER
 from tests.waiting import wait_until
-from watcher.config import Settings
-from watcher.device_args import MAX_SPAN, MAX_VALUE
+from watcher.config.settings import Settings
+from watcher.vm.device_args import MAX_SPAN, MAX_VALUE
 
 SPAN = '-device vgpu-stub,pool_id=B,priority=high,vm_id=10'
 WORDS = SPAN.split()

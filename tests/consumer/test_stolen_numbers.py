@@ -12,14 +12,14 @@ from typing import Any, Callable, Iterator, List, Sequence
 import pytest
 
 from registry.errors import Conflict
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from tests import programs
 from tests.building import building
 from tests.consumer.conftest import Dom0
 from tests.consumer.stock import program
 from tests.consumer.wrapper import point_wrapper
 from tests.simulated.world import KEY, World, span, wait_until
-from watcher.run_directory import RunDirectory, read_instant
+from watcher.consumer.run_directory import RunDirectory, read_instant
 
 
 class Host:

@@ -10,9 +10,9 @@ import pytest
 from tests.consumer import stock
 from tests.consumer.conftest import ARGUMENTS, BOOT_ID, DOMID, Dom0
 from tests.consumer.wrapper import WRAPPER, point_wrapper
-from watcher import number_file
-from watcher.config import Settings, parse
-from watcher.number_file import parse_marker, parse_numbers
+from watcher.config.settings import Settings, parse
+from watcher.consumer import numbers_file
+from watcher.consumer.numbers_file import parse_marker, parse_numbers
 
 OWNER = '11111111-1111-4111-8111-111111111111'
 THIEF = '22222222-2222-4222-8222-222222222222'
@@ -55,7 +55,7 @@ def test_marker_is_left_for_the_daemon_and_is_for_root_alone(stolen: Dom0) -> No
     path = stolen.path('run/withheld/' + DOMID)
     with open(path, 'rb') as stream:
         marker = parse_marker(stream.read())
-    assert marker._replace(at=0.0) == number_file.Withheld(
+    assert marker._replace(at=0.0) == numbers_file.Withheld(
         BOOT_ID, THIEF, int(DOMID), 0.0, 10, OWNER, SPAN)
     assert before - 0.1 <= marker.at <= time.clock_gettime(7) + 0.1
     assert os.stat(path).st_mode & 0o7777 == 0o600
@@ -300,7 +300,7 @@ def test_many_rows_and_a_full_span_are_judged_at_once(stolen: Dom0) -> None:
     stolen.set_numbers(rows + [(50001, OWNER)])
     span = '-device vgpu-stub' + ''.join(',vm_id=%d' % number for number in range(60001, 60018)) \
         + ',vm_id=50001'
-    assert len(span) <= number_file.MAX_MARKER_BYTES and len(span) <= 255
+    assert len(span) <= numbers_file.MAX_MARKER_BYTES and len(span) <= 255
     stolen.set_value(span, '/vm/' + THIEF)
     boot = stolen.boot()
     assert boot.added == [] and boot.seconds < 15
@@ -328,15 +328,15 @@ def test_python_3_6_runs_it(stolen: Dom0, vm: str, added: List[str]) -> None:
 def test_limits_and_words_are_those_of_the_daemon() -> None:
     with open(WRAPPER, encoding='utf-8') as stream:
         text = stream.read()
-    assert 'MAX_AGE_SECONDS = %r\n' % number_file.MAX_AGE_SECONDS in text
-    assert number_file.MAX_BYTES == 4 << 20 and 'MAX_NUMBERS = 4 << 20\n' in text
-    assert "os.mkdir(%r" % number_file.WITHHELD in text
-    assert "read_root_file(directory, %r" % number_file.NUMBERS in text
+    assert 'MAX_AGE_SECONDS = %r\n' % numbers_file.MAX_AGE_SECONDS in text
+    assert numbers_file.MAX_BYTES == 4 << 20 and 'MAX_NUMBERS = 4 << 20\n' in text
+    assert "os.mkdir(%r" % numbers_file.WITHHELD in text
+    assert "read_root_file(directory, %r" % numbers_file.NUMBERS in text
 
 
 def test_what_the_daemon_writes_the_daemon_reads() -> None:
-    numbers = number_file.Numbers(((1, OWNER), (2, OTHER)), BOOT_ID, 12.5, THIEF, '7-ab')
-    assert parse_numbers(number_file.render_numbers(numbers)) == numbers
+    numbers = numbers_file.Numbers(((1, OWNER), (2, OTHER)), BOOT_ID, 12.5, THIEF, '7-ab')
+    assert parse_numbers(numbers_file.render_numbers(numbers)) == numbers
 
 
 def _replace(dom0: Dom0, make: Callable[[str], Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import pytest
 
 from registry.errors import RegistryError
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.store import Registry
 from registry.values import Image, Pool, Priority, Vm
 from tests import programs

@@ -21,10 +21,10 @@ sys.exit(main(['run', '--config', sys.argv[1]]))
 
 
 @pytest.mark.parametrize('module, method, thread', [
-    ('watcher.schedule', 'Schedule._run', 'schedule'),
-    ('watcher.stream', 'Stream.forever', 'stream'),
-    ('watcher.workers', 'Workers._work', 'caller-1'),
-    ('watcher.metrics_port', 'MetricsPort._serve', 'metrics')])
+    ('watcher.staging.scan_schedule', 'Schedule._run', 'schedule'),
+    ('watcher.xapi.event_stream', 'Stream.forever', 'stream'),
+    ('watcher.xapi.workers', 'Workers._work', 'caller-1'),
+    ('watcher.metrics.http_endpoint', 'MetricsPort._serve', 'metrics')])
 def test_a_thread_that_dies_without_a_word_ends_the_daemon_with_a_line(
         build_world: Callable[..., World], module: str, method: str, thread: str) -> None:
     world = build_world()

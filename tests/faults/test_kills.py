@@ -5,7 +5,7 @@ from typing import Any, List
 
 import pytest
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.values import Priority
 from tests import scenes
 from tests.left_by_0_1 import BLOCK

@@ -9,7 +9,7 @@ from typing import Callable
 
 import pytest
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from tests import scenes
 from tests.simulated.world import World, wait_until
 

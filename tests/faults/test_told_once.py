@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from tests import scenes
 from tests.simulated.world import World, wait_until
 

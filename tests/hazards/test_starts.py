@@ -5,7 +5,7 @@ from typing import Callable, List, Sequence
 
 import pytest
 
-from registry.journal import Boot, Journal
+from registry.journal.journal import Boot, Journal
 from registry.paths import JOURNAL_NAME
 from tests import scenes
 from tests.simulated.world import World, span, wait_until

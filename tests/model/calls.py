@@ -8,7 +8,7 @@ happen between two calls, and a job under way is a value that can be copied.
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from watcher.errors import VmVanished, XapiFailure, XapiUnreachable
-from watcher.records import ARGS_KEY, VmRecord
+from watcher.vm.record import ARGS_KEY, VmRecord
 
 Answer = Tuple[str, Any]
 """(code of the error or '', value)"""

@@ -13,13 +13,13 @@ from tests.model.calls import Client, Job, Paused
 from tests.model.disk import Journal, Registry, build_books
 from tests.unit.watcher.builders import HOST, POLICY
 from watcher import daemon
-from watcher.due_times import DueTimes
-from watcher.hands import Hands
-from watcher.injector import Outcome
-from watcher.jobs import VmRead
-from watcher.plan import Plan
-from watcher.records import VmRecord
-from watcher.roles import Role
+from watcher.job_dispatch import Hands
+from watcher.runtime.timers import DueTimes
+from watcher.staging.injector import Outcome
+from watcher.staging.jobs import VmRead
+from watcher.vm.plan import Plan
+from watcher.vm.record import VmRecord
+from watcher.xapi.role import Role
 
 ROLE = Role(True, True, HOST, '26.1.4')
 _MEMORY = (dict, set, frozenset, list, tuple, str, int, float, bool, type(None), DueTimes)

@@ -7,11 +7,11 @@ call is on the disk when it returns, as with the real ones.
 import contextlib
 from typing import Any, Dict, Iterable, Iterator, Mapping, NamedTuple, Tuple
 
-from registry.bearers import Bearer, Orphan, Staged, Written
-from registry.journal import Replacement
-from registry.receipts import Boot
+from registry.journal.journal import Replacement
+from registry.journal.numbers import Bearer, Orphan, Staged, Written
+from registry.journal.receipts import Boot
 from registry.values import Contents
-from watcher.books import Books
+from watcher.state.registry_view import Books
 
 
 class Disk(NamedTuple):
@@ -30,7 +30,7 @@ class Disk(NamedTuple):
 
 
 class Journal:
-    """As registry.journal.Journal, for what the daemon asks of it."""
+    """As registry.journal.journal.Journal, for what the daemon asks of it."""
 
     path = ''
 

@@ -5,8 +5,8 @@ from typing import Dict, Optional, Tuple
 from tests.model import xapi
 from tests.model.world import OTHER_REF, World, foreign_in
 from tests.unit.watcher.builders import POLICY, UUID
-from watcher.device_args import parse_args
-from watcher.records import Kind, PowerState
+from watcher.vm.device_args import parse_args
+from watcher.vm.record import Kind, PowerState
 
 # Where only rows change: the new arguments, or the old ones, whole, and said to wait; what was
 # moved or resumed meanwhile is called frozen.

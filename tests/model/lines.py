@@ -11,7 +11,7 @@ import sys
 from typing import Any, Iterator, List
 from unittest import mock
 
-from watcher import device_args
+from watcher.vm import device_args
 
 # The Watcher survives what goes wrong around one VM; the model does not let it pass.
 UNFORGIVEN = frozenset(['vm.processing_failed', 'journal.write_dropped', 'journal.unwritable'])

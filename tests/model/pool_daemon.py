@@ -15,12 +15,12 @@ from registry.values import Contents, Image, Vm
 from tests.model.pool_world import (POOL_REF, VGPU_POOLS, Db, Ghost, Host, Job, Pool, Rows,
                                     digest_of, generation_in, mirror_rows, pool_record_of,
                                     record_of, slots_of, uuid_of, with_slots)
-from watcher import mirror_judge, mirror_push, mirror_reading, mirror_slots, mirroring
-from watcher.config import MirrorSettings
+from watcher.config.settings import MirrorSettings
 from watcher.errors import VmVanished, XapiFailure
-from watcher.mirror_entries import MirrorInvalid, parse_pool_entry, parse_vm_entry
-from watcher.mirror_writes import write_entry
-from watcher.roles import Role
+from watcher.mirror import comparison, mirror as mirroring, push, reading, slots as mirror_slots
+from watcher.mirror.entries import MirrorInvalid, parse_pool_entry, parse_vm_entry
+from watcher.mirror.writes import write_entry
+from watcher.xapi.role import Role
 
 # Who does this writes entries besides the daemon.
 MEDDLING = frozenset(['revert', 'by_hand'])
@@ -154,7 +154,7 @@ class _Disk:
 
 
 class _Books:
-    """As watcher.books.Books, for what Mirroring asks of it."""
+    """As watcher.state.registry_view.Books, for what Mirroring asks of it."""
 
     is_accepted, faulty, orphans, path = True, frozenset(), frozenset(), ''
     owners: dict = {}
@@ -257,11 +257,11 @@ def in_model() -> Iterator[None]:
     """For a block: chance that comes out alike each time, and texts that are read once each."""
     remember = functools.lru_cache(maxsize=None)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch('watcher.mirroring.os.urandom',
+        stack.enter_context(mock.patch('watcher.mirror.mirror.os.urandom',
                                        lambda _count: _CHANCE[0]))
-        for module, name in ((mirror_judge, 'find_current'), (mirror_push, 'find_current'),
-                             (mirror_judge, 'attach_vm'), (mirror_push, 'attach_pool'),
-                             (mirror_push, 'read_pool_entry'), (mirror_reading, 'read_mirror'),
+        for module, name in ((comparison, 'find_current'), (push, 'find_current'),
+                             (comparison, 'attach_vm'), (push, 'attach_pool'),
+                             (push, 'read_pool_entry'), (reading, 'read_mirror'),
                              (mirroring, 'parse_generation')):
             stack.enter_context(mock.patch.object(module, name,
                                                   remember(getattr(module, name))))
@@ -374,7 +374,7 @@ def rows_in_mirror(db: Db) -> Optional[Rows]:
     entry = mirror_slots.read_pool_entry(db.pool).entry
     if entry is None:
         return None
-    collected = mirror_judge.collect_image([record_of(vm, slots) for vm, slots in db.vms], entry)
+    collected = comparison.collect_image([record_of(vm, slots) for vm, slots in db.vms], entry)
     rows = tuple(sorted((_NUMBERS[vm.vm_uuid], vm.vm_id, int(vm.priority))
                         for vm in collected.image.vms))
     return rows if digest_of(rows) == entry.digest else None

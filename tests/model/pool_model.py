@@ -17,9 +17,9 @@ from tests.model.pool_daemon import in_model, rows_in_mirror
 from tests.model.pool_steps import Step, list_disturbances, list_undisturbed
 from tests.model.pool_world import (RESOURCE_POOL, Pool, build_pool, generation_in, mirror_rows,
                                     uuid_of)
-from watcher.mirror_entries import parse_pool_entry
-from watcher.mirror_judge import Standing, find_standing, is_entry_right
-from watcher.mirror_slots import find_current
+from watcher.mirror.comparison import Standing, find_standing, is_entry_right
+from watcher.mirror.entries import parse_pool_entry
+from watcher.mirror.slots import find_current
 
 # As long as undisturbed work may take, in steps.
 _LONGEST_CHAIN = 300

@@ -8,8 +8,8 @@ from typing import Any, Callable, List, Optional, Tuple
 
 from tests.model.pool_daemon import run_call, take_turn
 from tests.model.pool_world import Pool, Rows, ref_of, slots_of, with_slots
-from watcher.mirror_entries import SLOTS, render_vm_entry
-from watcher.mirror_slots import find_current
+from watcher.mirror.entries import SLOTS, render_vm_entry
+from watcher.mirror.slots import find_current
 
 Step = Tuple[str, Callable[[Pool], Pool]]
 _COPY = 9

@@ -8,11 +8,10 @@ sees: which generation came from which (`Ghost`).
 import functools
 from typing import Any, Dict, FrozenSet, NamedTuple, Optional, Tuple
 
-from registry.values import Pool as VgpuPool
-from registry.values import Priority
-from watcher.mirror_entries import Row, digest_contents, parse_pool_entry
-from watcher.mirror_slots import find_current
-from watcher.records import Kind, PoolRecord, PowerState, VmRecord
+from registry.values import Pool as VgpuPool, Priority
+from watcher.mirror.entries import Row, digest_contents, parse_pool_entry
+from watcher.mirror.slots import find_current
+from watcher.vm.record import Kind, PoolRecord, PowerState, VmRecord
 
 Slots = Tuple[Tuple[str, str], ...]
 Rows = Tuple[Tuple[int, int, int], ...]

@@ -10,7 +10,7 @@ from tests.model import xapi
 from tests.model.calls import Job
 from tests.model.world import OTHER_REF, OTHER_UUID, World, foreign_in, is_running
 from tests.unit.watcher.builders import OTHER_SPAN, POLICY, REF
-from watcher.records import Batch, Kind, PowerState
+from watcher.vm.record import Batch, Kind, PowerState
 
 Step = Tuple[str, Callable[[World], None]]
 _START = ('start', 'early')

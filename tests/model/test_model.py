@@ -15,10 +15,10 @@ from tests.model.lines import hear
 from tests.model.world import World
 from tests.model.worlds import WORLDS
 from tests.unit.watcher.builders import OTHER_SPAN, REF, SPAN
-from watcher.boot_watch import BootWatch
-from watcher.boots import judge
-from watcher.records import ARGS_KEY
-from watcher.staging import Staging
+from watcher.boots.observer import BootWatch
+from watcher.staging.stager import Staging
+from watcher.vm.boot import judge
+from watcher.vm.record import ARGS_KEY
 
 LEAST_STATES = 150000
 
@@ -44,7 +44,7 @@ def test_the_same_world_is_always_explored_alike() -> None:
 
 
 def write_whatever_the_record_says(monkeypatch: Any) -> None:
-    monkeypatch.setattr('watcher.injector.is_current', lambda _plan, vm: vm is not None)
+    monkeypatch.setattr('watcher.staging.injector.is_current', lambda _plan, vm: vm is not None)
 
 
 def stage_nothing(monkeypatch: Any) -> None:
@@ -52,7 +52,7 @@ def stage_nothing(monkeypatch: Any) -> None:
 
 
 def believe_in_what_is_desired(monkeypatch: Any) -> None:
-    monkeypatch.setattr('watcher.looking.find_in_arguments', lambda _arguments, _names: SPAN)
+    monkeypatch.setattr('watcher.boots.inspection.find_in_arguments', lambda _arguments, _names: SPAN)
     monkeypatch.setattr('tests.model.world.find_in_arguments', lambda _arguments, _names: SPAN)
 
 
@@ -68,16 +68,16 @@ def replace_by_two_calls(monkeypatch: Any) -> None:
 
 
 def stage_taken_numbers(monkeypatch: Any) -> None:
-    monkeypatch.setattr('watcher.standing.find_holders', lambda *_args: ())
+    monkeypatch.setattr('watcher.state.number_claims.find_holders', lambda *_args: ())
 
 
 def forget_what_rested(monkeypatch: Any) -> None:
-    monkeypatch.setattr('watcher.receipts.judge', lambda kind, desired, _staged, finding: judge(
+    monkeypatch.setattr('watcher.boots.receipts.judge', lambda kind, desired, _staged, finding: judge(
         kind, desired, frozenset(), finding))
 
 
 def forget_what_was_written(monkeypatch: Any) -> None:
-    monkeypatch.setattr('watcher.staged_record.StagedRecord.note_writing', lambda *_args: None)
+    monkeypatch.setattr('watcher.state.staged_record.StagedRecord.note_writing', lambda *_args: None)
 
 
 @pytest.mark.parametrize('break_something, problem, setting', [

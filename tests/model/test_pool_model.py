@@ -11,8 +11,8 @@ import pytest
 
 from tests.model import pool_daemon
 from tests.model.pool_model import PLOTS, Plot, Seen, add, explore, render
-from watcher import mirror_judge, mirror_push, mirror_rebuild, mirroring
-from watcher.mirror_judge import Judgement, Standing, find_standing, judge
+from watcher.mirror import comparison, mirror, push, rebuild
+from watcher.mirror.comparison import Judgement, Standing, find_standing, judge
 
 # One process explores the pools and counts them all.
 pytestmark = pytest.mark.xdist_group('pool-model')
@@ -50,7 +50,7 @@ def _misjudge(monkeypatch: Any, which: Judgement, as_what: Judgement) -> None:
     def decide(*arguments: Any) -> Judgement:
         found = judge(*arguments)
         return as_what if found is which else found
-    monkeypatch.setattr(mirroring, 'judge', decide)
+    monkeypatch.setattr(mirror, 'judge', decide)
 
 
 def take_older_for_newer(monkeypatch: Any) -> None:
@@ -62,14 +62,14 @@ def take_newer_for_edited(monkeypatch: Any) -> None:
 
 
 def keep_no_copies(monkeypatch: Any) -> None:
-    monkeypatch.setattr(mirror_rebuild, 'may_lose', lambda _local, _mirror: False)
+    monkeypatch.setattr(rebuild, 'may_lose', lambda _local, _mirror: False)
 
 
 def let_clones_be(monkeypatch: Any) -> None:
     def look(*arguments: Any) -> Standing:
         found = find_standing(*arguments)
         return Standing.ARRIVED if found is Standing.COPY else found
-    monkeypatch.setattr(mirror_push, 'find_standing', look)
+    monkeypatch.setattr(push, 'find_standing', look)
 
 
 _FRESH = Plot(2, 11, dict(edit=1, split=1, sync=1), 1, is_settled=False)
@@ -94,8 +94,8 @@ def test_broken_code_is_found_out_by_the_shortest_way(
 
 
 def replace_entries_at_once(monkeypatch: Any) -> None:
-    plan = mirror_judge.plan_entry
-    monkeypatch.setattr(mirror_judge, 'plan_entry', lambda found, text, is_right, keep, attached:
+    plan = comparison.plan_entry
+    monkeypatch.setattr(comparison, 'plan_entry', lambda found, text, is_right, keep, attached:
                         plan(found, text, is_right, None, attached))
 
 

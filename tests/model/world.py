@@ -7,18 +7,17 @@ disk and the clock are models.
 
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
-from registry.values import Contents, Pool, Priority
-from registry.values import Vm as Row
+from registry.values import Contents, Pool, Priority, Vm as Row
 from tests.model import xapi
 from tests.model.calls import Answer, Client, Job
 from tests.model.daemon import ROLE, Daemon, run_job, summarise_boots, summarise_claims
 from tests.model.disk import Disk, Journal, Registry
 from tests.unit.watcher.builders import HOST, POLICY, REF, UUID, build_vm, uuid_of
-from watcher.boots import Finding
-from watcher.looking import find_in_arguments
-from watcher.receipts import Looked
-from watcher.records import Batch, Kind, PowerState, VmRecord
-from watcher.stream import StreamBroken
+from watcher.boots.inspection import find_in_arguments
+from watcher.boots.receipts import Looked
+from watcher.vm.boot import Finding
+from watcher.vm.record import Batch, Kind, PowerState, VmRecord
+from watcher.xapi.event_stream import StreamBroken
 
 # Longer than quiet time, echo and the first hold-offs.
 STEP_SECONDS = 1.3

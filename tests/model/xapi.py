@@ -8,7 +8,7 @@ known to the model only and says what the daemon is held to.
 from typing import Dict, NamedTuple, Optional, Tuple
 
 from tests.unit.watcher.builders import HOST, OTHER_HOST
-from watcher.records import Kind, PowerState, VmRecord
+from watcher.vm.record import Kind, PowerState, VmRecord
 
 FOREIGN = '-a'
 # What xapi does within milliseconds: nothing waits for it, and no time of ours passes.

@@ -22,7 +22,7 @@ from tests.documents import read
 from tests.monitoring.test_rules import find_anchors
 from tests.simulated.test_metrics import read_samples
 from tests.simulated.world import World, span, wait_until
-from watcher.metrics import METRICS
+from watcher.metrics.counters import METRICS
 
 DASHBOARD = json.loads(read('deploy/monitoring/vgpu-watcher.dashboard.json'))
 PANELS = DASHBOARD['panels']

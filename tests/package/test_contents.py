@@ -85,9 +85,10 @@ def test_no_byte_code_no_compiled_module_and_no_simulator(rpm_file):
 def test_all_our_modules_are_in_it(rpm_file):
     packed = {path for _mode, _owner, path in list_files(rpm_file)}
     for package in ('watcher', 'registry', 'cli'):
-        modules = {name for name in os.listdir(os.path.join(ROOT, package)) if name.endswith('.py')}
-        assert modules and {'%s/lib/%s/%s' % (contents.HOME, package, name)
-                            for name in modules} <= packed
+        modules = {os.path.relpath(os.path.join(parent, name), ROOT)
+                   for parent, _rooms, names in os.walk(os.path.join(ROOT, package))
+                   for name in names if name.endswith('.py')}
+        assert modules and {'%s/lib/%s' % (contents.HOME, path) for path in modules} <= packed
 
 
 def test_only_what_operators_edit_is_configuration(rpm_file):

@@ -18,7 +18,7 @@ from tests.foreign.serving import Served
 from tests.foreign.xapi import Manner, Xapi
 from tests.package.host import CONFIGURATION, REGISTRY, Host, build_python, run
 from tests.waiting import wait_until
-from watcher.plugin_wire import Call, render_call
+from watcher.xapi.plugin_protocol import Call, render_call
 
 WANTED = ('3.6', '3.11', '3.12', '3.13')
 SPAN = '-device vgpu-stub,pool_id=B,priority=high,vm_id=1'

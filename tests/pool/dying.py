@@ -10,10 +10,10 @@ from registry.errors import RegistryError
 from registry.values import Priority
 from tests.pool.world import Assignments, Host, PoolWorld
 from tests.simulated.world import span, wait_until
-from watcher.mirror_entries import SLOTS, digest_contents
-from watcher.mirror_judge import collect_image
-from watcher.mirror_slots import read_pool_entry
-from watcher.records import Kind, PowerState, VmRecord
+from watcher.mirror.comparison import collect_image
+from watcher.mirror.entries import SLOTS, digest_contents
+from watcher.mirror.slots import read_pool_entry
+from watcher.vm.record import Kind, PowerState, VmRecord
 
 FOREIGN = '-foo "a  b"'
 # The numbers of the VMs whose edits come next; those of a round stand below.

@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from cli.doctor_hosts import parse_findings
+from cli.doctor.other_hosts import parse_findings
 from tests.pool.plugin import install_plugin
 from tests.pool.test_forwarding import Admin
-from watcher.plugin_wire import AnswerInvalid
+from watcher.xapi.plugin_protocol import AnswerInvalid
 
 
 @pytest.fixture

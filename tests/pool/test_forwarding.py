@@ -7,7 +7,7 @@ import signal
 import pytest
 import XenAPI
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.values import Priority
 from tests.cli.program import Place
 from tests.pool.plugin import install_plugin

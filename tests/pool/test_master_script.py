@@ -38,5 +38,5 @@ def test_new_master_asks_its_daemon_and_waits_for_nothing(world, tmp_path):
 
 @pytest.mark.parametrize('word', ['start', 'stop', ''])
 def test_without_systemd_it_succeeds_all_the_same(tmp_path, word):
-    from simulator.plugins import run
+    from simulator.state.plugins import run
     assert run(SCRIPT, word, {'PATH': str(tmp_path)}) == (0, '', '')

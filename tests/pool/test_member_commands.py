@@ -7,9 +7,9 @@ import stat
 
 import pytest
 
-from cli.grammar import COMMANDS
-from cli.options import DRY_RUN, EXIT_CODE
-from cli.places import EDITS, HERE, VIEWS
+from cli.commandline.commands import COMMANDS
+from cli.commandline.options import DRY_RUN, EXIT_CODE
+from cli.commandline.routing import EDITS, HERE, VIEWS
 from registry.values import Priority
 from tests.pool.plugin import install_plugin
 from tests.pool.test_forwarding import Admin, rows

@@ -6,14 +6,14 @@ from typing import Any, Callable, Dict, Iterator, List
 import pytest
 import XenAPI
 
-from cli.forwarded import parse_request
-from simulator.failures import Failure
-from simulator.roles import ROLES
+from cli.forwarding.protocol import parse_request
+from simulator.api.rbac import ROLES
+from simulator.wire.failures import Failure
 from tests.building import building
 from tests.pool.plugin import install_plugin
 from tests.pool.test_forwarding import Admin, history, rows
 from tests.pool.world import PoolWorld
-from watcher.plugin_wire import CallInvalid
+from watcher.xapi.plugin_protocol import CallInvalid
 
 EDIT = {'words': json.dumps(['set-pool-name', '--pool-id=A', '--name=mine'])}
 FUNCTIONS = ('admin', 'cancel', 'doctor', 'look', 'mirror', 'version')

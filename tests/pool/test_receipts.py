@@ -1,6 +1,6 @@
 """The master's daemon verifies the boots of all hosts, through their plugins."""
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from tests.pool.plugin import install_plugin
 from tests.simulated.world import span, wait_until
 

@@ -4,7 +4,7 @@ import random
 import threading
 from typing import Any, Dict, List
 
-from simulator.failures import Failure, XapiGone
+from simulator.wire.failures import Failure, XapiGone
 from tests.pool.world import PoolWorld
 from tests.simulated.world import span
 

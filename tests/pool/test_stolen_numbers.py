@@ -5,7 +5,7 @@ from typing import Any
 from tests.pool.plugin import install_plugin
 from tests.pool.world import PoolWorld
 from tests.simulated.world import span, wait_until
-from watcher.run_directory import RunDirectory, read_instant
+from watcher.consumer.run_directory import RunDirectory, read_instant
 
 
 def _numbers(host: Any) -> Any:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.documents import ROOT, read, read_tables
-from watcher.config_values import parse_listen
+from watcher.config.values import parse_listen
 
 PAGE = 'docs/security.md'
 REFERENCE = re.compile(r'(tests/[\w/]+\.py)::(test_\w+)')

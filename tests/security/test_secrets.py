@@ -12,9 +12,9 @@ import pytest
 from registry.values import Priority
 from tests.simulated.conftest import build_world as build_world  # noqa: F401
 from tests.simulated.world import World, span, wait_until
-from watcher.config import XapiSettings
+from watcher.config.settings import XapiSettings
 from watcher.errors import XapiError, XapiUnreachable
-from watcher.xapi import Client
+from watcher.xapi.client import Client
 
 
 def test_no_session_is_logged_open_or_refused(build_world: Callable[..., World]) -> None:

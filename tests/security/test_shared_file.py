@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from registry.errors import RegistryError
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.store import Registry
 
 UUID = '0a0b0c0d-1111-2222-3333-444455556666'

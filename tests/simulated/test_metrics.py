@@ -7,7 +7,7 @@ import socket
 import urllib.request
 from typing import Callable, Dict
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from tests.simulated.world import World, span, wait_until
 
 

@@ -7,10 +7,10 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import pytest
 
 from registry.errors import RegistryError
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from tests.simulated.world import World, span, wait_until
-from watcher.mirror_entries import PoolEntry, VmEntry, parse_pool_entry
-from watcher.mirror_slots import find_current
+from watcher.mirror.entries import PoolEntry, VmEntry, parse_pool_entry
+from watcher.mirror.slots import find_current
 
 SLOTS = ('vgpu-watcher-1', 'vgpu-watcher-2')
 

@@ -4,7 +4,7 @@ from typing import Callable
 
 import pytest
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from tests.simulated.world import World, span, wait_until
 
 

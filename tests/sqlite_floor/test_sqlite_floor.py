@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.store import Registry
 from registry.values import Priority
 from tests.sqlite_floor import recording

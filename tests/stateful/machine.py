@@ -11,10 +11,10 @@ from typing import Any, List, Optional
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.values import Priority
-from simulator.failures import Failure
 from simulator.faults import Fault
+from simulator.wire.failures import Failure
 from tests import scenes
 from tests.simulated.world import KEY, span, wait_until
 

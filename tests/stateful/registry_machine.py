@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from registry.errors import RegistryError
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.schema import MIRROR_NOTE
 from tests import programs
 from tests.faults.killing import Calls

@@ -2,7 +2,7 @@
 
 Python imports this by itself when the directory is on PYTHONPATH. Statements go, one JSON line
 each, to the file that VGPU_SQL_RECORDING names; without it nothing happens. Only connections that
-`registry.connection` opens are recorded: what tests do as "another program" is theirs. It imports
+`registry.sqlite.connection` opens are recorded: what tests do as "another program" is theirs. It imports
 nothing of ours, since it runs in processes whose path is not ours to choose.
 """
 
@@ -15,7 +15,7 @@ import sys
 import threading
 
 VARIABLE = 'VGPU_SQL_RECORDING'
-RECORDED_MODULE = 'registry.connection'
+RECORDED_MODULE = 'registry.sqlite.connection'
 LONG_LITERAL_CHARACTERS = 100
 AGAIN_SECONDS = 0.05
 _LITERAL = re.compile(r"'(?:[^']|'')*'")

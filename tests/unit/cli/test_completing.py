@@ -5,12 +5,12 @@ from typing import List
 
 import pytest
 
-from cli import tab
-from cli.completing import completion, list_words
+from cli.commandline import tab_completion
+from cli.commandline.commands import COMMANDS
+from cli.commandline.options import EVERYWHERE, VM_NAME
+from cli.commandline.parser import Arguments
+from cli.commands.completion import completion, list_words
 from cli.context import Context
-from cli.grammar import COMMANDS
-from cli.options import EVERYWHERE, VM_NAME
-from cli.parser import Arguments
 
 
 def _complete(line: str) -> List[str]:
@@ -46,7 +46,7 @@ def test_names_of_files_are_left_to_bash() -> None:
 
 
 def test_commands_that_take_a_vm_as_a_bare_word_are_those_of_the_grammar() -> None:
-    assert list(tab.VM_COMMANDS) == sorted(
+    assert list(tab_completion.VM_COMMANDS) == sorted(
         command.name for command in COMMANDS if VM_NAME in command.options)
 
 
@@ -56,4 +56,4 @@ def test_commands_that_take_a_vm_as_a_bare_word_are_those_of_the_grammar() -> No
     ('show-vm ', None), ('show-vm --vm', None), ('show-v', None), ('list-pools we', None),
     ('show-vm --vm-uuid ', '--vm-uuid')])
 def test_vm_may_be_completed_as_a_bare_word(line: str, flag: object) -> None:
-    assert tab.find_flag('vgpu-admin ' + line) == flag
+    assert tab_completion.find_flag('vgpu-admin ' + line) == flag

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import given, strategies as some
 
-from cli.exchange_format import COLUMNS, Parsed, Row, is_table, parse, render_csv, render_json
+from cli.exchange.registry_format import (COLUMNS, Parsed, Row, is_table, parse, render_csv,
+                                          render_json)
 from registry.values import Contents, Priority, Vm
 
 _NAMES = some.none() | some.text(

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from cli.errors import CommandError
-from cli.files import write_file
+from cli.exchange.files import write_file
 
 
 def test_own_link_goes_on_pointing_to_the_file(tmp_path):

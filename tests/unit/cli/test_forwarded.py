@@ -6,13 +6,13 @@ import zlib
 
 import pytest
 
-from cli.forwarded import (MAX_TEXT_BYTES, Answer, Request, build_question, parse_answer,
-                           parse_request, render_answer, render_request, split_lines)
-from cli.grammar import COMMANDS
-from cli.parser import parse
-from cli.places import EDITS, HERE, VIEWS, belongs_to_master
-from cli.text import Style
-from watcher.plugin_wire import AnswerInvalid, CallInvalid
+from cli.commandline.commands import COMMANDS
+from cli.commandline.parser import parse
+from cli.commandline.routing import EDITS, HERE, VIEWS, belongs_to_master
+from cli.forwarding.protocol import (MAX_TEXT_BYTES, Answer, Request, build_question, parse_answer,
+                                     parse_request, render_answer, render_request, split_lines)
+from cli.output.text import Style
+from watcher.xapi.plugin_protocol import AnswerInvalid, CallInvalid
 
 UUID = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
 FULL = Request(('set-pool', '--vm-name=a \u2713', '--pool=B'), 'a' * 64, True,

@@ -2,11 +2,11 @@
 
 import pytest
 
+from cli.commandline.parser import Arguments
 from cli.context import Context
-from cli.following import Follow, build_answer
-from cli.parser import Arguments
-from cli.situation import Situation
-from cli.text import Style
+from cli.effects.follow_up import Follow, build_answer
+from cli.output.text import Style
+from cli.queries.preflight import Situation
 from registry.values import Priority, Vm
 from tests.unit.watcher.builders import UUID
 

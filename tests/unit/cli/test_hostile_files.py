@@ -1,10 +1,9 @@
 """P28: whatever stands in a file of VMs, its reader gives rows or problems, and at linear cost."""
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
-from cli import exchange_format
+from cli.exchange import registry_format
 from tests.unit.watcher.test_hostile_input import count_steps_of
 
 CSV = ['vm_uuid', 'vm_uuid,vm_id\n', ',', ';', '\t', '\n', '\r\n', '"', '""', 'sep=;\n', 'sep=',
@@ -22,7 +21,7 @@ SIZE = 24000
 @example('vm_uuid\n"')
 @example('{"format": 1, "pools": [], "vms": ' + '9' * 5000)
 def test_whatever_stands_there_is_read_or_refused(text):
-    parsed = exchange_format.parse(text)
+    parsed = registry_format.parse(text)
     assert parsed.problems or all(row.vm_uuid for row in parsed.rows)
 
 
@@ -31,7 +30,7 @@ def test_whatever_stands_there_is_read_or_refused(text):
 @pytest.mark.parametrize('word', CSV + JSON, ids=repr)
 def test_twice_as_much_costs_twice_as_much_at_most(beginning, word):
     (few, _), (many, seconds) = [count_steps_of(
-        lambda text: exchange_format.parse(text), beginning + word * (size // len(word)))
+        lambda text: registry_format.parse(text), beginning + word * (size // len(word)))
         for size in (SIZE, 2 * SIZE)]
     assert many <= 2.2 * few + 200, (few, many)
     assert seconds < 2.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.mending import describe_unreadable
+from cli.output.repair_hints import describe_unreadable
 
 NAMES = frozenset(['vgpu-stub'])
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.options import parse_time
+from cli.commandline.options import parse_time
 from registry.errors import InvalidValue
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from cli.panel import Panel, render_panel
-from cli.result import PoolCount, VmView
-from cli.text import Style
-from cli.watching import Watch
-from cli.wrapping import fit
+from cli.commands.status_panel import Panel, render_panel
+from cli.output.result import PoolCount, VmView
+from cli.output.text import Style
+from cli.output.wrap import fit
+from cli.queries.daemon_status import Watch
 
 STATES = ('as_desired', 'pending', 'drift', 'doubled', 'contested', 'orphaned', 'unreadable',
           'waits_for_xapi', 'fought_over')

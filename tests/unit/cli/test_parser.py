@@ -2,10 +2,10 @@
 
 import pytest
 
-from cli import options
+from cli.commandline import options
+from cli.commandline.commands import BY_NAME, COMMANDS
+from cli.commandline.parser import parse
 from cli.errors import CommandError, ExitStatus
-from cli.grammar import BY_NAME, COMMANDS
-from cli.parser import parse
 from registry.values import Priority
 
 UUID = '0a0b0c0d-1111-2222-3333-444455556666'

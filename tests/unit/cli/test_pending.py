@@ -2,11 +2,11 @@
 
 import pytest
 
-from cli.pending import Waiting, select
+from cli.queries.pending import Waiting, select
 from registry.values import Priority, Vm
 from tests.unit.watcher.builders import HOST, build_vm
-from watcher.plan import Action, Plan, Reason, State
-from watcher.records import PowerState
+from watcher.vm.plan import Action, Plan, Reason, State
+from watcher.vm.record import PowerState
 
 RUNNING = dict(power_state=PowerState.RUNNING, domid=7, resident_on=HOST)
 

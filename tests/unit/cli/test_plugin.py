@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from cli.doctor import _make
-from cli.plugin import TookTooLong, limited
+from cli.doctor.command import _make
+from cli.plugin.__main__ import TookTooLong, limited
 
 
 def test_check_that_hangs_ends_the_doctor_and_is_no_finding():

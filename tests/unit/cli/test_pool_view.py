@@ -2,13 +2,13 @@
 
 import pytest
 
-from cli.pool_view import PoolView
-from registry.journal import Journal
+from cli.queries.pool_snapshot import PoolView
+from registry.journal.journal import Journal
 from registry.values import Contents, Pool, RowFault
 from tests.left_by_0_1 import add_replacement
 from tests.unit.watcher.builders import SPAN, UUID, build_vm
-from watcher.config import RegistrySettings, Settings
-from watcher.plan import Action
+from watcher.config.settings import RegistrySettings, Settings
+from watcher.vm.plan import Action
 
 VALUE = '-snapshot ' + SPAN
 FAULT = RowFault(UUID, 'priority: the column holds something else')

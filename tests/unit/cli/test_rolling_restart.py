@@ -2,10 +2,10 @@
 
 import pytest
 
-from cli import rolling_restart
-from cli.pending import select
-from cli.rolling_restart import Roll
-from cli.time_window import parse_window
+from cli.commandline.time_window import parse_window
+from cli.effects import rolling_restart
+from cli.effects.rolling_restart import Roll
+from cli.queries.pending import select
 from tests.unit.cli.test_pending import build
 
 NAMES = ('a', 'b', 'c')

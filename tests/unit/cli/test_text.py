@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.text import Style, cut, display_width, escape, nearest, pad, table
+from cli.output.text import Style, cut, display_width, escape, nearest, pad, table
 
 
 @pytest.mark.parametrize('text,shown', [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.time_window import parse_window
+from cli.commandline.time_window import parse_window
 from registry.errors import InvalidValue
 
 HOUR, DAY = 3600, 86400

@@ -5,11 +5,11 @@ import shlex
 
 import pytest
 
-from cli.command_help import TEXTS
-from cli.grammar import BY_NAME, COMMANDS, FIRST_GROUPS, GROUPS
-from cli.parser import parse
-from cli.text import display_width
-from cli.usage import list_examples, render_help, render_usage
+from cli.commandline.commands import BY_NAME, COMMANDS, FIRST_GROUPS, GROUPS
+from cli.commandline.parser import parse
+from cli.commands.help import list_examples, render_help, render_usage
+from cli.commands.help_texts import TEXTS
+from cli.output.text import display_width
 
 
 def test_every_command_is_in_one_group_and_has_its_prose() -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from cli.feed import Item
-from cli.text import Style
-from cli.watching import Watch, describe_watch, parse_note
-from registry.clock_steps import ClockStep
+from cli.commands.feed import Item
+from cli.output.text import Style
+from cli.queries.daemon_status import Watch, describe_watch, parse_note
+from registry.journal.clock_steps import ClockStep
 
 NOW = 1700000100.0
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.store import Registry
 
 

@@ -4,16 +4,10 @@ import sqlite3
 
 import pytest
 
-from registry.clock_steps import (
-    KEPT,
-    ClockStep,
-    build_step,
-    correct,
-    describe_span,
-    render_corrected,
-)
-from registry.receipts import Boot
-from registry.timestamps import render_timestamp
+from registry.journal.clock_steps import (KEPT, ClockStep, build_step, correct, describe_span,
+                                          render_corrected)
+from registry.journal.receipts import Boot
+from registry.sqlite.timestamps import render_timestamp
 from tests.unit.registry.helpers import uuid_of
 
 # A host that booted in 2000, and was stepped after ten minutes.

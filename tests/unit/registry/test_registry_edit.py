@@ -3,7 +3,7 @@
 import pytest
 
 from registry.errors import Conflict, InvalidValue, NotFound, RegistryUnavailable
-from registry.journal import Bearer
+from registry.journal.journal import Bearer
 from registry.values import MAX_VM_ID, Priority
 from tests.unit.registry.helpers import other_program, uuid_of
 

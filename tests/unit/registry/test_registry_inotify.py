@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from registry.file_watch import LONGEST_SETTLE_SECONDS, SETTLE_SECONDS, FileWatch
 from registry.inotify import FileNotices
-from registry.watch import LONGEST_SETTLE_SECONDS, SETTLE_SECONDS, FileWatch
 from tests.unit.registry.helpers import other_program, run_child
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='no inotify')

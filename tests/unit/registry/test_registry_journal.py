@@ -7,9 +7,10 @@ from concurrent import futures
 
 import pytest
 
-from registry import bearers, history, receipts, schema
+from registry import schema
 from registry.errors import JournalUnavailable, RegistryError
-from registry.journal import Bearer, Boot, Journal, Replacement
+from registry.journal import history, numbers, receipts
+from registry.journal.journal import Bearer, Boot, Journal, Replacement
 from tests.left_by_0_1 import add_replacement
 from tests.unit.registry.helpers import other_program, run_child, uuid_of
 
@@ -93,7 +94,7 @@ def test_creation_that_died_after_making_the_file_is_completed(tmp_path):
 FILL_THE_DISK = '''
 import os, resource, sys
 from registry.errors import JournalUnavailable
-from registry.journal import Journal
+from registry.journal.journal.journal import Journal
 with Journal(sys.argv[1], timeout_seconds=1) as journal:
     limit = os.stat(sys.argv[1]).st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -190,7 +191,7 @@ def test_bearer_keeps_its_place_in_the_sequence_while_the_number_stays(journal, 
 
 
 def test_orphans_forget_the_oldest_beyond_their_bound(journal, monkeypatch):
-    monkeypatch.setattr(bearers, 'ORPHANS_KEPT', 3)
+    monkeypatch.setattr(numbers, 'ORPHANS_KEPT', 3)
     for number in (1, 2, 3, 4, 2, 5):
         journal.note_orphan(uuid_of(number), number)
     assert set(journal.orphans()) == {uuid_of(4), uuid_of(2), uuid_of(5)}
@@ -207,7 +208,7 @@ def test_claim_keeps_its_place_while_a_row_has_the_number(journal):
 
 
 def test_what_was_removed_is_kept_until_it_is_back(journal, monkeypatch):
-    monkeypatch.setattr(bearers, 'REMOVED_KEPT', 2)
+    monkeypatch.setattr(numbers, 'REMOVED_KEPT', 2)
     for number in (1, 2, 1, 3):
         journal.note_removed(uuid_of(number).upper(), 'value %d' % number)
     assert journal.removed() == {uuid_of(1): 'value 1', uuid_of(3): 'value 3'}

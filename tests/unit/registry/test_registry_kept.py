@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from registry import kept
+from registry import kept_copies
 from tests.unit.registry.helpers import other_program, uuid_of
 from tests.unit.registry.test_registry_file_check import NEW, has_module
 
@@ -44,7 +44,7 @@ def test_copy_is_made_whatever_others_put_into_the_file(two_vms, clock, sql, sin
     with other_program(two_vms.path) as other:
         other.text_factory = bytes
         other.executescript(sql)
-    copy = kept.keep_copy(two_vms.path, clock.now)
+    copy = kept_copies.keep_copy(two_vms.path, clock.now)
     with other_program(two_vms.path) as one, other_program(copy) as another:
         one.text_factory = another.text_factory = bytes
         for sql in ('SELECT * FROM vms ORDER BY vm_uuid', 'SELECT * FROM pools ORDER BY pool_id',
@@ -59,7 +59,7 @@ def test_virtual_tables_do_not_stand_in_the_way_of_a_copy(two_vms, clock, module
     with other_program(two_vms.path) as other:
         other.execute('CREATE VIRTUAL TABLE notes USING %s(id, low, high)' % module)
         other.execute('INSERT INTO notes (id, low, high) VALUES (1, 2, 3)')
-    copy = kept.keep_copy(two_vms.path, clock.now)
+    copy = kept_copies.keep_copy(two_vms.path, clock.now)
     assert rows(copy) == rows(two_vms.path)
     assert [tuple(map(float, row)) for row in rows(copy, 'SELECT id, low, high FROM notes')] == [
         (1, 2, 3)]
@@ -71,28 +71,28 @@ def test_copy_of_what_this_sqlite_cannot_make_has_the_assignments(two_vms, clock
         other.execute('PRAGMA writable_schema = 1')
         other.execute("UPDATE sqlite_master SET sql = 'CREATE TABLE odd (a COLLATE nowhere)' "
                       "WHERE name = 'odd'")
-    copy = kept.keep_copy(two_vms.path, clock.now)
+    copy = kept_copies.keep_copy(two_vms.path, clock.now)
     assert rows(copy) == rows(two_vms.path)
 
 
 def test_copies_are_listed_the_newest_first(two_vms, clock):
     made = []
     for _ in range(3):
-        made.append(kept.keep_copy(two_vms.path, clock.now))
+        made.append(kept_copies.keep_copy(two_vms.path, clock.now))
         clock.now += 60
     made.append(two_vms.path + '.before-schema-2')
-    kept.copy_file(two_vms.path, made[-1])
-    assert sorted(kept.list_copies(two_vms.path)) == sorted(made)
-    assert kept.list_copies(two_vms.path + 'x') == []
+    kept_copies.copy_file(two_vms.path, made[-1])
+    assert sorted(kept_copies.list_copies(two_vms.path)) == sorted(made)
+    assert kept_copies.list_copies(two_vms.path + 'x') == []
 
 
 def test_copy_that_cannot_be_made_leaves_nothing_behind(two_vms, clock, tmp_path):
     with other_program(two_vms.path) as other:
         other.execute('BEGIN EXCLUSIVE')
         with pytest.raises(Exception, match='no copy could be kept'):
-            kept.keep_copy(two_vms.path, clock.now)
+            kept_copies.keep_copy(two_vms.path, clock.now)
         other.execute('ROLLBACK')
-    assert kept.list_copies(two_vms.path) == []
+    assert kept_copies.list_copies(two_vms.path) == []
 
 
 def test_file_that_was_set_aside_in_vain_is_put_back_with_its_rollback_journal(registry):

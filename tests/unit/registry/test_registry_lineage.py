@@ -2,8 +2,8 @@
 
 import os
 
-from registry import lineage
-from registry.journal import Journal
+from registry.journal import generations
+from registry.journal.journal import Journal
 from registry.schema import JOURNAL_MIGRATIONS, JOURNAL_VERSION
 from registry.values import Image
 from tests.unit.registry.helpers import other_program, uuid_of
@@ -43,7 +43,7 @@ def test_generation_that_is_taken_over_brings_those_that_it_came_from(journal):
 
 
 def test_lineage_is_bounded(journal, monkeypatch):
-    monkeypatch.setattr(lineage, 'LINEAGE_ROWS', 5)
+    monkeypatch.setattr(generations, 'LINEAGE_ROWS', 5)
     for number in range(12):
         journal.note_generation(f'{number}-x', 'd')
     assert journal.lineage() == tuple(f'{number}-x' for number in range(7, 12))

@@ -7,12 +7,12 @@ import stat
 import pytest
 
 from registry.errors import Reason, RegistryUnavailable
-from registry.lock import WriterLock
+from registry.writer_lock import WriterLock
 from tests.unit.registry.helpers import run_child, start_child
 
 HOLD_UNTIL_KILLED = '''
 import signal, sys
-from registry.lock import WriterLock
+from registry.writer_lock import WriterLock
 lock = WriterLock(sys.argv[1])
 print(lock.acquire(), flush=True)
 signal.pause()
@@ -80,7 +80,7 @@ def test_lock_is_not_inherited_by_children(path):
         assert child.stdout.readline() == 'up\n'
         lock.release()
         status, output, errors = run_child(
-            'import sys; from registry.lock import WriterLock; '
+            'import sys; from registry.writer_lock import WriterLock; '
             'print(WriterLock(sys.argv[1]).acquire())', path)
         assert output == 'True\n', errors
     finally:

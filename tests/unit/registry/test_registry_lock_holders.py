@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from registry.lock_holders import describe_holders
+from registry.sqlite.lock_holders import describe_holders
 from tests.unit.registry.helpers import other_program
 
 HOLD = '''

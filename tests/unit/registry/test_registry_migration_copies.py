@@ -8,7 +8,7 @@ import pytest
 
 from registry import schema
 from registry.errors import JournalUnavailable, RegistryUnavailable
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.store import Registry
 
 NEXT = schema.JOURNAL_VERSION + 1
@@ -92,8 +92,8 @@ def test_without_a_copy_nothing_is_migrated(old):
 
 def test_registry_is_copied_by_whoever_migrates_it(old, monkeypatch):
     # An edit opens the registry beside the journal: both are migrated in one transaction.
-    from registry.connection import Connection
-    from registry.patience import Patience
+    from registry.sqlite.connection import Connection
+    from registry.sqlite.lock_wait import Patience
     number = schema.CURRENT_VERSION + 1
     monkeypatch.setattr(schema, 'CURRENT_VERSION', number)
     monkeypatch.setattr(schema, 'MIGRATIONS', schema.MIGRATIONS + (

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from registry.errors import NotFound
-from registry.timestamps import render_timestamp
+from registry.sqlite.timestamps import render_timestamp
 from registry.values import Priority
 from tests.unit.registry.helpers import other_program, uuid_of
 

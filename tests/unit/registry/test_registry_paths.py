@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from registry.lock import WriterLock
 from registry.paths import find_own, list_own_files, locate, resolve_path
+from registry.sqlite.uri import render_uri
 from registry.store import Registry
-from registry.uri import render_uri
-from watcher import config
+from registry.writer_lock import WriterLock
+from watcher.config import settings
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_every_spelling_means_the_same_journal(real, spelling):
 def test_the_configuration_gives_the_real_path(real, spelling, tmp_path):
     path = tmp_path / 'vgpu-watcher.conf'
     path.write_text('[registry]\npath = %s\n' % os.path.abspath(spelling), encoding='utf-8')
-    assert config.load(str(path)).registry.path == real
+    assert settings.load(str(path)).registry.path == real
 
 
 def test_a_link_to_nothing_leads_to_the_file_that_will_be_made(tmp_path):

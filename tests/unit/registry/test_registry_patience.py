@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from registry.patience import BUSY_SLICE_SECONDS, Patience
+from registry.sqlite.lock_wait import BUSY_SLICE_SECONDS, Patience
 
 
 class Waits:

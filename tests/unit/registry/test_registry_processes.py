@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.store import Registry
 from tests.unit.registry.helpers import other_program, run_child, start_child, uuid_of
 

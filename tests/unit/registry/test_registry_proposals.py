@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from registry import connection as connections
-from registry.bearers import ORDINARY, Bearer
 from registry.errors import Conflict, InvalidValue, NotFound, Reason, RegistryUnavailable
-from registry.journal import Journal
+from registry.journal.journal import Journal
+from registry.journal.numbers import ORDINARY, Bearer
+from registry.sqlite import connection as connections
 from registry.store import Registry
 from registry.values import Image, Pool, Priority, Vm
 from tests.unit.registry.helpers import other_program, uuid_of

@@ -6,13 +6,13 @@ import stat
 
 import pytest
 
-from registry import kept
+from registry import kept_copies as kept
 from registry.creation import making
 from registry.difference import find_difference
 from registry.errors import Conflict, JournalUnavailable, Reason, RegistryUnavailable
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.paths import KEPT_MARK, NEW_SUFFIX, find_journal
-from registry.patience import Patience
+from registry.sqlite.lock_wait import Patience
 from registry.store import Registry
 from registry.values import Image, Pool, Priority, Vm
 from tests.unit.registry.helpers import other_program, run_child, uuid_of

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from registry.watch import FileWatch
+from registry.file_watch import FileWatch
 from tests.unit.registry.helpers import other_program, run_child
 
 

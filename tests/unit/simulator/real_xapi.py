@@ -13,7 +13,7 @@ import socket
 from collections import Counter
 from typing import Any, Dict, List, Optional
 
-from simulator.metadata import column
+from simulator.database.metadata import column
 from simulator.server import Simulator
 from tests.documents import ROOT
 

@@ -5,9 +5,9 @@ from typing import Any, Callable
 import pytest
 from write_recorder import Recorder
 
-from simulator.database import NULL
-from simulator.failures import Failure
+from simulator.database.rows import NULL
 from simulator.server import Simulator
+from simulator.wire.failures import Failure
 
 ARGS = 'device-model-args'
 

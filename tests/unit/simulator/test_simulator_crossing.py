@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from simulator.failures import Failure
 from simulator.pool import PoolSimulator
 from simulator.server import Simulator
+from simulator.wire.failures import Failure
 from tests.unit.simulator.conftest import QUICK
 
 KEY = 'device-model-args'

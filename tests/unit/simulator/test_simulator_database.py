@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from simulator.database import NULL, Database, valid_prefix
-from simulator.failures import Failure
+from simulator.database.rows import NULL, Database, valid_prefix
+from simulator.wire.failures import Failure
 
 TABLES = ('host', 'VM')
 RELATIONS = {('VM', 'resident_on'): ('host', 'resident_VMs')}

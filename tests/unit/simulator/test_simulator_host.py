@@ -6,9 +6,9 @@ from typing import Any, Callable, List, Optional
 
 import pytest
 
-from simulator.consumer import run_once
-from simulator.failures import Failure
+from simulator.hypervisor.consumer import run_once
 from simulator.server import Simulator
+from simulator.wire.failures import Failure
 
 ARGS = 'device-model-args'
 

@@ -5,9 +5,9 @@ from typing import Any, List
 
 import pytest
 
-from simulator.failures import Failure, XapiGone
-from simulator.legacy_events import QUEUE_BYTES
+from simulator.database.event_next import QUEUE_BYTES
 from simulator.server import Simulator
+from simulator.wire.failures import Failure, XapiGone
 
 
 @pytest.fixture

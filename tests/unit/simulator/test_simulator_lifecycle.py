@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, Optional
 import pytest
 from write_recorder import Recorder
 
-from simulator.database import NULL
+from simulator.database.rows import NULL
 from simulator.server import Simulator
 
 ARGS = 'device-model-args'

@@ -9,7 +9,7 @@ import xmlrpc.client
 import pytest
 import XenAPI
 
-from simulator.failures import Failure, XapiGone
+from simulator.wire.failures import Failure, XapiGone
 from tests.waiting import wait_until
 
 

@@ -5,10 +5,10 @@ from typing import Any, Callable, Dict, List
 import pytest
 from write_recorder import Recorder
 
-from simulator.database import NULL
-from simulator.failures import Failure
+from simulator.database.rows import NULL
 from simulator.faults import Fault
 from simulator.server import Simulator
+from simulator.wire.failures import Failure
 
 ARGS = 'device-model-args'
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 import XenAPI
 
-from simulator.failures import Failure
+from simulator.wire.failures import Failure
 from tests.waiting import wait_until
 
 BOILERPLATE = '''#!%s

@@ -5,8 +5,9 @@ import os
 import pytest
 import XenAPI
 
-from simulator.failures import Failure
 from simulator.faults import Fault
+from simulator.wire.failures import Failure
+
 
 def test_each_host_answers_on_its_own_socket_for_itself(pool, clients):
     for host in pool.hosts:

@@ -6,8 +6,8 @@ from typing import Any, List
 
 import pytest
 
-from simulator.failures import Failure, XapiGone
 from simulator.pool import PoolSimulator
+from simulator.wire.failures import Failure, XapiGone
 
 STEPS = 25
 

@@ -8,10 +8,10 @@ import pytest
 from real_xapi import (NOT_DEVICES, PLATFORM, RECORD, RELEASES, Wire, Writes, normalise, read,
                        shape_of)
 
-from simulator.database import NULL
-from simulator.failures import Failure
+from simulator.database.rows import NULL
 from simulator.server import Simulator
 from simulator.settings import Settings
+from simulator.wire.failures import Failure
 
 ARGS = 'device-model-args'
 SPAN = '-device vgpu-stub,pool_id=A,priority=low,vm_id=5'

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from simulator.failures import Failure
-from simulator.upgrade import wipe
+from simulator.hosts.reinstall import wipe
+from simulator.wire.failures import Failure
 
 
 def put(*parts, text='x'):

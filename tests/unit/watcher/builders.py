@@ -2,10 +2,10 @@
 
 import copy
 
-from watcher.device_args import parse_template
 from watcher.errors import AnswerTooOld, VmVanished, XapiFailure, XapiUnreachable
-from watcher.plan import Assignment, Policy
-from watcher.records import ARGS_KEY, Kind, PowerState, VmRecord, parse_vm
+from watcher.vm.device_args import parse_template
+from watcher.vm.plan import Assignment, Policy
+from watcher.vm.record import ARGS_KEY, Kind, PowerState, VmRecord, parse_vm
 
 TEMPLATE = parse_template(
     '-device vgpu-stub,pool_id={pool_id},priority={priority},vm_id={vm_id}')

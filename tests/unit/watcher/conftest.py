@@ -4,7 +4,7 @@ from typing import Iterator, List
 
 import pytest
 
-from registry.connection import Connection
+from registry.sqlite.connection import Connection
 
 
 @pytest.fixture(autouse=True)

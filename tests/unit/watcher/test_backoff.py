@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from watcher.backoff import LOCAL_CAP_SECONDS, REMOTE_CAP_SECONDS, delays
+from watcher.runtime.backoff import LOCAL_CAP_SECONDS, REMOTE_CAP_SECONDS, delays
 
 
 def take(count, is_local, chance):

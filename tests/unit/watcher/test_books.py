@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from registry.journal import Bearer
+from registry.journal.journal import Bearer
 from registry.store import Registry
 from registry.values import Priority
 from tests.unit.watcher.builders import SPAN, uuid_of
 from tests.waiting import LOADED
-from watcher.books import Books
-from watcher.inventory import Claim
-from watcher.plan import Assignment
+from watcher.state.inventory import Claim
+from watcher.state.registry_view import Books
+from watcher.vm.plan import Assignment
 
 ONE, TWO = uuid_of(1), uuid_of(2)
 

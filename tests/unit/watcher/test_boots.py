@@ -3,9 +3,9 @@
 import pytest
 
 from tests.unit.watcher.builders import HOST, OTHER_HOST, OTHER_SPAN, SPAN, build_vm
-from watcher.boots import (GOOD_VERDICTS, BootKind, Finding, Sign, Track, Verdict, follow, judge,
-                           resume_track)
-from watcher.records import PowerState
+from watcher.vm.boot import (GOOD_VERDICTS, BootKind, Finding, Sign, Track, Verdict, follow, judge,
+                             resume_track)
+from watcher.vm.record import PowerState
 
 NOTHING, UNDER_WAY, ARRIVED, GIVEN_UP = (
     Sign.NOTHING, Sign.UNDER_WAY, Sign.ARRIVED, Sign.GIVEN_UP)

@@ -5,11 +5,11 @@ import pytest
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
 from tests.unit.watcher.builders import OTHER_SPAN, SPAN
-from watcher import clearing
-from watcher.clearing import NotTheWriter, clear_blocks
 from watcher.errors import XapiUnreachable
-from watcher.roles import Role
-from watcher.start_blocks import MARK
+from watcher.staging import block_clearing
+from watcher.staging.block_clearing import NotTheWriter, clear_blocks
+from watcher.staging.start_blocks import MARK
+from watcher.xapi.role import Role
 
 OURS = MARK + ' owner dom0 pid 1'
 TELLING = OURS + ' value: -a ' + SPAN
@@ -91,7 +91,7 @@ def test_template_keeps_its_blocks(simulator, clear, blocked):
 
 def test_member_and_old_xapi_write_nothing_and_say_so(simulator, clear, blocked, monkeypatch):
     ref = blocked()
-    monkeypatch.setattr(clearing, 'decide_role', lambda _identity, is_local: Role(
+    monkeypatch.setattr(block_clearing, 'decide_role', lambda _identity, is_local: Role(
         False, is_local, 'OpaqueRef:host', '1.249.3', 'this host is a member'))
     with pytest.raises(NotTheWriter, match='this host is a member'):
         clear()

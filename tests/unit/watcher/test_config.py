@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from watcher import config
-from watcher.config import LogFormat, LogLevel, Settings, XapiAddress, parse_url
+from watcher.config import settings as config
+from watcher.config.settings import LogFormat, LogLevel, Settings, XapiAddress, parse_url
 from watcher.errors import ConfigError
 
 

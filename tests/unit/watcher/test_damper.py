@@ -1,6 +1,6 @@
 """Lines are held back where they would come again and again, and nowhere else."""
 
-from watcher.damper import Damper
+from watcher.runtime.line_damper import Damper
 
 
 def test_five_lines_and_one_pass_and_then_one_a_minute():

@@ -5,8 +5,8 @@ from typing import Any, List, Optional
 import pytest
 
 from tests.unit.watcher.builders import build_vm
-from watcher.dangers import DangerKind, find_dangers
-from watcher.records import Kind, PowerState
+from watcher.vm.hazards import DangerKind, find_dangers
+from watcher.vm.record import Kind, PowerState
 
 OTHER = '99999999-1111-2222-3333-444455556666'
 

@@ -3,7 +3,7 @@
 import pytest
 
 from watcher.errors import SessionLost, XapiFailure, XapiNonsense, XapiUnreachable
-from watcher.xapi import _without_secrets
+from watcher.xapi.client import _without_secrets
 
 SESSION = 'OpaqueRef:4f1d2c3b-0000-4000-8000-123456789abc'
 VM = 'OpaqueRef:11111111-0000-4000-8000-123456789abc'

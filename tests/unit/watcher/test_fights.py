@@ -1,6 +1,6 @@
 """Fights: counted by what we undo, paused longer each time, ended by calm or an edit."""
 
-from watcher.fights import CALM_SECONDS, PAUSE_SECONDS, UNDONE_AT_MOST, Fights
+from watcher.runtime.fights import CALM_SECONDS, PAUSE_SECONDS, UNDONE_AT_MOST, Fights
 
 VM = 'OpaqueRef:vm-10'
 

@@ -6,7 +6,7 @@ from tests.unit.watcher.builders import SPAN, UUID, build_raw
 from tests.unit.watcher.test_receipts import build_desk, desk, halted, lines, machine, running
 from tests.unit.watcher.test_stream import END, Script
 from watcher.errors import SessionLost
-from watcher.stream import read_one_by_one
+from watcher.xapi.event_stream import read_one_by_one
 
 # Fixtures are found by name in this module.
 __all__ = ['build_desk', 'desk', 'lines', 'machine']

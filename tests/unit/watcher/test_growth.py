@@ -7,13 +7,13 @@ import pytest
 from registry.values import Pool, Priority
 from tests.unit.watcher.builders import POLICY, build_vm, uuid_of
 from tests.unit.watcher.watchers import build_watcher, build_writer, create_registry
-from watcher.due_times import DueTimes
-from watcher.inventory import Inventory
-from watcher.mirror_entries import Generation, PoolEntry, Row
-from watcher.mirror_push import Push, Target
-from watcher.mirror_roll import Roll
-from watcher.mirror_writes import MirrorWritten
-from watcher.records import Batch, PoolRecord
+from watcher.mirror.absentees import Roll
+from watcher.mirror.entries import Generation, PoolEntry, Row
+from watcher.mirror.push import Push, Target
+from watcher.mirror.writes import MirrorWritten
+from watcher.runtime.timers import DueTimes
+from watcher.state.inventory import Inventory
+from watcher.vm.record import Batch, PoolRecord
 
 VMS = 300
 POOLS = (Pool('A', 'Pool A'), Pool('B', 'Pool B'))

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from watcher.boots.host import Host
+from watcher.consumer.run_directory import read_instant
 from watcher.errors import HostUnreadable, WatcherError
-from watcher.host import Host
-from watcher.run_directory import read_instant
 
 QEMU = b'qemu-dm\0-xen-domid\x007\0-device\0vgpu-stub,vm_id=1\0'
 

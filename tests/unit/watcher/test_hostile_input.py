@@ -9,24 +9,27 @@ import sys
 import time
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
-from cli import forwarded, mirror_state, watching
-from registry import clock_steps
-from watcher import (config, device_args, json_parts, mirror_entries, mirror_slots, mirror_trust,
-                     number_file, plugin_wire, records, roles)
+from cli.forwarding import protocol
+from cli.queries import daemon_status, mirror_status
+from registry.journal import clock_steps
+from watcher.config import settings as config
+from watcher.consumer import numbers_file
+from watcher.consumer.numbers_file import NumberFileInvalid
 from watcher.errors import ConfigError, MalformedRecord, XapiNonsense
-from watcher.metrics_port import _judge
-from watcher.mirror_codes import derive_key
-from watcher.mirror_entries import MirrorInvalid
-from watcher.mirror_trust import Memory
-from watcher.number_file import NumberFileInvalid
-from watcher.plugin_wire import AnswerInvalid, CallInvalid
+from watcher.metrics.http_endpoint import _judge
+from watcher.mirror import entries, slots, trust as mirror_trust
+from watcher.mirror.codes import derive_key
+from watcher.mirror.entries import MirrorInvalid
+from watcher.mirror.trust import Memory
+from watcher.vm import device_args, record as records
+from watcher.xapi import json_stream, plugin_protocol, role
+from watcher.xapi.plugin_protocol import AnswerInvalid, CallInvalid
 
 from .builders import NAMES, TEMPLATE, build_raw
 
-PARTS = json_parts.list_parts('events', records.reduce_event)
+PARTS = json_stream.list_parts('events', records.reduce_event)
 TRUST = mirror_trust.build_trust(Memory(), derive_key(b'secret'), 'pool')
 
 
@@ -49,21 +52,21 @@ def read_args(text):
 
 def read_slots(text):
     for key in sorted(records.MIRROR_KEYS):
-        mirror_slots.find_current(((key, text),), trust=TRUST, record='vm')
-        mirror_slots.read_mirror(((key, text),), TRUST, 'pool')
+        slots.find_current(((key, text),), trust=TRUST, record='vm')
+        slots.read_mirror(((key, text),), TRUST, 'pool')
 
 
 def read_json(text, size=64):
     chunks = (text[at:at + size] for at in range(0, len(text), size))
-    records.parse_batch(json_parts.decode(chunks, PARTS).get('result'), is_first=True)
+    records.parse_batch(json_stream.decode(chunks, PARTS).get('result'), is_first=True)
 
 
 def call_plugin(text):
-    plugin_wire.parse_look({'domid': text, 'vm_uuid': text, 'names': text})
+    plugin_protocol.parse_look({'domid': text, 'vm_uuid': text, 'names': text})
 
 
 def forward(text):
-    forwarded.parse_request({'words': text, 'answer': text, 'request': text})
+    protocol.parse_request({'words': text, 'answer': text, 'request': text})
 
 
 ARGS = [' ', '"', "'", '\\', '-device ', '-device', 'vgpu-stub', 'vgpu-stub,vm_id=7', ',', '=',
@@ -83,27 +86,27 @@ LOOK = ['7', '-', 'a' * 8, ' ', '\n', 'vgpu-stub', 'ä', '9' * 30] + JSON
 
 READERS = {
     'args': (read_args, ARGS, ()),
-    'vm entry': (mirror_entries.parse_vm_entry, ENTRY, MirrorInvalid),
-    'pool entry': (mirror_entries.parse_pool_entry, ENTRY, MirrorInvalid),
+    'vm entry': (entries.parse_vm_entry, ENTRY, MirrorInvalid),
+    'pool entry': (entries.parse_pool_entry, ENTRY, MirrorInvalid),
     'slots': (read_slots, ENTRY, ()),
-    'generation': (mirror_entries.parse_generation, ENTRY, MirrorInvalid),
+    'generation': (entries.parse_generation, ENTRY, MirrorInvalid),
     # What comes of these is translated where the answer is read (xapi.py, transport.py).
     'answer': (read_json, JSON, (ValueError, AttributeError, RecursionError, XapiNonsense)),
-    'call of the plugin': (plugin_wire.parse_call, CALL, CallInvalid),
+    'call of the plugin': (plugin_protocol.parse_call, CALL, CallInvalid),
     'look': (call_plugin, LOOK, CallInvalid),
-    'finding': (plugin_wire.parse_finding, LOOK, AnswerInvalid),
-    'document': (plugin_wire.parse_document, LOOK, AnswerInvalid),
+    'finding': (plugin_protocol.parse_finding, LOOK, AnswerInvalid),
+    'document': (plugin_protocol.parse_document, LOOK, AnswerInvalid),
     'forwarded command': (forward, LOOK, CallInvalid),
-    'forwarded answer': (forwarded.parse_answer, LOOK, AnswerInvalid),
+    'forwarded answer': (protocol.parse_answer, LOOK, AnswerInvalid),
     'configuration': (lambda text: config.parse(text, 'file'), CONFIG, ConfigError),
-    'numbers': (lambda text: number_file.parse_numbers(text.encode('utf-8', 'replace')), NUMBERS,
+    'numbers': (lambda text: numbers_file.parse_numbers(text.encode('utf-8', 'replace')), NUMBERS,
                 NumberFileInvalid),
-    'marker': (lambda text: number_file.parse_marker(text.encode('utf-8', 'replace')), NUMBERS,
+    'marker': (lambda text: numbers_file.parse_marker(text.encode('utf-8', 'replace')), NUMBERS,
                NumberFileInvalid),
     'request for metrics': (lambda text: _judge(text.encode('utf-8', 'replace')), REQUEST, ()),
-    'version': (lambda text: roles.read_version({'xapi': text}), ['2', '.', '9' * 9, 'x'], ()),
-    'note of the daemon': (lambda text: watching.parse_note('pid 7', text, 1e9, 60), JSON, ()),
-    'note of the mirror': (lambda text: mirror_state.parse_note(text, True), JSON, ()),
+    'version': (lambda text: role.read_version({'xapi': text}), ['2', '.', '9' * 9, 'x'], ()),
+    'note of the daemon': (lambda text: daemon_status.parse_note('pid 7', text, 1e9, 60), JSON, ()),
+    'note of the mirror': (lambda text: mirror_status.parse_note(text, True), JSON, ()),
     'note of the keys': (lambda text: mirror_trust.read_memory(Notes(text)), JSON, ()),
     'note of the clock': (clock_steps._parse_list, JSON, ()),
 }
@@ -245,7 +248,7 @@ def test_large_part_of_an_answer_is_not_decoded_again_for_each_chunk(monkeypatch
         def raw_decode(self, *where):
             Counting.tried += 1
             return self._decoder.raw_decode(*where)
-    monkeypatch.setattr(json_parts, '_DECODER', Counting(json_parts._DECODER))
+    monkeypatch.setattr(json_stream, '_DECODER', Counting(json_stream._DECODER))
     event = {'class': 'vm', 'ref': 'r', 'snapshot': dict(build_raw(), name_label='x' * 500000)}
     read_json(json.dumps({'result': {'events': [event], 'token': ''}}))
     assert Counting.tried < 60

@@ -4,10 +4,9 @@ import socket
 import time
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
-from watcher.http_line import Disconnected, Line, NotHttp
+from watcher.xapi.http1 import Disconnected, Line, NotHttp
 
 OK = b'HTTP/1.1 200 OK\r\n'
 

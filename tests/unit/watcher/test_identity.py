@@ -4,8 +4,8 @@ import pytest
 
 from watcher.errors import (NoAnswer, SessionLost, XapiError, XapiFailure, XapiNonsense,
                             XapiUnreachable)
-from watcher.identity import read_identity
-from watcher.roles import decide_role
+from watcher.xapi.identity import read_identity
+from watcher.xapi.role import decide_role
 
 ANSWERS = {'pool.get_all': ['pool'], 'pool.get_all_records': {'pool': {'master': 'here'}},
            'pool.get_master': 'here', 'pool.get_record': {'master': 'here'},

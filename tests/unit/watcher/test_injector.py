@@ -6,11 +6,10 @@ import pytest
 
 from tests.unit.watcher.builders import (ASSIGNMENT, OTHER_SPAN, POLICY, REF, SPAN, FakeXapi,
                                          build_vm)
-from watcher.errors import (MalformedRecord, SessionLost, XapiFailure, XapiNonsense,
-                            XapiUnreachable)
-from watcher.injector import READS_AT_MOST, OutcomeKind, carry_out, is_current
-from watcher.plan import Action, Standing, plan_vm
-from watcher.records import ARGS_KEY, parse_vm
+from watcher.errors import MalformedRecord, SessionLost, XapiFailure, XapiNonsense, XapiUnreachable
+from watcher.staging.injector import READS_AT_MOST, OutcomeKind, carry_out, is_current
+from watcher.vm.plan import Action, Standing, plan_vm
+from watcher.vm.record import ARGS_KEY, parse_vm
 
 DISABLED = ASSIGNMENT._replace(is_pool_enabled=False)
 STARTING = {'current_operations': {'OpaqueRef:task-1': 'start'}}

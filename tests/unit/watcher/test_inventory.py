@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.unit.watcher.builders import (NAMES, OTHER_SPAN, POLICY, SPAN, build_vm, uuid_of)
-from watcher.device_args import parse_template
-from watcher.inventory import Claim, Inventory, find_standing
-from watcher.plan import Policy, Standing
-from watcher.records import Kind, PowerState
+from tests.unit.watcher.builders import NAMES, OTHER_SPAN, POLICY, SPAN, build_vm, uuid_of
+from watcher.state.inventory import Claim, Inventory, find_standing
+from watcher.vm.device_args import parse_template
+from watcher.vm.plan import Policy, Standing
+from watcher.vm.record import Kind, PowerState
 
 OWNER, OTHER = uuid_of(1), uuid_of(2)
 

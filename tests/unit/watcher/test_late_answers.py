@@ -7,9 +7,9 @@ import pytest
 from tests.unit.watcher.builders import HOST, SPAN, UUID, build_vm
 from tests.unit.watcher.watchers import build_writer
 from watcher.daemon import Watcher
-from watcher.injector import Outcome, OutcomeKind
-from watcher.jobs import BlocksLifted, VmRead
-from watcher.records import Batch, PowerState
+from watcher.staging.injector import Outcome, OutcomeKind
+from watcher.staging.jobs import BlocksLifted, VmRead
+from watcher.vm.record import Batch, PowerState
 
 STARTING = build_vm(None, operation='start')
 

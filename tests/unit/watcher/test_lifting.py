@@ -7,9 +7,9 @@ import pytest
 from tests.unit.watcher.builders import REF, UUID, build_vm, uuid_of
 from tests.unit.watcher.watchers import build_writer
 from watcher.daemon import Watcher
-from watcher.jobs import BlocksLifted
-from watcher.lifting import Lifting
-from watcher.records import Batch, Kind
+from watcher.staging.block_lifting import Lifting
+from watcher.staging.jobs import BlocksLifted
+from watcher.vm.record import Batch, Kind
 
 BLOCKED = build_vm(None, start_blocks=(('start', 'vgpu-watcher: dom0, 1'),))
 FREE = BLOCKED._replace(start_blocks=())

@@ -3,11 +3,10 @@
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as some
+from hypothesis import given, settings, strategies as some
 
-from watcher.line_limit import MAX_LINE_BYTES
-from watcher.log_lines import render_console, render_json
+from watcher.runtime.line_limit import MAX_LINE_BYTES
+from watcher.runtime.log_format import render_console, render_json
 
 # systemd 219 reads into 2,048 bytes: a line of which that many come without a newline is cut.
 KEPT_BYTES = 2047

@@ -13,9 +13,9 @@ import pytest
 import structlog
 
 from tests.waiting import wait_until
-from watcher import logs
-from watcher.log_lines import MAX_CHARACTERS, clean, escape, render_console, render_json
-from watcher.logs import LineWriter, RateLimiter
+from watcher.runtime import logs
+from watcher.runtime.log_format import MAX_CHARACTERS, clean, escape, render_console, render_json
+from watcher.runtime.logs import LineWriter, RateLimiter
 
 
 @pytest.fixture(autouse=True)

@@ -14,16 +14,17 @@ import pytest
 
 from tests.documents import find_rows, read
 from tests.waiting import wait_until
-from watcher import logs, metrics_port
-from watcher.boots import BootKind, Verdict
-from watcher.config import MetricsSettings
+from watcher.config.settings import MetricsSettings
 from watcher.errors import SessionLost
-from watcher.metrics import MAX_STAGED, METRICS, Metrics
-from watcher.metrics_port import MetricsPort
-from watcher.reporter import Reporter, write_textfile
-from watcher.stream import ThreadDied
-from watcher.workers import Clients
-from watcher.xapi import XapiSettings
+from watcher.metrics import http_endpoint
+from watcher.metrics.counters import MAX_STAGED, METRICS, Metrics
+from watcher.metrics.exporter import Reporter, write_textfile
+from watcher.metrics.http_endpoint import MetricsPort
+from watcher.runtime import logs
+from watcher.vm.boot import BootKind, Verdict
+from watcher.xapi.client import XapiSettings
+from watcher.xapi.event_stream import ThreadDied
+from watcher.xapi.workers import Clients
 
 BOOT = dict(event='vm.booted', level='info', vm_uuid='u', kind='start', verdict='as_desired',
             rescued=False, elapsed_ms=500)
@@ -317,14 +318,14 @@ def test_who_drips_keeps_others_waiting_for_one_request_only(port):
         dripping.start()
         try:
             assert ask(port)[0] == 200
-            assert time.monotonic() - began_at < metrics_port.TIMEOUT_SECONDS + 3.0
+            assert time.monotonic() - began_at < http_endpoint.TIMEOUT_SECONDS + 3.0
         finally:
             is_over.set()
             dripping.join(10.0)
 
 
 def test_who_does_not_read_keeps_others_waiting_for_one_request_only(monkeypatch):
-    monkeypatch.setattr(metrics_port, 'TIMEOUT_SECONDS', 0.5)
+    monkeypatch.setattr(http_endpoint, 'TIMEOUT_SECONDS', 0.5)
     large = MetricsPort('127.0.0.1', 0, lambda: 'x' * (1 << 24), ignore)
     try:
         with socket.create_connection(('127.0.0.1', large.port), 10) as connection:

@@ -6,11 +6,11 @@ import pytest
 
 from registry.values import Pool, Priority, Vm
 from tests.unit.watcher.builders import UUID, uuid_of
-from watcher.mirror_entries import (MAX_GENERATION, MAX_PART_BYTES, MAX_POOL_BYTES, MAX_VM_BYTES,
+from watcher.mirror.entries import (MAX_GENERATION, MAX_PART_BYTES, MAX_POOL_BYTES, MAX_VM_BYTES,
                                     SLOTS, Generation, MirrorInvalid, PoolEntry, Row, VmEntry,
                                     digest_contents, parse_generation, parse_pool_entry,
                                     parse_vm_entry, render_pool_entry, render_vm_entry)
-from watcher.mirror_slots import Found, find_current
+from watcher.mirror.slots import Found, find_current
 
 RESOURCE_POOL = uuid_of(900)
 GENERATION = Generation(12, '1a2b3c4d')

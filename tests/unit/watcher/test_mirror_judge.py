@@ -6,12 +6,12 @@ import pytest
 
 from registry.values import Pool, Priority
 from tests.unit.watcher.builders import UUID, build_vm, uuid_of
-from watcher.mirror_entries import (SLOTS, Generation, PoolEntry, Row, VmEntry, digest_contents,
+from watcher.mirror.comparison import (Judgement, Standing, collect_image, find_standing,
+                                       is_entry_right, judge, plan_row)
+from watcher.mirror.entries import (SLOTS, Generation, PoolEntry, Row, VmEntry, digest_contents,
                                     parse_vm_entry, render_vm_entry)
-from watcher.mirror_judge import (Judgement, Standing, collect_image, find_standing,
-                                  is_entry_right, judge, plan_row)
-from watcher.mirror_slots import Change, find_current, plan_entry
-from watcher.records import Kind
+from watcher.mirror.slots import Change, find_current, plan_entry
+from watcher.vm.record import Kind
 
 HERE, ELSEWHERE = uuid_of(900), uuid_of(901)
 POOLS = (Pool('A', 'Pool A'), Pool('B', 'Pool B', None, False))

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.unit.watcher.test_mirror_judge import mirror_of, row_of, vm_with
-from watcher import mirror_proof
-from watcher.mirror_judge import collect_image
-from watcher.mirror_proof import prove
+from watcher.mirror import completion
+from watcher.mirror.comparison import collect_image
+from watcher.mirror.completion import prove
 
 TRUE = [row_of(number) for number in range(1, 6)]
 MIRROR = mirror_of(*TRUE)
@@ -44,12 +44,12 @@ def test_nothing_else_is(entries, known):
 
 def test_no_search_takes_long(mocker):
     """The main thread does it: however much differs, so many rows are put through the digest."""
-    digest = mocker.spy(mirror_proof, 'digest_contents')
+    digest = mocker.spy(completion, 'digest_contents')
     many = [row_of(number) for number in range(1, 1001)]
     entries = {row.vm_uuid: row._replace(pool_id='B') for row in many}
     known = {row.vm_uuid: row._replace(vm_id=row.vm_id + 5000) for row in many}
     assert prove(entries, known, mirror_of(*many)) is None
-    assert 0 < sum(len(call[0][0]) for call in digest.call_args_list) <= mirror_proof._MOST_ROWS
+    assert 0 < sum(len(call[0][0]) for call in digest.call_args_list) <= completion._MOST_ROWS
 
 
 def test_a_mirror_is_completed_from_the_registry_and_says_of_which_vm():

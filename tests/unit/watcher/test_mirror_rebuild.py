@@ -6,18 +6,18 @@ from typing import Any, Tuple
 
 import pytest
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.store import Registry
 from registry.values import Pool, Priority
-from watcher import mirroring
-from watcher.books import Books
-from watcher.config import MirrorSettings
-from watcher.inventory import Inventory
-from watcher.mirror_codes import NO_TRUST
-from watcher.mirror_entries import Generation, PoolEntry, Row, digest_contents
-from watcher.mirror_slots import SLOTS, attach_pool
-from watcher.records import PoolRecord
-from watcher.roles import Role
+from watcher.config.settings import MirrorSettings
+from watcher.mirror import mirror
+from watcher.mirror.codes import NO_TRUST
+from watcher.mirror.entries import Generation, PoolEntry, Row, digest_contents
+from watcher.mirror.slots import SLOTS, attach_pool
+from watcher.state.inventory import Inventory
+from watcher.state.registry_view import Books
+from watcher.vm.record import PoolRecord
+from watcher.xapi.role import Role
 
 RESOURCE_POOL = '0f3ad6ee-1111-2222-3333-44444444abcd'
 VM = '00000001-1111-2222-3333-44444444abcd'
@@ -35,7 +35,7 @@ class Daemon:
     def __init__(self, path: str) -> None:
         self.books = Books(path)
         self.writes = []  # type: list
-        self.mirroring = mirroring.Mirroring(
+        self.mirroring = mirror.Mirroring(
             self.books, Inventory(), settings=MirrorSettings(key_file=''),
             submit=lambda *task: self.writes.append(task), poll=self.poll,
             write=lambda _action: None, look=lambda _uuids: None)
@@ -91,7 +91,7 @@ def test_an_edit_in_the_moment_of_the_rebuild_is_an_edit_of_the_mirrors_generati
     daemon.attend(ROLES['master'], 103.0)
     others[0].close()
     daemon.attend(ROLES['master'], 106.0)
-    assert daemon.mirroring.state == mirroring.PUSHING
+    assert daemon.mirroring.state == mirror.PUSHING
     target = daemon.mirroring.push.target
     assert target is not None and target.generation.number == 4
     assert target.rows[VM].pool_id == 'B' and MIRROR.generation.text in target.entry.line
@@ -106,7 +106,7 @@ def test_a_journal_that_is_locked_when_the_registry_is_to_be_made_costs_time_onl
     other = sqlite3.connect(daemon.books.journal.path, isolation_level=None)
     other.execute('BEGIN EXCLUSIVE')
     daemon.attend(ROLES[role], 100.0)
-    assert not os.path.exists(path) and daemon.mirroring.state == mirroring.NO_REGISTRY
+    assert not os.path.exists(path) and daemon.mirroring.state == mirror.NO_REGISTRY
     other.close()
     daemon.attend(ROLES[role], 103.0)
     assert [vm.vm_id for vm in Registry(path, timeout_seconds=0.1).read().vms] == [7]
@@ -120,4 +120,4 @@ def test_a_journal_that_remembers_a_registry_is_not_taken_for_a_wiped_host(path:
     daemon = Daemon(path)
     daemon.attend(ROLES['master'], 100.0)
     daemon.attend(ROLES['master'], 103.0)
-    assert not os.path.exists(path) and daemon.mirroring.state == mirroring.NO_REGISTRY
+    assert not os.path.exists(path) and daemon.mirroring.state == mirror.NO_REGISTRY

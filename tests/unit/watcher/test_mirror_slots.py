@@ -9,12 +9,12 @@ import pytest
 from registry.values import Pool, Priority
 from tests.unit.watcher.builders import uuid_of
 from tests.unit.watcher.test_mirror_judge import carry_out
-from watcher.mirror_codes import Trust, derive_key
-from watcher.mirror_entries import (SLOTS, Generation, PoolEntry, Row, VmEntry, digest_contents,
+from watcher.mirror.codes import Trust, derive_key
+from watcher.mirror.comparison import Standing, find_standing, plan_row
+from watcher.mirror.entries import (SLOTS, Generation, PoolEntry, Row, VmEntry, digest_contents,
                                     parse_pool_entry, parse_vm_entry, render_pool_entry,
                                     render_vm_entry)
-from watcher.mirror_judge import Standing, find_standing, plan_row
-from watcher.mirror_slots import (CODE, MORE, Found, apply_change, attach_pool, attach_vm,
+from watcher.mirror.slots import (CODE, MORE, Found, apply_change, attach_pool, attach_vm,
                                   find_current, plan_entry, read_pool_entry)
 
 HERE, VM, OTHER = uuid_of(900), uuid_of(10), uuid_of(11)

@@ -4,9 +4,9 @@ import pytest
 
 from tests.unit.watcher.builders import build_vm, uuid_of
 from watcher.errors import VmVanished, XapiFailure, XapiUnreachable
-from watcher.mirror_slots import Change
-from watcher.mirror_writes import POOL, VM, write_entry
-from watcher.records import PoolRecord
+from watcher.mirror.slots import Change
+from watcher.mirror.writes import POOL, VM, write_entry
+from watcher.vm.record import PoolRecord
 
 CHANGE = Change((), 'vgpu-watcher-1', 'text', ())
 POOL_RECORD = PoolRecord('ref', uuid_of(1), 'host')

@@ -9,9 +9,9 @@ from tests.unit.watcher.builders import HOST, SPAN, UUID, build_vm, uuid_of
 from tests.unit.watcher.watchers import build_watcher, build_writer
 from watcher.daemon import Watcher
 from watcher.errors import MalformedRecord
-from watcher.injector import Outcome, OutcomeKind
-from watcher.records import Batch, PoolRecord, PowerState, VmRecord
-from watcher.stream import StreamBroken
+from watcher.staging.injector import Outcome, OutcomeKind
+from watcher.vm.record import Batch, PoolRecord, PowerState, VmRecord
+from watcher.xapi.event_stream import StreamBroken
 
 STAGED = build_vm(SPAN)
 BARE = STAGED._replace(args=None)

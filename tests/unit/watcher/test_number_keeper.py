@@ -9,12 +9,12 @@ import pytest
 
 from tests.unit.watcher.builders import HOST
 from tests.unit.watcher.watchers import build_watcher, create_registry
-from watcher.mirroring import FOLLOWING, UNDECIDED
-from watcher.number_file import Withheld
-from watcher.number_keeper import CONFIRM_SECONDS, SILENT_SECONDS, NumberKeeper
-from watcher.records import PoolRecord
-from watcher.roles import Role
-from watcher.run_directory import Instant, RunDirectory
+from watcher.consumer.numbers_file import Withheld
+from watcher.consumer.run_directory import Instant, RunDirectory
+from watcher.mirror.mirror import FOLLOWING, UNDECIDED
+from watcher.numbers_keeper import CONFIRM_SECONDS, SILENT_SECONDS, NumberKeeper
+from watcher.vm.record import PoolRecord
+from watcher.xapi.role import Role
 
 FIRST = '11111111-1111-4111-8111-111111111111'
 SECOND = '22222222-2222-4222-8222-222222222222'

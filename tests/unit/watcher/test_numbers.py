@@ -5,11 +5,11 @@ import itertools
 import pytest
 
 from tests.unit.watcher.builders import HOST, OTHER_HOST, POLICY, build_vm
-from watcher.device_args import MAX_VM_ID
-from watcher.numbers import (PARKED_ABOVE, Owner, Run, find_circle, find_holders, find_interim,
-                             find_numbers, find_parking, find_spans, find_taken,
-                             is_blocked_by_others, is_parked, steps_aside)
-from watcher.records import PowerState
+from watcher.vm.device_args import MAX_VM_ID
+from watcher.vm.numbers import (PARKED_ABOVE, Owner, Run, find_circle, find_holders, find_interim,
+                                find_numbers, find_parking, find_spans, find_taken,
+                                is_blocked_by_others, is_parked, steps_aside)
+from watcher.vm.record import PowerState
 
 OLD = '-device vgpu-stub,pool_id=A,priority=medium,vm_id=1'
 NEW = '-device vgpu-stub,pool_id=A,priority=medium,vm_id=7'

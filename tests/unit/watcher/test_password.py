@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from watcher.config import XapiSettings
+from watcher.config.settings import XapiSettings
 from watcher.errors import XapiUnreachable
-from watcher.password import read_password
+from watcher.xapi.password import read_password
 
 
 def test_password_file_that_cannot_be_read_is_said(tmp_path):

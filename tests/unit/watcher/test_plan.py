@@ -7,9 +7,9 @@ import pytest
 
 from tests.unit.watcher.builders import (ASSIGNMENT, NAMES, OTHER_SPAN, POLICY, SPAN, TEMPLATE,
                                          build_vm, uuid_of)
-from watcher.device_args import MAX_VALUE, parse_args
-from watcher.plan import Action, Beside, Reason, Standing, State, plan_restore, plan_vm
-from watcher.records import START_OPERATIONS, Kind, PowerState
+from watcher.vm.device_args import MAX_VALUE, parse_args
+from watcher.vm.plan import Action, Beside, Reason, Standing, State, plan_restore, plan_vm
+from watcher.vm.record import START_OPERATIONS, Kind, PowerState
 
 DISABLED = ASSIGNMENT._replace(is_pool_enabled=False)
 UNACCEPTED = POLICY._replace(is_accepted=False)

@@ -4,14 +4,13 @@ import os
 
 import pytest
 
-from registry.journal import Journal
-from tests.unit.watcher.builders import (HOST, NAMES, OTHER_HOST, OTHER_SPAN, SPAN, UUID,
-                                         build_vm)
-from watcher.boots import Finding
-from watcher.host import Host
-from watcher.looking import find_in_arguments
-from watcher.receipts import Looked, Receipts
-from watcher.records import PowerState
+from registry.journal.journal import Journal
+from tests.unit.watcher.builders import HOST, NAMES, OTHER_HOST, OTHER_SPAN, SPAN, UUID, build_vm
+from watcher.boots.host import Host
+from watcher.boots.inspection import find_in_arguments
+from watcher.boots.receipts import Looked, Receipts
+from watcher.vm.boot import Finding
+from watcher.vm.record import PowerState
 
 TEXT_PATH = '/local/domain/%d/platform/device-model-args'
 
@@ -194,7 +193,7 @@ def test_over_tcp_every_boot_is_unverified(desk, machine, lines):
 
 
 def test_host_that_does_not_show_it_at_once_is_asked_again(desk, machine, lines, monkeypatch):
-    monkeypatch.setattr('watcher.looking.time.sleep',
+    monkeypatch.setattr('watcher.boots.inspection.time.sleep',
                         lambda _seconds: machine.run_domain(7, SPAN))
     desk.show(halted(), running(7))
     desk.look()
@@ -203,7 +202,7 @@ def test_host_that_does_not_show_it_at_once_is_asked_again(desk, machine, lines,
 
 def test_host_that_never_shows_it_leaves_the_boot_unverified(desk, lines, monkeypatch):
     pauses = []
-    monkeypatch.setattr('watcher.looking.time.sleep', pauses.append)
+    monkeypatch.setattr('watcher.boots.inspection.time.sleep', pauses.append)
     desk.show(halted(), running(7))
     desk.look()
     assert [line['verdict'] for line in lines()] == ['unverified'] and 0 < sum(pauses) <= 2

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.unit.watcher.builders import build_vm, uuid_of
-from watcher.plan import State
-from watcher.reconcile import NO_POOL, is_renamed, sum_up
+from watcher.staging.scan_summary import NO_POOL, is_renamed, sum_up
+from watcher.vm.plan import State
 
 
 def test_states_are_summed_up_in_all_and_per_pool():

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.watcher.builders import HOST, SPAN, UUID, build_raw, build_vm, uuid_of
 from watcher.errors import MalformedRecord, XapiNonsense
-from watcher.records import Kind, PoolRecord, PowerState, parse_batch, parse_records, parse_vm
+from watcher.vm.record import Kind, PoolRecord, PowerState, parse_batch, parse_records, parse_vm
 
 REF = 'OpaqueRef:1'
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from watcher.books import Change
-from watcher.registry_changes import RegistryChanges
+from watcher.state.registry_changes import RegistryChanges
+from watcher.state.registry_view import Change
 
 
 class FakeBooks:

@@ -4,10 +4,10 @@ import contextlib
 
 import pytest
 
-from watcher.boots import Finding
+from watcher.boots.other_hosts import LACKING_SECONDS, SILENT_SECONDS, RemoteHosts
 from watcher.errors import SessionLost, XapiFailure, XapiUnreachable
-from watcher.plugin_wire import LookRequest, render_finding
-from watcher.remote_host import LACKING_SECONDS, SILENT_SECONDS, RemoteHosts
+from watcher.vm.boot import Finding
+from watcher.xapi.plugin_protocol import LookRequest, render_finding
 
 UUID = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
 REQUEST = LookRequest(7, UUID, frozenset(['vgpu-stub']))

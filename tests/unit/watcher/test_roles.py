@@ -2,8 +2,8 @@
 
 import pytest
 
-from watcher.roles import decide_role, read_version
-from watcher.xapi import Identity
+from watcher.xapi.client import Identity
+from watcher.xapi.role import decide_role, read_version
 
 HERE, THERE = 'OpaqueRef:here', 'OpaqueRef:there'
 

@@ -6,10 +6,10 @@ import pytest
 
 from tests.unit.watcher.builders import POLICY, SPAN, build_vm, uuid_of
 from watcher.errors import MalformedRecord
-from watcher.inventory import Inventory
-from watcher.jobs import Scan
-from watcher.plan import Assignment, Standing, plan_vm
-from watcher.scanning import Scanning
+from watcher.staging.jobs import Scan
+from watcher.staging.scan import Scanning
+from watcher.state.inventory import Inventory
+from watcher.vm.plan import Assignment, Standing, plan_vm
 
 VMS = tuple(build_vm(SPAN, ref='ref-%d' % number, uuid=uuid_of(number), name='vm')
             for number in range(1, 11))

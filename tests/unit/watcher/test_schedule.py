@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from tests.waiting import wait_until
-from watcher.schedule import Schedule, Trigger
-from watcher.stream import ThreadDied
+from watcher.staging.scan_schedule import Schedule, Trigger
+from watcher.xapi.event_stream import ThreadDied
 
 DECADES = datetime.timedelta(days=26 * 365)
 STEPS = [DECADES, -DECADES, datetime.timedelta(hours=1), datetime.timedelta(hours=-1),
@@ -40,7 +40,7 @@ def wall(monkeypatch):
             return datetime.datetime.now(tz) + cls.offset
 
     monkeypatch.setattr('apscheduler.schedulers.base.datetime', Wall)
-    monkeypatch.setattr('watcher.schedule.datetime', Wall)
+    monkeypatch.setattr('watcher.staging.scan_schedule.datetime', Wall)
     return Wall
 
 
@@ -185,7 +185,7 @@ def test_thread_that_dies_says_so(build, deaths, monkeypatch):
 
     def fail(self, *args, **kwargs):
         raise error
-    monkeypatch.setattr('watcher.schedule.BaseScheduler.modify_job', fail)
+    monkeypatch.setattr('watcher.staging.scan_schedule.BaseScheduler.modify_job', fail)
     build(1).start()
     wait_until(lambda: deaths)
     assert deaths == [ThreadDied('schedule', error)]

@@ -4,9 +4,9 @@ import pytest
 
 from simulator.server import Simulator
 from simulator.settings import Settings
-from watcher.config import XapiSettings
+from watcher.config.settings import XapiSettings
 from watcher.errors import XapiError, XapiUnreachable
-from watcher.sessions import SessionOpened, Sessions
+from watcher.xapi.sessions import SessionOpened, Sessions
 
 
 @pytest.fixture

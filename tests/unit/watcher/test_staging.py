@@ -5,21 +5,20 @@ import sqlite3
 
 import pytest
 
-from registry.journal import Journal
+from registry.journal.journal import Journal
 from registry.paths import find_journal
 from registry.store import Registry
 from registry.values import Priority
 from tests.left_by_0_1 import BLOCK, add_replacement
-from tests.unit.watcher.builders import (OTHER_SPAN, POLICY, SPAN, UUID, FakeXapi, build_vm,
-                                         uuid_of)
-from watcher.books import Books
+from tests.unit.watcher.builders import OTHER_SPAN, POLICY, SPAN, UUID, FakeXapi, build_vm, uuid_of
 from watcher.errors import XapiFailure
-from watcher.injector import Outcome, OutcomeKind, carry_out
-from watcher.inventory import Inventory
-from watcher.plan import SETTLE_SECONDS, Action, Reason, State
-from watcher.records import PowerState, parse_vm
-from watcher.staging import STAGING_AT_ONCE, Staging
-from watcher.standing import Standings
+from watcher.staging.injector import Outcome, OutcomeKind, carry_out
+from watcher.staging.stager import STAGING_AT_ONCE, Staging
+from watcher.state.inventory import Inventory
+from watcher.state.number_claims import Standings
+from watcher.state.registry_view import Books
+from watcher.vm.plan import SETTLE_SECONDS, Action, Reason, State
+from watcher.vm.record import PowerState, parse_vm
 
 REF = 'OpaqueRef:vm-10'
 RESTED = 100.0 + SETTLE_SECONDS

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.watcher.builders import OTHER_SPAN, REF, SPAN, FakeXapi, build_vm
 from watcher.errors import XapiFailure, XapiUnreachable
-from watcher.start_blocks import MARK, lift, list_blocks, read_value
+from watcher.staging.start_blocks import MARK, lift, list_blocks, read_value
 
 OURS, THEIRS = MARK + ' replacing device-model-args; owner dom0 pid 1', 'ask Anna'
 TELLING = OURS + ' value: -a ' + SPAN

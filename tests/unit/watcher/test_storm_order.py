@@ -7,13 +7,13 @@ import pytest
 
 from registry.store import Registry
 from tests.unit.watcher.builders import HOST, POLICY, build_raw, uuid_of
-from watcher.books import Books
-from watcher.config import XapiSettings
+from watcher.config.settings import XapiSettings
 from watcher.daemon import Watcher
-from watcher.records import parse_batch
-from watcher.roles import Role
-from watcher.waiting import Inbox
-from watcher.workers import Urgency, Workers
+from watcher.runtime.waiting import Inbox
+from watcher.state.registry_view import Books
+from watcher.vm.record import parse_batch
+from watcher.xapi.role import Role
+from watcher.xapi.workers import Urgency, Workers
 
 VMS = 24
 PATIENCE_SECONDS = 60.0

@@ -9,12 +9,13 @@ from simulator.server import Simulator
 from simulator.settings import Settings
 from tests.unit.watcher.builders import build_raw, uuid_of
 from tests.waiting import wait_until
-from watcher.config import XapiSettings
+from watcher.config.settings import XapiSettings
 from watcher.errors import (MalformedRecord, SessionLost, StreamLost, VmVanished, XapiFailure,
                             XapiNonsense, XapiUnreachable)
-from watcher.records import Batch, PoolRecord
-from watcher.stream import Stream, StreamBroken, StreamStarted, ThreadDied, read_one_by_one
-from watcher.xapi import Client
+from watcher.vm.record import Batch, PoolRecord
+from watcher.xapi.client import Client
+from watcher.xapi.event_stream import (Stream, StreamBroken, StreamStarted, ThreadDied,
+                                       read_one_by_one)
 
 
 class Script:

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from watcher.systemd import MAX_STATUS_CHARACTERS, Notifier
+from watcher.runtime.systemd import MAX_STATUS_CHARACTERS, Notifier
 
 
 @pytest.fixture(params=['path', 'abstract'])

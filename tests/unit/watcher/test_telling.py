@@ -3,9 +3,9 @@
 import pytest
 
 from tests.unit.watcher.builders import ASSIGNMENT, UUID, build_vm
-from watcher.books import Books, Change
-from watcher.records import Kind
-from watcher.telling import Teller
+from watcher.staging.notices import Teller
+from watcher.state.registry_view import Books, Change
+from watcher.vm.record import Kind
 
 
 class Desk:

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from tests.waiting import LOADED
-from watcher.config import XapiSettings
+from watcher.config.settings import XapiSettings
 from watcher.errors import XapiUnreachable
-from watcher.xapi import Client
+from watcher.xapi.client import Client
 
 HEAD = b'HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n'
 PAUSE_SECONDS = 0.02

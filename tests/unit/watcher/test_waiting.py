@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from watcher.waiting import Inbox
+from watcher.runtime.waiting import Inbox
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import threading
 import pytest
 
 from tests.waiting import wait_until
-from watcher.config import XapiSettings
+from watcher.config.settings import XapiSettings
 from watcher.errors import SessionLost
-from watcher.stream import ThreadDied
-from watcher.workers import Clients, Urgency, Workers
+from watcher.xapi.event_stream import ThreadDied
+from watcher.xapi.workers import Clients, Urgency, Workers
 
 
 class Gate:

@@ -10,11 +10,11 @@ from simulator.server import Simulator
 from simulator.settings import Settings
 from tests.unit.watcher.builders import SPAN
 from tests.waiting import wait_until
-from watcher.config import XapiSettings
+from watcher.config.settings import XapiSettings
 from watcher.errors import (AnswerTooOld, NotTheMaster, SessionLost, StreamLost, VmVanished,
                             XapiError, XapiFailure, XapiNonsense, XapiUnreachable)
-from watcher.records import PowerState, parse_batch, parse_records
-from watcher.xapi import MAP_FRESH_SECONDS, Client
+from watcher.vm.record import PowerState, parse_batch, parse_records
+from watcher.xapi.client import MAP_FRESH_SECONDS, Client
 
 NO_VM = 'OpaqueRef:99999999-0000-0000-0000-000000000000'
 

@@ -5,9 +5,9 @@ from typing import Any, Dict, List, Type
 from registry.store import Registry
 from registry.values import Priority
 from tests.unit.watcher.builders import HOST, POLICY
-from watcher.books import Books
 from watcher.daemon import Watcher
-from watcher.roles import Role
+from watcher.state.registry_view import Books
+from watcher.xapi.role import Role
 
 
 class Callers:

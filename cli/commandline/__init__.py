@@ -1,0 +1,1 @@
+"""From words to arguments: the commands, their options, the parser, completion."""

@@ -1,0 +1,117 @@
+"""What TAB offers where a VM is named, by an option or a bare word: the registry's UUIDs and names.
+
+Somebody waits for it with a finger on the key, so it imports next to nothing: not even the table
+of commands, nor `typing`, which takes as long as the rest. All other words are `completing.py`'s.
+"""
+
+import os
+
+from registry.quick_read import list_names
+
+LINE_VARIABLE = 'VGPU_ADMIN_LINE'
+# The configuration file where the command line names none.
+CONFIG_VARIABLE = 'VGPU_CONFIG'
+COMMAND = 'complete'
+VM_FLAGS = ('--vm-uuid', '--vm-name')
+# Commands that take a VM as a bare word; a test compares them with the grammar.
+VM_COMMANDS = ('apply-pending', 'explain', 'history', 'register-vm', 'remove-vm', 'set-pool',
+               'set-priority', 'set-vm-id', 'show-vm', 'update-vm', 'watch')
+# As xe people spell them, which goes with `=` only.
+_XE_FLAGS = {'uuid': '--vm-uuid', 'vm-uuid': '--vm-uuid', 'name-label': '--vm-name',
+             'vm-name': '--vm-name'}
+# Those of watcher/config/settings.py, which is not imported for it; a test holds them together.
+CONFIG_PATH = '/etc/vgpu/vgpu-watcher.conf'
+REGISTRY_PATH = '/etc/vgpu/vgpu_config.db'
+_MAX_BYTES = 1 << 20
+
+
+def find_offered(words: list, environment: object) -> object:
+    """List what to offer; None when it takes the whole program to say."""
+    line = environment.get(LINE_VARIABLE, '')
+    paths = _read_paths(words)
+    flag = find_flag(line)
+    if paths is None or flag is None:
+        return None
+    paths.update(find_paths(line))
+    return list_values(flag, paths.get('--db'),
+                       paths.get('--config') or environment.get(CONFIG_VARIABLE))
+
+
+def find_paths(line: str) -> dict:
+    """Find the --config and --db of the line that is being typed."""
+    paths, words = {}, line.split(' ')
+    for number, word in enumerate(words[:-1]):
+        flag, equals, value = word.partition('=')
+        if flag in ('--config', '--db'):
+            paths[flag] = value if equals else words[number + 1]
+    return paths
+
+
+def find_flag(line: str) -> object:
+    """Find the option of a VM whose value stands where the line ends; None when it is another."""
+    words = line.split(' ')[1:]
+    last = words[-1] if words else ''
+    if '=' in last:
+        flag = last.partition('=')[0]
+        return _XE_FLAGS.get(flag) or (flag if flag in VM_FLAGS else None)
+    flag = words[-2] if len(words) > 1 else ''
+    if flag[:1] == '-':
+        return flag if flag in VM_FLAGS else None
+    # A bare word that has been begun; before that, options are offered too.
+    is_vm = last and last[:1] != '-' and [word for word in words[:-1] if word in VM_COMMANDS]
+    return '--vm-name' if is_vm else None
+
+
+def list_values(flag: str, db: object = None, config: object = None) -> list:
+    """List the registry's UUIDs, or its names."""
+    rows = list_names(db or read_registry_path(config or CONFIG_PATH))
+    if flag == '--vm-uuid':
+        return [vm_uuid for vm_uuid, _name in rows]
+    # A name that a shell would take apart is better typed by hand.
+    return sorted({name for _uuid, name in rows
+                   if name[:1] != '-' and name.replace('-', '').replace('.', '').isalnum()})
+
+
+def read_registry_path(config: str) -> str:
+    """Read where the registry is; the default when the file does not say so plainly."""
+    section = ''
+    for line in _read_text(config).splitlines():
+        name, equals, value = line.partition('=')
+        if line.startswith('['):
+            section = line.rstrip()
+        elif equals and section == '[registry]' and name.rstrip() == 'path':
+            return value.strip()
+    return REGISTRY_PATH
+
+
+def write(words: list) -> int:
+    """Write one word a line; the exit status."""
+    data = ''.join(word + '\n' for word in words).encode('utf-8')
+    try:
+        while data:
+            data = data[os.write(1, data):]
+    except OSError:
+        pass  # bash has stopped reading: nobody wants to know more
+    return 0
+
+
+def _read_paths(words: list) -> object:
+    """Take --config and --db from the command line; None when there is more on it."""
+    paths, waiting = {}, [word for word in reversed(words) if word != COMMAND]
+    while waiting:
+        name, equals, value = waiting.pop().partition('=')
+        if name not in ('--config', '--db') or not (equals or waiting):
+            return None
+        paths[name] = value if equals else waiting.pop()
+    return paths
+
+
+def _read_text(path: str) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.read(descriptor, _MAX_BYTES).decode('utf-8')
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError):
+        return ''

@@ -1,0 +1,92 @@
+"""What is new in the journal: changes and boots, in the order in which they came.
+
+The daemon and every command of ours write there, so that whoever reads it sees all that
+happens without asking XAPI.
+"""
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
+
+from cli.commands.history import describe_entry
+from cli.output.text import escape, utc
+from cli.output.vm_view import boot_document, entry_document
+from registry.journal.journal import Journal
+from registry.journal.receipts import Boot
+
+# More than happens between two looks; what goes beyond is still in `history`.
+_MANY = 1000
+_GOOD_VERDICTS = ('as_desired', 'frozen')
+
+
+class Item(NamedTuple):
+    """One thing that happened, for people and for programs."""
+
+    at: str
+    text: str
+    document: Dict[str, Any]
+    colour: str = ''
+    """good, bad or warn; '' for what is neither."""
+    vm_uuid: str = ''
+    vm_name: str = ''
+
+    def brief(self, names: Mapping[str, str]) -> str:
+        """The text for a narrow place: the time of day, and a name instead of the UUID."""
+        name = names.get(self.vm_uuid) or f'VM {self.vm_uuid[:8]}'
+        text = self.text[len('YYYY-MM-DD '):].replace(f'VM {self.vm_uuid} ({name})', name)
+        return text.replace(f'VM {self.vm_uuid}', name) if self.vm_uuid else text
+
+
+class Feed:
+    """Reads the journal again and again, and gives each thing once."""
+
+    def __init__(self, vm_uuid: Optional[str], limit: int) -> None:
+        self._vm_uuid = vm_uuid
+        self._limit = limit
+        self._last: Optional[Tuple[int, int]] = None
+        """The newest number of the history, and of the boots; None before the first look."""
+        self._open: Set[int] = set()
+
+    def read(self, journal: Journal) -> List[Item]:
+        """Read what is new, the oldest first; at first the newest `limit` things."""
+        count = _MANY if self._last is not None else self._limit
+        entries = journal.list_history(self._vm_uuid, count)
+        boots = journal.list_boots(self._vm_uuid, count)
+        entry_number, boot_number = self._last or (0, 0)
+        items = [_describe_change(entry) for entry in reversed(entries) if entry.id > entry_number]
+        items += [_describe_boot(boot) for boot in reversed(boots)
+                  if boot.id > boot_number or boot.id in self._open and boot.closed_at]
+        items.sort(key=lambda item: item.at)
+        self._open = {boot.id for boot in journal.open_boots()
+                      if self._vm_uuid in (None, boot.vm_uuid)}
+        is_first, self._last = self._last is None, (_newest(entries, entry_number),
+                                                    _newest(boots, boot_number))
+        return items[-self._limit:] if is_first else items
+
+
+def _newest(found: Tuple[Any, ...], before: int) -> int:
+    return max([before] + [item.id for item in found])
+
+
+def _describe_change(entry: Any) -> Item:
+    fields = entry.after if isinstance(entry.after, dict) else entry.before
+    name = fields.get('vm_name') if isinstance(fields, dict) else None
+    return Item(entry.at, describe_entry(entry), {'change': entry_document(entry)},
+                vm_uuid=entry.vm_uuid or '', vm_name=escape(name))
+
+
+def _describe_boot(boot: Boot) -> Item:
+    """A boot when it begins, and once more when it has its verdict."""
+    document = {'boot': dict(boot_document(boot) or {}, vm_uuid=boot.vm_uuid,
+                             vm_name=boot.vm_name)}
+    name = escape(boot.vm_name)
+    vm = f'VM {boot.vm_uuid} ({name})'
+    kind = 'boot' if boot.kind == 'unknown' else boot.kind
+    if not boot.closed_at:
+        return Item(boot.opened_at, f'{utc(boot.opened_at)}  boot {boot.id}  {kind} of {vm} began',
+                    document, '', boot.vm_uuid, name)
+    text = f"{utc(boot.closed_at)}  boot {boot.id}  {kind} of {vm}: {boot.verdict or 'given up'}"
+    is_good = boot.verdict in _GOOD_VERDICTS
+    if not is_good:
+        text += f", found {escape(boot.found) or 'nothing of ours'}"
+    colour = 'good' if is_good else 'warn' if boot.verdict in ('pending', 'unverified') else 'bad'
+    return Item(boot.closed_at, text + (', rescued' if boot.rescued else ''), document, colour,
+                boot.vm_uuid, name)

@@ -1,0 +1,255 @@
+"""export, import, backup, restore and adopt: many VMs at once, in one transaction."""
+
+import json
+from typing import Any, Dict, List, Mapping, Optional
+
+from cli.commandline import options
+from cli.commandline.options import STREAM
+from cli.commandline.parser import Arguments
+from cli.context import Context
+from cli.effects.proposals import (QUESTION, ask, carry_out, describe, describe_counts, document_of,
+                                   list_affected, rehearse)
+from cli.errors import CommandError, Kind, translate
+from cli.exchange import registry_format
+from cli.exchange.files import Written, leads_to_output, read_file, write_file
+from cli.exchange.registry_format import Parsed, PoolRow, Row
+from cli.forwarding.master_registry import read_here, read_recorded
+from cli.output.result import Result, build_document, plain
+from cli.output.text import escape, plural
+from cli.queries.preflight import Situation, claim_numbers, look
+from registry.difference import ADDED, CHANGED, MENDED, Difference
+from registry.edit import Edit
+from registry.errors import Conflict, InvalidValue, NotFound, Reason, RegistryUnavailable
+from registry.proposal import Proposal
+from registry.values import Contents, clean_name
+
+_NOBODY = ''
+# So many VMs are named in one note.
+_SOME = 5
+
+
+def export(arguments: Arguments, context: Context) -> Result:
+    """Write the registry as JSON or CSV, to a file or to standard output."""
+    path = arguments.get(options.FILE)
+    is_shown = path in (None, STREAM) or leads_to_output(path)
+    # What is shown was forwarded as a whole, where it could be.
+    contents = read_here(context) if is_shown else read_recorded(arguments, context)
+    document = registry_format.render_json(contents)
+    lines = (registry_format.render_csv(contents) if arguments.get(options.FORMAT) == 'csv'
+             else json.dumps(document, indent=2).splitlines())
+    if is_shown:
+        return _shown(document, lines)
+    written = write_file(path, '\n'.join(lines) + '\n', context.own_files())
+    return Result(document, plain(_say_written(contents, path, written)))
+
+
+def _shown(document: Dict[str, Any], lines: List[str]) -> Result:
+    """The registry on standard output: harmless on a terminal, byte for byte elsewhere."""
+    return Result(document, lambda style: [escape(line) for line in lines]
+                  if style.is_terminal else lines, is_data=True)
+
+
+def _say_written(contents: Contents, path: str, written: Written) -> List[str]:
+    said = [f'{plural(len(contents.vms), "VM")} written to {escape(path)}.']
+    return said + (['The file that was there was replaced.'] if written.is_replaced else [])
+
+
+def import_vms(arguments: Arguments, context: Context) -> Result:
+    """Add and change the VMs that a file names; the others stay as they are."""
+    return apply_document(arguments, context, _read_parsed(arguments), is_whole=False)
+
+
+def backup(arguments: Arguments, context: Context) -> Result:
+    """Write the whole registry to a file, consistently, also while others work with it."""
+    path = arguments.get(options.FILE)
+    contents = read_recorded(arguments, context)
+    saved = registry_format.render_json(contents)
+    text = json.dumps(saved, indent=2)
+    if path == STREAM or leads_to_output(path):
+        return _shown(saved, text.splitlines())
+    written = write_file(path, text + '\n', context.own_files())
+    return Result(build_document(result='written', path=path, vm_count=len(contents.vms),
+                                 replaced=written.is_replaced),
+                  plain(_say_written(contents, path, written)))
+
+
+def restore(arguments: Arguments, context: Context) -> Result:
+    """Make the registry what a backup, or the history, says; after showing the difference."""
+    at = arguments.get(options.AT)
+    if at is not None:
+        return apply_document(arguments, context, _read_past(arguments, context, at),
+                              is_whole=True)
+    return apply_document(arguments, context, _read_parsed(arguments), is_whole=True)
+
+
+def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
+                   is_whole: bool) -> Result:
+    """Make the registry what a document says (`is_whole`), or put that into it."""
+    is_dry = bool(arguments.get(options.DRY_RUN))
+    contents = _read_contents(context, is_whole)
+    situation = look(context, contents, _NOBODY, with_numbers=True,
+                     own=frozenset(row.vm_uuid for row in parsed.rows))
+
+    def build(edit: Edit) -> None:
+        _fill(edit, parsed, situation, is_whole)
+
+    proposal = rehearse(context, build, allow_loss=is_whole, may_create=is_whole)
+    if proposal.creates:
+        context.note(f'the registry {context.registry.path} '
+                     + ('would be created' if is_dry else 'is created'))
+    is_told, done = False, 'the VMs of the file are in the registry'
+    if proposal.has_any and not is_dry:
+        if is_whole or proposal.difference.pools:
+            is_told = ask(
+                context, describe(proposal)
+                + [f'{describe_counts(proposal.difference) or "no VM"}.'],
+                'Do you want to restore the registry to this?' if is_whole else QUESTION)
+            carry_out(context, proposal, done=done, allow_loss=is_whole)
+        else:
+            with context.editing(done=done) as edit:
+                build(edit)
+            proposal = edit.proposal
+    _note_unknown(context, proposal.difference, situation)
+    return _answer(context, proposal, len(parsed.rows), is_dry, is_told, situation.was_asked)
+
+
+def _read_contents(context: Context, is_whole: bool) -> Contents:
+    """Read the registry; a restore is a cure for one that is lost, or lost its rows."""
+    if not is_whole:
+        return context.registry.read()
+    try:
+        return context.registry.inspect()
+    except RegistryUnavailable as error:
+        if error.reason not in (Reason.MISSING, Reason.EMPTY):
+            raise
+    return Contents(1, (), ())
+
+
+def _fill(edit: Edit, parsed: Parsed, situation: Situation, is_whole: bool) -> None:
+    """Make up what a document says; every line that cannot be done is reported."""
+    for pool in parsed.pools:
+        edit.change_pool(pool.pool_id, pool_name=pool.pool_name,
+                         description=_find_description(pool), enabled=pool.enabled)
+    floor = max([situation.largest] + [row.vm_id for row in parsed.rows if row.vm_id is not None])
+    problems = []  # type: List[CommandError]
+    for row in parsed.rows:
+        try:
+            _put_row(edit, row, situation, floor, is_whole)
+        except (CommandError, Conflict, NotFound, InvalidValue) as error:
+            problems.append(_problem_of(parsed, row, error))
+    claim_numbers(edit, situation)
+    if is_whole:
+        edit.keep_only(frozenset(row.vm_uuid for row in parsed.rows))
+    conflicts = edit.find_conflicts()
+    problems += [_problem_of(parsed, row, Conflict(conflicts[row.vm_uuid]))
+                 for row in parsed.rows if row.vm_uuid in conflicts]
+    if problems:
+        raise CommandError(problems[0].kind, '\n'.join(
+            [str(problem) for problem in problems] + ['nothing was changed']))
+
+
+def _problem_of(parsed: Parsed, row: Row, error: Exception) -> CommandError:
+    return CommandError(translate(error).kind, f'{parsed.unit} {row.line}: {error}')
+
+
+def _find_description(pool: PoolRow) -> Optional[str]:
+    """The description of a vGPU pool; one of null takes away what is there."""
+    return '' if pool.description is None and 'description' in pool.given else pool.description
+
+
+def _put_row(edit: Edit, row: Row, situation: Situation, floor: int, is_whole: bool) -> None:
+    name = _find_name(row, situation)
+    is_known = edit.has_row(row.vm_uuid)
+    if not is_known and not is_whole:
+        _refuse_kind(situation, row)
+    if is_known and not is_whole:
+        edit.change_vm(row.vm_uuid, pool_id=row.pool_id, priority=row.priority, vm_id=row.vm_id,
+                       vm_name=row.vm_name and name, taken=situation.taken)
+        return
+    edit.put_vm(row.vm_uuid, pool_id=row.pool_id, priority=row.priority, vm_id=row.vm_id,
+                vm_name=(row.vm_name and name) if is_known else name, taken=situation.taken,
+                floor=floor)
+
+
+def _refuse_kind(situation: Situation, row: Row) -> None:
+    """A template or a snapshot is not registered, by whatever command."""
+    problem = Situation(situation.records.get(row.vm_uuid)).kind_problem
+    if problem:
+        raise CommandError(Kind.FAILED, f'VM {row.vm_uuid} {problem}')
+
+
+def _find_name(row: Row, situation: Situation) -> Optional[str]:
+    """The name of a VM: XAPI's, as the scan would make it; else that of the file."""
+    record = situation.records.get(row.vm_uuid)
+    return clean_name(record.name) if record is not None else row.vm_name
+
+
+def _note_unknown(context: Context, difference: Difference, situation: Situation) -> None:
+    """Say which new rows have no VM: that may be meant, and may be a slip."""
+    unknown = [vm.vm_uuid for vm in difference.added if vm.vm_uuid not in situation.records]
+    if unknown and situation.was_asked:
+        more = f' and {len(unknown) - _SOME} more' if len(unknown) > _SOME else ''
+        context.note(f'XAPI has no VM {", ".join(unknown[:_SOME])}{more}: registered all the same')
+
+
+def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool, is_told: bool,
+            was_asked: bool) -> Result:
+    difference = proposal.difference
+    counts = difference.counts
+    unchanged = row_count - sum(counts.get(what, 0) for what in (ADDED, CHANGED, MENDED))
+    is_needed = difference.has_any or proposal.creates
+    document = build_document(
+        result='unchanged' if not is_needed else 'would_be_changed' if is_dry else 'changed',
+        **document_of(difference, unchanged))
+    # Whoever was asked, or told with --yes, has seen the difference.
+    lines = [] if is_told else describe(proposal)
+    counted = describe_counts(difference, unchanged)
+    lines.append(f"{counted or 'nothing to do'}{' (dry run)' if is_dry else ''}.")
+    work = list_affected(proposal)
+    if work and not is_dry and was_asked:
+        document['staging'] = stage_changed(context, work)
+        lines.append(describe_staging(document['staging']))
+    return Result(document, lambda _style: lines, minimal=tuple(difference.vm_uuids))
+
+
+def stage_changed(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
+    """Stage what is at rest when no daemon does; count what came of it."""
+    from cli.effects.daemon_conditions import tell_each
+    from cli.effects.direct_staging import stage_many
+    staged = tell_each(context, stage_many(context, vm_uuids))
+    for vm_uuid, item in staged.items():
+        if item.word in ('failed', 'refused'):
+            context.note(f'VM {vm_uuid}: {item.message}')
+    return {vm_uuid: item.word for vm_uuid, item in staged.items()}
+
+
+def describe_staging(words: Mapping[str, str]) -> str:
+    """What became of many VMs in XAPI, in one sentence."""
+    counts = {}  # type: Dict[str, int]
+    for word in words.values():
+        said = 'left to the daemon' if word == 'by_daemon' else word.replace('_', ' ')
+        counts[said] = counts.get(said, 0) + 1
+    return 'In XAPI: ' + ', '.join(f'{count} {word}' for word, count in sorted(counts.items())) \
+        + '.'
+
+
+def _read_past(arguments: Arguments, context: Context, at: str) -> Parsed:
+    """What the registry said at a time, as if it had been saved then."""
+    if arguments.get(options.FILE) is not None:
+        raise CommandError(Kind.USAGE, '--at and a file exclude each other')
+    from cli.commands.rebuild import read_past
+    past = read_past(context, at)
+    context.note(f'the registry of {at}Z: {plural(len(past.vms), "VM")}')
+    return registry_format.parse(json.dumps(registry_format.render_json(
+        Contents(1, past.pools, past.vms))))
+
+
+def _read_parsed(arguments: Arguments) -> Parsed:
+    path = arguments.get(options.FILE)
+    parsed = registry_format.parse(
+        read_file(path) if arguments.file_text is None else arguments.file_text)
+    if parsed.problems:
+        raise CommandError(Kind.USAGE, '\n'.join(
+            [f'{escape(path)}: {problem}' for problem in parsed.problems]
+            + ['nothing was changed']))
+    return parsed

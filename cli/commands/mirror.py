@@ -1,0 +1,323 @@
+"""registry compare, rebuild, keep: the file on this host and its mirror in XAPI's database.
+
+The daemon does the same by itself where that is safe. By hand it can be seen beforehand, and done
+where the daemon must not decide: after a file was deleted, or from a mirror that is not whole.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from cli.commandline import options
+from cli.commandline.parser import Arguments
+from cli.commands.import_export import stage_changed
+from cli.commands.rebuild import copies, propose, read_replaceable, rebuild, replace
+from cli.context import Context
+from cli.effects.proposals import carry_out, describe, describe_difference, document_of, rehearse
+from cli.errors import CommandError, ExitStatus, Kind
+from cli.interrupts import deferred
+from cli.output.result import Result, build_document
+from cli.output.text import escape, plural
+from registry.difference import Difference, find_difference
+from registry.errors import Conflict
+from registry.proposal import Proposal
+from registry.values import Contents, Pool
+from watcher.errors import XapiError
+
+_WORDS = {
+    'same': 'The registry and the mirror say the same.',
+    'edited': 'The registry was edited since it was mirrored.',
+    'older': 'The mirror is older than the registry.',
+    'newer': 'The mirror is newer than the registry, or of another line.',
+    'undecided': 'Nothing here tells which is newer, the registry or its mirror.',
+    'forged': 'No key that is known here has signed the mirror; the daemon on the master puts it '
+              'right.',
+    'no_mirror': 'There is no mirror in the database of XAPI.',
+    'no_registry': 'There is no registry that could be used.',
+}
+_OTHER_SOURCES = (
+    "; without it: 'vgpu-admin registry rebuild --source=history' (what this host saw last), "
+    "'vgpu-admin registry copies', or 'vgpu-admin restore FILE' (a backup)")
+
+
+class View(NamedTuple):
+    """The registry here, the mirror in XAPI, and how the one stands to the other."""
+
+    judgement: str
+    contents: Optional[Contents]
+    problem: str
+    """Why the registry cannot be used."""
+    generation: str
+    """At which the registry was last."""
+    mirror: Any
+    """The pool's entry; None when there is none."""
+    collected: Any
+    """What can be rebuilt from the mirror."""
+    entries: Tuple[Tuple[str, str, str], ...]
+    """(UUID, name, what is odd) of VMs whose entry is not what it should be."""
+    is_signed: bool = False
+    """Whether a key that is known here has signed the pool's entry."""
+    is_trusted: bool = True
+    """Whether the daemon goes by it: signed, or nothing in this pool needs to be."""
+
+    proposal: Optional[Proposal] = None
+    """What a rebuild is about to do, where one is."""
+
+    @property
+    def difference(self) -> Difference:
+        """What a rebuild would do."""
+        if self.proposal is not None:
+            return self.proposal.difference
+        if self.collected is None:
+            return Difference()
+        vms = self.contents.vms if self.contents else ()
+        pools = self.contents.pools if self.contents else _default_pools()
+        return find_difference(vms, pools, self.collected.image)
+
+
+def registry(arguments: Arguments, context: Context) -> Result:
+    """Compare the registry with its mirror, or rebuild it: from there, or another source."""
+    action, source = str(arguments.get(options.REGISTRY_ACTION)), arguments.get(options.SOURCE)
+    if action == 'copies':
+        return copies(arguments, context)
+    if action == 'rebuild' and source not in (None, 'mirror'):
+        return rebuild(arguments, context)
+    for option in (options.SOURCE, options.AT):
+        if arguments.get(option) not in (None, 'mirror'):
+            raise CommandError(Kind.USAGE, f'{option.flag} goes with rebuild --source=history '
+                               'or --source=FILE')
+    try:
+        view = _look(context)
+    except XapiError as error:
+        raise CommandError(Kind.UNAVAILABLE, f'XAPI could not be asked: {error}'
+                           + (_OTHER_SOURCES if action == 'rebuild' else '')) from error
+    act = {'compare': _compare, 'rebuild': _rebuild, 'keep': _keep}
+    return act[action](arguments, context, view)
+
+
+def _compare(arguments: Arguments, context: Context, view: View) -> Result:
+    differs = (view.judgement != 'same' or view.difference.has_any or bool(view.entries)
+               or not view.collected.is_complete)
+    status = ExitStatus.DRIFT if differs and arguments.get(options.EXIT_CODE) else ExitStatus.DONE
+    return Result(_document(context, view, view.judgement), lambda _style: _lines(context, view),
+                  status, minimal=tuple(view.difference.vm_uuids))
+
+
+def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
+    if view.mirror is None:
+        raise CommandError(Kind.NOT_FOUND, 'there is no mirror in the database of XAPI'
+                           + _OTHER_SOURCES)
+    if view.contents is not None and not view.contents.accepted:
+        raise Conflict(f'registry {context.registry.path}: our programs did not create it; take '
+                       "it over first with 'vgpu-admin accept'")
+    view = view._replace(proposal=propose(context, view.contents, view.collected.image))
+    # What the daemon does not go by is taken as what this host's registry has been at.
+    is_needed = view.contents is None or view.difference.has_any or (
+        view.judgement == 'undecided' and not view.is_trusted)
+    if not is_needed or arguments.get(options.DRY_RUN):
+        result = 'would_be_rebuilt' if is_needed else 'unchanged'
+        return Result(_document(context, view, result), lambda _style: _lines(context, view)
+                      + ['Nothing to do.' if not is_needed else 'Nothing was changed (dry run).'])
+    context.confirm(_lines(context, view), 'Do you want to rebuild the registry from the mirror?')
+    kept = _replace(context, view)
+    document = _document(context, view, 'rebuilt')
+    document['kept'] = kept or None
+    work = view.difference.vm_uuids
+    if context.live().role.is_writer:
+        document['staging'] = stage_changed(context, work)
+    count = plural(len(view.collected.image.vms), 'VM')
+    lines = [f'The registry {context.registry.path} was rebuilt from generation '
+             f'{view.mirror.generation.text}: {count}.']
+    if kept:
+        lines.append(f'What was there before is kept as {kept}.')
+    return Result(document, lambda _style: lines, minimal=tuple(work))
+
+
+def _keep(arguments: Arguments, context: Context, view: View) -> Result:
+    """The registry counts: it is noted as what came after the mirror, and the daemon mirrors it."""
+    if view.contents is None:
+        raise CommandError(Kind.UNAVAILABLE, f'there is no registry to keep: {view.problem}')
+    if view.mirror is None:
+        raise CommandError(Kind.NOT_FOUND, 'there is no mirror in the database of XAPI; the daemon '
+                           'on the master makes one')
+    if view.contents.missing:
+        raise CommandError(Kind.CONFLICT, 'the registry lost rows that no command of ours removed: '
+                           "take it as it is first, with 'vgpu-admin accept'")
+    if not context.live().role.is_writer:
+        raise CommandError(Kind.CONFLICT, 'this host is not the master: here the mirror counts')
+    is_needed = view.judgement in ('undecided', 'newer') and (
+        view.difference.has_any or not view.is_trusted)
+    if not is_needed or arguments.get(options.DRY_RUN):
+        result = 'would_be_kept' if is_needed else 'unchanged'
+        return Result(_document(context, view, result), lambda _style: _lines(context, view)
+                      + ['Nothing to do.' if not is_needed else 'Nothing was changed (dry run).'])
+    shown = rehearse(context, lambda edit: None)
+    context.confirm(_lines(context, view), 'Do you want to keep the registry as it is, and have '
+                    'the mirror overwritten?')
+    carry_out(context, shown, done='')
+    with deferred():
+        if not let_registry_count(context, view):
+            raise CommandError(Kind.UNAVAILABLE, 'there is no journal yet: start the daemon first')
+        context.done.append('the registry counts, and not the mirror')
+    return Result(_document(context, view, 'kept'), lambda _style: [
+        f'The registry {context.registry.path} is kept; the daemon mirrors it.'])
+
+
+def _replace(context: Context, view: View) -> str:
+    """Make the registry anew; where what was there is kept ('' when nothing was)."""
+    from watcher.mirror.entries import MAX_JUMP
+    mirror = view.mirror
+    generation = (mirror.generation.text, mirror.digest)  # type: Optional[Tuple[str, str]]
+    if not view.is_signed and mirror.generation.number > _read_number(view.generation) + MAX_JUMP:
+        generation = None  # its number would leave none to go on with
+    kept = replace(context, view.collected.image, view.contents, view.problem, view.proposal,
+                   generation=generation, line=mirror.line)
+    if generation is None:
+        _refuse(context, mirror.generation.text)
+    return kept
+
+
+def look_at_mirror(context: Context) -> View:
+    """Look at the registry here and at its mirror; raises XapiError."""
+    return _look(context)
+
+
+def let_registry_count(context: Context, view: View) -> bool:
+    """Have the daemon take the mirror for what came before the registry; False without a journal.
+    """
+    mirror = view.mirror
+    with context.journal() as journal:
+        if journal is None:
+            return False
+        if view.is_trusted:
+            journal.note_generation(mirror.generation.text, mirror.digest, is_own=False,
+                                    line=mirror.line)
+    if not view.is_trusted:
+        # Its number stands for nothing: it must not be gone on from.
+        _refuse(context, mirror.generation.text)
+    return True
+
+
+def _look(context: Context) -> View:
+    from watcher.mirror.comparison import collect_image, judge
+    from watcher.mirror.entries import digest_contents, row_of
+    from watcher.mirror.slots import read_mirror
+    from watcher.mirror.trust import build_trust, read_key, read_memory
+    live = context.live()
+    pool, vms = live.read_pool_record(), live.read_vms()
+    contents, problem = read_replaceable(context)
+    with context.journal() as journal:
+        lineage = journal.lineage() if journal is not None else ()
+        noted = journal.generation() if journal is not None else None
+        memory = read_memory(journal)
+    key = read_key(context.settings.mirror.key_file)[0]
+    reading = read_mirror(pool.mirror, build_trust(memory, key, pool.uuid), pool.uuid)
+    mirror, trust = reading.mirror, reading.trust
+    # As the daemon does: an entry that does not count is people's matter when it is ahead.
+    is_ahead = reading.rival is not None and reading.rival.generation.text != memory.refused \
+        and reading.rival.generation.number > _read_number(noted[0] if noted else '')
+    is_trusted = not is_ahead and (mirror is not None or reading.rival is None)
+    if not is_trusted:
+        mirror = reading.rival
+    judgement = 'no_registry'
+    if contents is not None:
+        digest = digest_contents(contents.vms, contents.pools)
+        judgement = judge(mirror, lineage, noted[1] if noted else None, digest).value
+        if not is_trusted:
+            judgement = 'undecided' if is_ahead else 'forged'
+    known = {vm.vm_uuid: row_of(vm) for vm in contents.vms} if contents is not None else {}
+    collected = collect_image(vms, mirror, known, trust) if mirror is not None else None
+    if mirror is not None and collected is not None and not collected.is_complete:
+        # People may go by what is whole by its digest, and are told what did not verify.
+        collected = collect_image(vms, mirror, known)
+    return View(judgement, contents, problem, noted[0] if noted else '', mirror, collected,
+                _find_odd_entries(vms, pool.uuid, contents, trust),
+                reading.is_signed and is_trusted, is_trusted)
+
+
+def _read_number(generation: str) -> int:
+    """How far the registry here has been."""
+    from watcher.mirror.entries import MirrorInvalid, parse_generation
+    try:
+        return parse_generation(generation).number if generation else 0
+    except MirrorInvalid:
+        return 0
+
+
+def _refuse(context: Context, generation: str) -> None:
+    """Have the daemon put right the entry of this generation, which no known key has signed."""
+    from watcher.mirror.trust import refuse
+    with context.journal() as journal:
+        if journal is not None:
+            refuse(journal, generation)
+
+
+def _find_odd_entries(vms: Tuple[Any, ...], resource_pool: str, contents: Optional[Contents],
+                      trust: Any) -> Tuple[Tuple[str, str, str], ...]:
+    from watcher.mirror.comparison import Standing, find_standing
+    from watcher.mirror.slots import find_current
+    from watcher.vm.record import Kind as VmKind
+    words = {Standing.COPY: "another VM's entry (a clone's)",
+             Standing.BY_HAND: 'an entry written by hand',
+             Standing.ARRIVED: 'an entry of another resource pool (arrived)',
+             Standing.INVALID: 'an entry that cannot be read',
+             Standing.FORGED: 'an entry that no key known here has signed'}
+    rows = contents.by_uuid if contents is not None else {}
+    odd = []
+    for vm in sorted(vms, key=lambda item: (item.name, item.uuid)):
+        if vm.kind is not VmKind.VM:
+            continue
+        standing = find_standing(find_current(vm.mirror, trust=trust, record=vm.uuid), vm.uuid,
+                                 resource_pool)
+        if standing in words:
+            odd.append((vm.uuid, vm.name, words[standing]))
+        elif standing is Standing.OWN and contents is not None and vm.uuid not in rows:
+            odd.append((vm.uuid, vm.name, 'an entry, and it is not registered'))
+    return tuple(odd)
+
+
+def _lines(context: Context, view: View) -> List[str]:
+    lines = [f'registry  {context.registry.path}: {_describe_registry(view)}']
+    if view.mirror is not None:
+        signed = 'signed' if view.is_signed else 'not signed by a key that is known here'
+        lines.append(f'mirror    generation {view.mirror.generation.text}, '
+                     f'{plural(view.mirror.vms, "VM")}, {signed}')
+    lines += ['', _WORDS[view.judgement]]
+    if view.difference.has_any:
+        lines.append('To be as the mirror, the registry needs:')
+    lines += ['  ' + line for line in (
+        describe_difference(view.difference) if view.proposal is None
+        else describe(view.proposal))]
+    if view.collected is not None and view.collected.problems:
+        lines.append('The mirror is not whole, and the registry here completes it:'
+                     if view.collected.is_complete else 'The mirror is not whole:')
+        lines += [f'  {escape(problem)}' for problem in view.collected.problems]
+    lines += [f'VM {uuid} ({escape(name)}) has {what}' for uuid, name, what in view.entries]
+    return lines
+
+
+def _describe_registry(view: View) -> str:
+    if view.contents is None:
+        return view.problem
+    count = plural(len(view.contents.vms), 'VM')
+    return f'generation {view.generation or "-"}, {count}'
+
+
+def _document(context: Context, view: View, result: str) -> Dict[str, Any]:
+    mirror = None
+    if view.mirror is not None:
+        mirror = {'generation': view.mirror.generation.text, 'vm_count': view.mirror.vms,
+                  'is_complete': view.collected.is_complete, 'is_signed': view.is_signed,
+                  'is_trusted': view.is_trusted,
+                  'problems': list(view.collected.problems)}
+    return build_document(
+        result=result, judgement=view.judgement, mirror=mirror,
+        registry={'path': context.registry.path, 'problem': view.problem or None,
+                  'generation': view.generation or None,
+                  'vm_count': len(view.contents.vms) if view.contents is not None else None},
+        pools=[new.pool_id for _old, new in view.difference.pools],
+        entries=[{'vm_uuid': uuid, 'vm_name': name, 'problem': what}
+                 for uuid, name, what in view.entries],
+        **document_of(view.difference))
+
+
+def _default_pools() -> Tuple[Pool, ...]:
+    return (Pool('A', 'Pool A'), Pool('B', 'Pool B'))

@@ -1,0 +1,128 @@
+"""plan, reconcile and verify: what would be done, doing it once, and what really runs."""
+
+from typing import Any, Dict, List, Optional, Tuple
+
+from cli.commandline import options
+from cli.commandline.parser import Arguments
+from cli.context import Context
+from cli.errors import ExitStatus
+from cli.output.result import Result, build_document
+from cli.output.tables import GOOD_STATES, brief_args
+from cli.output.text import Style, escape, plural, table
+from cli.queries.preflight import refuse_on_member
+from registry.values import Contents
+
+_NOTHING = ['Nothing is to be done.']
+
+
+def plan(arguments: Arguments, context: Context) -> Result:
+    """Say what the daemon would do now, VM by VM with reasons; do nothing."""
+    plans = _read_plans(context, context.registry.read())
+    lines = [_describe(item) for item in plans]
+    return Result(build_document(plans=[_document(item) for item in plans]),
+                  lambda _style: lines or _NOTHING, _drift(arguments, bool(plans)),
+                  minimal=tuple(item.vm.uuid for item in plans))
+
+
+def reconcile(arguments: Arguments, context: Context) -> Result:
+    """Do once what the daemon would do, when no daemon runs."""
+    contents = context.registry.read()
+    refuse_on_member(context)
+    found = _read_plans(context, contents)
+    plans = [item for item in found if _is_work(item)]
+    # Whoever waits for another VM's number may get it now.
+    waiting = [item for item in found if item.holder is not None and not _is_work(item)]
+    if arguments.get(options.DRY_RUN):
+        return Result(build_document(result='would_reconcile' if plans else 'nothing_to_do',
+                                     plans=[_document(item) for item in plans]),
+                      lambda _style: [_describe(item) for item in plans] or _NOTHING)
+    from cli.effects.direct_staging import stage_many
+
+    # Also with nothing to do: it lifts the start blocks that an older version left.
+    staged = stage_many(context, [item.vm.uuid for item in plans + (waiting if plans else [])])
+    lines = [f'{vm_uuid}: {item.word}: {escape(item.message)}' for vm_uuid, item in staged.items()]
+    lines = lines or _NOTHING
+    is_failed = any(item.word in ('failed', 'refused') for item in staged.values())
+    return Result(build_document(result='reconciled' if plans else 'nothing_to_do', vms=[
+        {'vm_uuid': vm_uuid, 'result': item.word, 'message': item.message}
+        for vm_uuid, item in staged.items()]), lambda _style: lines,
+        ExitStatus.FAILED if is_failed else ExitStatus.DONE, minimal=tuple(staged))
+
+
+def verify(arguments: Arguments, context: Context) -> Result:
+    """Compare the registry, XAPI, and what the VMs on this host run with."""
+    contents = context.registry.read()
+    context.live()
+    from cli.queries.boot_check import judge_running
+    from cli.queries.pool_snapshot import read_pool
+    pool = read_pool(context, contents)
+    rows = []  # type: List[Dict[str, Any]]
+    for row in contents.vms:
+        vm = pool.inventory.find_by_uuid(row.vm_uuid)
+        found = pool.plan(vm) if vm is not None else None
+        if vm is None or found is None or vm.kind.value != 'vm':
+            rows.append(_verified(row.vm_uuid, row.vm_name, 'orphaned', 'unknown', None, None))
+            continue
+        staged = pool.books.find_staged(vm.uuid)
+        runs, verdict = judge_running(context, vm, found, staged, pool.find_boot(vm))
+        rows.append(_verified(vm.uuid, vm.name, found.state.value, verdict, found.desired, runs))
+    is_drift = any(row['state'] not in GOOD_STATES or row['verdict'] not in
+                   ('as_desired', 'not_running') for row in rows)
+    return Result(build_document(vms=rows), lambda style: _verified_lines(rows, style),
+                  _drift(arguments, is_drift))
+
+
+def _read_plans(context: Context, contents: Contents) -> List[Any]:
+    context.live()
+    from cli.queries.pool_snapshot import read_pool
+    plans = [item for item in read_pool(context, contents).list_plans().values()
+             if item is not None]
+    return [item for item in plans if _is_work(item) or item.state.value not in GOOD_STATES]
+
+
+def _is_work(item: Any) -> bool:
+    return item.action.value != 'none'
+
+
+def _describe(item: Any) -> str:
+    head = f'{item.vm.uuid} ({escape(item.vm.name)}, {item.vm.power_state.value})'
+    if not _is_work(item):
+        return f'{head}: {_say_left(item)}'
+    return (f'{head}: {item.action.value}: {item.reason.value}: '
+            f'{escape(item.vm.args) or "nothing"} -> {escape(item.value) or "nothing"}')
+
+
+def _say_left(item: Any) -> str:
+    """Why a VM that is not as desired is left as it is."""
+    if item.reason.value == 'not_at_rest':
+        return (f"waits for shutdown: {brief_args(item.carried)} -> "
+                f"{brief_args(item.desired)}")
+    return f'left alone: {item.reason.value} ({item.state.value})'
+
+
+def _document(item: Any) -> Dict[str, Any]:
+    return {'vm_uuid': item.vm.uuid, 'vm_name': item.vm.name, 'action': item.action.value,
+            'reason': item.reason.value, 'state': item.state.value,
+            'power_state': item.vm.power_state.value, 'before': item.vm.args,
+            'after': item.value if _is_work(item) else item.vm.args, 'desired': item.desired,
+            'rescue': item.is_rescue}
+
+
+def _drift(arguments: Arguments, is_drift: bool) -> ExitStatus:
+    return ExitStatus.DRIFT if is_drift and arguments.get(options.EXIT_CODE) else ExitStatus.DONE
+
+
+def _verified(vm_uuid: str, name: Optional[str], state: str, verdict: str,
+              desired: Optional[str], found: Optional[str]) -> Dict[str, Any]:
+    return {'vm_uuid': vm_uuid, 'vm_name': name, 'state': state, 'verdict': verdict,
+            'desired': desired, 'found': found}
+
+
+def _verified_lines(rows: List[Dict[str, Any]], style: Style) -> List[str]:
+    cells = [_cells(row) for row in rows]
+    counted = f'{plural(len(rows), "registered VM")} compared.'
+    return table(('UUID', 'STATE', 'VERDICT', 'NAME'), cells, style) + [counted]
+
+
+def _cells(row: Dict[str, Any]) -> Tuple[str, str, str, str]:
+    return row['vm_uuid'], row['state'], row['verdict'], escape(row['vm_name']) or '-'

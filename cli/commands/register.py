@@ -1,0 +1,219 @@
+"""register-vm and remove-vm: a row comes, a row goes."""
+
+from collections import OrderedDict
+from typing import Any, Callable, List, Optional, Tuple
+
+from cli.commandline import options
+from cli.commandline.parser import Arguments
+from cli.context import Context
+from cli.effects.follow_up import Follow, build_answer, follow, plan_row
+from cli.effects.proposals import carry_out, rehearse
+from cli.errors import CommandError, Kind
+from cli.output.edit_messages import name_vm, say_assignment
+from cli.output.result import Result
+from cli.output.tables import priority_text, render_change
+from cli.output.text import escape
+from cli.queries.preflight import Situation, claim_numbers, look
+from cli.queries.vm_lookup import Target, find_target
+from registry.edit import Edit
+from registry.errors import Conflict, InvalidValue, NotFound, Reason, RegistryUnavailable
+from registry.values import Contents, Priority, Vm, clean_name
+
+DEFAULT_POOL = 'A'
+DEFAULT_PRIORITY = Priority.MEDIUM
+
+
+def register_vm(arguments: Arguments, context: Context) -> Result:
+    """Register a VM; asking for what already is succeeds and changes nothing."""
+    if arguments.get(options.FROM_FILE) or arguments.get(options.VMS):
+        from cli.commands.register_file import register_listed
+        return register_listed(arguments, context)
+    contents = _read_or_none(context)
+    target = find_target(context, contents, everywhere=True)
+    situation = look(context, contents, target.vm_uuid, with_numbers=True)
+    name = _checked_name(contents, target, situation)
+    is_dry = bool(arguments.get(options.DRY_RUN))
+    if contents is None:
+        from cli.commands.held_assignments import refuse_to_forget
+        refuse_to_forget(context, "'vgpu-admin init --empty' gives them up; then register the VM")
+    vm, is_new = _add(arguments, context, target, name, situation, contents is None)
+    what = 'registered' if is_new else 'already_registered'
+    if situation.record is not None and not situation.record.has_qemu:
+        context.note('it is a PV or PVH guest: there is no QEMU that could take arguments')
+    is_restarted = bool(arguments.get(options.RESTART)) and needs_restart(context, vm, situation)
+    if is_dry or not (is_new or is_restarted):
+        return build_answer(context, f'would_be_{what}' if is_dry and is_new else what,
+                            _heading(vm, what, is_dry and is_new), vm, situation, None)
+    if is_restarted:
+        from cli.effects.restart import restart
+        return build_answer(context, what, _heading(vm, what), vm, situation,
+                            restart(context, situation.record, ways_on(vm), row=vm))
+    return build_answer(context, what, _heading(vm, what), vm, situation,
+                        follow(context, vm.vm_uuid, situation))
+
+
+def remove_vm(arguments: Arguments, context: Context) -> Result:
+    """Remove a row, also one of a VM that XAPI does not know any more."""
+    if arguments.get(options.GONE):
+        from cli.commands.transfer import remove_gone
+        return remove_gone(arguments, context)
+    if arguments.get(options.VMS):
+        from cli.commands.update_many import remove_several
+        return remove_several(arguments, context)
+    contents = context.registry.read()
+    target = _find_row(context, contents)
+    situation = look(context, contents, target.vm_uuid, with_numbers=False)
+    removed = []  # type: List[Vm]
+
+    def build(edit: Edit) -> None:
+        try:
+            removed[:] = [edit.remove_vm(target.vm_uuid)]
+        except InvalidValue as error:
+            raise CommandError(Kind.USAGE, f'--vm-uuid: {error}, and no row has it') from error
+
+    proposal = rehearse(context, build)
+    before = removed[0]
+    is_stopped = situation.is_running and not arguments.get(options.NO_RESTART)
+    head = _say_removed(before)
+    if arguments.get(options.DRY_RUN):
+        also = '; the VM would be stopped' if is_stopped else ''
+        return build_answer(context, 'would_be_removed', lambda _arrow: f'{head} (dry run{also})',
+                            before, situation, None)
+    if is_stopped:
+        context.confirm(_removal_block(before, arguments), 'Do you want to apply these settings?',
+                        alternatives='--yes (stops the VM) or --no-restart (leaves it running)')
+    done = f'VM {escape(before.vm_uuid)} was removed from the registry'
+    if context.was_asked:
+        carry_out(context, proposal._replace(scope=frozenset([before.vm_uuid])), done=done)
+    else:
+        with context.editing(done=done) as edit:
+            build(edit)
+    followed = _follow_removal(arguments, context, before._replace(vm_uuid=target.vm_uuid),
+                               situation, is_stopped)
+    return build_answer(context, 'removed', lambda _arrow: head, before, situation, followed)
+
+
+def _say_removed(before: Vm) -> str:
+    return (f'{name_vm(before.vm_name, before.vm_uuid)}: registration removed '
+            f'({say_assignment(before)})')
+
+
+def _find_row(context: Context, contents: Contents) -> Target:
+    """The VM, or the row that `check` names with the text that was given."""
+    target = find_target(context, contents)
+    named = [fault.vm_uuid for fault in contents.faults if escape(fault.vm_uuid) == target.vm_uuid]
+    return target._replace(vm_uuid=named[0]) if named else target
+
+
+def _follow_removal(arguments: Arguments, context: Context, before: Vm, situation: Situation,
+                    is_stopped: bool) -> Follow:
+    if not is_stopped:
+        return follow(context, before.vm_uuid, situation)
+    from cli.effects.restart import restart
+    return restart(context, situation.record, ways_back(before),
+                   starts=bool(arguments.get(options.RESTART)))
+
+
+def ways_back(before: Vm) -> Any:
+    """How to go on after a stop that failed, and how to register a removed VM again."""
+    from cli.effects.restart import Ways
+    return Ways(f'xe vm-shutdown uuid={before.vm_uuid} force=true', _register_again(before))
+
+
+def needs_restart(context: Context, vm: Vm, situation: Situation) -> bool:
+    """Whether the VM runs with something else than the row asks for."""
+    if not situation.is_running:
+        return False
+    from watcher.vm.plan import State
+    plan = plan_row(context, vm, situation.record)
+    return plan is None or plan.state is not State.AS_DESIRED
+
+
+def _read_or_none(context: Context) -> Optional[Contents]:
+    """Read the registry; None when there is none yet: the first registration creates it."""
+    try:
+        return context.registry.read()
+    except RegistryUnavailable as error:
+        if error.reason == Reason.MISSING:
+            return None
+        raise
+
+
+def _checked_name(contents: Optional[Contents], target: Target,
+                  situation: Situation) -> Optional[str]:
+    """Refuse what is not an ordinary VM; give the name that goes into the registry."""
+    is_registered = contents is not None and target.vm_uuid in contents.by_uuid
+    if situation.kind_problem and not is_registered:
+        raise CommandError(Kind.FAILED, f'VM {target.vm_uuid} {situation.kind_problem}; nothing '
+                           'was changed')
+    if situation.record is None:
+        if situation.was_asked and not is_registered:
+            raise NotFound(f"XAPI has no VM {target.vm_uuid}; see 'vgpu-admin scan-vms'")
+        return target.name
+    name = clean_name(situation.record.name)
+    if target.name is not None and target.name != name and not is_registered:
+        raise Conflict(f"VM {target.vm_uuid} has the name '{escape(name)}' in XAPI, not "
+                       f"'{escape(target.name)}'; leave --vm-name out")
+    return name
+
+
+def _add(arguments: Arguments, context: Context, target: Target, name: Optional[str],
+         situation: Situation, creates: bool) -> Tuple[Vm, bool]:
+    """Add the row, and the registry where there is none; the VM, and whether it is new."""
+    added = []  # type: List[Vm]
+
+    def build(edit: Edit) -> None:
+        claim_numbers(edit, situation)
+        added[:] = [edit.add_vm(target.vm_uuid, vm_name=name,
+                                pool_id=arguments.get(options.POOL) or DEFAULT_POOL,
+                                priority=_priority(arguments), vm_id=arguments.get(options.VM_ID),
+                                taken=situation.taken, floor=situation.largest)]
+
+    is_dry, done = bool(arguments.get(options.DRY_RUN)), f'VM {target.vm_uuid} was registered'
+    if not (creates or is_dry):
+        with context.editing(done=done) as edit:
+            build(edit)
+        return added[0], edit.proposal.has_any
+    proposal = rehearse(context, build, may_create=True)
+    if proposal.creates:
+        context.note(f'the registry {context.registry.path} '
+                     + ('would be created' if is_dry else 'is created'))
+    if not is_dry:
+        carry_out(context, proposal, done=done)
+    return added[0], proposal.has_any
+
+
+def _priority(arguments: Arguments) -> Priority:
+    priority = arguments.get(options.PRIORITY)
+    return DEFAULT_PRIORITY if priority is None else priority
+
+
+def _heading(vm: Vm, what: str, is_dry: bool = False) -> Callable[[str], str]:
+    return lambda _arrow: _sentence(vm, what, is_dry)
+
+
+def _sentence(vm: Vm, what: str, is_dry: bool = False) -> str:
+    verb = 'would be registered' if is_dry else what.replace('_', ' ')
+    also = '; nothing to do' if what == 'already_registered' else ''
+    return f'{name_vm(vm.vm_name, vm.vm_uuid)}: {verb} with {say_assignment(vm)}{also}'
+
+
+def ways_on(vm: Vm) -> Any:
+    """How to go on after a stop that failed, and how to take the registration back."""
+    from cli.effects.restart import Ways
+    return Ways(f'{_register_again(vm)} --restart --force',
+                f'vgpu-admin remove-vm --vm-uuid={vm.vm_uuid} --no-restart')
+
+
+def _register_again(vm: Vm) -> str:
+    return (f'vgpu-admin register-vm --vm-uuid={vm.vm_uuid} --pool={vm.pool_id} '
+            f'--priority={vm.priority.word} --vm-id={vm.vm_id}')
+
+
+def _removal_block(before: Vm, arguments: Arguments) -> List[str]:
+    current = OrderedDict([('Name', escape(before.vm_name) or '-'), ('UUID', before.vm_uuid),
+                           ('Pool', before.pool_id),
+                           ('Priority', priority_text(before.priority)),
+                           ('VM ID', str(before.vm_id))])
+    starts = bool(arguments.get(options.RESTART))
+    return render_change(current, {'Registered': 'no'}, starts=starts)

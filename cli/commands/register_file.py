@@ -1,0 +1,317 @@
+"""register-vm --from-file: registers the VMs that a file lists, all of them or none.
+
+The file is what `export` writes (CSV or JSON), or a plain list: one VM on a line, by UUID or by
+name. What a line does not say is taken from the command line, and then from the defaults.
+"""
+
+import re
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
+
+from cli.commandline import options
+from cli.commandline.parser import Arguments
+from cli.commands.held_assignments import refuse_to_forget
+from cli.commands.import_export import describe_staging, stage_changed
+from cli.context import Context
+from cli.effects.proposals import carry_out, document_of, rehearse
+from cli.errors import CommandError, ExitStatus, Kind
+from cli.exchange.files import read_file
+from cli.exchange.registry_format import Row, is_json, is_table, parse
+from cli.output.edit_messages import name_vm, say_assignment
+from cli.output.result import Result, build_document
+from cli.output.text import escape, plural
+from cli.output.vm_view import view_row, vm_document
+from cli.queries.preflight import Situation, refuse_on_member
+from cli.queries.vm_lookup import name_alike
+from registry.edit import Edit
+from registry.errors import Conflict, InvalidValue, Reason, RegistryUnavailable
+from registry.proposal import Proposal
+from registry.values import Contents, Priority, Vm, clean_name, parse_uuid
+from watcher.errors import XapiError
+from watcher.vm.record import Kind as VmKind, VmRecord
+
+COMMENT = '#'
+# A name that only contains the character is no comment.
+_COMMENT_BEHIND = re.compile(r'\s+#')
+# Others that Python takes for line ends may stand in a name.
+_LINE_END = re.compile('\r\n|\r|\n')
+
+
+class _Pool(NamedTuple):
+    """What XAPI says of the VMs, or why it could not be asked."""
+
+    vms: Mapping[str, VmRecord] = {}
+    problem: str = ''
+
+
+class _Listed(NamedTuple):
+    """What a file says: rows, names to be looked up, and lines that say nothing good."""
+
+    rows: List[Row]
+    names: List[Tuple[int, str]]
+    problems: List['_Problem']
+    unit: str = 'line'
+
+
+class _Problem(NamedTuple):
+    """Why one line cannot be done."""
+
+    kind: Kind
+    text: str
+
+
+def register_listed(arguments: Arguments, context: Context) -> Result:
+    """Register all VMs of a file in one transaction; every bad line is reported."""
+    is_dry = bool(arguments.get(options.DRY_RUN))
+    if arguments.get(options.VMS):
+        listed = _read_words(arguments)
+    else:
+        listed = _read(read_file(arguments.get(options.FROM_FILE))
+                       if arguments.file_text is None else arguments.file_text)
+    contents = _read_contents(context)
+    pool = _ask(context)
+    found, problems = _find_named(listed, contents, pool)
+    found = [row._replace(vm_id=arguments.get(options.VM_ID)) for row in found] \
+        if arguments.get(options.VMS) else found
+    rows = sorted(listed.rows + found, key=lambda row: row.line)
+    problems = listed.problems + problems + _find_repeated(rows, listed.unit)
+    problems += _check(rows, listed.unit, contents, pool)
+    proposal, done = _register(arguments, context,
+                               listed._replace(rows=rows, problems=problems), pool, contents)
+    if proposal.creates:
+        context.note(f"{'would create' if is_dry else 'created'} the registry "
+                     f'{context.registry.path}')
+    result = _answer(context, proposal, done, pool, is_dry)
+    return result if is_dry or not arguments.get(options.RESTART) else \
+        _restart_running(context, result, [vm for vm, _is_new in done], pool)
+
+
+def _restart_running(context: Context, result: Result, vms: Sequence[Vm], pool: _Pool) -> Result:
+    """Restart the VMs that run without what their rows say, one after the other."""
+    from cli.commands.register import needs_restart, ways_on
+    from cli.effects.restart import restart
+    said = []  # type: List[str]
+    for vm in vms:
+        situation = Situation(pool.vms.get(vm.vm_uuid))
+        if needs_restart(context, vm, situation):
+            followed = restart(context, situation.record, ways_on(vm), row=vm)
+            result.document.setdefault('staging', {})[vm.vm_uuid] = followed.word
+            said.append(f'{name_vm(vm.vm_name, vm.vm_uuid)}: {followed.message}')
+            if followed.status is not ExitStatus.DONE:
+                result = result._replace(status=followed.status)
+    return result._replace(lines=lambda style: result.lines(style) + said)
+
+
+def _read_words(arguments: Arguments) -> _Listed:
+    """The VMs that several bare words name."""
+    listed = _Listed([], [], [], 'VM')
+    for number, word in enumerate(arguments.get(options.VMS), 1):
+        try:
+            listed.rows.append(Row(number, parse_uuid(word), vm_id=arguments.get(options.VM_ID)))
+        except InvalidValue:
+            listed.names.append((number, word))
+    return listed
+
+
+def _read_contents(context: Context) -> Contents:
+    """Read the registry; the first VMs that are registered create it."""
+    try:
+        return context.registry.read()
+    except RegistryUnavailable as error:
+        if error.reason not in (Reason.MISSING, Reason.EMPTY):
+            raise
+    refuse_to_forget(context, "'vgpu-admin init --empty' gives them up")
+    return Contents(1, (), ())
+
+
+def _read(text: str) -> _Listed:
+    if is_json(text) or is_table(text):
+        parsed = parse(text)
+        return _Listed(list(parsed.rows), [],
+                       [_Problem(Kind.USAGE, item) for item in parsed.problems], parsed.unit)
+    rows, names = [], []  # type: List[Row], List[Tuple[int, str]]
+    for number, line in enumerate(_LINE_END.split(text), 1):
+        word = line.strip()
+        if not word or word.startswith(COMMENT):
+            continue
+        try:
+            rows.append(Row(number, parse_uuid(_without_comment(word))))
+        except InvalidValue:
+            names.append((number, word))
+    problems = [] if rows or names else [_Problem(Kind.USAGE, 'line 1: no line names a VM')]
+    return _Listed(rows, names, problems)
+
+
+def _without_comment(text: str) -> str:
+    """What stands before a comment, if there is one behind it."""
+    return _COMMENT_BEHIND.split(text, 1)[0]
+
+
+def _ask(context: Context) -> _Pool:
+    """Read all VMs once; an XAPI that cannot be asked is not an error, as for one VM."""
+    refuse_on_member(context)
+    try:
+        live = context.live()
+        with live.hurried():
+            return _Pool({vm.uuid: vm for vm in live.read_vms()})
+    except XapiError as error:
+        context.lose_live(error)
+        return _Pool(problem=str(error))
+
+
+def _find_named(listed: _Listed, contents: Contents,
+                pool: _Pool) -> Tuple[List[Row], List[_Problem]]:
+    rows, problems = [], []  # type: List[Row], List[_Problem]
+    for number, text in listed.names:
+        # A name may hold what looks like a comment: what fits as it stands goes first.
+        found, name = _find_vms(text, contents, pool), text
+        if not found:
+            name = _without_comment(text)
+            found = _find_vms(name, contents, pool)
+        if len(found) == 1:
+            rows.append(Row(number, found.pop()))
+            continue
+        problems.append(_describe_name(f'{listed.unit} {number}', str(clean_name(name)),
+                                       sorted(found), pool))
+    return rows, problems
+
+
+def _find_vms(text: str, contents: Contents, pool: _Pool) -> Set[str]:
+    """The VMs that have a name, by UUID."""
+    name = clean_name(text)
+    found = {vm.vm_uuid for vm in contents.vms if vm.vm_name == name}
+    return found | {vm.uuid for vm in pool.vms.values()
+                    if vm.kind is VmKind.VM and clean_name(vm.name) == name}
+
+
+def _describe_name(place: str, name: str, found: Sequence[str], pool: _Pool) -> _Problem:
+    if found:
+        return _Problem(Kind.CONFLICT, f"{place}: the name '{escape(name)}' fits "
+                        f"{len(found)} VMs: {', '.join(found)}; say the UUID")
+    if pool.problem:
+        return _Problem(Kind.UNAVAILABLE, f"{place}: the name '{escape(name)}' is not in "
+                        f'the registry, and XAPI could not be asked: {pool.problem}')
+    known = {clean_name(vm.name) or '': vm.uuid for vm in pool.vms.values()
+             if vm.kind is VmKind.VM}
+    return _Problem(Kind.NOT_FOUND, f"{place}: no VM has the name '{escape(name)}'"
+                    f'{name_alike(name, known)}')
+
+
+def _check(rows: Sequence[Row], unit: str, contents: Contents,
+           pool: _Pool) -> List[_Problem]:
+    """What keeps a VM from being registered, as XAPI has it."""
+    problems = []  # type: List[_Problem]
+    for row in rows:
+        record = pool.vms.get(row.vm_uuid)
+        if pool.problem or row.vm_uuid in contents.by_uuid:
+            continue
+        if record is None:
+            problems.append(_Problem(Kind.NOT_FOUND,
+                                     f'{unit} {row.line}: XAPI has no VM {row.vm_uuid}'))
+        elif record.kind is not VmKind.VM:
+            kind = record.kind.value.replace('_', ' ')
+            problems.append(_Problem(Kind.FAILED, f'{unit} {row.line}: VM {row.vm_uuid} is a '
+                                     f'{kind}, not an ordinary VM'))
+    return problems
+
+
+def _find_repeated(rows: Sequence[Row], unit: str) -> List[_Problem]:
+    first = {}  # type: Dict[str, int]
+    problems = []  # type: List[_Problem]
+    for row in rows:
+        if first.setdefault(row.vm_uuid, row.line) != row.line:
+            problems.append(_Problem(Kind.USAGE, f'{unit} {row.line}: VM {row.vm_uuid} stands in '
+                                     f'{unit} {first[row.vm_uuid]} already'))
+    return problems
+
+
+def _register(arguments: Arguments, context: Context, listed: _Listed, pool: _Pool,
+              contents: Contents) -> Tuple[Proposal, List[Tuple[Vm, bool]]]:
+    """Register all in one transaction; each VM, and whether it is new."""
+    taken, largest = _find_numbers(context, contents, pool, listed.rows)
+    largest = max([largest] + [row.vm_id for row in listed.rows if row.vm_id is not None])
+    done = []  # type: List[Tuple[Vm, bool]]
+
+    def build(edit: Edit) -> None:
+        problems = list(listed.problems)
+        done.clear()
+        for row in listed.rows:
+            try:
+                vm = edit.add_vm(vm_id=row.vm_id, taken=taken, floor=largest,
+                                 **_fields(arguments, row, pool))
+            except Conflict as error:
+                problems.append(_Problem(Kind.CONFLICT, f'{listed.unit} {row.line}: {error}'))
+                continue
+            done.append((vm, vm.vm_uuid not in contents.by_uuid))
+        if not pool.problem:
+            edit.claim_numbers(taken)
+        conflicts = edit.find_conflicts()
+        problems += [_Problem(Kind.CONFLICT, f'{listed.unit} {row.line}: {conflicts[row.vm_uuid]}')
+                     for row in listed.rows if row.vm_uuid in conflicts]
+        _refuse(problems)
+
+    proposal = rehearse(context, build, may_create=True)
+    if arguments.get(options.DRY_RUN):
+        return proposal, done
+    said = 'the VMs of the file are registered'
+    if proposal.creates:
+        carry_out(context, proposal, done=said)
+        return proposal, done
+    with context.editing(done=said) as edit:
+        build(edit)
+    return edit.proposal, done
+
+
+def _refuse(problems: List[_Problem]) -> None:
+    """One line that cannot be done undoes the others; all of them are told."""
+    if problems:
+        problems.sort(key=_line_of)
+        raise CommandError(problems[0].kind, '\n'.join(
+            [item.text for item in problems] + ['nothing was changed']))
+
+
+def _line_of(problem: _Problem) -> int:
+    """Where it stands in the file: each step has looked at all lines."""
+    number = re.match(r'(?:line|VM) (\d+)', problem.text)
+    return int(number.group(1)) if number is not None else 0
+
+
+def _fields(arguments: Arguments, row: Row, pool: _Pool) -> Dict[str, Any]:
+    """The line first, then the command line, then the defaults."""
+    record = pool.vms.get(row.vm_uuid)
+    given = arguments.get(options.PRIORITY)
+    default = Priority.MEDIUM if given is None else given
+    return {'vm_uuid': row.vm_uuid, 'vm_name': record.name if record else row.vm_name,
+            'pool_id': row.pool_id or arguments.get(options.POOL) or 'A',
+            'priority': default if row.priority is None else row.priority}
+
+
+def _find_numbers(context: Context, contents: Contents, pool: _Pool,
+                  rows: Sequence[Row]) -> Tuple[Mapping[int, str], int]:
+    if not pool.vms:
+        return {}, 0
+    from cli.queries.pool_snapshot import find_numbers
+    numbers = find_numbers(context, contents, pool.vms.values(),
+                           frozenset(row.vm_uuid for row in rows))
+    return numbers.taken, numbers.largest
+
+
+def _answer(context: Context, proposal: Proposal, done: Sequence[Tuple[Vm, bool]], pool: _Pool,
+            is_dry: bool) -> Result:
+    new = [vm for vm, is_new in done if is_new]
+    words = {True: 'would be registered' if is_dry else 'registered', False: 'already registered'}
+    lines = [f'{name_vm(vm.vm_name, vm.vm_uuid)}: {words[is_new]} with {say_assignment(vm)}'
+             for vm, is_new in done]
+    lines.append(f'{plural(len(new), "VM")} {words[True]}, {len(done) - len(new)} '
+                 'registered before.')
+    what = words[bool(new)].replace(' ', '_')
+    difference = document_of(proposal.difference)
+    difference['counts'] = {'registered': len(new), 'already_registered': len(done) - len(new)}
+    document = build_document(result=what, vms=[vm_document(view_row(vm)) for vm, _is_new in done],
+                              **difference)
+    if pool.problem and not is_dry:
+        context.note(f'XAPI could not be asked ({pool.problem}): nothing was checked there, and '
+                     'the VMs are staged when they come to rest')
+    elif new and not is_dry:
+        document['staging'] = stage_changed(context, [vm.vm_uuid for vm in new])
+        lines.append(describe_staging(document['staging']))
+    return Result(document, lambda _style: lines, minimal=tuple(vm.vm_uuid for vm, _new in done))

@@ -1,0 +1,171 @@
+"""The commands that keep the registry in order: init, accept, check, fence clear."""
+
+from typing import List, Optional
+
+from cli.commandline import options
+from cli.commandline.parser import Arguments
+from cli.commands.held_assignments import Held, find_held, note_carriers, refuse_to_forget
+from cli.context import Context
+from cli.effects.proposals import carry_out, rehearse
+from cli.errors import CommandError, ExitStatus, Kind
+from cli.output.result import Result, build_document, plain
+from cli.output.text import escape, plural
+from cli.queries.preflight import refuse_on_member
+from registry.errors import Reason, RegistryUnavailable
+from registry.file_check import describe_leftover
+from registry.journal.outside_edits import describe_loss
+from registry.values import Contents
+from watcher.errors import WatcherError, XapiError
+from watcher.vm.plan import Action
+
+
+def init(arguments: Arguments, context: Context) -> Result:
+    """Create the registry; one that is there already stays as it is."""
+    refuse_on_member(context)
+    path = context.registry.path
+    if not _is_creatable(context):
+        return _tell_created(path, 'already_there', f'The registry {path} is there already.', [])
+    held = _find_given_up(arguments, context)
+    proposal = rehearse(context, lambda _edit: None, may_create=True)
+    if arguments.get(options.DRY_RUN):
+        return _tell_created(path, 'would_be_created', f'The registry {path} would be created.',
+                             held)
+    carry_out(context, proposal, done=f'the registry {path} was created')
+    if held:
+        _give_up_mirror(context)
+    note_carriers(context)
+    return _tell_created(path, 'created', f'The registry {path} was created.', held)
+
+
+def _tell_created(path: str, what: str, sentence: str, held: List[Held]) -> Result:
+    verb = 'Would be given up' if what == 'would_be_created' else 'Given up'
+    lines = [sentence] + [f"{verb}, and kept in the history ('vgpu-admin history'): what "
+                          f'{item.describe()}.' for item in held[:1]]
+    return Result(build_document(result=what, path=path,
+                                 given_up=sum(item.count for item in held[:1])), plain(lines))
+
+
+def _is_creatable(context: Context) -> bool:
+    """Whether there is no registry, so that one would be created."""
+    try:
+        context.registry.inspect()
+    except RegistryUnavailable as error:
+        if error.reason not in (Reason.MISSING, Reason.EMPTY):
+            raise
+        return True
+    return False
+
+
+def _find_given_up(arguments: Arguments, context: Context) -> List[Held]:
+    """What an empty registry would give up: refused, unless somebody has said so."""
+    if not arguments.get(options.EMPTY):
+        refuse_to_forget(context, "'vgpu-admin init --empty' gives them up and starts over")
+    return find_held(context)
+
+
+def _give_up_mirror(context: Context) -> None:
+    """The new registry counts: the daemon takes it for what came after the mirror."""
+    from cli.commands.mirror import let_registry_count, look_at_mirror
+    try:
+        view = look_at_mirror(context)
+        if view.mirror is not None:
+            let_registry_count(context, view)
+    except XapiError as error:
+        context.note(f'the mirror could not be given up ({error}); see '
+                     "'vgpu-admin registry compare'")
+
+
+def accept(arguments: Arguments, context: Context) -> Result:
+    """Take a registry as it is: one that another program created, or that lost rows.
+
+    What is missing, and what will change on VMs, is shown first.
+    """
+    contents = context.registry.inspect()
+    refuse_on_member(context)
+    if contents.accepted and not contents.missing:
+        return Result(build_document(result='already_accepted', changes=[]),
+                      plain([f'The registry {context.registry.path} is ours already.']))
+    changes = _plan_changes(context, contents)
+    proposal = rehearse(context, lambda edit: edit.accept(), allow_loss=True)
+    block = [f'The registry {context.registry.path} has {plural(len(contents.vms), "VM")} and '
+             f'{plural(len(contents.faults), "row")} that cannot be understood.']
+    block += _list_missing(contents) + changes
+    missing = [{'vm_uuid': vm.vm_uuid, 'vm_name': vm.vm_name, 'vm_id': vm.vm_id,
+                'pool_id': vm.pool_id, 'priority': vm.priority.word} for vm in contents.missing]
+    if arguments.get(options.DRY_RUN):
+        return Result(build_document(result='would_be_accepted', changes=changes,
+                                     missing=missing), plain(block))
+    context.confirm(block, 'Do you want to take this registry over?')
+    carry_out(context, proposal, done='the registry was accepted', allow_loss=True)
+    return Result(build_document(result='accepted', changes=changes, missing=missing),
+                  plain([f'The registry {context.registry.path} is accepted; the daemon, or '
+                         "'vgpu-admin reconcile', carries the changes out."]))
+
+
+def _list_missing(contents: Contents) -> List[str]:
+    """The rows that no command of ours removed: they are given up."""
+    if not contents.missing:
+        return []
+    return [f'{plural(len(contents.missing), "VM")} that had rows have none now; to keep them, '
+            "answer no and run 'vgpu-admin registry rebuild' or 'vgpu-admin restore':"] + [
+        f'  {vm.vm_uuid} {escape(vm.vm_name)}: pool {vm.pool_id}, {vm.priority.word}, {vm.vm_id}'
+        for vm in contents.missing]
+
+
+def check(_arguments: Arguments, context: Context) -> Result:
+    """Validate structure and content of the registry."""
+    registry = context.registry
+    found = registry.check()
+    problems, warnings = list(found.problems), list(found.warnings)
+    contents = None  # type: Optional[Contents]
+    if not describe_leftover(registry.path):
+        contents = registry.inspect()
+        if contents.missing:
+            problems.insert(0, describe_loss(contents))
+        if not contents.accepted:
+            context.note('the registry was made by another program and is not accepted: spans '
+                         "are added, nothing is replaced or removed; see 'vgpu-admin accept'")
+    lines = [f'{registry.path}: {escape(problem)}' for problem in problems]
+    lines += [f'{registry.path}: {escape(warning)} (a warning)' for warning in warnings]
+    counted = [plural(len(contents.vms), 'VM')] if contents is not None else []
+    counted += [plural(len(problems), 'problem')]
+    counted += [plural(len(warnings), 'warning')] if warnings else []
+    return Result(build_document(problems=problems, warnings=warnings,
+                                 vm_count=len(contents.vms) if contents is not None else None,
+                                 accepted=contents.accepted if contents is not None else None,
+                                 path=registry.path),
+                  plain(lines + [f'{registry.path}: {", ".join(counted)}']),
+                  ExitStatus.FAILED if problems else ExitStatus.DONE)
+
+
+def clear_fences(_arguments: Arguments, context: Context) -> Result:
+    """Lift the start blocks that a version before 0.2 left."""
+    from watcher.staging.block_clearing import clear_blocks
+    told: List[str] = []
+    try:
+        count = clear_blocks(context.settings, told.append)
+    except XapiError:
+        raise
+    except WatcherError as error:
+        raise CommandError(Kind.FAILED, str(error)) from error
+    summary = (f'{plural(count, "VM")} had a start block of ours.' if count else
+               'No VM has a start block of ours.')
+    return Result(build_document(lifted=count, actions=told),
+                  plain([escape(line) for line in told] + [summary]))
+
+
+def _plan_changes(context: Context, contents: Contents) -> List[str]:
+    """What would be written to XAPI once the registry is ours, VM by VM."""
+    try:
+        context.live()
+        from cli.queries.pool_snapshot import read_pool
+        view = read_pool(context, contents._replace(version=max(1, contents.version)))
+    except XapiError as error:
+        context.note(f'XAPI could not be asked ({error}), so what would change there is not '
+                     'known')
+        return []
+    plans = [plan for plan in view.list_plans().values()
+             if plan is not None and plan.action is not Action.NONE]
+    return [f'{plan.vm.uuid} ({escape(plan.vm.name)}): {plan.action.value}, '
+            f'{escape(plan.vm.args) or "nothing"} -> {escape(plan.value) or "nothing"}'
+            for plan in plans]

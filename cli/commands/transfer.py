@@ -1,0 +1,244 @@
+"""transfer-vm, and what becomes of rows whose VM is gone: a row and its number outlive a VM.
+
+A VM that was restored from a backup, or imported again, is a new VM with another UUID; the row of
+the old one keeps the number. `transfer-vm` gives such a row to the new VM, with all that other
+programs keep in it. `--gone` finds the rows whose VM XAPI has no more.
+"""
+
+from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from cli.commandline import options
+from cli.commandline.parser import Arguments
+from cli.commands.import_export import describe_staging, stage_changed
+from cli.context import Context
+from cli.effects.proposals import ask, carry_out, describe, describe_counts, document_of, rehearse
+from cli.errors import CommandError, Kind
+from cli.output.result import Result, build_document
+from cli.output.text import escape
+from cli.queries.preflight import refuse_on_member
+from registry.edit import Edit
+from registry.errors import InvalidValue, NotFound
+from registry.proposal import Proposal
+from registry.values import Contents, Vm, clean_name, parse_uuid
+from watcher.errors import XapiError
+from watcher.vm.record import Kind as VmKind, VmRecord
+
+# How a start block begins that an older version of ours left.
+_OUR_BLOCK = 'vgpu-watcher:'
+
+
+class Move(NamedTuple):
+    """A row that goes to another VM."""
+
+    row: Vm
+    to_uuid: str
+    to_name: Optional[str]
+
+
+def transfer_vm(arguments: Arguments, context: Context) -> Result:
+    """Give the row of one VM to another; with --gone propose that for rows whose VM is gone."""
+    _check_words(arguments)
+    contents = context.registry.read()
+    refuse_on_member(context)
+    if arguments.get(options.GONE):
+        return _transfer_gone(arguments, context, contents)
+    vms, problem = _read_vms_or_why(context)
+    from_uuid = arguments.get(options.FROM)
+    to_uuid, name = _find_receiver(arguments.get(options.TO), contents, vms, problem)
+    if from_uuid == to_uuid:
+        raise CommandError(Kind.USAGE, f'--from and --to name the same VM, {to_uuid}')
+
+    borne = _find_borne(context, contents, vms, [from_uuid, to_uuid])
+
+    def build(edit: Edit) -> None:
+        if vms:
+            edit.claim_numbers(borne)
+        edit.move_vm(from_uuid, to_uuid, name)
+
+    proposal = rehearse(context, build)
+    is_dry = bool(arguments.get(options.DRY_RUN))
+    if not is_dry:
+        with context.editing(done=f'the row of VM {from_uuid} is now that of {to_uuid}') as edit:
+            build(edit)
+        proposal = edit.proposal
+    if problem:
+        context.note(f'XAPI could not be asked ({problem}), so nothing was checked there; the '
+                     'VMs are staged when the daemon can')
+    return _answer(context, proposal, 'transferred', vms, is_dry=is_dry, is_told=False)
+
+
+def remove_gone(arguments: Arguments, context: Context) -> Result:
+    """Remove the rows of VMs that XAPI has no more, after showing them."""
+    contents = context.registry.read()
+    refuse_on_member(context)
+    vms = _read_vms(context)
+    rows = _find_gone(contents, vms, context.live().odd)
+    proposal = rehearse(context, lambda edit: [edit.remove_vm(row.vm_uuid) for row in rows])
+    return _ask_and_answer(arguments, context, proposal, 'removed', vms,
+                           'Do you want to remove these registrations?')
+
+
+def _transfer_gone(arguments: Arguments, context: Context, contents: Contents) -> Result:
+    vms = _read_vms(context)
+    rows = _find_gone(contents, vms, context.live().odd)
+    brought = _find_brought(context, contents, vms)
+    moves = []  # type: List[Move]
+    for row in rows:
+        found = brought.get(row.vm_id, [])
+        if len(found) == 1:
+            moves.append(Move(row, found[0].uuid, clean_name(found[0].name)))
+            continue
+        context.note(_describe_undecided(row, found))
+    borne = _find_borne(context, contents, vms, [move.row.vm_uuid for move in moves]
+                        + [move.to_uuid for move in moves])
+
+    def build(edit: Edit) -> None:
+        edit.claim_numbers(borne)
+        for move in moves:
+            edit.move_vm(move.row.vm_uuid, move.to_uuid, move.to_name)
+
+    proposal = rehearse(context, build)
+    return _ask_and_answer(arguments, context, proposal, 'transferred', vms,
+                           'Do you want to give these rows to these VMs?')
+
+
+def _find_borne(context: Context, contents: Contents, vms: Mapping[str, VmRecord],
+                own: Sequence[str]) -> Mapping[int, str]:
+    """The numbers that VMs besides these bear, in words; none where XAPI could not be asked."""
+    if not vms:
+        return {}
+    from cli.queries.pool_snapshot import find_numbers
+    return find_numbers(context, contents, vms.values(), frozenset(own)).taken
+
+
+def _ask_and_answer(arguments: Arguments, context: Context, proposal: Proposal, what: str,
+                    vms: Mapping[str, VmRecord], question: str) -> Result:
+    is_dry, is_told = bool(arguments.get(options.DRY_RUN)), False
+    if proposal.has_any and not is_dry:
+        is_told = ask(context, describe(proposal)
+                      + [f'{describe_counts(proposal.difference)}.'], question)
+        carry_out(context, proposal, done=f'the rows of VMs that are gone were {what}')
+    return _answer(context, proposal, what, vms, is_dry=is_dry, is_told=is_told)
+
+
+def _answer(context: Context, proposal: Proposal, what: str, vms: Mapping[str, VmRecord], *,
+            is_dry: bool, is_told: bool) -> Result:
+    """Say what was done, and stage those of the VMs that XAPI has."""
+    difference = proposal.difference
+    result = 'unchanged' if not difference.has_any else f'would_be_{what}' if is_dry else what
+    document = build_document(result=result, **document_of(difference))
+    lines = [] if is_told else describe(proposal)
+    lines.append(f"{describe_counts(difference) or 'nothing to do'}"
+                 f"{' (dry run)' if is_dry else ''}.")
+    work = [vm_uuid for vm_uuid in difference.vm_uuids if vm_uuid in vms]
+    if not is_dry:
+        document['staging'] = stage_changed(context, work) if work else {}
+        lines += [describe_staging(document['staging'])] if work else []
+    return Result(document, lambda _style: lines, minimal=tuple(difference.vm_uuids))
+
+
+def _check_words(arguments: Arguments) -> None:
+    named = [option for option in (options.FROM, options.TO) if arguments.get(option) is not None]
+    if arguments.get(options.GONE):
+        if named:
+            raise CommandError(Kind.USAGE, f'--gone and {named[0].flag} exclude each other')
+    elif len(named) != 2:
+        raise CommandError(Kind.USAGE, 'transfer-vm needs --from=UUID and --to=VM, or --gone')
+
+
+def _find_receiver(text: str, contents: Contents, vms: Mapping[str, VmRecord],
+                   problem: str) -> Tuple[str, Optional[str]]:
+    """The VM that gets a row, by UUID or name, and its name."""
+    try:
+        vm_uuid = parse_uuid(text)
+    except InvalidValue:
+        vm_uuid = _find_named(str(clean_name(text)), contents, vms, problem)
+    record = vms.get(vm_uuid)
+    if record is None:
+        if not problem and vm_uuid not in contents.by_uuid:
+            raise NotFound(f"XAPI has no VM {vm_uuid}; see 'vgpu-admin scan-vms'")
+        return vm_uuid, None
+    if record.kind is not VmKind.VM:
+        kind = record.kind.value.replace('_', ' ')
+        raise CommandError(Kind.FAILED, f'VM {vm_uuid} is a {kind}, not an ordinary VM; nothing '
+                           'was changed')
+    return vm_uuid, clean_name(record.name)
+
+
+def _find_named(name: str, contents: Contents, vms: Mapping[str, VmRecord], problem: str) -> str:
+    found = {vm.vm_uuid for vm in contents.vms if vm.vm_name == name}
+    found |= {vm.uuid for vm in vms.values()
+              if vm.kind is VmKind.VM and clean_name(vm.name) == name}
+    if len(found) == 1:
+        return found.pop()
+    if found:
+        raise CommandError(Kind.CONFLICT, f"the name '{escape(name)}' fits {len(found)} VMs: "
+                           f"{', '.join(sorted(found))}; say the UUID")
+    if problem:
+        raise CommandError(Kind.UNAVAILABLE, f"the name '{escape(name)}' is not in the registry, "
+                           f'and XAPI could not be asked: {problem}; say the UUID')
+    raise CommandError(Kind.NOT_FOUND, f"no VM has the name '{escape(name)}'; see "
+                       "'vgpu-admin scan-vms'")
+
+
+# Rows whose VM is gone.
+
+def _find_gone(contents: Contents, vms: Mapping[str, VmRecord],
+               odd: Mapping[str, str]) -> List[Vm]:
+    """The rows whose VM XAPI does not have: neither as a VM, nor as a template or a snapshot."""
+    return sorted((row for row in contents.vms
+                   if row.vm_uuid not in vms and row.vm_uuid not in odd),
+                  key=lambda row: row.vm_id)
+
+
+def _find_brought(context: Context, contents: Contents,
+                  vms: Mapping[str, VmRecord]) -> Dict[int, List[VmRecord]]:
+    """Which unregistered VM brought which number: it carries it, or did until we removed it."""
+    from watcher.config.policy import build_policy
+    policy = build_policy(context.settings, contents.accepted)
+    with context.journal() as journal:
+        removed = journal.removed() if journal is not None else {}
+    registered = contents.by_uuid
+    found = {}  # type: Dict[int, List[VmRecord]]
+    for vm in vms.values():
+        if vm.kind is not VmKind.VM or vm.uuid in registered or _is_replica(vm):
+            continue
+        for number in _numbers_of(vm, removed.get(vm.uuid), policy):
+            found.setdefault(number, []).append(vm)
+    return found
+
+
+def _is_replica(vm: VmRecord) -> bool:
+    """Whether somebody else keeps a VM from starting: a replica is no restored VM."""
+    return any(not text.startswith(_OUR_BLOCK) for _operation, text in vm.start_blocks)
+
+
+def _numbers_of(vm: VmRecord, removed: Optional[str], policy: Any) -> FrozenSet[int]:
+    texts = [vm] + ([vm._replace(args=removed)] if removed is not None else [])
+    numbers = {policy.number_of(item) for item in texts if item.args}
+    return frozenset(numbers - {None})
+
+
+def _describe_undecided(row: Vm, found: Sequence[VmRecord]) -> str:
+    name = f'{escape(row.vm_name) or "-"} ({row.vm_uuid}), vm_id {row.vm_id}'
+    if not found:
+        return (f'{name}: no VM has brought its number; give the row to one with transfer-vm '
+                f'--from={row.vm_uuid} --to=VM, or remove it with remove-vm')
+    listed = ', '.join(f'{vm.uuid} ({escape(vm.name)})' for vm in found)
+    return (f'{name}: several VMs have brought its number: {listed}; choose one with '
+            f'transfer-vm --from={row.vm_uuid} --to=UUID')
+
+
+def _read_vms(context: Context) -> Mapping[str, VmRecord]:
+    vms, problem = _read_vms_or_why(context)
+    if problem:
+        raise CommandError(Kind.UNAVAILABLE, f'XAPI could not be asked: {problem}')
+    return vms
+
+
+def _read_vms_or_why(context: Context) -> Tuple[Mapping[str, VmRecord], str]:
+    try:
+        return {vm.uuid: vm for vm in context.live().read_vms()}, ''
+    except XapiError as error:
+        context.lose_live(error)
+        return {}, str(error)

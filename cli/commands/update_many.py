@@ -1,0 +1,199 @@
+"""Edits of several VMs that are named at once: judged by their end, asked once, made as one change.
+
+All VMs are found and checked before anything is touched. What comes of it is one proposal; the VMs
+that run are restarted (or stopped) one after the other, and the first that fails ends it.
+"""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+
+from cli.commandline import options
+from cli.commandline.parser import Arguments
+from cli.commands.register import ways_back
+from cli.commands.update import is_carried, read_changes, ways_of
+from cli.context import Context
+from cli.effects.follow_up import Follow, follow_many
+from cli.effects.proposals import carry_out, document_of, rehearse
+from cli.errors import CommandError, ExitStatus, translate
+from cli.output.edit_messages import describe_row, name_vm, say_outcome, say_settings
+from cli.output.result import Result, build_document
+from cli.output.text import Style
+from cli.output.vm_view import view_row, vm_document
+from cli.queries.preflight import Situation, claim_numbers, look
+from cli.queries.vm_lookup import find_targets
+from registry.difference import REMOVED, RowChange
+from registry.edit import Edit
+from registry.errors import Conflict, InvalidValue, NotFound
+from registry.proposal import Proposal
+from registry.values import Vm
+
+
+class _Plan(NamedTuple):
+    """What is about to be done, and which VMs must be stopped for it."""
+
+    proposal: Proposal
+    vms: Sequence[Vm]
+    """All VMs that were named, as their rows are afterwards; of removed ones, as they were."""
+    running: Sequence[RowChange]
+    situation: Situation
+    what: str
+    """changed or removed."""
+
+
+def change_several(arguments: Arguments, context: Context) -> Result:
+    """Change the assignments of several VMs."""
+    changes = read_changes(arguments)
+    return _edit(arguments, context, 'changed',
+                 lambda edit, vm_uuid, taken: edit.change_vm(vm_uuid, taken=taken, **changes)[1])
+
+
+def remove_several(arguments: Arguments, context: Context) -> Result:
+    """Remove the rows of several VMs."""
+    return _edit(arguments, context, 'removed',
+                 lambda edit, vm_uuid, _taken: edit.remove_vm(vm_uuid))
+
+
+def _edit(arguments: Arguments, context: Context, what: str,
+          change: Callable[[Edit, str, Any], Vm]) -> Result:
+    contents = context.registry.read()
+    vm_uuids = [target.vm_uuid for target in find_targets(context, contents)]
+    situation = look(context, contents, '', with_numbers=True, own=frozenset(vm_uuids))
+    vms = []  # type: List[Vm]
+
+    def build(edit: Edit) -> None:
+        claim_numbers(edit, situation)
+        vms[:] = _change_all(edit, vm_uuids, situation, change)
+
+    proposal = rehearse(context, build)
+    plan = _Plan(proposal, vms, _find_running(context, proposal, situation, what), situation, what)
+    if arguments.get(options.DRY_RUN) or not proposal.has_any:
+        return _answer(context, plan, {}, is_dry=bool(arguments.get(options.DRY_RUN)))
+    is_stopping = bool(plan.running) and not arguments.get(options.NO_RESTART)
+    if is_stopping:
+        _ask(arguments, context, plan)
+    done = f"{len(proposal.difference.rows)} VMs were {what} in the registry"
+    if context.was_asked:
+        carry_out(context, proposal._replace(scope=frozenset(vm_uuids)), done=done)
+    else:
+        with context.editing(done=done) as edit:
+            build(edit)
+    return _answer(context, plan, _follow_all(arguments, context, plan, is_stopping))
+
+
+def _change_all(edit: Edit, vm_uuids: Sequence[str], situation: Situation,
+                change: Callable[[Edit, str, Any], Vm]) -> List[Vm]:
+    """Make up every change; all that cannot be done is told."""
+    vms, problems = [], []  # type: List[Vm], List[Exception]
+    for vm_uuid in vm_uuids:
+        try:
+            vms.append(change(edit, vm_uuid, situation.taken))
+        except (Conflict, NotFound, InvalidValue) as error:
+            problems.append(error)
+    problems += [Conflict(problem) for problem in edit.find_conflicts().values()]
+    if problems:
+        raise CommandError(translate(problems[0]).kind, '\n'.join(
+            [str(problem) for problem in problems] + ['nothing was changed']))
+    return vms
+
+
+def _find_running(context: Context, proposal: Proposal, situation: Situation,
+                  what: str) -> List[RowChange]:
+    """The VMs that must be stopped before the change reaches them."""
+    found = []  # type: List[RowChange]
+    for row in proposal.difference.rows:
+        single = _of(situation, row.vm_uuid)
+        if single.is_running and (what == 'removed' or row.after is None
+                                  or not is_carried(context, row.after, single)):
+            found.append(row)
+    return found
+
+
+def _of(situation: Situation, vm_uuid: str) -> Situation:
+    """The situation of one of the VMs."""
+    return situation._replace(record=situation.records.get(vm_uuid))
+
+
+def _ask(arguments: Arguments, context: Context, plan: _Plan) -> None:
+    """Show all that changes and what is stopped for it, and have it agreed to."""
+    starts = plan.what != 'removed' or bool(arguments.get(options.RESTART))
+    if starts:
+        from cli.effects.restart import refuse_useless_restart
+        for row in plan.running:
+            record = plan.situation.records[row.vm_uuid]
+            if row.after is not None:
+                refuse_useless_restart(context, row.after, record)
+    names = ', '.join(_name(row) for row in plan.running)
+    verb = 'stopping and restarting' if starts else 'stopping'
+    context.confirm(
+        [describe_row(row, '->') for row in plan.proposal.difference.rows]
+        + [f'This change requires {verb}, one after the other: {names}.'],
+        'Do you want to apply these settings?',
+        alternatives=f"--yes ({'restarts' if starts else 'stops'} the VMs) or --no-restart "
+                     '(leaves them running)')
+
+
+def _name(row: RowChange) -> str:
+    vm = row.after or row.before
+    return name_vm(vm.vm_name, vm.vm_uuid) if vm is not None else ''
+
+
+def _follow_all(arguments: Arguments, context: Context, plan: _Plan,
+                is_stopping: bool) -> Dict[str, Follow]:
+    """Stage what is at rest, and then restart one VM after the other."""
+    stopped = [row.vm_uuid for row in plan.running] if is_stopping else []
+    others = [vm_uuid for vm_uuid in plan.proposal.difference.vm_uuids if vm_uuid not in stopped]
+    followed = follow_many(context, {vm_uuid: _of(plan.situation, vm_uuid) for vm_uuid in others})
+    from cli.effects.restart import restart
+    for number, row in enumerate(plan.running if is_stopping else ()):
+        starts = row.what != REMOVED or bool(arguments.get(options.RESTART))
+        try:
+            followed[row.vm_uuid] = restart(
+                context, plan.situation.records[row.vm_uuid], _ways(row), starts=starts,
+                row=row.after)
+        except CommandError as error:
+            raise _with_rest(error, plan.running[number + 1:]) from error
+    return followed
+
+
+def _with_rest(error: CommandError, rest: Sequence[RowChange]) -> CommandError:
+    """The first restart that fails ends it: the others keep their arguments until they are told."""
+    if not rest:
+        return error
+    return CommandError(error.kind, f'{error}\nnot restarted, and pending: '
+                        + ', '.join(_name(row) for row in rest))
+
+
+def _ways(row: RowChange) -> Any:
+    """How to go on after a stop that failed, and how to take the change back."""
+    if row.after is None or row.before is None:
+        return ways_back(row.before or row.after)
+    return ways_of(row.before, row.after)
+
+
+def _answer(context: Context, plan: _Plan, followed: Dict[str, Follow], *,
+            is_dry: bool = False) -> Result:
+    """One line for each VM, and what becomes of it."""
+    difference = plan.proposal.difference
+    rows = {row.vm_uuid: row for row in difference.rows}
+    result = 'unchanged' if not rows else f'would_be_{plan.what}' if is_dry else plan.what
+    document = build_document(result=result, vms=[vm_document(view_row(vm)) for vm in plan.vms],
+                              **document_of(difference))
+    if not is_dry:
+        document['staging'] = {vm_uuid: item.word for vm_uuid, item in followed.items()}
+    stopping = {row.vm_uuid for row in plan.running} \
+        if not context.arguments.get(options.NO_RESTART) else frozenset()
+
+    def say(vm: Vm, arrow: str) -> List[str]:
+        if vm.vm_uuid not in rows:
+            return [f'{name_vm(vm.vm_name, vm.vm_uuid)} already has '
+                    f'{say_settings(vm, read_changes(context.arguments))}; nothing to do']
+        line = describe_row(rows[vm.vm_uuid], arrow)
+        if is_dry:
+            verb = 'stopped' if plan.what == 'removed' else 'restarted'
+            return [f"{line} (dry run{f'; would be {verb}' if vm.vm_uuid in stopping else ''})"]
+        return [line, '  ' + say_outcome(followed[vm.vm_uuid])]
+
+    def render(style: Style) -> List[str]:
+        return [line for vm in plan.vms for line in say(vm, style.arrow)]
+    failed = [item.status for item in followed.values() if item.status is not ExitStatus.DONE]
+    return Result(document, render, failed[0] if failed else ExitStatus.DONE,
+                  minimal=tuple(vm.vm_uuid for vm in plan.vms))

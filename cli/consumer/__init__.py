@@ -1,0 +1,1 @@
+"""`vgpu-admin consumer`: the qemu-wrapper of this host."""

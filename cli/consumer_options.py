@@ -1,9 +1,0 @@
-"""The options of `vgpu-admin consumer`, which are its alone."""
-
-from cli.options import Option, parse_text
-
-ACTIONS = ('enable', 'disable', 'pause', 'resume', 'status')
-
-ACTION = Option('action', '|'.join(ACTIONS), 'what to do; the word alone will do as well',
-                choices=ACTIONS)
-ROOT = Option('root', 'DIR', 'the directory that holds dom0 (/)', parse_text)

@@ -1,0 +1,1 @@
+"""`vgpu-admin doctor`: the checks of a host, of its registry and of XAPI."""

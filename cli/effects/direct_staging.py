@@ -1,0 +1,237 @@
+"""Stages VMs when no daemon does: takes the writer's lock, and then does as the daemon would.
+
+The decision and the hands are the daemon's own. The registry has been edited before; whatever
+goes wrong here leaves a pending change, which the daemon applies as soon as it runs.
+"""
+
+import contextlib
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from cli.interrupts import deferred
+from cli.queries.pool_snapshot import PoolView
+from registry.errors import RegistryError
+from registry.journal.journal import Journal
+from registry.writer_lock import WriterLock
+from watcher.consumer.numbers_file import NumberFileInvalid
+from watcher.consumer.run_directory import RunDirectory
+from watcher.errors import MalformedRecord, VmVanished, WatcherError
+from watcher.staging.injector import Outcome, OutcomeKind, carry_out
+from watcher.staging.start_blocks import lift, list_blocks
+from watcher.state.staged_record import StagedRecord
+from watcher.vm.plan import SETTLE_SECONDS, Action, Plan, Reason, State
+from watcher.vm.record import Kind, VmRecord
+
+_JOURNAL_SECONDS = 10.0
+_ATTEMPTS = 3
+_WRITTEN = {Action.ADD: 'args_added', Action.REMOVE: 'args_removed',
+            Action.REPLACE: 'args_replaced'}
+_SAID = {
+    State.AS_DESIRED: 'staged: it carries what is assigned',
+    State.PENDING: 'saved; applied at its next boot: pending until it is shut down and started',
+    State.CONTESTED: 'not staged: its number is contested: another VM had it before; neither is '
+                     'changed',
+    State.UNREADABLE: 'not staged: its device-model-args cannot be told apart and are left alone',
+    State.UNREGISTERED: 'staged: it carries none of our arguments',
+    State.MANUAL: 'not staged: it carries arguments made by hand, which are left alone',
+    State.WAITS_FOR_XAPI: 'not staged: XAPI completes its platform map at its next start; staged '
+                          'after that',
+    State.NO_QEMU: 'not staged: it is a PV or PVH guest, without a QEMU that could take arguments',
+}
+
+
+def describe_state(state: State) -> str:
+    """What is said of a VM that is left as it is."""
+    return _SAID[state]
+
+
+class Staged(NamedTuple):
+    """What became of staging one VM."""
+
+    word: str
+    """staged, as_desired, pending, by_daemon, refused, failed, unknown, or another state."""
+    message: str
+    plan: Optional[Plan] = None
+
+
+def stage(context: Any, vm_uuid: str, *, is_hurried: bool = False) -> Staged:
+    """Stage one VM, unless a daemon does; never raises for XAPI's or the journal's sake."""
+    return stage_many(context, [vm_uuid], is_hurried=is_hurried)[vm_uuid]
+
+
+def stage_many(context: Any, vm_uuids: Sequence[str], *,
+               is_hurried: bool = False) -> Dict[str, Staged]:
+    """Stage VMs, and lift what somebody left; the outcome of each VM.
+
+    With `is_hurried` a read that hangs is given up soon: somebody waits for the answer.
+    """
+    try:
+        return _stage_locked(context, vm_uuids, is_hurried)
+    except (WatcherError, RegistryError) as error:
+        if not vm_uuids:
+            raise
+        return _all(vm_uuids, Staged('failed', f'not staged: {error}; the change is pending'))
+
+
+def _stage_locked(context: Any, vm_uuids: Sequence[str], is_hurried: bool) -> Dict[str, Staged]:
+    live = context.live()
+    if not live.role.is_writer:
+        return _all(vm_uuids, Staged('refused', 'not staged: nothing is written to XAPI: '
+                                     f'{live.role.refusal}'))
+    with WriterLock(context.settings.registry.path) as lock:
+        if not lock.acquire():
+            return _all(vm_uuids, Staged('by_daemon', 'saved; the daemon that runs stages it'))
+        if live.role.is_local:
+            _withdraw_numbers(context)
+        vms = _read_vms(live, is_hurried)
+        blocked = [vm.ref for vm in vms if vm.kind is Kind.VM and list_blocks(vm)]
+        for ref in blocked:
+            lift(live.client, ref)
+        vms = _read_vms(live, is_hurried) if blocked else vms
+        with Journal(context.registry.journal_path, timeout_seconds=_JOURNAL_SECONDS) as journal:
+            return _Stager(context, journal, vms).run(vm_uuids)
+
+
+def _read_vms(live: Any, is_hurried: bool) -> Tuple[VmRecord, ...]:
+    with live.hurried() if is_hurried else contextlib.ExitStack():
+        return live.read_vms()
+
+
+def _withdraw_numbers(context: Any) -> None:
+    """What a daemon that is gone has confirmed may know nothing of the rows that are staged now.
+
+    The consumer withholds nothing then, until a daemon runs: no VM is taken for a thief.
+    """
+    with contextlib.suppress(OSError, NumberFileInvalid):
+        RunDirectory(context.settings.run_directory).remove_numbers()
+
+
+def _all(vm_uuids: Sequence[str], staged: Staged) -> Dict[str, Staged]:
+    return {vm_uuid: staged for vm_uuid in vm_uuids}
+
+
+class _Stager:
+    """One pass over some VMs, with the lock held."""
+
+    def __init__(self, context: Any, journal: Journal, vms: Sequence[VmRecord]) -> None:
+        self._context = context
+        self._client = context.live().client
+        self._journal = journal
+        self._writes: List[Callable[[Journal], Any]] = []
+        self._view = PoolView(context.settings, context.registry.read(), journal, vms,
+                              self._writes.append).note_all()
+        view = self._view
+        self._record = StagedRecord(view.books, view.inventory, view.standings,
+                                    self._writes.append)
+
+    def run(self, vm_uuids: Sequence[str]) -> Dict[str, Staged]:
+        """Add at once; wait before anything is replaced or removed."""
+        self._flush()
+        staged = {vm_uuid: self._stage(vm_uuid, may_replace=False) for vm_uuid in vm_uuids}
+        waiting = [vm_uuid for vm_uuid in vm_uuids if staged[vm_uuid].word == 'waiting']
+        if waiting:
+            self._context.sleep(SETTLE_SECONDS)
+        for vm_uuid in waiting:
+            staged[vm_uuid] = self._stage(vm_uuid, may_replace=True)
+        for _round in vm_uuids:
+            # A number that became free belongs to the next one: swapped ones take some rounds.
+            for vm_uuid in filter(self._is_unfinished, vm_uuids):
+                staged[vm_uuid] = self._stage(vm_uuid, may_replace=True)
+        self._settle()
+        self._flush()
+        return staged
+
+    def _stage(self, vm_uuid: str, *, may_replace: bool) -> Staged:
+        for _attempt in range(_ATTEMPTS):
+            vm = self._view.inventory.find_by_uuid(vm_uuid)
+            plan = self._view.plan(vm) if vm is not None else None
+            if vm is None or plan is None:
+                return Staged('unknown', 'not staged: XAPI has no such VM, or its row is not valid')
+            if plan.action is Action.NONE or plan.is_rescue:
+                self._record.note_state(plan, self._view.policy)
+                return describe_plan(plan)
+            if plan.action is not Action.ADD and not may_replace:
+                return Staged('waiting', '')
+            outcome = self._carry_out(plan)
+            if outcome.kind is OutcomeKind.WRITTEN:
+                return self._take_written(outcome)
+            if outcome.kind is not OutcomeKind.OVERTAKEN:
+                return _failed(outcome)
+            self._reread(vm_uuid)
+        return Staged('pending', 'not staged: another program keeps changing the VM; the change is '
+                      'pending')
+
+    def _is_unfinished(self, vm_uuid: str) -> bool:
+        vm = self._view.inventory.find_by_uuid(vm_uuid)
+        plan = self._view.plan(vm) if vm is not None else None
+        return plan is not None and plan.action is not Action.NONE and not plan.is_rescue
+
+    def _carry_out(self, plan: Plan) -> Outcome:
+        vm = plan.vm
+        self._record.note_writing(plan, self._view.policy)
+        self._flush()
+        with deferred():
+            outcome = carry_out(self._client, plan)
+        if not outcome.is_sent:
+            self._record.note_unsent(plan)
+        if outcome.kind is OutcomeKind.WRITTEN:
+            self._journal.add_history(self._context.who, self._context.command,
+                                      _WRITTEN[plan.action], vm_uuid=vm.uuid, before=vm.args,
+                                      after=plan.value)
+        return outcome
+
+    def _take_written(self, outcome: Outcome) -> Staged:
+        plan = outcome.plan
+        vm = outcome.vm or plan.vm._replace(args=plan.value)
+        self._view.inventory.update(vm, self._view.policy, 0.0)
+        after = self._view.plan(vm)
+        self._record.note_written(plan)
+        if after is not None and (outcome.is_proven or plan.action is Action.ADD):
+            self._record.note_state(after, self._view.policy)
+        what = 'none of our arguments' if plan.desired is None else 'it'
+        return Staged('staged', f'staged: its next start takes {what}', after)
+
+    def _reread(self, vm_uuid: str) -> None:
+        vm = self._view.inventory.find_by_uuid(vm_uuid)
+        if vm is None:
+            return
+        try:
+            self._view.inventory.update(self._client.read_vm(vm.ref), self._view.policy, 0.0)
+        except (VmVanished, MalformedRecord):
+            self._view.inventory.drop(vm.ref)
+
+    def _settle(self) -> None:
+        """Forget what a version before 0.2 left under way, where the key is there after all."""
+        for item in self._journal.replacements():
+            vm = self._view.inventory.find_by_uuid(item.vm_uuid)
+            if vm is not None and vm.args is not None:
+                self._journal.end_replacement(item.vm_uuid)
+
+    def _flush(self) -> None:
+        with self._journal.batch():
+            for write in self._writes:
+                write(self._journal)
+        self._writes.clear()
+
+
+def describe_plan(plan: Plan) -> Staged:
+    """What is said of a VM for which nothing is written now."""
+    if plan.is_rescue:
+        return Staged('pending', 'saved; applied at its next boot: pending, since the VM is '
+                      'starting', plan)
+    if plan.reason is Reason.NOT_ACCEPTED:
+        return Staged('drift', "not staged: nothing is replaced until 'vgpu-admin accept' has been "
+                      'run', plan)
+    if plan.reason is Reason.NUMBER_HELD:
+        return Staged('pending', f'not staged: VM {plan.holder} still has its vm_id: it keeps its '
+                      'old one, with the rest as changed, until then', plan)
+    if plan.reason is Reason.NOT_AT_REST:
+        return Staged('pending', _SAID[State.PENDING], plan)
+    if plan.reason is Reason.HALTED_RESIDENT:
+        from cli.output.tables import describe_resident
+        return Staged('pending', f'not staged: pending: {describe_resident(plan.vm.uuid)}', plan)
+    return Staged(plan.state.value, _SAID.get(plan.state, plan.reason.value), plan)
+
+
+def _failed(outcome: Outcome) -> Staged:
+    message = f'not staged ({outcome.kind.value}: {outcome.error})'
+    return Staged('failed', message + '; the change is pending', outcome.plan)

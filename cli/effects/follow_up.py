@@ -1,0 +1,184 @@
+"""What follows an edit: staging, or the reason why it waits, and the answer that tells of it."""
+
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+from cli.commandline import options
+from cli.errors import ExitStatus
+from cli.output.edit_messages import say_lines
+from cli.output.result import Result, VmView, build_document
+from cli.output.tables import LEFT_TO_DAEMON, render_vm
+from cli.output.text import Style
+from cli.output.vm_view import view_record, view_row, vm_document
+from cli.queries.preflight import Situation
+from registry.errors import RegistryUnavailable
+from registry.values import Contents, Vm
+
+# An edit waits so long for the daemon that stages it.
+STAGED_SECONDS = 3.0
+_LATE = ('not staged: the daemon has not done it within 3 s, and goes on; see '
+         "'vgpu-admin status'")
+
+
+class Follow:
+    """The word and the sentence about what became of an edit in XAPI."""
+
+    def __init__(self, word: str, message: str, plan: Any = None,
+                 status: ExitStatus = ExitStatus.DONE) -> None:
+        self.word = word
+        self.message = message
+        self.plan = plan
+        self.status = status
+
+
+def follow(context: Any, vm_uuid: str, situation: Situation) -> Follow:
+    """Stage a VM at rest, or say why its change waits."""
+    waiting = _find_waiting(vm_uuid, situation)
+    if waiting is not None:
+        return waiting
+    from cli.effects.direct_staging import stage
+    staged = stage(context, vm_uuid, is_hurried=True)
+    if staged.word == 'by_daemon':
+        staged = _correct(context, vm_uuid, situation.record, staged)
+    if staged.word == 'by_daemon':
+        staged = _wait_for_daemon(context, {vm_uuid: staged})[vm_uuid]
+    return Follow(staged.word, staged.message, staged.plan)
+
+
+def follow_many(context: Any, situations: Mapping[str, Situation]) -> Dict[str, Follow]:
+    """The same for several VMs, which are staged together."""
+    followed = {vm_uuid: _find_waiting(vm_uuid, situation)
+                for vm_uuid, situation in situations.items()}
+    resting = [vm_uuid for vm_uuid, found in followed.items() if found is None]
+    if resting:
+        from cli.effects.daemon_conditions import tell_each
+        from cli.effects.direct_staging import stage_many
+        staged = tell_each(context, stage_many(context, resting, is_hurried=True))
+        staged.update(_wait_for_daemon(context, {
+            vm_uuid: item for vm_uuid, item in staged.items() if item.word == 'by_daemon'}))
+        followed.update({vm_uuid: Follow(item.word, item.message, item.plan)
+                         for vm_uuid, item in staged.items()})
+    return {vm_uuid: found for vm_uuid, found in followed.items() if found is not None}
+
+
+def _find_waiting(vm_uuid: str, situation: Situation) -> Optional[Follow]:
+    """Why nothing can be staged now; None for a VM at rest."""
+    if not situation.was_asked:
+        return Follow('not_asked', f'saved; applied at its next boot: XAPI could not be asked '
+                      f'({situation.problem}), so nothing was checked there')
+    record = situation.record
+    if record is None:
+        return Follow('unknown', 'not staged: XAPI has no such VM')
+    if situation.is_running:
+        return Follow('pending', 'saved; applied at its next boot: pending until it is shut down '
+                      'and started (a reboot is not enough)')
+    if record.is_halted_resident:
+        from cli.output.tables import describe_resident
+        return Follow('pending', f'not staged: pending: {describe_resident(vm_uuid)}')
+    if record.power_state.value == 'Halted' and record.operations:
+        from cli.output.tables import describe_operations
+        return Follow('pending', 'not staged: pending: the VM is Halted and '
+                      + describe_operations(sorted(record.operation_names)))
+    if not record.is_at_rest:
+        doing = ', '.join(sorted(record.operation_names)) or 'no operation'
+        return Follow('pending', f'saved; applied at its next boot: pending, since the VM is '
+                      f'{record.power_state.value} ({doing}): a resume keeps the old arguments, a '
+                      'shutdown applies the new ones')
+    return None
+
+
+def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
+    """Wait for the daemon to stage these VMs, but not for long, and not where told not to."""
+    if not staged or context.arguments.get(options.NO_WAIT):
+        return staged
+    from cli.queries.xapi_tasks import wait_until
+    from watcher.errors import XapiError
+    done = {}  # type: Dict[str, Any]
+
+    def look() -> bool:
+        for vm_uuid, plan in _read_settled(context, [item for item in staged if item not in done]):
+            done[vm_uuid] = plan
+        return len(done) == len(staged)
+
+    try:
+        wait_until(context, look, STAGED_SECONDS)
+    except XapiError:
+        pass  # what is not known to be staged is not said to be
+    return {vm_uuid: item._replace(word='staged', message='staged by the daemon: its next start '
+                                   'takes it', plan=done[vm_uuid]) if vm_uuid in done
+            else item._replace(message=_LATE) for vm_uuid, item in staged.items()}
+
+
+def _read_settled(context: Any, vm_uuids: List[str]) -> List[Tuple[str, Any]]:
+    """The VMs for which nothing is left to do, each with its plan."""
+    from cli.queries.pool_snapshot import read_neighbourhood, read_pool
+    from watcher.vm.plan import Action
+    contents = context.registry.read()
+    view = read_pool(context, contents) if len(vm_uuids) > 1 else \
+        read_neighbourhood(context, contents, vm_uuids[0])
+    found = [(vm_uuid, view.inventory.find_by_uuid(vm_uuid)) for vm_uuid in vm_uuids]
+    plans = [(vm_uuid, view.plan(vm)) for vm_uuid, vm in found if vm is not None]
+    return [(vm_uuid, plan) for vm_uuid, plan in plans
+            if plan is not None and plan.action is Action.NONE]
+
+
+def _correct(context: Any, vm_uuid: str, record: Any, staged: Any) -> Any:
+    """What the daemon does not do, or not yet, is not promised for it."""
+    from cli.effects.daemon_conditions import find_blocker
+    contents = context.registry.read()
+    row = contents.by_uuid.get(vm_uuid)
+    plan = plan_row(context, row, record) if row is not None else None
+    blocker = find_blocker(context, contents, plan)
+    if blocker is None:
+        return staged
+    return staged._replace(word=blocker[0], message=blocker[1], plan=plan)
+
+
+def build_answer(context: Any, what: str, head: Callable[[str], str], row: Vm,
+                 situation: Situation, followed: Optional[Follow]) -> Result:
+    """Build the answer to an edit; `head` says what was changed, with an arrow of our choice."""
+    view = _view(context, row, situation, followed, is_removed='removed' in what)
+    document = build_document(result=what, vm=vm_document(view))
+    if followed is not None:
+        document['staging'] = {'result': followed.word, 'message': followed.message}
+    is_handed_on = (followed is not None and followed.word == 'by_daemon'
+                    and view.state in ('drift', 'orphaned'))
+    shown = view._replace(reason=LEFT_TO_DAEMON) if is_handed_on else view
+
+    def render(style: Style) -> List[str]:
+        lines = say_lines(head(style.arrow), followed)
+        return lines + (render_vm(shown) if context.arguments.get(options.VERBOSE) else [])
+    return Result(document, render, followed.status if followed else ExitStatus.DONE,
+                  minimal=(row.vm_uuid,))
+
+
+def _view(context: Any, row: Vm, situation: Situation, followed: Optional[Follow], *,
+          is_removed: bool = False) -> VmView:
+    """The VM as it is after the edit, or as it would be after one that is only rehearsed."""
+    plan = followed.plan if followed is not None else None
+    if plan is None and situation.record is not None:
+        plan = plan_row(context, None if is_removed else row, situation.record)
+    if plan is None:
+        return view_row(row)
+    view = view_record(row, plan.vm, plan, context.settings.device.known_names)
+    is_left = followed is not None and followed.word in ('by_daemon', 'pending')
+    if is_removed and is_left and view.carried:
+        # What nobody asks for any more is no manual span: it goes away.
+        return view._replace(state='orphaned', reason='not_at_rest' if situation.is_running else '')
+    return view
+
+
+def plan_row(context: Any, row: Optional[Vm], record: Any) -> Any:
+    """The plan for a VM as if the registry held this row for it, or none.
+
+    What the VM runs with is what its receipt says, whatever its record carries (P6).
+    """
+    from cli.queries.pool_snapshot import PoolView
+    try:
+        contents = context.registry.read()
+    except RegistryUnavailable:
+        # A rehearsal before there is a registry.
+        contents = Contents(1, (), ())
+    rows = tuple(vm for vm in contents.vms if vm.vm_uuid != record.uuid)
+    with context.journal() as journal:
+        return PoolView(context.settings, contents._replace(vms=rows + ((row,) if row else ())),
+                        journal, [record]).plan(record)

@@ -1,0 +1,174 @@
+"""The one way by which commands change many rows: compare, show, ask, and do just that.
+
+A command makes up what it wants in an Edit that is taken back (`rehearse`). What comes of it is a
+proposal: shown to people, printed for programs, asked about, and then applied as it is, to a
+registry that still says what it said (`carry_out`).
+"""
+
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+from cli.context import Context
+from cli.output.text import escape, plural
+from registry.difference import MOVED, REMOVED, Difference, PoolChange, RowChange
+from registry.edit import Edit
+from registry.errors import Reason, RegistryUnavailable
+from registry.proposal import Proposal
+from registry.values import Pool, Vm
+
+QUESTION = 'Do you want to apply these changes?'
+
+
+def rehearse(context: Context, build: Callable[[Edit], Any], *, allow_loss: bool = False,
+             may_create: bool = False) -> Proposal:
+    """Find out what a change comes to, with everything checked and nothing kept.
+
+    With `may_create` a registry that is not there is one without rows, which is created.
+    """
+    try:
+        with context.editing(dry_run=True, allow_loss=allow_loss) as edit:
+            build(edit)
+        return edit.proposal
+    except RegistryUnavailable as error:
+        if not may_create or error.reason not in (Reason.MISSING, Reason.EMPTY):
+            raise
+    draft = context.registry.draft()
+    build(draft)
+    return draft.settle()._replace(creates=True)
+
+
+def ask(context: Context, lines: List[str], question: str) -> bool:
+    """Have a change agreed to, or tell it with --yes; whether it has been shown."""
+    context.confirm(lines, question)
+    return not context.is_json
+
+
+def carry_out(context: Context, proposal: Proposal, *, done: str,
+              allow_loss: bool = False) -> None:
+    """Do just what was proposed; a conflict where the registry was changed meanwhile."""
+    with context.applying(proposal, done=done, allow_loss=allow_loss):
+        pass
+
+
+def list_affected(proposal: Proposal) -> List[str]:
+    """The VMs whose arguments a change concerns: those of rows, and of a vGPU pool switched."""
+    switched = [change.after.pool_id for change in proposal.difference.pools
+                if change.before.enabled != change.after.enabled]
+    found = dict.fromkeys(proposal.difference.vm_uuids)
+    found.update(dict.fromkeys(vm.vm_uuid for vm in proposal.vms_after
+                               if vm.pool_id in switched))
+    return list(found)
+
+
+# What is shown.
+
+def describe(proposal: Proposal) -> List[str]:
+    """All that changes, for people: a line for each row, more for each vGPU pool."""
+    lines = [describe_row(row) for row in proposal.difference.rows]
+    for change in proposal.difference.pools:
+        lines += describe_pool_change(change, proposal.vms_after)
+    return lines
+
+
+def describe_difference(difference: Difference) -> List[str]:
+    """The same where there is no proposal: nothing is about to be done."""
+    return [describe_row(row) for row in difference.rows] + [
+        describe_pool(change) for change in difference.pools]
+
+
+def describe_row(row: RowChange) -> str:
+    """What becomes of one row, on one line."""
+    if row.what == MOVED and row.before is not None:
+        return f'moved    {row.before.vm_uuid} -> {row.vm_uuid}: {_brief(row.after)}'
+    said = _brief(row.before if row.what == REMOVED else row.after)
+    if row.problem:
+        said = f'a row that is no assignment ({escape(row.problem)})' + (
+            '' if row.what == REMOVED else f' -> {said}')
+    elif row.before is not None and row.after is not None:
+        said = f'{_brief(row.before)} -> {said}'
+    return f'{row.what:8} {escape(row.vm_uuid)}: {said}'
+
+
+def describe_pool_change(change: PoolChange, vms: Sequence[Vm]) -> List[str]:
+    """What becomes of one vGPU pool, and which VMs that concerns."""
+    lines = [describe_pool(change)]
+    affected = [vm for vm in vms if vm.pool_id == change.after.pool_id]
+    if change.before.enabled == change.after.enabled:
+        return lines
+    if not affected:
+        return lines + [f'No VM is in vGPU pool {change.after.pool_id}.']
+    count = plural(len(affected), 'VM')
+    if change.after.enabled:
+        their = 'gets its arguments' if len(affected) == 1 else 'get their arguments'
+        lines.append(f'Enabling vGPU pool {change.after.pool_id} affects {count}, which {their} '
+                     'again:')
+    else:
+        lose = 'loses its arguments when it is' if len(affected) == 1 else \
+            'lose their arguments when they are'
+        lines.append(f'Disabling vGPU pool {change.after.pool_id} affects {count}, which {lose} '
+                     'at rest:')
+    return lines + [f'  {vm.vm_uuid} {escape(vm.vm_name)}' for vm in affected]
+
+
+def describe_pool(change: PoolChange) -> str:
+    """What becomes of one vGPU pool, on one line."""
+    before, after = change
+    pairs = (('name', escape(before.pool_name), escape(after.pool_name)),
+             ('description', escape(before.description) or '-', escape(after.description) or '-'),
+             ('', _word(before), _word(after)))
+    return f'changed  vGPU pool {after.pool_id}: ' + ', '.join(
+        f'{what} {old} -> {new}'.lstrip() for what, old, new in pairs if old != new)
+
+
+def describe_counts(difference: Difference, unchanged: int = 0) -> str:
+    """How many changes there are of each kind; '' when there is none."""
+    counts = dict(difference.counts, **({'unchanged': unchanged} if unchanged else {}))
+    parts = [f'{count} {what}' for what, count in sorted(counts.items())]
+    if difference.pools:
+        parts.append(f'{plural(len(difference.pools), "vGPU pool")} changed')
+    return ', '.join(parts)
+
+
+def document_of(difference: Difference, unchanged: int = 0) -> Dict[str, Any]:
+    """The same for programs: `counts`, `changes` and `pool_changes`."""
+    counts = difference.counts
+    if unchanged:
+        counts['unchanged'] = unchanged
+    if difference.pools:
+        counts['pools_changed'] = len(difference.pools)
+    return {'counts': counts,
+            'changes': [_row_document(row) for row in difference.rows],
+            'pool_changes': [{'pool_id': after.pool_id, 'before': _pool_document(before),
+                              'after': _pool_document(after)}
+                             for before, after in difference.pools]}
+
+
+def _row_document(row: RowChange) -> Dict[str, Any]:
+    document = {'change': row.what, 'vm_uuid': row.vm_uuid, 'before': _vm_document(row.before),
+                'after': _vm_document(row.after)}
+    if row.what == MOVED and row.before is not None:
+        document['from_uuid'] = row.before.vm_uuid
+    if row.problem:
+        document['problem'] = row.problem
+    return document
+
+
+def _vm_document(vm: Optional[Vm]) -> Optional[Dict[str, Any]]:
+    if vm is None:
+        return None
+    return {'vm_name': vm.vm_name, 'vm_id': vm.vm_id, 'pool_id': vm.pool_id,
+            'priority': vm.priority.word}
+
+
+def _pool_document(pool: Pool) -> Dict[str, Any]:
+    return {'pool_name': pool.pool_name, 'description': pool.description,
+            'enabled': pool.enabled}
+
+
+def _brief(vm: Optional[Vm]) -> str:
+    if vm is None:
+        return '-'
+    return f'{escape(vm.vm_name) or "-"}, pool {vm.pool_id}, {vm.priority.word}, {vm.vm_id}'
+
+
+def _word(pool: Pool) -> str:
+    return 'enabled' if pool.enabled else 'disabled'

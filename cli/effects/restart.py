@@ -1,0 +1,263 @@
+"""The restart of a running VM: stop it, have it staged, start it, verify the boot.
+
+The edit is committed before. Each step can fail or be interrupted: the message then says what
+was done, what was not, how to go on and how to take the edit back. `--yes` never means a hard
+stop: only `--force` does.
+"""
+
+import contextlib
+from typing import Any, List, NamedTuple, Optional
+
+from cli.commandline import options
+from cli.effects.direct_staging import stage
+from cli.effects.follow_up import Follow, plan_row
+from cli.errors import CommandError, ExitStatus, Kind, translate
+from cli.output.edit_messages import name_vm
+from cli.queries.boot_check import verify_boot
+from cli.queries.daemon_status import find_daemon
+from cli.queries.xapi_tasks import TookTooLong, run_task, wait_until
+from registry.errors import RegistryError
+from registry.values import Vm
+from watcher.errors import MalformedRecord, SessionLost, XapiError, XapiUnreachable
+from watcher.vm.plan import Action, Reason, State
+from watcher.vm.record import PowerState, VmRecord
+
+STOP_SECONDS = 120
+START_SECONDS = 300
+# More than 20 VMs at once may queue before this one.
+STAGE_SECONDS = 30
+_PAUSE_SECONDS = 0.25
+# XAPI may be restarted while a VM is down: that alone must not leave it there.
+AWAY_SECONDS = 20
+_GONE = (XapiUnreachable, SessionLost)
+
+
+class Ways(NamedTuple):
+    """The commands that somebody needs whose restart came to nothing."""
+
+    go_on: str
+    take_back: str = ''
+    """Empty where nothing was committed."""
+
+    def say_take_back(self) -> List[str]:
+        """The line that tells how the edit is taken back."""
+        return [f'take it back with: {self.take_back}'] if self.take_back else []
+
+
+def restart(context: Any, record: VmRecord, ways: Ways, *, starts: bool = True,
+            row: Optional[Vm] = None) -> Follow:
+    """Restart a running VM whose edit is committed; with `starts` false, stop it only.
+
+    `row` is what was committed: what became of it meanwhile is told.
+    """
+    context.advice[:] = ['the change is pending', f'go on with: {ways.go_on}'] \
+        + ways.say_take_back()
+    try:
+        return Restart(context, record, ways, row).run(starts)
+    except (XapiError, MalformedRecord, RegistryError) as error:
+        kind = translate(error).kind if isinstance(error, RegistryError) else Kind.FAILED
+        raise CommandError(kind, '\n'.join(
+            [f'{name_vm(record.name, record.uuid)}: {translate(error)}'] + context.done
+            + [f'look at it with: vgpu-admin show-vm --vm-uuid={record.uuid}']
+            + ways.say_take_back())) from error
+
+
+def _tell_of_others(context: Any, row: Vm) -> None:
+    """Say what somebody else made of the row while the VM was restarted."""
+    found = context.registry.read().by_uuid.get(row.vm_uuid)
+    if found is None:
+        raise CommandError(Kind.CONFLICT, '\n'.join(
+            [f'{name_vm(row.vm_name, row.vm_uuid)} is not registered any more: somebody else '
+             'removed it meanwhile']
+            + context.done + [f'see who: vgpu-admin history --vm-uuid={row.vm_uuid}']))
+    if (found.pool_id, found.priority, found.vm_id) != (row.pool_id, row.priority, row.vm_id):
+        context.note(f'somebody else changed VM {row.vm_uuid} meanwhile: pool {found.pool_id}, '
+                     f'priority {found.priority.word}, vm_id {found.vm_id}')
+
+
+def refuse_useless_restart(context: Any, row: Vm, record: VmRecord) -> None:
+    """Refuse a restart that would not apply the row: nobody stops a VM for nothing."""
+    role = context.live().role
+    plan = plan_row(context, row, record._replace(
+        power_state=PowerState.HALTED, operations=(), resident_on=None, domid=-1))
+    if not role.is_writer:
+        reason = role.refusal
+    elif plan is not None and plan.action is Action.NONE and plan.state is not State.AS_DESIRED:
+        reason = 'the registry is not accepted: run \'vgpu-admin accept\' first' \
+            if plan.reason is Reason.NOT_ACCEPTED else plan.reason.value.replace('_', ' ')
+    else:
+        return
+    raise CommandError(Kind.FAILED, f'{name_vm(record.name, record.uuid)}: a restart would not '
+                       'apply the change: '
+                       f'{reason}; --no-restart commits it all the same; nothing was changed')
+
+
+class Restart:
+    """One restart, step by step, and the words for where it stopped."""
+
+    def __init__(self, context: Any, record: VmRecord, ways: Ways,
+                 row: Optional[Vm] = None) -> None:
+        self._context = context
+        self._record = record
+        self._ways = ways
+        self._row = row
+        self._name = name_vm(record.name, record.uuid)
+
+    def run(self, starts: bool) -> Follow:
+        """Take step after step."""
+        if not self.is_still_running():
+            from cli.effects.follow_up import follow
+            from cli.queries.preflight import Situation
+            self._context.note(f'{self._name} does not run any more; its power state is left '
+                               'as it is')
+            return follow(self._context, self._record.uuid, Situation(self.read()))
+        before = self.last_boot_number()
+        self.stop()
+        self._context.done.append(f'{self._name} was stopped, and is not started yet: '
+                                  f'xe vm-start uuid={self._record.uuid}')
+        self._context.advice[:] = self._ways.say_take_back()
+        staged = self._stage()
+        if not starts:
+            return Follow(staged.word, f'the VM was stopped; {staged.message}', staged.plan)
+        self.start()
+        self._context.done[-1] = f'{self._name} was stopped and started'
+        self._context.advice[:] = [f'see what it runs with: vgpu-admin show-vm --vm-uuid='
+                                   f'{self._record.uuid}']
+        return self._verify(before)
+
+    def is_still_running(self) -> bool:
+        """Whether the VM runs now."""
+        return self.read().power_state in (PowerState.RUNNING, PowerState.PAUSED)
+
+    def _outlast(self, operation: str, seconds: float) -> None:
+        """Wait while an operation goes on whose answer was lost; nobody can cancel it."""
+        wait_until(self._context, lambda: operation not in self.read().operation_names, seconds)
+
+    def read(self) -> VmRecord:
+        """Read the VM; an XAPI that is being restarted is waited for."""
+        deadline = self._context.clock() + AWAY_SECONDS
+        while True:
+            try:
+                return self._context.live().client.read_vm(self._record.ref)
+            except _GONE:
+                if self._context.clock() >= deadline:
+                    raise
+                self.reconnect()
+            self._context.sleep(_PAUSE_SECONDS)
+
+    def reconnect(self) -> None:
+        """Log in again, where that can be done."""
+        try:
+            self._context.reconnect()
+        except XapiError:
+            pass  # whoever asks next is told
+
+    def stop(self) -> None:
+        """Stop the VM cleanly; hard only with --force."""
+        seconds = self._context.arguments.get(options.TIMEOUT) or STOP_SECONDS
+        is_forced = bool(self._context.arguments.get(options.FORCE))
+        self._context.tell(f'stopping {self._name} cleanly (at most {seconds} s)')
+        try:
+            run_task(self._context, 'VM.clean_shutdown', self._record.ref,
+                     timeout_seconds=seconds, progress='clean stop')
+            return
+        except TookTooLong as error:
+            problem = f'it did not stop within {seconds} s'
+            problem += ('; the stop was cancelled' if error.is_cancelled else
+                        '; the stop could not be cancelled and may still happen')
+        except XapiUnreachable as error:
+            problem = f'the answer of XAPI was lost ({error}); the stop may still happen'
+            self._outlast('clean_shutdown', seconds)
+        except XapiError as error:
+            problem = f'XAPI could not stop it ({error})'
+        if self.read().power_state is PowerState.HALTED:
+            return  # somebody, or the stop that came late, was quicker
+        if not is_forced:
+            raise self._failed(problem, f'go on with: {self._ways.go_on}\n(that allows a hard '
+                               'stop), or stop the VM yourself: the change is applied when it is '
+                               'at rest')
+        self._context.tell(f'{problem}; stopping {self._name} hard')
+        run_task(self._context, 'VM.hard_shutdown', self._record.ref,
+                 timeout_seconds=STOP_SECONDS, progress='hard stop')
+
+    def _stage(self) -> Any:
+        """Stage, or wait until the daemon has."""
+        self._context.tell(f'staging {self._name}')
+        deadline = self._context.clock() + STAGE_SECONDS
+        staged = self._stage_once()
+        while staged.word == 'by_daemon' and self._context.clock() < deadline:
+            # A daemon that ends meanwhile leaves the work to us.
+            wait_until(self._context, lambda: self._find_settled_plan() or self._is_alone(),
+                       deadline - self._context.clock())
+            plan = self._find_settled_plan()
+            staged = staged._replace(plan=plan, word='staged', message='the daemon staged it') \
+                if plan else self._stage_once()
+        if staged.word == 'by_daemon':
+            away = self._context.xapi_problem
+            staged = staged._replace(word='failed', message='the daemon did not stage it within '
+                                     f'{STAGE_SECONDS} s' + (f' ({away})' if away else ''))
+        if staged.word == 'failed':
+            raise self._failed(staged.message, 'the VM is STOPPED')
+        return staged
+
+    def _stage_once(self) -> Any:
+        """Stage; once more where that failed, when an XAPI that was restarted is back."""
+        staged = stage(self._context, self._record.uuid)
+        if staged.word == 'failed':
+            with contextlib.suppress(*_GONE):
+                self.read()
+                staged = stage(self._context, self._record.uuid)
+        return staged
+
+    def _is_alone(self) -> bool:
+        return find_daemon(self._context.settings.registry.path) is None
+
+    def _find_settled_plan(self) -> Optional[Any]:
+        """The plan, once nothing is left to do; None as long as something is."""
+        from cli.queries.pool_snapshot import read_neighbourhood
+        try:
+            view = read_neighbourhood(self._context, self._context.registry.read(),
+                                      self._record.uuid)
+        except _GONE:
+            self.reconnect()
+            return None
+        vm = view.inventory.find_by_uuid(self._record.uuid)
+        plan = view.plan(vm) if vm is not None else None
+        is_settled = (plan is not None and plan.action is Action.NONE
+                      and plan.reason is not Reason.HALTED_RESIDENT)
+        return plan if is_settled else None
+
+    def start(self) -> None:
+        """Start the VM."""
+        self._context.tell(f'starting {self._name}')
+        try:
+            run_task(self._context, 'VM.start', self._record.ref, False, False,
+                     timeout_seconds=START_SECONDS, progress='start')
+        except TookTooLong:
+            raise self._failed('it is staged, but did not start in time', 'the VM may be STOPPED')
+        except XapiError as error:
+            if isinstance(error, _GONE):
+                self._outlast('start', START_SECONDS)
+            if self.read().power_state is PowerState.RUNNING:
+                return  # somebody else was quicker, or only the answer was lost
+            raise self._failed(f'it is staged and STOPPED: XAPI could not start it ({error})',
+                               'see to what XAPI says, and start it')
+
+    def _verify(self, before: int) -> Follow:
+        if self._row is not None:
+            _tell_of_others(self._context, self._row)
+        verdict = verify_boot(self._context, self._record, before)
+        status = ExitStatus.DONE if verdict.is_good else ExitStatus.FAILED
+        return Follow(verdict.word, f'the VM was restarted; {verdict.message}', verdict.plan,
+                      status)
+
+    def last_boot_number(self) -> int:
+        """The number of the VM's newest receipt; 0 when there is none."""
+        with self._context.journal() as journal:
+            boot = journal.last_boot(self._record.uuid) if journal is not None else None
+            return boot.id if boot is not None else 0
+
+    def _failed(self, problem: str, advice: str) -> CommandError:
+        return CommandError(Kind.FAILED, '\n'.join(
+            [f'{self._name}: {problem}'] + self._context.done
+            + ['the change is committed and pending', advice] + self._ways.say_take_back()))

@@ -1,0 +1,1 @@
+"""Running a command on the master of the pool."""

@@ -1,0 +1,56 @@
+"""What is said of an edit: the VM by its name, what was, what is, what became of it.  Pure."""
+
+from typing import Any, List, Mapping, Optional
+
+from cli.output.text import escape
+from registry.difference import RowChange
+from registry.values import Vm
+
+
+def name_vm(name: Optional[str], vm_uuid: str) -> str:
+    """A VM by the name that people know, with its UUID: `web01 (d8f33418-…)`."""
+    return f'{escape(name)} ({escape(vm_uuid)})' if name else f'VM {escape(vm_uuid)}'
+
+
+def say_assignment(vm: Vm) -> str:
+    """What a row says: `pool A, priority high, vm_id 7`."""
+    return f'pool {vm.pool_id}, priority {vm.priority.word}, vm_id {vm.vm_id}'
+
+
+def say_settings(vm: Vm, asked: Mapping[str, Any]) -> str:
+    """What a row says of the settings that were asked for: `vm_id 7`."""
+    said = (('pool_id', f'pool {vm.pool_id}'), ('priority', f'priority {vm.priority.word}'),
+            ('vm_id', f'vm_id {vm.vm_id}'))
+    return ', '.join(text for field, text in said if field in asked)
+
+
+def say_change(before: Vm, after: Vm, arrow: str) -> str:
+    """What of a row changes: `priority high → low, vm_id 7 → 12`; '' for nothing."""
+    pairs = (('pool', before.pool_id, after.pool_id),
+             ('priority', before.priority.word, after.priority.word),
+             ('vm_id', before.vm_id, after.vm_id))
+    return ', '.join(f'{what} {old} {arrow} {new}' for what, old, new in pairs if old != new)
+
+
+def describe_row(row: RowChange, arrow: str) -> str:
+    """What becomes of one row, with the VM's name."""
+    vm = row.after or row.before
+    if vm is None:
+        return ''
+    name = name_vm(vm.vm_name, vm.vm_uuid)
+    if row.before is None:
+        return f'{name}: registered with {say_assignment(vm)}'
+    if row.after is None:
+        return f'{name}: registration removed ({say_assignment(vm)})'
+    return f'{name}: {say_change(row.before, row.after, arrow)}'
+
+
+def say_outcome(followed: Any) -> str:
+    """What became of an edit in XAPI, as a sentence."""
+    message = str(followed.message)
+    return escape(f'{message[0].upper()}{message[1:]}.')
+
+
+def say_lines(head: str, followed: Any) -> List[str]:
+    """The lines of an edit: what changed, and what became of it."""
+    return [head] if followed is None else [head, say_outcome(followed)]

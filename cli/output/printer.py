@@ -1,0 +1,167 @@
+"""The only place that prints: results on standard output, everything else on standard error."""
+
+import os
+from typing import Any, Iterator, List, Mapping, Optional, Sequence, TextIO
+
+from cli.errors import CommandError, ExitStatus
+from cli.output.result import Result, build_document
+from cli.output.text import Style, escape
+
+
+class Output:
+    """Standard output and standard error of one run."""
+
+    def __init__(self, results: Optional[TextIO], errors: Optional[TextIO],
+                 environment: Mapping[str, str], *, style: Optional[Style] = None) -> None:
+        self._results = results or _open_nowhere()
+        self._errors = errors or _open_nowhere()
+        self._problem = ''
+        self.outcome = ''
+        """What was done, for whoever cannot read the result."""
+        self._environment = environment
+        self._given_style = style
+        """What another host's terminal can do, when the text is for that."""
+
+    @property
+    def style(self) -> Style:
+        """What the place where results go can do."""
+        return self._given_style or self._style()
+
+    def print_result(self, result: Result, notes: Sequence[str], *, is_json: bool,
+                     is_minimal: bool) -> None:
+        """Print a result, and what should be known beside it."""
+        if result.stream is not None:
+            self._print_stream(result.stream(None if is_json else self.style))
+            return
+        if is_json:
+            import json  # costs 3 ms, and people do not need it
+            document = dict(result.document, notes=list(notes)) if notes else result.document
+            self._write(self._results, [json.dumps(document, indent=2)])
+            return
+        for note in notes:
+            self._write(self._errors, [f'vgpu-admin: {escape(note)}'])
+        if is_minimal:
+            self._write(self._results,
+                        [','.join(item.replace(',', '\\,') for item in result.minimal)])
+        else:
+            self._write(self._results, self._fitted(result), is_data=result.is_data)
+
+    def _fitted(self, result: Result) -> List[str]:
+        style = self.style
+        lines = result.lines(style)
+        if not style.width or result.is_data:
+            return lines
+        from cli.output.wrap import fit  # programs do not need it
+        return fit(lines, style)
+
+    def print_error(self, error: CommandError, notes: Sequence[str], *, is_json: bool) -> None:
+        """Print why a command came to nothing."""
+        if is_json:
+            import json
+            content = {'kind': error.kind.value, 'message': str(error)}  # type: dict
+            if notes:
+                content['notes'] = list(notes)
+            self._write(self._errors, [json.dumps(build_document(error=content))])
+            return
+        for note in notes:
+            self._write(self._errors, [f'vgpu-admin: {escape(note)}'])
+        for line in str(error).splitlines():
+            self._write(self._errors, [f'vgpu-admin: {escape(line)}'])
+
+    def print_lines(self, results: List[str], errors: List[str], *,
+                    is_data: bool = False) -> None:
+        """Print what another host has made ready for our terminal."""
+        self._write(self._errors, errors)
+        self._write(self._results, results, is_data=is_data)
+
+    def _print_stream(self, texts: Iterator[str]) -> None:
+        """Print each text at once; Ctrl-C is the way to end it."""
+        try:
+            for text in texts:
+                if not self._write(self._results, [text], at_once=True):
+                    return
+        except KeyboardInterrupt:
+            self._write(self._results, ['\r'] if self._results.isatty() else [])
+
+    def close(self) -> None:
+        """Flush; a reader that went away early (`| head`) is not an error."""
+        for stream in (self._results, self._errors):
+            try:
+                stream.flush()
+            except (OSError, ValueError) as error:
+                self._lose(stream, error)
+
+    def settle(self, status: int) -> int:
+        """Close, and give the exit status: what could not be written is a failure."""
+        self.close()
+        if not self._problem:
+            return status
+        outcome = f'; {self.outcome}' if self.outcome else ''
+        self._write(self._errors, [f'vgpu-admin: the output could not be written: '
+                                   f'{self._problem}{escape(outcome)}'])
+        self.close()
+        return status or int(ExitStatus.FAILED)
+
+    def _lose(self, stream: TextIO, error: Exception) -> None:
+        """Send the rest nowhere; whoever went away early (`| head`) does not want to know."""
+        _discard(stream)
+        if stream is self._results and isinstance(error, OSError) \
+                and not isinstance(error, BrokenPipeError):
+            self._problem = error.strerror or str(error)
+
+    def _style(self) -> Style:
+        is_terminal = self._results.isatty()
+        has_colours = (is_terminal and 'NO_COLOR' not in self._environment
+                       and self._environment.get('TERM') not in (None, '', 'dumb'))
+        style = Style(_can_show(self._results, '\u2713\u26a0'), has_colours, is_terminal)
+        return measured(style) if is_terminal else style
+
+    def _write(self, stream: TextIO, lines: List[str], *, at_once: bool = False,
+               is_data: bool = False) -> bool:
+        """Write lines; False when the reader has gone away."""
+        encoding = stream.encoding or 'ascii'
+        for line in lines:
+            try:
+                if is_data and not stream.isatty() and hasattr(stream, 'buffer'):
+                    stream.buffer.write(line.encode('utf-8', 'backslashreplace') + b'\n')
+                else:
+                    # A character that the locale has no code for is shown by its number.
+                    text = line.encode(encoding, 'backslashreplace').decode(encoding)
+                    stream.write(text + '\n')
+                if at_once:
+                    stream.flush()
+            except OSError as error:
+                self._lose(stream, error)
+                return False
+        return True
+
+
+def measured(style: Style) -> Style:
+    """The style with the size that the terminal has now."""
+    import shutil  # costs 5 ms, and programs do not need it
+    size = shutil.get_terminal_size()
+    return style._replace(width=size.columns, height=size.lines)
+
+
+def _open_nowhere() -> TextIO:
+    """What stands for a stream that was closed before we began."""
+    return open(os.devnull, 'w', encoding='utf-8')
+
+
+def _can_show(stream: TextIO, text: str) -> bool:
+    try:
+        text.encode(stream.encoding or 'ascii')
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
+def _discard(stream: Any) -> None:
+    """Send the rest nowhere, so that Python does not complain when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, stream.fileno())
+    except (OSError, ValueError):
+        pass  # a stream without a descriptor has nothing to complain about
+    finally:
+        os.close(nowhere)

@@ -1,0 +1,236 @@
+"""What people see: VMs, vGPU pools, lists, the scan. The shapes are those of the earlier tool.
+
+Pure: no clock, no I/O, no logging.
+"""
+
+import re
+from collections import OrderedDict
+from typing import Any, Iterable, List, Mapping, Optional, Sequence
+
+from cli.output.result import PoolCount, VmView
+from cli.output.text import Style, escape, fields, table, utc
+from cli.output.vm_view import word
+
+GOOD_STATES = ('as_desired', 'manual', 'unregistered')
+_STATE_WORDS = {
+    'as_desired': 'Configured', 'pending': 'Pending', 'drift': 'Drift',
+    'unregistered': 'Not registered', 'manual': 'Not registered', 'doubled': 'Doubled number',
+    'contested': 'Contested number', 'orphaned': 'Orphaned', 'unreadable': 'Unreadable',
+}
+# Not a reason of a plan: what an edit says of a VM that the daemon is about to stage.
+LEFT_TO_DAEMON = 'left_to_daemon'
+_REASON_HINTS = {
+    LEFT_TO_DAEMON: 'the daemon is staging it',
+    'not_at_rest': 'waits until it is shut down and started',
+    'platform_unsettled': 'XAPI completes its platform map at its next start; after that',
+    'no_qemu': 'a PV or PVH guest has no QEMU that could take arguments',
+    'fought_over': 'another program keeps changing its arguments',
+    'registry_not_accepted': "run 'vgpu-admin accept'",
+    'vm_not_in_xapi': "the VM is not in XAPI; its number stays its row's until 'vgpu-admin "
+                      "transfer-vm' or 'remove-vm --gone'",
+    'vm_is_template': "it is a template now; its number stays its row's, and nothing is written "
+                      'to it',
+    'vm_is_snapshot': "it is a snapshot; its number stays its row's, and nothing is written to it",
+    'number_copied': "it carries the number of another VM's row and loses it when halted: see "
+                     "'vgpu-admin register-vm' and 'transfer-vm'",
+    'copy_blocked': "it carries the number of another VM's row; left alone while others block its "
+                    'start',
+    'row_not_valid': "its row is not valid; run 'vgpu-admin check'",
+    'number_contested': 'another VM bore the number before; choose another for one of them',
+    'value_not_readable': "its device-model-args cannot be told apart; see 'show-vm'",
+    'value_would_be_too_long': "its device-model-args would be too long; see 'show-vm'",
+}
+
+_ARGS = re.compile(r'\bpool_id=([AB]),priority=([a-z]+),vm_id=([0-9]+)')
+# A terminal of so many columns has room for UUIDs beside the rest.
+FULL_WIDTH = 92
+DANGERS = {
+    'number_runs_twice': 'this number runs in two QEMUs: shut the wrong one down',
+    'number_borne_twice': "another unregistered VM carries its number: 'vgpu-admin register-vm' "
+                          'gives it one of its own',
+    'resumes_with_anothers_number': "a resume takes another VM's number: shut it down instead",
+    'migrates_with_device': 'it is being migrated, and the device cannot be',
+    'start_blocked': "a start block that 0.1 left: 'vgpu-admin fence clear'",
+    'fought_over': 'another program keeps changing its arguments, which are written with growing '
+                   'pauses: find who writes platform:device-model-args',
+    'booted_otherwise': "its last boot took something else: see 'vgpu-admin explain'",
+}
+
+
+def priority_text(priority: Optional[int]) -> str:
+    """The form `high (2)`."""
+    return '-' if priority is None else f'{word(priority)} ({int(priority)})'
+
+
+def render_vm(view: VmView, boot: Any = None, host_name: Optional[str] = None,
+              title: str = 'VM Configuration:') -> List[str]:
+    """One VM, as lines `  Key: value`."""
+    values = OrderedDict([('UUID', view.vm_uuid), ('Name', escape(view.vm_name) or '-')])
+    if view.is_registered:
+        values.update([('VM ID', str(view.vm_id)), ('Pool', str(view.pool_id)),
+                       ('Priority', priority_text(view.priority))])
+        values.update((key, utc(value)) for key, value in (
+            ('Created', view.created_at), ('Updated', view.updated_at)) if value)
+    elif not view.problem or view.mend:
+        values['Status'] = 'not registered'
+    if view.arrived is not None:
+        values['Arrived'] = f'{describe_arrival(view)}; see \'vgpu-admin adopt\''
+    if view.removed is not None:
+        values['Removed'] = f"{escape(view.removed)}; 'vgpu-admin register-vm' brings it back"
+    if view.problem:
+        values['Problem'] = escape(view.problem)
+    if view.mend:
+        values['Mend it with'] = view.mend
+    if view.was_asked:
+        values.update(_live_fields(view))
+    if boot is not None:
+        values['Last boot'] = describe_boot(boot, host_name)
+    return fields(title, values)
+
+
+def _live_fields(view: VmView) -> 'OrderedDict[str, str]':
+    return OrderedDict([
+        ('Power state', view.power_state or 'not in XAPI'),
+        ('Carried', escape(view.carried) or '-'), ('Desired', escape(view.desired) or '-'),
+        ('State', describe_state(view))])
+
+
+def describe_arrival(view: VmView) -> str:
+    """What a VM brought along from another resource pool."""
+    brought = view.arrived or {}
+    return (f"from another resource pool, with vm_id {brought.get('vm_id')}, pool "
+            f"{brought.get('pool_id')}, priority {brought.get('priority')}")
+
+
+def describe_state(view: VmView) -> str:
+    """The state in one word, and what to do about it."""
+    hint = _find_hint(view)
+    return f"{view.state} ({hint})" if hint else str(view.state)
+
+
+def _find_hint(view: VmView) -> str:
+    if view.holder is not None:
+        return f'VM {view.holder} still has vm_id {view.vm_id}: it keeps its old number until then'
+    if view.reason == 'not_at_rest' and view.power_state == 'Halted' and view.operations:
+        return describe_operations(view.operations)
+    if view.reason == 'halted_but_resident':
+        return describe_resident(view.vm_uuid)
+    return _REASON_HINTS.get(view.reason or '', '')
+
+
+def describe_operations(operations: Iterable[str]) -> str:
+    """What a halted VM waits for."""
+    return f"waits for the end of {', '.join(operations)}; if that hangs: xe task-list"
+
+
+def describe_resident(vm_uuid: str) -> str:
+    """What ends it that XAPI calls a VM Halted while a host still has it."""
+    return ('XAPI says that it is Halted and that a host still has it; when no domain of it runs '
+            f'there (list_domains): xe vm-reset-powerstate uuid={vm_uuid} --force')
+
+
+def describe_boot(boot: Any, host_name: Optional[str] = None) -> str:
+    """One receipt on one line."""
+    verdict = boot.verdict or ('given up' if boot.closed_at else 'under way')
+    where = f' on {escape(host_name)}' if host_name else ''
+    text = f'{utc(boot.opened_at)} {boot.kind}{where}: {verdict}'
+    if boot.found and boot.verdict not in (None, 'as_desired'):
+        text += f', found {escape(boot.found)}'
+    return text + (', rescued' if boot.rescued else '')
+
+
+def render_vm_table(views: Sequence[VmView], style: Style) -> List[str]:
+    """The registered VMs as a table."""
+    if not views:
+        return ['No VM is registered.']
+    rows = [(str(view.vm_id), view.vm_uuid, view.pool_id or '-', priority_text(view.priority),
+             escape(view.vm_name) or '-') for view in views]
+    return table(('VM ID', 'UUID', 'POOL', 'PRIORITY', 'NAME'), rows, style)
+
+
+def render_pool_table(pools: Sequence[PoolCount], style: Style) -> List[str]:
+    """The vGPU pools as a table."""
+    rows = [(pool.pool_id, escape(pool.pool_name), 'yes' if pool.enabled else 'no',
+             str(pool.vm_count), escape(pool.description) or '-') for pool in pools]
+    return table(('POOL', 'NAME', 'ENABLED', 'VMS', 'DESCRIPTION'), rows, style)
+
+
+def render_pool(pool: PoolCount, views: Sequence[VmView], style: Style) -> List[str]:
+    """One vGPU pool with its VMs."""
+    lines = fields('Pool Configuration:', OrderedDict([
+        ('Pool', pool.pool_id), ('Name', escape(pool.pool_name)),
+        ('Description', escape(pool.description) or '-'),
+        ('Enabled', 'yes' if pool.enabled else 'no'), ('VMs', str(pool.vm_count))]))
+    return lines + ([''] + render_vm_table(views, style) if views else [])
+
+
+def render_group(title: str, views: Sequence[VmView], style: Style) -> List[str]:
+    """One group of the scan."""
+    return ([style.colour(f'=== {title} ===', 'title')]
+            + [render_scan_line(view, style) for view in views])
+
+
+def render_scan_table(title: str, views: Sequence[VmView], style: Style) -> List[str]:
+    """One group of the scan as a table; below it what cannot be prevented and must be seen."""
+    lines = [style.colour(f'=== {title} ===', 'title')]
+    if not views:
+        return lines
+    is_wide = not 0 < style.width < FULL_WIDTH
+    headings = ('ID', 'PRIO', 'POWER', 'STATE', 'CARRIES') + (('UUID',) if is_wide else ())
+    rows = [(str(view.vm_id or '-'), word(view.priority) or '-', view.power_state or '-',
+             view.state or '-', brief_args(view.carried)) + ((view.vm_uuid,) if is_wide else ())
+            + (escape(view.vm_name) or '-',) for view in views]
+    return lines + table(headings + ('NAME',), rows, style) + [
+        style.colour(f'{style.warning} {escape(view.vm_name) or view.vm_uuid}: {DANGERS[danger]}',
+                     'warn') for view in views for danger in view.dangers]
+
+
+def brief_args(args: Optional[str]) -> str:
+    """What a VM carries, in short: `B/high/7`; what is not of the usual form, as it is."""
+    found = _ARGS.search(args or '')
+    return '/'.join(found.groups()) if found else escape(args) or '-'
+
+
+def render_scan_line(view: VmView, style: Style) -> str:
+    """One VM of the scan, in the shape that people know."""
+    parts = [f'UUID: {view.vm_uuid}', f'Name: {escape(view.vm_name) or "-"}']
+    if view.is_registered:
+        parts += [f'Pool: {view.pool_id}', f'Priority: {priority_text(view.priority)}',
+                  f'VM ID: {view.vm_id}', scan_mark(view, style)]
+    else:
+        parts += [f'Status: {scan_mark(view, style)}']
+    parts += [f'Power: {view.power_state or "-"}', f'Carries: {escape(view.carried) or "-"}']
+    if view.is_registered and view.state != 'as_desired':
+        parts.append(f'Desired: {escape(view.desired) or "-"}')
+    if view.arrived is not None:
+        parts += [f'Arrived: {describe_arrival(view)}', "Action: Run 'vgpu-admin adopt'"]
+    elif not view.is_registered:
+        also = " or 'vgpu-admin adopt'" if view.state == 'manual' else ''
+        if view.removed is not None:
+            parts.append(f'Removed: {escape(view.removed)}')
+            also = " or 'vgpu-admin transfer-vm'"
+        parts.append(f"Action: Run 'vgpu-admin register-vm'{also}" if view.state in GOOD_STATES
+                     else f'Action: {_REASON_HINTS.get(view.reason or "", "our span goes away")}')
+    parts += [style.colour(f'{style.warning} Danger: {DANGERS[word]}', 'warn')
+              for word in view.dangers]
+    return ' | '.join(parts)
+
+
+def scan_mark(view: VmView, style: Style) -> str:
+    """The tick of what is well, the warning of what is not, with the state in words."""
+    text = _STATE_WORDS.get(view.state or '', str(view.state))
+    if view.state == 'as_desired':
+        return style.colour(f'{style.tick} {text}', 'good')
+    if view.state == 'manual':
+        text += ' (manual args)'
+    elif view.is_registered or view.state not in GOOD_STATES:
+        hint = _find_hint(view)
+        text += f' ({hint})' if hint else ''
+    return style.colour(f'{style.warning} {text}', 'warn')
+
+
+def render_change(before: Mapping[str, str], after: Mapping[str, str], *,
+                  starts: bool = True) -> List[str]:
+    """The block that people know: what is, and what shall be."""
+    return (fields('Current configuration:', before) + fields('New configuration:', after)
+            + [f"This change requires stopping{' and restarting' if starts else ''} the VM."])

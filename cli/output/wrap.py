@@ -1,0 +1,68 @@
+"""Lines that fit a terminal: broken at blanks, and never inside what people copy.  Pure."""
+
+import re
+from typing import List
+
+from cli.output.text import Style, display_width
+
+# Somebody marks a command with the mouse: it must stay one line.
+_COMMAND = re.compile(r'(?:^|: |with: )(?:xe|vgpu-admin|vgpu-watcher|systemctl) ')
+_USAGE = 'usage: '
+_WORD = re.compile(r' *[^ ]+')
+_COLOUR = re.compile('\033\\[[0-9;]*m')
+_AFTER_COMMA = re.compile('[^,]*,|[^,]+')
+# Colours are no text, and somebody copies UUIDs as well.
+_WHOLE = re.compile('\033|[0-9a-f]{8}-[0-9a-f]{4}-')
+# Narrower than this nothing would be gained.
+_LEAST_WIDTH = 20
+
+
+def fit(lines: List[str], style: Style) -> List[str]:
+    """Break the lines that are too wide for the terminal; elsewhere none."""
+    if style.width < _LEAST_WIDTH:
+        return lines
+    return [part for line in lines for part in wrap(line, style.width)]
+
+
+def wrap(line: str, width: int) -> List[str]:
+    """Break one line; what goes on is indented a little more."""
+    if _width(line) <= width or (_COMMAND.search(line) and not line.startswith(_USAGE)):
+        return [line]
+    lead = min(len(line) - len(line.lstrip(' ')), width // 3)
+    lines, indent = [], ' ' * (lead + 2)
+    current = ''
+    for word in _list_words(line.lstrip(' '), width - len(indent)):
+        start = indent if lines else ' ' * lead
+        if current and _width(start + current + word) > width:
+            lines.append((start + current).rstrip(' '))
+            current = word.lstrip(' ')
+        else:
+            current += word
+    lines.append(((indent if lines else ' ' * lead) + current).rstrip(' '))
+    return lines
+
+
+def _list_words(text: str, room: int) -> List[str]:
+    """The words with the blanks before them; one that is too long, in parts that end in a comma."""
+    words = []  # type: List[str]
+    for word in _WORD.findall(text):
+        if _width(word.lstrip(' ')) <= room or word.lstrip(' ').startswith('/'):
+            words.append(word)
+            continue
+        for part in _AFTER_COMMA.findall(word):
+            words += [part] if _WHOLE.search(part) else _cut(part, room)
+    return words
+
+
+def _cut(text: str, room: int) -> List[str]:
+    """A word without end in parts, as the terminal would break it."""
+    parts = ['']
+    for character in text:
+        if _width(parts[-1] + character) > room:
+            parts.append('')
+        parts[-1] += character
+    return parts
+
+
+def _width(text: str) -> int:
+    return display_width(_COLOUR.sub('', text) if '\033' in text else text)

@@ -1,0 +1,1 @@
+"""The XAPI plugin `vgpu-watcher`."""

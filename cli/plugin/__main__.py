@@ -1,0 +1,163 @@
+"""The XAPI plugin `vgpu-watcher`: other hosts and clients of XAPI ask this host through it.
+
+XAPI runs it with the call as its one argument, which the program overwrites before it imports this
+module (argv.py), and takes its standard output for the answer. All
+arguments are input from elsewhere: they are checked, never reach a shell, and name no path that
+would be followed. Who may ask for what: docs/security.md.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence
+
+from cli.commandline.argv import take_arguments
+from watcher.config import settings as config
+from watcher.errors import HostUnreadable
+from watcher.version import VERSION
+from watcher.xapi.plugin_protocol import (FORMAT, MAX_ANSWER_BYTES, Call, CallInvalid, parse_call,
+                                          parse_look, render_failure, render_finding,
+                                          render_success)
+
+# What a look or a check may take before it is given up; XAPI itself sets no limit.
+LOOK_SECONDS = 8
+CHECK_SECONDS = 60
+
+Function = Callable[[Call, Optional[str]], str]
+
+
+def main(words: Optional[Sequence[str]] = None, *, config_path: Optional[str] = None) -> int:
+    """Answer one call; the exit status is 0 also when the answer is a failure."""
+    taken = take_arguments() if words is None else words
+    answers = _take_standard_output()
+    answer = _answer(taken, config_path)
+    with os.fdopen(answers, 'w', encoding='utf-8') as stream:
+        stream.write(answer)
+    return 0
+
+
+def _take_standard_output() -> int:
+    """Keep standard output for the answer: whatever else is printed goes to standard error."""
+    sys.stdout.flush()
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    return answers
+
+
+def _answer(words: Sequence[str], config_path: Optional[str]) -> str:
+    name = 'vgpu-watcher'
+    try:
+        if len(words) != 1:
+            raise CallInvalid('one argument is wanted, the call')
+        # XAPI gives a plugin no locale, and Python 3.6 then takes words apart byte by byte.
+        call = parse_call(os.fsencode(words[0]).decode('utf-8'))
+        name = call.function
+        function = FUNCTIONS.get(name)
+        if function is None:
+            return render_failure('UNKNOWN_XENAPI_PLUGIN_FUNCTION', name)
+        value = function(call, config_path)
+        if len(value) > MAX_ANSWER_BYTES:
+            raise CallInvalid('the answer has %d bytes, and at most %d can be sent'
+                              % (len(value), MAX_ANSWER_BYTES))
+        return render_success(value)
+    except (Exception, TookTooLong) as error:  # XAPI is always answered, in its own way
+        return render_failure('XENAPI_PLUGIN_FAILURE', name, type(error).__name__, str(error))
+
+
+def _look(call: Call, config_path: Optional[str]) -> str:
+    """What the QEMU of one domain of this host runs with.
+
+    Of its devices those with a name of this host's own configuration are told: a caller that could
+    choose the names would read any device of any VM.
+    """
+    from watcher.boots.host import Host
+    from watcher.boots.inspection import look
+    from watcher.vm.boot import Finding
+    request = parse_look(call.arguments)
+    settings = config.load(config_path)
+    host = Host(settings.host.xenstore_read, settings.host.proc, settings.run_directory)
+    with limited(LOOK_SECONDS):
+        finding = Finding(is_readable=False, problem='this host cannot look at its domains')
+        if host.is_available:
+            finding = look(host, settings.device.known_names, request.domid, lambda: True)
+            finding = _refuse_another_vm(host, request.domid, request.vm_uuid, finding)
+    return render_finding(finding)
+
+
+def _refuse_another_vm(host: Any, domid: int, vm_uuid: str, finding: Any) -> Any:
+    """A domain that is another VM's by now says nothing about the one that was meant."""
+    try:
+        owner = host.read_vm_uuid(domid)
+    except HostUnreadable as error:
+        return finding._replace(is_readable=False, problem=str(error))
+    if owner == vm_uuid:
+        return finding
+    return finding._replace(found=None, delivered=None, is_readable=False,
+                            problem='domain %d is not a domain of this VM' % domid)
+
+
+def _version(_call: Call, _config_path: Optional[str]) -> str:
+    """Which version of the plugin this host has, and what it can do."""
+    return json.dumps({'format': FORMAT, 'version': VERSION, 'functions': sorted(FUNCTIONS)})
+
+
+def _mirror(call: Call, config_path: Optional[str]) -> str:
+    """What this host remembers of the mirror of a resource pool; the journal is asked."""
+    from registry.journal.journal import Journal
+    from registry.store import Registry
+    from watcher.mirror.trust import read_memory
+    path = Registry(config.load(config_path).registry.path, timeout_seconds=1.0).journal_path
+    noted, memory = None, read_memory(None)
+    if os.path.exists(path):
+        with Journal(path, timeout_seconds=1.0) as journal:
+            noted, memory = journal.generation(), read_memory(journal)
+    return json.dumps({'format': FORMAT, 'generation': noted[0] if noted else '',
+                       'is_signed': call.arguments.get('resource_pool') in memory.pools})
+
+
+@contextlib.contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """End the block with TookTooLong after so many seconds."""
+    def give_up(_number: int, _frame: Any) -> None:
+        raise TookTooLong('it took more than %d s' % seconds)
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+class TookTooLong(BaseException):
+    """It took longer than a caller waits. No error: no check on the way takes it for its own."""
+
+
+def _admin(call: Call, config_path: Optional[str]) -> str:
+    """One command of vgpu-admin."""
+    from cli.plugin.admin import admin  # a look shall not pay for it
+    return admin(call, config_path)
+
+
+def _cancel(call: Call, config_path: Optional[str]) -> str:
+    """End a command that is under way."""
+    from cli.plugin.admin import cancel
+    return cancel(call, config_path)
+
+
+def _doctor(_call: Call, config_path: Optional[str]) -> str:
+    """What the doctor of this host finds."""
+    from cli.commandline.parser import parse
+    from cli.context import Context
+    from cli.doctor.command import doctor
+    arguments = parse(['doctor', '--json'] + (['--config', config_path] if config_path else []))
+    context = Context(arguments, errors=sys.stderr, answers=None, environment={},
+                      is_forwarded=True)
+    with contextlib.closing(context), limited(CHECK_SECONDS):
+        return json.dumps(doctor(arguments, context).document)
+
+
+FUNCTIONS = {'doctor': _doctor, 'look': _look, 'mirror': _mirror, 'version': _version,
+             'admin': _admin, 'cancel': _cancel}  # type: Dict[str, Function]

@@ -1,0 +1,157 @@
+"""How far the mirror of the registry is, as the daemon of this host noted it.
+
+The note is input like any other: what is not understood says nothing.
+"""
+
+import json
+from typing import Any, Dict, NamedTuple, Optional
+
+from cli.output.text import Style, escape, plural
+from registry.schema import MIRROR_NOTE
+
+_DECIDE = ("'vgpu-admin registry compare', then 'vgpu-admin registry rebuild' (the mirror counts) "
+           "or 'vgpu-admin registry keep' (the registry here counts)")
+
+
+class MirrorState(NamedTuple):
+    """What the daemon noted."""
+
+    state: str
+    generation: str = ''
+    waiting: int = 0
+    """How many entries wait to be written."""
+    is_master: bool = False
+    reason: str = ''
+    """What XAPI said when it refused."""
+    is_enabled: bool = True
+    """Whether the configuration asks for a mirror."""
+    edits: int = 0
+    """How many edits the daemon has not begun to mirror."""
+    unsigned: str = ''
+    """Why the daemon has no key from the file that the configuration names."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nobody needs to do anything."""
+        return (self.state in ('mirrored', 'following', 'pushing', 'waiting')
+                or self.is_switched_off)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is under way."""
+        return self.state not in ('pushing', 'waiting') and not self.edits
+
+    @property
+    def is_switched_off(self) -> bool:
+        """Whether there is no mirror because the configuration says so."""
+        return self.state == 'off' and not self.is_enabled
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether nothing is staged because of it."""
+        return self.is_master and self.state == 'incomplete'
+
+    @property
+    def document(self) -> Dict[str, Any]:
+        """The state for programs."""
+        return {'state': self.state, 'generation': self.generation or None,
+                'waiting': self.waiting, 'edits_waiting': self.edits,
+                'reason': self.reason or None, 'unsigned': self.unsigned or None,
+                'is_well': self.is_well}
+
+
+def read_mirror_state(holder: Optional[str], journal: Any,
+                      is_enabled: bool) -> Optional[MirrorState]:
+    """What the daemon that runs noted, and what was edited since; None when nothing is known."""
+    if journal is None:
+        return None
+    edits = journal.waiting_edits() if is_enabled else 0
+    if holder is None:
+        return MirrorState('no_daemon', edits=edits) if edits else None
+    state = parse_note(journal.read_note(MIRROR_NOTE), is_enabled)
+    return state._replace(edits=edits) if state is not None else None
+
+
+def parse_note(text: Optional[str], is_enabled: bool) -> Optional[MirrorState]:
+    """Understand the note; None when it says nothing."""
+    try:
+        note = json.loads(text or '{}')
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(note, dict):
+        return None
+    state, waiting = note.get('state'), note.get('waiting')
+    if not isinstance(state, str) or not state:
+        return None
+    return MirrorState(state, _text(note.get('generation')),
+                       waiting if type(waiting) is int and waiting > 0 else 0,
+                       note.get('is_master') is True, _text(note.get('reason')), is_enabled,
+                       unsigned=_text(note.get('unsigned')))
+
+
+def describe_mirror(mirror: MirrorState) -> str:
+    """The state in words."""
+    if mirror.is_switched_off:
+        return 'is switched off: the registry is on this host only'
+    if mirror.state == 'off':
+        return f'is off: {mirror.reason}' if mirror.reason else (
+            'is off: a later version wrote it, or the configuration was not read again')
+    words = _WORDS.get(mirror.state, mirror.state)
+    if mirror.edits and mirror.state == 'mirrored':
+        words = 'is behind the registry'
+    if mirror.generation and mirror.state not in ('no_registry', 'not_accepted'):
+        words += f', generation {mirror.generation}'
+    if mirror.waiting:
+        words += f', {plural(mirror.waiting, "write")} to do'
+    if mirror.edits:
+        words += '; one edit waits' if mirror.edits == 1 else f'; {mirror.edits} edits wait'
+    if mirror.is_fatal:
+        words += '; nothing is staged'
+    if mirror.unsigned and mirror.state in ('mirrored', 'following', 'pushing'):
+        words += f'; not signed ({mirror.unsigned})'
+    return words
+
+
+def advise(mirror: MirrorState) -> str:
+    """What to do about a state that is not well, or one that does not end."""
+    if mirror.state == 'older':
+        return 'see whether the daemon runs on the master, which writes the mirror again'
+    return _ADVICE.get(mirror.state, "journalctl -u vgpu-watcher (lines 'mirror.'), and "
+                       "'vgpu-admin registry compare'")
+
+
+def render_mirror(mirror: Optional[MirrorState], style: Style) -> str:
+    """The line of the control panel."""
+    if mirror is None:
+        return f'Mirror: {style.warning} not known: no daemon has noted it'
+    sign = style.tick if mirror.is_well and not mirror.edits else style.warning
+    return f'Mirror: {sign} {escape(describe_mirror(mirror))}'
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ''
+
+
+_WORDS = {
+    'mirrored': 'whole',
+    'following': 'the copy here follows it',
+    'pushing': 'is being written',
+    'waiting': 'the daemon has not judged yet whether it is newer',
+    'older': "is older than the copy here: XAPI's database went back to an older copy",
+    'incomplete': 'is newer than the registry here, and not whole',
+    'undecided': 'differs from the registry here, and nothing tells which of them is newer',
+    'not_accepted': 'is not written for a registry that another program made',
+    'no_daemon': 'is not written: no daemon runs',
+    'no_registry': 'is not written: the registry here cannot be used',
+}
+_ADVICE = {
+    'off': "see 'mirror.unavailable' in the log: the rights of the user, or upgrade this host; "
+           'then restart the daemon',
+    'pushing': "see 'mirror.write_failed' in the log: what XAPI says of the entry",
+    'waiting': "see 'mirror.waiting' in the log, and whether XAPI answers",
+    'no_daemon': 'systemctl start vgpu-watcher',
+    'incomplete': _DECIDE,
+    'undecided': _DECIDE,
+    'not_accepted': "'vgpu-admin accept'",
+    'no_registry': "do what check 'registry' says, or 'vgpu-admin registry rebuild'",
+}

@@ -1,0 +1,204 @@
+"""All VMs of the resource pool held against the registry, once: a plan per VM, with its standing.
+
+The daemon's own pure functions decide; this module only lays before them what one command has
+read. Nothing is written unless the caller passes a `write` that does.
+"""
+
+import os
+from typing import (Any, Callable, Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Set,
+                    Tuple)
+
+from cli.queries.daemon_status import find_daemon, read_fought_over
+from registry.journal.journal import Boot, Journal
+from registry.journal.numbers import LARGEST_COUNTED
+from registry.values import Contents
+from watcher.config.policy import build_policy
+from watcher.config.settings import Settings
+from watcher.staging.start_blocks import list_blocks
+from watcher.state.inventory import Inventory
+from watcher.state.number_claims import Standings
+from watcher.state.registry_view import Books, build_assignments
+from watcher.vm.hazards import find_dangers
+from watcher.vm.numbers import find_numbers as read_numbers, is_live
+from watcher.vm.plan import (Action, Assignment, Plan, Policy, Reason, State, list_numbers,
+                             plan_restore, plan_vm)
+from watcher.vm.record import Kind, VmRecord
+
+# Boots that need no look: a pending change shows as the state of its VM, and a resume or a
+# migration keeps what it had.
+EXPLAINED = (None, 'as_desired', 'pending', 'frozen')
+_WRONG = ('stale', 'missing', 'withheld', 'not_consumed')
+START_BLOCKED = 'start_blocked'
+FOUGHT_OVER = State.FOUGHT_OVER.value
+BOOTED_OTHERWISE = 'booted_otherwise'
+
+Write = Callable[[Callable[[Journal], Any]], None]
+
+
+class Numbers(NamedTuple):
+    """The numbers that VMs, templates and snapshots have in XAPI."""
+
+    taken: Mapping[int, str]
+    """number -> the VM that has it without its row's saying so, in words."""
+    largest: int
+    """The largest that counts for automatic numbers."""
+
+
+class PoolView:
+    """What the registry, the journal and XAPI say, at one moment."""
+
+    def __init__(self, settings: Settings, contents: Contents, journal: Optional[Journal],
+                 vms: Iterable[VmRecord], write: Write = lambda _write: None) -> None:
+        self.contents = contents
+        self.policy = build_policy(settings, contents.accepted)
+        self.books = _build_books(settings, contents, journal)
+        self.inventory = Inventory()
+        self._boots = dict(journal.last_boots()) if journal else {}
+        self._saved = {item.vm_uuid: item.after for item in journal.replacements()
+                       if item.after is not None} if journal else {}
+        self._fought_over = read_fought_over(settings.registry.path, journal)
+        self.standings = Standings(self.books, self.inventory, write, self._boots.get)
+        self.standings.policy = self.policy
+        for vm in vms:
+            self.inventory.update(vm, self.policy, 0.0)
+        for vm_uuid in self._boots:
+            self.standings.note_boot(vm_uuid)
+        self.standings.recall_writes()
+
+    def note_all(self) -> 'PoolView':
+        """Take all records as all there are: who is not among them bears nothing any more."""
+        self.standings.note_all()
+        return self
+
+    @property
+    def ordinary_vms(self) -> Tuple[VmRecord, ...]:
+        """The VMs that are neither templates nor snapshots nor control domains, by name."""
+        found = [vm for vm in self.inventory.vms if vm.kind is Kind.VM]
+        return tuple(sorted(found, key=lambda vm: (vm.name, vm.uuid)))
+
+    def list_templates_with_rows(self) -> Tuple[VmRecord, ...]:
+        """What has a row and is an ordinary VM no more: its number stays its row's (P10)."""
+        return tuple(vm for vm in self.inventory.vms
+                     if vm.kind is not Kind.VM and vm.uuid in self.books.assignments)
+
+    def plan(self, vm: VmRecord) -> Optional[Plan]:
+        """Decide about one VM; None while its row cannot be read."""
+        assignment = self.books.assignments.get(vm.uuid)
+        saved = self._saved.get(vm.uuid)
+        is_known = vm.uuid not in self.books.faulty
+        if saved is not None and vm.kind is Kind.VM and vm.args is None:
+            return plan_restore(vm, saved, assignment, self.policy, is_known=is_known)
+        if not is_known:
+            return None
+        plan = plan_vm(vm, assignment, self.standings.find(vm), self.policy,
+                       self.standings.find_beside(vm))
+        if plan.action is not Action.NONE and vm.uuid in self._fought_over:
+            plan = plan._replace(reason=Reason.FOUGHT_OVER, state=State.FOUGHT_OVER)
+        return plan
+
+    def list_dangers(self, vm: VmRecord) -> Tuple[str, ...]:
+        """What cannot be prevented and must be seen of one VM."""
+        found = [danger.kind.value for danger in find_dangers(
+            vm, self.standings.find_numbers(vm), self.standings.list_having,
+            self.books.owners.get)]
+        if list_blocks(vm):
+            found.append(START_BLOCKED)
+        if vm.uuid in self._fought_over:
+            found.append(FOUGHT_OVER)
+        boot = self._boots.get(vm.uuid)
+        if boot is not None and boot.verdict in _WRONG and vm.domain == (boot.host, boot.domid):
+            found.append(BOOTED_OTHERWISE)
+        return tuple(found)
+
+    def find_boot(self, vm: VmRecord) -> Optional[Boot]:
+        """The receipt of the domain in which a VM runs."""
+        boot = self._boots.get(vm.uuid)
+        return boot if boot is not None and vm.domain == (boot.host, boot.domid) else None
+
+    def find_numbers(self, own: FrozenSet[str]) -> Numbers:
+        """Find which numbers are taken in XAPI, and by whom; those of `own` VMs are not (P6)."""
+        taken: Dict[int, str] = {}
+        for vm in self.ordinary_vms:
+            for number in self.standings.find_numbers(vm) if vm.uuid not in own else ():
+                said = _describe_taken(self.books.assignments.get(vm.uuid), number, is_live(vm))
+                if said:
+                    taken[number] = f'VM {vm.uuid} ({vm.name}), {said}'
+        seen = [number for _vm, number in list_numbers(self.inventory.vms, self.policy)
+                if number <= LARGEST_COUNTED]
+        return Numbers(taken, max(seen or [0]))
+
+    def list_plans(self) -> Dict[str, Optional[Plan]]:
+        """The plans of all ordinary VMs, by UUID."""
+        return {vm.uuid: self.plan(vm) for vm in self.ordinary_vms}
+
+
+def _describe_taken(row: Optional[Assignment], number: int, runs: bool) -> str:
+    """Why a number that no row has is a VM's all the same; '' when its own row has it."""
+    if row is None:
+        return 'which is not registered but ' + ('runs with it' if runs else 'carries it')
+    if row.vm_id == number:
+        return ''
+    return 'which has another number by now and ' + (
+        'runs with this one until it is shut down' if runs else
+        'carries this one until it is staged')
+
+
+def find_numbers(context: Any, contents: Contents, vms: Iterable[VmRecord],
+                 own: FrozenSet[str]) -> Numbers:
+    """Find which numbers these VMs, all there are, have; those of `own` are not taken."""
+    with context.journal() as journal:
+        return PoolView(context.settings, contents, journal, vms).find_numbers(own)
+
+
+def read_pool(context: Any, contents: Contents) -> PoolView:
+    """Read all VMs and hold them against the registry; raises XapiError."""
+    vms = context.live().read_vms()
+    with context.journal() as journal:
+        return PoolView(context.settings, contents, journal, vms).note_all()
+
+
+def read_around(context: Any, contents: Contents, vm_uuid: str) -> PoolView:
+    """Read what is needed to judge one VM; raises XapiError.
+
+    A daemon that watches has written down who bears which number; without one, only looking at
+    all VMs tells.
+    """
+    if find_daemon(context.settings.registry.path) is None:
+        return read_pool(context, contents)
+    return read_neighbourhood(context, contents, vm_uuid)
+
+
+def read_neighbourhood(context: Any, contents: Contents, vm_uuid: str) -> PoolView:
+    """Read one VM, and those that the journal knows to bear its number; raises XapiError."""
+    live = context.live()
+    vm = live.find_vm(vm_uuid)
+    policy = build_policy(context.settings, contents.accepted)
+    row = contents.by_uuid.get(vm_uuid)
+    numbers = {row.vm_id if row else None, policy.number_of(vm) if vm else None} - {None}
+    with context.journal() as journal:
+        others = _find_having(journal, numbers, policy) if journal else set()
+        others |= {item.vm_uuid for item in contents.vms if item.vm_id in numbers}
+        found = [vm] + [live.find_vm(uuid) for uuid in sorted(others - {vm_uuid})]
+        return PoolView(context.settings, contents, journal,
+                        [item for item in found if item is not None])
+
+
+def _find_having(journal: Journal, numbers: Set[Any], policy: Policy) -> Set[str]:
+    """The VMs (UUIDs) that have one of these numbers, or had it, as far as the journal knows."""
+    found = {bearer.vm_uuid for bearer in journal.bearers().values() if bearer.vm_id in numbers}
+    found |= {staged.vm_uuid for staged in journal.staged().values() if staged.vm_id in numbers}
+    return found | {boot.vm_uuid for boot in journal.last_boots().values()
+                    if numbers & read_numbers((boot.found, boot.carried, boot.desired), policy)}
+
+
+def _build_books(settings: Settings, contents: Contents, journal: Optional[Journal]) -> Books:
+    """What the daemon has in memory, filled from one reading instead of by polling."""
+    books = Books(settings.registry.path)
+    books.contents, books.unavailable = contents, ''
+    books.assignments = build_assignments(contents)
+    books.owners = {item.vm_id: uuid for uuid, item in books.assignments.items()}
+    books.faulty = frozenset(fault.vm_uuid.lower() for fault in contents.faults)
+    if journal is not None:
+        books.journal = journal
+        books.refresh_claims()
+    return books

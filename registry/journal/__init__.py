@@ -1,0 +1,1 @@
+"""The journal beside the registry: history, receipts, numbers, generations."""

@@ -1,0 +1,84 @@
+"""The generations that this host's registry has been at: what a mirror is older or newer than.
+
+A generation is written here before anything of it is written elsewhere, so that a mirror whose
+generation is not here was written by somebody else. All of it runs inside the caller's
+transaction.
+"""
+
+import json
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+
+from registry.journal.history import newest_edit
+from registry.sqlite.connection import Connection
+
+# One line per edit that was mirrored. A mirror older than this many edits counts as foreign.
+LINEAGE_ROWS = 2000
+UNKNOWN = ''
+"""The digest of a generation at which the registry here never was."""
+
+
+class Station(NamedTuple):
+    """One generation, and the digest of the contents at it."""
+
+    generation: str
+    digest: str
+    is_own: bool = True
+    """This host made it, as the master; no other host need ever have seen it."""
+    at: str = ''
+
+
+def note_generation(connection: Connection, at: str, generation: str, digest: str, *,
+                    is_own: bool = True, line: Sequence[str] = ()) -> None:
+    """Make a generation the newest, also one that the registry was at before.
+
+    `line` has those that it came from, the oldest first. Whoever takes over a generation has
+    often not been at all of them, and must still know each of them as older.
+    """
+    known = {station.generation for station in list_stations(connection)}
+    for text in line:
+        if text not in known and text != generation:
+            connection.execute(
+                'INSERT INTO lineage (generation, digest, is_own, at) VALUES (?, ?, ?, ?)',
+                (text, UNKNOWN, 0, at))
+    connection.execute('DELETE FROM lineage WHERE generation = ?', (generation,))
+    number = connection.insert(
+        'INSERT INTO lineage (generation, digest, is_own, at, edit) VALUES (?, ?, ?, ?, ?)',
+        (generation, digest, int(is_own), at, newest_edit(connection)))
+    connection.execute('DELETE FROM lineage WHERE id <= ?', (number - LINEAGE_ROWS,))
+
+
+def count_waiting(connection: Connection) -> int:
+    """Count the edits of assignments and vGPU pools that are newer than the newest generation.
+
+    What was changed and is again as it was, such as rows that were lost and brought back, is in
+    that generation already.
+    """
+    rows = connection.execute('SELECT edit FROM lineage ORDER BY id DESC LIMIT 1')
+    if not rows:
+        return 0
+    edits = connection.execute(
+        'SELECT vm_uuid, before_json, after_json FROM history WHERE is_routine = 0 AND id > ? '
+        "AND (what LIKE 'vm%' OR what LIKE 'pool%') ORDER BY id", (rows[0][0],))
+    began: Dict[str, Any] = {}
+    waiting: Dict[str, int] = {}
+    for vm_uuid, before_json, after_json in edits:
+        before, after = _counts(before_json), _counts(after_json)
+        if before != after:
+            key = vm_uuid or (after or before).get('pool_id')
+            began.setdefault(key, before)
+            waiting[key] = 0 if after == began[key] else waiting.get(key, 0) + 1
+    return sum(waiting.values())
+
+
+def _counts(text: Optional[str]) -> Any:
+    """Give what the mirror has of a row: the name of a VM is in XAPI anyway."""
+    fields = json.loads(text) if text else None
+    if isinstance(fields, dict) and 'vm_uuid' in fields:
+        fields.pop('vm_name', None)
+    return fields
+
+
+def list_stations(connection: Connection) -> Tuple[Station, ...]:
+    """List the generations, the newest last."""
+    return tuple(Station(row[0], row[1], bool(row[2]), row[3]) for row in connection.execute(
+        'SELECT generation, digest, is_own, at FROM lineage ORDER BY id'))

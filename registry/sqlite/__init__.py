@@ -1,0 +1,1 @@
+"""Connections to SQLite, and how long they wait for others."""

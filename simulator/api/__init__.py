@@ -1,0 +1,1 @@
+"""Methods and sockets: who may call what, and how it is answered."""

@@ -1,0 +1,1 @@
+"""The rows of XAPI, and the events that follow from their changes."""

@@ -1,0 +1,1 @@
+"""Pools of several hosts: masters, members, splits and upgrades."""

@@ -1,0 +1,1 @@
+"""What really runs: domains, their arguments, and the files of a host."""

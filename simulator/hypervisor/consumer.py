@@ -1,0 +1,236 @@
+"""Who reads device-model-args on a host: the shipped wrapper, run as a program, or others.
+
+`working` is the shipped wrapper around an imitation of the stock one, `paused` the same with its
+pause, `patched` a stock wrapper that somebody patched by hand, `beside` ours in front of that one,
+`off` the stock wrapper alone. `reading` and `shell` run nothing: they split the value in here, for
+tens of thousands of boots; so does `working` without a host directory or a wrapper to run.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from typing import Any, Dict, List, NamedTuple, Optional
+
+RUNNING = ('working', 'paused', 'patched', 'beside')
+CONSUMERS = RUNNING + ('off', 'reading', 'shell')
+_HERE = os.path.dirname(os.path.abspath(__file__))
+SHIPPED = os.path.join(os.path.dirname(os.path.dirname(_HERE)),
+                       'deploy/qemu-wrapper/vgpu-qemu-wrapper')
+PROCESS = os.path.join(_HERE, 'wrapper_process.py')
+# On a machine that is busy with tests a program can be slow to begin: that is not ours to judge.
+PATIENCE_SECONDS = 30.0
+MAX_NAME = 255  # an argument has a limit, and a name has none
+MACHINE = 'pc-i440fx-2.10,accel=xen,max-ram-below-4g=4026531840'
+STOCK = '''#!/usr/bin/python3
+# An imitation of the stock qemu-wrapper, by the simulator.
+import subprocess
+import sys
+argv = sys.argv[1:]
+qemu_args = ['qemu-dm-' + argv[0], '-machine', {machine!r}] + argv[1:]
+qemu_args += ['-device', 'VGA,vgamem_mb=8,addr=2,romfile=', '-S', '-priv']
+{patch}
+sys.exit(subprocess.Popen(qemu_args, executable={qemu!r}).wait())
+'''
+# What somebody wrote into it by hand.
+PATCH = '''
+extra = subprocess.Popen([{reader!r}, '/local/domain/' + argv[0] + '/platform/device-model-args'],
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).communicate()[0]
+qemu_args += extra.decode('utf-8', 'replace').split()
+'''
+QEMU = '''#!/bin/sh
+printf '%s\\0' "$@" > "$SIMULATED_QEMU.new" && mv "$SIMULATED_QEMU.new" "$SIMULATED_QEMU"
+'''
+
+
+class ConsumerCrashed(Exception):
+    """The wrapper died on the value, before QEMU started."""
+
+
+class Start(NamedTuple):
+    """A QEMU that is to be started."""
+    domid: int
+    name: str
+    value: Optional[str]
+    is_restored: bool
+
+
+def render_arguments(start: Start, consumer: str) -> List[str]:
+    """Build QEMU's argument list without running anything."""
+    return (['qemu-dm-%d' % start.domid, '-machine', MACHINE] + list_given(start)
+            + ['-device', 'VGA,vgamem_mb=8,addr=2,romfile=', '-S', '-priv']
+            + split_value(start.value, consumer))
+
+
+def list_given(start: Start) -> List[str]:
+    """List what xenopsd gives to the wrapper behind the number of the domain."""
+    given = ['-xen-domid', str(start.domid), '-m', 'size=8176', '-smp', '4,maxcpus=4', '-vnc',
+             'unix:/var/run/xen/vnc-%d,lock-key-sync=off' % start.domid, '-name',
+             start.name.replace('\0', '')[:MAX_NAME]]
+    if start.is_restored:
+        given += ['-loadvm', '/var/lib/xen/qemu-resume.%d' % start.domid]
+    return given
+
+
+def split_value(value: Optional[str], consumer: str) -> List[str]:
+    """Split the value as the consumer in use does; without a consumer nothing comes of it."""
+    if not value or consumer == 'off':
+        return []
+    if consumer == 'shell':
+        try:
+            return shlex.split(value)
+        except ValueError as error:
+            raise ConsumerCrashed(str(error)) from error
+    return value.split()
+
+
+class Wrapper:
+    """The wrappers of one host, on disk, and the process that runs them."""
+
+    def __init__(self, directory: str, path: Optional[str], configuration: Optional[str]) -> None:
+        self._directory = os.path.abspath(directory)
+        self._path = os.path.abspath(path or SHIPPED)
+        self._configuration = configuration or self._place('vgpu-watcher.conf')
+        self._has_paused = False
+        self._process: Optional[subprocess.Popen] = None
+        self._numbers = itertools.count()
+        self._waiting: Dict[int, threading.Event] = {}
+        self._ended: Dict[int, int] = {}
+        self._lock = threading.Lock()
+        if self.can_run:
+            self._write_programs()
+
+    @property
+    def can_run(self) -> bool:
+        """Ask whether there is a wrapper to run: an installed simulator may lack one."""
+        return os.path.exists(self._path)
+
+    def run(self, start: Start, consumer: str) -> List[str]:
+        """Start a QEMU through the wrapper; return the arguments that it got."""
+        record = self._place('qemu', str(start.domid))
+        request = self._build_request(start, consumer, record)
+        status = self._ask(request)
+        try:
+            with open(record, 'rb') as stream:
+                words = stream.read().decode('utf-8', 'surrogateescape').split('\0')[:-1]
+            os.unlink(record)
+        except FileNotFoundError as error:
+            raise ConsumerCrashed('status %d' % status) from error
+        return ['qemu-dm-%d' % start.domid] + words
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is not None:
+            _close(process)
+            process.wait()
+
+    def _place(self, *names: str) -> str:
+        return os.path.join(self._directory, *names)
+
+    def _build_request(self, start: Start, consumer: str, record: str) -> Dict[str, Any]:
+        is_patched = consumer in ('patched', 'beside')
+        self._set_pause(consumer)
+        given = [str(start.domid)] + list_given(start)
+        constants: Dict[str, Any] = {
+            'STOCK': self._place('stock', 'patched' if is_patched else 'qemu-wrapper'),
+            'XENSTORE_READ': self._place('bin', 'xenstore-read'),
+            'CONFIGURATION': self._configuration, 'SYSLOG': self._place('log'),
+            'TIMEOUT_SECONDS': PATIENCE_SECONDS}
+        if not os.path.exists(self._configuration):
+            # A configuration leads to the /run beside its /proc.
+            constants['RUN'] = self._place('run', 'vgpu-watcher')
+        return {
+            'wrapper': None if consumer == 'patched' else self._path,
+            'stock': constants['STOCK'],
+            'arguments': [word.encode('utf-8', 'surrogatepass').decode('latin-1')
+                          for word in given],
+            'environment': {'SIMULATED_QEMU': record},
+            'constants': constants}
+
+    def _set_pause(self, consumer: str) -> None:
+        """Have the pause lie beside the configuration, as `vgpu-admin consumer pause` puts it."""
+        if (consumer == 'paused') == self._has_paused:
+            return
+        path = os.path.join(os.path.dirname(self._configuration), 'consumer.paused')
+        self._has_paused = not self._has_paused
+        if self._has_paused:
+            with open(path, 'w', encoding='utf-8'):
+                return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def _ask(self, request: Dict[str, Any]) -> int:
+        number, done = next(self._numbers), threading.Event()
+        line = (json.dumps(dict(request, number=number)) + '\n').encode('ascii')
+        with self._lock:
+            process = self._find_process()
+            self._waiting[number] = done
+            try:
+                process.stdin.write(line)
+                process.stdin.flush()
+            except OSError:
+                done.set()
+        if not done.wait(2 * PATIENCE_SECONDS):
+            return -1
+        if number in self._ended:
+            return self._ended.pop(number)
+        return run_once(request)
+
+    def _find_process(self) -> Any:
+        if self._process is not None and self._process.poll() is not None:
+            _close(self._process)
+            self._process = None
+        if self._process is None:
+            self._process = subprocess.Popen([sys.executable, '-IS', PROCESS],
+                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            threading.Thread(target=self._listen, args=(self._process,), daemon=True,
+                             name='simulator-wrapper').start()
+        return self._process
+
+    def _listen(self, process: Any) -> None:
+        with process.stdout:
+            for line in process.stdout:
+                answer = json.loads(line.decode('ascii'))
+                self._ended[answer['number']] = answer['status']
+                done = self._waiting.pop(answer['number'], None)
+                if done is not None:
+                    done.set()
+        # Whoever still waits runs the wrapper by a Python of its own.
+        while self._waiting:
+            self._waiting.popitem()[1].set()
+
+    def _write_programs(self) -> None:
+        for name in ('stock', 'qemu', 'bin'):
+            os.makedirs(self._place(name), exist_ok=True)
+        qemu, reader = self._place('bin', 'qemu-system-i386'), self._place('bin', 'xenstore-read')
+        for name, patch in (('qemu-wrapper', ''), ('patched', PATCH.format(reader=reader))):
+            write_program(self._place('stock', name), STOCK.format(
+                machine=MACHINE, patch=patch, qemu=qemu))
+        write_program(qemu, QEMU)
+
+
+def _close(process: Any) -> None:
+    # Closing writes what is left over, for a process that may be gone.
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+
+
+def run_once(request: Dict[str, Any]) -> int:
+    """Run a wrapper by a Python of its own, as xenopsd does."""
+    return subprocess.run(
+        [sys.executable, '-IS', PROCESS, 'once'], input=(json.dumps(request) + '\n').encode(),
+        stdout=subprocess.DEVNULL).returncode
+
+
+def write_program(path: str, text: str) -> None:
+    """Write a program for everybody to run."""
+    with open(path + '.new', 'w', encoding='utf-8') as stream:
+        stream.write(text)
+    os.chmod(path + '.new', 0o755)
+    os.rename(path + '.new', path)

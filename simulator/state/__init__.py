@@ -1,0 +1,1 @@
+"""One pool put together."""

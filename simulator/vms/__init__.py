@@ -1,0 +1,1 @@
+"""VM operations, write by write."""

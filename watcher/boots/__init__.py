@@ -1,0 +1,1 @@
+"""Verifying each boot: what a QEMU really took, and its receipt."""

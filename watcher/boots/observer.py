@@ -1,0 +1,70 @@
+"""Which records the receipts are told of, and what a look at a domain is held against.
+
+Between the Watcher, which takes records and looks, and the receipts (`receipts.py`), which know
+neither registry nor inventory.
+"""
+
+from typing import Callable, FrozenSet, Iterable, Optional
+
+from registry.journal.journal import Journal
+from watcher.boots.receipts import Looked, Receipts
+from watcher.staging.stager import Staging
+from watcher.state.inventory import Inventory
+from watcher.state.registry_view import Books
+from watcher.vm.boot import Finding
+from watcher.vm.record import Kind, VmRecord
+
+# A journal that stays locked: boots that an earlier daemon has told may then be told again.
+_PATIENCE_SECONDS = 10.0
+
+
+class BootWatch:
+    """Tells the receipts what they need to know of registry and inventory."""
+
+    def __init__(self, books: Books, inventory: Inventory, staging: Staging, receipts: Receipts,
+                 clock: Callable[[], float]) -> None:
+        self._books = books
+        self._inventory = inventory
+        self._staging = staging
+        self._receipts = receipts
+        self._clock = clock
+        self._waits_since: Optional[float] = None
+        receipts.hold_back()
+
+    def recall(self, journal: Journal, local_host: Optional[str]) -> None:
+        """Take up what an earlier daemon left open, and then what was held back for it."""
+        self._receipts.recall(journal, local_host)
+        self._receipts.go_on()
+
+    def wait_for_past(self) -> None:
+        """The journal is not open: wait while it is locked, so that no boot is told twice."""
+        now = self._clock()
+        if self._waits_since is None:
+            self._waits_since = now
+        is_locked = self._books.is_journal_locked or not self._books.was_read
+        if not is_locked or now - self._waits_since > _PATIENCE_SECONDS:
+            self._receipts.go_on()
+
+    def note(self, vms: Iterable[VmRecord]) -> None:
+        """Take records. Not before it is known who is registered: a boot is told once."""
+        for vm in vms if self._books.was_read else ():
+            if vm.kind is Kind.VM:
+                self._receipts.note_record(
+                    vm, self._staging.find_desired(vm), self._staging.policy.read(vm).managed,
+                    is_registered=vm.uuid in self._books.assignments)
+
+    def note_gone(self, vm: VmRecord) -> None:
+        """The VM is in the inventory no more."""
+        is_replaced = self._inventory.find_by_uuid(vm.uuid) is not None
+        self._receipts.note_gone(vm, is_replaced=is_replaced)
+
+    def forget_vanished(self, known: FrozenSet[str]) -> None:
+        """All VMs that there are."""
+        self._receipts.forget_vanished(known)
+
+    def take(self, looked: Looked) -> None:
+        """Take what a domain runs with; a guest without QEMU runs with nothing of ours."""
+        vm = self._inventory.find_by_uuid(looked.vm_uuid)
+        if vm is not None and not vm.has_qemu:
+            looked = looked._replace(finding=Finding())
+        self._receipts.note_looked(looked, self._books.find_staged(looked.vm_uuid))

@@ -1,0 +1,1 @@
+"""The files in /run that the daemon shares with the qemu-wrapper."""

@@ -1,0 +1,1 @@
+"""What the daemon counts, and where Prometheus finds it."""

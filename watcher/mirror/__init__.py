@@ -1,0 +1,1 @@
+"""The copy of the registry in XAPI's database: signed, compared, rebuilt."""

@@ -1,0 +1,111 @@
+"""What the log says of entries that are not as they should be; of each once a minute at most."""
+
+from typing import Any, Dict, Iterable, Optional, Set, Tuple
+
+from watcher.mirror.codes import Trust
+from watcher.mirror.entries import PoolEntry, Row, VmEntry, row_of_entry
+from watcher.mirror.slots import Found, find_current
+from watcher.runtime.logs import RateLimiter, get_logger
+from watcher.vm.record import VmRecord
+
+_REPEAT_SECONDS = 60.0
+# Why an entry was put right: no known key has signed it.
+FORGED = 'forged'
+# So often within so many seconds an entry is put right at once; then with pauses that grow.
+_AT_ONCE = 5
+_WITHIN_SECONDS = 10.0
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+class Told:
+    """Tells what was put right, what has arrived, what XAPI did not take."""
+
+    def __init__(self) -> None:
+        self._limiter = RateLimiter(_REPEAT_SECONDS)
+        self._arrived: Set[str] = set()
+        self._leftovers: Dict[str, Tuple[VmEntry, ...]] = {}
+        self._written: Dict[str, Tuple[int, float]] = {}
+
+    def restart(self) -> None:
+        """A new session: who is there has arrived anew."""
+        self._arrived.clear()
+
+    def drop(self, ref: str) -> None:
+        """A VM is gone."""
+        self._arrived.discard(ref)
+        self._written.pop(ref, None)
+        self._leftovers.pop(ref, None)
+
+    def find_pause(self, vm: VmRecord, now: float) -> float:
+        """How long a VM's entry, which was just written, is to be left alone."""
+        count, since = self._written.get(vm.ref, (0, now))
+        count = count + 1 if now - since <= _WITHIN_SECONDS else 1
+        pause_seconds = min(2.0 ** min(count - _AT_ONCE - 1, 5), _LONGEST_PAUSE_SECONDS) \
+            if count > _AT_ONCE else 0.0
+        # After a pause the time is counted from its end.
+        self._written[vm.ref] = (count, now + pause_seconds if count == 1 or pause_seconds
+                                 else since)
+        if pause_seconds:
+            held_back = self._limiter.admit((vm.uuid, 'contended'), now)
+            if held_back is not None:
+                get_logger().warning('mirror.contended', vm_uuid=vm.uuid, vm_name=vm.name,
+                                     pause_seconds=pause_seconds, held_back=held_back)
+        return pause_seconds
+
+    def note_leftovers(self, vms: Iterable[VmRecord], trust: Trust) -> None:
+        """From now on codes are demanded: what stands there was written when they were not."""
+        self._leftovers = {
+            vm.ref: find_current(vm.mirror, trust=trust, record=vm.uuid).untrusted
+            for vm in vms if vm.mirror}
+
+    def find_forged(self, vm: VmRecord, found: Found, row: Optional[Row], resource_pool: str,
+                    number: int) -> Optional[VmEntry]:
+        """What no known key has signed, when it says something else than the row."""
+        for entry in found.untrusted:
+            if (entry.vm_uuid, entry.resource_pool) == (vm.uuid, resource_pool) \
+                    and (row_of_entry(entry) != row or entry.generation.number > number) \
+                    and entry not in self._leftovers.get(vm.ref, ()):
+                return entry
+        return None
+
+    def put_right(self, vm: VmRecord, reason: str, entry: Any, now: float) -> None:
+        """A VM's entry was put right: `entry` is what stood there, where that is worth a word."""
+        held_back = self._limiter.admit((vm.uuid, reason), now)
+        if held_back is None:
+            return
+        if entry is None:
+            get_logger().warning('mirror.corrected', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 reason=reason, held_back=held_back)
+        elif reason == FORGED:
+            get_logger().warning('mirror.forged', table='VM', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 generation=entry.generation.text, held_back=held_back,
+                                 found='vm_id %d, pool %s, %s' % (
+                                     entry.vm_id, entry.pool_id, entry.priority.word))
+        else:
+            get_logger().warning('mirror.edit_refused', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 vm_id=entry.vm_id, pool=entry.pool_id,
+                                 priority=entry.priority.word, reason=reason,
+                                 held_back=held_back)
+
+    def pool_forged(self, entry: PoolEntry, now: float) -> None:
+        """An entry of the pool that no known key has signed was taken away."""
+        held_back = self._limiter.admit(('pool', FORGED), now)
+        if held_back is not None:
+            get_logger().warning('mirror.forged', table='pool', vm_uuid=None, vm_name=None,
+                                 generation=entry.generation.text, held_back=held_back,
+                                 found='%d VMs' % entry.vms)
+
+    def arrived(self, vm: VmRecord, entry: VmEntry) -> None:
+        """A VM came from another resource pool."""
+        if vm.ref not in self._arrived:
+            self._arrived.add(vm.ref)
+            get_logger().warning('vm.arrived', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 resource_pool=entry.resource_pool, vm_id=entry.vm_id,
+                                 pool=entry.pool_id, priority=entry.priority.word)
+
+    def failed(self, table: str, ref: str, error: str, retry_seconds: float, now: float) -> None:
+        """A write came to nothing."""
+        held_back = self._limiter.admit((table, error), now)
+        if held_back is not None:
+            get_logger().warning('mirror.write_failed', table=table, ref=ref, error=error,
+                                 retry_seconds=retry_seconds, held_back=held_back)

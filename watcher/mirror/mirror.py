@@ -1,0 +1,400 @@
+"""The mirror of the registry in XAPI's database: who follows whom, and when it is made anew.
+
+On the master the registry is mirrored (`mirror_push.py`); on a member the mirror keeps the copy
+here current. Which of the two is newer is judged whenever either has changed, before anything is
+staged (`mirror_judge.py`). A generation is in the journal before anything of it is in XAPI.
+
+Main thread only. Nothing here waits for XAPI, and 250 ms at most for the registry.
+"""
+
+import json
+import os
+from typing import Any, Callable, Dict, Optional, Tuple, Union
+
+from registry.errors import RegistryError
+from registry.schema import MIRROR_NOTE
+from watcher.config.settings import MirrorSettings
+from watcher.mirror.comparison import Judgement, judge
+from watcher.mirror.entries import (LINE_LENGTH, MAX_GENERATION, MAX_JUMP, Generation, PoolEntry,
+                                    Target, VmEntry, parse_generation)
+from watcher.mirror.manual_edits import take_edit
+from watcher.mirror.push import Push, Submit
+from watcher.mirror.reading import Reader
+from watcher.mirror.rebuild import Local, Rebuilder, Result
+from watcher.mirror.witnesses import HostsListed, Testimony, Witnesses
+from watcher.mirror.writes import MirrorWritten
+from watcher.runtime.logs import get_logger
+from watcher.state.inventory import Inventory
+from watcher.state.registry_view import Books
+from watcher.vm.record import PoolRecord, VmRecord
+from watcher.xapi.role import Role
+
+_RETRY_SECONDS = 2.0
+_NOTE_SECONDS = 2.0
+# Staging goes first for so long; many VMs that wait must not keep edits from being mirrored.
+_DEFER_SECONDS = 3.0
+# An edit on a member is undone, but not in the midst of a change of master: its host may be about
+# to become the master, and then the edit counts.
+_GRACE_SECONDS = 10.0
+# The first answer has the pool's record, unless XAPI does not tell it.
+_POOL_SECONDS = 2.0
+_ASK_SECONDS = 0.25
+_NO_LINEAGE = 'the journal does not tell at which generations the registry has been'
+
+(OFF, WAITING, PUSHING, MIRRORED, FOLLOWING, OLDER, INCOMPLETE, UNDECIDED, NOT_ACCEPTED,
+ NO_REGISTRY) = ('off', 'waiting', 'pushing', 'mirrored', 'following', 'older', 'incomplete',
+                 'undecided', 'not_accepted', 'no_registry')
+
+
+class Mirroring:
+    """Judges, follows, and has the registry mirrored."""
+
+    def __init__(self, books: Books, inventory: Inventory, *, settings: MirrorSettings,
+                 submit: Submit, poll: Callable[[], None],
+                 write: Callable[[Callable[..., None]], None],
+                 look: Callable[[Tuple[str, ...]], None],
+                 witnesses: Optional[Witnesses] = None) -> None:
+        self._books = books
+        self._inventory = inventory
+        self._rebuilder = Rebuilder(books, inventory, poll)
+        self._reader = Reader(books, inventory)
+        self._witnesses = witnesses
+        self._write = write
+        self._look = look
+        self.settings = settings
+        self.push = Push(books, inventory, submit=submit, take_edit=self._take_edit,
+                         note_orphan=self._note_orphan)
+        self.state, self.generation = WAITING, ''
+        self.is_overtaken = False
+        """The mirror is newer and cannot be taken over: nothing is staged from the copy here."""
+        self._must_judge = True
+        self._judge_at = 0.0
+        self._judged: Any = None
+        self._rival: Optional[PoolEntry] = None
+        """The newest entry of the pool that does not count: no known key has signed it."""
+        self._pushed_at = 0.0
+        self._is_held_up = False
+        self._has_led = False
+        self._edited_at: Optional[float] = None
+        self._waiting_since: Optional[float] = None
+        self._told: Dict[str, str] = {}
+        self._noted: Tuple[float, Tuple[Any, ...]] = (-_NOTE_SECONDS, ())
+
+    # What is told.
+
+    def begin_session(self) -> None:
+        """A new session: all is judged anew."""
+        self.push.restart()
+        if self._witnesses is not None:
+            self._witnesses.restart()
+        self.is_overtaken, self._must_judge, self._judge_at = False, True, 0.0
+        self._has_led, self._edited_at, self._waiting_since = False, None, None
+        self._judged, self._rebuilder.incomplete_since = None, None
+        self.state = WAITING
+
+    def change_settings(self, settings: MirrorSettings) -> None:
+        """Take a configuration that was read again."""
+        if settings != self.settings:
+            self.settings = settings
+            self.note_contents()
+
+    def note_contents(self) -> None:
+        """The registry has changed, or came, or went."""
+        self._must_judge, self._judge_at = True, 0.0
+
+    def note_pool(self, pool: PoolRecord) -> None:
+        """The resource pool's record."""
+        self.push.note_pool(pool)
+        if pool.mirror != self._judged:
+            self._judged = pool.mirror
+            self._must_judge = True
+
+    def note_vm(self, vm: VmRecord, before: Optional[VmRecord]) -> None:
+        """A VM's record."""
+        if before is None or (before.mirror, before.uuid, before.kind) != (
+                vm.mirror, vm.uuid, vm.kind):
+            self.push.note(vm)
+            if self._rebuilder.incomplete_since is not None:
+                self._must_judge = True
+
+    def take(self, written: MirrorWritten, now: float) -> None:
+        """Take what became of a write."""
+        self.push.take(written, now)
+
+    def hear(self, message: Union[HostsListed, Testimony]) -> None:
+        """Take what other hosts remember of the mirror."""
+        if self._witnesses is not None:
+            self._witnesses.hear(message)
+            self._must_judge, self._judge_at = True, 0.0
+
+    def find_due(self, role: Optional[Role], may_write: bool) -> Optional[float]:
+        """When `attend` has something to do."""
+        times = []
+        if self.settings.enabled and self.push.pool is not None:
+            if self._must_judge:
+                times.append(self._judge_at)
+            if role is not None and role.is_writer and may_write \
+                    and self.push.next_due is not None:
+                times.append(self._pushed_at + _DEFER_SECONDS if self._is_held_up
+                             else self.push.next_due)
+        return min(times, default=None)
+
+    def attend(self, role: Optional[Role], now: float, *, may_write: bool, is_locked: bool,
+               jobs: int, is_staging: bool) -> None:
+        """Judge when something has changed; write what is to be written, after staging."""
+        if role is None or not self.settings.enabled or self.push.pool is None:
+            self.state, self.is_overtaken = OFF if not self.settings.enabled else WAITING, False
+            self._tell_waiting(role, now)
+            self._leave_note(role, now)
+            return
+        if self._reader.keeper.has_changed(self.settings.key_file, now):
+            self._must_judge = True
+        self._judge(role, now, is_locked)
+        self._is_held_up = is_staging and now - self._pushed_at < _DEFER_SECONDS
+        if role.is_writer and may_write and not self._is_held_up:
+            self.push.pump(now, jobs)
+        self._tell_pushed(now)
+        self._leave_note(role, now)
+
+    def _judge(self, role: Role, now: float, is_locked: bool) -> None:
+        """At most a few times: after a rebuild it is judged what that has led to."""
+        for _ in range(3):
+            if not self._must_judge or now < self._judge_at:
+                return
+            self._must_judge = False
+            try:
+                self._decide(role, now, is_locked)
+                self._told.pop('problem', None)
+            except RegistryError as error:
+                self._tell_problem(error)
+                self._judge_later(now)
+
+    def _judge_later(self, now: float) -> None:
+        self._must_judge, self._judge_at = True, now + _RETRY_SECONDS
+
+    def _decide(self, role: Role, now: float, is_locked: bool) -> None:
+        self.is_overtaken = False
+        pool, books = self.push.pool, self._books
+        assert pool is not None, 'attend has looked'
+        reading = self._reader.read_mirror(pool, self.settings.key_file)
+        mirror, self._rival = reading.mirror, reading.rival
+        self.push.judge_by(reading.trust)
+        if not role.is_writer and not role.is_member:
+            self._aim(None, WAITING)
+        elif reading.is_too_new:
+            self._aim(None, OFF)
+            if self._is_news('off', 'format'):
+                get_logger().warning('mirror.unavailable',
+                                     reason='the mirror was written by a newer version')
+        elif not books.is_available:
+            self._aim(None, NO_REGISTRY)
+            if self._reader.is_wiped:
+                self._make_anew(mirror, reading.is_signed, role, now, is_locked)
+            elif books.journal_problem:
+                self._judge_later(now)
+        elif not books.is_accepted:
+            self._aim(None, NOT_ACCEPTED)
+        elif not books.is_journal_open:
+            self._judge_later(now)
+        else:
+            self._reader.keep_lineage()
+            local = self._read_local()
+            if mirror is not None and not reading.is_signed and local.lineage \
+                    and mirror.generation.number > local.number + MAX_JUMP:
+                self._rival, mirror = mirror, None
+            judgement = judge(mirror, local.lineage, local.noted_digest, local.digest)
+            if mirror is not None and judgement is Judgement.NEWER \
+                    and local.digest == mirror.digest:
+                # Both say the same: only the line is another.
+                books.journal.note_generation(mirror.generation.text, local.digest, is_own=False,
+                                              line=mirror.line)
+                local, judgement = self._read_local(), Judgement.SAME
+            (self._lead if role.is_writer else self._follow)(
+                judgement, mirror, local, role, now, is_locked)
+
+    def _make_anew(self, mirror: Optional[PoolEntry], is_signed: bool, role: Role, now: float,
+                   is_locked: bool) -> None:
+        """A host without registry and journal: from a complete, valid mirror only, and on the
+        master from one that no other host knows better."""
+        if mirror is None:
+            if self._rival is not None:
+                self._leave_undecided(self._rival, role, 0, now)
+            return
+        doubt: Optional[str] = ''
+        if role.is_writer and self._witnesses is not None:
+            doubt = self._witnesses.weigh(mirror, role.host, is_signed, now)
+        if doubt is None:
+            self._must_judge, self._judge_at = True, now + _ASK_SECONDS
+        elif doubt:
+            self._leave_undecided(mirror, role, 0, now, doubt)
+        else:
+            self._rebuild(mirror, None, role, now, is_locked)
+
+    def _lead(self, judgement: Judgement, mirror: Optional[PoolEntry], local: Local, role: Role,
+              now: float, is_locked: bool) -> None:
+        """On the master."""
+        if judgement is Judgement.NEWER and mirror is not None:
+            self.is_overtaken = True
+            self._aim(None, INCOMPLETE)
+            self.is_overtaken = not self._rebuild(mirror, local, role, now, is_locked)
+            return
+        # The file is the registry of record: it is staged from, and people decide the rest.
+        if judgement is Judgement.UNDECIDED and mirror is not None:
+            self._leave_undecided(mirror, role, len(local.rows), now, _NO_LINEAGE)
+            return
+        if self._is_ahead(self._rival, local) and self._rival is not None:
+            self._leave_undecided(self._rival, role, len(local.rows), now)
+            return
+        # What we wrote in this session is on its way, and shows what stood there before.
+        is_echo = judgement is Judgement.OLDER and self._has_led
+        if judgement is Judgement.OLDER and mirror is not None and not is_echo:
+            get_logger().warning('mirror.older', generation=local.lineage[-1],
+                                 found=mirror.generation.text)
+        # One that was taken over is made our own once: whoever was master before may have gone on
+        # from it, unseen, and must find something newer when it comes back.
+        is_same = self._books.journal.has_own_generation() and (
+            local.noted_digest == local.digest) and (
+            is_echo or judgement in (Judgement.SAME, Judgement.NO_MIRROR))
+        if not is_same:
+            self._advance(mirror, local)
+            local = local._replace(lineage=tuple(self._books.journal.lineage()))
+        self._has_led = True
+        generation = parse_generation(local.lineage[-1])
+        largest = max([self._books.journal.largest_number()]
+                      + [row.vm_id for row in local.rows.values()])
+        if self.push.target is None or self.push.target.generation != generation:
+            self._pushed_at = now
+        self._aim(Target(generation, local.rows, PoolEntry(
+            self.push.pool.uuid if self.push.pool else '', generation, len(local.rows),
+            local.digest, largest, local.pools, line=local.lineage[-LINE_LENGTH - 1:-1])),
+            PUSHING)
+
+    def _is_ahead(self, rival: Optional[PoolEntry], local: Local) -> bool:
+        """Whether an entry that does not count may tell of what the registry here never was at."""
+        return (rival is not None and rival.generation.number > local.number
+                and rival.generation.text != self._reader.keeper.memory.refused)
+
+    def _leave_undecided(self, entry: PoolEntry, role: Role, vms: int, now: float,
+                         reason: str = 'not signed by a key that is known here') -> None:
+        self._aim(None, UNDECIDED)
+        self._judge_later(now)
+        if self._is_news('undecided', entry.generation.text):
+            log = get_logger().error if role.is_writer else get_logger().warning
+            log('mirror.undecided', generation=entry.generation.text, vms=vms, found=entry.vms,
+                reason=reason)
+
+    def _advance(self, mirror: Optional[PoolEntry], local: Local) -> None:
+        """A new generation, in the journal before anything of it is in XAPI."""
+        number = mirror.generation.number if mirror is not None else 0
+        number = min(max(number, local.number) + 1, MAX_GENERATION)
+        generation = Generation(number, os.urandom(4).hex())
+        self._books.journal.note_generation(generation.text, local.digest)
+
+    def _follow(self, judgement: Judgement, mirror: Optional[PoolEntry], local: Local,
+                role: Role, now: float, is_locked: bool) -> None:
+        """On a member."""
+        self._aim(None, FOLLOWING)
+        self.generation = local.lineage[-1] if local.lineage else ''
+        if judgement is not Judgement.EDITED:
+            self._edited_at = None
+        elif self._edited_at is None:
+            self._edited_at = now
+        if mirror is None or judgement is Judgement.SAME:
+            self._rebuilder.incomplete_since = None
+            if self._is_ahead(self._rival, local) and self._rival is not None:
+                self._leave_undecided(self._rival, role, len(local.rows), now)
+        elif self._edited_at is not None and now - self._edited_at < _GRACE_SECONDS:
+            self._judge_later(now)
+        elif judgement is Judgement.OLDER:
+            self.state = OLDER
+            if self._is_news('older', mirror.generation.text):
+                get_logger().warning('mirror.older', generation=local.lineage[-1],
+                                     found=mirror.generation.text)
+        else:
+            self._rebuild(mirror, local, role, now, is_locked)
+
+    def _rebuild(self, mirror: PoolEntry, local: Optional[Local], role: Role, now: float,
+                 is_locked: bool) -> bool:
+        """Make the registry anew from the mirror; False when that cannot be done now."""
+        result = self._rebuilder.rebuild(mirror, local, is_master=role.is_writer,
+                                         is_locked=is_locked, now=now, trust=self.push.trust)
+        if result is Result.DONE:
+            self.generation = mirror.generation.text
+            self._must_judge = True
+            return True
+        if result is Result.INCOMPLETE:
+            self.state = INCOMPLETE
+        self._judge_later(now)
+        return False
+
+    def _read_local(self) -> Local:
+        pool = self.push.pool
+        return self._reader.read_local(pool.uuid if pool is not None else '', self.push.trust)
+
+    def _aim(self, target: Optional[Target], state: str) -> None:
+        self.state = state
+        self.push.aim(target)
+        if target is not None:
+            self.generation = target.generation.text
+
+    def _take_edit(self, vm: VmRecord, entry: VmEntry) -> Optional[str]:
+        """Somebody wrote an assignment into other_config: take it, or say why not."""
+        if not self.settings.accept_edits:
+            return 'not_accepted'
+        return take_edit(self._books, self._inventory, vm, entry)
+
+    def _note_orphan(self, vm: VmRecord, vm_id: int) -> None:
+        """Another host's daemon staged it, and its row is gone: so does what it carries (P12)."""
+        self._books.note_orphan(vm.uuid)
+        self._write(lambda journal: journal.note_orphan(vm.uuid, vm_id))
+        self._look((vm.uuid,))
+
+    # What is said.
+
+    def _tell_pushed(self, now: float) -> None:
+        if self.state == PUSHING and self.push.is_mirrored:
+            self.state = MIRRORED
+            if not self.push.writes:
+                return
+            get_logger().info('mirror.written', generation=self.generation,
+                              vms=len(self.push.target.rows) if self.push.target else 0,
+                              writes=self.push.writes,
+                              elapsed_ms=round((now - self._pushed_at) * 1000))
+            self.push.writes = 0
+
+    def _tell_waiting(self, role: Optional[Role], now: float) -> None:
+        """XAPI answers, and does not tell of its resource pool, or not in a way to go by."""
+        if role is None or not role.is_writer or not self.settings.enabled:
+            return
+        if self._waiting_since is None:
+            self._waiting_since = now
+        elif now - self._waiting_since > _POOL_SECONDS and self._is_news('pool', 'missing'):
+            get_logger().warning('mirror.unavailable',
+                                 reason='XAPI does not tell of its resource pool')
+
+    def _is_news(self, key: str, what: str) -> bool:
+        is_news = self._told.get(key) != what
+        self._told[key] = what
+        return is_news
+
+    def _tell_problem(self, error: RegistryError) -> None:
+        if self._is_news('problem', str(error)):
+            get_logger().warning('mirror.waiting', error=str(error))
+
+    def _leave_note(self, role: Optional[Role], now: float) -> None:
+        """Leave word for vgpu-admin of how far the mirror is."""
+        if self.push.refused:
+            self.state = OFF
+        facts = (self.state, self.generation, self.push.waiting, role.master if role else '',
+                 self._reader.keeper.problem)
+        noted_at, noted = self._noted
+        if facts == noted or (facts[:2] == noted[:2] and now - noted_at < _NOTE_SECONDS):
+            return
+        self._noted = (now, facts)
+        text = json.dumps({'state': self.state, 'generation': self.generation,
+                           'waiting': self.push.waiting, 'master': facts[3],
+                           'is_master': bool(role and role.is_writer),
+                           'reason': self.push.refused, 'unsigned': self._reader.keeper.problem})
+        if self._books.is_journal_open:
+            self._write(lambda journal: journal.write_note(MIRROR_NOTE, text))
+

@@ -1,0 +1,398 @@
+"""Brings the mirror in XAPI to what the registry says; on the master, in the main thread.
+
+Entries of VMs first, the pool's entry when they all stand; then what those of VMs have replaced
+goes, and the entries of VMs that have no row any more, which the pool's entry has named as gone.
+So whoever reads the mirror at any moment finds it whole: as it was before, or as it is. All of it
+is a matter of state: killed anywhere, the next daemon sees what is missing.
+Writes go last: after staging, four at once at most.
+"""
+
+import collections
+import itertools
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+
+from watcher.mirror.absentees import Roll
+from watcher.mirror.codes import NO_TRUST, Trust
+from watcher.mirror.comparison import Standing, find_standing, is_entry_right, plan_row
+from watcher.mirror.complaints import FORGED, Told
+from watcher.mirror.entries import PoolEntry, Row, Target, VmEntry, row_of_entry
+from watcher.mirror.slots import (Change, Found, Slots, apply_change, attach_pool, find_current,
+                                  plan_entry, read_pool_entry)
+from watcher.mirror.writes import POOL, VM, MirrorWritten
+from watcher.runtime.logs import get_logger
+from watcher.runtime.timers import DueTimes
+from watcher.state.inventory import Inventory
+from watcher.state.registry_view import Books
+from watcher.vm.record import Kind, PoolRecord, VmRecord
+from watcher.xapi.identity import NOT_FOR_US
+
+WRITES_AT_ONCE = 4
+# With staging together: the rest of the callers stay free for VMs that start.
+_JOBS_AT_ONCE = 8
+_LOOKS_PER_TURN = 200
+# Longer than an event is on its way: before that it may show a moment of our own writing.
+_ECHO_SECONDS = 1.0
+_HOLD_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
+# A VM whose entry XAPI refuses so often is kept in the pool's entry, so that others do not wait.
+_GIVEN_UP = 3
+
+Submit = Callable[[str, str, Change], None]
+NoteOrphan = Callable[[VmRecord, int], None]
+# The error for an edit that is refused, '' for one that was taken, None for later.
+TakeEdit = Callable[[VmRecord, VmEntry], Optional[str]]
+
+# Why an entry was corrected, by what it was; and when it was right before.
+_REASONS = {Standing.COPY: 'copy', Standing.INVALID: 'damaged'}
+_CHANGED = {Standing.OWN: 'reverted', Standing.NONE: 'taken_away', Standing.FORGED: 'unsigned'}
+
+
+class Push:
+    """Which records deserve a look, which wait for a write, which are being written."""
+
+    def __init__(self, books: Books, inventory: Inventory, *, submit: Submit,
+                 take_edit: TakeEdit, note_orphan: NoteOrphan) -> None:
+        self._books = books
+        self._inventory = inventory
+        self._submit = submit
+        self._take_edit = take_edit
+        self._note_orphan = note_orphan
+        self.pool: Optional[PoolRecord] = None
+        self.refused = ''
+        """Why XAPI lets nothing be written in this session."""
+        self.writes = 0
+        self.all_writes = 0
+        """Calls that were carried out since the daemon began."""
+        self.target: Optional[Target] = None
+        self.trust = NO_TRUST
+        """By which keys entries are judged and signed."""
+        self._dirty: Dict[str, None] = collections.OrderedDict()
+        self._writes: Dict[str, None] = collections.OrderedDict()
+        self._removals: Dict[str, None] = collections.OrderedDict()
+        self._busy: Dict[str, str] = {}
+        self._claims: Dict[str, Slots] = {}
+        self._echo = DueTimes()
+        self._held = DueTimes()
+        self._failures: Dict[str, int] = {}
+        self._right: Dict[str, Row] = {}
+        self._reasons: Dict[str, Tuple[str, Any]] = {}
+        self._read: Dict[str, Tuple[Slots, Found]] = {}
+        self._roll = Roll()
+        self._pool_change: Optional[Change] = None
+        self._is_pool_stale = True
+        self._told = Told()
+
+    # What is told.
+
+    def restart(self) -> None:
+        """A new session: nothing is known of what stands where."""
+        self.aim(None)
+        self.pool, self.refused = None, ''
+        self._told.restart()
+        for memory in (self._claims, self._echo, self._held, self._failures, self._right,
+                       self._reasons):
+            memory.clear()  # type: ignore
+
+    def aim(self, target: Optional[Target]) -> None:
+        """From now on this is what the mirror shall say (None: not ours to say)."""
+        if target is None:
+            for memory in (self._dirty, self._writes, self._removals):
+                memory.clear()
+        elif target != self.target:
+            self._roll.begin(target.rows)
+            for vm in self._inventory.vms:
+                self._dirty[vm.ref] = None
+        self.target = target
+        self._is_pool_stale = True
+
+    def judge_by(self, trust: Trust) -> None:
+        """Judge and sign by these keys from now on."""
+        if trust != self.trust:
+            if self.trust.keys and not self.trust.is_required:
+                self._told.note_leftovers(self._inventory.vms, trust)
+            self.trust = trust
+            self._read.clear()
+            self._dirty.update((vm.ref, None) for vm in self._inventory.vms if self.target)
+            self._is_pool_stale = True
+
+    def note(self, vm: VmRecord) -> None:
+        """A VM's record is new, or other slots of it are taken."""
+        if self.target is not None:
+            self._dirty[vm.ref] = None
+            self._is_pool_stale = True
+
+    def note_pool(self, pool: PoolRecord) -> None:
+        """The resource pool's record, as an event shows it."""
+        self.pool = pool
+        self._is_pool_stale = True
+
+    def drop(self, ref: str) -> None:
+        """A VM is gone."""
+        for memory in (self._dirty, self._writes, self._removals, self._claims, self._failures,
+                       self._read, self._reasons):
+            memory.pop(ref, None)  # type: ignore
+        for times in (self._echo, self._held):
+            times.pop(ref)
+        self._roll.note(ref, None)
+        self._told.drop(ref)
+        self._is_pool_stale = True
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait for a write or for its answer, the pool's among them."""
+        if self.target is None:
+            return 0
+        is_pool_waiting = self._pool_change is not None and POOL not in self._busy.values()
+        return is_pool_waiting + sum(len(waiting) for waiting in (
+            self._dirty, self._writes, self._removals, self._busy))
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the mirror is whole, and what the registry says."""
+        return bool(self.target and self.pool and not self._is_pool_stale and not self.waiting)
+
+    @property
+    def next_due(self) -> Optional[float]:
+        """When there is something to do that nobody announces; 0.0 is at once."""
+        if self.target is None or self.pool is None or self.refused:
+            return None
+        if self._dirty or self._may_plan_pool:
+            return 0.0
+        return min([at for at in (self._echo.first, self._held.first) if at is not None],
+                   default=None)
+
+    @property
+    def _may_plan_pool(self) -> bool:
+        """The pool's entry is planned when those of VMs stand: not again after each of them."""
+        return self._is_pool_stale and not (self._dirty or self._writes)
+
+    def pump(self, now: float, jobs: int) -> None:
+        """Look at records, and hand out as many writes as may be under way beside `jobs`."""
+        if self.target is None or self.pool is None or self.refused:
+            return
+        self._end_waits(now)
+        for ref in list(itertools.islice(self._dirty, _LOOKS_PER_TURN)):
+            del self._dirty[ref]
+            self._enrol(ref)
+            self._look(ref, now)
+        if self._may_plan_pool:
+            self._pool_change = self._plan_pool()
+            self._is_pool_stale = False
+        free = min(WRITES_AT_ONCE, _JOBS_AT_ONCE - jobs) - len(self._busy)
+        if free > 0:
+            self._hand_out(free)
+
+    def take(self, written: MirrorWritten, now: float) -> None:
+        """Take what became of a write."""
+        self._busy.pop(written.ref, None)
+        if written.is_gone:
+            self.drop(written.ref)
+        elif written.error:
+            self._take_failure(written, now)
+        elif written.is_done or written.record is not None:
+            self._failures.pop(written.ref, None)
+            self._held.pop(written.ref)
+            self._claim(written, now)
+        self._dirty[written.ref] = None
+        self._is_pool_stale = True
+
+    def _claim(self, written: MirrorWritten, now: float) -> None:
+        """Go by what we wrote, or read, until events that are on their way have come."""
+        change, record = written.change, written.record
+        self._claims[written.ref] = (
+            record.mirror if record is not None
+            else apply_change(self._slots_of(written.ref), change))
+        self._echo.set(written.ref, now + _ECHO_SECONDS)
+        if written.is_done:
+            self.writes += change.calls
+            self.all_writes += change.calls
+            self._tell_written(written.ref, now)
+            if change.slot is not None:
+                self._damp(written.ref, now)
+
+    def _damp(self, ref: str, now: float) -> None:
+        """An entry that is put right again and again rests for a while (P30). Meanwhile the pool's
+        entry has the row of its VM: nobody can keep the mirror from being whole."""
+        vm = self._inventory.find(ref)
+        pause_seconds = self._told.find_pause(vm, now) if vm is not None else 0.0
+        if pause_seconds:
+            self._failures[ref] = _GIVEN_UP
+            self._held.set(ref, now + pause_seconds)
+
+    def _end_waits(self, now: float) -> None:
+        for waits in (self._echo, self._held):
+            for ref in waits.take(now):
+                if waits is self._echo:
+                    self._claims.pop(ref, None)
+                self._dirty[ref] = None
+                self._is_pool_stale = True
+
+    def _hand_out(self, free: int) -> None:
+        is_whole = not (self._writes or self._dirty or self._busy) and not any(
+            count < _GIVEN_UP for count in self._failures.values())
+        if is_whole and self._pool_change is not None and self.pool is not None \
+                and self.pool.ref not in self._held:
+            self._busy[self.pool.ref] = POOL
+            self._submit(POOL, self.pool.ref, self._pool_change)
+        # Only what the pool's entry no longer goes by is taken away.
+        may_remove = self._pool_change is None and not self._is_pool_stale
+        for waiting in (self._writes, self._removals) if may_remove else (self._writes,):
+            for ref in list(itertools.islice(waiting, free)):
+                free -= 1
+                del waiting[ref]
+                self._begin(ref)
+
+    def _begin(self, ref: str) -> None:
+        change = self._plan_vm(self._inventory.find(ref))
+        if change is not None:
+            self._busy[ref] = VM
+            self._submit(VM, ref, change)
+
+    def _look(self, ref: str, now: float) -> None:
+        vm = self._inventory.find(ref)
+        if vm is None or ref in self._busy or ref in self._held or not self._is_judged(vm):
+            return
+        if not self._note_standing(vm, now):
+            return
+        change = self._plan_vm(vm)
+        for waiting in (self._writes, self._removals):
+            waiting.pop(ref, None)
+        if change is not None:
+            (self._removals if change.slot is None else self._writes)[ref] = None
+            return
+        if self._failures.pop(ref, None) is not None:
+            self._enrol(ref)  # it need not stand in the pool's entry any more
+            self._is_pool_stale = True
+        if self.target is not None and vm.uuid in self.target.rows:
+            self._right[vm.uuid] = self.target.rows[vm.uuid]
+
+    def _is_judged(self, vm: VmRecord) -> bool:
+        """Whether an entry may be written there at all, and we know whether one belongs there."""
+        return (vm.kind is Kind.VM and vm.ref not in self._inventory.aside
+                and vm.uuid not in self._books.faulty)
+
+    def _plan_vm(self, vm: Optional[VmRecord]) -> Optional[Change]:
+        if vm is None or self.target is None or self.pool is None:
+            return None
+        found, row = self._find(vm.ref), self.target.rows.get(vm.uuid)
+        if row is not None:
+            generation = self.target.generation
+            if is_entry_right(found, row, self.pool.uuid, generation.number):
+                return plan_entry(found, '', is_right=True)
+            committed = self._find(self.pool.ref)
+            return plan_row(self._slots_of(vm.ref), row, self.pool.uuid, generation,
+                            committed.entry if committed.is_trusted else None, self.trust)
+        standing = find_standing(found, vm.uuid, self.pool.uuid)
+        # Of what is not there a code may be left.
+        if standing not in (Standing.ARRIVED, Standing.INVALID):
+            return plan_entry(found, None, False)
+        return None  # nothing there, arrived, or not to be understood: left alone
+
+    def _enrol(self, ref: str) -> None:
+        """Have the pool's entry name the VM as what its record shows."""
+        vm = self._inventory.find(ref)
+        if vm is None or vm.kind is not Kind.VM or self._failures.get(ref, 0) >= _GIVEN_UP:
+            self._roll.note(ref, None)
+        elif self.target is not None and self.pool is not None:
+            is_gone = bool(vm.uuid not in self.target.rows and vm.mirror and find_standing(
+                self._find(vm.ref), vm.uuid, self.pool.uuid) is Standing.OWN)
+            self._roll.note(ref, vm.uuid, is_gone=is_gone)
+
+    def _plan_pool(self) -> Optional[Change]:
+        if self.target is None or self.pool is None:
+            return None
+        absent = tuple(self.target.rows[uuid] for uuid in sorted(self._roll.absent))
+        gone = tuple(sorted(self._roll.gone))
+        wanted = self.target.entry._replace(absent=absent, gone=gone)
+        found = self._find(self.pool.ref)
+        # Who was gone stays named until the next generation.
+        is_right = (found.entry is not None and found.is_trusted and found.is_fresh
+                    and found.entry._replace(gone=gone) == wanted)
+        forged = [entry for entry in found.untrusted if entry._replace(gone=gone) != wanted]
+        if self.pool.ref not in self._busy:
+            self._reasons[self.pool.ref] = (FORGED, forged[0]) if forged else ('', None)
+        text, attached = ('', ()) if is_right else attach_pool(wanted, self.trust)
+        return plan_entry(found, text, is_right, attached=attached)
+
+    def _slots_of(self, ref: str) -> Slots:
+        if ref in self._claims:
+            return self._claims[ref]
+        if self.pool is not None and ref == self.pool.ref:
+            return self.pool.mirror
+        vm = self._inventory.find(ref)
+        return vm.mirror if vm is not None else ()
+
+    def _find(self, ref: str) -> Found:
+        slots = self._slots_of(ref)
+        known = self._read.get(ref)
+        if known is None or known[0] != slots:
+            is_pool = self.pool is not None and ref == self.pool.ref
+            if self.pool is not None and is_pool:
+                found = read_pool_entry(slots, self.trust, self.pool.uuid)
+            else:
+                vm = self._inventory.find(ref)
+                found = find_current(slots, trust=self.trust, record=vm.uuid if vm else '')
+            known = self._read[ref] = (slots, found)
+        return known[1]
+
+    def _note_standing(self, vm: VmRecord, now: float) -> bool:
+        """Remember why an entry is not as it should be; False when it is not to be written now."""
+        if self.target is None or self.pool is None:
+            return False
+        found, row = self._find(vm.ref), self.target.rows.get(vm.uuid)
+        standing = find_standing(found, vm.uuid, self.pool.uuid)
+        self._reasons.pop(vm.ref, None)
+        if row is None and standing is Standing.ARRIVED:
+            self._told.arrived(vm, found.entry)
+        elif standing is Standing.BY_HAND and row is not None \
+                and row_of_entry(found.entry) != row:
+            return self._judge_edit(vm, found.entry, now)
+        else:
+            if row is None and standing is Standing.OWN:
+                self._judge_leftover(vm, found.entry)
+            is_stray = row is None and standing is Standing.BY_HAND
+            self._reasons[vm.ref] = (
+                'not_registered' if is_stray else _REASONS.get(standing, ''), None)
+            if row is not None and self._right.get(vm.uuid) == row and standing in _CHANGED \
+                    and not is_entry_right(found._replace(is_fresh=True), row, self.pool.uuid,
+                                           self.target.generation.number):
+                # The row is as it was when the entry was right: it is the entry that changed.
+                self._reasons[vm.ref] = (_CHANGED[standing], None)
+            forged = self._told.find_forged(vm, found, row, self.pool.uuid,
+                                            self.target.generation.number)
+            if forged is not None:
+                self._reasons[vm.ref] = (FORGED, forged)
+        return True
+
+    def _judge_leftover(self, vm: VmRecord, entry: VmEntry) -> None:
+        """A row was removed, and XAPI's database is older: the entry proves that what the VM
+        carries is ours. A number that another VM has by now is not settled here (P10)."""
+        if (vm.uuid not in self._books.orphans and entry.vm_id not in self._books.owners
+                and vm.ref in self._inventory.carriers_of(entry.vm_id)):
+            self._note_orphan(vm, entry.vm_id)
+
+    def _judge_edit(self, vm: VmRecord, entry: VmEntry, now: float) -> bool:
+        problem = self._take_edit(vm, entry)
+        if problem is None:
+            self._held.set(vm.ref, now + _HOLD_SECONDS[0])
+        elif problem:
+            self._reasons[vm.ref] = (problem, entry)
+        return bool(problem)
+
+    def _tell_written(self, ref: str, now: float) -> None:
+        reason, entry = self._reasons.pop(ref, ('', None))
+        vm = self._inventory.find(ref)
+        if vm is not None and reason:
+            self._told.put_right(vm, reason, entry, now)
+        elif vm is None and entry is not None:
+            self._told.pool_forged(entry, now)
+
+    def _take_failure(self, written: MirrorWritten, now: float) -> None:
+        if written.code in NOT_FOR_US:
+            self.refused = written.error
+            get_logger().warning('mirror.unavailable', reason=written.error)
+            return
+        failures = self._failures.get(written.ref, 0)
+        self._failures[written.ref] = failures + 1
+        hold_seconds = _HOLD_SECONDS[min(failures, len(_HOLD_SECONDS) - 1)]
+        self._held.set(written.ref, now + hold_seconds)
+        self._told.failed(written.table, written.ref, written.error, hold_seconds, now)

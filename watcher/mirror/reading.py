@@ -1,0 +1,110 @@
+"""What there is to be judged: the mirror by the keys that are known, and the registry here."""
+
+import os
+from typing import Dict, NamedTuple, Optional, Tuple
+
+from registry.errors import JournalUnavailable, Reason
+from registry.values import Pool
+from watcher.mirror.codes import Trust
+from watcher.mirror.comparison import list_kept_rows
+from watcher.mirror.entries import MirrorInvalid, Row, digest_contents, parse_generation, row_of
+from watcher.mirror.slots import CODE, Reading, read_mirror
+from watcher.mirror.trust import Keeper, find_evidence
+from watcher.runtime.logs import get_logger
+from watcher.state.inventory import Inventory
+from watcher.state.registry_view import Books
+from watcher.vm.record import PoolRecord
+
+
+class Local(NamedTuple):
+    """The registry here, as far as the mirror is about it."""
+    lineage: Tuple[str, ...]
+    noted_digest: Optional[str]
+    """What the contents were at the newest generation."""
+    rows: Dict[str, Row]
+    digest: str
+    pools: Tuple[Pool, ...]
+
+    @property
+    def number(self) -> int:
+        """How far the registry here has been."""
+        try:
+            return parse_generation(self.lineage[-1]).number if self.lineage else 0
+        except MirrorInvalid:
+            return 0  # somebody wrote into the journal: the line begins anew
+
+
+class Reader:
+    """Reads the mirror and the registry here, and what the journal knows of both."""
+
+    def __init__(self, books: Books, inventory: Inventory) -> None:
+        self._books = books
+        self._inventory = inventory
+        self.keeper = Keeper()
+        self._lineage: Tuple[Tuple[str, ...], str, bool] = ((), '', False)
+        """What the journal said last: generations, digest of the newest, whether that is ours."""
+        self._told_problem = ''
+
+    @property
+    def is_wiped(self) -> bool:
+        """No registry, no journal that remembers one, and none since this daemon began.
+
+        A file that somebody deleted is another matter (P17).
+        """
+        books = self._books
+        if books.is_available or books.was_read or os.path.lexists(books.path):
+            return False
+        if books.is_journal_readable:
+            return books.journal.is_blank()
+        return not os.path.lexists(books.journal.path)
+
+    def read_mirror(self, pool: PoolRecord, key_file: str) -> Reading:
+        """What the pool's record holds, by the keys that are known now."""
+        journal = self._books.journal if self._books.is_journal_open else None
+        self.keeper.refresh(key_file, journal)
+        self._tell_unsigned()
+        trust = self.keeper.trust(pool.uuid)
+        if not trust.is_required and self.is_wiped and self._is_signed_pool(pool, trust):
+            trust = trust._replace(is_required=True)
+        reading = read_mirror(pool.mirror, trust, pool.uuid)
+        if reading.is_signed:
+            self.keeper.note_signed(pool.uuid, journal)
+        return reading
+
+    def _is_signed_pool(self, pool: PoolRecord, trust: Trust) -> bool:
+        """A host that remembers nothing goes by any record that has a code, whoever's key it is:
+        somebody who took codes away will have left one."""
+        return bool(trust.keys) and (any(key.endswith(CODE) for key, _text in pool.mirror)
+                                     or find_evidence(self._inventory.vms))
+
+    def keep_lineage(self) -> None:
+        """A journal that was lost while we ran: what we know of the lineage goes into the new."""
+        journal = self._books.journal
+        noted = journal.generation()
+        if noted is not None:
+            self._lineage = journal.lineage(), noted[1], journal.has_own_generation()
+        elif self._lineage[0]:
+            known, digest, is_own = self._lineage
+            journal.note_generation(known[-1], digest, is_own=is_own, line=known[:-1])
+
+    def read_local(self, resource_pool: str, trust: Trust) -> Local:
+        """The registry here; RegistryError when it, or the journal, cannot be read."""
+        journal, contents = self._books.journal, self._books.contents
+        if contents is None:
+            raise JournalUnavailable('the registry went away meanwhile', reason=Reason.MISSING)
+        rows = {vm.vm_uuid: row_of(vm) for vm in contents.vms}
+        if self._books.faulty:
+            rows.update(list_kept_rows(self._inventory.vms, resource_pool, self._books.faulty,
+                                       rows, trust))
+        pools = tuple(Pool(*pool[:4]) for pool in contents.pools)
+        noted = journal.generation()
+        return Local(tuple(journal.lineage()), noted[1] if noted else None, rows,
+                     digest_contents(rows.values(), pools), pools)
+
+    def _tell_unsigned(self) -> None:
+        """Once: there is no key, so that whoever may write there is believed."""
+        problem = self.keeper.problem
+        if problem and problem != self._told_problem:
+            get_logger().warning('mirror.unsigned', reason=problem,
+                                 is_signing=bool(self.keeper.memory.keys))
+        self._told_problem = problem

@@ -1,0 +1,113 @@
+"""Makes the registry anew from its mirror: on a master that was overtaken, on members always.
+
+What the registry here said is never lost in silence: where it may say what the mirror has never
+known, the file is kept beside it, and the log tells each difference.
+"""
+
+import enum
+from typing import Callable, Optional, Tuple
+
+from registry.difference import Replaced
+from registry.values import Vm
+from watcher.mirror.codes import NO_TRUST, Trust
+from watcher.mirror.comparison import Collected, collect_image
+from watcher.mirror.entries import PoolEntry
+from watcher.mirror.reading import Local
+from watcher.runtime.logs import get_logger
+from watcher.state.inventory import Inventory
+from watcher.state.registry_view import WHO, Books
+
+COMMAND = 'rebuild'
+# A member sees the entries of a push one by one: longer than that is worth a word.
+_PATIENCE_SECONDS = 10.0
+# On the master nothing is staged meanwhile: somebody must hear of it, also who came later.
+_REPEAT_SECONDS = 600.0
+_REMEDY = ("vgpu-admin registry compare, then 'vgpu-admin registry rebuild' (the mirror counts, "
+           "as far as it is there) or 'vgpu-admin registry keep' (the file counts)")
+# How many differences one line of the log shows.
+_SHOWN = 20
+
+
+class Result(enum.Enum):
+    """What became of a rebuild."""
+    DONE = 'done'
+    INCOMPLETE = 'incomplete'
+    NOT_LOCKED = 'not_locked'
+
+
+class Rebuilder:
+    """Makes the registry anew, and tells."""
+
+    def __init__(self, books: Books, inventory: Inventory, poll: Callable[[], None]) -> None:
+        self._books = books
+        self._inventory = inventory
+        self._poll = poll
+        self._told: Tuple[str, float] = ('', 0.0)
+        self.incomplete_since: Optional[float] = None
+        """Since when the mirror is waited for to be whole."""
+
+    def rebuild(self, mirror: PoolEntry, local: Optional[Local], *, is_master: bool,
+                is_locked: bool, now: float, trust: Trust = NO_TRUST) -> Result:
+        """Make the registry anew from the mirror; RegistryError when the file does not let us.
+
+        Only from one that is complete and counts in all its parts: the rest is for people.
+        """
+        collected = collect_image(self._inventory.vms, mirror, local.rows if local else {}, trust)
+        if not collected.is_complete:
+            self._wait(collected, mirror, is_master, now)
+            return Result.INCOMPLETE
+        self.incomplete_since = None
+        if not is_locked:
+            return Result.NOT_LOCKED
+        is_lost = local is not None and may_lose(local, mirror)
+        replaced = self._books.registry.replace_contents(
+            collected.image, who=WHO, command=COMMAND, may_create=local is None,
+            allow_loss=True, keep_copy=local is not None and (is_master or is_lost),
+            generation=(mirror.generation.text, mirror.digest), line=mirror.line,
+            needs_journal=True)
+        self._books.reread()
+        self._poll()
+        if local is not None and not is_master and not is_lost:
+            get_logger().info('registry.followed', generation=mirror.generation.text,
+                              vms=len(collected.image.vms), added=len(replaced.added),
+                              changed=len(replaced.changed), removed=len(replaced.removed))
+        else:
+            _tell(replaced, collected, mirror, is_lost)
+        return Result.DONE
+
+    def _wait(self, collected: Collected, mirror: PoolEntry, is_master: bool,
+              now: float) -> None:
+        if self.incomplete_since is None:
+            self.incomplete_since = now
+        is_late = is_master or now - self.incomplete_since > _PATIENCE_SECONDS
+        generation, told_at = self._told
+        if is_late and (generation != mirror.generation.text
+                        or is_master and now - told_at >= _REPEAT_SECONDS):
+            self._told = (mirror.generation.text, now)
+            log = get_logger().error if is_master else get_logger().warning
+            log('mirror.incomplete', generation=mirror.generation.text,
+                problems=list(collected.problems[:_SHOWN]), remedy=_REMEDY if is_master else '',
+                waited_seconds=round(now - self.incomplete_since))
+
+
+def may_lose(local: Local, mirror: PoolEntry) -> bool:
+    """Whether the registry here may say what the mirror has never known."""
+    if not local.lineage:
+        return bool(local.rows)
+    return (local.digest != local.noted_digest
+            or local.lineage[-1] not in mirror.line + (mirror.generation.text,))
+
+
+def show_vm(vm: Vm) -> str:
+    """An assignment for the log."""
+    return '%s: vm_id %d, pool %s, %s' % (vm.vm_uuid, vm.vm_id, vm.pool_id, vm.priority.word)
+
+
+def _tell(replaced: Replaced, collected: Collected, mirror: PoolEntry, is_lost: bool) -> None:
+    before = [show_vm(vm) for vm in replaced.removed] + [
+        show_vm(vm) for vm, _after in replaced.changed]
+    log = get_logger().error if is_lost and before else get_logger().warning
+    log('registry.rebuilt', generation=mirror.generation.text, vms=len(collected.image.vms),
+        added=len(replaced.added), changed=len(replaced.changed),
+        removed=len(replaced.removed), kept=replaced.kept, is_complete=collected.is_complete,
+        problems=list(collected.problems[:_SHOWN]), replaced=before[:_SHOWN])

@@ -1,0 +1,1 @@
+"""What any daemon needs: logs, timers, waiting, the service manager."""

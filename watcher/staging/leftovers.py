@@ -1,0 +1,56 @@
+"""Values that a version before 0.2 had removed from a VM when it was killed (P16).
+
+It replaced in two calls, and had the whole new value in the journal before the first. What is
+left there is put back where the key is absent, by one call, and then forgotten; nothing is
+written there any more.
+"""
+
+from typing import Any, Callable, Dict, FrozenSet, Optional
+
+from registry.journal.journal import Journal, Replacement
+from watcher.runtime.logs import get_logger
+from watcher.staging.start_blocks import read_value
+from watcher.state.registry_view import Books
+from watcher.vm.record import VmRecord
+
+
+class Leftovers:
+    """The journal's replacements, until each has come to its end."""
+
+    def __init__(self, books: Books, write: Callable[[Callable[[Journal], Any]], None]) -> None:
+        self._books = books
+        self._write = write
+        self._left: Dict[str, Replacement] = {}
+
+    def recall(self) -> None:
+        """Read what the journal holds."""
+        for item in self._books.journal.replacements():
+            self._left[item.vm_uuid] = item
+            get_logger().warning('replacement.recovered', vm_uuid=item.vm_uuid,
+                                 before=item.before, after=item.after)
+
+    def find(self, vm: VmRecord) -> Optional[str]:
+        """The whole value that belongs where the VM's key is absent; None when nothing does.
+
+        Where the journal is lost with its host, or locked, the text of a start block tells.
+        """
+        if vm.args is not None:
+            return None
+        item = self._left.get(vm.uuid)
+        return item.after if item is not None else read_value(vm)
+
+    def note(self, vm: VmRecord) -> None:
+        """Take a record: one that has the key, or shall have none, needs nothing any more."""
+        item = self._left.get(vm.uuid)
+        if item is not None and (vm.args is not None or item.after is None):
+            self.forget(vm.uuid)
+
+    def forget_vanished(self, known: FrozenSet[str]) -> None:
+        """Forget those of VMs that do not exist any more."""
+        for vm_uuid in set(self._left) - known:
+            self.forget(vm_uuid)
+
+    def forget(self, vm_uuid: str) -> None:
+        """The value is back, or its VM is gone."""
+        if self._left.pop(vm_uuid, None) is not None:
+            self._write(lambda journal: journal.end_replacement(vm_uuid))

@@ -1,0 +1,225 @@
+"""What the daemon says of its files and of VMs that need a word, each change once."""
+
+import time
+from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
+
+from registry.errors import Reason as FileReason
+from watcher.runtime.line_damper import Damper
+from watcher.runtime.logs import RateLimiter, get_logger
+from watcher.staging.injector import Outcome
+from watcher.state.number_claims import Standings
+from watcher.state.registry_view import WHO, Books, Change
+from watcher.vm.device_args import parse_args
+from watcher.vm.hazards import Danger, find_dangers
+from watcher.vm.plan import Action, Plan, Reason, State
+from watcher.vm.record import Kind, VmRecord
+from watcher.xapi.role import Role
+
+# So long may the mirror take to make a registry that was never there.
+_HEALS_SECONDS = 2.0
+_WORTH_SAYING = frozenset([State.CONTESTED, State.UNREADABLE, State.DOUBLED, State.DRIFT,
+                           State.ORPHANED, State.WAITS_FOR_XAPI, State.NO_QEMU])
+_RESIDENT_HINT = ('see on that host that no domain of it runs (list_domains), then: '
+                  'xe vm-reset-powerstate uuid=%s --force')
+
+_COPY_HINT = ("'vgpu-admin register-vm --vm-uuid=%s' gives it a number of its own, 'vgpu-admin "
+              "transfer-vm --from=%s --to=%s' the row")
+# The same thing of the same VM is told once in this time.
+_REPEAT_SECONDS = 60.0
+
+
+class Teller:
+    """Remembers what was said last."""
+
+    def __init__(self, books: Books, clock: Callable[[], float] = time.monotonic) -> None:
+        self._books = books
+        self._clock = clock
+        self._journal_problem = ''
+        self._unsaid: Optional[Tuple[Change, float]] = None
+        """A registry that was never there, and since when it is missed."""
+
+    def tell(self, change: Change) -> None:
+        """Say what a look at the registry has found."""
+        books = self._books
+        change = self._hold_back(change)
+        if change.became_unavailable:
+            get_logger().error('registry.unavailable', path=books.path, reason=change.reason,
+                               error=change.became_unavailable)
+        elif change.became_available:
+            get_logger().info('registry.available', path=books.path,
+                              vms=len(books.assignments), accepted=books.is_accepted)
+        elif change.is_changed:
+            get_logger().info('registry.changed', vms=len(books.assignments),
+                              touched=len(change.touched), found=change.edits)
+        self._tell_journal(books.journal_problem)
+
+    def _hold_back(self, change: Change) -> Change:
+        """What is to be said now.
+
+        A host that is new in its resource pool has no registry yet, and makes it from the mirror
+        in an instant: that is not worth an error.
+        """
+        now = self._clock()
+        if change.became_unavailable or change.became_available:
+            is_new = change.reason == FileReason.MISSING.value and not self._books.was_read
+            self._unsaid = (change, now) if change.became_unavailable and is_new else None
+            return Change() if self._unsaid is not None else change
+        if self._unsaid is not None and now - self._unsaid[1] >= _HEALS_SECONDS:
+            change, self._unsaid = self._unsaid[0], None
+        return change
+
+    def tell_lost(self, vm: VmRecord, kind: Optional[Kind]) -> None:
+        """Say that a registered VM is gone, or is none any more: its number stays its row's."""
+        assignment = self._books.assignments.get(vm.uuid)
+        if assignment is None:
+            return
+        if kind is None:
+            get_logger().warning('vm.vanished', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 vm_id=assignment.vm_id)
+        else:
+            get_logger().warning('vm.converted', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 vm_id=assignment.vm_id, kind=kind.value)
+
+    def _tell_journal(self, problem: str) -> None:
+        if problem and problem != self._journal_problem:
+            get_logger().error('journal.unavailable', path=self._books.journal.path,
+                               error=problem)
+        elif self._journal_problem and not problem:
+            get_logger().info('journal.available', path=self._books.journal.path)
+        self._journal_problem = problem
+
+
+class VmTeller:
+    """Remembers what was said last of each VM."""
+
+    def __init__(self, standings: Standings, books: Books) -> None:
+        self._standings = standings
+        self._books = books
+        self._told: Dict[str, Tuple[Any, ...]] = {}
+        self._endangered: Dict[str, Tuple[Danger, ...]] = {}
+        self._lines = Damper()
+
+    def tell(self, plan: Plan, names: FrozenSet[str]) -> None:
+        """Say what keeps a VM from being as desired, when it is not simply under way."""
+        said = (plan.state, plan.reason, plan.desired, plan.holder)
+        if self._told.get(plan.vm.ref) != said:
+            self._told[plan.vm.ref] = said
+            if _is_worth_saying(plan) and self._lines.admit(plan.vm.ref, time.monotonic()):
+                _tell_state(plan, names)
+        self._tell_dangers(plan)
+
+    def forget(self, ref: str) -> None:
+        """The VM is gone."""
+        self._told.pop(ref, None)
+        self._endangered.pop(ref, None)
+        self._lines.forget(ref)
+
+    def _tell_dangers(self, plan: Plan) -> None:
+        vm = plan.vm
+        found = find_dangers(vm, self._standings.find_numbers(vm), self._standings.list_having,
+                             self._books.owners.get)
+        for danger in set(found) - set(self._endangered.get(vm.ref, ())):
+            get_logger().warning('vm.endangered', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 danger=danger.kind.value, vm_id=danger.vm_id,
+                                 others=list(danger.others))
+        self._endangered[vm.ref] = found
+
+
+def _is_worth_saying(plan: Plan) -> bool:
+    return plan.state is State.PENDING or (
+        plan.action is Action.NONE and plan.state in _WORTH_SAYING)
+
+
+def _tell_state(plan: Plan, names: FrozenSet[str]) -> None:
+    vm = plan.vm
+    if plan.reason is Reason.HALTED_RESIDENT:
+        get_logger().warning('vm.left_alone', vm_uuid=vm.uuid, vm_name=vm.name,
+                             state=plan.state.value, reason=plan.reason.value,
+                             desired=plan.desired, carried=plan.carried,
+                             host=vm.resident_on, hint=_RESIDENT_HINT % vm.uuid)
+    elif plan.state is State.PENDING:
+        get_logger().info('vm.change_pending', vm_uuid=vm.uuid, vm_name=vm.name,
+                          power_state=vm.power_state.value,
+                          operations=sorted(vm.operation_names), desired=plan.desired,
+                          carried=plan.carried, holder=plan.holder)
+    else:
+        reading = parse_args(plan.vm.args, names)
+        get_logger().warning(
+            'vm.left_alone', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
+            state=plan.state.value, reason=plan.reason.value, desired=plan.desired,
+            carried=plan.carried, problem=reading.problem.value if reading.problem else None)
+
+
+class WriteTeller:
+    """Says what was written to VMs, and what could not be; in the log, and in the history."""
+
+    def __init__(self, write: Callable[[Callable[..., Any]], None]) -> None:
+        self._write = write
+        self._limiter = RateLimiter(_REPEAT_SECONDS)
+
+    def tell(self, plan: Plan, outcome: Outcome, now: float, *, is_rare: bool) -> None:
+        """A plan was carried out; with `is_rare` this is said once a minute at most."""
+        vm = plan.vm
+        if is_rare and self._limiter.admit(('fight', vm.uuid), now) is None:
+            return
+        self._add_history('rescue' if plan.is_rescue else 'stage', vm.uuid, vm.args, plan.value)
+        event = 'vm.args_removed' if plan.stage is None else 'vm.args_injected'
+        get_logger().info(event, vm_uuid=vm.uuid, vm_name=vm.name, action=plan.action.value,
+                          reason=plan.reason.value, before=vm.args, after=plan.value,
+                          rescue=plan.is_rescue, elapsed_ms=round(outcome.elapsed_ms, 1))
+        if plan.reason is Reason.NUMBER_COPIED:
+            get_logger().info('vm.number_taken_back', vm_uuid=vm.uuid, vm_name=vm.name,
+                              removed=plan.carried, owner=plan.owner,
+                              hint=_COPY_HINT % (vm.uuid, plan.owner, vm.uuid))
+
+    def tell_fight(self, plan: Plan, now: float) -> None:
+        """The VM is fought over from now on."""
+        self._limiter.admit(('fight', plan.vm.uuid), now)
+        get_logger().warning('vm.fought_over', vm_uuid=plan.vm.uuid, vm_name=plan.vm.name,
+                             desired=plan.desired, carried=plan.carried)
+
+    def tell_late(self, plan: Plan) -> None:
+        """XAPI has carried out a plan whose answer was lost."""
+        vm = plan.vm
+        self._add_history('stage', vm.uuid, vm.args, plan.value)
+        get_logger().info('vm.args_found_written', vm_uuid=vm.uuid, reason=plan.reason.value,
+                          before=vm.args, after=plan.value)
+
+    def tell_failed(self, outcome: Outcome, now: float, hold_seconds: float) -> None:
+        """A plan was not carried out; the same error of the same VM is said once a minute."""
+        plan = outcome.plan
+        held_back = self._limiter.admit((plan.vm.uuid, outcome.error), now)
+        if held_back is not None:
+            get_logger().warning('vm.injection_failed', vm_uuid=plan.vm.uuid,
+                                 vm_name=plan.vm.name, action=plan.action.value,
+                                 reason=plan.reason.value, outcome=outcome.kind.value,
+                                 error=outcome.error, retry_seconds=hold_seconds,
+                                 held_back=held_back)
+
+    def _add_history(self, command: str, vm_uuid: str, before: Optional[str],
+                     after: Optional[str]) -> None:
+        what = ('args_added' if before is None else
+                'args_removed' if after is None else 'args_replaced')
+        self._write(lambda journal: journal.add_history(
+            WHO, command, what, vm_uuid=vm_uuid, before=before, after=after))
+
+
+def describe_watch(books: Books, role: Optional[Role], *, known: int, since: float, waiting: int,
+                   is_locked: bool, silent_seconds: float) -> str:
+    """One line for whoever asks systemd; without a role XAPI is waited for."""
+    if role is None:
+        return 'waiting for XAPI; %d VMs known' % known
+    if not books.is_available:
+        return 'watching; registry unavailable: %s' % books.unavailable
+    text = 'watching %d VMs since %s, %d registered, %d wait for a write' % (
+        known, render_time(since), len(books.assignments), waiting)
+    if not (role.is_writer and is_locked):
+        text += ', read-only: %s' % (role.refusal or 'the writer\'s lock is not ours')
+    if books.journal_problem:
+        text += ', journal unavailable'
+    return '%s; last answer %.0f s ago' % (text, silent_seconds)
+
+
+def render_time(at: float) -> str:
+    """A time for people, in UTC."""
+    return time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(at))

@@ -1,0 +1,92 @@
+"""What was learned and is not yet in the journal.
+
+Many parts of the daemon have something to write down; it is collected here, in order, and
+committed in one transaction when the main loop has done what was urgent. What cannot be written
+now is kept for later, within a bound.
+"""
+
+import json
+import os
+from typing import Any, Callable, List, Optional, Sequence
+
+from registry.errors import JournalUnavailable, RegistryError
+from registry.journal.clock_steps import ClockStep
+from registry.journal.journal import Journal
+from registry.schema import WATCH_NOTE
+from watcher.runtime.logs import get_logger
+from watcher.state.registry_view import Books
+from watcher.version import VERSION
+
+# A journal that cannot be written for days: the oldest are given up then.
+_KEPT = 10000
+
+Write = Callable[[Journal], Any]
+
+
+class Notes:
+    """Writes to the journal that wait for the next commit."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._writes: List[Write] = []
+        self._error = ''
+
+    def add(self, write: Write) -> None:
+        """Have this written with the next commit."""
+        self._writes.append(write)
+
+    def note_watch(self, since: Optional[float], last_answer: Optional[float],
+                   is_member: bool, fought_over: Sequence[str] = (),
+                   clock_step: Optional[ClockStep] = None) -> None:
+        """Leave word for vgpu-admin: who watches, since when, when XAPI answered (Unix times).
+
+        Also whether this is a member: then vgpu-admin asks the master what it is asked. And the
+        UUIDs of VMs that are fought over, which no record shows. And by how much the clock was
+        set, if it was.
+        """
+        text = json.dumps({'pid': os.getpid(), 'version': VERSION, 'since': since,
+                           'last_answer': last_answer, 'is_member': is_member,
+                           'fought_over': list(fought_over)})
+        self.add(lambda journal: journal.write_note(WATCH_NOTE, text))
+        if clock_step is not None:
+            self.add(lambda journal: journal.note_clock_step(clock_step))
+
+    def flush(self) -> None:
+        """Commit all of it in one transaction."""
+        if not self._writes or not self._books.is_journal_open:
+            del self._writes[:-_KEPT]
+            return
+        writes = self._writes[:]
+        try:
+            with self._books.journal.batch():
+                for write in writes:
+                    write(self._books.journal)
+            del self._writes[:len(writes)]
+            self._error = ''
+        except JournalUnavailable as error:
+            self.give_up_journal(error)
+        except RegistryError:
+            self._flush_one_by_one(writes)
+
+    def give_up_journal(self, error: JournalUnavailable) -> None:
+        """Close the journal; the next look at the registry opens it again.
+
+        Twice a second: a disk that is full is not made fuller by saying so each time.
+        """
+        if self._error != str(error):
+            self._error = str(error)
+            get_logger().error('journal.unwritable', error=str(error))
+        self._books.close()
+        self._books.reread()
+
+    def _flush_one_by_one(self, writes: List[Write]) -> None:
+        """One of them cannot be written at all: it must not keep the others out for ever."""
+        for write in writes:
+            try:
+                write(self._books.journal)
+            except JournalUnavailable as error:
+                self.give_up_journal(error)
+                return
+            except RegistryError as error:
+                get_logger().error('journal.write_dropped', error=str(error))
+            self._writes.remove(write)

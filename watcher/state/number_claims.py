@@ -1,0 +1,298 @@
+"""Who bears and who has which number, and how VMs stand to each other by it (P6, P10, P12).
+
+A number has one owner, the row that has it, whatever has become of the row's VM. Others may carry
+it all the same: a copy, which loses it, or somebody who bore it before, whom nobody touches. The
+journal remembers who began when; this module keeps it up to date with what XAPI shows, and answers
+for one VM at a time, by the pure functions of `numbers.py`.
+"""
+
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Set, Tuple
+
+from registry.journal.journal import Bearer, Boot, Journal
+from watcher.state.inventory import Inventory, find_standing
+from watcher.state.registry_view import Books
+from watcher.vm.numbers import (Owner, Run, Spans, find_circle, find_holders, find_interim,
+                                find_numbers, find_parking, find_spans, find_taken,
+                                is_blocked_by_others, is_live, is_ordinary, steps_aside)
+from watcher.vm.plan import Beside, Plan, Policy, Standing
+from watcher.vm.record import Kind, VmRecord
+
+_UNVERIFIED = (None, 'unverified')
+_Spans = Tuple[Optional[str], Optional[str]]
+
+
+class Standings:
+    """The claims of all VMs on numbers."""
+
+    def __init__(self, books: Books, inventory: Inventory,
+                 write: Callable[[Callable[[Journal], Any]], None],
+                 find_boot: Callable[[str], Optional[Boot]] = lambda _vm_uuid: None) -> None:
+        self._books = books
+        self._inventory = inventory
+        self._write = write
+        self._find_boot = find_boot
+        self.policy: Any = None
+        """The Policy; set before anything is asked, and again when the configuration changes."""
+        self._unproven: Dict[str, _Spans] = {}
+        """Of VMs (UUIDs) that were written to: what stood there, and what shall."""
+        self._unproven_at: Dict[int, Set[str]] = {}
+        """The same by number: a storm of starts asks for each of its VMs."""
+        self._ran_with: Dict[str, FrozenSet[int]] = {}
+        self._runners: Dict[int, Set[str]] = {}
+        self._stirred: Set[int] = set()
+
+    def find(self, vm: VmRecord) -> Standing:
+        """How the VM stands to those that carry the same number."""
+        assignment = self._books.assignments.get(vm.uuid)
+        if assignment is None:
+            return self._find_unregistered(vm)
+        others = (self._inventory.find(ref)
+                  for ref in self._inventory.carriers_of(assignment.vm_id))
+        is_contested = any(other is not None and other.uuid not in self._books.assignments
+                           and self._find_unregistered(other) is Standing.CONTESTED
+                           for other in others)
+        return Standing.CONTESTED if is_contested else Standing.CLEAR
+
+    def find_beside(self, vm: VmRecord) -> Beside:
+        """What the decision about a VM needs to know besides its record and its row."""
+        if vm.uuid not in self._books.assignments:
+            owner_uuid = self._books.owners.get(self._inventory.number_of(vm.ref) or 0)
+            return Beside(owner=owner_uuid, is_blocked_by_others=is_blocked_by_others(vm))
+        runs = find_taken(vm, self._find_run(vm), self.find_spans(vm)) if is_live(vm) else None
+        found = Beside(runs=runs, removed=self._books.removed.get(vm.uuid))
+        owner = self._build_owner(vm)
+        holders = () if self._is_in_place(owner) else self._find_holders(owner)
+        if not holders:
+            return found
+        return found._replace(holder=holders[0].vm_uuid, interim=self._find_interim(vm, owner))
+
+    def find_spans(self, vm: VmRecord) -> Spans:
+        """The spans that a VM has, or may have (P6)."""
+        return find_spans(vm, self.policy.read(vm).managed, self._find_run(vm),
+                          self._books.staged_values.get(vm.uuid) if is_live(vm) else None,
+                          frozenset(self._unproven.get(vm.uuid, ())))
+
+    def find_numbers(self, vm: VmRecord) -> FrozenSet[int]:
+        """The numbers that an ordinary VM has, or may have."""
+        if not is_ordinary(vm):
+            return frozenset()
+        if not is_live(vm) and vm.uuid not in self._unproven:
+            number = self._inventory.number_of(vm.ref)
+            return frozenset() if number is None else frozenset([number])
+        return find_numbers(self.find_spans(vm), self.policy)
+
+    def list_having(self, vm_id: int) -> Tuple[VmRecord, ...]:
+        """The ordinary VMs that have a number, or may have it."""
+        refs = set(self._inventory.carriers_of(vm_id))
+        uuids = (self._books.list_staged_at(vm_id) | self._runners.get(vm_id, set())
+                 | self._unproven_at.get(vm_id, set()))
+        found = [self._inventory.find(ref) for ref in refs]
+        found += [self._inventory.find_by_uuid(vm_uuid) for vm_uuid in uuids]
+        unique = {vm.uuid: vm for vm in found if vm is not None}
+        return tuple(vm for _uuid, vm in sorted(unique.items()) if vm_id in self.find_numbers(vm))
+
+    def note_all(self, *, is_complete: bool = True) -> None:
+        """Hold every bearer that the journal knows against what XAPI shows.
+
+        Unless all could be read: then nobody is forgotten. Whoever bears a number now bore it
+        before the rows that are new.
+        """
+        self.note(tuple(self._inventory.vms))
+        for vm_uuid in tuple(self._books.bearers) if is_complete else ():
+            if self._inventory.find_by_uuid(vm_uuid) is None:
+                self._forget(vm_uuid)
+        found, gone = self._books.order_claims() if self._books.is_available else ((), ())
+        if found or gone:
+            self._write(lambda journal: journal.note_claims(found, gone))
+
+    def note(self, vms: Iterable[VmRecord], *, is_fresh: bool = False) -> Tuple[VmRecord, ...]:
+        """Note what the records show; those that began or ceased to bear a number."""
+        changed: List[VmRecord] = []
+        for vm in vms:
+            if vm.kind is Kind.CONTROL_DOMAIN:
+                continue
+            if vm.uuid in self._unproven:
+                self._note_proof(vm, is_fresh)
+            is_registered = vm.uuid in self._books.assignments
+            number = None if is_registered else self._inventory.number_of(vm.ref)
+            claim = self._books.bearers.get(vm.uuid)
+            known = (claim.vm_id, self._books.bearer_kinds.get(vm.uuid)) if claim else None
+            if known != (None if number is None else (number, vm.kind.value)):
+                self._note(vm, number)
+                changed.append(vm)
+        return tuple(changed)
+
+    def note_gone(self, vm: VmRecord) -> None:
+        """The VM does not exist any more, unless another record has its UUID by now."""
+        if self._inventory.find_by_uuid(vm.uuid) is None:
+            self._prove(vm.uuid)
+            if vm.uuid in self._books.bearers:
+                self._forget(vm.uuid)
+
+    def recall_writes(self) -> None:
+        """Take up the writes that an earlier program left unproven."""
+        for vm_uuid, written in self._books.written.items():
+            self._unproven.setdefault(vm_uuid, (written.before or None, written.value or None))
+            vm = self._inventory.find_by_uuid(vm_uuid)
+            if vm is not None:
+                self._note_proof(vm, is_fresh=False)
+
+    def note_boot(self, vm_uuid: str) -> None:
+        """The newest boot of a VM has changed, or there is none any more."""
+        boot = self._find_boot(vm_uuid)
+        numbers = frozenset() if boot is None else find_numbers(
+            (boot.found, boot.carried, boot.desired), self.policy)
+        before = self._ran_with.pop(vm_uuid, frozenset())
+        self._stir(vm_uuid, before | numbers)
+        for number in before - numbers:
+            self._runners.get(number, set()).discard(vm_uuid)
+        for number in numbers - before:
+            self._runners.setdefault(number, set()).add(vm_uuid)
+        if numbers:
+            self._ran_with[vm_uuid] = numbers
+
+    def note_writing(self, plan: Plan) -> None:
+        """A write begins: until it is proven, a start may take what was, or what is written."""
+        policy = self.policy
+        if plan.holder is None:
+            self.claim(plan.vm.uuid)
+        after = policy.read(plan.vm._replace(args=plan.value)).managed
+        self._prove(plan.vm.uuid)
+        spans = self._unproven[plan.vm.uuid] = policy.read(plan.vm).managed, after
+        for number in find_numbers(spans, policy):
+            self._unproven_at.setdefault(number, set()).add(plan.vm.uuid)
+
+    def note_written(self, plan: Plan, *, is_settled: bool) -> None:
+        """The write is over; settled when nothing was sent, or a record at rest was read after."""
+        if is_settled:
+            self._settle(plan.vm.uuid)
+
+    def claim(self, vm_uuid: str) -> None:
+        """The number of the VM's row is, or is about to be, in place: nobody else had it."""
+        assignment = self._books.assignments.get(vm_uuid)
+        if assignment is not None and self._books.claim(assignment.vm_id):
+            self._write(lambda journal: journal.note_claims([assignment.vm_id]))
+
+    def is_unproven(self, vm_uuid: str) -> bool:
+        """Whether a start under way may have taken something else than what was written."""
+        return vm_uuid in self._unproven
+
+    def take_stirred(self) -> Tuple[str, ...]:
+        """The refs of those that stand differently since numbers were found to run, or not to."""
+        numbers, self._stirred = self._stirred, set()
+        owners = (self._inventory.find_by_uuid(self._books.owners.get(number, ''))
+                  for number in sorted(numbers))
+        refs: Set[str] = set()
+        for vm in owners:
+            if vm is not None:
+                refs |= {vm.ref} | set(self.list_peers(vm, self.policy))
+        return tuple(sorted(refs))
+
+    def list_peers(self, vm: VmRecord, policy: Policy) -> Tuple[str, ...]:
+        """The refs of those that may stand differently when this VM changes or goes.
+
+        Those that have its numbers or wait for them, and so on along a circle.
+        """
+        assignment = self._books.assignments.get(vm.uuid)
+        number = policy.number_of(vm)
+        waiting = set(self.find_numbers(vm)) | ({number} if number is not None else set())
+        if assignment is not None:
+            waiting.add(assignment.vm_id)
+        peers: Set[str] = set()
+        seen: Set[int] = set()
+        while waiting:
+            vm_id = waiting.pop()
+            seen.add(vm_id)
+            peers |= self._inventory.carriers_of(vm_id)
+            owner = self._inventory.find_by_uuid(self._books.owners.get(vm_id, ''))
+            if owner is not None and owner.ref != vm.ref and owner.ref not in peers:
+                peers.add(owner.ref)
+                waiting |= self.find_numbers(owner) - seen
+        return tuple(peers - {vm.ref})
+
+    def _find_holders(self, owner: Owner) -> Tuple[Owner, ...]:
+        """Who keeps a VM from the number of its row; not a copy that others keep from starting."""
+        others = self.list_having(owner.wanted) if owner.wanted is not None else ()
+        return find_holders(owner, (self._build_owner(vm) for vm in others
+                                    if not self._is_blocked_copy(vm)))
+
+    def _is_in_place(self, owner: Owner) -> bool:
+        """Whether the VM has its number already, and not by the hand of others: copies lose it."""
+        staged = self._books.staged.get(owner.vm_uuid)
+        return owner.wanted in owner.had and (staged is None or staged.vm_id == owner.wanted)
+
+    def _is_blocked_copy(self, vm: VmRecord) -> bool:
+        return (vm.uuid not in self._books.assignments and not is_live(vm)
+                and is_blocked_by_others(vm))
+
+    def _build_owner(self, vm: VmRecord) -> Owner:
+        assignment = self._books.assignments.get(vm.uuid)
+        wanted = assignment.vm_id if assignment and assignment.is_pool_enabled else None
+        is_movable = vm.is_at_rest and self.policy.is_accepted
+        return Owner(vm.uuid, wanted, self.find_numbers(vm), is_movable)
+
+    def _find_interim(self, vm: VmRecord, owner: Owner) -> Optional[int]:
+        """The number that the VM has until that of its row is free."""
+        if steps_aside(find_circle(owner, self._find_holders)) == vm.uuid:
+            parking = find_parking(lambda number: number in self._books.owners
+                                   or bool(self.list_having(number)))
+            if parking is not None:
+                return parking
+        staged = self._books.staged.get(vm.uuid)
+
+        def is_free(number: int) -> bool:
+            return all(other.uuid == vm.uuid for other in self.list_having(number))
+        return find_interim(staged.vm_id if staged else None, self.find_numbers(vm), is_free)
+
+    def _note_proof(self, vm: VmRecord, is_fresh: bool) -> None:
+        """A record may prove what became of a write; an event may show what stood before it."""
+        carried, run = self.policy.read(vm).managed, self._find_run(vm)
+        if is_live(vm):
+            is_proven = run is not None and run.is_verified and vm.domain == run.domain
+        else:
+            is_proven = vm.is_at_rest and (is_fresh or carried == self._unproven[vm.uuid][1])
+        if is_proven:
+            self._settle(vm.uuid)
+
+    def _settle(self, vm_uuid: str) -> None:
+        self._stirred |= self._prove(vm_uuid)
+
+    def _prove(self, vm_uuid: str) -> FrozenSet[int]:
+        """Nothing that was written to a VM is open any more; the numbers that were."""
+        spans = self._unproven.pop(vm_uuid, ())
+        numbers = find_numbers(spans, self.policy)
+        for number in numbers:
+            self._unproven_at.get(number, set()).discard(vm_uuid)
+            if not self._unproven_at.get(number):
+                self._unproven_at.pop(number, None)
+        return numbers
+
+    def _stir(self, vm_uuid: str, numbers: FrozenSet[int]) -> None:
+        """What a VM has is known better now: whoever has those numbers' rows deserves a look."""
+        assignment = self._books.assignments.get(vm_uuid)
+        self._stirred |= numbers | ({assignment.vm_id} if assignment is not None else set())
+
+    def _find_run(self, vm: VmRecord) -> Optional[Run]:
+        boot = self._find_boot(vm.uuid)
+        return None if boot is None else Run(
+            (boot.host or '', -1 if boot.domid is None else boot.domid),
+            boot.verdict not in _UNVERIFIED, boot.found, boot.carried, boot.desired,
+            boot.verdict != 'not_consumed')
+
+    def _find_unregistered(self, vm: VmRecord) -> Standing:
+        number = self._inventory.number_of(vm.ref)
+        return find_standing(vm, number, self._books.claims, number in self._books.owners,
+                             self._books.bearers, self._books.orphans)
+
+    def _note(self, vm: VmRecord, number: Optional[int]) -> None:
+        if number is None:
+            self._forget(vm.uuid)
+            return
+        self._books.note_bearer(vm.uuid, number, vm.kind.value)
+        bearer = Bearer(vm.uuid, vm.name, number, vm.kind.value)
+        self._write(lambda journal: journal.note_bearers([bearer]))
+
+    def _forget(self, vm_uuid: str) -> None:
+        self._books.note_bearer(vm_uuid, None, '')
+        self._write(lambda journal: journal.note_bearers([], [vm_uuid]))
+

@@ -1,0 +1,1 @@
+"""Talking to XAPI: connections, sessions, calls and the event stream."""
