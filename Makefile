@@ -1,5 +1,5 @@
 # `make help` lists the goals. Needs Python 3.8 or newer, make, and PyPI by pip; `make playground` also
-# bash, `make test` a C compiler and npm for SQLite 3.7.17 (tests/sqlite_floor).
+# bash, `make test` a C compiler and npm for SQLite 3.7.17 (tests/packaging/sqlite_3_7).
 
 PYTHON ?= python3
 VENV := .venv
@@ -32,7 +32,7 @@ test: export VGPU_SQL_RECORDING := $(CURDIR)/build/sqlite_floor/recording-make.j
 test: $(VENV)/.installed-test
 	mkdir -p build/sqlite_floor && rm -f $(VGPU_SQL_RECORDING)
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup -m "not runs_last" $(TESTS)
-	$(VENV)/bin/python -m pytest -m runs_last tests/sqlite_floor
+	$(VENV)/bin/python -m pytest -m runs_last tests/packaging/sqlite_3_7
 
 ## bench: runs the benchmarks and prints a table
 # BENCH_JSON=FILE also writes JSON, BENCH_TABLE=FILE the table of docs/performance.md; SCENARIOS="…"
@@ -43,11 +43,11 @@ bench: $(VENV)/.installed-test
 ## assurance: runs what the figures of docs/assurance.md come from, for hours
 # The figures of docs/assurance.md; ASSURANCE="--boots 20000 --only storm model" does a part.
 assurance: $(VENV)/.installed-test
-	$(VENV)/bin/python -m tests.assurance $(ASSURANCE)
+	$(VENV)/bin/python -m tests.verification.assurance $(ASSURANCE)
 
 ## check: runs the tests of structure, imports and shipped files only
 check: $(VENV)/.installed-test
-	$(VENV)/bin/python -m pytest tests/test_architecture.py tests/test_deploy.py
+	$(VENV)/bin/python -m pytest tests/meta/test_architecture.py tests/meta/test_deploy.py
 
 ## man: writes the man pages
 # The man pages, after a change of commands, options, keys or version.

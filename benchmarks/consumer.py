@@ -14,8 +14,8 @@ import time
 from typing import Any, List, NamedTuple, Optional, Tuple
 
 from benchmarks.figures import Figure, compare, summarise
-from tests.consumer.conftest import ARGUMENTS, Dom0
-from tests.consumer.stock import OLD, program
+from tests.integration.qemu_wrapper.conftest import ARGUMENTS, Dom0
+from tests.integration.qemu_wrapper.stock import OLD, program
 
 ROUNDS = 40
 ROWS = 1000

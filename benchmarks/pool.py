@@ -9,9 +9,9 @@ import time
 from typing import Callable, List, Tuple
 
 from benchmarks.figures import Figure, compare, summarise
-from tests.building import building
-from tests.pool.world import PoolWorld
-from tests.simulated.world import span, wait_until
+from tests.integration.daemon.world import span, wait_until
+from tests.integration.pool.world import PoolWorld
+from tests.support.building import building
 
 VMS = 20
 ROUNDS = 10

@@ -1,7 +1,7 @@
 """vgpu-admin: reads the command line, runs one command, prints, gives the exit status.
 
-Completion goes its own short way (`tab.py`); for all else the program is imported when it is known
-that it is needed.
+Completion goes its own short way (`tab_completion.py`); for all else the program is imported when
+it is known that it is needed.
 """
 
 import os

@@ -103,4 +103,5 @@ def _execute(arguments: Arguments, context: Context) -> Result:
     if command is None or arguments.topic is not None or command.name == 'help':
         from cli.commands.help import show_help
         return show_help(arguments, context)
-    return getattr(importlib.import_module(command.module), command.function)(arguments, context)
+    module = importlib.import_module('cli.' + command.module)
+    return getattr(module, command.function)(arguments, context)

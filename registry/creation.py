@@ -140,8 +140,8 @@ def _name(beside: str, path: str) -> None:
         raise _came_meanwhile(path) from None
     except OSError as error:
         raise unavailable(path, Reason.UNWRITABLE, detail=str(error)) from error
+    _remove(beside)
     with contextlib.suppress(OSError):
-        os.unlink(beside)
         descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)

@@ -2,7 +2,7 @@
 
 Below `directory` each host has its own: host-1/xapi is its socket, host-1/bin, xenstore and proc
 are what runs there, and host-1/root is its file system, with etc/xapi.d/plugins and
-etc/xensource/master.d. What happens to hosts stands in pool_world.py.
+etc/xensource/master.d. What happens to hosts stands in pool_environment.py.
 """
 
 import os

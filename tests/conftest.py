@@ -6,10 +6,10 @@ from typing import Any, Callable, Dict, Iterator, List
 import pytest
 import structlog
 
-from tests.sqlite_floor import recording
+from tests.packaging.sqlite_3_7 import recording
 from watcher.config.settings import Settings
 
-# Before any test opens a database; tests/test_floor.py replays it on SQLite 3.7.17.
+# Before any test opens a database; tests/meta/test_floor.py replays it on SQLite 3.7.17.
 recording.start()
 
 # A shell starts what it puts into the background with SIGINT ignored, and that is inherited: the
@@ -19,7 +19,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 # Tests that take longest, by processor or by waiting: handed out first, none is left at the end.
-_LONGEST = ('tests/package/', 'tests/model/', 'tests/assurance/test_storm.py',
+_LONGEST = ('tests/packaging/package/', 'tests/verification/model_checker/', 'tests/verification/assurance/test_storm.py',
             'is_given_up_after_forty_seconds')
 
 
@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.get_closest_marker('runs_last') is not None,
                                  not any(part in item.nodeid for part in _LONGEST)))
     for item in items:
-        if 'tests/package/' in item.nodeid:
+        if 'tests/packaging/package/' in item.nodeid:
             names = set(getattr(item, 'fixturenames', ()))
             is_tarball = 'installer' in names and 'rpm_file' not in names
             item.add_marker(pytest.mark.xdist_group('tarball' if is_tarball else 'package'))

@@ -1,7 +1,7 @@
 """The exception tree of the watcher.
 
 Of XAPI's errors ask first who answered: nobody, XAPI, or something that is not the protocol.
-`xapi.py` raises them, `stream.py`, `injector.py` and `daemon.py` do something about them.
+`client.py` raises them, `event_stream.py`, `injector.py` and `daemon.py` do something about them.
 """
 
 import re

@@ -95,7 +95,7 @@ class Answer:
 
 
 def decode_steps(parts: json_stream.Parts) -> Any:
-    """As `json_parts.decode`, but it is sent each piece of text; '' is the end."""
+    """As `json_stream.decode`, but it is sent each piece of text; '' is the end."""
     decoder = json.JSONDecoder(strict=False)
     text = ''
     match = None

@@ -1,6 +1,6 @@
 """Turns the command line into Arguments, with argparse and the parser of the one command called.
 
-`command_words.py` prepares the words; argparse converts and checks the values. Options are never
+`words.py` prepares the words; argparse converts and checks the values. Options are never
 abbreviated: a script must not change its meaning when an option is added.
 """
 

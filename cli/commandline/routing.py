@@ -1,9 +1,9 @@
 """Where a command belongs: on the master of the pool, or on the host where it is typed.
 
 The registry of record and the journal of the pool's boots are the master's. On a member the
-commands of `EDITS` and `VIEWS` are forwarded (`forwarding.py`); an edit that cannot be is refused,
+commands of `EDITS` and `VIEWS` are forwarded (`forward.py`); an edit that cannot be is refused,
 a view shows what this host has. `backup` and `export` to a file are done here, with what the master
-says (`recorded.py`).
+says (`master_registry.py`).
 """
 
 from cli.commandline import options

@@ -1,7 +1,7 @@
 """What TAB offers where a VM is named, by an option or a bare word: the registry's UUIDs and names.
 
 Somebody waits for it with a finger on the key, so it imports next to nothing: not even the table
-of commands, nor `typing`, which takes as long as the rest. All other words are `completing.py`'s.
+of commands, nor `typing`, which takes as long as the rest. All other words are `completion.py`'s.
 """
 
 import os

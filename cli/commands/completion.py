@@ -1,7 +1,7 @@
 """Shell completion: the script for bash, and the words that it asks for at each TAB.
 
-The words come from the table of commands, those for VMs by `tab.py` from the registry file; XAPI
-is never asked, and nothing of it imported.
+The words come from the table of commands, those for VMs by `tab_completion.py` from the registry
+file; XAPI is never asked, and nothing of it imported.
 """
 
 from typing import List, Sequence
@@ -62,7 +62,8 @@ def list_words(line: str, context: Context) -> List[str]:
         return [item.name for item in COMMANDS] + [name for name in GROUPS if name not in BY_NAME] \
             + _flags(known)
     operands = command.operand.choices if command.operand is not None else ()
-    names = _list_vms('--vm-name', line, context) if command.name in tab_completion.VM_COMMANDS else []
+    takes_vms = command.name in tab_completion.VM_COMMANDS
+    names = _list_vms('--vm-name', line, context) if takes_vms else []
     return names + list(command.words + operands) + _flags(known)
 
 

@@ -39,7 +39,7 @@ import sys
 sys.path[:1] = {path!r}
 from cli.commandline.argv import take_arguments
 words = take_arguments()
-from cli.plugin.__main__.__main__ import main
+from cli.plugin.__main__ import main
 sys.exit(main(words, config_path={config!r}))
 '''
 

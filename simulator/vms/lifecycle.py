@@ -1,7 +1,7 @@
 """The life of a VM as XAPI lives it: each function is one operation, write by write.
 
 The order of writes is that of XAPI's sources; between any two of them an event may fall.
-Starting has a module of its own, starting.py.
+Starting has a module of its own, start.py.
 """
 
 from typing import Dict, Optional

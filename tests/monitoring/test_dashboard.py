@@ -17,11 +17,11 @@ from typing import Any, Callable, Dict, Iterator, List
 import pytest
 
 from simulator.faults import Fault
-from tests.building import building
-from tests.documents import read
+from tests.integration.daemon.test_metrics import read_samples
+from tests.integration.daemon.world import World, span, wait_until
 from tests.monitoring.test_rules import find_anchors
-from tests.simulated.test_metrics import read_samples
-from tests.simulated.world import World, span, wait_until
+from tests.support.building import building
+from tests.support.documents import read
 from watcher.metrics.counters import METRICS
 
 DASHBOARD = json.loads(read('deploy/monitoring/vgpu-watcher.dashboard.json'))

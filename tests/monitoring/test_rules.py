@@ -9,7 +9,7 @@ from typing import Any, Dict
 import pytest
 
 from deploy.package import contents
-from tests.documents import ROOT, read
+from tests.support.documents import ROOT, read
 
 FOLDER = os.path.join(ROOT, 'deploy', 'monitoring')
 RULES = 'deploy/monitoring/vgpu-watcher.rules.yml'

@@ -15,7 +15,7 @@ import termios
 import time
 from typing import Any, Dict, List, Tuple
 
-from tests import programs
+from tests.support import programs
 
 PATIENCE_SECONDS = 120.0
 COLUMNS = 100

@@ -11,10 +11,10 @@ import pytest
 
 from simulator.playground.__main__ import WELCOME
 from simulator.playground.vms import VMS
-from tests import programs
-from tests.cli.program import span
+from tests.integration.cli.program import span
 from tests.playground.session import PATIENCE_SECONDS, PipeSession, TerminalSession
-from tests.waiting import wait_until
+from tests.support import programs
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope='module')

@@ -8,10 +8,10 @@ import contextlib
 import re
 from typing import Tuple
 
-from tests.documents import TUTORIAL, read_blocks, read_steps
+from tests.meta.test_docs_commands import matches
 from tests.playground.session import PATIENCE_SECONDS, TerminalSession
-from tests.test_docs_commands import matches
-from tests.waiting import wait_until
+from tests.support.documents import TUTORIAL, read_blocks, read_steps
+from tests.support.waiting import wait_until
 
 LOOKS = re.compile(r'xe vm-(list|param-get) |vgpu-admin (show-vm|explain|list-vms) ')
 

@@ -1,6 +1,6 @@
 """Receipts: follows the boots of VMs and has the last word on each.
 
-Between the records (`boots.py` says what they mean), the host that runs the VM (`host.py` says
+Between the records (`boot.py` says what they mean), the host that runs the VM (`host.py` says
 what it really runs) and the journal, where open boots survive a restart of the daemon. Every
 boot of a registered VM ends in exactly one line `vm.booted`. Of a VM that only carries our
 arguments, and of one that got its row while it ran, there is a quiet receipt: what it found is

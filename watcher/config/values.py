@@ -1,6 +1,6 @@
 """What the values of the configuration may be: one parse_ function per kind of value.
 
-Stands under `config.py`. Each raises ValueError with the reason; the place is added by the caller.
+Stands under `settings.py`. Each raises ValueError with the reason; the caller adds the place.
 """
 
 import enum

@@ -1,7 +1,7 @@
 """The directory in /run that the daemon and the consumer share: the numbers file and the markers.
 
 Root's alone: no link is followed, a file that somebody else could have written is refused, and a
-file is put there as a whole or not at all (`number_file.py` says what stands in it). /run goes
+file is put there as a whole or not at all (`numbers_file.py` says what stands in it). /run goes
 with the boot of the host, and the directory outlives the daemon: the consumer goes by what a
 daemon that is being restarted has confirmed.
 """

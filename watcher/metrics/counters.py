@@ -1,7 +1,7 @@
 """What the daemon counts, in the text format of Prometheus.
 
-Counters come from the log's events, which `logs.py` hands over, and from `xapi.Client`, call by
-call; gauges are set by the main loop (`reporter.py`). `METRICS` names all there are, and
+Counters come from the log's events, which `logs.py` hands over, and from `client.Client`, call by
+call; gauges are set by the main loop (`exporter.py`). `METRICS` names all there are, and
 docs/monitoring.md is compared with it.
 
 Rule: counting never raises and never waits. Labels have values of closed sets only, so that

@@ -138,7 +138,7 @@ def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry, known: Mapping[str
     An entry counts when it names its own VM and this resource pool, is of the pool entry's
     generation or an earlier one, and is trusted. When they are not what the pool's entry says,
     what is `known` of VMs from elsewhere fills in where that proves to be right
-    (`mirror_proof.py`). Otherwise it is not complete, and later entries are taken as well, for
+    (`completion.py`). Otherwise it is not complete, and later entries are taken as well, for
     people to look at. Of two rows with one number the higher generation wins.
     """
     vms = [vm for vm in vms if vm.kind is Kind.VM]

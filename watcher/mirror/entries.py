@@ -3,7 +3,7 @@
 A registered VM has one entry in VM.other_config, the vGPU pools and the whole have one in
 pool.other_config. Whoever may edit a VM may write there, so everything that is read is input: it
 is bounded, and validated by the functions that validate the registry's rows. The checksum tells a
-torn or hand-made entry from ours; what makes one authentic is its code (`mirror_codes.py`).
+torn or hand-made entry from ours; what makes one authentic is its code (`codes.py`).
 
 Pure: no clock, no I/O, no logging.
 """

@@ -1,8 +1,8 @@
 """The mirror of the registry in XAPI's database: who follows whom, and when it is made anew.
 
-On the master the registry is mirrored (`mirror_push.py`); on a member the mirror keeps the copy
+On the master the registry is mirrored (`push.py`); on a member the mirror keeps the copy
 here current. Which of the two is newer is judged whenever either has changed, before anything is
-staged (`mirror_judge.py`). A generation is in the journal before anything of it is in XAPI.
+staged (`comparison.py`). A generation is in the journal before anything of it is in XAPI.
 
 Main thread only. Nothing here waits for XAPI, and 250 ms at most for the registry.
 """

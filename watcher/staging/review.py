@@ -1,6 +1,6 @@
 """Looks at VMs: at one, at those whose row changed, at all; and at those that a change concerns.
 
-Between what has happened (`daemon.py`) and the decision for one VM (`staging.py`). VMs that carry
+Between what has happened (`daemon.py`) and the decision for one VM (`stager.py`). VMs that carry
 one number stand to each other: when one of them changes or goes, the others deserve a look.
 """
 

@@ -49,7 +49,7 @@ class State(enum.Enum):
 
 
 class Standing(enum.Enum):
-    """How a VM stands to the numbers that others carry (P10, P12); found by standing.py."""
+    """How a VM stands to the numbers that others carry (P10, P12); found by number_claims.py."""
     CLEAR = 'clear'
     CONTESTED = 'contested'
     """Registered: an unregistered VM bore the number before. Unregistered: it is that VM."""
@@ -115,7 +115,7 @@ class Policy(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """What a decision needs to know besides the VM's record and its row; see standing.py."""
+    """What a decision needs to know besides the VM's record and its row; see number_claims.py."""
     holder: Optional[str] = None
     """The UUID of another VM that has the row's number: it cannot be staged yet (P10)."""
     interim: Optional[int] = None

@@ -16,7 +16,7 @@ from watcher.vm.device_args import MAX_READ
 
 ARGS_KEY = 'device-model-args'
 NULL_REF = 'OpaqueRef:NULL'
-# The mirror's keys in other_config (mirror_slots.py), and those of the pool's record alone.
+# The mirror's keys in other_config (slots.py), and those of the pool's record alone.
 _SLOTS = ('vgpu-watcher-1', 'vgpu-watcher-2')
 MIRROR_KEYS = frozenset(_SLOTS) | frozenset(slot + '-code' for slot in _SLOTS)
 MAX_PARTS = 64

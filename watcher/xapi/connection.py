@@ -1,6 +1,6 @@
 """One HTTP connection to XAPI: over the Unix socket, plain TCP or TLS.
 
-Stands under `xapi.py`. It differs from the standard library's XML-RPC transport in three ways,
+Stands under `client.py`. It differs from the standard library's XML-RPC transport in three ways,
 each the answer to a trap of xapi-events.md section 4: every wait has an end; a request is sent
 exactly once (the standard one repeats a call when a kept connection drops, so that a start was
 executed twice); and a waiting call can be given up, from the same thread or from another.

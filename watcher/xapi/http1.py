@@ -1,6 +1,6 @@
 """One kept-alive HTTP/1.1 connection: a request is one `send`, and its answer is read in chunks.
 
-Stands under `transport.py`. The standard library's client sends head and body one after the
+Stands under `connection.py`. The standard library's client sends head and body one after the
 other and parses the answer's head as if it were a mail; on the way from an event to the write
 that it needs, that was half of the time, and importing it takes a command as long as its work.
 What comes off the wire is input: every length has a bound, and what is not HTTP is NotHttp.

@@ -2,7 +2,7 @@
 
 Asked in more ways than one, since XAPIs differ in which of these calls they have, and to their
 session some may be forbidden. What none of them tells stays unknown, and decides for caution
-(roles.py).
+(role.py).
 """
 
 from typing import Any, Callable, List, Mapping, NamedTuple

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Optional
 
 from simulator.database.metadata import column
 from simulator.server import Simulator
-from tests.documents import ROOT
+from tests.support.documents import ROOT
 
 DIRECTORY = os.path.join(ROOT, 'tests/fixtures/real-xapi')
 RELEASES = {'26.1.4': '26.1.4', '26.17': '26.17.0'}

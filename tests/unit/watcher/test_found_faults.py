@@ -2,9 +2,9 @@
 
 import pytest
 
+from tests.unit.watcher.boots.test_receipts import build_desk, desk, halted, lines, machine, running
 from tests.unit.watcher.builders import SPAN, UUID, build_raw
-from tests.unit.watcher.test_receipts import build_desk, desk, halted, lines, machine, running
-from tests.unit.watcher.test_stream import END, Script
+from tests.unit.watcher.xapi.test_event_stream import END, Script
 from watcher.errors import SessionLost
 from watcher.xapi.event_stream import read_one_by_one
 

@@ -90,7 +90,7 @@ READERS = {
     'pool entry': (entries.parse_pool_entry, ENTRY, MirrorInvalid),
     'slots': (read_slots, ENTRY, ()),
     'generation': (entries.parse_generation, ENTRY, MirrorInvalid),
-    # What comes of these is translated where the answer is read (xapi.py, transport.py).
+    # What comes of these is translated where the answer is read (client.py, connection.py).
     'answer': (read_json, JSON, (ValueError, AttributeError, RecursionError, XapiNonsense)),
     'call of the plugin': (plugin_protocol.parse_call, CALL, CallInvalid),
     'look': (call_plugin, LOOK, CallInvalid),

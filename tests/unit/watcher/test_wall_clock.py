@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests import scenes
-from tests.building import building
-from tests.simulated.world import Daemon, World, wait_until
-from tests.wall_clock import YEAR, WallClock
+from tests.integration.daemon.world import Daemon, World, wait_until
+from tests.support import scenes
+from tests.support.building import building
+from tests.support.wall_clock import YEAR, WallClock
 
 INTERVAL_SECONDS = 1
 

@@ -1,6 +1,0 @@
-"""The same shared world as among the faults."""
-
-from tests.faults.conftest import build_world, pool, shared_world
-
-# Fixtures are found by name in this module.
-__all__ = ['build_world', 'pool', 'shared_world']

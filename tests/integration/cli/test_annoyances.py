@@ -1,0 +1,257 @@
+"""What annoyed an administrator at the terminal: outputs that cannot be written, slips of names."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from registry.writer_lock import WriterLock
+from tests.integration.cli.program import Place, span
+from watcher.version import VERSION
+
+
+def _run(place: Place, redirection: str, *words: str) -> Any:
+    """Run the program from a shell; status and what it said on standard error."""
+    surroundings = place.surroundings({})
+    done = subprocess.run(['sh', '-c', 'exec "$@" ' + redirection, 'sh'] + place.command(*words),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=60, **surroundings)
+    return done.returncode, done.stderr.decode('utf-8')
+
+
+@pytest.mark.parametrize('words', [['list-vms'], ['list-vms', '--json'], ['export'],
+                                   ['scan-vms'], ['help'], ['completion'],
+                                   ['history', '--minimal']], ids=' '.join)
+def test_an_output_on_a_full_disk_is_a_failure_in_one_line(pool: Place, words: list) -> None:
+    status, said = _run(pool, '>/dev/full', *words)
+    assert (status, said) == (1, 'vgpu-admin: the output could not be written: '
+                              'No space left on device\n')
+
+
+def test_a_full_disk_does_not_hide_that_an_edit_was_made(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    status, said = _run(pool, '>/dev/full', 'register-vm', '--vm-name=web')
+    assert status == 1 and 'could not be written' in said and 'Traceback' not in said
+    assert pool.args(ref) == span(1) and len(pool.rows()) == 1
+
+
+@pytest.mark.parametrize('redirection', ['>&-', '2>&-', '2>/dev/full', '<&-', '>&- 2>&- <&-'])
+def test_streams_that_are_closed_or_full_do_not_stop_a_restart(pool: Place,
+                                                               redirection: str) -> None:
+    ref = pool.create_vm('web')
+    assert pool.run('register-vm', '--vm-name=web').status == 0
+    pool.start_vm(ref)
+    status, said = _run(pool, redirection, 'set-pool', '--vm-name=web', '--pool=B', '--yes')
+    assert (status, 'Traceback' in said) == (0, False)
+    assert pool.power(ref) == 'Running' and pool.xapi.boots[-1].args == span(1, 'B')
+
+
+def test_a_slip_in_a_name_is_met_with_the_nearest_one(pool: Place) -> None:
+    pool.create_vm('web01')
+    pool.create_vm('data\x1bbase')
+    run = pool.run('show-vm', '--vm-name=wbe01')
+    assert run.status == 3 and "did you mean 'web01'?" in run.err
+    run = pool.run('show-vm', '--vm-name=databsae')
+    assert run.status == 3 and "did you mean 'data\\x1bbase'?" in run.err
+
+
+@pytest.mark.parametrize('words,hint', [
+    pytest.param(['set-pool', '--vm-name=web01', 'B'], 'example:', id='another-word'),
+    pytest.param(['show-vm', 'web01', 'web02'], 'example:', id='two-words'),
+    pytest.param(['status', 'web01'], 'example:', id='no-vm-wanted'),
+    pytest.param(['enable-pool', 'B'], '--pool-id=B', id='a-pool'),
+    pytest.param(['show-vm', '--name-label=web01'], "'name-label=' without", id='xe-with-dashes'),
+    pytest.param(['show-vm', '--vm-name', '--odd'], '--vm-name=--odd', id='a-name-with-dashes')])
+def test_a_bare_word_is_met_with_the_option_that_was_meant(pool: Place, words: list,
+                                                           hint: str) -> None:
+    run = pool.run(*words)
+    assert run.status == 2 and hint in run.err
+
+
+def test_a_vm_is_named_by_a_bare_word_before_or_behind_the_options(pool: Place) -> None:
+    pool.create_vm('web01')
+    assert pool.run('register-vm', 'web01').status == 0
+    shown = pool.run('show-vm', '--vm-name=web01', '--json').document
+    for words in (['show-vm', 'web01', '--json'], ['--json', 'show-vm', '--', 'web01'],
+                  ['show-vm', '--json', shown['vm']['vm_uuid'].upper()]):
+        assert pool.run(*words).document == shown
+    run = pool.run('set-priority', 'web01', '--priority=low', '--no-restart')
+    assert run.status == 0, run.err
+    assert pool.run('show-vm', 'web01', '--json').document['vm']['priority'] == 'low'
+    assert pool.run('show-vm', '--', '--odd').status == 3
+
+
+def test_the_configuration_is_named_by_the_environment_and_more_so_by_the_line(
+        pool: Place, tmp_path: Any) -> None:
+    def run(config: str, *words: str) -> Any:
+        return subprocess.run([sys.executable, '-m', 'cli'] + list(words), timeout=60,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              **pool.surroundings({'VGPU_CONFIG': config}))
+    pool.create_vm('web01')
+    assert pool.run('register-vm', 'web01').status == 0
+    none = str(tmp_path / 'none')
+    named = run(none, '--config', pool.config, 'list-vms', '--json')
+    asked = run(pool.config, 'list-vms', '--json')
+    assert named.returncode == 0 and b'web01' in named.stdout
+    assert asked.stdout == named.stdout
+    missing = run(none, 'list-vms')
+    assert missing.returncode == 2 and b'none' in missing.stderr
+    assert run('', 'help').returncode == 0
+
+
+def test_what_the_daemon_has_not_staged_yet_is_not_called_drift_without_a_word(
+        pool: Place) -> None:
+    pool.create_vm('web')
+    pool.create_vm('other')
+    with WriterLock(pool.db) as lock:
+        assert lock.acquire()
+        run = pool.run('register-vm', '--vm-name=web', '--no-wait', '--verbose')
+        assert run.status == 0 and 'drift (the daemon is staging it)' in run.out
+        assert 'Saved; the daemon that runs stages it.' in run.out
+        run = pool.run('set-pool', 'web', '--pool=B')
+        assert run.status == 0 and 'Not staged: the daemon has not done it within 3 s' in run.out
+        with open(pool.directory + '/list', 'w', encoding='utf-8') as stream:
+            stream.write('other\n')
+        run = pool.run('register-vm', '--from-file=' + pool.directory + '/list')
+    assert 'In XAPI: 1 left to the daemon.' in run.out
+
+
+def test_a_registry_that_somebody_writes_is_shown_all_the_same(pool: Place) -> None:
+    other = sqlite3.connect(pool.db, isolation_level=None)
+    other.execute('BEGIN IMMEDIATE')
+    assert pool.run('list-vms').status == 0
+    other.close()
+
+
+_AS_NOBODY = '''
+import os, pkgutil, importlib, sys
+import configparser, json  # nobody may read what is imported later
+import cli, registry, watcher
+for package in (cli, registry, watcher):
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name not in ('__main__', 'schedule', 'logs'):
+            importlib.import_module(package.__name__ + '.' + module.name)
+from cli.__main__ import main
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sys.exit(main(sys.argv[1:]))
+'''
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason='only root can become somebody else')
+def test_whoever_is_not_root_is_told_what_cannot_be_seen_and_nothing_that_is_wrong(
+        pool: Place) -> None:
+    pool.create_vm('web')
+    assert pool.run('register-vm', '--vm-name=web').status == 0
+    os.chmod(pool.directory, 0o755)
+
+    def run(*words: str) -> Any:
+        done = subprocess.run([sys.executable, '-c', _AS_NOBODY] + list(words)
+                              + ['--config=' + pool.config], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+                              **pool.surroundings({}))
+        return done.returncode, done.stdout.decode('utf-8'), done.stderr.decode('utf-8')
+
+    assert run('list-vms')[0] == 0
+    with WriterLock(pool.db) as lock:
+        assert lock.acquire()
+        _status, out, err = run('status')
+    assert 'pid %d' % os.getpid() in out, err
+    for words in (['history'], ['explain', '--vm-name=web']):
+        status, out, err = run(*words)
+        assert (status, out) == (5, '') and 'cannot be read' in err, (words, out, err)
+    status, out, err = run('set-pool', '--vm-name=web', '--pool=B')
+    assert (status, out) == (5, '') and 'cannot be written' in err
+    assert pool.rows()[0][3] == 'A'
+
+
+def test_a_question_whose_input_ends_leaves_its_line(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    pool.run('register-vm', '--vm-name=web')
+    pool.start_vm(ref)
+    run = pool.answer('\x04', 'set-pool', '--vm-name=web', '--pool=B')
+    assert '(yes/no): \nvgpu-admin: not confirmed' in run.err
+
+
+@pytest.mark.parametrize('words', [['--version'], ['-V'], ['status', '--version']], ids=' '.join)
+def test_the_version_is_told_without_registry_and_xapi(place: Place, words: list) -> None:
+    run = place.run(*words)
+    assert (run.status, run.out, run.err) == (0, 'vgpu-admin %s\n' % VERSION, '')
+    assert place.run(*words, '--json').document == {'format': 1, 'version': VERSION}
+
+
+@pytest.mark.parametrize('name,typed', [
+    pytest.param('e\u0301t\u00e9', '\u00e9t\u00e9', id='composed-otherwise'),
+    pytest.param('new\nline', 'new\\x0aline', id='as-it-is-shown'),
+    pytest.param('  web ', 'web', id='blanks')])
+def test_a_name_that_only_looks_the_same_is_met_with_the_uuid(pool: Place, name: str,
+                                                              typed: str) -> None:
+    ref = pool.create_vm(name)
+    run = pool.run('register-vm', '--vm-name=' + typed)
+    assert run.status == 3 and 'looks the same: say --vm-uuid=' + pool.uuid(ref) in run.err
+    path = os.path.join(pool.directory, 'list')
+    with open(path, 'w', encoding='utf-8') as stream:
+        stream.write(typed + '\n')
+    run = pool.run('register-vm', '--from-file=' + path)
+    assert run.status == 3 and '--vm-uuid=' + pool.uuid(ref) in run.err
+
+
+def test_the_bad_lines_of_a_list_are_told_in_their_order(pool: Place) -> None:
+    pool.create_vm('web01')
+    path = os.path.join(pool.directory, 'list')
+    with open(path, 'w', encoding='utf-8') as stream:
+        stream.write('web01\nweb01\nnobody\n\nwbe01\n')
+    said = pool.run('register-vm', '--from-file=' + path).err.splitlines()
+    assert [line.split(':')[1].strip() for line in said[:-1]] == ['line 2', 'line 3', 'line 5']
+    assert "did you mean 'web01'?" in said[2]
+
+
+def test_what_a_daemon_leaves_alone_is_not_said_to_be_staged_by_it(pool: Place) -> None:
+    pool.create_vm('odd', '-device vgpu-stub,pool_id="A')
+    run_ref = pool.create_vm('runs', span(2, 'B'))
+    pool.registry_row(run_ref, 2)
+    gone = pool.create_vm('gone', span(3))
+    pool.registry_row(gone, 3)
+    pool.start_vm(run_ref)
+    with pool.registry.edit(who='test', command='test') as edit:
+        edit.change_vm(pool.uuid(run_ref), pool_id='B')
+    with WriterLock(pool.db) as lock:
+        assert lock.acquire()
+        run = pool.run('register-vm', '--vm-name=odd')
+        assert run.status == 0 and 'cannot be told apart and are left alone' in run.out
+        assert 'daemon' not in run.out
+        run = pool.run('disable-pool', '--pool-id=B', '--yes')
+        assert pool.uuid(run_ref) + ': saved; applied at its next boot: pending' in run.out
+        run = pool.run('remove-vm', '--vm-uuid=' + pool.uuid(gone), '--json')
+        assert (run.document['vm']['state'], run.document['vm']['desired']) == ('orphaned', None)
+
+
+def test_an_adoption_names_what_cannot_be_adopted_and_what_to_do(pool: Place) -> None:
+    for name, args in (('odd', '-device vgpu-stub,pool_id="A'), ('one', span(7)),
+                       ('two', span(7)), ('none', '-device vgpu-stub,pool_id=A')):
+        pool.create_vm(name, args)
+    run = pool.run('adopt', '--dry-run')
+    assert run.status == 0 and run.err.count('is left alone') == 4
+    assert run.err.count("'vgpu-admin register-vm'") == 3 and "'vgpu-admin show-vm'" in run.err
+    scan = pool.run('scan-vms').out
+    assert scan.count("Action: Run 'vgpu-admin register-vm' or 'vgpu-admin adopt'") == 3
+
+
+def test_scripts_get_words_and_the_vms_that_need_attention(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    assert pool.run('register-vm', '--vm-name=web').status == 0
+    assert pool.run('status', '--minimal').out == '\n'
+    pool.start_vm(ref)
+    assert pool.run('set-priority', '--vm-name=web', '--priority=high', '--no-restart').status == 0
+    assert pool.run('status', '--minimal').out == pool.uuid(ref) + '\n'
+    entry = pool.run('history', '--limit=1', '--json').document['history'][0]
+    assert (entry['before']['priority'], entry['after']['priority']) == ('medium', 'high')
+
+
+def test_an_xapi_that_went_away_is_named(pool: Place) -> None:
+    pool.xapi.stop()
+    with open(pool.socket, 'w', encoding='utf-8'):
+        run = pool.run('scan-vms')
+    assert run.status == 5 and 'XAPI is not reachable: ' in run.err

@@ -1,0 +1,142 @@
+"""What is promised for the daemon is what it does: its own conditions are asked first."""
+
+import json
+import os
+import sqlite3
+from typing import Any, Iterator
+
+import pytest
+
+from registry.journal.journal import Journal
+from registry.schema import MIRROR_NOTE, WATCH_NOTE
+from registry.writer_lock import WriterLock
+from tests.integration.cli.program import Place, span
+from tests.integration.cli.test_doctor import daemon  # noqa: F401 - a fixture
+
+PROMISE = 'saved; the daemon that runs stages it'
+
+
+@pytest.fixture
+def web(pool: Place) -> str:
+    """A registered VM that carries what it should; its UUID."""
+    ref = pool.create_vm('web', args=span(1))
+    pool.registry_row(ref, 1)
+    return pool.uuid(ref)
+
+
+@pytest.fixture
+def holder(pool: Place) -> Iterator[Any]:
+    """Somebody holds the writer's lock and leaves the notes of a daemon."""
+    def leave(since: Any, last_answer: Any, **mirror: Any) -> None:
+        with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+            journal.write_note(WATCH_NOTE, json.dumps({
+                'pid': os.getpid(), 'version': '0', 'since': since, 'last_answer': last_answer}))
+            journal.write_note(MIRROR_NOTE, json.dumps(dict(
+                {'state': 'mirrored', 'generation': '7-0123abcd', 'is_master': True}, **mirror)))
+    with WriterLock(pool.db) as lock:
+        assert lock.acquire()
+        yield leave
+
+
+def change(pool: Place, vm_uuid: str) -> Any:
+    run = pool.run('set-priority', vm_uuid, '--priority=high', '--no-wait', '--json')
+    assert run.status == 0, run
+    return run.document['staging']
+
+
+def test_what_the_daemon_does_is_promised(pool: Place, web: str, holder: Any) -> None:
+    import time
+    holder(time.time(), time.time())
+    assert change(pool, web) == {'result': 'by_daemon', 'message': PROMISE}
+
+
+@pytest.mark.parametrize('notes, said', [
+    pytest.param((None, 1.0, {}), 'not in sync with XAPI', id='not-in-sync'),
+    pytest.param((1.0, 1.0, {}), 'XAPI has not answered', id='late'),
+    pytest.param((9e9, 9e9, {'state': 'incomplete'}), 'nothing is staged', id='overtaken'),
+])
+def test_what_keeps_the_daemon_is_told(pool: Place, web: str, holder: Any, notes: Any,
+                                       said: str) -> None:
+    since, answer, mirror = notes
+    holder(since, answer, **mirror)
+    staging = change(pool, web)
+    assert staging['result'] == 'pending' and said in staging['message']
+    run = pool.run('show-vm', '--vm-uuid=' + web)
+    assert 'staging it' not in run.out
+
+
+def import_two(pool: Place, first: str, second: str) -> Any:
+    with open(pool.directory + '/in.csv', 'w', encoding='utf-8') as stream:
+        stream.write('vm_uuid,priority\n%s,low\n%s,low\n' % (first, second))
+    run = pool.run('import', pool.directory + '/in.csv', '--json')
+    assert run.status == 0, run
+    return run.document['staging']
+
+
+def test_of_many_vms_each_is_told_what_is_known(pool: Place, web: str, holder: Any) -> None:
+    import time
+    holder(time.time(), time.time())
+    other = pool.create_vm('other', args=span(2))
+    pool.registry_row(other, 2)
+    pool.start_vm(other)
+    assert import_two(pool, web, pool.uuid(other)) == {web: 'by_daemon',
+                                                       pool.uuid(other): 'pending'}
+    gone = pool.create_vm('gone')
+    pool.registry_row(gone, 3)
+    uuid = pool.uuid(gone)
+    pool.xapi.call('VM.destroy', gone)
+    assert import_two(pool, web, uuid)[uuid] == 'unknown'
+
+
+def test_of_many_vms_none_is_promised_to_a_daemon_that_stages_nothing(
+        pool: Place, web: str, holder: Any) -> None:
+    holder(None, 1.0)
+    other = pool.create_vm('other', args=span(2))
+    pool.registry_row(other, 2)
+    assert import_two(pool, web, pool.uuid(other)) == {web: 'pending',
+                                                       pool.uuid(other): 'pending'}
+
+
+def test_numbers_that_many_vms_get_are_claimed_at_the_commit(
+        pool: Place, web: str, holder: Any) -> None:
+    """Before any daemon sees the rows: whoever takes such a number by hand afterwards is late."""
+    holder(None, 1.0)
+    new, other = (pool.uuid(pool.create_vm(name)) for name in ('new', 'other'))
+    with open(pool.directory + '/in.csv', 'w', encoding='utf-8') as stream:
+        stream.write('vm_uuid,vm_id\n%s,31\n' % new)
+    assert pool.run('import', pool.directory + '/in.csv').status == 0
+    assert _claims(pool) == {31}
+    assert pool.run('transfer-vm', '--from=' + web, '--to=' + other).status == 0
+    assert _claims(pool) == {31, 1}
+    with open(pool.directory + '/list', 'w', encoding='utf-8') as stream:
+        stream.write(web + '\n')
+    assert pool.run('register-vm', '--from-file=' + pool.directory + '/list').status == 0
+    assert _claims(pool) == {31, 1, 32}
+
+
+def _claims(pool: Place) -> Any:
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        return set(journal.claims())
+
+
+def set_version(pool: Place, version: int) -> None:
+    connection = sqlite3.connect(pool.db)
+    connection.execute('PRAGMA user_version = %d' % version)
+    connection.commit()
+    connection.close()
+
+
+def test_registry_that_is_not_accepted_promises_nothing(
+        pool: Place, web: str, daemon: Any) -> None:  # noqa: F811
+    set_version(pool, 0)
+    staging = change(pool, web)
+    assert staging['result'] == 'drift' and 'vgpu-admin accept' in staging['message']
+    run = pool.run('remove-vm', '--vm-uuid=' + web)
+    assert run.status == 0 and 'vgpu-admin accept' in run.out and 'staging it' not in run.out
+
+
+def test_registered_template_promises_nothing(pool: Place, web: str,
+                                              daemon: Any) -> None:  # noqa: F811
+    pool.xapi.call('VM.set_is_a_template', pool.xapi.find(web), True)
+    staging = change(pool, web)
+    assert 'template' in staging['message'] and staging['result'] == 'pending'

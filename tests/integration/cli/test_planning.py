@@ -1,0 +1,159 @@
+"""plan, reconcile, verify, history, explain and the commands for vGPU pools, as programs."""
+
+import os
+import shutil
+
+import pytest
+
+from registry.journal.journal import Boot, Journal
+from registry.writer_lock import WriterLock
+from tests.integration.cli.program import KEY, Place, span
+from tests.support.documents import ROOT
+from tests.support.left_by_0_1 import add_replacement
+
+
+@pytest.fixture
+def drifted(pool: Place) -> str:
+    """A registered VM at rest whose arguments somebody took away; its ref."""
+    ref = pool.create_vm('web')
+    assert pool.run('register-vm', '--vm-name=web').status == 0
+    pool.xapi.call('VM.remove_from_platform', ref, KEY)
+    return ref
+
+
+def test_the_plan_names_action_and_reason_and_does_nothing(pool: Place, drifted: str) -> None:
+    run = pool.run('plan', '--json', '--exit-code')
+    assert run.status == 6
+    plan = run.document['plans'][0]
+    assert (plan['action'], plan['reason'], plan['before'], plan['after']) == (
+        'add', 'span_missing', None, span(1))
+    assert pool.args(drifted) is None
+    assert pool.run('plan').status == 0
+
+
+def test_reconcile_does_it_once(pool: Place, drifted: str) -> None:
+    assert pool.run('reconcile', '--dry-run').status == 0
+    assert pool.args(drifted) is None
+    run = pool.run('reconcile', '--json')
+    assert run.status == 0 and run.document['vms'][0]['result'] == 'staged'
+    assert pool.args(drifted) == span(1)
+    assert pool.run('reconcile', '--json').document['result'] == 'nothing_to_do'
+    assert pool.run('plan', '--exit-code').status == 0
+
+
+def test_reconcile_leaves_it_to_a_daemon_that_runs(pool: Place, drifted: str) -> None:
+    with WriterLock(pool.db) as lock:
+        assert lock.acquire()
+        run = pool.run('reconcile', '--json')
+    assert run.document['vms'][0]['result'] == 'by_daemon' and pool.args(drifted) is None
+
+
+def test_reconcile_mends_a_replacement_of_0_1_that_was_cut_off(pool: Place) -> None:
+    ref = pool.create_vm('web', args='-foo ' + span(1))
+    pool.registry_row(ref, 1)
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0):
+        add_replacement(pool.registry.journal_path, pool.uuid(ref), ref, '-foo', '-foo ' + span(1))
+    pool.xapi.call('VM.remove_from_platform', ref, KEY)
+    assert pool.run('reconcile').status == 0
+    assert pool.args(ref) == '-foo ' + span(1)
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        assert journal.replacements() == ()
+
+
+def test_a_clone_loses_the_number_of_its_parent(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    pool.run('register-vm', '--vm-name=web')
+    clone = pool.xapi.call('VM.clone', ref, 'copy')
+    states = {vm['vm_name']: vm['state'] for vm in pool.run('scan-vms', '--json').document['vms']}
+    assert states == {'web': 'as_desired', 'copy': 'doubled'}
+    assert pool.run('reconcile').status == 0
+    assert pool.args(clone) is None and pool.args(ref) == span(1)
+
+
+def test_verify_looks_at_what_runs(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    pool.run('register-vm', '--vm-name=web')
+    pool.start_vm(ref)
+    assert pool.run('verify', '--json', '--exit-code').document['vms'][0]['verdict'] == \
+        'as_desired'
+    pool.run('set-pool', '--vm-name=web', '--pool=B', '--no-restart')
+    run = pool.run('verify', '--json', '--exit-code')
+    assert run.status == 6 and run.document['vms'][0]['verdict'] == 'pending'
+    assert run.document['vms'][0]['found'] == span(1)
+
+
+def test_a_consumer_that_is_gone_is_found(pool: Place) -> None:
+    pool.xapi.set_consumer('off')
+    ref = pool.create_vm('web')
+    pool.run('register-vm', '--vm-name=web')
+    pool.start_vm(ref)
+    run = pool.run('verify', '--json', '--exit-code')
+    assert run.status == 6 and run.document['vms'][0]['verdict'] == 'not_consumed'
+
+
+def test_the_history_tells_who_changed_what(pool: Place, drifted: str) -> None:
+    pool.run('set-priority', '--vm-name=web', '--priority=high', environment={'SUDO_USER': 'eve'})
+    lines = pool.run('history', '--vm-name=web', '--limit=2').out.splitlines()
+    assert any('eve  set-priority: vm_changed' in line and 'medium -> high' in line
+               for line in lines)
+    assert len(pool.run('history', '--limit=1', '--json').document['history']) == 1
+
+
+def test_explain_tells_the_chain_from_the_change_to_the_verdict(pool: Place,
+                                                                drifted: str) -> None:
+    assert pool.run('explain', '--vm-name=web').status == 3
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        boot = Boot(0, pool.uuid(drifted), 'web', 'start', 'host', 5, 'boot', None, '')
+        number = journal.open_boot(boot)
+        opened = journal.last_boot(pool.uuid(drifted))
+        journal.write_boot(number, opened._replace(
+            desired=span(1), carried=span(1), verdict='missing',
+            closed_at=opened.opened_at))
+    run = pool.run('explain', '--vm-name=web')
+    assert run.status == 0 and 'register-vm: vm_added' in run.out and 'missing' in run.out
+    assert pool.run('explain', '--vm-name=web', '--boot=99').status == 3
+    assert pool.run('show-vm', '--vm-name=web', '--json').document['vm']['last_boot'][
+        'verdict'] == 'missing'
+
+
+def test_the_past_of_a_registration_is_shown(pool: Place, drifted: str) -> None:
+    run = pool.run('show-vm', '--vm-name=web', '--at=2099-01-01', '--json')
+    assert run.document['vm']['vm_id'] == 1
+    assert pool.run('show-vm', '--vm-name=web', '--at=2001-01-01').status == 3
+    assert pool.run('show-vm', '--vm-name=web', '--at=yesterday').status == 2
+
+
+def test_disabling_a_pool_asks_and_takes_the_arguments_away(pool: Place) -> None:
+    ref = pool.create_vm('web', args='-foo')
+    pool.run('register-vm', '--vm-name=web')
+    assert pool.run('disable-pool', '--pool-id=A').status == 2
+    assert pool.answer('no\n', 'disable-pool', '--pool-id=A').status == 1
+    assert pool.args(ref) == '-foo ' + span(1)
+    run = pool.run('disable-pool', '--pool-id=A', '--yes')
+    assert run.status == 0 and pool.uuid(ref) in run.err and pool.args(ref) == '-foo'
+    assert pool.run('enable-pool', '--pool-id=A').status == 0
+    assert pool.args(ref) == '-foo ' + span(1)
+
+
+def test_a_pool_is_named_and_described(place: Place) -> None:
+    place.run('init')
+    assert place.run('set-pool-name', '--pool-id=A', '--name=Fast').status == 0
+    assert place.run('set-pool-description', '--pool-id=A', '--description=jobs').status == 0
+    pool = place.run('show-pool', '--pool-id=A', '--json').document['pool']
+    assert (pool['pool_name'], pool['description']) == ('Fast', 'jobs')
+    run = place.run('set-pool-name', '--pool-id=A', '--name=Fast', '--json')
+    assert run.document['result'] == 'unchanged'
+
+
+def test_a_registry_of_others_is_taken_over_with_what_it_changes_shown(place: Place) -> None:
+    shutil.copy(os.path.join(ROOT, 'tests', 'fixtures', 'registry-first-form.db'), place.db)
+    os.chmod(place.db, 0o644)
+    place.start_xapi()
+    number, vm_uuid = place.rows()[0][:2]
+    old = '-device vgpu-cuda,pool_id=B,priority=2,vm_id=9'
+    ref = place.create_vm('Test-1', args=old, uuid=vm_uuid)
+    assert place.run('reconcile').status == 0 and place.args(ref) == old
+    run = place.run('accept', '--dry-run')
+    assert '%s -> %s' % (old, span(number)) in run.out
+    assert place.run('accept', '--yes').status == 0 and place.args(ref) == old
+    assert place.run('reconcile').status == 0 and place.args(ref) == span(number)

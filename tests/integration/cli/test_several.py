@@ -1,0 +1,109 @@
+"""Several VMs on one command line: one change, one question, one restart after the other."""
+
+from typing import Any, List
+
+import pytest
+
+from tests.integration.cli.program import Place, span
+
+
+@pytest.fixture
+def four(pool: Place) -> Any:
+    """Four registered VMs of vGPU pool A, numbers 1 to 4, of which `b` and `d` run."""
+    refs = {name: pool.create_vm(name) for name in 'abcd'}
+    assert pool.run('register-vm', *'abcd').status == 0
+    for name in 'bd':
+        pool.start_vm(refs[name])
+    pool.refs = refs
+    return pool
+
+
+def _args(pool: Any, names: str) -> List[Any]:
+    return [pool.args(pool.refs[name]) for name in names]
+
+
+def test_several_vms_are_registered_in_one_change_with_numbers_in_their_order(pool: Place) -> None:
+    refs = [pool.create_vm(name) for name in 'abc']
+    run = pool.run('register-vm', 'c', pool.uuid(refs[1]).upper(), 'a', '--priority=high')
+    assert run.status == 0, run.err
+    assert [pool.args(ref) for ref in refs] == [
+        span(3, 'A', 'high'), span(2, 'A', 'high'), span(1, 'A', 'high')]
+    again = pool.run('register-vm', 'a', 'b', '--priority=high', '--json')
+    assert again.document['result'] == 'already_registered'
+
+
+@pytest.mark.parametrize('words, status', [
+    (['register-vm', 'a', 'nobody'], 3), (['register-vm', 'a', 'a'], 2),
+    (['register-vm', 'a', 'b', '--vm-id=7'], 4)])
+def test_one_vm_that_cannot_be_registered_undoes_the_others(pool: Place, words: List[str],
+                                                            status: int) -> None:
+    for name in 'ab':
+        pool.create_vm(name)
+    run = pool.run(*words)
+    assert run.status == status and 'nothing was changed' in run.err and pool.rows() == []
+
+
+def test_running_vms_are_restarted_one_after_the_other_and_halted_ones_staged(four: Any) -> None:
+    boots = len(four.xapi.boots)
+    run = four.answer('yes\n', 'set-priority', 'a', 'b', 'c', 'd', '--priority=low')
+    assert run.status == 0, run.err
+    assert run.err.count('(yes/no)') == 1
+    assert _args(four, 'abcd') == [span(number, 'A', 'low') for number in (1, 2, 3, 4)]
+    assert [boot.args for boot in four.xapi.boots[boots:]] == [
+        span(2, 'A', 'low'), span(4, 'A', 'low')]
+    assert [four.power(four.refs[name]) for name in 'abcd'] == [
+        'Halted', 'Running', 'Halted', 'Running']
+
+
+def test_a_no_changes_none_of_them(four: Any) -> None:
+    before = four.rows()
+    run = four.answer('no\n', 'set-pool', 'a', 'b', '--pool=B')
+    assert run.status == 1 and 'nothing was changed' in run.err and four.rows() == before
+
+
+def test_a_vm_that_is_no_row_undoes_the_others_and_each_is_named(four: Any) -> None:
+    before = four.rows()
+    run = four.run('set-pool', 'a', 'nobody', 'none', '--pool=B')
+    assert run.status == 3 and "'nobody'" in run.err and "'none'" in run.err
+    assert four.rows() == before
+
+
+def test_two_vms_cannot_be_given_one_number(four: Any) -> None:
+    before = four.rows()
+    run = four.run('set-vm-id', 'a', 'c', '--vm-id=9')
+    assert run.status == 4 and 'vm_id 9' in run.err and four.rows() == before
+
+
+def test_vms_that_run_are_left_running_when_told(four: Any) -> None:
+    run = four.run('update-vm', 'a', 'b', '--pool=B', '--no-restart', '--json')
+    assert run.status == 0 and run.document['counts'] == {'changed': 2}
+    a, b = (four.uuid(four.refs[name]) for name in 'ab')
+    assert run.document['staging'] == {a: 'staged', b: 'pending'}
+    assert _args(four, 'ab') == [span(1, 'B'), span(2)]
+
+
+def test_the_first_restart_that_fails_ends_it_and_names_the_rest(four: Any) -> None:
+    four.xapi.add_fault('operation_failure', method='VM.clean_shutdown', ref=four.refs['b'],
+                        parameters={'code': 'VM_LACKS_FEATURE'})
+    run = four.run('set-pool', 'b', 'd', '--pool=B', '--yes')
+    assert run.status == 1, run.err
+    assert 'not restarted, and pending: d (' in run.err
+    assert four.power(four.refs['d']) == 'Running' and _args(four, 'd') == [span(4)]
+
+
+def test_several_vms_are_removed_at_once(four: Any) -> None:
+    assert four.run('remove-vm', 'a', 'b').status == 2
+    run = four.run('remove-vm', 'a', 'b', '--yes')
+    assert run.status == 0, run.err
+    assert [row[2] for row in four.rows()] == ['c', 'd'] and _args(four, 'ab') == [None, None]
+    assert four.power(four.refs['b']) == 'Halted'
+
+
+def test_a_dry_run_says_before_after_and_what_restarts(four: Any) -> None:
+    before = four.rows()
+    run = four.run('set-pool', 'a', 'b', '--pool=B', '--dry-run')
+    a, b = (four.uuid(four.refs[name]) for name in 'ab')
+    assert run.out.splitlines() == [
+        'a (%s): pool A \u2192 B (dry run)' % a,
+        'b (%s): pool A \u2192 B (dry run; would be restarted)' % b]
+    assert four.rows() == before

@@ -1,0 +1,111 @@
+"""A change that waits for a restart: asked for again, given up, interrupted; XAPI restarted."""
+
+import re
+import shlex
+import signal
+from typing import Iterator, List
+
+import pytest
+
+from tests.integration.cli.breaking import AFTER, BEFORE, Daemon, Restart
+from tests.integration.cli.program import Place, Run, span, wait_until
+
+
+@pytest.fixture
+def running(pool: Place) -> Iterator[Place]:
+    """A pool without a daemon, and a registered VM that runs."""
+    pool.ref = pool.create_vm('web')
+    assert pool.run('register-vm', '--vm-name=web').status == 0
+    pool.start_vm(pool.ref)
+    yield pool
+    pool.xapi.faults.clear()
+
+
+def _advised(run: Run, head: str) -> List[str]:
+    """The words of the command that a message tells to run."""
+    found = re.search(r'%s: vgpu-admin (.*)' % head, run.err)
+    assert found is not None, run.err
+    return shlex.split(found.group(1))
+
+
+@pytest.mark.parametrize('words', [
+    ('set-pool', '--vm-name=web', '--pool=B'),
+    ('update-vm', '--vm-name=web', '--pool=B', '--priority=medium', '--vm-id=1')])
+def test_what_waits_is_applied_when_it_is_asked_for_again(running: Place, words: tuple) -> None:
+    """A second `--yes` said once that it was so already, and left the VM with the old arguments."""
+    assert running.run(*words, '--no-restart').status == 0
+    boots = len(running.xapi.boots)
+    again = running.run(*words)
+    assert again.status == 0 and '--yes restarts it' in again.out
+    assert running.run(*words, '--no-restart').status == 0
+    assert running.run(*words, '--yes', '--dry-run').status == 0
+    declined = running.answer('no\n', *words)
+    assert declined.status == 1 and 'Runs with: ' + BEFORE in declined.err
+    assert len(running.xapi.boots) == boots and running.args(running.ref) == BEFORE
+    run = running.run(*words, '--yes')
+    assert run.status == 0 and 'The VM was restarted' in run.out, run.err
+    assert running.xapi.boots[-1].args == AFTER and len(running.xapi.boots) == boots + 1
+    assert running.run(*words, '--yes').status == 0 and len(running.xapi.boots) == boots + 1
+
+
+def test_the_advice_after_a_stop_that_failed_can_be_followed(running: Place) -> None:
+    running.xapi.add_fault('operation_hang', method='VM.clean_shutdown')
+    run = running.run('set-pool', '--vm-name=web', '--pool=B', '--yes', '--timeout=1')
+    assert run.status == 1 and running.power(running.ref) == 'Running'
+    onward = running.run(*_advised(run, 'go on with'), '--timeout=1')
+    assert onward.status == 0 and running.xapi.boots[-1].args == AFTER, onward.err
+
+
+def test_the_way_back_after_a_stop_that_failed_can_be_taken(running: Place) -> None:
+    running.xapi.add_fault('operation_hang', method='VM.clean_shutdown')
+    run = running.run('set-pool', '--vm-name=web', '--pool=B', '--yes', '--timeout=1')
+    back = running.run(*_advised(run, 'take it back with'))
+    assert back.status == 0 and running.rows()[0][3] == 'A'
+    assert running.run('plan', '--exit-code').status == 0
+
+
+def test_a_registration_that_waits_is_applied_with_restart(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    pool.start_vm(ref)
+    assert pool.run('register-vm', '--vm-name=web').status == 0
+    assert pool.xapi.boots[-1].args is None
+    run = pool.run('register-vm', '--vm-name=web', '--restart')
+    assert run.status == 0 and 'already registered' in run.out, run.err
+    assert pool.xapi.boots[-1].args == span(1)
+    boots = len(pool.xapi.boots)
+    assert pool.run('register-vm', '--vm-name=web', '--restart').status == 0
+    assert len(pool.xapi.boots) == boots
+
+
+def test_a_removal_whose_stop_failed_tells_how_to_stop_the_vm(running: Place) -> None:
+    running.xapi.add_fault('operation_hang', method='VM.clean_shutdown')
+    run = running.run('remove-vm', '--vm-name=web', '--yes', '--timeout=1')
+    assert run.status == 1 and 'xe vm-shutdown uuid=' + running.uuid(running.ref) in run.err
+    back = running.run(*_advised(run, 'take it back with'))
+    assert back.status == 0 and running.rows()[0][:4] == (1, running.uuid(running.ref), 'web', 'A')
+
+
+@pytest.mark.parametrize('step,told', [('stopping', 'go on with: vgpu-admin update-vm'),
+                                       ('starting', 'xe vm-start uuid=')])
+def test_ctrl_c_is_told_how_to_go_on(running: Place, step: str, told: str) -> None:
+    restart = Restart(running, running.ref, step)
+    restart.process.send_signal(signal.SIGINT)
+    assert restart.finish() == 130 and told in restart.told, restart.told
+    assert 'take it back with' in restart.told
+
+
+def test_an_xapi_that_is_restarted_while_the_vm_is_down_is_waited_for(pool: Place) -> None:
+    """A toolstack restart in the middle left the VM stopped once."""
+    daemon = Daemon(pool)
+    daemon.start()
+    try:
+        pool.ref = pool.create_vm('web')
+        assert pool.run('register-vm', '--vm-name=web').status == 0
+        wait_until(lambda: pool.args(pool.ref) == BEFORE, 'staged')
+        pool.start_vm(pool.ref)
+        restart = Restart(pool, pool.ref, 'staging')
+        pool.xapi.restart('clean', 2.0, 0)
+        assert restart.finish() == 0, restart.told
+        assert pool.power(pool.ref) == 'Running' and pool.xapi.boots[-1].args == AFTER
+    finally:
+        daemon.close()

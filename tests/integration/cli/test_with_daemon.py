@@ -1,0 +1,225 @@
+"""vgpu-admin beside the real daemon, and what is left when vgpu-admin is killed."""
+
+import os
+import signal
+import subprocess
+from typing import Any, Iterator
+
+import pytest
+
+from registry.writer_lock import WriterLock
+from tests.integration.cli.program import KEY, Place, span, wait_until
+from tests.support import programs
+
+
+@pytest.fixture
+def watched(pool: Place) -> Iterator[Place]:
+    """A pool with a daemon that has taken its first look."""
+    with open(os.path.join(pool.directory, 'log'), 'wb') as log:
+        process = programs.start('watcher', ['run', '--config', pool.config], stderr=log,
+                                 **programs.surroundings())
+    wait_until(lambda: _is_synced(pool, process), 'the daemon in sync')
+    yield pool
+    process.terminate()
+    process.wait(10)
+
+
+def _is_synced(pool: Place, process: Any) -> bool:
+    with open(os.path.join(pool.directory, 'log'), 'rb') as log:
+        text = log.read()
+    assert process.poll() is None, text
+    return b'session.opened' in text
+
+
+def test_the_daemon_stages_what_was_registered(watched: Place) -> None:
+    ref = watched.create_vm('web')
+    run = watched.run('register-vm', '--vm-name=web', '--no-wait', '--json')
+    assert run.document['staging']['result'] == 'by_daemon'
+    wait_until(lambda: watched.args(ref) == span(1), 'staged')
+    daemon = wait_until(lambda: _read_daemon(watched), 'the note')
+    assert daemon['watching'] is True and daemon['is_late'] is False
+    assert daemon['silent_seconds'] <= 60
+
+
+def test_an_edit_waits_until_the_daemon_has_staged_it_and_says_staged_only_then(
+        watched: Place) -> None:
+    refs = [watched.create_vm(name) for name in 'ab']
+    staging = watched.run('register-vm', 'a', '--json').document['staging']
+    # On a machine that is too busy it says that it is not staged yet.
+    assert staging['result'] in ('staged', 'by_daemon')
+    if staging['result'] == 'staged':
+        assert watched.args(refs[0]) == span(1)
+    run = watched.run('register-vm', 'a', 'b', '--json')
+    assert run.status == 0, run
+    words = watched.run('set-priority', 'a', 'b', '--priority=low', '--json').document['staging']
+    for number, ref in enumerate(refs, 1):
+        if words[watched.uuid(ref)] == 'staged':
+            assert watched.args(ref) == span(number, 'A', 'low')
+        wait_until(lambda: watched.args(ref) == span(number, 'A', 'low'), 'staged')
+
+
+def _read_daemon(watched: Place) -> Any:
+    """What `status` says of the daemon, once it knows since when it watches."""
+    daemon = watched.run('status', '--json').document['daemon']
+    return daemon if daemon['since'] and daemon['is_synced'] else None
+
+
+def test_a_restart_is_staged_by_the_daemon_and_verified_by_its_receipt(watched: Place) -> None:
+    ref = watched.create_vm('web')
+    watched.run('register-vm', '--vm-name=web')
+    wait_until(lambda: watched.args(ref) == span(1), 'staged')
+    watched.start_vm(ref)
+    run = watched.run('set-pool', '--vm-name=web', '--pool=B', '--yes', '--json')
+    assert run.status == 0, run.err
+    assert run.document['staging']['result'] == 'as_desired'
+    assert watched.xapi.boots[-1].args == span(1, 'B')
+    vm = watched.run('show-vm', '--vm-name=web', '--json').document['vm']
+    assert vm['last_boot']['verdict'] == 'as_desired' and vm['state'] == 'as_desired'
+    name = watched.xapi.call('host.get_name_label', vm['last_boot']['host'])
+    assert vm['last_boot']['host_name'] == name
+    assert vm['last_boot']['at'] == vm['last_boot']['opened_at']
+    for command in ('show-vm', 'explain'):
+        assert f' on {name}: as_desired' in watched.run(command, '--vm-name=web').out
+    explained = watched.run('explain', '--vm-name=web')
+    assert explained.status == 0 and 'pool_id A -> B' in explained.out
+
+
+def test_of_many_edits_at_once_none_is_lost(watched: Place) -> None:
+    names = ['vm%d' % index for index in range(4)]
+    refs = [watched.create_vm(name) for name in names]
+    for name in names:
+        assert watched.run('register-vm', '--vm-name=' + name).status == 0
+    commands = [words for name in names for words in (
+        ['set-pool', '--vm-name=' + name, '--pool=B'],
+        ['set-priority', '--vm-name=' + name, '--priority=high'])]
+    processes = [watched.start(*words) for words in commands]
+    answers = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(commands), answers
+    assert [row[3:] for row in watched.rows()] == [('B', 2)] * len(names)
+    for number, ref in enumerate(refs, 1):
+        wait_until(lambda: watched.args(ref) == span(number, 'B', 'high'), 'staged')
+
+
+def test_a_registry_that_is_rebuilt_beside_the_daemon_is_noticed(watched: Place) -> None:
+    first, second = watched.create_vm('web'), watched.create_vm('db')
+    for name in ('web', 'db'):
+        assert watched.run('register-vm', '--vm-name=' + name).status == 0
+    # Not just any generation: that of both rows.
+    wait_until(lambda: watched.run('registry', 'compare', '--exit-code').status == 0, 'mirrored')
+    wait_until(lambda: watched.args(second) == span(2), 'staged')
+    os.remove(watched.db)
+    wait_until(lambda: _read_log(watched).count(b'registry.unavailable') == 1, 'noticed')
+    # What a VM lost meanwhile is left as it is, and brought back with the registry.
+    watched.xapi.call('VM.remove_from_platform', second, KEY)
+    run = watched.run('registry', 'rebuild', '--yes', '--json')
+    assert run.status == 0, run.err
+    assert run.document['result'] == 'rebuilt'
+    staging = run.document['staging']
+    assert staging[watched.uuid(first)] == 'as_desired'
+    # The daemon may have been quicker than the question.
+    assert staging[watched.uuid(second)] in ('by_daemon', 'as_desired')
+    wait_until(lambda: watched.args(second) == span(2), 'staged by the daemon')
+    assert watched.args(first) == span(1)
+    # It goes on from the file that is there now.
+    generation = wait_until(lambda: _is_mirrored(watched), 'mirrored again')
+    assert watched.run('set-pool', '--vm-name=web', '--pool=B').status == 0
+    wait_until(lambda: watched.args(first) == span(1, 'B'), 'staged by the daemon')
+    wait_until(lambda: _is_mirrored(watched) not in (None, generation), 'the edit mirrored')
+    assert watched.run('registry', 'compare', '--exit-code').status == 0
+    assert b'registry.rebuilt' not in _read_log(watched)
+
+
+def _read_log(watched: Place) -> bytes:
+    with open(os.path.join(watched.directory, 'log'), 'rb') as log:
+        return log.read()
+
+
+def _is_mirrored(watched: Place) -> Any:
+    """The generation that is mirrored; None while one is under way."""
+    run = watched.run('status', '--json')
+    mirror = run.document['mirror'] if run.status == 0 else None
+    return mirror['generation'] if mirror and mirror['state'] == 'mirrored' else None
+
+
+@pytest.mark.parametrize('kind', ['hang', 'half_open'])
+def test_what_a_killed_command_leaves_is_whole(pool: Place, kind: str) -> None:
+    ref = pool.create_vm('web', args='-foo')
+    pool.run('register-vm', '--vm-name=web')
+    pool.xapi.clear_calls()
+    # The call does not come back: the command waits in the middle.
+    pool.xapi.clear_calls()
+    pool.xapi.add_fault(kind, method='VM.set_platform')
+    process = pool.start('set-pool', '--vm-name=web', '--pool=B')
+    wait_until(lambda: any(call.method == 'VM.set_platform' for call in pool.xapi.calls),
+               'the call')
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert pool.rows()[0][3] == 'B'
+    assert pool.args(ref) == '-foo ' + span(1)
+    pool.xapi.faults.clear()
+    assert pool.run('reconcile').status == 0
+    assert pool.args(ref) == '-foo ' + span(1, 'B')
+    assert pool.xapi.vm(ref)['blocked_operations'] == {}
+    with WriterLock(pool.db) as lock:
+        assert lock.acquire()
+
+
+def test_ctrl_c_in_a_replacement_waits_for_its_end(pool: Place) -> None:
+    ref = pool.create_vm('web', args='-foo')
+    pool.run('register-vm', '--vm-name=web')
+    pool.xapi.clear_calls()
+    pool.xapi.add_fault('delay', method='VM.set_platform', parameters={'seconds': 0.5})
+    process = pool.start('set-pool', '--vm-name=web', '--pool=B')
+    wait_until(lambda: any(call.method == 'VM.set_platform' for call in pool.xapi.calls),
+               'the call')
+    process.send_signal(signal.SIGINT)
+    _out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and b'committed' in err
+    assert pool.xapi.vm(ref)['platform'].get(KEY) == '-foo ' + span(1, 'B')
+
+
+def test_ctrl_c_at_the_question_changes_nothing(pool: Place) -> None:
+    import pty
+    ref = pool.create_vm('web')
+    pool.run('register-vm', '--vm-name=web')
+    pool.start_vm(ref)
+    ours, theirs = pty.openpty()
+    process = pool.start('set-pool', '--vm-name=web', '--pool=B', stdin=theirs)
+    with process.stderr as stream:
+        seen = b''
+        while b'(yes/no): ' not in seen:
+            seen += stream.read(1)
+        process.send_signal(signal.SIGINT)
+        assert b'nothing was changed' in stream.read()
+    process.stdout.close()
+    assert process.wait(30) == 130
+    os.close(ours)
+    os.close(theirs)
+    assert pool.rows()[0][3] == 'A' and pool.power(ref) == 'Running'
+
+
+def test_a_daemon_that_does_not_run_is_in_sync_with_nothing(pool: Place) -> None:
+    daemon = pool.run('status', '--json').document['daemon']
+    assert (daemon['watching'], daemon['is_synced'], daemon['holder']) == (False, False, None)
+
+
+def test_a_second_spelling_of_the_path_means_the_same_registry(watched: Place) -> None:
+    link = os.path.join(watched.directory, 'elsewhere')
+    os.mkdir(link)
+    path, config = os.path.join(link, 'registry.db'), os.path.join(link, 'watcher.conf')
+    os.symlink(watched.db, path)
+    with open(watched.config, encoding='utf-8') as stream:
+        text = stream.read().replace(watched.db, path)
+    with open(config, 'w', encoding='utf-8') as stream:
+        stream.write(text)
+    # A second daemon finds the lock taken.
+    second = programs.start('watcher', ['run', '--config', config], stderr=subprocess.PIPE,
+                            **programs.surroundings())
+    _out, err = second.communicate(timeout=60)
+    assert second.returncode == 1 and b'another program writes for the registry' in err, err
+    # vgpu-admin leaves the staging to the first one.
+    ref = watched.create_vm('web')
+    run = watched.run('register-vm', '--vm-name=web', '--db', path, '--no-wait', '--json')
+    assert run.document['staging']['result'] == 'by_daemon'
+    wait_until(lambda: watched.args(ref) == span(1), 'staged')
+    assert sorted(os.listdir(link)) == ['registry.db', 'watcher.conf']

@@ -1,0 +1,136 @@
+"""install.sh of the tarball: into a directory, checked, and out of it again."""
+
+import os
+
+import pytest
+
+from tests.packaging.package.host import CONFIGURATION, REGISTRY, Host, run
+
+LIB = '/opt/vgpu-watcher/lib/watcher'
+MANIFEST = '/opt/vgpu-watcher/MANIFEST'
+
+
+@pytest.fixture(scope='module')
+def installed_once(tmp_path_factory, bare_python, installer):
+    """Installed once, since that takes a second."""
+    host = Host(tmp_path_factory.mktemp('installed') / 'root', bare_python)
+    assert host.run_installer(installer) == (0, '')
+    return host
+
+
+@pytest.fixture
+def installed(host, installed_once):
+    """A host with what the tarball has installed."""
+    assert run(['cp', '-a', installed_once.path + '/.', host.path]).status == 0
+    return host
+
+
+def test_installed_programs_run_and_the_check_is_content(installed, installer):
+    done = installed.launch('vgpu-watcher', 'check-config', '--config',
+                            installed.path + CONFIGURATION)
+    assert done.status == 0, done.said
+    assert installed.run_installer(installer, '--check') \
+        == (0, 'vgpu-watcher is installed and whole\n')
+
+
+@pytest.mark.parametrize('damage, complaint', [
+    pytest.param(lambda path: os.unlink(path), 'missing file', id='missing'),
+    pytest.param(lambda path: os.truncate(path, 1), 'changed file',
+                 id='changed'),
+    pytest.param(lambda path: os.chmod(path, 0o666), 'changed mode', id='mode'),
+])
+def test_check_finds_what_is_damaged(installed, installer, damage, complaint):
+    damage(installed.path + LIB + '/errors.py')
+    done = installed.run_installer(installer, '--check')
+    assert done.status == 1 and complaint in done.said and 'errors.py' in done.said
+
+
+def test_check_where_nothing_is_installed(host, installer):
+    assert host.run_installer(installer, '--check').status == 1
+
+
+def test_edited_configuration_is_no_damage_and_survives(installed, installer):
+    installed.write(CONFIGURATION, '[log]\nlevel = debug\n')
+    assert installed.run_installer(installer, '--check').status == 0
+    assert installed.run_installer(installer).status == 0
+    assert installed.read(CONFIGURATION) == '[log]\nlevel = debug\n'
+    done = installed.run_installer(installer, '--uninstall')
+    assert done.status == 0 and 'edited' in done.said
+    assert installed.files() == {CONFIGURATION + '.save'}
+
+
+def test_uninstallation_leaves_the_registry_and_nothing_else(installed, installer):
+    installed.write(REGISTRY, 'registry')
+    installed.write('/usr/bin/other', '')
+    assert installed.run_installer(installer, '--uninstall') == (0, '')
+    assert installed.files() == {REGISTRY, '/usr/bin/other'}
+    assert not os.path.exists(installed.path + '/opt/vgpu-watcher')
+    assert not os.path.exists(installed.path + '/etc/xensource/bugtool/vgpu-watcher')
+
+
+def test_file_that_somebody_put_among_ours_survives_and_is_mentioned(installed, installer):
+    installed.write(LIB + '/notes', 'mine')
+    done = installed.run_installer(installer, '--uninstall')
+    assert installed.files() == {LIB + '/notes'}
+    assert 'files of others are in it' in done.said
+
+
+def test_second_installation_brings_up_to_date_and_removes_what_is_gone(installed, installer):
+    installed.write(LIB + '/stale.py', '')
+    installed.write(MANIFEST, installed.read(MANIFEST) + '0644\tfile\t0\t%s/stale.py\n' % LIB)
+    installed.write(LIB + '/errors.py', 'old')
+    before = installed.files()
+    assert installed.run_installer(installer).status == 0
+    assert installed.files() == before - {LIB + '/stale.py'}
+    assert installed.run_installer(installer, '--check').status == 0
+
+
+def test_program_of_somebody_else_stops_the_installation_before_anything_is_changed(
+        host, installer):
+    host.write('/usr/bin/vgpu-admin', 'theirs')
+    done = host.run_installer(installer)
+    assert done.status == 1 and 'not ours' in done.said
+    assert host.files() == {'/usr/bin/vgpu-admin'}
+
+
+def test_installation_beside_the_rpm_is_refused(host, installer, rpm_file):
+    assert host.rpm('-i', rpm_file).status == 0
+    for options in ([], ['--uninstall']):
+        done = host.run_installer(installer, *options)
+        assert done.status == 1 and 'the RPM is installed' in done.said
+
+
+def test_rpm_beside_the_tarball_is_refused(installed, rpm_file):
+    done = installed.scriptlet(rpm_file, 'PREIN', 1)
+    assert done.status == 1 and 'install.sh --uninstall' in done.said
+    os.unlink(installed.path + '/opt/vgpu-watcher/TARBALL')
+    assert installed.scriptlet(rpm_file, 'PREIN', 1) == (0, '')
+
+
+@pytest.mark.parametrize('path', [
+    '/etc/passwd', '/opt/vgpu-watcher/../../etc/passwd', '/opt/vgpu-watcher/..', 'etc/passwd',
+    '/etc/vgpu-watcher/../passwd'])
+def test_damaged_manifest_removes_nothing_outside_our_places(installed, installer, path):
+    installed.write('/etc/passwd', 'root')
+    installed.write(MANIFEST, installed.read(MANIFEST) + '0644\tfile\t0\t%s\n' % path)
+    done = installed.run_installer(installer, '--uninstall')
+    assert installed.read('/etc/passwd') == 'root'
+    assert 'left alone' in done.said
+
+
+def test_each_place_of_ours_is_one_that_the_uninstallation_knows(installed, installer):
+    assert 'left alone' not in installed.run_installer(installer, '--uninstall').said
+    assert installed.files() == set()
+
+
+@pytest.mark.parametrize('options', [['--nonsense'], ['--root']])
+def test_wrong_option_is_a_usage_error_and_changes_nothing(host, installer, options):
+    done = host.run_installer(installer, *options)
+    assert done.status == 2 and '--uninstall' in done.said
+    assert host.files() == set()
+
+
+def test_installer_outside_a_tarball_says_where_it_gets_one(host):
+    done = host.run_installer('deploy/install.sh')
+    assert done.status == 1 and 'make tarball' in done.said
+    assert host.files() == set()

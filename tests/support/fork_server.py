@@ -1,0 +1,168 @@
+"""The process that forks programs of ours for the tests; tests/support/programs.py starts and asks it.
+
+It has imported what our programs import, so that a forked one begins where a fresh interpreter is
+after its imports. It has one thread, and opens nothing. A forked program differs from a started
+one in nothing that our programs look at: tests/meta/test_programs.py compares the two.
+"""
+
+import atexit
+import ctypes
+import gc
+import importlib
+import io
+import json
+import os
+import random
+import runpy
+import socket
+import struct
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# Before each request: its length, and beside it the three standard descriptors.
+HEADER = struct.Struct('!I')
+_NEEDED_AT_THE_END = {'__main__', 'threading', 'io', 'encodings', 'codecs', 'os'}
+PACKAGES = ('registry', 'watcher', 'cli')
+
+
+class Request(NamedTuple):
+    """What shall run, and where; text that the system sees is sent as bytes in Latin-1."""
+
+    module: str
+    words: List[str]
+    directory: str
+    environment: Dict[str, str]
+
+
+def serve(descriptor: int) -> None:
+    """Fork for each request until the tests' process is gone; in a child, run the program."""
+    _import_everything()
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=descriptor)
+    try:
+        request = _serve(connection)
+    except KeyboardInterrupt:
+        return  # Ctrl-C reaches all processes of the terminal
+    if request is not None:
+        _become(request)
+        # What the interpreter itself calls for `python -m`.
+        runpy._run_module_as_main(request.module)  # type: ignore[attr-defined]
+
+
+def _serve(connection: socket.socket) -> Optional[Request]:
+    """Answer requests; the request in the process that shall run it, None at the end."""
+    with connection:
+        while True:
+            header, descriptors = _receive(connection)
+            if not header:
+                return None
+            request = Request(**json.loads(_read(connection, *HEADER.unpack(header)).decode()))
+            pid = _fork_for_parent()
+            if pid == 0:
+                for number, given in enumerate(descriptors):
+                    os.dup2(given, number)
+            for given in descriptors:
+                os.close(given)
+            if pid == 0:
+                return request
+            connection.sendall(HEADER.pack(pid))
+
+
+def _fork_for_parent() -> int:
+    """Fork as os.fork does, but a child of the tests' process: that adopts what has lost its own
+    parent, and so waits for programs itself and sees how they really ended."""
+    reading, writing = os.pipe()
+    between = os.fork()
+    if between == 0:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid != 0:
+            os.write(writing, HEADER.pack(pid))
+            os._exit(0)
+        os.close(reading)
+        os.close(writing)
+        while os.getppid() == parent:
+            os.sched_yield()
+        return 0
+    os.close(writing)
+    pid, = HEADER.unpack(os.read(reading, HEADER.size))
+    os.close(reading)
+    os.waitpid(between, 0)
+    return pid
+
+
+def _become(request: Request) -> None:
+    """Make this process what `python -m` finds when it begins."""
+    os.chdir(_text(request.directory))
+    os.environ.clear()
+    os.environ.update({_text(name): _text(value) for name, value in request.environment.items()})
+    sys.argv[:] = ['-m'] + [_text(word) for word in request.words]
+    sys.path[0] = os.getcwd() if sys.version_info >= (3, 7) else ''
+    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+        stream = _open_stream(number, getattr(sys, name))
+        setattr(sys, name, stream)
+        setattr(sys, '__%s__' % name, stream)
+    atexit.register(_spare_modules)
+    random.seed()  # Python 3.6 leaves every child with the same numbers
+
+
+def _spare_modules() -> None:
+    """Have the interpreter not take the modules apart at its end: that would copy all the memory
+    that is shared with the server."""
+    modules = dict(sys.modules)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(modules))
+    for name in modules:
+        if name not in sys.builtin_module_names and name not in _NEEDED_AT_THE_END:
+            del sys.modules[name]
+
+
+def _open_stream(number: int, model: Any) -> io.TextIOWrapper:
+    """Open a standard stream as the interpreter does, in the encoding of its environment."""
+    is_unbuffered = bool(os.environ.get('PYTHONUNBUFFERED'))
+    binary = io.open(number, 'wb' if number else 'rb', closefd=False,
+                     buffering=0 if is_unbuffered and number else -1)
+    getattr(binary, 'raw', binary).name = model.name
+    by_line = binary.isatty() or number == 2 and sys.version_info >= (3, 9)
+    if sys.version_info < (3, 7):
+        how = {'line_buffering': by_line or is_unbuffered}
+    else:
+        how = {'line_buffering': by_line and not is_unbuffered, 'write_through': is_unbuffered}
+    stream = io.TextIOWrapper(binary, encoding=model.encoding, errors=model.errors,
+                              newline='\n', **how)
+    stream.mode = 'w' if number else 'r'
+    return stream
+
+
+def _import_everything() -> None:
+    for package in PACKAGES:
+        for parent, directories, names in os.walk(os.path.join(ROOT, package)):
+            directories.sort()
+            for name in sorted(names):
+                if name.endswith('.py') and not name.startswith('__'):
+                    path = os.path.relpath(os.path.join(parent, name[:-3]), ROOT)
+                    importlib.import_module(path.replace(os.sep, '.'))
+    gc.collect()
+    if hasattr(gc, 'freeze'):
+        gc.freeze()  # memory that the collector does not touch stays shared
+
+
+def _receive(connection: socket.socket) -> Any:
+    """The header of the next request and its descriptors; b'' when nobody asks any more."""
+    size = struct.calcsize('3i')
+    data, ancillary, _flags, _address = connection.recvmsg(HEADER.size, socket.CMSG_SPACE(size))
+    descriptors = []  # type: List[int]
+    for _level, _type, content in ancillary:
+        descriptors.extend(struct.unpack('3i', content[:size]))
+    return data, descriptors
+
+
+def _read(connection: socket.socket, length: int) -> bytes:
+    data = b''
+    while len(data) < length:
+        data += connection.recv(length - len(data))
+    return data
+
+
+def _text(sent: str) -> str:
+    """Text of the system as this interpreter has it."""
+    return os.fsdecode(sent.encode('latin-1'))

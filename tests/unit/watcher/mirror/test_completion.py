@@ -1,0 +1,66 @@
+"""A mirror that is not whole is completed where the digest proves it, and nowhere else."""
+
+import pytest
+
+from tests.unit.watcher.mirror.test_comparison import mirror_of, row_of, vm_with
+from watcher.mirror import completion
+from watcher.mirror.comparison import collect_image
+from watcher.mirror.completion import prove
+
+TRUE = [row_of(number) for number in range(1, 6)]
+MIRROR = mirror_of(*TRUE)
+
+
+def rows(*replaced, leave=(), number=5):
+    """The true rows with others in place of some, and without some."""
+    found = {row.vm_uuid: row for row in TRUE[:number]}
+    found.update((row.vm_uuid, row) for row in replaced)
+    return {uuid: row for uuid, row in found.items() if row.vm_id not in leave}
+
+
+OLD_2, OLD_3 = row_of(2, pool_id='B'), row_of(3, pool_id='B')
+
+
+@pytest.mark.parametrize('entries, known', [
+    pytest.param(rows(OLD_2), rows(OLD_3), id='one-reverted-and-one-changed-since'),
+    pytest.param(rows(OLD_2, OLD_3), rows(), id='two-reverted'),
+    pytest.param(rows(leave=(4,)), rows(OLD_2), id='entry-taken-away'),
+    pytest.param(rows(leave=(2, 4)), rows(OLD_3, row_of(9)), id='two-taken-away-one-removed-since'),
+    pytest.param(rows(row_of(9)), rows(), id='one-too-many'),
+    pytest.param(rows(row_of(2, vm_id=3), row_of(3, vm_id=2)), rows(), id='a-swap-reverted'),
+    pytest.param(rows(), {}, id='nothing-to-prove')])
+def test_what_has_the_digest_is_taken(entries, known):
+    assert prove(entries, known, MIRROR) == TRUE
+
+
+@pytest.mark.parametrize('entries, known', [
+    pytest.param(rows(OLD_2), rows(OLD_2), id='both-wrong'),
+    pytest.param(rows(leave=(4,)), rows(leave=(4,)), id='in-neither'),
+    pytest.param(rows(leave=(4,)), rows(row_of(4, pool_id='B')), id='known-of-before-a-change'),
+    pytest.param({}, {}, id='nothing')])
+def test_nothing_else_is(entries, known):
+    assert prove(entries, known, MIRROR) is None
+
+
+def test_no_search_takes_long(mocker):
+    """The main thread does it: however much differs, so many rows are put through the digest."""
+    digest = mocker.spy(completion, 'digest_contents')
+    many = [row_of(number) for number in range(1, 1001)]
+    entries = {row.vm_uuid: row._replace(pool_id='B') for row in many}
+    known = {row.vm_uuid: row._replace(vm_id=row.vm_id + 5000) for row in many}
+    assert prove(entries, known, mirror_of(*many)) is None
+    assert 0 < sum(len(call[0][0]) for call in digest.call_args_list) <= completion._MOST_ROWS
+
+
+def test_a_mirror_is_completed_from_the_registry_and_says_of_which_vm():
+    vms = [vm_with(row) for row in (TRUE[0], OLD_2) + tuple(TRUE[2:])]
+    collected = collect_image(vms, MIRROR, rows(OLD_3))
+    assert collected.is_complete and [vm.pool_id for vm in collected.image.vms] == ['A'] * 5
+    assert len(collected.problems) == 1 and OLD_2.vm_uuid in collected.problems[0]
+
+
+def test_what_cannot_be_completed_names_who_is_missing():
+    vms = [vm_with(row) for row in TRUE[:3]]
+    collected = collect_image(vms, MIRROR, rows(row_of(4, pool_id='B')))
+    assert not collected.is_complete
+    assert [TRUE[3].vm_uuid in problem for problem in collected.problems].count(True) == 1

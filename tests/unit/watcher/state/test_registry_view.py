@@ -1,0 +1,316 @@
+"""The registry and the journal as the daemon has them in front of it."""
+
+import contextlib
+import os
+import sqlite3
+import time
+
+import pytest
+
+from registry.journal.journal import Bearer
+from registry.store import Registry
+from registry.values import Priority
+from tests.support.waiting import LOADED
+from tests.unit.watcher.builders import SPAN, uuid_of
+from watcher.state.inventory import Claim
+from watcher.state.registry_view import Books
+from watcher.vm.plan import Assignment
+
+ONE, TWO = uuid_of(1), uuid_of(2)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / 'vgpu_config.db')
+
+
+@pytest.fixture
+def registry(path):
+    registry = Registry(path, timeout_seconds=5.0)
+    registry.create('the test')
+    with registry.edit(who='the test', command='register-vm') as edit:
+        edit.add_vm(ONE, vm_name='one', vm_id=10, pool_id='B', priority=Priority.HIGH)
+    return registry
+
+
+@pytest.fixture
+def build_books(path):
+    """Build books; all of them are closed at the end."""
+    built = []
+
+    def build(**options):
+        built.append(Books(path, **options))
+        return built[-1]
+    yield build
+    for books in built:
+        books.close()
+
+
+@pytest.fixture
+def books(registry, build_books):
+    books = build_books()
+    books.poll()
+    return books
+
+
+def execute(path, *statements):
+    """Edit the file as another program does, and make sure that its status shows it."""
+    connection = sqlite3.connect(path)
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+    status = os.stat(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1000000))
+
+
+def test_first_poll_reads_the_rows(registry, build_books):
+    books = build_books()
+    assert not books.is_available
+    change = books.poll()
+    assert change.is_changed and change.became_available and books.is_available
+    assert books.is_accepted and books.unavailable == ''
+    assert books.assignments == {ONE: Assignment(ONE, 10, 'B', 2, True)}
+    assert books.owners == {10: ONE} and books.names == {ONE: 'one'}
+
+
+def test_poll_of_an_unchanged_file_finds_nothing(books):
+    assert not books.poll().is_changed
+
+
+@pytest.mark.parametrize('statement, touched', [
+    pytest.param('UPDATE vms SET priority = 0', {ONE}, id='priority'),
+    pytest.param('UPDATE vms SET vm_id = 11', {ONE}, id='number'),
+    pytest.param("UPDATE pools SET enabled = 0 WHERE pool_id = 'B'", {ONE}, id='pool-disabled'),
+    pytest.param("INSERT INTO vms (vm_id, vm_uuid, pool_id) VALUES (12, '%s', 'A')" % TWO, {TWO},
+                 id='row-added'),
+    pytest.param('DELETE FROM vms', {ONE}, id='row-deleted')])
+def test_edit_of_another_program_is_found_with_the_vms_it_touches(books, path, statement, touched):
+    execute(path, statement)
+    change = books.poll()
+    assert (change.is_changed, change.touched, change.edits) == (True, touched, 1)
+    assert not books.poll().is_changed
+
+
+@pytest.mark.parametrize('statement', [
+    pytest.param("UPDATE pools SET enabled = 0 WHERE pool_id = 'A'", id='pool-of-nobody'),
+    pytest.param("UPDATE pools SET pool_name = 'x' WHERE pool_id = 'A'", id='name-of-a-pool'),
+    pytest.param("UPDATE pools SET description = 'x'", id='description-of-pools')])
+def test_edit_of_a_pool_is_a_change_that_concerns_no_vm(books, path, statement):
+    execute(path, statement)
+    change = books.poll()
+    assert change.is_changed and not change.touched and not change.concerns_all
+
+
+def test_name_of_a_vm_is_no_change(books, path):
+    execute(path, "UPDATE vms SET vm_name = 'other'")
+    assert not books.poll().is_changed and books.is_available
+
+
+def test_deleted_row_leaves_an_orphan(books, path):
+    execute(path, 'DELETE FROM vms')
+    books.poll()
+    assert books.orphans == {ONE} and books.assignments == {}
+    books.forget_orphan(ONE)
+    assert books.orphans == frozenset()
+
+
+def test_row_that_cannot_be_taken_sets_its_vm_aside(books, path):
+    execute(path, 'PRAGMA ignore_check_constraints = 1', 'UPDATE vms SET priority = 7')
+    books.poll()
+    assert books.is_available and books.faulty == {ONE} and books.assignments == {}
+
+
+def test_uuid_of_another_program_is_read_in_any_case(books, path):
+    execute(path, "UPDATE vms SET vm_uuid = '%s'" % ONE.upper())
+    books.poll()
+    assert set(books.assignments) == {ONE}
+
+
+# A file that cannot be used (P17).
+
+@pytest.mark.parametrize('spoil', [
+    pytest.param(os.unlink, id='missing'),
+    pytest.param(lambda path: open(path, 'wb').close(), id='empty'),
+    pytest.param(lambda path: execute(path, 'DROP TABLE vms'), id='without-a-table'),
+    pytest.param(lambda path: execute(path, 'PRAGMA user_version = 99'), id='too-new')])
+def test_unusable_file_is_told_once_and_the_rows_stay_in_memory(books, path, spoil):
+    spoil(path)
+    change = books.poll()
+    assert change.is_changed and change.became_unavailable and not books.is_available
+    assert not books.poll().is_changed and set(books.assignments) == {ONE}
+
+
+def test_file_that_comes_back_is_available_again(books, path):
+    os.rename(path, path + '.away')
+    assert books.poll().became_unavailable
+    os.rename(path + '.away', path)
+    assert books.poll().became_available and books.is_available
+
+
+def test_locked_file_is_unavailable_until_it_is_free(books, path):
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute('BEGIN EXCLUSIVE')
+    connection.execute('UPDATE vms SET priority = 0')
+    books.reread()
+    assert books.poll().became_unavailable
+    connection.execute('COMMIT')
+    connection.close()
+    assert books.poll().became_available
+    assert books.assignments[ONE].priority == 0
+
+
+def test_registry_is_never_created(build_books, path):
+    books = build_books()
+    assert books.poll().became_unavailable
+    assert os.listdir(os.path.dirname(path)) == []
+
+
+def test_file_of_others_is_not_accepted(registry, build_books, path):
+    execute(path, 'PRAGMA user_version = 0')
+    books = build_books()
+    books.poll()
+    assert books.is_available and not books.is_accepted
+
+
+# A file that lost many rows, and a journal that is of no help (P17).
+
+THREE = tuple(uuid_of(number) for number in (1, 2, 3))
+
+
+@pytest.fixture
+def three_vms(registry):
+    with registry.edit(who='the test', command='register-vm') as edit:
+        for vm_uuid in THREE[1:]:
+            edit.add_vm(vm_uuid)
+
+
+def lock_journal(path):
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute('BEGIN EXCLUSIVE')
+    return contextlib.closing(connection)
+
+
+def spoil(path):
+    with open(path, 'r+b') as stream:
+        stream.write(b'x' * 4096)
+
+
+def replace_by_directory(path):
+    os.unlink(path)
+    os.mkdir(path)
+
+
+def make_too_new(path):
+    execute(path, 'PRAGMA user_version = 99')
+
+
+def test_doubtful_file_is_told_and_its_rows_stay_in_memory(three_vms, build_books, path):
+    books = build_books()
+    books.poll()
+    execute(path, 'DELETE FROM vms', "INSERT INTO vms (vm_id, vm_uuid) VALUES (9, '%s')"
+            % uuid_of(9))
+    change = books.poll()
+    assert change.reason == 'doubtful' and not books.is_available
+    assert set(books.assignments) == set(THREE)
+    assert not books.poll().is_changed
+    books.trust_mass_removals = True
+    books.reread()
+    assert books.poll().became_available and set(books.assignments) == {uuid_of(9)}
+
+
+def test_daemon_that_was_not_running_notices_at_its_start(three_vms, build_books, path, books):
+    books.close()
+    execute(path, 'DELETE FROM vms')
+    assert build_books().poll().reason == 'doubtful'
+
+
+@pytest.mark.parametrize('damage', [
+    pytest.param(spoil, id='damaged'),
+    pytest.param(make_too_new, id='too-new'),
+    pytest.param(replace_by_directory, id='directory')])
+def test_journal_in_any_state_leaves_the_registry_available(three_vms, build_books, registry,
+                                                            path, damage):
+    books = build_books()
+    books.poll()
+    books.close()
+    damage(registry.journal_path)
+    execute(path, 'UPDATE vms SET priority = 0 WHERE vm_id = 10')
+    assert books.poll().touched == {ONE} and books.is_available and books.journal_problem
+    execute(path, 'DELETE FROM vms')
+    assert books.poll().reason == 'doubtful'
+
+
+def test_locked_journal_leaves_the_registry_available(three_vms, build_books, registry, path):
+    books = build_books()
+    books.poll()
+    with lock_journal(registry.journal_path):
+        execute(path, 'UPDATE vms SET priority = 0 WHERE vm_id = 10')
+        began = time.monotonic()
+        assert books.poll().touched == {ONE} and books.is_available
+        assert 'journal' in books.journal_problem and 'locked' in books.journal_problem
+        assert time.monotonic() - began < 0.25 * LOADED
+        execute(path, 'DELETE FROM vms')
+        assert books.poll().reason == 'doubtful'
+    assert books.poll().reason == '' and not books.is_available
+
+
+def test_edit_of_another_program_while_the_journal_was_locked_is_recorded_later(
+        build_books, registry, path):
+    now = [0.0]
+    books = build_books(clock=lambda: now[0])
+    books.poll()
+    with lock_journal(registry.journal_path):
+        execute(path, 'UPDATE vms SET priority = 0')
+        assert books.poll().edits == 0
+    now[0] += 5
+    assert books.poll().edits == 1 and not books.journal_problem
+
+
+# Claims on numbers.
+
+def test_claims_in_memory_keep_their_order_and_their_place(books):
+    books.note_bearer(TWO, 10, 'vm')
+    books.note_staged(ONE, 10, SPAN)
+    books.note_bearer(TWO, 10, 'vm')
+    assert books.bearers[TWO].sequence < books.staged[ONE].sequence
+    assert (books.staged[ONE].vm_id, books.staged_values[ONE]) == (10, SPAN)
+    books.note_staged(ONE, 10, SPAN + ',addr=5')
+    assert books.staged[ONE] == Claim(10, 2) and books.staged_values[ONE] == SPAN + ',addr=5'
+    books.note_bearer(TWO, None, '')
+    assert books.bearers == {}
+
+
+def test_another_number_is_a_later_claim(books):
+    books.note_staged(ONE, 10, SPAN)
+    before = books.staged[ONE].sequence
+    books.note_staged(ONE, 11, SPAN)
+    assert books.staged[ONE].sequence > before
+
+
+def test_claims_of_the_journal_come_before_all_later_ones(books, build_books):
+    books.journal.note_staged(ONE, 10, SPAN)
+    books.journal.note_bearers([Bearer(TWO, 'two', 10)])
+    books.close()
+    successor = build_books()
+    successor.poll()
+    assert successor.staged[ONE].vm_id == 10 and successor.staged_values == {ONE: SPAN}
+    assert successor.staged[ONE].sequence < successor.bearers[TWO].sequence
+    successor.note_bearer(uuid_of(3), 10, 'vm')
+    assert successor.bearers[uuid_of(3)].sequence > successor.bearers[TWO].sequence
+
+
+# Names.
+
+def test_names_are_written_into_the_registry(books, registry):
+    assert books.rename({ONE: 'renamed'}) == 1 and books.rename({}) == 0
+    assert registry.read().by_uuid[ONE].vm_name == 'renamed'
+
+
+def test_names_wait_while_the_file_is_locked(books, registry, path):
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute('BEGIN EXCLUSIVE')
+    assert books.rename({ONE: 'renamed'}) == 0
+    connection.execute('ROLLBACK')
+    connection.close()
+    assert registry.read().by_uuid[ONE].vm_name == 'one'

@@ -1,0 +1,426 @@
+"""The client and its transport, on real sockets, against the simulated XAPI and its faults."""
+
+import contextlib
+import http.server
+import threading
+
+import pytest
+
+from simulator.server import Simulator
+from simulator.settings import Settings
+from tests.support.waiting import wait_until
+from tests.unit.watcher.builders import SPAN
+from watcher.config.settings import XapiSettings
+from watcher.errors import (AnswerTooOld, NotTheMaster, SessionLost, StreamLost, VmVanished,
+                            XapiError, XapiFailure, XapiNonsense, XapiUnreachable)
+from watcher.vm.record import PowerState, parse_batch, parse_records
+from watcher.xapi.client import MAP_FRESH_SECONDS, Client
+
+NO_VM = 'OpaqueRef:99999999-0000-0000-0000-000000000000'
+
+
+@pytest.fixture
+def build_simulator(tmp_path):
+    """Start a simulated XAPI on a Unix socket whose path has an underscore in it."""
+    simulators = []
+
+    def build(**fields):
+        fields.setdefault('socket_path', str(tmp_path / 'xapi_socket'))
+        simulators.append(Simulator(Settings(**fields)))
+        simulators[-1].start()
+        return simulators[-1]
+    yield build
+    for simulator in simulators:
+        simulator.stop()
+
+
+@pytest.fixture
+def simulator(build_simulator):
+    return build_simulator()
+
+
+@pytest.fixture
+def build_client():
+    """Build a client; all of them are closed at the end."""
+    clients = []
+
+    def build(url, handle=None, timeout_seconds=5.0, is_given_up=None, **fields):
+        clients.append(Client(XapiSettings(url=url, **fields), handle=handle,
+                              timeout_seconds=timeout_seconds, is_given_up=is_given_up))
+        return clients[-1]
+    yield build
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def url(simulator):
+    return 'unix:' + simulator.settings.socket_path
+
+
+@pytest.fixture
+def client(build_client, url):
+    client = build_client(url)
+    client.login()
+    return client
+
+
+@pytest.fixture
+def ref(simulator):
+    return simulator.create_vm('web', platform={'timeoffset': '5'})
+
+
+def build_speaker(client, wire):
+    """Have a client speak one of the two."""
+    client.speaks_json, client._is_json_refused = wire == 'json', wire == 'xml'
+    return client
+
+
+def count(simulator, method):
+    return [call.method for call in simulator.calls].count(method)
+
+
+# What is read and written.
+
+def test_record_is_read_and_its_args_are_written(simulator, client, ref):
+    client.add_args(ref, SPAN)
+    vm = client.read_vm(ref)
+    assert (vm.ref, vm.name, vm.power_state, vm.args) == (ref, 'web', PowerState.HALTED, SPAN)
+    client.remove_args(ref)
+    client.remove_args(ref)
+    assert client.read_vm(ref).args is None
+    assert simulator.vm(ref)['platform']['timeoffset'] == '5'
+
+
+def test_block_is_lifted(client, ref):
+    client.call('VM.add_to_blocked_operations', ref, 'start', 'text')
+    assert client.read_vm(ref).start_blocks == (('start', 'text'),)
+    client.remove_block(ref, 'start')
+    client.remove_block(ref, 'start')
+    assert client.read_vm(ref).start_blocks == ()
+
+
+def test_key_that_is_there_is_not_added_again(client, ref):
+    client.add_args(ref, SPAN)
+    with pytest.raises(XapiFailure) as caught:
+        client.add_args(ref, SPAN)
+    assert (caught.value.code, caught.value.params[-1]) == (
+        'MAP_DUPLICATE_KEY', 'device-model-args')
+
+
+def test_all_records_come_in_one_call(simulator, client, ref):
+    simulator.clear_calls()
+    records = client.read_vms()
+    vms, _malformed = parse_records(records)
+    assert {vm.name for vm in vms if vm.ref == ref} == {'web'}
+    assert set(client.read_vm_refs()) == set(records)
+    assert count(simulator, 'VM.get_all_records') == 1
+
+
+def test_events_begin_with_every_vm_and_go_on_from_the_token(simulator, client, ref):
+    first = parse_batch(client.event_from(''), is_first=True)
+    assert ref in [vm.ref for vm in first.vms] and first.vm_count == len(client.read_vm_refs())
+    simulator.call('VM.set_name_label', ref, 'other')
+    batch = parse_batch(client.event_from(first.token), is_first=False)
+    assert [(vm.ref, vm.name) for vm in batch.vms] == [(ref, 'other')]
+
+
+def test_fresh_token_skips_what_was_written_before(simulator, client, ref):
+    token = client.read_fresh_token()
+    assert parse_batch(client.event_from(token, 0.0), is_first=False).vms == ()
+    simulator.call('VM.set_name_label', ref, 'other')
+    assert parse_batch(client.event_from(token), is_first=False).vms[0].name == 'other'
+
+
+def test_time_of_the_long_poll_goes_over_the_wire_as_a_float(simulator, client):
+    client.event_from('', 1)
+    call, = [call for call in simulator.calls if call.method == 'event.from']
+    assert isinstance(call.params[-1], float)
+
+
+def test_identity_names_host_master_and_version(simulator, client):
+    identity = client.read_identity()
+    assert identity.host == identity.master == simulator.hosts[0]
+    assert identity.software_version['xapi'].startswith('26.1')
+
+
+def test_calls_can_be_told_by_originator_and_user_agent(simulator, client, ref):
+    client.read_vm(ref)
+    assert {call.originator for call in simulator.calls if call.originator} == {'vgpu-watcher'}
+    assert all('vgpu-watcher' in call.user_agent for call in simulator.calls)
+
+
+# Who answered.
+
+def test_vm_that_is_gone_has_vanished(client):
+    with pytest.raises(VmVanished):
+        client.read_vm(NO_VM)
+
+
+def test_lost_session_is_told_and_not_opened_again_in_silence(simulator, client, ref):
+    simulator.add_fault('evict_session', method='VM.get_record', count=1)
+    with pytest.raises(SessionLost):
+        client.read_vm(ref)
+    assert count(simulator, 'session.login_with_password') == 1
+
+
+def test_call_without_a_session_asks_nobody(simulator, build_client, url, ref):
+    client = build_client(url)
+    with pytest.raises(SessionLost):
+        client.read_vm(ref)
+    assert simulator.calls == []
+
+
+@pytest.mark.parametrize('code, kind', [
+    ('SESSION_INVALID', SessionLost), ('EVENTS_LOST', StreamLost),
+    ('EVENT_FROM_TOKEN_PARSE_FAILURE', StreamLost), ('HOST_IS_SLAVE', NotTheMaster),
+    ('INTERNAL_ERROR', XapiFailure), ('HOST_STILL_BOOTING', XapiFailure)])
+@pytest.mark.parametrize('wire', ['json', 'xml'])
+def test_failure_becomes_the_error_of_its_code(simulator, client, ref, code, kind, wire):
+    simulator.add_fault('failure', method='VM.get_record',
+                        parameters={'code': code, 'params': ['x']})
+    with pytest.raises(XapiFailure) as caught:
+        build_speaker(client, wire).read_vm(ref)
+    assert (type(caught.value), caught.value.code) == (kind, code)
+    assert caught.value.params == ('x',)
+
+
+@pytest.mark.parametrize('answer', [None, {}, 7, 'OpaqueRef:x', [7], ['OpaqueRef:x', None]])
+def test_what_is_no_list_of_refs_is_nonsense(build_client, url, monkeypatch, answer):
+    client = build_client(url)
+    monkeypatch.setattr(client, 'call', lambda _method: answer)
+    for read in (client.read_vm_refs, client.read_pool_ref, client.read_fresh_token):
+        with pytest.raises(XapiNonsense):
+            read()
+
+
+def test_xapi_without_a_pool_is_nonsense(build_client, url, monkeypatch):
+    client = build_client(url)
+    monkeypatch.setattr(client, 'call', lambda _method: [])
+    with pytest.raises(XapiNonsense):
+        client.read_pool_ref()
+
+
+@pytest.mark.parametrize('code', ['HOST_STILL_BOOTING', 'UUID_INVALID', 'INTERNAL_ERROR'])
+def test_emergency_is_a_failure_in_either_protocol(simulator, client, ref, code):
+    simulator.set_emergency(code)
+    for wire in ('json', 'xml'):
+        with pytest.raises(XapiFailure) as caught:
+            build_speaker(client, wire).read_vm(ref)
+        assert caught.value.code == code
+
+
+@pytest.mark.parametrize('kind, parameters, error', [
+    ('http_500', {}, XapiUnreachable), ('http_500_before', {}, XapiUnreachable),
+    ('drop_before', {}, XapiUnreachable), ('drop_after', {}, XapiUnreachable),
+    ('reset_before', {}, XapiUnreachable), ('reset_after', {}, XapiUnreachable),
+    ('truncate', {}, XapiError), ('garbage', {}, XapiNonsense)])
+@pytest.mark.parametrize('wire', ['json', 'xml'])
+@pytest.mark.parametrize('method', ['VM.get_record', 'VM.add_to_platform'])
+def test_trouble_is_told_and_no_request_is_sent_twice(simulator, client, ref, kind, parameters,
+                                                      error, method, wire):
+    build_speaker(client, wire).read_vm(ref)
+    simulator.clear_calls()
+    simulator.add_fault(kind, method=method, count=1, parameters=parameters)
+    with pytest.raises(error):
+        client.read_vm(ref) if method == 'VM.get_record' else client.add_args(ref, SPAN)
+    assert count(simulator, method) == 1
+    assert client.read_vm(ref).ref == ref
+
+
+def test_xapi_that_is_not_there_is_unreachable(build_client, tmp_path):
+    with pytest.raises(XapiUnreachable):
+        build_client('unix:%s' % (tmp_path / 'nobody')).login()
+
+
+def test_kept_connection_that_xapi_closed_meanwhile_is_replaced(simulator, client, ref):
+    client.read_vm(ref)
+    simulator.restart()
+    with pytest.raises(SessionLost):
+        client.read_vm(ref)
+
+
+# Every wait has an end.
+
+def test_answer_that_never_comes_is_given_up(simulator, build_client, url, client, ref):
+    simulator.add_fault('hang', method='VM.get_record')
+    slow = build_client(url, client.handle, timeout_seconds=0.2)
+    with pytest.raises(XapiUnreachable):
+        slow.read_vm(ref)
+
+
+def test_call_is_given_up_when_asked_to(simulator, build_client, url, client, ref):
+    simulator.add_fault('hang', method='VM.get_record')
+    asked = []
+    hurried = build_client(url, client.handle, timeout_seconds=30.0,
+                           is_given_up=lambda: asked.append(1) or True)
+    with pytest.raises(XapiUnreachable, match='given up'):
+        hurried.read_vm(ref)
+    assert asked
+
+
+def test_long_poll_is_aborted_from_another_thread(simulator, client):
+    token, errors = parse_batch(client.event_from(''), is_first=True).token, []
+
+    def poll():
+        try:
+            client.event_from(token, 30.0)
+        except XapiError as error:
+            errors.append(error)
+    thread = threading.Thread(target=poll)
+    thread.start()
+    wait_until(lambda: count(simulator, 'event.from') == 2)
+    client.abort()
+    thread.join(5.0)
+    assert len(errors) == 1 and isinstance(errors[0], XapiUnreachable)
+    with pytest.raises(XapiUnreachable, match='given up'):
+        client.read_fresh_token()
+
+
+# Login and logout.
+
+def test_logout_ends_the_session_and_can_be_repeated(client, simulator):
+    handle = client.handle
+    assert client.logout() and client.logout()
+    assert client.handle is None and handle
+    assert count(simulator, 'session.logout') == 1
+
+
+def test_logout_of_a_lost_session_is_no_error(simulator, client):
+    simulator.restart()
+    assert client.logout()
+
+
+def test_logout_says_when_xapi_does_not_answer(simulator, client):
+    simulator.stop()
+    assert not client.logout() and client.handle is None
+
+
+def test_password_is_read_from_its_file(build_simulator, build_client, tmp_path):
+    simulator = build_simulator(listen=('127.0.0.1', 0), password='s e', login_penalty_seconds=0)
+    path = tmp_path / 'password'
+    path.write_text('s e\n')
+    url = 'http://%s:%d' % simulator.address
+    client = build_client(url, password_file=str(path))
+    client.login()
+    assert client.handle
+    path.write_text('other')
+    with pytest.raises(XapiFailure, match='SESSION_AUTHENTICATION_FAILED'):
+        build_client(url, password_file=str(path)).login()
+
+
+@pytest.mark.parametrize('text, said', [
+    ('s e \n', 'begins or ends with a blank'), ('\ts e', 'begins or ends with a blank'),
+    ('s\x01e', 'a control character'), ('s\u00fc', 'beyond ASCII')])
+def test_what_is_odd_about_a_refused_password_is_said(build_simulator, build_client, tmp_path,
+                                                      text, said):
+    simulator = build_simulator(listen=('127.0.0.1', 0), password='s e', login_penalty_seconds=0)
+    path = tmp_path / 'password'
+    path.write_bytes(text.encode('utf-8'))
+    with pytest.raises(XapiFailure, match='SESSION_AUTHENTICATION_FAILED.*' + said) as caught:
+        build_client('http://%s:%d' % simulator.address, password_file=str(path)).login()
+    assert text.strip() not in str(caught.value)
+
+
+def test_member_names_its_master_over_tcp(build_simulator, build_client):
+    simulator = build_simulator(listen=('127.0.0.1', 0), is_master=False, hosts=2)
+    with pytest.raises(NotTheMaster) as caught:
+        build_client('http://%s:%d' % simulator.address).login()
+    assert caught.value.params
+
+
+# An XAPI without JSON-RPC.
+
+class XmlOnly(http.server.BaseHTTPRequestHandler):
+    """Answers a login, and any other XML-RPC call with one record; of JSON it has never heard."""
+
+    protocol_version = 'HTTP/1.1'
+
+    def do_POST(self):
+        is_login = b'session.login' in self.rfile.read(int(self.headers['Content-Length']))
+        value = b'<string>OpaqueRef:s</string>' if is_login else b'<struct></struct>'
+        self.server.paths.append(self.path)
+        self.send_response(404 if self.path == '/jsonrpc' else 200)
+        body = b'' if self.path == '/jsonrpc' else (
+            b"<?xml version='1.0'?><methodResponse><params><param><value><struct><member>"
+            b'<name>Status</name><value>Success</value></member><member><name>Value</name>'
+            b'<value>' + value + b'</value></member></struct></value></param></params>'
+            b'</methodResponse>')
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments):
+        """Say nothing."""
+
+
+@pytest.fixture
+def xml_only():
+    """An XAPI that knows no JSON-RPC."""
+    server = http.server.HTTPServer(('127.0.0.1', 0), XmlOnly)
+    server.paths = []
+    server.url = 'http://127.0.0.1:%d' % server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_xapi_without_json_is_asked_by_xml_from_then_on(xml_only, build_client):
+    client = build_client(xml_only.url, handle='x')
+    assert client.read_vms() == {} == client.read_vms()
+    client.close()
+    assert [path == '/jsonrpc' for path in xml_only.paths] == [True, False, False]
+
+
+@pytest.mark.parametrize('answer', ['""', 'null', '{}', '"OpaqueRef:NULL"', '7'])
+def test_login_that_is_answered_without_a_session_is_none(simulator, build_client, url, answer):
+    simulator.add_fault('replace_body', method='session.login_with_password', parameters={
+        'body': '{"jsonrpc":"2.0","result":%s,"id":1}' % answer})
+    client = build_client(url)
+    with pytest.raises(XapiNonsense):
+        client.login()
+    with pytest.raises(SessionLost):
+        client.call('VM.get_all')
+    client.close()
+
+
+def test_map_is_not_sent_when_the_answer_it_rests_on_is_too_old(client, ref):
+    while client.read_vm(ref).args != SPAN:  # a loaded machine may be too slow for it
+        _vm, platform = client.read_platform(ref)
+        with contextlib.suppress(AnswerTooOld):
+            client.set_platform(ref, dict(platform, **{'device-model-args': SPAN}))
+    _vm, platform = client.read_platform(ref)
+    client._transport._answered_at -= MAP_FRESH_SECONDS + 0.001
+    with pytest.raises(AnswerTooOld):
+        client.set_platform(ref, dict(platform, **{'device-model-args': 'late'}))
+    assert client.read_vm(ref).args == SPAN
+
+
+def test_login_finds_out_that_xapi_speaks_no_json(xml_only, build_client):
+    client = build_client(xml_only.url)
+    client.login()
+    assert client.read_vms() == {}
+    client.close()
+    assert [path == '/jsonrpc' for path in xml_only.paths] == [True, False, False]
+
+
+@pytest.mark.parametrize('kind, error, logins', [
+    pytest.param('http_500', None, 2, id='starts-up'),
+    pytest.param('hang', XapiUnreachable, 1, id='does-not-answer'),
+    pytest.param('drop_before', None, 2, id='closes'),
+    pytest.param('garbage', None, 2, id='answers-nonsense')])
+def test_login_that_fails_does_not_condemn_the_session_to_xml(simulator, build_client, url, kind,
+                                                              error, logins):
+    client = build_client(url, timeout_seconds=0.5)
+    simulator.add_fault(kind, method='session.login_with_password', count=1)
+    if error is not None:
+        with pytest.raises(error):
+            client.login()
+        assert count(simulator, 'session.login_with_password') == logins
+    client.login()
+    client.read_vms()
+    assert client.speaks_json
+    assert count(simulator, 'session.login_with_password') == 2

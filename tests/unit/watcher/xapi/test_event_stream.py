@@ -1,0 +1,373 @@
+"""The event stream: from the empty token to whatever ends it, and on again."""
+
+import queue
+import threading
+
+import pytest
+
+from simulator.server import Simulator
+from simulator.settings import Settings
+from tests.support.waiting import wait_until
+from tests.unit.watcher.builders import build_raw, uuid_of
+from watcher.config.settings import XapiSettings
+from watcher.errors import (MalformedRecord, SessionLost, StreamLost, VmVanished, XapiFailure,
+                            XapiNonsense, XapiUnreachable)
+from watcher.vm.record import Batch, PoolRecord
+from watcher.xapi.client import Client
+from watcher.xapi.event_stream import (Stream, StreamBroken, StreamStarted, ThreadDied,
+                                       read_one_by_one)
+
+
+class Script:
+    """A client that answers each long poll with the next line of a script."""
+
+    def __init__(self, *answers, records=None, pool=None):
+        self.answers = list(answers)
+        self.pool = pool
+        self.records = records or {}
+        self.tokens = []
+        self.classes = []
+        self.is_closed = False
+
+    def event_from(self, token, classes):
+        self.tokens.append(token)
+        self.classes.append(classes)
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def read_fresh_token(self):
+        return 'fresh'
+
+    def read_vm_refs(self):
+        return tuple(self.records)
+
+    def read_pool_ref(self):
+        return 'pool'
+
+    def read_pool(self, _ref):
+        if isinstance(self.pool, Exception):
+            raise self.pool
+        return self.pool
+
+    def call(self, method, ref):
+        assert method == 'VM.get_record'
+        if isinstance(self.records[ref], Exception):
+            raise self.records[ref]
+        return self.records[ref]
+
+    def close(self):
+        self.is_closed = True
+
+    def abort(self):
+        self.answers = [XapiUnreachable('aborted')]
+
+
+def answer(token, *refs, gone=(), count=None):
+    events = [{'class': 'vm', 'operation': 'mod', 'id': '1', 'ref': ref, 'snapshot': build_raw()}
+              for ref in refs]
+    events += [{'class': 'vm', 'operation': 'del', 'id': '2', 'ref': ref} for ref in gone]
+    counts = {} if count is None else {'valid_ref_counts': {'vm': count}}
+    return dict({'events': events, 'token': token}, **counts)
+
+
+END = SessionLost('SESSION_INVALID', ('x',))
+
+
+@pytest.fixture
+def inbox():
+    return queue.Queue()
+
+
+@pytest.fixture
+def clock():
+    """A clock that is set by `clock.now`."""
+    def clock():
+        return clock.now
+    clock.now = 1000.0
+    return clock
+
+
+@pytest.fixture
+def build_stream(inbox, clock):
+    """Build a stream over what `connect` gives; its pauses are those given."""
+    def build(connect, pauses=(0.0,) * 50):
+        return Stream(connect, inbox.put, stop=threading.Event(), clock=clock,
+                      build_delays=lambda: iter(pauses))
+    return build
+
+
+def drain(inbox):
+    """All messages that are there."""
+    messages = []
+    while not inbox.empty():
+        messages.append(inbox.get())
+    return messages
+
+
+def follow(stream, inbox, client):
+    """Follow until the script ends; the batches."""
+    with pytest.raises(SessionLost):
+        stream.follow(client)
+    return [message for message in drain(inbox) if isinstance(message, Batch)]
+
+
+def test_stream_begins_with_the_empty_token_and_goes_on_from_each_answer(build_stream, inbox):
+    client = Script(answer('1', 'a', 'b'), answer('2'), answer('3', 'a'), END)
+    batches = follow(build_stream(None), inbox, client)
+    assert client.tokens == ['', '1', '2', '3']
+    assert [(batch.is_first, [vm.ref for vm in batch.vms]) for batch in batches] == [
+        (True, ['a', 'b']), (False, []), (False, ['a'])]
+
+
+def test_forgotten_deletion_makes_the_stream_start_afresh(build_stream):
+    client = Script(answer('1', 'a', 'b', count=2), answer('2', count=1), answer('3', count=1))
+    with pytest.raises(StreamLost) as caught:
+        build_stream(None).follow(client)
+    assert caught.value.params == ('2', '1') and client.tokens == ['', '1', '2']
+
+
+@pytest.mark.parametrize('answers', [
+    pytest.param((answer('1', 'a', 'b', count=2), answer('2', count=1), answer('3', count=2)),
+                 id='counted-wrong-once'),
+    pytest.param((answer('1', 'a', 'b', count=2), answer('2', gone=['b'], count=1),
+                  answer('3', count=1)), id='deletion-that-was-told'),
+    pytest.param((answer('1', 'a', count=1), answer('2', 'b', count=2), answer('3', count=2)),
+                 id='vm-that-was-added'),
+    pytest.param((answer('1', 'a'), answer('2'), answer('3')), id='no-count')])
+def test_count_that_fits_keeps_the_stream(build_stream, inbox, answers):
+    assert len(follow(build_stream(None), inbox, Script(*answers, END))) == len(answers)
+
+
+def test_count_that_never_fits_costs_a_new_start_a_minute_at_most(build_stream, inbox, clock):
+    stream = build_stream(None)
+
+    def lines():
+        return [answer(str(number), *(('a',) if number == 0 else ()), count=5)
+                for number in range(4)]
+    with pytest.raises(StreamLost):
+        stream.follow(Script(*lines()))
+    clock.now += 59.0
+    drain(inbox)
+    assert len(follow(stream, inbox, Script(*lines(), END))) == 4
+    clock.now += 2.0
+    with pytest.raises(StreamLost):
+        stream.follow(Script(*lines()))
+
+
+# An answer that cannot be decoded (P15).
+
+def test_torn_answer_starts_afresh_once(build_stream):
+    with pytest.raises(XapiNonsense):
+        build_stream(None).follow(Script(XapiNonsense('torn')))
+
+
+def test_answer_that_spoils_again_is_read_vm_by_vm(build_stream, inbox, log_output):
+    stream = build_stream(None)
+    with pytest.raises(XapiNonsense):
+        stream.follow(Script(XapiNonsense('odd')))
+    # The second time the resource pool's record is left out first: it may be that one.
+    client = Script(XapiNonsense('odd'), XapiNonsense('odd'), END, records={'a': build_raw()})
+    batch, = follow(stream, inbox, client)
+    assert [vm.ref for vm in batch.vms] == ['a'] and batch.is_first
+    assert client.tokens == ['', '', 'fresh']
+    assert client.classes == [('vm', 'pool'), ('vm',), ('vm', 'pool')]
+    assert [line['event'] for line in log_output] == ['stream.read_one_by_one']
+
+
+def test_without_a_token_all_is_read_again_afresh(build_stream, inbox):
+    stream = build_stream(None)
+    with pytest.raises(XapiNonsense):
+        stream.follow(Script(XapiNonsense('odd')))
+    client = Script(*([XapiNonsense('odd')] * 2), END, records={'a': build_raw()})
+    client.read_fresh_token = mock_refusal
+    stream._stop.wait = lambda seconds: None
+    batch, = follow(stream, inbox, client)
+    assert (batch.token, batch.is_first, len(batch.vms)) == ('', True, 1)
+    assert client.tokens == ['', '', '']
+
+
+def mock_refusal():
+    raise XapiFailure('MESSAGE_METHOD_UNKNOWN', ('event.inject',))
+
+
+# An XAPI that does not tell the resource pool's record.
+
+def test_refused_pool_is_left_out_at_once_and_asked_for_again_later(build_stream, inbox, clock):
+    stream = build_stream(None)
+    client = Script(XapiFailure('INTERNAL_ERROR', ('Not_found',)), answer('1', 'a'), answer('2'),
+                    END)
+    batches = follow(stream, inbox, client)
+    assert [batch.token for batch in batches] == ['1', '2'] and batches[0].is_first
+    assert client.tokens == ['', '', '1', '2']
+    assert client.classes == [('vm', 'pool')] + [('vm',)] * 3
+    clock.now += 61.0
+    again = Script(answer('3', 'a'), END)
+    follow(stream, inbox, again)
+    assert again.classes == [('vm', 'pool')] * 2
+
+
+@pytest.mark.parametrize('error', [END, StreamLost('EVENTS_LOST')], ids=str)
+def test_lost_session_says_nothing_of_the_pool(build_stream, error):
+    client = Script(error)
+    with pytest.raises(type(error)):
+        build_stream(None).follow(client)
+    assert client.classes == [('vm', 'pool')]
+
+
+def test_xapi_that_answers_at_once_with_nothing_is_asked_less_often(build_stream, inbox):
+    stream, pauses = build_stream(None), []
+    stream._stop.wait = pauses.append
+    follow(stream, inbox, Script(*[answer('1', 'a')] + [answer('1')] * 5 + [answer('2', 'a'), END]))
+    assert pauses == [0.05, 0.1, 0.2, 0.2, 0.2]
+
+
+def test_start_has_the_interpreter_for_itself_for_a_moment(build_stream, inbox):
+    stream, pauses = build_stream(None), []
+    stream._stop.wait = pauses.append
+    shown = answer('2', 'a')
+    shown['events'][0]['snapshot']['current_operations'] = {'OpaqueRef:task': 'start'}
+    follow(stream, inbox, Script(answer('1', 'a'), shown, END))
+    assert pauses == [0.001]
+
+
+def test_answer_in_between_forgets_the_torn_one(build_stream, inbox):
+    stream = build_stream(None)
+    with pytest.raises(XapiNonsense):
+        stream.follow(Script(XapiNonsense('torn')))
+    with pytest.raises(XapiNonsense):
+        stream.follow(Script(answer('1', 'a'), XapiNonsense('torn')))
+
+
+def test_what_cannot_be_read_alone_is_set_aside(log_output):
+    batch = read_one_by_one(Script(records={
+        'good': build_raw(), 'odd': build_raw(domid='x'), 'gone': VmVanished('HANDLE_INVALID'),
+        'undecodable': XapiNonsense('x'), 'refused': XapiFailure('INTERNAL_ERROR'),
+        'other': build_raw(uuid=uuid_of(2))}))
+    assert [vm.ref for vm in batch.vms] == ['good', 'other'] and batch.vm_count == 6
+    assert [error.ref for error in batch.malformed] == ['odd', 'undecodable', 'refused']
+    assert all(isinstance(error, MalformedRecord) for error in batch.malformed)
+
+
+@pytest.mark.parametrize('pool, pools', [
+    (PoolRecord('pool', uuid_of(9), 'host'), (PoolRecord('pool', uuid_of(9), 'host'),)),
+    (None, ()), (XapiFailure('INTERNAL_ERROR'), ()), (XapiNonsense('odd'), ())])
+def test_pool_that_cannot_be_read_costs_the_mirror_only(log_output, pool, pools):
+    batch = read_one_by_one(Script(records={'a': build_raw()}, pool=pool))
+    assert [vm.ref for vm in batch.vms] == ['a'] and batch.pools == pools
+
+
+def test_reading_vm_by_vm_ends_with_the_connection():
+    with pytest.raises(XapiUnreachable):
+        read_one_by_one(Script(records={'a': build_raw(), 'b': XapiUnreachable('cut')}))
+
+
+# For ever.
+
+def test_every_interruption_starts_with_a_new_client_and_the_empty_token(build_stream, inbox):
+    clients = [Script(answer('1', 'a'), error) for error in (
+        XapiUnreachable('cut'), END, XapiNonsense('x'))]
+    waiting = list(clients)
+
+    def connect():
+        if not waiting:
+            stream._stop.set()
+            raise XapiUnreachable('the end')
+        return waiting.pop(0)
+    stream = build_stream(connect)
+    stream.forever()
+    assert [client.tokens for client in clients] == [['', '1']] * 3
+    assert all(client.is_closed for client in clients)
+    broken = [message for message in drain(inbox) if isinstance(message, StreamBroken)]
+    assert [message.error.split(':')[0] for message in broken] == [
+        'cut', 'SESSION_INVALID', 'x']
+
+
+def test_pauses_grow_while_nobody_answers(build_stream, inbox):
+    def connect():
+        if inbox.qsize() == 4:
+            stream._stop.set()
+        raise XapiUnreachable('down')
+    stream = build_stream(connect, pauses=(0.0, 0.001, 0.002, 0.003, 0.004))
+    stream.forever()
+    assert [message.retry_seconds for message in drain(inbox)] == [0.0, 0.001, 0.002, 0.003]
+
+
+def test_pauses_begin_again_after_a_connection_that_delivered(build_stream, inbox):
+    attempts = [XapiUnreachable('down'), XapiUnreachable('down'), Script(answer('1', 'a'), END),
+                XapiUnreachable('down')]
+
+    def connect():
+        if not attempts:
+            stream._stop.set()
+            raise XapiUnreachable('over')
+        attempt = attempts.pop(0)
+        if isinstance(attempt, Exception):
+            raise attempt
+        return attempt
+    stream = build_stream(connect, pauses=(0.0, 0.001, 0.002, 0.003, 0.004))
+    stream.forever()
+    assert [message.retry_seconds for message in drain(inbox)
+            if isinstance(message, StreamBroken)] == [0.0, 0.001, 0.0, 0.001]
+
+
+def test_error_that_was_not_foreseen_ends_the_thread_and_is_told(build_stream, inbox):
+    error = ValueError('a fault of ours')
+
+    def connect():
+        raise error
+    build_stream(connect).forever()
+    assert drain(inbox) == [ThreadDied('stream', error)]
+
+
+# The real thing.
+
+@pytest.fixture
+def simulator(tmp_path):
+    simulator = Simulator(Settings(socket_path=str(tmp_path / 'xapi'), vms=2))
+    simulator.start()
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture
+def running(simulator, inbox):
+    """A stream in a thread of its own, against the simulator."""
+    def connect():
+        client = Client(XapiSettings(url='unix:' + simulator.settings.socket_path),
+                        timeout_seconds=38.0)
+        client.login()
+        return client
+    stop = threading.Event()
+    stream = Stream(connect, inbox.put, stop=stop, build_delays=lambda: iter([0.01] * 1000))
+    thread = threading.Thread(target=stream.forever)
+    thread.start()
+    yield stream
+    stop.set()
+    wait_until(lambda: stream.restart() or not thread.is_alive())
+
+
+def next_batch(inbox, is_wanted=lambda batch: True):
+    """The next batch that is wanted, whatever comes before it."""
+    while True:
+        message = inbox.get(timeout=60.0)
+        if isinstance(message, Batch) and is_wanted(message):
+            return message
+
+
+def test_change_arrives_and_a_restart_of_xapi_brings_all_vms_again(simulator, inbox, running):
+    first = next_batch(inbox)
+    ref = simulator.create_vm('new')
+    assert [vm.ref for vm in next_batch(inbox).vms] == [ref]
+    simulator.restart('crash', rollback_generations=1)
+    again = next_batch(inbox, lambda batch: batch.is_first)
+    assert {vm.ref for vm in first.vms} <= {vm.ref for vm in again.vms}
+
+
+def test_restarted_stream_gives_up_the_call_that_waits(simulator, inbox, running):
+    assert isinstance(inbox.get(timeout=60.0), StreamStarted)
+    next_batch(inbox)
+    wait_until(lambda: [call.method for call in simulator.calls].count('event.from') > 1)
+    running.restart()
+    assert next_batch(inbox).is_first

@@ -1,0 +1,248 @@
+"""The real Watcher, with its workers taken apart, as something that can be put back in time.
+
+One Watcher serves all states: `save` copies what it and its parts remember, `restore` puts it
+back. Jobs are not run but kept, for the world to run one call at a time.
+"""
+
+import copy
+import math
+from typing import Any, Callable, Dict, List, Optional, Tuple
+from unittest import mock
+
+from tests.unit.watcher.builders import HOST, POLICY
+from tests.verification.model_checker.calls import Client, Job, Paused
+from tests.verification.model_checker.disk import Journal, Registry, build_books
+from watcher import daemon
+from watcher.job_dispatch import Hands
+from watcher.runtime.timers import DueTimes
+from watcher.staging.injector import Outcome
+from watcher.staging.jobs import VmRead
+from watcher.vm.plan import Plan
+from watcher.vm.record import VmRecord
+from watcher.xapi.role import Role
+
+ROLE = Role(True, True, HOST, '26.1.4')
+_MEMORY = (dict, set, frozenset, list, tuple, str, int, float, bool, type(None), DueTimes)
+_UNCHANGING = frozenset([frozenset, tuple, str, int, float, bool, type(None)])
+_PLAIN = frozenset([str, int, bool, type(None)])
+# What is only said, or follows from the rest, makes no state.
+UNTOLD = frozenset(['_told', 'last_answer', '_watching_since', '_error', '_refs',
+                    '_numbers', '_carriers', 'owners', '_sequence', 'contents', 'staged',
+                    'bearers', 'claims', '_staged_at', '_last_seen', '_retry_at', '_last',
+                    '_ran_with', '_runners', '_stirred', 'must_order_claims'])
+# Maps whose values can change.
+_DEEP = frozenset(['_carriers', '_under_way', '_arrived', '_progress', '_lately', '_fights',
+                   '_staged_at', '_runners'])
+
+
+class Keeping:
+    """In the place of Hands: keeps each job as a value, and lets the real Hands run it."""
+
+    def __init__(self, submit: Callable[[Job], None]) -> None:
+        self._submit = submit
+        self._known: Optional[VmRecord] = None
+        self._client: Any = None
+        self._message: Any = None
+        self._hands = Hands(self, self, self)  # type: ignore
+
+    # As Hands.
+
+    def carry_out(self, plan: Plan) -> None:
+        """Keep the job."""
+        self._submit(Job('carry_out', plan.vm.ref, (plan,)))
+
+    def reread(self, vm: VmRecord) -> None:
+        """Keep the job."""
+        self._submit(Job('reread', vm.ref, (vm,)))
+
+    def reread_later(self, ref: str) -> None:
+        """Keep the job."""
+        self._submit(Job('reread_later', ref, (ref,)))
+
+    def lift(self, ref: str) -> None:
+        """There is nothing to lift in these worlds."""
+
+    def list_hosts(self) -> None:
+        """There is one host that counts in these worlds."""
+
+    def ask_host(self, _host: str, _resource_pool: str) -> None:
+        """Nobody else is asked."""
+
+    is_holding = False
+
+    def let_go(self) -> None:
+        """Nothing is held: a job's first call is a step of its own, after the journal's."""
+
+    # As the workers, the clients and the inventory that the real Hands know.
+
+    def submit(self, job: Callable[[], Any], _urgency: int) -> None:
+        """Run it at once."""
+        self._message = job()
+
+    def current(self) -> Any:
+        """The client that makes one call more."""
+        return self._client
+
+    def find(self, _ref: str) -> Optional[VmRecord]:
+        """The newest record when the job began."""
+        return self._known
+
+    def run(self, job: Job, client: Client) -> Any:
+        """Run a job up to its next call; its message, or Paused is raised."""
+        self._known, self._client = job.known, client
+        getattr(self._hands, job.kind)(*job.params)
+        self._hands.let_go()
+        if isinstance(self._message, Outcome):
+            # By the real clock, which has no place in here.
+            return self._message._replace(elapsed_ms=0.0, read_at=math.inf)
+        if isinstance(self._message, VmRead):
+            # Read and told in one step: it is never older than an outcome.
+            return self._message._replace(began_at=math.inf)
+        return self._message
+
+
+class Daemon:
+    """A Watcher that is alive or dead, its pending jobs, and the host that it looks at."""
+
+    def __init__(self, journal: Journal, registry: Registry, clock: Callable[[], float],
+                 submit: Callable[[Job], None],
+                 look: Callable[[str, Tuple[str, int]], None]) -> None:
+        self.books = build_books(journal, registry)
+        self._journal = journal
+        self.keeping = Keeping(submit)
+        workers, clients = mock.Mock(), mock.Mock()
+        workers.submit = lambda job: look(job.__self__._vm_uuid, job.__self__._domain)
+        clients.is_current = lambda _handle: False
+        with mock.patch.object(daemon, 'Hands', lambda *_args: self.keeping):
+            self.watcher = daemon.Watcher(
+                self.books, POLICY, callers=_Idle(), lookers=workers, clients=clients,
+                restart_stream=lambda: None, clock=clock, wall=lambda: 0.0)
+        self.watcher.is_locked = True
+        self.watcher.receipts.attend(None, HOST, POLICY.names)
+        watcher = self.watcher
+        self._parts = [(part, [name for name, value in vars(part).items()
+                               if isinstance(value, _MEMORY)]) for part in (
+            watcher, watcher.inventory, watcher.staging, watcher.staging._fights,
+            watcher._lifting, watcher.receipts, watcher._notes, watcher._standings,
+            watcher._changes,
+            self.books)]
+        self._telling = [(part, [name for name in names if name not in UNTOLD])
+                         for part, names in self._parts]
+        self._newborn = self.save()
+
+    def save(self) -> Tuple[Any, ...]:
+        """What all parts remember."""
+        return tuple([_copy_fields(part, names) for part, names in self._parts])
+
+    def restore(self, saved: Tuple[Any, ...]) -> None:
+        """Put it back."""
+        for (part, names), fields in zip(self._parts, saved):
+            vars(part).update(fields)
+            vars(part).update(_copy_fields(part, names, is_mutable_only=True))
+
+    def be_born(self) -> None:
+        """Start with nothing but the disk, and a session."""
+        self.restore(self._newborn)
+        self.watcher.begin_session(ROLE)
+
+    def freeze(self, now: float) -> Tuple[Any, ...]:
+        """What tells this memory from another; times are relative, sequences ranks."""
+        order = sorted({claim.sequence for claims in (self.books.staged, self.books.bearers)
+                        for claim in claims.values()} | set(self.books.claims.values()))
+        frozen: List[Any] = [(vm_id, order.index(sequence))
+                             for vm_id, sequence in sorted(self.books.claims.items())]
+        frozen += [
+            (uuid, claim.vm_id, order.index(claim.sequence))
+            for claims in (self.books.staged, self.books.bearers)
+            for uuid, claim in sorted(claims.items())]
+        for part, names in self._telling:
+            own = vars(part)
+            frozen += [(name, _freeze(own[name], now)) for name in names if own[name]]
+        return tuple(frozen)
+
+
+class _Idle:
+    """Counts nothing."""
+
+    def note_finished(self) -> None:
+        """As the real one."""
+
+    def give_way(self) -> None:
+        """Jobs are steps of their own here."""
+
+
+def run_job(daemon_: Daemon, job: Job, client: Client) -> Tuple[Optional[Job], Any]:
+    """Let a job make one call: what is left of it (None: it has ended), and its message."""
+    try:
+        return None, daemon_.keeping.run(job, client)
+    except Paused:
+        return job._replace(answers=client.answers), None
+
+
+def _copy_fields(part: Any, names: List[str], is_mutable_only: bool = False) -> Dict[str, Any]:
+    """What an object remembers, by name; what can change is copied, hence a world can go on."""
+    own = vars(part)
+    fields = {} if is_mutable_only else {name: own[name] for name in names}
+    for name in names:
+        value = own[name]
+        kind = type(value)
+        if kind in _UNCHANGING or isinstance(value, tuple):
+            continue
+        if kind is DueTimes:
+            fields[name] = _copy_times(value)
+        elif name in _DEEP:
+            fields[name] = {key: copy.copy(item) for key, item in value.items()}
+        else:
+            fields[name] = value.copy()
+    return fields
+
+
+def _copy_times(times: DueTimes) -> DueTimes:
+    copied = DueTimes()
+    copied._at, copied._heap = times._at.copy(), times._heap[:]
+    return copied
+
+
+def _freeze(value: Any, now: float) -> Any:
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        return tuple([(key, _freeze(value[key], now)) for key in sorted(value)])
+    if kind.__name__ == 'Wrote':
+        return value.before, round(max(value.at - now, -1.3), 1)
+    if kind is tuple:
+        return tuple([_freeze(item, now) for item in value])
+    if kind is float:
+        return round(max(value - now, -5.2), 1)
+    if kind is set or kind is frozenset:
+        return tuple(sorted(value))
+    if kind is DueTimes:
+        return _freeze(value._at, now)
+    if kind.__name__ == '_Open':
+        return value.number, value.boot[1:10], value.boot.rescued
+    if kind.__name__ == 'Progress':
+        return (_freeze(value.held_until, now), value.failures, value.overtaken, value.start,
+                _freeze(value.wrote, now), value.unproven, value.in_doubt)
+    if kind.__name__ == 'deque':
+        return len(value)
+    if kind is list:
+        return len(value)
+    return value
+
+
+def summarise_boots(journal: Journal) -> Tuple[Any, ...]:
+    """The receipts without what only tells when."""
+    return tuple([boot[1:8] + (boot.closed_at is None,) + boot[10:15]
+                  for boot in journal.disk.boots])
+
+
+def summarise_claims(journal: Journal) -> Tuple[Any, ...]:
+    """Who has which number, in order; the sequences themselves mean nothing."""
+    disk = journal.disk
+    found = [(claim.sequence, claim[0], claim.vm_id, getattr(claim, 'value', None))
+             for claims in (disk.staged, disk.bearers) for claim in claims.values()]
+    found += [(sequence, '', vm_id, None) for vm_id, sequence in disk.claims.items()]
+    return tuple([item[1:] for item in sorted(found, key=lambda item: item[0])]
+                 + sorted(disk.removed.items()) + sorted(disk.written.items()))
+
