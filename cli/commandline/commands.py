@@ -50,7 +50,8 @@ def _pool(name: str, summary: str, values: Tuple[Option, ...], example: str) -> 
 COMMANDS = (
     Command('register-vm', 'register a VM and give it a number', 'commands.register', 'register_vm',
             options.VM + (options.POOL, options.PRIORITY, options.VM_ID, options.RESTART,
-                          options.FORCE, options.TIMEOUT, options.FROM_FILE) + options.EDITING,
+                          options.FORCE, options.TIMEOUT, options.FROM_FILE,
+                          options.MISSING_OK) + options.EDITING,
             needs_vm=True, takes_several=True,
             example='register-vm web01 --pool=A --priority=high'),
     Command('show-vm', 'show one VM', 'commands.show', 'show_vm', options.VM + (options.AT,),

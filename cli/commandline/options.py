@@ -114,6 +114,7 @@ ROW_UUID = VM_UUID._replace(parse=parse_row, summary='the VM, by its UUID; or th
 ROW = (ROW_UUID, VM_NAME)
 FROM = Option('from', 'UUID', 'the VM that the row is of now', parse_uuid)
 TO = Option('to', 'VM', 'the VM that gets the row, by its UUID or its name', parse_text)
+MISSING_OK = Option('missing-ok', None, 'register a UUID that XAPI does not know yet')
 GONE = Option('gone', None, 'the rows of all VMs that XAPI has no more')
 
 POOL = Option('pool', 'A|B', 'the vGPU pool', parse_pool_id, (), ('A', 'B'))

@@ -31,7 +31,8 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
     contents = _read_or_none(context)
     target = find_target(context, contents, everywhere=True)
     situation = look(context, contents, target.vm_uuid, with_numbers=True)
-    name = _checked_name(contents, target, situation)
+    name = _checked_name(contents, target, situation,
+                         may_be_missing=bool(arguments.get(options.MISSING_OK)))
     is_dry = bool(arguments.get(options.DRY_RUN))
     if contents is None:
         from cli.commands.held_assignments import refuse_to_forget
@@ -139,16 +140,17 @@ def _read_or_none(context: Context) -> Optional[Contents]:
         raise
 
 
-def _checked_name(contents: Optional[Contents], target: Target,
-                  situation: Situation) -> Optional[str]:
+def _checked_name(contents: Optional[Contents], target: Target, situation: Situation, *,
+                  may_be_missing: bool) -> Optional[str]:
     """Refuse what is not an ordinary VM; give the name that goes into the registry."""
     is_registered = contents is not None and target.vm_uuid in contents.by_uuid
     if situation.kind_problem and not is_registered:
         raise CommandError(Kind.FAILED, f'VM {target.vm_uuid} {situation.kind_problem}; nothing '
                            'was changed')
     if situation.record is None:
-        if situation.was_asked and not is_registered:
-            raise NotFound(f"XAPI has no VM {target.vm_uuid}; see 'vgpu-admin scan-vms'")
+        if situation.was_asked and not (is_registered or may_be_missing):
+            raise NotFound(f"XAPI has no VM {target.vm_uuid}; see 'vgpu-admin scan-vms', or add "
+                           '--missing-ok for a VM that is restored or imported later')
         return target.name
     name = clean_name(situation.record.name)
     if target.name is not None and target.name != name and not is_registered:

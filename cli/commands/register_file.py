@@ -74,7 +74,8 @@ def register_listed(arguments: Arguments, context: Context) -> Result:
         if arguments.get(options.VMS) else found
     rows = sorted(listed.rows + found, key=lambda row: row.line)
     problems = listed.problems + problems + _find_repeated(rows, listed.unit)
-    problems += _check(rows, listed.unit, contents, pool)
+    problems += _check(rows, listed.unit, contents, pool,
+                       may_be_missing=bool(arguments.get(options.MISSING_OK)))
     proposal, done = _register(arguments, context,
                                listed._replace(rows=rows, problems=problems), pool, contents)
     if proposal.creates:
@@ -196,13 +197,15 @@ def _describe_name(place: str, name: str, found: Sequence[str], pool: _Pool) -> 
                     f'{name_alike(name, known)}')
 
 
-def _check(rows: Sequence[Row], unit: str, contents: Contents,
-           pool: _Pool) -> List[_Problem]:
+def _check(rows: Sequence[Row], unit: str, contents: Contents, pool: _Pool, *,
+           may_be_missing: bool) -> List[_Problem]:
     """What keeps a VM from being registered, as XAPI has it."""
     problems = []  # type: List[_Problem]
     for row in rows:
         record = pool.vms.get(row.vm_uuid)
         if pool.problem or row.vm_uuid in contents.by_uuid:
+            continue
+        if record is None and may_be_missing:
             continue
         if record is None:
             problems.append(_Problem(Kind.NOT_FOUND,

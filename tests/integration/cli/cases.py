@@ -79,6 +79,8 @@ GOOD = {
         Case('register-vm --vm-uuid={new}', _carries('new', span(41)), 0, 'vm_id 41'),
         Case('register-vm --vm-name=new --pool=B --priority=high --vm-id=7',
              _carries('new', span(7, 'B', 'high'))),
+        Case('register-vm --vm-uuid=0a0b0c0d-1111-2222-3333-444455556666 --missing-ok',
+             lambda pool: len(pool.rows()) == 3, 0, 'registered with'),
         Case('register-vm --vm-name=new --dry-run', None, 0, 'would be registered'),
         Case('register-vm new hand --priority=low --no-wait --verbose',
              lambda pool: len(pool.rows()) == 4, 0, '2 VMs registered'),

@@ -10,6 +10,7 @@ from registry.writer_lock import WriterLock
 from tests.integration.cli.program import Place, span, wait_until
 
 UUID = '0a0b0c0d-1111-2222-3333-444455556666'
+UUID_2 = UUID[:-1] + ('0' if UUID[-1] != '0' else '1')
 OTHER = '0a0b0c0d-1111-2222-3333-444455557777'
 
 
@@ -220,6 +221,17 @@ def test_on_a_member_edits_are_refused_and_the_master_is_named(place: Place) -> 
     run = place.run('register-vm', '--vm-uuid=' + place.uuid(ref))
     master = xapi.call('host.get_name_label', xapi.call('pool.get_master', xapi.pool))
     assert run.status == 1 and master in run.err and place.rows() == []
+
+
+def test_vm_that_is_restored_later_is_registered_when_told(pool: Place) -> None:
+    assert pool.run('register-vm', '--vm-uuid=' + UUID).status == 3
+    assert pool.run('register-vm', UUID, UUID_2).status == 3 and pool.rows() == []
+    run = pool.run('register-vm', '--vm-uuid=' + UUID, '--vm-name=later', '--pool=B',
+                   '--missing-ok')
+    assert run.status == 0 and pool.rows() == [(1, UUID, 'later', 'B', 1)]
+    assert 'orphaned' not in run.out and 'XAPI' in run.out
+    assert pool.run('register-vm', UUID, UUID_2, '--missing-ok', '--pool=B').status == 0
+    assert [row[:2] for row in pool.rows()] == [(1, UUID), (2, UUID_2)]
 
 
 def test_uuid_and_name_together_must_agree(pool: Place) -> None:
