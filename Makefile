@@ -7,7 +7,7 @@ VENV := .venv
 TESTS ?= tests
 JOBS ?= 6
 
-.PHONY: help dev demo playground test bench assurance check man rpm tarball clean
+.PHONY: help dev demo playground test lint bench assurance check man rpm tarball clean
 
 # The lines below that begin with two #, as a list: the first goal, which changes nothing.
 help:
@@ -33,6 +33,11 @@ test: $(VENV)/.installed-test
 	mkdir -p build/sqlite_floor && rm -f $(VGPU_SQL_RECORDING)
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup -m "not runs_last" $(TESTS)
 	$(VENV)/bin/python -m pytest -m runs_last tests/packaging/sqlite_3_7
+
+## lint: ruff and mypy, as CI runs them
+lint: $(VENV)/.installed-lint
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy --cache-dir build/mypy
 
 ## bench: runs the benchmarks and prints a table
 # BENCH_JSON=FILE also writes JSON, BENCH_TABLE=FILE the table of docs/performance.md; SCENARIOS="…"
@@ -70,6 +75,10 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.installed-lint: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[lint]'
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

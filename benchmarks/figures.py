@@ -95,4 +95,4 @@ def render_markdown(figures: Sequence[Figure], machine: Dict[str, Any],
 def build_document(machine: Dict[str, Any], figures: Sequence[Figure]) -> Dict[str, Any]:
     """Build what programs read."""
     return {'format': 1, 'machine': machine, 'figures': [
-        {name: value for name, value in figure._asdict().items()} for figure in figures]}
+        dict(figure._asdict()) for figure in figures]}

@@ -282,7 +282,7 @@ class Context:
                                'changed')
         # Whoever is asked sees what it is about, also when a program reads the answer.
         self._say(''.join(f'{escape(line)}\n' for line in block) + f'{question} (yes/no): ')
-        if self._errors is None:
+        if self._errors is None or self._answers is None:
             raise CommandError(Kind.FAILED, 'the question cannot be shown; nothing was changed')
         self.was_asked = True
         try:

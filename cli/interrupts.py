@@ -12,7 +12,7 @@ _STANDARD_ERROR = 2
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
     """Let signals that would end us wait for the end of the block."""
-    caught = []  # type: List[int]
+    caught: List[int] = []
 
     def note(number: int, _frame: Any) -> None:
         caught.append(number)

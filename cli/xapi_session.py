@@ -5,7 +5,7 @@ Asking is short: an XAPI that does not answer must not hold up an edit of the re
 
 import contextlib
 import time
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Callable, Dict, Iterator, Optional, Tuple
 
 from watcher.config.settings import Settings
 from watcher.errors import NotTheMaster, VmVanished, XapiError, XapiFailure, XapiUnreachable
@@ -26,13 +26,13 @@ class Live:
     def __init__(self, settings: Settings, client: Client, *, refused_by: Optional[str] = None,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.client = client
-        self.odd = {}  # type: Dict[str, str]
+        self.odd: Dict[str, str] = {}
         """UUID -> what is wrong with its record, of those that were left out."""
         self._settings = settings
         self._clock = clock
         self._is_local = settings.xapi.address.scheme == 'unix'
         self._master = refused_by
-        self._master_ref = None  # type: Optional[str]
+        self._master_ref: Optional[str] = None
         self._role = Role(False, self._is_local, '', '') if refused_by else None
 
     @property
@@ -40,6 +40,7 @@ class Live:
         """What may be done here; raises XapiError when XAPI does not say so soon."""
         if self._role is None:
             self._learn()
+        assert self._role is not None
         return self._role
 
     @property

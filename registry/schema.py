@@ -20,7 +20,7 @@ JOURNAL_VERSION = 5
 WATCH_NOTE = 'daemon'
 MIRROR_NOTE = 'mirror'
 
-MIGRATIONS = (
+MIGRATIONS: Tuple[Migration, ...] = (
     (1, (
         """CREATE TABLE IF NOT EXISTS registry.pools (
             pool_id CHAR(1) PRIMARY KEY CHECK (pool_id IN ('A', 'B')),
@@ -46,9 +46,9 @@ MIGRATIONS = (
         "INSERT OR IGNORE INTO registry.pools (pool_id, pool_name) VALUES ('B', 'Pool B')",
         'PRAGMA registry.user_version=1',
     )),
-)  # type: Tuple[Migration, ...]
+)
 
-JOURNAL_MIGRATIONS = (
+JOURNAL_MIGRATIONS: Tuple[Migration, ...] = (
     (1, (
         'CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)',
         'CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL)',
@@ -117,7 +117,7 @@ JOURNAL_MIGRATIONS = (
         'value TEXT NOT NULL, at TEXT NOT NULL)',
         'PRAGMA main.user_version=5',
     )),
-)  # type: Tuple[Migration, ...]
+)
 
 
 def read_version(connection: Connection) -> int:

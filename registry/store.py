@@ -17,7 +17,7 @@ from registry.journal.outside_edits import (LOCKED_MEMORY, NO_MEMORY, Memory, co
 from registry.paths import NEW_SUFFIX, find_journal, resolve_path
 from registry.rows import read_contents, read_rows
 from registry.schema import CURRENT_VERSION, migrate_journal, prepare_journal, probe_journal
-from registry.sqlite.connection import Connection, check_file, check_writable, unavailable
+from registry.sqlite.connection import Connection, check_file, check_writable
 from registry.sqlite.lock_wait import Patience
 from registry.sqlite.timestamps import render_timestamp
 from registry.values import POOL_IDS, Contents, Image, Pool

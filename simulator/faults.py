@@ -29,7 +29,7 @@ class Fault(NamedTuple):
     method: str = '*'
     ref: Optional[str] = None
     skip: int = 0
-    count: Optional[int] = None
+    count: Optional[int] = None  # type: ignore[assignment]
     parameters: Dict[str, Any] = {}
 
 

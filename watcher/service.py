@@ -381,7 +381,8 @@ class Service:
         self._schedule.stop()
         self._reporter.stop()
         self._stream.restart()
-        deadline = self._stop_at + STOP_GRACE_SECONDS + 0.5
+        began = self._clock() if self._stop_at is None else self._stop_at
+        deadline = began + STOP_GRACE_SECONDS + 0.5
         while self.watcher.staging.busy and self._clock() < deadline:
             for message in self._inbox.take(0.1):
                 self.watcher.handle_last(message)

@@ -7,7 +7,7 @@ abbreviated: a script must not change its meaning when an option is added.
 import argparse
 import functools
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 from cli.commandline.commands import BY_NAME, GROUPS, Command
 from cli.commandline.options import (CONFIG, DB, EVERYWHERE, EXCLUSIVE, FROM_FILE, GONE, HELP,

@@ -8,6 +8,10 @@ import os
 
 from registry.quick_read import list_names
 
+TYPE_CHECKING = False  # that of `typing`, which takes as long to import as all of this
+if TYPE_CHECKING:
+    from typing import Mapping
+
 LINE_VARIABLE = 'VGPU_ADMIN_LINE'
 # The configuration file where the command line names none.
 CONFIG_VARIABLE = 'VGPU_CONFIG'
@@ -25,7 +29,7 @@ REGISTRY_PATH = '/etc/vgpu/vgpu_config.db'
 _MAX_BYTES = 1 << 20
 
 
-def find_offered(words: list, environment: object) -> object:
+def find_offered(words: list, environment: 'Mapping[str, str]') -> 'list | None':
     """List what to offer; None when it takes the whole program to say."""
     line = environment.get(LINE_VARIABLE, '')
     paths = _read_paths(words)
@@ -47,7 +51,7 @@ def find_paths(line: str) -> dict:
     return paths
 
 
-def find_flag(line: str) -> object:
+def find_flag(line: str) -> 'str | None':
     """Find the option of a VM whose value stands where the line ends; None when it is another."""
     words = line.split(' ')[1:]
     last = words[-1] if words else ''
@@ -62,7 +66,7 @@ def find_flag(line: str) -> object:
     return '--vm-name' if is_vm else None
 
 
-def list_values(flag: str, db: object = None, config: object = None) -> list:
+def list_values(flag: str, db: 'str | None' = None, config: 'str | None' = None) -> list:
     """List the registry's UUIDs, or its names."""
     rows = list_names(db or read_registry_path(config or CONFIG_PATH))
     if flag == '--vm-uuid':
@@ -95,7 +99,7 @@ def write(words: list) -> int:
     return 0
 
 
-def _read_paths(words: list) -> object:
+def _read_paths(words: list) -> 'dict | None':
     """Take --config and --db from the command line; None when there is more on it."""
     paths, waiting = {}, [word for word in reversed(words) if word != COMMAND]
     while waiting:

@@ -73,7 +73,8 @@ def _list_options(argv: List[str]) -> Mapping[str, Option]:
 def split_options(argv: List[str],
                   known: Mapping[str, Option]) -> Tuple[List[str], List[Given]]:
     """Part bare words from options; each option takes its value, joined by `=` or not."""
-    words, given = [], []  # type: List[str], List[Given]
+    words: List[str] = []
+    given: List[Given] = []
     waiting = list(reversed(argv))
     while waiting:
         word = waiting.pop()

@@ -69,7 +69,7 @@ def _find(context: Context, contents: Any) -> Tuple[List[Adoption], List[Adoptio
         arrivals = find_arrivals(context, pool.ordinary_vms, contents.by_uuid)
     except XapiError as error:
         raise CommandError(Kind.UNAVAILABLE, f'XAPI could not be asked: {error}') from error
-    items = []  # type: List[Adoption]
+    items: List[Adoption] = []
     for vm in pool.ordinary_vms:
         plan = pool.plan(vm)
         if vm.uuid in arrivals:

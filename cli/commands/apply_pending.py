@@ -53,9 +53,9 @@ def apply_pending(arguments: Arguments, context: Context) -> Result:
 
 def render_selection(selection: Selection, window: Any = None) -> List[str]:
     """What is to be restarted, in which order, and what is not."""
-    lines = []  # type: List[str]
+    lines: List[str] = []
     if selection.steps:
-        lines.append(f'{plural(selection.count, "pending VM")} to be restarted, one after the '
+        lines.append(f'{plural(selection.vm_count, "pending VM")} to be restarted, one after the '
                      'other, each verified before the next:')
     for number, step in enumerate(selection.steps, 1):
         lines += _render_step(number, step)
@@ -70,7 +70,8 @@ def render_selection(selection: Selection, window: Any = None) -> List[str]:
 
 
 def _render_step(number: int, step: Step) -> List[str]:
-    mark, lines = f'{number:4d}. ', []  # type: str, List[str]
+    mark: str = f'{number:4d}. '
+    lines: List[str] = []
     if len(step.vms) > 1:
         lines.append(f'{mark}together, since they wait for one another\'s numbers:')
         mark = ' ' * len(mark)
@@ -142,8 +143,9 @@ def _finished(word: str, context: Context, lines: List[str], shown: Selection,
               status: ExitStatus = ExitStatus.DONE) -> Result:
     """The answer: what became of each VM that was shown."""
     usual = 'would_restart' if word == 'would_apply' else 'left'
-    items = [(waiting, number, results.get(waiting.vm.uuid, (usual, '')))
-             for number, step in enumerate(shown.steps, 1) for waiting in step.vms]
+    items: List[Tuple[Waiting, Optional[int], Tuple[str, str]]] = [
+        (waiting, number, results.get(waiting.vm.uuid, (usual, '')))
+        for number, step in enumerate(shown.steps, 1) for waiting in step.vms]
     items += [(left.waiting, None, ('left', left.why)) for left in shown.left]
     documents = _describe_vms(context, [item[0] for item in items])
     vms = [dict(document, step=number, result=result, message=message)
@@ -159,7 +161,8 @@ def _finished(word: str, context: Context, lines: List[str], shown: Selection,
 def _describe_vms(context: Context, items: List[Waiting]) -> List[Dict[str, Any]]:
     """The VMs as they are now, for programs; where XAPI cannot be asked, as they were."""
     names = context.settings.device.known_names
-    vms, plans = {}, {}  # type: Dict[str, Any], Dict[str, Any]
+    vms: Dict[str, Any] = {}
+    plans: Dict[str, Any] = {}
     with contextlib.suppress(XapiError, RegistryError):
         pool = read_pool(context, context.registry.read())
         vms = {vm.uuid: vm for vm in pool.ordinary_vms}

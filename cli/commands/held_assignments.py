@@ -19,7 +19,7 @@ class Held(NamedTuple):
 
     place: str
     """mirror or history."""
-    count: int
+    count: int  # type: ignore[assignment]
     names: Tuple[str, ...] = ()
 
     def describe(self) -> str:

@@ -5,7 +5,7 @@ import textwrap
 from typing import Iterable, List, Optional, Sequence, Tuple
 
 from cli.commandline import options
-from cli.commandline.commands import BY_NAME, COMMANDS, FIRST_GROUPS, GROUPS, HIDDEN, Command
+from cli.commandline.commands import BY_NAME, FIRST_GROUPS, GROUPS, HIDDEN, Command
 from cli.commandline.options import EVERYWHERE, EXCLUSIVE, VM, Option
 from cli.commandline.parser import Arguments
 from cli.commands.help_texts import TEXTS
@@ -66,7 +66,8 @@ def render_usage(command: Command) -> str:
 
 def _list_optional(known: Sequence[Option]) -> List[str]:
     """What may be left out, in brackets; what excludes each other, in one pair of them."""
-    parts, done = [], set()  # type: List[str], set
+    parts: List[str] = []
+    done: set = set()
     for option in known:
         group = next((item for item in EXCLUSIVE if option in item and set(item) <= set(known)),
                      (option,))

@@ -24,7 +24,7 @@ _ALL = 20000
 
 def history(arguments: Arguments, context: Context) -> Result:
     """List changes, the newest first: of one VM or of all, by whom and when."""
-    vm_uuid = None  # type: Optional[str]
+    vm_uuid: Optional[str] = None
     if any(arguments.get(option) for option in VM):
         vm_uuid = find_past_target(context, arguments)
     limit = arguments.get(options.LIMIT) or DEFAULT_LIMIT
@@ -41,7 +41,7 @@ def explain(arguments: Arguments, context: Context) -> Result:
     """Tell why a VM booted with its arguments: from the registry's change to the verdict."""
     vm_uuid = find_past_target(context, arguments)
     with context.journal(is_needed=True) as journal:
-        boots = journal.list_boots(vm_uuid, _ALL) if journal is not None else ()
+        boots: Sequence[Any] = journal.list_boots(vm_uuid, _ALL) if journal is not None else ()
         entries = journal.list_history(vm_uuid, _ALL) if journal is not None else ()
         steps = journal.clock_steps() if journal is not None else ()
     boot = _choose(boots, arguments.get(options.BOOT), vm_uuid)
@@ -112,7 +112,7 @@ def _describe_change(before: Any, after: Any) -> str:
                          for key in sorted(set(before) | set(after))
                          if before.get(key) != after.get(key))
     if isinstance(before, dict) or isinstance(after, dict):
-        fields = before if isinstance(before, dict) else after  # type: Dict[str, Any]
+        fields: Dict[str, Any] = before if isinstance(before, dict) else after
         return ', '.join(f'{key} {_shown(key, fields[key])}' for key in sorted(fields)
                          if key != 'vm_uuid')
     if before is None and after is None:

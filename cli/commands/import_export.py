@@ -131,7 +131,7 @@ def _fill(edit: Edit, parsed: Parsed, situation: Situation, is_whole: bool) -> N
         edit.change_pool(pool.pool_id, pool_name=pool.pool_name,
                          description=_find_description(pool), enabled=pool.enabled)
     floor = max([situation.largest] + [row.vm_id for row in parsed.rows if row.vm_id is not None])
-    problems = []  # type: List[CommandError]
+    problems: List[CommandError] = []
     for row in parsed.rows:
         try:
             _put_row(edit, row, situation, floor, is_whole)
@@ -225,7 +225,7 @@ def stage_changed(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
 
 def describe_staging(words: Mapping[str, str]) -> str:
     """What became of many VMs in XAPI, in one sentence."""
-    counts = {}  # type: Dict[str, int]
+    counts: Dict[str, int] = {}
     for word in words.values():
         said = 'left to the daemon' if word == 'by_daemon' else word.replace('_', ' ')
         counts[said] = counts.get(said, 0) + 1

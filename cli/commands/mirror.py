@@ -165,7 +165,7 @@ def _replace(context: Context, view: View) -> str:
     """Make the registry anew; where what was there is kept ('' when nothing was)."""
     from watcher.mirror.entries import MAX_JUMP
     mirror = view.mirror
-    generation = (mirror.generation.text, mirror.digest)  # type: Optional[Tuple[str, str]]
+    generation: Optional[Tuple[str, str]] = (mirror.generation.text, mirror.digest)
     if not view.is_signed and mirror.generation.number > _read_number(view.generation) + MAX_JUMP:
         generation = None  # its number would leave none to go on with
     kept = replace(context, view.collected.image, view.contents, view.problem, view.proposal,

@@ -56,7 +56,7 @@ def verify(arguments: Arguments, context: Context) -> Result:
     from cli.queries.boot_check import judge_running
     from cli.queries.pool_snapshot import read_pool
     pool = read_pool(context, contents)
-    rows = []  # type: List[Dict[str, Any]]
+    rows: List[Dict[str, Any]] = []
     for row in contents.vms:
         vm = pool.inventory.find_by_uuid(row.vm_uuid)
         found = pool.plan(vm) if vm is not None else None

@@ -189,7 +189,7 @@ def _examine(context: Context, path: str) -> Copy:
 
 
 def _stage(context: Context, proposal: Proposal, document: Dict[str, Any]) -> None:
-    work = list(proposal.difference.vm_uuids)  # type: List[str]
+    work: List[str] = list(proposal.difference.vm_uuids)
     try:
         if context.live().role.is_writer:
             document['staging'] = stage_changed(context, work)

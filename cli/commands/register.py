@@ -64,7 +64,7 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
     contents = context.registry.read()
     target = _find_row(context, contents)
     situation = look(context, contents, target.vm_uuid, with_numbers=False)
-    removed = []  # type: List[Vm]
+    removed: List[Vm] = []
 
     def build(edit: Edit) -> None:
         try:
@@ -162,7 +162,7 @@ def _checked_name(contents: Optional[Contents], target: Target, situation: Situa
 def _add(arguments: Arguments, context: Context, target: Target, name: Optional[str],
          situation: Situation, creates: bool) -> Tuple[Vm, bool]:
     """Add the row, and the registry where there is none; the VM, and whether it is new."""
-    added = []  # type: List[Vm]
+    added: List[Vm] = []
 
     def build(edit: Edit) -> None:
         claim_numbers(edit, situation)

@@ -90,7 +90,7 @@ def _restart_running(context: Context, result: Result, vms: Sequence[Vm], pool: 
     """Restart the VMs that run without what their rows say, one after the other."""
     from cli.commands.register import needs_restart, ways_on
     from cli.effects.restart import restart
-    said = []  # type: List[str]
+    said: List[str] = []
     for vm in vms:
         situation = Situation(pool.vms.get(vm.vm_uuid))
         if needs_restart(context, vm, situation):
@@ -129,7 +129,8 @@ def _read(text: str) -> _Listed:
         parsed = parse(text)
         return _Listed(list(parsed.rows), [],
                        [_Problem(Kind.USAGE, item) for item in parsed.problems], parsed.unit)
-    rows, names = [], []  # type: List[Row], List[Tuple[int, str]]
+    rows: List[Row] = []
+    names: List[Tuple[int, str]] = []
     for number, line in enumerate(_LINE_END.split(text), 1):
         word = line.strip()
         if not word or word.startswith(COMMENT):
@@ -161,7 +162,8 @@ def _ask(context: Context) -> _Pool:
 
 def _find_named(listed: _Listed, contents: Contents,
                 pool: _Pool) -> Tuple[List[Row], List[_Problem]]:
-    rows, problems = [], []  # type: List[Row], List[_Problem]
+    rows: List[Row] = []
+    problems: List[_Problem] = []
     for number, text in listed.names:
         # A name may hold what looks like a comment: what fits as it stands goes first.
         found, name = _find_vms(text, contents, pool), text
@@ -200,7 +202,7 @@ def _describe_name(place: str, name: str, found: Sequence[str], pool: _Pool) -> 
 def _check(rows: Sequence[Row], unit: str, contents: Contents, pool: _Pool, *,
            may_be_missing: bool) -> List[_Problem]:
     """What keeps a VM from being registered, as XAPI has it."""
-    problems = []  # type: List[_Problem]
+    problems: List[_Problem] = []
     for row in rows:
         record = pool.vms.get(row.vm_uuid)
         if pool.problem or row.vm_uuid in contents.by_uuid:
@@ -218,8 +220,8 @@ def _check(rows: Sequence[Row], unit: str, contents: Contents, pool: _Pool, *,
 
 
 def _find_repeated(rows: Sequence[Row], unit: str) -> List[_Problem]:
-    first = {}  # type: Dict[str, int]
-    problems = []  # type: List[_Problem]
+    first: Dict[str, int] = {}
+    problems: List[_Problem] = []
     for row in rows:
         if first.setdefault(row.vm_uuid, row.line) != row.line:
             problems.append(_Problem(Kind.USAGE, f'{unit} {row.line}: VM {row.vm_uuid} stands in '
@@ -232,7 +234,7 @@ def _register(arguments: Arguments, context: Context, listed: _Listed, pool: _Po
     """Register all in one transaction; each VM, and whether it is new."""
     taken, largest = _find_numbers(context, contents, pool, listed.rows)
     largest = max([largest] + [row.vm_id for row in listed.rows if row.vm_id is not None])
-    done = []  # type: List[Tuple[Vm, bool]]
+    done: List[Tuple[Vm, bool]] = []
 
     def build(edit: Edit) -> None:
         problems = list(listed.problems)

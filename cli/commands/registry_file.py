@@ -117,7 +117,7 @@ def check(_arguments: Arguments, context: Context) -> Result:
     registry = context.registry
     found = registry.check()
     problems, warnings = list(found.problems), list(found.warnings)
-    contents = None  # type: Optional[Contents]
+    contents: Optional[Contents] = None
     if not describe_leftover(registry.path):
         contents = registry.inspect()
         if contents.missing:

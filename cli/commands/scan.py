@@ -87,7 +87,8 @@ def read_survey(context: Context, contents: Contents) -> Survey:
     if odd:
         context.note(f'{plural(len(odd), "VM record")} could not be understood: '
                      f'{"; ".join(sorted(odd.values())[:5])}')
-    groups = OrderedDict((item.pool_id, []) for item in contents.pools)
+    groups: 'OrderedDict[str, List[VmView]]' = OrderedDict(
+        (item.pool_id, []) for item in contents.pools)
     for row in contents.vms:
         groups[row.pool_id].append(
             views.get(row.vm_uuid) or view_vanished(row, odd.get(row.vm_uuid, '')))
@@ -97,7 +98,7 @@ def read_survey(context: Context, contents: Contents) -> Survey:
 def status(_arguments: Arguments, context: Context) -> Result:
     """Show the control panel; what cannot be read is a line in it."""
     contents, trouble = _read_for_panel(context)
-    survey = None  # type: Optional[Survey]
+    survey: Optional[Survey] = None
     problem = ''
     try:
         survey = read_survey(context, contents)
@@ -137,7 +138,8 @@ def _list_troubled(survey: Survey, panel: Panel) -> Tuple[str, ...]:
 
 
 def _survey_registry(contents: Contents) -> Survey:
-    groups = OrderedDict((item.pool_id, []) for item in contents.pools)
+    groups: 'OrderedDict[str, List[VmView]]' = OrderedDict(
+        (item.pool_id, []) for item in contents.pools)
     for row in contents.vms:
         groups[row.pool_id].append(view_row(row))
     return Survey(groups, [])
@@ -218,7 +220,7 @@ def _documents(views: Sequence[VmView]) -> List[Mapping[str, Any]]:
 
 def count_states(views: Sequence[VmView]) -> Dict[str, int]:
     """Count the VMs by state; those that XAPI was not asked about have none."""
-    counts = {}  # type: Dict[str, int]
+    counts: Dict[str, int] = {}
     for view in views:
         if view.state is not None:
             counts[view.state] = counts.get(view.state, 0) + 1

@@ -91,7 +91,7 @@ def _pool(pool: PoolCount, views: Sequence[VmView], is_crowded: bool, style: Sty
 
 def _count(words: Iterable[Optional[str]]) -> str:
     """How often each word occurs."""
-    counts = {}  # type: Dict[str, int]
+    counts: Dict[str, int] = {}
     for item in words:
         if item is not None:
             counts[item] = counts.get(item, 0) + 1
@@ -99,9 +99,10 @@ def _count(words: Iterable[Optional[str]]) -> str:
 
 
 def _vms(views: Sequence[VmView], style: Style) -> List[str]:
-    headings = ('ID', 'PRIO', 'POWER', 'STATE', 'UUID', 'NAME')
-    rows = [(str(view.vm_id), word(view.priority) or '-', view.power_state or '-',
-             view.state or '-', view.vm_uuid, escape(view.vm_name) or '-') for view in views]
+    headings: Tuple[str, ...] = ('ID', 'PRIO', 'POWER', 'STATE', 'UUID', 'NAME')
+    rows: List[Tuple[str, ...]] = [
+        (str(view.vm_id), word(view.priority) or '-', view.power_state or '-', view.state or '-',
+         view.vm_uuid, escape(view.vm_name) or '-') for view in views]
     if _LEAST_WIDTH <= style.width < FULL_WIDTH:
         # A line for each VM says more than its UUID, which list-vms has.
         headings, rows = headings[:4] + headings[5:], [row[:4] + row[5:] for row in rows]
@@ -136,7 +137,7 @@ def _list_vms(panel: Panel) -> List[str]:
     """What is wrong with VMs; where that is much, one line for all of a kind."""
     views = [view for _pool_count, views in panel.pools for view in views]
     views += list(panel.unregistered)
-    kinds = OrderedDict()  # type: OrderedDict[str, List[Tuple[Any, str]]]
+    kinds: OrderedDict[str, List[Tuple[Any, str]]] = OrderedDict()
     for view in views:
         if view.state is not None and view.state not in GOOD_STATES:
             kinds.setdefault(view.state, []).append((view, describe_state(view)))
@@ -167,7 +168,7 @@ def _brief_name(vm: Any) -> str:
 
 def _list_troubles(panel: Panel) -> List[str]:
     """What is wrong with registry, XAPI, daemon, mirror and consumer."""
-    found = []  # type: List[str]
+    found: List[str] = []
     if panel.config_problem:
         found.append(f"the configuration: {escape(panel.config_problem)}; the defaults are shown; "
                      "see 'vgpu-watcher check-config'")

@@ -82,7 +82,7 @@ def _transfer_gone(arguments: Arguments, context: Context, contents: Contents) -
     vms = _read_vms(context)
     rows = _find_gone(contents, vms, context.live().odd)
     brought = _find_brought(context, contents, vms)
-    moves = []  # type: List[Move]
+    moves: List[Move] = []
     for row in rows:
         found = brought.get(row.vm_id, [])
         if len(found) == 1:
@@ -199,7 +199,7 @@ def _find_brought(context: Context, contents: Contents,
     with context.journal() as journal:
         removed = journal.removed() if journal is not None else {}
     registered = contents.by_uuid
-    found = {}  # type: Dict[int, List[VmRecord]]
+    found: Dict[int, List[VmRecord]] = {}
     for vm in vms.values():
         if vm.kind is not VmKind.VM or vm.uuid in registered or _is_replica(vm):
             continue

@@ -57,7 +57,7 @@ def _edit(arguments: Arguments, context: Context, what: str,
     contents = context.registry.read()
     vm_uuids = [target.vm_uuid for target in find_targets(context, contents)]
     situation = look(context, contents, '', with_numbers=True, own=frozenset(vm_uuids))
-    vms = []  # type: List[Vm]
+    vms: List[Vm] = []
 
     def build(edit: Edit) -> None:
         claim_numbers(edit, situation)
@@ -82,7 +82,8 @@ def _edit(arguments: Arguments, context: Context, what: str,
 def _change_all(edit: Edit, vm_uuids: Sequence[str], situation: Situation,
                 change: Callable[[Edit, str, Any], Vm]) -> List[Vm]:
     """Make up every change; all that cannot be done is told."""
-    vms, problems = [], []  # type: List[Vm], List[Exception]
+    vms: List[Vm] = []
+    problems: List[Exception] = []
     for vm_uuid in vm_uuids:
         try:
             vms.append(change(edit, vm_uuid, situation.taken))
@@ -98,7 +99,7 @@ def _change_all(edit: Edit, vm_uuids: Sequence[str], situation: Situation,
 def _find_running(context: Context, proposal: Proposal, situation: Situation,
                   what: str) -> List[RowChange]:
     """The VMs that must be stopped before the change reaches them."""
-    found = []  # type: List[RowChange]
+    found: List[RowChange] = []
     for row in proposal.difference.rows:
         single = _of(situation, row.vm_uuid)
         if single.is_running and (what == 'removed' or row.after is None
@@ -164,8 +165,10 @@ def _with_rest(error: CommandError, rest: Sequence[RowChange]) -> CommandError:
 
 def _ways(row: RowChange) -> Any:
     """How to go on after a stop that failed, and how to take the change back."""
+    there = row.before or row.after
+    assert there is not None
     if row.after is None or row.before is None:
-        return ways_back(row.before or row.after)
+        return ways_back(there)
     return ways_of(row.before, row.after)
 
 

@@ -33,7 +33,7 @@ def watch(arguments: Arguments, context: Context) -> Result:
     if arguments.get(options.MINIMAL):
         raise CommandError(Kind.USAGE, 'watch has no --minimal; --json gives one document a line')
     contents = context.registry.read()
-    vm_uuid = None  # type: Optional[str]
+    vm_uuid: Optional[str] = None
     if any(arguments.get(option) for option in VM):
         vm_uuid = find_target(context, contents).vm_uuid
     feed = Feed(vm_uuid, arguments.get(options.LIMIT) or DEFAULT_LIMIT)
@@ -42,7 +42,7 @@ def watch(arguments: Arguments, context: Context) -> Result:
 
 def _follow(context: Context, feed: Feed, style: Optional[Style]) -> Iterator[str]:
     """Give text after text; without a style, documents."""
-    shown = []  # type: List[Item]
+    shown: List[Item] = []
     drawn = ''
     while True:
         items = _read(context, feed)

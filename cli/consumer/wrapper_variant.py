@@ -92,14 +92,14 @@ def _look(tree: ast.Module) -> Optional[_Finds]:
 
 def _find_places(tree: ast.Module) -> List[int]:
     """The lines in which something that comes from the value is appended to a list."""
-    carriers = set()  # type: Set[str]
+    carriers: Set[str] = set()
     while True:
         found = carriers | {name for node in ast.walk(tree)
                             for name in _carried(node, carriers)}
         if found == carriers:
             break
         carriers = found
-    return [node.lineno for node in ast.walk(tree)
+    return [node.lineno for node in ast.walk(tree)  # type: ignore[attr-defined]
             if _is_appending(node) and _carries(_appended(node), carriers)]
 
 

@@ -50,7 +50,7 @@ class Examination:
 
     def _connect(self) -> None:
         try:
-            self.context.live().role
+            _role = self.context.live().role
         except XapiError as error:
             self.xapi_problem = error
 
@@ -60,7 +60,7 @@ def doctor(arguments: Arguments, context: Context) -> Result:
     findings = _examine(context, arguments.get(ROOT) or '/')
     counts = count(findings)
     document = build_document(checks=[item.document for item in findings], counts=counts)
-    hosts = _examine_others(arguments, context)  # type: List[Any]
+    hosts: List[Any] = _examine_others(arguments, context)
     if arguments.get(options.ALL_HOSTS):
         document['hosts'] = [host.document for host in hosts]
     is_failed = counts['fail'] or any(count(host.findings)['fail'] for host in hosts)

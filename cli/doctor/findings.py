@@ -59,7 +59,7 @@ def skipped(check: str, why: str) -> Finding:
 
 def render_findings(findings: Iterable[Finding], style: Style) -> List[str]:
     """One line per finding, with the advice below it."""
-    lines = []  # type: List[str]
+    lines: List[str] = []
     for finding in findings:
         word, colour = _WORDS[finding.judgement]
         label = style.colour(f'{word:4}', colour) if colour else f'{word:4}'
@@ -78,9 +78,9 @@ def count(findings: Iterable[Finding]) -> Dict[str, int]:
     return counts
 
 
-_WORDS = {
+_WORDS: Dict[Judgement, Tuple[str, str]] = {
     Judgement.OK: ('ok', 'good'),
     Judgement.WARN: ('WARN', 'warn'),
     Judgement.FAIL: ('FAIL', 'bad'),
     Judgement.SKIP: ('skip', ''),
-}  # type: Dict[Judgement, Tuple[str, str]]
+}

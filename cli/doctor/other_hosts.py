@@ -38,8 +38,8 @@ class HostFindings(NamedTuple):
 def examine_hosts(context: Any) -> List[HostFindings]:
     """Ask every other host of the pool; raises XapiError when XAPI itself does not answer."""
     client, own = context.live().client, context.live().role.host
-    hosts = {}  # type: Dict[str, HostFindings]
-    tasks = {}  # type: Dict[str, str]
+    hosts: Dict[str, HostFindings] = {}
+    tasks: Dict[str, str] = {}
     try:
         for ref in client.read_refs('host.get_all'):
             if ref == own:
@@ -67,7 +67,7 @@ def parse_findings(text: Any) -> Tuple[Finding, ...]:
 
 def render_hosts(hosts: List[HostFindings], style: Style) -> List[str]:
     """A heading for each host, and below it what needs a look there."""
-    lines = []  # type: List[str]
+    lines: List[str] = []
     for host in hosts:
         head = style.colour(f'{escape(host.name)}', 'title')
         if host.problem:
@@ -113,8 +113,8 @@ def _take(client: Any, host: HostFindings, task: str, status: str) -> HostFindin
 def _parse_finding(item: Any) -> Finding:
     fields = item if isinstance(item, dict) else {}
     check, saw, advice = fields.get('check'), fields.get('saw'), fields.get('advice')
-    verdict = next((known for known in Judgement if known.value == fields.get('verdict')),
-                   None)  # type: Optional[Judgement]
+    verdict: Optional[Judgement] = next(
+        (known for known in Judgement if known.value == fields.get('verdict')), None)
     if (not isinstance(check, str) or not isinstance(saw, str) or verdict is None
             or not (advice is None or isinstance(advice, str))):
         raise AnswerInvalid('not a finding of a doctor')

@@ -106,7 +106,7 @@ def _withdraw_numbers(context: Any) -> None:
 
 
 def _all(vm_uuids: Sequence[str], staged: Staged) -> Dict[str, Staged]:
-    return {vm_uuid: staged for vm_uuid in vm_uuids}
+    return dict.fromkeys(vm_uuids, staged)
 
 
 class _Stager:

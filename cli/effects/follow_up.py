@@ -92,7 +92,7 @@ def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
         return staged
     from cli.queries.xapi_tasks import wait_until
     from watcher.errors import XapiError
-    done = {}  # type: Dict[str, Any]
+    done: Dict[str, Any] = {}
 
     def look() -> bool:
         for vm_uuid, plan in _read_settled(context, [item for item in staged if item not in done]):

@@ -44,12 +44,13 @@ class Ways(NamedTuple):
         return [f'take it back with: {self.take_back}'] if self.take_back else []
 
 
-def restart(context: Any, record: VmRecord, ways: Ways, *, starts: bool = True,
+def restart(context: Any, record: Optional[VmRecord], ways: Ways, *, starts: bool = True,
             row: Optional[Vm] = None) -> Follow:
     """Restart a running VM whose edit is committed; with `starts` false, stop it only.
 
     `row` is what was committed: what became of it meanwhile is told.
     """
+    assert record is not None, 'who restarts a VM has seen it run'
     context.advice[:] = ['the change is pending', f'go on with: {ways.go_on}'] \
         + ways.say_take_back()
     try:
@@ -75,8 +76,9 @@ def _tell_of_others(context: Any, row: Vm) -> None:
                      f'priority {found.priority.word}, vm_id {found.vm_id}')
 
 
-def refuse_useless_restart(context: Any, row: Vm, record: VmRecord) -> None:
+def refuse_useless_restart(context: Any, row: Vm, record: Optional[VmRecord]) -> None:
     """Refuse a restart that would not apply the row: nobody stops a VM for nothing."""
+    assert record is not None, 'who restarts a VM has seen it run'
     role = context.live().role
     plan = plan_row(context, row, record._replace(
         power_state=PowerState.HALTED, operations=(), resident_on=None, domid=-1))
@@ -233,15 +235,16 @@ class Restart:
         try:
             run_task(self._context, 'VM.start', self._record.ref, False, False,
                      timeout_seconds=START_SECONDS, progress='start')
-        except TookTooLong:
-            raise self._failed('it is staged, but did not start in time', 'the VM may be STOPPED')
+        except TookTooLong as error:
+            raise self._failed('it is staged, but did not start in time',
+                               'the VM may be STOPPED') from error
         except XapiError as error:
             if isinstance(error, _GONE):
                 self._outlast('start', START_SECONDS)
             if self.read().power_state is PowerState.RUNNING:
                 return  # somebody else was quicker, or only the answer was lost
             raise self._failed(f'it is staged and STOPPED: XAPI could not start it ({error})',
-                               'see to what XAPI says, and start it')
+                               'see to what XAPI says, and start it') from error
 
     def _verify(self, before: int) -> Follow:
         if self._row is not None:

@@ -40,7 +40,7 @@ _FIRST_CTRL_C = ('\nvgpu-admin: what is stopped is started before this ends; Ctr
 def read_pending(context: Any, contents: Contents) -> Tuple[Waiting, ...]:
     """Read all VMs; those that are pending, whether they run or not."""
     pool = read_pool(context, contents)
-    found = []  # type: List[Waiting]
+    found: List[Waiting] = []
     for vm in pool.ordinary_vms:
         row, plan = contents.by_uuid.get(vm.uuid), pool.plan(vm)
         if row is None or plan is None or plan.state is not State.PENDING:
@@ -156,7 +156,8 @@ class Roll:
 
     def _take(self, step: Step) -> bool:
         """Restart the VMs of a step; whether somebody wants to end."""
-        began, restarts = self._context.clock(), {}  # type: float, Dict[str, Restart]
+        began: float = self._context.clock()
+        restarts: Dict[str, Restart] = {}
         for waiting in step.vms:
             number = self._total - len(self._remaining) + 1 + len(restarts)
             self._context.tell(f'{number} of {self._total}: {name_of(waiting)}')
@@ -178,7 +179,7 @@ class Roll:
     def _stop(self, step: Step, restarts: Dict[str, Restart], wish: Wish) \
             -> Tuple[List[str], List[Waiting]]:
         """Stop all; what went wrong, and what is stopped now."""
-        stopped = []  # type: List[Waiting]
+        stopped: List[Waiting] = []
         for waiting in step.vms:
             try:
                 wish.is_heeded = True

@@ -119,7 +119,7 @@ def _parse_json(text: str) -> Parsed:
 
 def _build_object(pairs: Sequence[Tuple[str, Any]]) -> Dict[str, Any]:
     """Build an object; the last of two equal keys must not win in silence."""
-    built = {}  # type: Dict[str, Any]
+    built: Dict[str, Any] = {}
     for name, value in pairs:
         if name in built:
             raise InvalidValue(f'the field {_shorten(name)} stands twice in one object')
@@ -186,8 +186,9 @@ def _strip(cells: Optional[Mapping[str, str]]) -> Optional[Dict[str, str]]:
 
 def _parse_rows(items: Sequence[Tuple[int, Any]],
                 unit: str) -> Tuple[Tuple[Row, ...], Tuple[str, ...]]:
-    rows, problems = [], []  # type: List[Row], List[str]
-    first = {}  # type: Dict[str, int]
+    rows: List[Row] = []
+    problems: List[str] = []
+    first: Dict[str, int] = {}
     for number, item in items:
         try:
             row = _parse_row(number, item)
@@ -210,7 +211,7 @@ def _parse_row(number: int, item: Any) -> Row:
     name = _given(item, 'vm_name')
     if name is not None and not isinstance(name, str):
         raise InvalidValue('vm_name: must be text')
-    return Row(number, parse_uuid(item.get('vm_uuid')), clean_name(name),
+    return Row(number, parse_uuid(item.get('vm_uuid', '')), clean_name(name),
                _parsed(item, 'vm_id', parse_vm_id), _parsed(item, 'pool_id', parse_pool_id),
                _parsed(item, 'priority', parse_priority))
 
@@ -226,7 +227,8 @@ def _parsed(item: Mapping[str, Any], field: str, parse_value: Any) -> Any:
 
 
 def _parse_pools(items: Sequence[Any]) -> Tuple[Tuple[PoolRow, ...], Tuple[str, ...]]:
-    rows, problems = [], []  # type: List[PoolRow], List[str]
+    rows: List[PoolRow] = []
+    problems: List[str] = []
     for index, item in enumerate(items):
         try:
             row = _parse_pool(item)
@@ -246,5 +248,5 @@ def _parse_pool(item: Any) -> PoolRow:
         raise InvalidValue('pool_name and description must be text')
     if not isinstance(item.get('enabled', True), bool):
         raise InvalidValue('enabled must be true or false')
-    return PoolRow(parse_pool_id(item.get('pool_id')), texts[0], texts[1], item.get('enabled'),
+    return PoolRow(parse_pool_id(item.get('pool_id', '')), texts[0], texts[1], item.get('enabled'),
                    frozenset(item))

@@ -102,8 +102,9 @@ def build_question(words: Sequence[str], block: Sequence[str], text: str) -> Que
 
 def render_answer(answer: Answer, *, is_packed: bool) -> str:
     """The value that the plugin gives."""
-    document = {'format': FORMAT, 'status': answer.status, 'output': answer.output,
-                'errors': answer.errors}  # type: Dict[str, Any]
+    document: Dict[str, Any] = {
+        'format': FORMAT, 'status': answer.status, 'output': answer.output,
+        'errors': answer.errors}
     if answer.question is not None:
         document['question'] = answer.question._asdict()
     text = json.dumps(document)

@@ -58,7 +58,7 @@ class Output:
         """Print why a command came to nothing."""
         if is_json:
             import json
-            content = {'kind': error.kind.value, 'message': str(error)}  # type: dict
+            content: dict = {'kind': error.kind.value, 'message': str(error)}
             if notes:
                 content['notes'] = list(notes)
             self._write(self._errors, [json.dumps(build_document(error=content))])

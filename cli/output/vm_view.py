@@ -51,8 +51,9 @@ def word(priority: Optional[int]) -> Optional[str]:
 
 def vm_document(view: VmView) -> Dict[str, Any]:
     """A VM as JSON."""
-    document = {'vm_uuid': view.vm_uuid, 'vm_name': view.vm_name, 'vm_id': view.vm_id,
-                'pool_id': view.pool_id, 'priority': word(view.priority)}  # type: Dict[str, Any]
+    document: Dict[str, Any] = {
+        'vm_uuid': view.vm_uuid, 'vm_name': view.vm_name, 'vm_id': view.vm_id,
+        'pool_id': view.pool_id, 'priority': word(view.priority)}
     if view.is_registered:
         document.update(created_at=iso(view.created_at), updated_at=iso(view.updated_at))
     if view.was_asked:

@@ -29,7 +29,8 @@ def wrap(line: str, width: int) -> List[str]:
     if _width(line) <= width or (_COMMAND.search(line) and not line.startswith(_USAGE)):
         return [line]
     lead = min(len(line) - len(line.lstrip(' ')), width // 3)
-    lines, indent = [], ' ' * (lead + 2)
+    lines: List[str] = []
+    indent = ' ' * (lead + 2)
     current = ''
     for word in _list_words(line.lstrip(' '), width - len(indent)):
         start = indent if lines else ' ' * lead
@@ -44,7 +45,7 @@ def wrap(line: str, width: int) -> List[str]:
 
 def _list_words(text: str, room: int) -> List[str]:
     """The words with the blanks before them; one that is too long, in parts that end in a comma."""
-    words = []  # type: List[str]
+    words: List[str] = []
     for word in _WORD.findall(text):
         if _width(word.lstrip(' ')) <= room or word.lstrip(' ').startswith('/'):
             words.append(word)

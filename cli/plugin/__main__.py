@@ -159,5 +159,6 @@ def _doctor(_call: Call, config_path: Optional[str]) -> str:
         return json.dumps(doctor(arguments, context).document)
 
 
-FUNCTIONS = {'doctor': _doctor, 'look': _look, 'mirror': _mirror, 'version': _version,
-             'admin': _admin, 'cancel': _cancel}  # type: Dict[str, Function]
+FUNCTIONS: Dict[str, Function] = {
+    'doctor': _doctor, 'look': _look, 'mirror': _mirror, 'version': _version, 'admin': _admin,
+    'cancel': _cancel}

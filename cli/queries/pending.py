@@ -63,7 +63,7 @@ class Selection(NamedTuple):
     left: Tuple[Left, ...] = ()
 
     @property
-    def count(self) -> int:
+    def vm_count(self) -> int:
         """How many VMs are restarted."""
         return sum(len(step.vms) for step in self.steps)
 
@@ -79,7 +79,8 @@ def select(pending: Sequence[Waiting], is_chosen: Callable[[Waiting], bool],
             whys[item.vm.uuid] = why
     _spread(ordered, whys)
     free = {item.vm.uuid: item for item in ordered if item.vm.uuid not in whys}
-    steps, taken = [], set()  # type: List[Step], Set[str]
+    steps: List[Step] = []
+    taken: Set[str] = set()
     count = 0
     for circle in _list_circles(free):
         step = Step(tuple(item for item in circle if item.is_running),

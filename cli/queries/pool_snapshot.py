@@ -4,7 +4,6 @@ The daemon's own pure functions decide; this module only lays before them what o
 read. Nothing is written unless the caller passes a `write` that does.
 """
 
-import os
 from typing import (Any, Callable, Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Set,
                     Tuple)
 

@@ -29,7 +29,8 @@ def find_target(context: Any, contents: Optional[Contents], *, everywhere: bool 
 
 def find_targets(context: Any, contents: Contents) -> Tuple[Target, ...]:
     """Find the VMs that several bare words name, each once; all that cannot be found are told."""
-    found, problems = {}, []  # type: Dict[str, Target], List[CommandError]
+    found: Dict[str, Target] = {}
+    problems: List[CommandError] = []
     for word in context.arguments.get(VMS):
         try:
             target = _find_word(context, contents, word)

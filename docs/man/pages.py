@@ -113,7 +113,8 @@ def _list_commands(parser: argparse.ArgumentParser) -> Dict[str, Any]:
 def _render_configuration() -> str:
     lines = head('vgpu-watcher.conf', 5, 'configuration of vgpu-watcher and vgpu-admin')
     lines += ['.SH SYNOPSIS', '.I ' + escape(DEFAULT_PATH), '.SH DESCRIPTION',
-              'An INI file in UTF\\-8. Every key is optional; unknown sections and keys are errors.',
+              'An INI file in UTF\\-8. Every key is optional; unknown sections and keys are '
+              'errors.',
               'Comments stand on lines of their own; there is no interpolation.',
               escape('vgpu-watcher check-config says whether a file is good.')]
     for section in Settings._fields:

@@ -130,7 +130,8 @@ def _forget_oldest(connection: Connection, is_routine: bool) -> None:
 
 
 def _entries(rows: List[Any]) -> Tuple[HistoryEntry, ...]:
-    return tuple(HistoryEntry(*row[:6], _decoded(row[6]), _decoded(row[7])) for row in rows)
+    return tuple(HistoryEntry(  # type: ignore[call-arg]
+        *row[:6], _decoded(row[6]), _decoded(row[7])) for row in rows)
 
 
 def _bounded(value: Any) -> Any:

@@ -180,7 +180,7 @@ def _note_vms(add: _Adder, seen: Seen, found: Seen, faulty: frozenset) -> List[H
         before, after = seen.vms.get(vm_uuid), found.vms.get(vm_uuid)
         if before == after or (after is None and vm_uuid in faulty):
             continue
-        if after is None:
+        if after is None and before is not None:
             note_orphan(add.connection, add.at, vm_uuid, before['vm_id'])
         elif before is None:
             forget_orphan(add.connection, vm_uuid)

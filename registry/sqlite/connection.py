@@ -299,7 +299,7 @@ def _is_of_the_file(error: sqlite3.Error) -> bool:
     """Tell whether the schema is behind an error: a trigger that never ends, or leads nowhere."""
     text = str(error)
     return isinstance(error, sqlite3.OperationalError) and (
-        text == 'interrupted' or text.startswith('no such ') or text.startswith('too many levels'))
+        text == 'interrupted' or text.startswith(('no such ', 'too many levels')))
 
 
 def _at_once(action: Callable[..., List[Row]], *arguments: Any) -> List[Row]:

@@ -1,6 +1,6 @@
 """What every class has: get_all, get_record, get_<field>, set_<field>, add_to_<map> and so on."""
 
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from simulator.api import parameters
 from simulator.api.query_expressions import parse_expression
@@ -192,14 +192,14 @@ def _check_keys(caller: Any, table: str, field: str, keys: Any) -> None:
                 'permission: pool-admin)'])
 
 
-_WHOLE = {
+_WHOLE: Dict[str, Tuple[Callable[..., Any], int]] = {
     'get_all': (_get_all, 0), 'get_all_records': (_get_all_records, 0),
     'get_all_records_where': (_get_all_records_where, 1), 'get_all_where': (_get_all_where, 1),
     'get_record': (_get_record, 1), 'get_by_uuid': (_get_by_uuid, 1),
     'get_by_name_label': (_get_by_name_label, 1)}
 
 # The longer prefixes come first; a map's and a set's adders differ in their names.
-_FIELDS = {
+_FIELDS: Dict[str, Tuple[Callable[..., Any], int, Any]] = {
     'remove_from_': (_remove_from_map, 2, dict), 'add_to_': (_add_to_map, 3, dict),
     'get_': (_get_field, 1, None), 'set_': (_set_field, 2, None),
     'add_': (_add_to_set, 2, list), 'remove_': (_remove_from_set, 2, list)}

@@ -66,7 +66,7 @@ class Table:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.rows: Dict[str, Row] = OrderedDict()
+        self.rows: 'OrderedDict[str, Row]' = OrderedDict()
         self.deleted: Deque[Deletion] = deque()
 
     def changed_since(self, generation: int) -> List[Row]:

@@ -49,7 +49,7 @@ class Programs:
             ['simulator', 'serve', '--socket', self.socket, '--vms', '0', '--hosts', '2',
              '--host-directory', os.path.join(self._place, 'host'), '--seed', str(seed),
              '--consumer-configuration', self._config], stdout=subprocess.PIPE)
-        if not self._xapi.stdout.readline():
+        if self._xapi.stdout is None or not self._xapi.stdout.readline():
             raise Ended('the embedded XAPI did not start')
 
     def start_watcher(self) -> None:

@@ -26,9 +26,9 @@ def lose_host(pool: Any, node: Node, unflushed_generations: int = 0) -> None:
     with pool.ground.lock:
         for domains in list(pool.ground.domains.values()):
             for domain in domains:
-                if domain.host == node.ref:
+                if domain.host == node.ref and node.reign is not None:
                     node.reign.state.hypervisor.destroy(domain)
-        if node.is_master:
+        if node.is_master and node.reign is not None:
             node.reign.end()
             node.reign.state.database.roll_back(unflushed_generations)
             node.copy = node.reign.state.database.copy()
@@ -80,7 +80,7 @@ def upgrade_host(pool: Any, node: Node, root: Optional[str], version: str,
 def take_over(pool: Any, node: Node) -> None:
     """Make a host master with its own copy of the database."""
     former = node.reign
-    if node.is_master and not former.is_over:
+    if node.is_master and former is not None and not former.is_over:
         return
     begin_reign(pool, node)
 

@@ -4,8 +4,8 @@ from typing import Any, Dict
 
 from simulator.database import metadata, releases
 from simulator.database.rows import NULL
-from simulator.database.schema import (DEVICE_MODEL, UPSTREAM, build_device, build_guest_metrics,
-                                       build_vdi, build_vm, build_vm_metrics, coerce)
+from simulator.database.schema import (DEVICE_MODEL, UPSTREAM, build_device, build_vdi, build_vm,
+                                       build_vm_metrics, coerce)
 from simulator.state.pool_state import State, now
 from simulator.vms.domain_writes import forget_image
 from simulator.vms.lifecycle import drop_suspended, halt, load_image, save_image

@@ -150,7 +150,7 @@ def _receive(connection: socket.socket) -> Any:
     """The header of the next request and its descriptors; b'' when nobody asks any more."""
     size = struct.calcsize('3i')
     data, ancillary, _flags, _address = connection.recvmsg(HEADER.size, socket.CMSG_SPACE(size))
-    descriptors = []  # type: List[int]
+    descriptors: List[int] = []
     for _level, _type, content in ancillary:
         descriptors.extend(struct.unpack('3i', content[:size]))
     return data, descriptors

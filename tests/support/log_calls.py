@@ -72,7 +72,7 @@ class LogCalls(ast.NodeVisitor):
 
     def _is_logger(self, node):
         if isinstance(node, ast.Name):
-            return any([self._is_logger(value) for value in self.names.get(node.id, ())])
+            return any(self._is_logger(value) for value in self.names.get(node.id, ()))
         if is_fetched(node):
             self.loggers.add((node.lineno, node.col_offset))
             return True

@@ -124,7 +124,7 @@ class _Server:
 
 
 _adopting = threading.Lock()
-_servers = {}  # type: Dict[Tuple[Tuple[str, str], ...], _Server]
+_servers: Dict[Tuple[Tuple[str, str], ...], _Server] = {}
 
 
 def _server(environment: Mapping[str, str]) -> _Server:

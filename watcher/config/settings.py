@@ -158,7 +158,7 @@ def _refuse_own_files(settings: Settings, path: str) -> None:
         value = key.render(settings)
         if not key.is_path or value in ('', key.default):
             continue
-        taken = (OwnFile(path, 'this configuration'),)
+        taken: Tuple[OwnFile, ...] = (OwnFile(path, 'this configuration'),)
         if key.section != 'registry':
             taken += list_own_files(settings.registry.path)
         place = locate(value)
@@ -182,7 +182,8 @@ def _load(path: Optional[str]) -> Settings:
 
 def parse(text: str, path: str) -> Settings:
     """Turn the text of a file into settings; `path` is for the messages."""
-    values, problems = {}, []  # type: Dict[Tuple[str, str], Any], List[str]
+    values: Dict[Tuple[str, str], Any] = {}
+    problems: List[str] = []
     known = {(key.section, key.name): key for key in KEYS}
     for section, name, value in _read_items(text, path):
         try:

@@ -17,8 +17,8 @@ BY_HAND_WHO, BY_HAND_COMMAND = 'xapi', 'mirror'
 def take_edit(books: Books, inventory: Inventory, vm: VmRecord, entry: VmEntry) -> Optional[str]:
     """Take it: '' when that was done, the reason when it is refused, None for later."""
     others = inventory.carriers_of(entry.vm_id) - {vm.ref}
-    taken = {entry.vm_id: 'VM %s, which carries it' % other.uuid
-             for other in map(inventory.find, others) if other is not None}
+    carriers = [vm for vm in map(inventory.find, others) if vm is not None]
+    taken = {entry.vm_id: 'VM %s, which carries it' % carriers[-1].uuid} if carriers else {}
     try:
         with books.registry.edit(who=BY_HAND_WHO, command=BY_HAND_COMMAND,
                                  needs_journal=True) as edit:

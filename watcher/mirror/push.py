@@ -9,13 +9,13 @@ Writes go last: after staging, four at once at most.
 
 import collections
 import itertools
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from watcher.mirror.absentees import Roll
 from watcher.mirror.codes import NO_TRUST, Trust
 from watcher.mirror.comparison import Standing, find_standing, is_entry_right, plan_row
 from watcher.mirror.complaints import FORGED, Told
-from watcher.mirror.entries import PoolEntry, Row, Target, VmEntry, row_of_entry
+from watcher.mirror.entries import Row, Target, VmEntry, row_of_entry
 from watcher.mirror.slots import (Change, Found, Slots, apply_change, attach_pool, find_current,
                                   plan_entry, read_pool_entry)
 from watcher.mirror.writes import POOL, VM, MirrorWritten

@@ -103,7 +103,8 @@ def find_current(slots: Iterable[Tuple[str, str]],
     later ones, and of those made by hand, it knows nothing.
     """
     taken, spare = _group(slots)
-    valid, untrusted = [], []  # type: List[Tuple[Any, ...]], List[Any]
+    valid: List[Tuple[Any, ...]] = []
+    untrusted: List[Any] = []
     problem, is_too_new = '', False
     for item in taken:
         try:
@@ -202,13 +203,14 @@ def _of_slot(keys: Sequence[str], slot: str) -> Tuple[str, ...]:
 def _group(slots: Iterable[Tuple[str, str]]) -> Tuple[List[_Taken], Tuple[str, ...]]:
     """The slots that hold something, and keys that belong to none of them."""
     texts: Dict[str, str] = dict(slots)
-    taken, spare = [], []  # type: List[_Taken], List[str]
+    taken: List[_Taken] = []
+    spare: List[str] = []
     for slot in SLOTS:
         beside = tuple(sorted(key for key in texts if key.startswith(slot + '-')))
         if slot not in texts:
             spare += beside
             continue
-        parts = []
+        parts: List[str] = []
         while slot + MORE + str(len(parts) + 1) in texts and len(parts) < MAX_PARTS:
             parts.append(texts[slot + MORE + str(len(parts) + 1)])
         taken.append(_Taken(slot, texts[slot], texts.get(slot + CODE, ''), tuple(parts),

@@ -5,7 +5,7 @@ job is under way; `due` says when a VM deserves the next look.
 """
 
 import collections
-from typing import Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, FrozenSet, List, Optional, Set, Tuple
 
 from watcher.runtime.backoff import find_hold
 from watcher.runtime.fights import Fights
@@ -49,7 +49,7 @@ class Staging:
         self._write = write
         self.busy: Dict[str, Plan] = {}
         self._due = DueTimes()
-        self._ready: Dict[str, None] = collections.OrderedDict()
+        self._ready: 'collections.OrderedDict[str, None]' = collections.OrderedDict()
         self._progress: Dict[str, Progress] = {}
         self.calm: Set[str] = set()
         """Refs whose last look led to nothing, and said so with certainty."""

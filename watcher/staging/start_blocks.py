@@ -9,7 +9,7 @@ XAPI removes by key, and others use the map too.
 from typing import List, Optional, Tuple
 
 from watcher.errors import XapiFailure
-from watcher.vm.record import START_OPERATIONS, VmRecord
+from watcher.vm.record import VmRecord
 from watcher.xapi.client import Client
 
 MARK = 'vgpu-watcher:'

@@ -221,7 +221,10 @@ def parse_records(records: Mapping[str, Any]) \
     for ref, item in records.items():
         if not isinstance(item, (VmRecord, MalformedRecord)):
             item = reduce_record(ref, item)
-        (vms if isinstance(item, VmRecord) else malformed).append(item)
+        if isinstance(item, VmRecord):
+            vms.append(item)
+        else:
+            malformed.append(item)
     return tuple(vms), tuple(malformed)
 
 

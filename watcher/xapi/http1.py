@@ -7,7 +7,7 @@ What comes off the wire is input: every length has a bound, and what is not HTTP
 """
 
 import socket
-from typing import Callable, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 # Heads of XAPI have a few hundred bytes.
 _MAX_HEAD = 64 * 1024
@@ -89,7 +89,8 @@ class Line:
         self._is_complete = True
 
     def _read_head(self) -> _Head:
-        lines, size = [], 0
+        lines: List[bytes] = []
+        size = 0
         while True:
             line = self._take_line(_MAX_HEAD - size, 'a head')
             size += len(line) + 2

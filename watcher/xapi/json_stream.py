@@ -109,7 +109,8 @@ class _Text:
     def peek(self) -> str:
         """The next character that counts."""
         while True:
-            self._position = _SPACE.match(self._text, self._position).end()
+            space: Any = _SPACE.match(self._text, self._position)  # also where there is none
+            self._position = space.end()
             if self._position < len(self._text):
                 return self._text[self._position]
             self._need_more()

@@ -135,7 +135,7 @@ def test_on_a_terminal_the_view_is_drawn_and_fits(filled: Place, no_color: bool)
     number = _boot(filled, vm_name='\x1b[31m\u6570\u636e')
     _close(filled, number, 'as_desired')
     environment = {'COLUMNS': '40', 'LINES': '10', 'TERM': 'xterm'}
-    seen = []  # type: List[str]
+    seen: List[str] = []
     if no_color:
         environment['NO_COLOR'] = '1'
     assert _read_terminal(filled, number, seen, **environment) == 0

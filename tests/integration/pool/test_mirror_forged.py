@@ -2,7 +2,8 @@
 that sign nothing, as version 0.1 (P27)."""
 
 import os
-from typing import Any, Callable, Dict, List
+from types import MappingProxyType
+from typing import Any, Callable, Dict, List, Mapping
 
 import pytest
 
@@ -25,7 +26,7 @@ def configure(pool: PoolWorld, host: Host, secret: str = 'a/b/c') -> None:
     host.install('[mirror]\nkey_file = %s\n' % (path if secret else ''))
 
 
-def start(pool: PoolWorld, secrets: Dict[int, str] = {}) -> List[str]:
+def start(pool: PoolWorld, secrets: Mapping[int, str] = MappingProxyType({})) -> List[str]:
     """Two VMs, registered and mirrored, on hosts that have the secret but for those named."""
     pool.xapi.start()
     for number, host in enumerate(pool.hosts):

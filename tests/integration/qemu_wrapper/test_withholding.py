@@ -243,8 +243,8 @@ def test_hand_patched_stock_wrapper_appends_it_and_that_is_said(stolen: Dom0) ->
 ])
 def test_xenstore_that_hangs_costs_450_ms_at_most_in_all(
         stolen: Dom0, script: str, added: List[str]) -> None:
-    hung = []  # type: List[float]
-    quick = []  # type: List[float]
+    hung: List[float] = []
+    quick: List[float] = []
     script = script % stolen.path('value')
     # What the machine does meanwhile comes on top of both.
     while len(hung) < 20 and (not hung or min(hung) - min(quick) > 0.45 + 0.1):

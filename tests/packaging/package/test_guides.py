@@ -9,7 +9,7 @@ from deploy.package.guides import list_guides, render_guide
 from tests.monitoring.test_rules import find_anchors
 from tests.support.documents import ROOT
 
-GUIDES = dict((target, source) for source, target in list_guides(ROOT))
+GUIDES = {target: source for source, target in list_guides(ROOT)}
 
 
 @pytest.mark.parametrize('target', sorted(path for path in GUIDES if path.endswith('.md')))

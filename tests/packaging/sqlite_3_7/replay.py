@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def replay(statements: Sequence[Statement]) -> List[Failure]:
     """Run the statements role by role, each role on databases of its own."""
-    by_role = {}  # type: Dict[str, List[Statement]]
+    by_role: Dict[str, List[Statement]] = {}
     for statement in statements:
         by_role.setdefault(statement.role, []).append(statement)
     return [failure for role, of_role in sorted(by_role.items())

@@ -113,7 +113,7 @@ def test_fields_are_set_added_and_removed(simulator: Simulator, remote: Any) -> 
 
 
 def test_an_underscore_stands_for_the_dot(simulator: Simulator, remote: Any) -> None:
-    assert getattr(remote, 'VM_get_all')(remote.handle)['Value'] == remote.xenapi.VM.get_all()
+    assert remote.VM_get_all(remote.handle)['Value'] == remote.xenapi.VM.get_all()
     assert simulator.calls[-1].method == 'VM.get_all'
 
 

@@ -46,7 +46,8 @@ def list_disturbances(pool: Pool) -> List[Step]:
 
 
 def _list_host_faults(pool: Pool, number: int) -> List[Step]:
-    host, steps = pool.hosts[number], []  # type: Any, List[Step]
+    host = pool.hosts[number]
+    steps: List[Step] = []
     if host.has_daemon and pool.budget('kill'):
         steps.append(_spending('kill', '%s: daemon is killed' % _name(number), functools.partial(
             Pool.put, number=number, has_daemon=False, jobs=())))
@@ -128,7 +129,8 @@ def _list_edited(rows: Rows) -> List[Tuple[str, Any]]:
 
 def _list_meddling(pool: Pool, master: int) -> List[Step]:
     """What people do to VMs and to other_config, with the master's database."""
-    db, steps = pool.hosts[master].db, []  # type: Any, List[Step]
+    db = pool.hosts[master].db
+    steps: List[Step] = []
     first = slots_of(db, ref_of(1)) or ()
     if pool.budget('clone') and first and slots_of(db, ref_of(_COPY)) is None:
         steps.append(_spending('clone', 'VM 1 is cloned', functools.partial(

@@ -74,7 +74,8 @@ def _try(number: int, mutant: Mutant) -> Verdict:
     with tempfile.TemporaryDirectory(prefix='mutant') as directory:
         tree = os.path.join(directory, 'tree')
         shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
-        problem, caught_by = _apply(tree, mutant), []  # type: str, List[str]
+        problem: str = _apply(tree, mutant)
+        caught_by: List[str] = []
         if not problem:
             caught_by, problem = _run_tests(tree, mutant)
     return Verdict(number, mutant, caught_by, problem, time.monotonic() - began)

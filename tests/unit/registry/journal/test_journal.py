@@ -137,7 +137,7 @@ def test_batch_is_one_transaction(journal):
             journal.add_history('me', 'x', 'y')
             with journal.batch():
                 journal.note_orphan(uuid_of(1), 7)
-            1 / 0
+            raise ZeroDivisionError
     assert journal.read_note('key') is None and journal.orphans() == {}
     with journal.batch():
         journal.write_note('key', 'value')
@@ -278,7 +278,7 @@ def test_what_the_daemon_does_cannot_push_out_what_people_did(journal, monkeypat
     monkeypatch.setattr(history, 'ROUTINE_ROWS', 3)
     monkeypatch.setattr(history, 'HISTORY_ROWS', 4)
     journal.add_history('root', 'set-pool', 'vm_changed', uuid_of(1))
-    for number in range(50):
+    for _ in range(50):
         journal.add_history('vgpu-watcher', 'stage', 'args_added', uuid_of(2))
         journal.add_history('vgpu-watcher', 'scan', 'vm_changed', uuid_of(2))
         journal.add_history('root', 'reconcile', 'args_added', uuid_of(2))

@@ -140,7 +140,7 @@ def test_the_process_that_forks_may_die(simulator: Simulator) -> None:
     wrapper = next(iter(simulator.state.ground.files.values())).wrapper
     wrapper._process.kill()
     wrapper._process.wait()
-    for number in range(2):
+    for _ in range(2):
         simulator.call('VM.hard_reboot', ref)
     assert [boot.qemu_arguments[-2:] for boot in simulator.boots] == [OURS.split()] * 3
 

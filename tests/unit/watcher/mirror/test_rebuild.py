@@ -34,7 +34,7 @@ class Daemon:
 
     def __init__(self, path: str) -> None:
         self.books = Books(path)
-        self.writes = []  # type: list
+        self.writes: list = []
         self.mirroring = mirror.Mirroring(
             self.books, Inventory(), settings=MirrorSettings(key_file=''),
             submit=lambda *task: self.writes.append(task), poll=self.poll,
@@ -63,7 +63,7 @@ def path(tmp_path: Any) -> str:
 
 def lock_when_it_appears(monkeypatch: Any, path: str) -> Tuple[sqlite3.Connection, ...]:
     """Some program has the journal from the moment on in which the registry is there."""
-    others = []  # type: list
+    others: list = []
     link = os.link
 
     def lock(source: str, target: str) -> None:

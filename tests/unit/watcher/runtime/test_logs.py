@@ -175,7 +175,7 @@ def test_warning_of_a_library_comes_as_an_event_of_ours(capfd):
         warnings.simplefilter('always')
         # As logging.captureWarnings left it; pytest records warnings in a way of its own.
         warnings.showwarning = logging._showwarning
-        warnings.warn('it is old', UserWarning)
+        warnings.warn('it is old', UserWarning, stacklevel=1)
     line, = lines_of(capfd)
     assert (line['event'], line['logger']) == ('library.logged', 'py.warnings')
     assert 'it is old' in line['message']

@@ -236,7 +236,7 @@ def rescue(stage, vm, now, **options):
     stage.show(vm, now, **options)
     for plan in stage.begun[before:]:
         stage.staging.finish(Outcome(OutcomeKind.WRITTEN, plan), now)
-    return [plan for plan in stage.begun[before:]]
+    return stage.begun[before:]
 
 
 @pytest.mark.parametrize('args', [OTHER_SPAN, '-theirs', SPAN + ' ' + OTHER_SPAN])

@@ -1,6 +1,6 @@
 """What cannot be prevented and must be seen."""
 
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 
 import pytest
 
@@ -17,7 +17,7 @@ def find(vm: Any, carriers: List[Any], owner: Optional[str], number: Optional[in
     return find_dangers(vm, numbers, lambda _number: [vm] + carriers, lambda _number: owner)
 
 
-def kinds_of(vm: Any, carriers: List[Any] = [], owner: Optional[str] = None,
+def kinds_of(vm: Any, carriers: Sequence[Any] = (), owner: Optional[str] = None,
              number: Optional[int] = 5) -> List[DangerKind]:
     """The kinds alone."""
     return [danger.kind for danger in find(vm, carriers, owner, number)]
