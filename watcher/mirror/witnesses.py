@@ -14,8 +14,9 @@ from watcher.xapi.plugin_protocol import PLUGIN
 from watcher.xapi.workers import Clients
 
 FUNCTION = 'mirror'
-# In all, so that VMs are staged in time once XAPI answers (P14).
-PATIENCE_SECONDS = 2.5
+# A busy host may take seconds to start its plugin, and must not lose its say by that. Nothing is
+# lost by waiting: only a host without registry and journal asks, and VMs keep what they carry.
+PATIENCE_SECONDS = 15.0
 _MAX_ANSWER = 10000
 _MAX_HOSTS = 64
 
