@@ -8,6 +8,7 @@ import threading
 import uuid
 from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 
+from registry.journal.journal import Journal
 from registry.values import Priority
 from simulator.faults import Fault
 from simulator.wire.failures import Failure
@@ -56,6 +57,16 @@ def stage(world: World, count: int = 1, foreign: str = FOREIGN) -> List[Subject]
     for subject in subjects:
         world.wait_settled(subject.ref, subject.value())
     return subjects
+
+
+def wait_claimed(world: World, subjects: Iterable[Subject]) -> None:
+    """Wait until the daemon has noted whose the numbers are: who bears one later is a copy."""
+    numbers = {subject.number for subject in subjects}
+
+    def are_claimed() -> bool:
+        with Journal(world.registry.journal_path, timeout_seconds=10.0) as journal:
+            return numbers <= set(journal.claims())
+    wait_until(are_claimed, 'the numbers %s to be claimed' % sorted(numbers))
 
 
 def _count_polls(world: World) -> int:

@@ -123,6 +123,7 @@ def test_a_revert_that_brings_back_a_start_block_of_0_1_is_freed_of_it(pool: Wor
 def test_a_vm_that_arrives_running_from_another_pool_is_left_alone_until_it_rests(
         pool: World) -> None:
     subject, = scenes.stage(pool)
+    scenes.wait_claimed(pool, [subject])
     platform = dict(pool.xapi.vm(subject.ref)['platform'])
     pool.xapi.clear_calls()
     arrived = pool.xapi.arrive('arrived', str(uuid.uuid4()), platform)
@@ -134,6 +135,7 @@ def test_a_vm_that_arrives_running_from_another_pool_is_left_alone_until_it_rest
 
 def test_a_number_that_moves_between_rows_follows_them(pool: World) -> None:
     first, second = scenes.stage(pool, 2)
+    scenes.wait_claimed(pool, [first, second])
     with pool.registry.edit(who='test', command='swap') as edit:
         edit.change_vm(pool.uuid(first.ref), vm_id=first.number + 1000)
         edit.change_vm(pool.uuid(second.ref), vm_id=first.number)
