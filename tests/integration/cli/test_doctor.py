@@ -308,7 +308,7 @@ def change_config(old: str, new: str) -> Callable[[Place], None]:
     (damage_journal, 'journal', 'fail', 'cannot be used'),
     (leave_replacement, 'journal', 'fail', '1 value that a version before 0.2'),
     (boot_wrong, 'boots', 'warn', 'not_consumed 1'),
-    (lambda place: None, 'daemon', 'fail', 'no daemon runs'),
+    (lambda place: None, 'daemon', 'fail', 'no daemon is running'),
     (filter_platform, 'platform-filter', 'fail', 'is on'),
     (hide_filter, 'platform-filter', 'warn', 'not told'),
     (leave_block, 'fences', 'fail', '1 VM cannot be started'),

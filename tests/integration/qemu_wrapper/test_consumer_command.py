@@ -416,7 +416,7 @@ def test_missing_stock_wrapper_is_no_reason_not_to_tell_the_status(host: Host) -
 
 
 @pytest.mark.parametrize('words, said', [
-    ([], 'consumer needs --action'), (['enabel'], "did you mean 'enable'")])
+    ([], 'consumer needs enable|disable|pause|resume|status'), (['enabel'], "did you mean 'enable'")])
 def test_what_is_not_understood_is_refused(host: Host, words: List[str], said: str) -> None:
     done = host.run(*words)
     assert done.status == 2 and said in done.err
