@@ -14,7 +14,7 @@ OTHER = '99999999-1111-2222-3333-444455556666'
 def find(vm: Any, carriers: List[Any], owner: Optional[str], number: Optional[int]) -> Any:
     """The dangers of a VM that has a number, as these have it too."""
     numbers = frozenset() if number is None else frozenset([number])
-    return find_dangers(vm, numbers, lambda _number: [vm] + carriers, lambda _number: owner)
+    return find_dangers(vm, numbers, lambda _number: [vm, *carriers], lambda _number: owner)
 
 
 def kinds_of(vm: Any, carriers: Sequence[Any] = (), owner: Optional[str] = None,
