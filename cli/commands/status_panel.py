@@ -3,7 +3,8 @@
 from collections import OrderedDict
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
-from cli.consumer.withholding import ConsumerState, advise_consumer, describe_consumer
+from cli.consumer.withholding import (NO_DOM0, ConsumerState, advise_consumer,
+                                      describe_consumer)
 from cli.mediator import describe_excess
 from cli.output.edit_messages import name_vm
 from cli.output.result import PoolCount, VmView
@@ -72,6 +73,8 @@ def _head(panel: Panel, style: Style) -> List[str]:
 def _consumer(consumer: Optional[ConsumerState], style: Style) -> List[str]:
     if consumer is None:
         return []
+    if consumer.state == NO_DOM0:
+        return [f'Consumer: {describe_consumer(consumer)}']
     sign = style.tick if consumer.is_well else style.warning
     return [f'Consumer: {sign} {describe_consumer(consumer)}']
 
