@@ -9,7 +9,7 @@ from typing import NamedTuple, Tuple
 
 VARIABLE = 'VGPU_SQL_RECORDING'
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 TRACING = os.path.join(HERE, 'tracing')
 CACHE = os.path.join(ROOT, 'build', 'sqlite_floor')
 
