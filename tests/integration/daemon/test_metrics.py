@@ -82,7 +82,9 @@ def test_outage_is_counted(build_world: Callable[..., World]) -> None:
     world.write_config('[metrics]\ntextfile = %s\n' % path, interval_seconds=1)
     world.start()
     world.xapi.restart()
-    wait_until(lambda: read_samples(path).get('reconnects_total') == '1', 'a reconnect')
+    # A busy machine may cost a second session.
+    wait_until(lambda: int(read_samples(path).get('reconnects_total', '0')) >= 1,
+               lambda: 'a reconnect: %r' % read_samples(path))
     assert any(name.startswith('xapi_errors_total{') for name in read_samples(path))
 
 
