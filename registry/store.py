@@ -8,7 +8,7 @@ What only writes is imported when something is written: most commands read.
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, Callable, Iterator, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Container, Iterator, Optional, Sequence, Tuple
 
 from registry.errors import Conflict, JournalUnavailable, Reason, RegistryUnavailable
 from registry.journal.numbers import read_counter
@@ -138,21 +138,27 @@ class Registry:
                          may_create: bool = False, allow_loss: bool = False,
                          generation: Optional[Tuple[str, str]] = None,
                          line: Sequence[str] = (), needs_journal: bool = False,
-                         shown: 'Optional[Proposal]' = None) -> 'Replaced':
+                         shown: 'Optional[Proposal]' = None,
+                         borne: Optional[Container[int]] = None) -> 'Replaced':
         """Make the registry what an image says, in place; the history tells each difference.
 
         `generation` (and the digest of the contents at it) is noted in the same transaction, as
         the newest of `line`, from which it came. With `shown` it must still be as it was shown.
-        Without `may_create` a file that is missing stays missing.
+        Without `may_create` a file that is missing stays missing. For a caller who knows which
+        numbers others bear (`borne`), the rows hold the rest from the commit on (P10).
         """
         if may_create and not self._is_there():
+            claims = () if borne is None else tuple(
+                vm.vm_id for vm in image.vms if vm.vm_id not in borne)
             return self._create(image, who, command, is_rebuilt=True, generation=generation,
-                                line=line, needs_journal=needs_journal)
+                                line=line, needs_journal=needs_journal, claims=claims)
         with self._changing(who, command, allow_loss, needs_journal=needs_journal) as commit:
             edit = commit.begin()
             if not edit.contents().accepted:
                 raise Conflict(f'registry {self.path}: our programs did not create it; take '
                                "it over first with 'vgpu-admin accept'")
+            if borne is not None:
+                edit.claim_numbers(borne)
             if shown is not None:
                 edit.take(shown)
             else:

@@ -341,6 +341,7 @@ class Service:
         self.watcher = self._build_watcher()
 
     def _build_watcher(self) -> Watcher:
+        self._books.listen()
         watcher = Watcher(
             self._books, build_policy(self._settings, False), callers=self._callers,
             lookers=self._lookers, clients=self._clients,

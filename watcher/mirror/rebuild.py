@@ -5,7 +5,7 @@ known, the file is kept beside it, and the log tells each difference.
 """
 
 import enum
-from typing import Callable, Optional, Tuple
+from typing import Callable, FrozenSet, Optional, Sequence, Tuple
 
 from registry.difference import Replaced
 from registry.values import Vm
@@ -64,7 +64,7 @@ class Rebuilder:
             collected.image, who=WHO, command=COMMAND, may_create=local is None,
             allow_loss=True, keep_copy=local is not None and (is_master or is_lost),
             generation=(mirror.generation.text, mirror.digest), line=mirror.line,
-            needs_journal=True)
+            needs_journal=True, borne=self._list_borne(collected.image.vms))
         self._books.reread()
         self._poll()
         if local is not None and not is_master and not is_lost:
@@ -74,6 +74,13 @@ class Rebuilder:
         else:
             _tell(replaced, collected, mirror, is_lost)
         return Result.DONE
+
+    def _list_borne(self, rows: Sequence[Vm]) -> FrozenSet[int]:
+        """The numbers of rows that a VM carries whose row it is not, by what XAPI shows now."""
+        carriers = ((row, self._inventory.find(ref)) for row in rows
+                    for ref in self._inventory.carriers_of(row.vm_id))
+        return frozenset(row.vm_id for row, vm in carriers
+                         if vm is not None and vm.uuid != row.vm_uuid)
 
     def _wait(self, collected: Collected, mirror: PoolEntry, is_master: bool,
               now: float) -> None:

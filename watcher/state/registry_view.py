@@ -110,12 +110,7 @@ class Books:
         return self.contents is not None and self.contents.accepted
 
     def listen(self) -> None:
-        """Have the kernel tell of edits as well; where it cannot, looking now and then does.
-
-        The daemon does not do it yet: on a new master whose former one died in the middle of an
-        edit, rows that were noticed sooner left a number contested
-        (tests/integration/pool/test_master_dies.py, move-newest-followed-3).
-        """
+        """Have the kernel tell of edits as well; where it cannot, looking now and then does."""
         # vgpu-admin, which has Books too, does not wait for edits.
         with contextlib.suppress(ImportError, OSError):
             from registry.inotify import FileNotices

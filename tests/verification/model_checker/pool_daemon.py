@@ -7,7 +7,7 @@ by the real `write_entry`, one call a step.
 
 import contextlib
 import functools
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Container, Iterator, List, Optional, Tuple
 from unittest import mock
 
 from registry.difference import Replaced
@@ -117,7 +117,8 @@ class _Disk:
     def replace_contents(self, image: Image, *, who: str, command: str, keep_copy: bool,
                          may_create: bool = False, allow_loss: bool = False,
                          generation: Optional[Tuple[str, str]] = None,
-                         line: Tuple[str, ...] = (), needs_journal: bool = True) -> Replaced:
+                         line: Tuple[str, ...] = (), needs_journal: bool = True,
+                         borne: Container[int] = ()) -> Replaced:
         """As the real one, in one commit; and the invariants of rebuilding."""
         rows = tuple(sorted((_NUMBERS[vm.vm_uuid], vm.vm_id, int(vm.priority))
                             for vm in image.vms))

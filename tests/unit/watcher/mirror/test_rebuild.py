@@ -2,13 +2,14 @@
 
 import os
 import sqlite3
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 import pytest
 
 from registry.journal.journal import Journal
 from registry.store import Registry
 from registry.values import Pool, Priority
+from tests.unit.watcher.builders import POLICY, SPAN, build_vm, uuid_of
 from watcher.config.settings import MirrorSettings
 from watcher.mirror import mirror
 from watcher.mirror.codes import NO_TRUST
@@ -35,8 +36,9 @@ class Daemon:
     def __init__(self, path: str) -> None:
         self.books = Books(path)
         self.writes: list = []
+        self.inventory = Inventory()
         self.mirroring = mirror.Mirroring(
-            self.books, Inventory(), settings=MirrorSettings(key_file=''),
+            self.books, self.inventory, settings=MirrorSettings(key_file=''),
             submit=lambda *task: self.writes.append(task), poll=self.poll,
             write=lambda _action: None, look=lambda _uuids: None)
         text, attached = attach_pool(MIRROR, NO_TRUST)
@@ -121,3 +123,31 @@ def test_a_journal_that_remembers_a_registry_is_not_taken_for_a_wiped_host(path:
     daemon.attend(ROLES['master'], 100.0)
     daemon.attend(ROLES['master'], 103.0)
     assert not os.path.exists(path) and daemon.mirroring.state == mirror.NO_REGISTRY
+
+
+@pytest.mark.parametrize('role', sorted(ROLES))
+@pytest.mark.parametrize('bearer, is_claimed', [(None, True), (VM, True), (uuid_of(8), False)])
+def test_a_number_that_no_other_vm_bears_is_claimed_with_its_row(
+        path: str, role: str, bearer: Optional[str], is_claimed: bool) -> None:
+    """Not some moments later: the number may move on, and its next VM would seem to be first."""
+    daemon = Daemon(path)
+    if bearer is not None:
+        daemon.inventory.update(build_vm(SPAN.replace('10', '7'), uuid=bearer), POLICY, 90.0)
+    daemon.attend(ROLES[role], 100.0)
+    assert (7 in daemon.books.claims) == is_claimed
+
+
+def test_a_row_that_is_followed_claims_its_number(path: str) -> None:
+    """As one does of a registry that is made anew."""
+    daemon = Daemon(path)
+    daemon.attend(ROLES['member'], 100.0)
+    row = Row(uuid_of(9), 9, 'A', Priority.LOW)
+    generation = Generation(4, '0000abce')
+    newer = MIRROR._replace(
+        generation=generation, digest=digest_contents([ROW, row], POOLS), largest=9,
+        absent=(ROW, row), line=(MIRROR.generation.text,))
+    text, attached = attach_pool(newer, NO_TRUST)
+    daemon.mirroring.note_pool(PoolRecord(
+        'OpaqueRef:pool', RESOURCE_POOL, 'host', ((SLOTS[0], text),) + attached))
+    daemon.attend(ROLES['member'], 101.0)
+    assert sorted(daemon.books.claims) == [7, 9]
