@@ -12,7 +12,8 @@ from unittest import mock
 from tests.unit.watcher.builders import HOST, POLICY
 from tests.verification.model_checker.calls import Client, Job, Paused
 from tests.verification.model_checker.disk import Journal, Registry, build_books
-from watcher import daemon
+from watcher import daemon, numbers_keeper
+from watcher.consumer.run_directory import Instant
 from watcher.job_dispatch import Hands
 from watcher.runtime.timers import DueTimes
 from watcher.staging.injector import Outcome
@@ -128,6 +129,16 @@ class Daemon:
             self.books)]
         self._telling = [(part, [name for name in names if name not in UNTOLD])
                          for part, names in self._parts]
+        self._run: Any = None
+        self._newborn = self.save()
+
+    def serve(self, run: Any, instant: Callable[[], Instant]) -> None:
+        """Write the numbers for the consumer into this directory, from the next birth on."""
+        self._run = run
+        keeper = self.watcher.numbers
+        keeper._instant = instant
+        # What is written there goes into the world; what is remembered is in it, or follows.
+        self._parts.append((keeper, ['_last', '_seen', '_rows', '_confirm_at', '_told']))
         self._newborn = self.save()
 
     def save(self) -> Tuple[Any, ...]:
@@ -143,6 +154,11 @@ class Daemon:
     def be_born(self) -> None:
         """Start with nothing but the disk, and a session."""
         self.restore(self._newborn)
+        if self._run is not None:
+            self.watcher.numbers._directory = None
+            with mock.patch.multiple(numbers_keeper, RunDirectory=lambda _path: self._run,
+                                     _is_writable=lambda _path: True):
+                self.watcher.numbers.use(self._run.path)
         self.watcher.begin_session(ROLE)
 
     def freeze(self, now: float) -> Tuple[Any, ...]:

@@ -4,7 +4,8 @@ from typing import Dict, Optional, Tuple
 
 from tests.unit.watcher.builders import POLICY, UUID
 from tests.verification.model_checker import xapi
-from tests.verification.model_checker.world import OTHER_REF, World, foreign_in
+from tests.verification.model_checker.world import OTHER_REF, World
+from tests.verification.model_checker.xapi import foreign_in
 from watcher.vm.device_args import parse_args
 from watcher.vm.record import Kind, PowerState
 
@@ -21,7 +22,8 @@ def find_problem(world: World) -> str:
         problem = _find_foreign_problem(world, vm)
         if problem:
             return problem
-    return world.find_doubles() or _find_receipt_problem(world)
+    stolen = world.find_stolen() if world.hidden.guard is not None else ''
+    return world.find_doubles() or stolen or _find_receipt_problem(world)
 
 
 def find_unfinished(world: World) -> str:

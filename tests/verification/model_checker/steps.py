@@ -9,8 +9,8 @@ from registry.values import Priority
 from tests.unit.watcher.builders import OTHER_SPAN, POLICY, REF
 from tests.verification.model_checker import xapi
 from tests.verification.model_checker.calls import Job
-from tests.verification.model_checker.world import (OTHER_REF, OTHER_UUID, World, foreign_in,
-                                                    is_running)
+from tests.verification.model_checker.world import (OTHER_REF, OTHER_UUID, World, is_running)
+from tests.verification.model_checker.xapi import foreign_in
 from watcher.vm.record import Batch, Kind, PowerState
 
 Step = Tuple[str, Callable[[World], None]]
@@ -79,6 +79,10 @@ def _list_fault_steps(world: World) -> List[Step]:
         if hidden.inbox:
             steps.append(('daemon is killed before it writes down', _spend(
                 'crash', lambda world: world.handle(is_last=True))))
+    if hidden.guard is not None and not hidden.is_alive and world.budget('doze'):
+        steps.append(('five minutes pass', _spend('doze', lambda world: world.doze())))
+    if hidden.guard is not None and world.budget('pause'):
+        steps.append(('consumer pause', _spend('pause', lambda world: world.pause_consumer())))
     if hidden.is_alive and world.budget('master'):
         steps.append(('another host is master', _spend(
             'master', lambda world: world.change_master())))

@@ -16,6 +16,7 @@ from tests.verification.model_checker.lines import hear
 from tests.verification.model_checker.world import World
 from tests.verification.model_checker.worlds import WORLDS
 from watcher.boots.observer import BootWatch
+from watcher.numbers_keeper import NumberKeeper
 from watcher.staging.stager import Staging
 from watcher.vm.boot import judge
 from watcher.vm.record import ARGS_KEY
@@ -76,6 +77,12 @@ def forget_what_rested(monkeypatch: Any) -> None:
         kind, desired, frozenset(), finding))
 
 
+def tell_the_consumer_no_rows(monkeypatch: Any) -> None:
+    real = NumberKeeper._write
+    monkeypatch.setattr(NumberKeeper, '_write', lambda keeper, now, numbers, is_current: real(
+        keeper, now, numbers._replace(rows=()), is_current))
+
+
 def forget_what_was_written(monkeypatch: Any) -> None:
     monkeypatch.setattr('watcher.state.staged_record.StagedRecord.note_writing', lambda *_args: None)
 
@@ -93,7 +100,9 @@ def forget_what_was_written(monkeypatch: Any) -> None:
     pytest.param(forget_what_rested, 'is called stale', {'start': 1},
                  id='without-knowing-what-rested'),
     pytest.param(forget_what_was_written, 'is called stale', {'start': 1, 'edit': 1},
-                 id='without-knowing-what-was-written')])
+                 id='without-knowing-what-was-written'),
+    pytest.param(tell_the_consumer_no_rows, 'stolen from', {
+        'consumer': 'absent', 'clone': 1, 'start': 2}, id='with-a-consumer-that-knows-no-rows')])
 def test_broken_code_is_found_out_by_the_shortest_way(
         break_something: Callable[[Any], None], problem: str, setting: Any,
         monkeypatch: Any) -> None:

@@ -11,11 +11,15 @@ from registry.values import Contents, Pool, Priority, Vm as Row
 from tests.unit.watcher.builders import HOST, POLICY, REF, UUID, build_vm, uuid_of
 from tests.verification.model_checker import xapi
 from tests.verification.model_checker.calls import Answer, Client, Job
+from tests.verification.model_checker.consumer import BOOT_ID, Guard, RunDirectory, Start, list_added
 from tests.verification.model_checker.daemon import (ROLE, Daemon, run_job, summarise_boots,
                                                      summarise_claims)
 from tests.verification.model_checker.disk import Disk, Journal, Registry
+from tests.verification.model_checker.xapi import foreign_in
 from watcher.boots.inspection import find_in_arguments
 from watcher.boots.receipts import Looked
+from watcher.consumer.numbers_file import MAX_AGE_SECONDS, Numbers, render_numbers
+from watcher.vm.device_args import parse_args
 from watcher.vm.boot import Finding
 from watcher.vm.record import Batch, Kind, PowerState, VmRecord
 from watcher.xapi.event_stream import StreamBroken
@@ -29,7 +33,7 @@ PEERS = ((OTHER_REF, OTHER_UUID, 11), ('OpaqueRef:vm-30', uuid_of(30), 12))
 KINDS = ('start', 'whole_map', 'start_fails', 'reboot', 'api_reboot', 'suspend', 'migrate',
          'revert', 'clone', 'destroy', 'meddle', 'edit', 'number', 'disable', 'remove', 'accept',
          'crash', 'cut', 'break', 'rotate', 'hand', 'master', 'gone', 'template', 'block',
-         'unblock')
+         'unblock', 'doze', 'pause')
 # Where one of these happens, a boot may take what was not in place when the VM last rested: it is
 # told as what it is, and not always as one that waits.
 _UNTIDY = frozenset(['meddle', 'revert', 'whole_map', 'hand', 'clone', 'disable', 'remove',
@@ -50,6 +54,8 @@ class Hidden(NamedTuple):
     tasks: int = 0
     problem: str = ''
     excused: int = 0
+    guard: Optional[Guard] = None
+    """None: QEMUs take what XAPI gives, and nobody looks."""
 
 
 class State(NamedTuple):
@@ -67,6 +73,7 @@ class World:
     def __init__(self, args: Optional[str], *, snapshot: Optional[str] = None,
                  other: Optional[str] = None, peers: int = 0, is_accepted: bool = True,
                  settles_platform: bool = False, step_seconds: float = STEP_SECONDS,
+                 consumer: str = '', suspended: Optional[str] = None,
                  **budget: int) -> None:
         assert set(budget) <= set(KINDS), budget
         self.is_tidy = not (_UNTIDY & set(budget) or other is not None or settles_platform)
@@ -78,6 +85,11 @@ class World:
             self.vms[ref] = _build(render(vm_id), ref=ref, uuid=vm_uuid)
         if other is not None:
             self.vms[OTHER_REF] = _build(other, ref=OTHER_REF, uuid=OTHER_UUID)
+        if suspended is not None:
+            # Somebody else's, or an import: its memory image has our device.
+            self.vms[OTHER_REF] = _build(
+                None, ref=OTHER_REF, uuid=OTHER_UUID,
+                power_state=PowerState.SUSPENDED)._replace(frozen=suspended, pushed=suspended)
         contents = Contents(int(is_accepted), (Pool('A', 'A'), Pool('B', 'B')), tuple(
             [Row(10, UUID, 'web', 'A', Priority.HIGH)]
             + [Row(vm_id, vm_uuid, 'web', 'A', Priority.HIGH)
@@ -90,6 +102,10 @@ class World:
         self.hidden = Hidden(tuple(sorted(budget.items())))
         self.daemon = Daemon(self.journal, self.registry, lambda: self.hidden.now,
                              self._note_job, self._note_look)
+        if consumer:
+            self._set(guard=_build_guard(consumer, contents, self.hidden.now))
+            self.daemon.serve(RunDirectory(lambda: self.hidden.guard, self._note_guard),
+                              lambda: self.hidden.guard.at(self.hidden.now))
 
     def save(self) -> State:
         """The state, for later."""
@@ -113,7 +129,8 @@ class World:
             tuple(sorted(disk.orphans)), summarise_claims(self.journal),
             summarise_boots(self.journal), hidden.budget, hidden.is_alive, hidden.inbox,
             hidden.jobs, hidden.looks, hidden.changed, hidden.needs_first, hidden.problem,
-            self.daemon.freeze(hidden.now) if hidden.is_alive else ()))
+            self.daemon.freeze(hidden.now) if hidden.is_alive else (),
+            hidden.guard and (hidden.guard.read(hidden.now), hidden.guard.is_paused)))
 
     def budget(self, kind: str) -> int:
         """How often this may still happen."""
@@ -141,6 +158,9 @@ class World:
     def put(self, ref: str, vm: Optional[xapi.Vm]) -> None:
         """A VM has changed, or is gone; an event will tell when the record did."""
         before = self.vms.get(ref)
+        if self.hidden.guard is not None and vm is not None and before is not None \
+                and vm.domids > before.domids:
+            vm = self._consume(ref, before, vm)
         if vm is None:
             del self.vms[ref]
         else:
@@ -154,13 +174,47 @@ class World:
         """The number that two QEMUs run although rows gave it out (P10); '' for none."""
         contents, ran = self.journal.disk.contents, {}  # type: ignore
         for ref, vm in sorted(self.vms.items()):
-            number = POLICY.number_of(vm.record._replace(args=vm.frozen)) if vm.has_qemu else None
+            number = number_in(vm.taken) if vm.has_qemu else None
             is_given_out = vm.record.uuid in contents.by_uuid or vm.ghost_had_row
             if number is None or not is_given_out:
                 continue
             if number in ran:
                 return 'the QEMUs of %s and %s run number %d' % (ran[number], ref, number)
             ran[number] = ref
+        return ''
+
+    def _consume(self, ref: str, before: xapi.Vm, vm: xapi.Vm) -> xapi.Vm:
+        """The consumer starts the VM's QEMU, and is held to what P26 says."""
+        guard, now = self.hidden.guard, self.hidden.now
+        is_restored = before.phase in ('resume', 'migrate')
+        start = Start(vm.frozen, vm.record.uuid, is_restored, guard.numbers, guard.at(now).seconds,
+                      guard.is_paused)
+        added = list_added(start)
+        rows, is_confirmed = guard.read(now)
+        number, owners = number_in(vm.frozen), dict(rows)
+        is_guarded = is_confirmed and not is_restored and not guard.is_paused
+        is_stolen = number in owners and vm.record.uuid not in owners.values()
+        carried = tuple((parse_args(vm.frozen, POLICY.names).managed or '').split())
+        vm = vm._replace(is_withheld=bool(carried) and not added, ghost_is_guarded=is_guarded)
+        if added not in ((), carried):
+            self._set(problem='the consumer gave %r of %r' % (added, vm.frozen))
+        elif added != carried and not (is_guarded and is_stolen):
+            self._set(problem='the consumer withheld %r from %s' % (carried, ref))
+        elif added and is_guarded and is_stolen:
+            self._set(problem='the QEMU of %s got the number of %s' % (ref, owners[number]))
+        return vm._replace(ghost_took=vm.ghost_took[:-1] + (
+            vm.ghost_took[-1][:2] + (vm.taken,),)) if vm.is_withheld else vm
+
+    def find_stolen(self) -> str:
+        """A QEMU that got the number of another one, whose row has it (P26); '' for none."""
+        rows = self.journal.disk.contents.by_uuid
+        runs = {number_in(vm.taken): vm.record.uuid for vm in self.vms.values()
+                if vm.has_qemu and vm.record.uuid in rows}
+        for vm in self.vms.values():
+            number = number_in(vm.taken) if vm.has_qemu and vm.ghost_is_guarded else None
+            if vm.record.uuid not in rows and number in runs \
+                    and rows[runs[number]].vm_id == number:
+                return 'a QEMU runs number %d, stolen from %s' % (number, runs[number])
         return ''
 
     def next_task(self) -> str:
@@ -254,7 +308,8 @@ class World:
         vm = next((vm for vm in self.vms.values() if vm.record.uuid == vm_uuid), None)
         finding = Finding(is_readable=False, problem='not here')
         if vm is not None and vm.record.domain == domain and domain[0] == HOST:
-            finding = Finding(find_in_arguments(tuple((vm.frozen or '').split()), POLICY.names))
+            finding = Finding(find_in_arguments(tuple((vm.taken or '').split()), POLICY.names),
+                              is_withheld=vm.is_withheld)
         self._set(looks=tuple(rest),
                   inbox=self.hidden.inbox + (Looked(vm_uuid, domain, finding),))
 
@@ -263,6 +318,15 @@ class World:
         self._set(now=self.hidden.now + self.step_seconds)
         if self.hidden.is_alive:
             self.daemon.watcher.pump()
+
+    def doze(self) -> None:
+        """So much time passes that what the daemon confirmed last counts no more."""
+        self._note_guard(self.hidden.guard._replace(
+            dozed=self.hidden.guard.dozed + MAX_AGE_SECONDS + 1.0))
+
+    def pause_consumer(self) -> None:
+        """`vgpu-admin consumer pause`."""
+        self._note_guard(self.hidden.guard._replace(is_paused=True))
 
     def break_stream(self) -> None:
         """The connection is lost, and found again."""
@@ -348,18 +412,31 @@ class World:
     def _note_look(self, vm_uuid: str, domain: Tuple[str, int]) -> None:
         self._set(looks=self.hidden.looks + ((vm_uuid, domain),))
 
+    def _note_guard(self, guard: Guard) -> None:
+        self._set(guard=guard)
+
     def _set(self, **fields: Any) -> None:
         self.hidden = self.hidden._replace(**fields)
-
-
-def foreign_in(args: Optional[str]) -> str:
-    """The text of others: in these worlds it stands in front."""
-    return (args or '').partition('-device')[0].strip()
 
 
 def render(vm_id: int) -> str:
     """What a VM of the first pool carries, with text of others."""
     return '%s %s' % (xapi.FOREIGN, POLICY.template.render('A', int(Priority.HIGH), vm_id))
+
+
+def number_in(args: Optional[str]) -> Optional[int]:
+    """The number that stands in arguments."""
+    return POLICY.number_of(build_vm(args))
+
+
+def _build_guard(file: str, contents: Contents, now: float) -> Guard:
+    """What an earlier daemon has left in /run: nothing, or a file that is confirmed or stale."""
+    if file == 'absent':
+        return Guard()
+    age = {'confirmed': 0.0, 'stale': MAX_AGE_SECONDS + 1.0}[file]
+    return Guard(render_numbers(Numbers(
+        tuple((row.vm_id, row.vm_uuid) for row in contents.vms), BOOT_ID,
+        Guard().at(now).seconds - age)))
 
 
 def _build(args: Optional[str], **fields: Any) -> xapi.Vm:

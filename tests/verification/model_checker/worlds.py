@@ -82,6 +82,19 @@ WORLDS: Dict[str, Plot] = {
         _DESIRED, 10, 2900, clone=1, gone=1, template=1, start=1, crash=1),
     'rows-vm-gone-and-number-moved': _plot(
         _DESIRED, 10, 3900, peers=1, gone=1, template=1, rotate=1, start=1),
+    # P26: what the consumer gives and withholds, by the file of the numbers.
+    'stolen-by-a-clone': _plot(
+        _DESIRED, 7, 1200, consumer='confirmed', clone=1, start=2, crash=1, doze=1),
+    'stolen-while-rows-change': _plot(
+        _DESIRED, 7, 1600, consumer='confirmed', clone=1, start=2, number=1, remove=1),
+    'stolen-and-consumer-paused': _plot(
+        _DESIRED, 7, 670, consumer='confirmed', clone=1, start=2, pause=1),
+    'stolen-with-a-stale-file': _plot(
+        _DESIRED, 7, 740, consumer='stale', clone=1, start=2, crash=1),
+    'stolen-without-a-file': _plot(
+        _DESIRED, 7, 820, consumer='absent', clone=1, start=2, crash=1),
+    'suspended-with-anothers-number': _plot(
+        _DESIRED, 7, 800, consumer='confirmed', suspended=_DESIRED, start=2, reboot=1, crash=1),
     'receipts-through-restarts': _plot(
         _DESIRED, 12, 2500, start=1, reboot=2, crash=1, **{'break': 1}),
 }

@@ -38,6 +38,10 @@ class Vm(NamedTuple):
     """The values that the start under way may take: what stood there, and what is staged; () where
     P7 says nothing."""
     ghost_had_row: bool = False
+    is_withheld: bool = False
+    """The consumer gave its QEMU none of our arguments."""
+    ghost_is_guarded: bool = False
+    """Its QEMU came up afresh, with the consumer on and the file of the numbers confirmed."""
     ghost_is_copy: bool = False
     """It was cloned from a VM that had been staged: P10 says that it loses the span."""
     ghost_broken: str = ''
@@ -49,9 +53,19 @@ class Vm(NamedTuple):
         return self.phase == 'built' or self.record.power_state in (PowerState.RUNNING,
                                                                     PowerState.PAUSED)
 
+    @property
+    def taken(self) -> Optional[str]:
+        """What its QEMU has, of what XAPI gave."""
+        return foreign_in(self.frozen) if self.is_withheld else self.frozen
+
     def write(self, **fields: object) -> 'Vm':
         """XAPI writes the record."""
         return self._replace(record=self.record._replace(**fields))
+
+
+def foreign_in(args: Optional[str]) -> str:
+    """The text of others: in these worlds it stands in front."""
+    return (args or '').partition('-device')[0].strip()
 
 
 def make_template(vm: Vm) -> Vm:
