@@ -141,6 +141,7 @@ EXIT_CODE = Option('exit-code', None, 'exit with 6 when something differs')
 ALL_HOSTS = Option('all-hosts', None, 'check the other hosts of the pool as well, through their '
                    'plugins')
 BOOT = Option('boot', 'N', 'the boot by its number (the newest)', parse_count)
+LIFE = Option('all', None, 'the whole life of the VM: every change and every boot')
 AT = Option('at', 'TIME', 'the registration at a time: a date (its beginning), or '
             'YYYY-MM-DDTHH:MM:SSZ, in UTC where no zone is given', parse_time)
 SINCE = Option('since', 'TIME', 'what was done at a time (as for --at) or later', parse_time)
@@ -167,7 +168,7 @@ WINDOW = Option('window', 'HH:MM-HH:MM', 'begin restarts in these hours only, in
                 'they begin, end when they do', parse_window)
 ACCEPT_UNVERIFIED = Option('accept-unverified', None, 'go on also after a boot that cannot be '
                            'looked at')
-EXCLUSIVE = ((JSON, MINIMAL), (RESTART, NO_RESTART), (ENABLE, DISABLE))
+EXCLUSIVE = ((JSON, MINIMAL), (RESTART, NO_RESTART), (ENABLE, DISABLE), (BOOT, LIFE))
 """Options that contradict each other."""
 RESTARTING = (YES, NO_RESTART, FORCE, TIMEOUT)
 EDITING = (NO_WAIT, VERBOSE, DRY_RUN)

@@ -72,8 +72,8 @@ TEXTS = {
         'Shows who changed what and when, in the registry and in XAPI. Times are UTC.',
         ('history', "history --who='another program' --limit=10")),
     'explain': Text(
-        'Tells the story of one boot: what was assigned, what the VM carried, what QEMU took. '
-        'The newest boot is told unless --boot names another.',
+        'Tells the story of the newest boot (or of --boot): what led to it since the boot before, '
+        'what QEMU took then, and what is true now. --all tells the whole life of the VM.',
         ('explain web01', 'explain web01 --boot=12')),
     'watch': Text(
         'Shows boots and changes while they happen, until Ctrl-C. It reads the journal once a '

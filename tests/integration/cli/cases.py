@@ -139,7 +139,8 @@ GOOD = {
                 Case('history --who=nobody', None, 0, 'Nothing is recorded'),
                 Case('history --vm-uuid={run}', None, 0, '{run}')),
     'explain': (Case('explain --vm-uuid={run}', None, 0, 'as_desired'),
-                Case('explain --vm-name=run --boot=1', None, 0, 'as_desired')),
+                Case('explain --vm-name=run --boot=1', None, 0, 'as_desired'),
+                Case('explain run --all', None, 0, '1 boot, ')),
     'watch': (Case('watch'), Case('watch --vm-name=web --limit=5'), Case('watch --vm-uuid={web}')),
     'plan': (Case('plan', None, 0, 'Nothing is to be done'), Case('plan --exit-code')),
     'reconcile': (Case('reconcile', None, 0, 'Nothing is to be done'),
@@ -214,7 +215,7 @@ DOCUMENTS = {
     'list-pools': 'pools', 'show-pool': 'pool', 'scan-vms': 'vms groups states',
     'status': 'registry daemon xapi pools vms states boots replacements_under_way mirror '
               'consumer',
-    'history': 'history', 'explain': 'boot history', 'plan': 'plans', 'reconcile': 'result vms',
+    'history': 'history', 'explain': 'boot history now', 'plan': 'plans', 'reconcile': 'result vms',
     'verify': 'vms', 'set-pool-name': 'result pool', 'set-pool-description': 'result pool',
     'update-pool': 'result pool', 'version': 'version',
     'enable-pool': 'result pool', 'disable-pool': 'result pool', 'export': 'vms pools',

@@ -1,7 +1,9 @@
 """plan, reconcile, verify, history, explain and the commands for vGPU pools, as programs."""
 
+import itertools
 import os
 import shutil
+from typing import List, Sequence
 
 import pytest
 
@@ -114,6 +116,61 @@ def test_explain_tells_the_chain_from_the_change_to_the_verdict(pool: Place,
     assert pool.run('explain', '--vm-name=web', '--boot=99').status == 3
     assert pool.run('show-vm', '--vm-name=web', '--json').document['vm']['last_boot'][
         'verdict'] == 'missing'
+
+
+def record_boots(pool: Place, vm_uuid: str, times: Sequence[str]) -> None:
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        for domid, at in enumerate(times):
+            boot = Boot(0, vm_uuid, 'web', 'start', 'host', domid, 'boot', None, at, closed_at=at,
+                        carried=span(1), desired=span(1), found=span(1), verdict='as_desired')
+            journal.write_boot(journal.open_boot(boot), boot)
+
+
+def list_indented(text: str, title: str) -> List[str]:
+    """What stands below a title."""
+    lines = text.splitlines()
+    return list(itertools.takewhile(lambda line: line.startswith('  '),
+                                    lines[lines.index(title) + 1:]))
+
+
+def test_explain_tells_one_boot_and_with_all_the_life(pool: Place, drifted: str) -> None:
+    pool.run('set-priority', '--vm-name=web', '--priority=high')
+    record_boots(pool, pool.uuid(drifted),
+                 ['2001-01-01 00:00:00', '2098-01-01 00:00:00', '2099-01-01 00:00:00'])
+    second = pool.run('explain', 'web', '--boot=2').out
+    assert [line for line in list_indented(second, 'What led to it:') if 'medium -> high' in line]
+    assert 'Now:' not in second, 'what is true now is no part of an older boot'
+    third = pool.run('explain', 'web').out
+    # Nothing was changed between the boots: the row is the one of before, and says so.
+    [line] = list_indented(third, 'What led to it:')
+    assert 'medium -> high' in line and line.endswith('(before boot 2)')
+    assert list_indented(third, 'Now:') == ['  that domain has ended; the VM is Halted.']
+    assert '2 other boots and ' in third and third.rstrip().endswith("explain VM --all'")
+    life = pool.run('explain', 'web', '--all').out
+    told = [life.index(text) for text in ('  boot 1, start: as_desired', 'register-vm: vm_added',
+                                          'medium -> high', '  boot 2, start', '  boot 3, start',
+                                          'Now:')]
+    assert told == sorted(told)
+    document = pool.run('explain', 'web', '--all', '--json').document
+    assert [boot['boot'] for boot in document['boots']] == [1, 2, 3]
+    assert document['boot']['boot'] == 3 and document['now']['power_state'] == 'Halted'
+
+
+def test_explain_of_a_vm_without_boots_tells_its_changes(pool: Place, drifted: str) -> None:
+    run = pool.run('explain', 'web')
+    assert run.status == 3 and '--all' in run.err
+    run = pool.run('explain', 'web', '--all')
+    assert run.status == 0 and 'register-vm: vm_added' in run.out
+    assert pool.run('explain', '--vm-uuid=' + '0' * 8 + '-0000' * 3 + '-' + '0' * 12,
+                    '--all').status == 3
+
+
+def test_explain_without_an_xapi_says_what_is_not_known(pool: Place, drifted: str) -> None:
+    record_boots(pool, pool.uuid(drifted), ['2099-01-01 00:00:00'])
+    pool.close()
+    run = pool.run('explain', 'web')
+    assert run.status == 0 and list_indented(run.out, 'Now:')[0].startswith('  not known: ')
+    assert pool.run('explain', 'web', '--json').document['now'] is None
 
 
 def test_the_past_of_a_registration_is_shown(pool: Place, drifted: str) -> None:

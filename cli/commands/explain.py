@@ -1,0 +1,224 @@
+"""explain: why a VM booted with its arguments.
+
+What led to the boot, what was true then and what is true now stand apart.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from cli.commandline import options
+from cli.commandline.parser import Arguments
+from cli.commands.history import describe_entry, find_past_target
+from cli.context import Context
+from cli.errors import CommandError, Kind
+from cli.output.edit_messages import name_vm
+from cli.output.result import Result, build_document
+from cli.output.tables import describe_boot
+from cli.output.text import escape, plural, utc
+from cli.output.vm_view import boot_document, entry_document
+from registry.errors import RegistryUnavailable
+from registry.journal.clock_steps import correct
+from watcher.errors import MalformedRecord, XapiError
+
+_ALL = 20000
+# What the history says of a VM's row, by the beginning of its name.
+_OF_THE_ROW = 'vm_'
+
+
+class Life(NamedTuple):
+    """All that the journal has of one VM."""
+
+    boots: Tuple[Any, ...]
+    """The newest first."""
+    entries: Tuple[Any, ...]
+    """What was changed, the oldest first."""
+    clock_steps: Sequence[Any] = ()
+
+    def when(self, at: str) -> str:
+        """A time as it would stand there if the clock had always been right."""
+        return correct(at, self.clock_steps)
+
+    def list_entries(self, until: str) -> List[Any]:
+        """What was changed up to a time."""
+        return [entry for entry in self.entries if self.when(entry.at) <= self.when(until)]
+
+
+class Now(NamedTuple):
+    """What has become of a VM since its newest boot."""
+
+    said: str
+    """As a sentence."""
+    document: Optional[Dict[str, Any]] = None
+    """None where that is not known."""
+
+
+def explain(arguments: Arguments, context: Context) -> Result:
+    """Tell why a VM booted with its arguments: from the registry's change to the verdict."""
+    vm_uuid = find_past_target(context, arguments)
+    life = _read_life(context, vm_uuid)
+    if arguments.get(options.LIFE):
+        return _tell_life(context, life, vm_uuid)
+    boot = _choose(life.boots, arguments.get(options.BOOT), vm_uuid)
+    entries = life.list_entries(boot.closed_at or boot.opened_at)
+    now = _find_now(context, boot) if boot is life.boots[0] else None
+    host_name = context.find_host_name(boot.host)
+    lines = [f'{name_vm(boot.vm_name, vm_uuid)}: boot {boot.id}, {describe_boot(boot, host_name)}',
+             f'Meaning: {describe_meaning(boot)}', 'What led to it:']
+    lines += _indent(_describe_cause(life, boot, entries))
+    lines += ['Then:'] + _indent(_describe_then(boot))
+    if now is not None:
+        lines += ['Now:', f'  {now.said}']
+    lines += _count_rest(life, boot, entries)
+    return _build(vm_uuid, boot, host_name, entries, now, lines)
+
+
+def describe_meaning(boot: Any) -> str:
+    """What the verdict of a boot means."""
+    return _MEANINGS.get(boot.verdict or '', 'the boot has no verdict.')
+
+
+def _read_life(context: Context, vm_uuid: str) -> Life:
+    with context.journal(is_needed=True) as journal:
+        if journal is None:
+            return Life((), ())
+        return Life(tuple(journal.list_boots(vm_uuid, _ALL)),
+                    tuple(reversed(journal.list_history(vm_uuid, _ALL))), journal.clock_steps())
+
+
+def _choose(boots: Sequence[Any], number: Optional[int], vm_uuid: str) -> Any:
+    if not boots:
+        raise CommandError(Kind.NOT_FOUND, f'no boot of VM {vm_uuid} is recorded: the daemon '
+                           "records the boots that it sees; 'vgpu-admin explain VM --all' shows "
+                           'what was changed')
+    if number is None:
+        return boots[0]
+    for boot in boots:
+        if boot.id == number:
+            return boot
+    known = ', '.join(str(boot.id) for boot in boots[:10])
+    raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} has no boot {number}; there are {known}')
+
+
+def _build(vm_uuid: str, boot: Any, host_name: Optional[str], entries: Sequence[Any],
+           now: Optional[Now], lines: List[str], **more: Any) -> Result:
+    document = build_document(vm_uuid=vm_uuid, boot=boot_document(boot, host_name),
+                              history=[entry_document(entry) for entry in entries],
+                              now=now.document if now is not None else None, **more)
+    return Result(document, lambda _style: lines)
+
+
+# The story of one boot.
+
+def _describe_cause(life: Life, boot: Any, entries: Sequence[Any]) -> List[str]:
+    """What was changed since the boot before; the row as it was, where nobody changed that."""
+    before = _find_before(life, boot)
+    found = [entry for entry in entries
+             if before is None or life.when(entry.at) > life.when(before.opened_at)]
+    lines = [describe_entry(entry, names_vm=False) for entry in found]
+    if before is not None and not any(entry.what.startswith(_OF_THE_ROW) for entry in found):
+        last = [entry for entry in entries if entry.what.startswith(_OF_THE_ROW)][-1:]
+        lines = [f'{describe_entry(entry, names_vm=False)} (before boot {before.id})'
+                 for entry in last] + lines
+    return lines or ['nothing is recorded']
+
+
+def _find_before(life: Life, boot: Any) -> Optional[Any]:
+    """The boot before one."""
+    position = life.boots.index(boot) + 1
+    return life.boots[position] if position < len(life.boots) else None
+
+
+def _describe_then(boot: Any) -> List[str]:
+    began = 'found running' if boot.kind == 'unknown' else f'{boot.kind} began'
+    closed = utc(boot.closed_at) if boot.closed_at else '(not yet)'
+    return [f'{utc(boot.opened_at)}  {began}; the VM record carried '
+            f'{escape(boot.carried) or "nothing of ours"}',
+            f'{closed}  verdict {boot.verdict or "none"}: desired '
+            f'{escape(boot.desired) or "nothing"}, found {escape(boot.found) or "nothing"}'
+            + (' (written after the start was seen)' if boot.rescued else '')]
+
+
+def _count_rest(life: Life, boot: Any, entries: Sequence[Any]) -> List[str]:
+    """Name what is not told, and how to have it told."""
+    boots, later = len(life.boots) - 1, len(life.entries) - len(entries)
+    before = _find_before(life, boot)
+    earlier = 0 if before is None else sum(
+        1 for entry in entries if life.when(entry.at) <= life.when(before.opened_at))
+    if not boots and not later:
+        return []
+    return [f"{plural(boots, 'other boot')} and {plural(earlier + later, 'other change')}: see "
+            "'vgpu-admin explain VM --all'"]
+
+
+# The story of a life.
+
+def _tell_life(context: Context, life: Life, vm_uuid: str) -> Result:
+    if not life.boots and not life.entries:
+        raise CommandError(Kind.NOT_FOUND, f'nothing is recorded of VM {vm_uuid}')
+    newest = life.boots[0] if life.boots else None
+    now = _find_now(context, newest) if newest is not None else None
+    told = [(life.when(entry.at), 0, describe_entry(entry, names_vm=False))
+            for entry in life.entries]
+    told += [(life.when(boot.opened_at), boot.id, f'{utc(boot.opened_at)}  boot {boot.id}, '
+              f'{describe_boot(boot).partition(" ")[2].partition(" ")[2]}')
+             for boot in reversed(life.boots)]
+    name = newest.vm_name if newest is not None else None
+    lines = [f"{name_vm(name, vm_uuid)}: {plural(len(life.boots), 'boot')}, "
+             f"{plural(len(life.entries), 'change')}, the oldest first"]
+    lines += _indent([line for _at, _number, line in sorted(told, key=lambda item: item[:2])])
+    if now is not None:
+        lines += ['Now:', f'  {now.said}']
+    host_name = context.find_host_name(newest.host) if newest is not None else None
+    return _build(vm_uuid, newest, host_name, life.entries, now, lines,
+                  boots=[boot_document(boot) for boot in reversed(life.boots)])
+
+
+def _indent(lines: Sequence[str]) -> List[str]:
+    return ['  ' + line for line in lines]
+
+
+# What is true now.
+
+def _find_now(context: Context, boot: Any) -> Now:
+    """What has become of the VM since its newest boot, where registry and XAPI can be asked."""
+    try:
+        contents = context.registry.read()
+        context.live()
+        from cli.queries.pool_snapshot import read_around
+        pool = read_around(context, contents, boot.vm_uuid)
+    except (RegistryUnavailable, XapiError, MalformedRecord) as error:
+        return Now(f'not known: {escape(str(error))}')
+    vm = pool.inventory.find_by_uuid(boot.vm_uuid)
+    if vm is None:
+        return Now('the VM was destroyed; XAPI has it no more.', {'kind': None})
+    if vm.kind.value != 'vm':
+        return Now(f"it was made a {vm.kind.value.replace('_', ' ')}.", {'kind': vm.kind.value})
+    plan = pool.plan(vm)
+    document = {'kind': 'vm', 'power_state': vm.power_state.value,
+                'state': plan.state.value if plan else None,
+                'carried': plan.carried if plan else None,
+                'desired': plan.desired if plan else None}
+    return Now(_say_now(boot, vm, plan), document)
+
+
+def _say_now(boot: Any, vm: Any, plan: Any) -> str:
+    if boot.host is None or vm.domain != (boot.host, boot.domid):
+        return f'that domain has ended; the VM is {vm.power_state.value}.'
+    if plan is not None and plan.state.value == 'pending':
+        return (f"{escape(plan.desired) or 'nothing'} is asked for; this waits until the VM is "
+                'shut down and started.')
+    return 'it still runs with this.'
+
+
+_MEANINGS = {
+    'as_desired': 'it took what the registry asked for then.',
+    'pending': 'it took what was staged when it last rested, while a change waited.',
+    'frozen': 'a resume or a migration kept the arguments of the boot before.',
+    'stale': 'it took arguments that were not those of the registry, nor those staged last.',
+    'missing': 'it took no arguments of ours, and should have.',
+    'withheld': 'the consumer on that host withheld the arguments: their number belongs to the row '
+                "of another VM, and this VM had no row. Give it one ('vgpu-admin register-vm'), or "
+                "move the row to it ('vgpu-admin transfer-vm'), and start it again.",
+    'not_consumed': 'XAPI delivered the arguments and QEMU did not run with them: see to the '
+                    'consumer (qemu-wrapper) on that host.',
+    'unverified': 'what it ran with could not be looked at; that is not success.',
+}
