@@ -69,7 +69,13 @@ def read_mirror_state(holder: Optional[str], journal: Any,
     if holder is None:
         return MirrorState('no_daemon', edits=edits) if edits else None
     state = parse_note(journal.read_note(MIRROR_NOTE), is_enabled)
-    return state._replace(edits=edits) if state is not None else None
+    if state is None:
+        return None
+    newest = journal.lineage()[-1:]
+    if state.state == 'mirrored' and state.is_master and newest not in ((), (state.generation,)):
+        # What it has begun since stands in the journal first.
+        state = state._replace(state='pushing', generation=newest[0])
+    return state._replace(edits=edits)
 
 
 def parse_note(text: Optional[str], is_enabled: bool) -> Optional[MirrorState]:

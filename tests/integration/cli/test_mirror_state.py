@@ -73,6 +73,19 @@ def test_each_state_is_shown_with_what_to_do(pool: Place, facts: Dict[str, Any],
     assert '\nMirror: ' in found['panel']
 
 
+def test_a_generation_that_the_daemon_has_begun_is_not_called_whole(pool: Place) -> None:
+    leave(pool)
+    for generation, state in (('7-0123abcd', 'mirrored'), ('8-0123abcd', 'pushing')):
+        with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+            journal.note_generation(generation, 'digest')
+        with WriterLock(pool.db) as lock:
+            assert lock.acquire()
+            found = pool.run('status', '--json').document['mirror']
+            panel = pool.run('status').out
+        assert (found['state'], found['generation']) == (state, generation)
+        assert ('whole' in panel) is (state == 'mirrored')
+
+
 def test_switched_off_by_the_configuration_is_no_fault(pool: Place) -> None:
     leave(pool, state='off')
     change_config('[registry]', '[mirror]\nenabled = no\n[registry]')(pool)
