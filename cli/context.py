@@ -9,7 +9,7 @@ import os
 import pwd
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional, TextIO
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, TextIO
 
 from cli.commandline.options import CONFIG, DB, JSON, YES
 from cli.commandline.parser import Arguments
@@ -66,6 +66,7 @@ class Context:
         self._registry: 'Optional[Registry]' = None
         self._live: Any = None
         self._problem: 'Optional[XapiError]' = None
+        self._host_names: Dict[Optional[str], Optional[str]] = {}
 
     @property
     def is_json(self) -> bool:
@@ -227,12 +228,12 @@ class Context:
     def find_host_name(self, ref: Optional[str]) -> Optional[str]:
         """Find the name of a host; None when XAPI cannot be asked, or does not say."""
         from watcher.errors import XapiError
-        if ref is None:
-            return None
-        try:
-            return self.live().find_host_name(ref)  # type: ignore
-        except XapiError:
-            return None
+        if ref is not None and ref not in self._host_names:
+            try:
+                self._host_names[ref] = self.live().find_host_name(ref)
+            except XapiError:
+                return None
+        return self._host_names.get(ref)
 
     def lose_live(self, problem: 'XapiError') -> None:
         """XAPI has ceased to answer: nobody asks it again in this run."""

@@ -4,7 +4,7 @@ The daemon and every command of ours write there, so that whoever reads it sees 
 happens without asking XAPI.
 """
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from cli.commands.history import describe_entry
 from cli.output.text import escape, utc
@@ -38,9 +38,11 @@ class Item(NamedTuple):
 class Feed:
     """Reads the journal again and again, and gives each thing once."""
 
-    def __init__(self, vm_uuid: Optional[str], limit: int) -> None:
+    def __init__(self, vm_uuid: Optional[str], limit: int,
+                 find_host_name: Callable[[Optional[str]], Optional[str]]) -> None:
         self._vm_uuid = vm_uuid
         self._limit = limit
+        self._find_host_name = find_host_name
         self._last: Optional[Tuple[int, int]] = None
         """The newest number of the history, and of the boots; None before the first look."""
         self._open: Set[int] = set()
@@ -52,7 +54,7 @@ class Feed:
         boots = journal.list_boots(self._vm_uuid, count)
         entry_number, boot_number = self._last or (0, 0)
         items = [_describe_change(entry) for entry in reversed(entries) if entry.id > entry_number]
-        items += [_describe_boot(boot) for boot in reversed(boots)
+        items += [_describe_boot(boot, self._find_host_name(boot.host)) for boot in reversed(boots)
                   if boot.id > boot_number or boot.id in self._open and boot.closed_at]
         items.sort(key=lambda item: item.at)
         self._open = {boot.id for boot in journal.open_boots()
@@ -73,12 +75,12 @@ def _describe_change(entry: Any) -> Item:
                 vm_uuid=entry.vm_uuid or '', vm_name=escape(name))
 
 
-def _describe_boot(boot: Boot) -> Item:
+def _describe_boot(boot: Boot, host_name: Optional[str]) -> Item:
     """A boot when it begins, and once more when it has its verdict."""
-    document = {'boot': dict(boot_document(boot) or {}, vm_uuid=boot.vm_uuid,
+    document = {'boot': dict(boot_document(boot, host_name) or {}, vm_uuid=boot.vm_uuid,
                              vm_name=boot.vm_name)}
     name = escape(boot.vm_name)
-    vm = f'VM {boot.vm_uuid} ({name})'
+    vm = f'VM {boot.vm_uuid} ({name})' + (f' on {escape(host_name)}' if host_name else '')
     kind = 'boot' if boot.kind == 'unknown' else boot.kind
     if not boot.closed_at:
         return Item(boot.opened_at, f'{utc(boot.opened_at)}  boot {boot.id}  {kind} of {vm} began',

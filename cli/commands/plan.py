@@ -1,6 +1,6 @@
 """plan, reconcile and verify: what would be done, doing it once, and what really runs."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
@@ -36,17 +36,34 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
         return Result(build_document(result='would_reconcile' if plans else 'nothing_to_do',
                                      plans=[_document(item) for item in plans]),
                       lambda _style: [_describe(item) for item in plans] or _NOTHING)
+    vms = [item.vm for item in plans + (waiting if plans else [])]
+    staged = _stage(context, [vm.uuid for vm in vms])
+    lines = [f'{vm.uuid} ({escape(vm.name)}): {escape(staged[vm.uuid].message)}' for vm in vms]
+    is_failed = any(item.word in ('failed', 'refused') for item in staged.values())
+    return Result(build_document(result=_sum_up(staged), vms=[
+        {'vm_uuid': vm_uuid, 'result': item.word, 'message': item.message}
+        for vm_uuid, item in staged.items()]), lambda _style: lines or _NOTHING,
+        ExitStatus.FAILED if is_failed else ExitStatus.DONE, minimal=tuple(staged))
+
+
+def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, Any]:
+    """Stage VMs; of those that are left to a daemon it is said what keeps it, if anything."""
+    from cli.effects.daemon_conditions import tell_each
     from cli.effects.direct_staging import stage_many
 
     # Also with nothing to do: it lifts the start blocks that an older version left.
-    staged = stage_many(context, [item.vm.uuid for item in plans + (waiting if plans else [])])
-    lines = [f'{vm_uuid}: {item.word}: {escape(item.message)}' for vm_uuid, item in staged.items()]
-    lines = lines or _NOTHING
-    is_failed = any(item.word in ('failed', 'refused') for item in staged.values())
-    return Result(build_document(result='reconciled' if plans else 'nothing_to_do', vms=[
-        {'vm_uuid': vm_uuid, 'result': item.word, 'message': item.message}
-        for vm_uuid, item in staged.items()]), lambda _style: lines,
-        ExitStatus.FAILED if is_failed else ExitStatus.DONE, minimal=tuple(staged))
+    staged = tell_each(context, stage_many(context, vm_uuids))
+    return {vm_uuid: item._replace(message='left to the daemon that runs')
+            if item.word == 'by_daemon' else item for vm_uuid, item in staged.items()}
+
+
+def _sum_up(staged: Mapping[str, Any]) -> str:
+    words = {item.word for item in staged.values()}
+    if not words:
+        return 'nothing_to_do'
+    if words & {'staged', 'as_desired'}:
+        return 'reconciled'
+    return 'left_to_daemon' if 'by_daemon' in words else 'not_reconciled'
 
 
 def verify(arguments: Arguments, context: Context) -> Result:

@@ -107,6 +107,9 @@ def status(_arguments: Arguments, context: Context) -> Result:
     shown = survey or _survey_registry(contents)
     panel = _build_panel(context, contents, shown, problem)._replace(
         registry_problem=trouble, config_problem=context.config_problem)
+    if not problem:
+        panel = panel._replace(host_names={boot.host: context.find_host_name(boot.host)
+                                           for boot in panel.odd_boots})
     note_faults(context, contents)
     return Result(_status_document(contents, shown, panel),
                   lambda style: render_panel(panel, style),
@@ -200,7 +203,8 @@ def _status_document(contents: Contents, survey: Survey, panel: Panel) -> Dict[s
         xapi={'reachable': not panel.xapi_problem, 'problem': panel.xapi_problem or None},
         pools=[pool_document(pool) for pool, _views in panel.pools],
         vms=_documents(survey.everything), states=count_states(survey.everything),
-        boots=[dict(boot_document(boot) or {}, vm_uuid=boot.vm_uuid)
+        boots=[dict(boot_document(boot, panel.host_names.get(boot.host)) or {},
+                    vm_uuid=boot.vm_uuid)
                for boot in panel.odd_boots],
         replacements_under_way=panel.replacements,
         mirror=panel.mirror.document if panel.mirror is not None else None,

@@ -1,7 +1,7 @@
 """The control panel that `status` shows.  Pure."""
 
 from collections import OrderedDict
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from cli.consumer.withholding import (NO_DOM0, ConsumerState, advise_consumer,
                                       describe_consumer)
@@ -45,6 +45,8 @@ class Panel(NamedTuple):
     """Why the registry cannot be gone by; the VMs are those of when it was last seen, then."""
     consumer: Optional[ConsumerState] = None
     """What the consumer of this host does."""
+    host_names: Mapping[str, Optional[str]] = {}
+    """Of the hosts on which odd boots were, by their references."""
     config_problem: str = ''
     """Why the configuration cannot be gone by."""
 
@@ -151,7 +153,7 @@ def _list_vms(panel: Panel) -> List[str]:
                 kinds.setdefault(DANGERS[danger], []).append((view, DANGERS[danger]))
     for boot in panel.odd_boots:
         kinds.setdefault("last boot not as desired: 'vgpu-admin explain VM'", []).append(
-            (boot, f'last boot {describe_boot(boot)}'))
+            (boot, f'last boot {describe_boot(boot, panel.host_names.get(boot.host))}'))
     if sum(len(items) for items in kinds.values()) <= _MOST_VMS:
         return [_say(*item) for items in kinds.values() for item in items]
     return [_say(*items[0]) if len(items) == 1 else

@@ -36,7 +36,8 @@ def watch(arguments: Arguments, context: Context) -> Result:
     vm_uuid: Optional[str] = None
     if any(arguments.get(option) for option in VM):
         vm_uuid = find_target(context, contents).vm_uuid
-    feed = Feed(vm_uuid, arguments.get(options.LIMIT) or DEFAULT_LIMIT)
+    feed = Feed(vm_uuid, arguments.get(options.LIMIT) or DEFAULT_LIMIT,
+                context.find_host_name)
     return Result({}, lambda _style: [], stream=lambda style: _follow(context, feed, style))
 
 

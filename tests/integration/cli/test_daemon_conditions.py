@@ -10,7 +10,7 @@ import pytest
 from registry.journal.journal import Journal
 from registry.schema import MIRROR_NOTE, WATCH_NOTE
 from registry.writer_lock import WriterLock
-from tests.integration.cli.program import Place, span
+from tests.integration.cli.program import KEY, Place, span
 from tests.integration.cli.test_doctor import daemon  # noqa: F401 - a fixture
 
 PROMISE = 'saved; the daemon that runs stages it'
@@ -63,6 +63,19 @@ def test_what_keeps_the_daemon_is_told(pool: Place, web: str, holder: Any, notes
     assert staging['result'] == 'pending' and said in staging['message']
     run = pool.run('show-vm', '--vm-uuid=' + web)
     assert 'staging it' not in run.out
+
+
+def test_reconcile_says_whether_the_daemon_does_it(pool: Place, web: str, holder: Any) -> None:
+    import time
+    pool.xapi.call('VM.remove_from_platform', pool.xapi.find(web), KEY)
+    holder(time.time(), time.time())
+    run = pool.run('reconcile')
+    assert run.out == f'{web} (web): left to the daemon that runs\n'
+    assert pool.run('reconcile', '--json').document['result'] == 'left_to_daemon'
+    holder(None, 1.0)
+    run = pool.run('reconcile')
+    assert f'{web} (web): not staged' in run.out and 'not in sync with XAPI' in run.out
+    assert pool.run('reconcile', '--json').document['result'] == 'not_reconciled'
 
 
 def import_two(pool: Place, first: str, second: str) -> Any:

@@ -92,6 +92,26 @@ def test_with_json_each_thing_is_one_document_on_a_line(filled: Place) -> None:
     assert documents[-2]['change']['what'] == 'vm_added'
 
 
+def test_hosts_are_called_by_their_names(filled: Place) -> None:
+    filled.start_xapi()
+    host = filled.xapi.call('host.get_all')[0]
+    name = filled.xapi.call('host.get_name_label', host)
+    number = _boot(filled, host=host)
+    _close(filled, number, 'missing')
+    watched = Watched(filled)
+    watched.wait(f'start of VM {UUID} (web) on {name}: missing')
+    assert watched.end() == 0
+    watched = Watched(filled, '--json')
+    watched.wait(f'"host_name": "{name}"')
+    assert watched.end() == 0
+    run = filled.run('status')
+    assert f'start on {name}: missing' in run.out and host not in run.out
+    boot, = filled.run('status', '--json').document['boots']
+    assert (boot['host'], boot['host_name']) == (host, name)
+    filled.xapi.stop()
+    assert filled.run('status', '--json').document['boots'][0]['host_name'] is None
+
+
 def test_one_vm_is_watched_without_the_others(filled: Place) -> None:
     watched = Watched(filled, 'uuid=' + UUID)
     watched.wait(UUID)

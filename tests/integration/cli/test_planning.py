@@ -48,6 +48,7 @@ def test_reconcile_leaves_it_to_a_daemon_that_runs(pool: Place, drifted: str) ->
         assert lock.acquire()
         run = pool.run('reconcile', '--json')
     assert run.document['vms'][0]['result'] == 'by_daemon' and pool.args(drifted) is None
+    assert run.document['result'] == 'left_to_daemon'
 
 
 def test_reconcile_mends_a_replacement_of_0_1_that_was_cut_off(pool: Place) -> None:
