@@ -3,7 +3,7 @@
 The numbers file is written when rows or generation change, confirmed or not; and it is confirmed,
 at most once a minute, while the daemon is in sync with XAPI and the registry can be gone by. When
 it cannot be confirmed it says so by its age, and after five minutes the consumer withholds
-nothing. No registry and no XAPI is written to for it.
+nothing. No registry and no XAPI is written to for it. The names of VMs stand beside it.
 
 Main thread only.
 """
@@ -17,6 +17,7 @@ from watcher.mirror.mirror import FOLLOWING, Mirroring
 from watcher.runtime.logs import get_logger
 from watcher.state.inventory import Inventory
 from watcher.state.registry_view import Books
+from watcher.vm_names import VmNames
 from watcher.xapi.role import Role
 
 CONFIRM_SECONDS = 60.0
@@ -36,6 +37,7 @@ class NumberKeeper:
         self._mirroring = mirroring
         self._instant = instant
         self._directory: Optional[RunDirectory] = None
+        self._names = VmNames()
         self._last: Optional[Numbers] = None
         self._seen: Any = None
         """The assignments from which the rows were taken."""
@@ -51,6 +53,7 @@ class NumberKeeper:
         if path == (self._directory.path if self._directory is not None else None):
             return
         self._directory = RunDirectory(path) if path is not None else None
+        self._names.use(self._directory)
         self._last, self._seen, self._confirm_at = None, None, 0.0
         if self._directory is not None:
             self._last = self._recall(self._directory)
@@ -58,6 +61,8 @@ class NumberKeeper:
     def attend(self, now: float, role: Optional[Role], *, is_synced: bool,
                answered_at: Optional[float]) -> None:
         """Write what has changed; confirm it when that is due. Costs next to nothing otherwise."""
+        if is_synced:
+            self._names.attend(now, self._inventory.vms)
         if self._directory is None or not self._books.is_available:
             return
         is_current = (is_synced and answered_at is not None and role is not None

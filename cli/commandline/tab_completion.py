@@ -1,4 +1,5 @@
-"""What TAB offers where a VM is named, by an option or a bare word: the registry's UUIDs and names.
+"""What TAB offers where a VM is named, by an option or a bare word: the registry's UUIDs and names,
+and, where the VM need not have a row, the names of all VMs, which the daemon keeps in /run.
 
 Somebody waits for it with a finger on the key, so it imports next to nothing: not even the table
 of commands, nor `typing`, which takes as long as the rest. All other words are `completion.py`'s.
@@ -20,12 +21,17 @@ VM_FLAGS = ('--vm-uuid', '--vm-name')
 # Commands that take a VM as a bare word; a test compares them with the grammar.
 VM_COMMANDS = ('apply-pending', 'explain', 'history', 'register-vm', 'remove-vm', 'set-pool',
                'set-priority', 'set-vm-id', 'show-vm', 'update-vm', 'watch')
+# Those of them that are for VMs with a row, and nothing else has.
+_ROW_COMMANDS = ('apply-pending', 'remove-vm', 'set-pool', 'set-priority', 'set-vm-id', 'update-vm')
 # As xe people spell them, which goes with `=` only.
 _XE_FLAGS = {'uuid': '--vm-uuid', 'vm-uuid': '--vm-uuid', 'name-label': '--vm-name',
              'vm-name': '--vm-name'}
 # Those of watcher/config/settings.py, which is not imported for it; a test holds them together.
 CONFIG_PATH = '/etc/vgpu/vgpu-watcher.conf'
 REGISTRY_PATH = '/etc/vgpu/vgpu_config.db'
+PROC = '/proc'
+RUN_DIRECTORY = 'run/vgpu-watcher'
+_NAMES = 'names'
 _MAX_BYTES = 1 << 20
 
 
@@ -37,7 +43,7 @@ def find_offered(words: list, environment: 'Mapping[str, str]') -> 'list | None'
     if paths is None or flag is None:
         return None
     paths.update(find_paths(line))
-    return list_values(flag, paths.get('--db'),
+    return list_values(flag, line, paths.get('--db'),
                        paths.get('--config') or environment.get(CONFIG_VARIABLE))
 
 
@@ -66,26 +72,45 @@ def find_flag(line: str) -> 'str | None':
     return '--vm-name' if is_vm else None
 
 
-def list_values(flag: str, db: 'str | None' = None, config: 'str | None' = None) -> list:
-    """List the registry's UUIDs, or its names."""
-    rows = list_names(db or read_registry_path(config or CONFIG_PATH))
+def list_values(flag: str, line: str, db: 'str | None' = None,
+                config: 'str | None' = None) -> list:
+    """List the registry's UUIDs, or names: the registry's and, for some commands, XAPI's."""
+    text = _read_text(config or CONFIG_PATH)
+    rows = list_names(db or find_registry_path(text))
     if flag == '--vm-uuid':
         return [vm_uuid for vm_uuid, _name in rows]
-    # A name that a shell would take apart is better typed by hand.
-    return sorted({name for _uuid, name in rows
-                   if name[:1] != '-' and name.replace('-', '').replace('.', '').isalnum()})
+    names = {name for _uuid, name in rows}
+    if not [word for word in line.split(' ') if word in _ROW_COMMANDS]:
+        names.update(_read_text(find_run_directory(text) + '/' + _NAMES).split('\n'))
+    return sorted(filter(_is_plain, names))
 
 
-def read_registry_path(config: str) -> str:
-    """Read where the registry is; the default when the file does not say so plainly."""
+def _is_plain(name: str) -> bool:
+    """Whether a shell leaves a name whole; another is better typed by hand."""
+    return name[:1] != '-' and name.replace('-', '').replace('.', '').replace('_', '').isalnum()
+
+
+def find_registry_path(config: str) -> str:
+    """Find where the registry is; the default when the file does not say so plainly."""
+    return _find_value(config, '[registry]', 'path') or REGISTRY_PATH
+
+
+def find_run_directory(config: str) -> str:
+    """Find where the daemon keeps the names of all VMs, likewise."""
+    proc = _find_value(config, '[host]', 'proc') or PROC
+    return _find_value(config, '[consumer]', 'run_directory') or os.path.join(
+        os.path.dirname(proc.rstrip('/')), RUN_DIRECTORY)
+
+
+def _find_value(config: str, wanted: str, key: str) -> str:
     section = ''
-    for line in _read_text(config).splitlines():
+    for line in config.splitlines():
         name, equals, value = line.partition('=')
         if line.startswith('['):
             section = line.rstrip()
-        elif equals and section == '[registry]' and name.rstrip() == 'path':
+        elif equals and section == wanted and name.rstrip() == key:
             return value.strip()
-    return REGISTRY_PATH
+    return ''
 
 
 def write(words: list) -> int:

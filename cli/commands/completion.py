@@ -1,7 +1,7 @@
 """Shell completion: the script for bash, and the words that it asks for at each TAB.
 
 The words come from the table of commands, those for VMs by `tab_completion.py` from the registry
-file; XAPI is never asked, and nothing of it imported.
+file and from what the daemon wrote down; XAPI is never asked, and nothing of it imported.
 """
 
 from typing import List, Sequence
@@ -72,7 +72,8 @@ def _flags(known: Sequence[Option]) -> List[str]:
 
 
 def _list_vms(flag: str, line: str, context: Context) -> List[str]:
-    """The registry's UUIDs or names; --config and --db are those of the line, then ours."""
+    """UUIDs or names of VMs; --config and --db are those of the line, then ours."""
     paths, arguments = tab_completion.find_paths(line), context.arguments
-    return tab_completion.list_values(flag, paths.get('--db') or arguments.get(options.DB),
-                           paths.get('--config') or arguments.get(options.CONFIG))
+    return tab_completion.list_values(
+        flag, line, paths.get('--db') or arguments.get(options.DB),
+        paths.get('--config') or arguments.get(options.CONFIG))

@@ -19,8 +19,8 @@ MAY_IMPORT = {
 # it. What is no folder is a module at the root.
 LAYERS = {
     'watcher': ('errors', 'version', 'vm', 'config', 'runtime', 'xapi', 'state', 'consumer',
-                'staging', 'boots', 'mirror', 'numbers_keeper', 'job_dispatch', 'daemon',
-                'metrics', 'service', '__main__'),
+                'staging', 'boots', 'mirror', 'vm_names', 'numbers_keeper', 'job_dispatch',
+                'daemon', 'metrics', 'service', '__main__'),
     'registry': ('errors', 'values', 'paths', 'sqlite', 'inotify', 'kept_copies', 'schema',
                  'rows', 'creation', 'journal', 'writer_lock', 'file_watch', 'quick_read',
                  'file_check', 'difference', 'proposal', 'draft', 'row_writer', 'edit', 'commit',

@@ -1,5 +1,7 @@
 """The directory in /run that the daemon and the consumer share: the numbers file and the markers.
 
+The daemon also keeps the names of VMs there, for the completion of vgpu-admin.
+
 Root's alone: no link is followed, a file that somebody else could have written is refused, and a
 file is put there as a whole or not at all (`numbers_file.py` says what stands in it). /run goes
 with the boot of the host, and the directory outlives the daemon: the consumer goes by what a
@@ -16,6 +18,7 @@ from watcher.consumer.numbers_file import (MAX_BYTES, MAX_MARKER_BYTES, NUMBERS,
                                            NumberFileInvalid, Numbers, Withheld, parse_marker,
                                            parse_numbers, render_numbers)
 
+NAMES = 'names'
 BOOT_ID = '/proc/sys/kernel/random/boot_id'
 # Its name is new in Python 3.7.
 _CLOCK_BOOTTIME = getattr(time, 'CLOCK_BOOTTIME', 7)
@@ -50,18 +53,25 @@ class RunDirectory:
         content = render_numbers(numbers)
         if len(content) > MAX_BYTES:
             raise NumberFileInvalid('%d rows are too many for it' % len(numbers.rows))
+        self._write(NUMBERS, content)
+
+    def write_names(self, content: bytes) -> None:
+        """Write the file with the names of VMs."""
+        self._write(NAMES, content)
+
+    def _write(self, name: str, content: bytes) -> None:
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.mkdir(self.path, 0o700)
         with _opened(self.path) as place:
-            made = '.%s.%d' % (NUMBERS, os.getpid())
+            made = '.%s.%d' % (name, os.getpid())
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(made, dir_fd=place)
             descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600,
                                  dir_fd=place)
             with open(descriptor, 'wb') as stream:
                 stream.write(content)
-            os.rename(made, NUMBERS, src_dir_fd=place, dst_dir_fd=place)
+            os.rename(made, name, src_dir_fd=place, dst_dir_fd=place)
 
     def read_numbers(self) -> Optional[Numbers]:
         """The numbers file; None when there is none."""

@@ -15,6 +15,7 @@ from registry.quick_read import list_names
 from tests.integration.cli.program import Place, span
 from tests.support.documents import ROOT
 from watcher.config import settings
+from watcher.consumer.run_directory import RunDirectory
 
 # Each took milliseconds, and nothing that a command here says depends on it.
 NEVER = {'XenAPI', 'xmlrpc', 'http', 'email', 'ssl', 'structlog', 'apscheduler', 'urllib',
@@ -114,6 +115,16 @@ def test_completion_with_json_takes_the_whole_program(pool: Place) -> None:
 def test_paths_of_the_completion_are_those_of_the_configuration() -> None:
     assert tab_completion.CONFIG_PATH == settings.DEFAULT_PATH
     assert tab_completion.REGISTRY_PATH == settings.Settings().registry.path
+    assert tab_completion.find_run_directory('') == settings.Settings().run_directory
+
+
+@pytest.mark.parametrize('text', [
+    '[host]\nproc = /a/proc/\n', '[consumer]\nrun_directory = /a/b c\n[host]\nproc = /x/proc\n',
+    settings.render(settings.Settings())])
+def test_run_directory_is_found_where_the_configuration_says(tmp_path: Any, text: str) -> None:
+    path = tmp_path / 'watcher.conf'
+    path.write_text(text)
+    assert tab_completion.find_run_directory(text) == settings.load(str(path)).run_directory
 
 
 @pytest.mark.parametrize('text', [
@@ -123,13 +134,30 @@ def test_paths_of_the_completion_are_those_of_the_configuration() -> None:
 def test_registry_is_found_where_the_configuration_says(tmp_path: Any, text: str) -> None:
     path = tmp_path / 'watcher.conf'
     path.write_text(text)
-    assert tab_completion.read_registry_path(str(path)) == settings.load(str(path)).registry.path
+    assert tab_completion.find_registry_path(text) == settings.load(str(path)).registry.path
 
 
-def test_configuration_that_cannot_be_read_offers_the_default(tmp_path: Any) -> None:
-    (tmp_path / 'odd').write_bytes(b'\xff\xfe')
-    for name in ('odd', 'missing', ''):
-        assert tab_completion.read_registry_path(str(tmp_path / name)) == tab_completion.REGISTRY_PATH
+@pytest.mark.parametrize('content', [b'\xff\xfe', None])
+def test_configuration_that_cannot_be_read_offers_nothing(tmp_path: Any, content: Any) -> None:
+    path = tmp_path / 'odd'
+    if content is not None:
+        path.write_bytes(content)
+    db = str(tmp_path / 'missing.db')
+    assert tab_completion.list_values('--vm-uuid', 'vgpu-admin show-vm uuid=', db, str(path)) == []
+
+
+@pytest.mark.parametrize('command, is_offered', [
+    ('register-vm', True), ('show-vm', True), ('set-pool', False), ('remove-vm', False)])
+def test_names_that_the_daemon_keeps_are_offered(pool: Place, command: str,
+                                                 is_offered: bool) -> None:
+    """D2: also those of VMs without a row, where that makes sense; hostile ones never."""
+    register(pool, 'web')
+    directory = settings.load(pool.config).run_directory
+    RunDirectory(directory).write_names('new_1\nweb\nrm -rf\n$(id)\n-x\n\x1b[0m\n'.encode())
+    status, lines, imported = run(['complete', '--config', pool.config],
+                                  f'vgpu-admin {command} --vm-name=')
+    assert (status, lines) == (0, ['new_1', 'web'] if is_offered else ['web'])
+    assert find_heavy(imported, NEVER_FOR_TAB) == set()
 
 
 def test_rows_that_name_no_vm_are_not_offered(pool: Place) -> None:
