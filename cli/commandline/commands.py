@@ -42,7 +42,8 @@ def _change(name: str, summary: str, value: Option, example: str) -> Command:
 def _pool(name: str, summary: str, values: Tuple[Option, ...], example: str) -> Command:
     answers = (options.YES,) if name == 'disable-pool' else ()
     return Command(name, summary, 'commands.pools', name.replace('-', '_'),
-                   (options.POOL_ID,) + values + answers + (options.DRY_RUN,),
+                   (options.POOL_ID,) + values + answers
+                   + (options.POOL_VERBOSE, options.DRY_RUN),
                    required=(options.POOL_ID,) + values,
                    example=f'{name} --pool-id=B {example}'.rstrip())
 
@@ -103,7 +104,8 @@ COMMANDS = (
             'verify', (options.EXIT_CODE,), example='verify --exit-code'),
     Command('update-pool', 'rename, describe, enable or disable a vGPU pool', 'commands.pools',
             'update_pool', (options.POOL_ID, options.NAME, options.DESCRIPTION, options.ENABLE,
-                            options.DISABLE, options.YES, options.DRY_RUN),
+                            options.DISABLE, options.YES, options.POOL_VERBOSE,
+                            options.DRY_RUN),
             required=(options.POOL_ID,),
             any_of=(options.NAME, options.DESCRIPTION, options.ENABLE, options.DISABLE),
             example="update-pool --pool-id=B --name='Render farm' --disable"),

@@ -136,6 +136,7 @@ FORCE = Option('force', None, 'stop the VM hard when it does not stop cleanly in
 TIMEOUT = Option('timeout', 'SECONDS', 'how long a clean stop may take (120)', parse_seconds)
 NO_WAIT = Option('no-wait', None, 'do not wait until the VM is staged (3 s at most)')
 VERBOSE = Option('verbose', None, 'also show the whole VM')
+POOL_VERBOSE = VERBOSE._replace(summary='also show each VM, and the whole vGPU pool')
 DRY_RUN = Option('dry-run', None, 'check everything and change nothing')
 EXIT_CODE = Option('exit-code', None, 'exit with 6 when something differs')
 ALL_HOSTS = Option('all-hosts', None, 'check the other hosts of the pool as well, through their '

@@ -1,18 +1,20 @@
 """The commands that change a vGPU pool: its name, its description, whether it is enabled."""
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Mapping, Sequence
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.context import Context
-from cli.effects.proposals import ask, carry_out, describe, document_of, list_affected, rehearse
+from cli.effects.proposals import (ask, carry_out, describe, describe_affected, document_of,
+                                   list_affected, rehearse, say_pool_change)
+from cli.output.edit_messages import name_vm
 from cli.output.result import Result, build_document
 from cli.output.tables import render_pool
-from cli.output.text import Style, escape
+from cli.output.text import Style, escape, plural
 from cli.output.vm_view import count_pool, pool_document
 from cli.queries.preflight import refuse_on_member
 from registry.proposal import Proposal
-from registry.values import Contents, Pool
+from registry.values import Contents, Pool, Vm
 from watcher.errors import XapiError
 
 
@@ -59,29 +61,51 @@ def _change(arguments: Arguments, context: Context, **changes: Any) -> Result:
         with context.editing(done=done) as edit:
             edit.change_pool(pool_id, **changes)
         proposal = edit.proposal
-    return _answer(context, proposal, pool_id, is_dry=is_dry, is_told=is_told)
+    return _answer(arguments, context, proposal, is_dry=is_dry, is_told=is_told)
 
 
-def _answer(context: Context, proposal: Proposal, pool_id: str, *, is_dry: bool,
+def _answer(arguments: Arguments, context: Context, proposal: Proposal, *, is_dry: bool,
             is_told: bool) -> Result:
-    difference = proposal.difference
+    pool_id, difference = arguments.get(options.POOL_ID), proposal.difference
     pool = next(item for item in proposal.pools_after if item.pool_id == pool_id)
     view = count_pool(Contents(1, proposal.pools_after, proposal.vms_after), pool)
-    is_changed = difference.has_any
-    document = build_document(result=_name_result(is_changed, is_dry), pool=pool_document(view),
-                              **document_of(difference))
-    lines = [_sentence(pool, is_changed, is_dry)]
-    if not is_told:
-        lines += describe(proposal)
+    document = build_document(result=_name_result(difference.has_any, is_dry),
+                              pool=pool_document(view), **document_of(difference))
     affected = list_affected(proposal)
+    is_verbose = bool(arguments.get(options.VERBOSE))
+    # What a dry run is for is to be shown what it comes to.
+    lines = [] if is_told or not (is_dry or is_verbose) else [
+        line for change in difference.pools
+        for line in describe_affected(change, proposal.vms_after)]
     if affected and not is_dry:
         document['staging'] = _stage(context, affected)
-        lines += [f'{vm_uuid}: {escape(message)}'
-                  for vm_uuid, message in document['staging'].items()]
+        lines += _say_staged(document['staging'], proposal.vms_after, is_verbose)
 
     def render(style: Style) -> List[str]:
-        return lines + render_pool(view, (), style)
+        head = [f"vGPU pool {pool_id}: {say_pool_change(change, style.arrow)}"
+                + (' (dry run)' if is_dry else '') for change in difference.pools]
+        whole = render_pool(view, (), style) if is_verbose else []
+        return (head or [_say_unchanged(arguments, pool)]) + lines + whole
     return Result(document, render, minimal=(pool_id,))
+
+
+def _say_unchanged(arguments: Arguments, pool: Pool) -> str:
+    has = ([f'is called {escape(pool.pool_name)}'] if arguments.get(options.NAME) else []) + (
+        ['has that description'] if arguments.get(options.DESCRIPTION) is not None else [])
+    word = 'is enabled' if pool.enabled else 'is disabled'
+    return f"vGPU pool {pool.pool_id} already {' and '.join(has or [word])}; nothing to do."
+
+
+def _say_staged(staging: Mapping[str, str], vms: Sequence[Vm], is_verbose: bool) -> List[str]:
+    """What becomes of the VMs: of each, or of those together of which the same can be said."""
+    names = {vm.vm_uuid: name_vm(vm.vm_name, vm.vm_uuid) for vm in vms}
+    if is_verbose:
+        return [f'{names[vm_uuid]}: {escape(message)}' for vm_uuid, message in staging.items()]
+    said: Dict[str, List[str]] = {}
+    for vm_uuid, message in staging.items():
+        said.setdefault(message, []).append(names[vm_uuid])
+    return [f"{found[0] if len(found) == 1 else plural(len(found), 'VM')}: {escape(message)}"
+            for message, found in said.items()]
 
 
 def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
@@ -100,9 +124,3 @@ def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
 
 def _name_result(is_changed: bool, is_dry: bool) -> str:
     return 'unchanged' if not is_changed else 'would_be_changed' if is_dry else 'changed'
-
-
-def _sentence(pool: Pool, is_changed: bool, is_dry: bool) -> str:
-    if not is_changed:
-        return f'vGPU pool {pool.pool_id} is so already; nothing was changed.'
-    return f"vGPU pool {pool.pool_id} {'would be' if is_dry else 'is'} changed."

@@ -90,33 +90,42 @@ def describe_row(row: RowChange) -> str:
 
 def describe_pool_change(change: PoolChange, vms: Sequence[Vm]) -> List[str]:
     """What becomes of one vGPU pool, and which VMs that concerns."""
-    lines = [describe_pool(change)]
-    affected = [vm for vm in vms if vm.pool_id == change.after.pool_id]
+    return [describe_pool(change)] + describe_affected(change, vms)
+
+
+def describe_affected(change: PoolChange, vms: Sequence[Vm]) -> List[str]:
+    """The VMs that enabling or disabling a vGPU pool concerns."""
     if change.before.enabled == change.after.enabled:
-        return lines
+        return []
+    affected = [vm for vm in vms if vm.pool_id == change.after.pool_id]
     if not affected:
-        return lines + [f'No VM is in vGPU pool {change.after.pool_id}.']
+        return [f'No VM is in vGPU pool {change.after.pool_id}.']
     count = plural(len(affected), 'VM')
     if change.after.enabled:
         their = 'gets its arguments' if len(affected) == 1 else 'get their arguments'
-        lines.append(f'Enabling vGPU pool {change.after.pool_id} affects {count}, which {their} '
-                     'again:')
+        head = (f'Enabling vGPU pool {change.after.pool_id} affects {count}, which {their} '
+                'again:')
     else:
         lose = 'loses its arguments when it is' if len(affected) == 1 else \
             'lose their arguments when they are'
-        lines.append(f'Disabling vGPU pool {change.after.pool_id} affects {count}, which {lose} '
-                     'at rest:')
-    return lines + [f'  {vm.vm_uuid} {escape(vm.vm_name)}' for vm in affected]
+        head = (f'Disabling vGPU pool {change.after.pool_id} affects {count}, which {lose} '
+                'halted:')
+    return [head] + [f'  {vm.vm_uuid} {escape(vm.vm_name)}' for vm in affected]
 
 
 def describe_pool(change: PoolChange) -> str:
     """What becomes of one vGPU pool, on one line."""
+    return f'changed  vGPU pool {change.after.pool_id}: {say_pool_change(change)}'
+
+
+def say_pool_change(change: PoolChange, arrow: str = '->') -> str:
+    """What of a vGPU pool changes: `name Pool B → Render farm`."""
     before, after = change
     pairs = (('name', escape(before.pool_name), escape(after.pool_name)),
              ('description', escape(before.description) or '-', escape(after.description) or '-'),
              ('', _word(before), _word(after)))
-    return f'changed  vGPU pool {after.pool_id}: ' + ', '.join(
-        f'{what} {old} -> {new}'.lstrip() for what, old, new in pairs if old != new)
+    return ', '.join(f'{what} {old} {arrow} {new}'.lstrip()
+                     for what, old, new in pairs if old != new)
 
 
 def describe_counts(difference: Difference, unchanged: int = 0) -> str:

@@ -149,20 +149,22 @@ GOOD = {
     'update-pool': (
         Case('update-pool --pool-id=A --name=Fast --description=day --disable --yes',
              lambda pool: tuple(pool.pool_row('A'))[1:] == ('Fast', 'day', 0)),
-        Case('update-pool --pool-id=A --enable --dry-run', None, 0, 'so already')),
+        Case('update-pool --pool-id=A --enable --dry-run --verbose', None, 0,
+             'already is enabled')),
     'set-pool-name': (
         Case('set-pool-name --pool-id=B --name=Slow', lambda pool: pool.pool_row('B')[1] == 'Slow'),
-        Case('set-pool-name --pool-id=B --name=Slow --dry-run')),
+        Case('set-pool-name --pool-id=B --name=Slow --dry-run'),
+        Case('set-pool-name --pool-id=B --name=Slow --dry-run --verbose', None, 0, 'Enabled')),
     'set-pool-description': (
         Case('set-pool-description --pool-id=B --description=nightly',
              lambda pool: pool.pool_row('B')[2] == 'nightly'),
-        Case('set-pool-description --pool-id=B --description=nightly --dry-run')),
-    'enable-pool': (Case('enable-pool --pool-id=A', None, 0, 'so already'),
-                    Case('enable-pool --pool-id=A --dry-run')),
+        Case('set-pool-description --pool-id=B --description=nightly --dry-run --verbose')),
+    'enable-pool': (Case('enable-pool --pool-id=A', None, 0, 'already is enabled'),
+                    Case('enable-pool --pool-id=A --dry-run --verbose')),
     'disable-pool': (
         Case('disable-pool --pool-id=A --yes', lambda pool: (
             pool.pool_row('A')[3] == 0 and pool.args(pool.refs['web']) is None)),
-        Case('disable-pool --pool-id=A --dry-run')),
+        Case('disable-pool --pool-id=A --dry-run --verbose')),
     'export': (Case('export', None, 0, '{web}'),
                Case('export --format=csv --file={dir}/out.csv', _wrote('out.csv')),
                Case('export --format=json {dir}/out.json', _wrote('out.json'))),

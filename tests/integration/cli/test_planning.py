@@ -119,6 +119,21 @@ def test_explain_tells_the_chain_from_the_change_to_the_verdict(pool: Place,
         'verdict'] == 'missing'
 
 
+def test_changes_of_a_pool_are_said_briefly(pool: Place) -> None:
+    for name in ('web', 'db'):
+        pool.create_vm(name)
+        assert pool.run('register-vm', name).status == 0
+    assert pool.run('set-pool-name', '--pool-id=A', '--name=Fast').out == (
+        'vGPU pool A: name Pool A \u2192 Fast\n')
+    assert pool.run('set-pool-name', '--pool-id=A', '--name=Fast').out == (
+        'vGPU pool A already is called Fast; nothing to do.\n')
+    lines = pool.run('disable-pool', '--pool-id=A', '--yes').out.splitlines()
+    assert lines[0] == 'vGPU pool A: enabled \u2192 disabled'
+    assert len(lines) == 2 and lines[1].startswith('2 VMs: ')
+    whole = pool.run('enable-pool', '--pool-id=A', '--verbose').out
+    assert 'web (' in whole and 'db (' in whole and 'Enabled: yes' in whole
+
+
 def record_boots(pool: Place, vm_uuid: str, times: Sequence[str]) -> None:
     with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
         for domid, at in enumerate(times):
