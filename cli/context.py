@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 REGISTRY_SECONDS = 10.0
 # A journal that only adds to the answer is not waited for.
 _HELPER_SECONDS = 1.0
+_AGAIN_SECONDS = 0.1
 # What cannot be read is a line in what this command shows.
 _WHOLE = 'status'
 
@@ -66,6 +67,7 @@ class Context:
         self._registry: 'Optional[Registry]' = None
         self._live: Any = None
         self._problem: 'Optional[XapiError]' = None
+        self._journal_seconds = _HELPER_SECONDS
         self._host_names: Dict[Optional[str], Optional[str]] = {}
 
     @property
@@ -197,15 +199,18 @@ class Context:
         if not os.path.exists(path):
             yield None
             return
-        from registry.errors import RegistryError
+        from registry.errors import Reason, RegistryError
         from registry.journal.journal import Journal
-        journal = Journal(path, timeout_seconds=REGISTRY_SECONDS if is_needed
-                          else _HELPER_SECONDS)
+        seconds = REGISTRY_SECONDS if is_needed else self._journal_seconds
+        journal = Journal(path, timeout_seconds=seconds, on_wait=lambda: self._tell_wait(path))
         try:
             journal.open()
         except RegistryError as error:
             if is_needed:
                 raise
+            if getattr(error, 'reason', None) is Reason.LOCKED:
+                # Once in a run it is waited for in vain.
+                self._journal_seconds = _AGAIN_SECONDS
             self.note(str(error))
             yield None
             return
@@ -253,14 +258,18 @@ class Context:
             self._live = None
 
     def note(self, text: str) -> None:
-        """Keep something that the reader should know, beside the result."""
-        if text not in self.notes:
+        """Keep something that the reader should know, beside the result, and say it once."""
+        if not any(text in note for note in self.notes):
             self.notes.append(text)
 
     def tell(self, text: str) -> None:
         """Say at once what is going on; programs are not told."""
         if not self.is_json:
             self._say(escape(text) + '\n')
+
+    def _tell_wait(self, path: str) -> None:
+        from registry.sqlite.lock_holders import describe_wait
+        self.tell(describe_wait(path))
 
     @property
     def can_ask(self) -> bool:

@@ -18,7 +18,7 @@ from registry.paths import NEW_SUFFIX, find_journal, resolve_path
 from registry.rows import read_contents, read_rows
 from registry.schema import CURRENT_VERSION, migrate_journal, prepare_journal, probe_journal
 from registry.sqlite.connection import Connection, check_file, check_writable
-from registry.sqlite.lock_wait import Patience
+from registry.sqlite.lock_wait import TELL_SECONDS, Patience
 from registry.sqlite.timestamps import render_timestamp
 from registry.values import POOL_IDS, Contents, Image, Pool
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _JOURNAL_SHARE = 0.4
 _JOURNAL_SECONDS = 1.0
 _JOURNAL_EDIT_SECONDS = 3.0
+# What was waited in vain counts: a call after that spends no more than this.
+_JOURNAL_LEAST_SECONDS = 0.1
 _ATTEMPTS = 3
 
 
@@ -49,6 +51,8 @@ class Registry:
         self._trusts_losses = trust_mass_removals
         self._clock = clock
         self._tell = on_wait
+        self._waited_seconds = 0.0
+        self._has_told_journal = False
 
     def read(self) -> Contents:
         """Read all of the registry in one transaction; refuse one that is doubtful (P17)."""
@@ -284,11 +288,11 @@ class Registry:
     def _probe_journal(self) -> None:
         """Find out whether the journal takes what an edit writes, or raise JournalUnavailable."""
         prepare_journal(self.journal_path)
-        share = min(self._timeout_seconds * _JOURNAL_SHARE, _JOURNAL_EDIT_SECONDS)
-        with Connection(journal_path=self.journal_path, registry_path=None,
-                        patience=Patience(share)) as connection:
-            migrate_journal(connection, self.journal_path)
-            probe_journal(connection)
+        with self._waiting_for_journal(_JOURNAL_EDIT_SECONDS) as patience:
+            with Connection(journal_path=self.journal_path, registry_path=None,
+                            patience=patience) as connection:
+                migrate_journal(connection, self.journal_path)
+                probe_journal(connection)
 
     def _connected(self) -> Connection:
         return Connection(journal_path=None, registry_path=self.path, patience=self._patience())
@@ -302,12 +306,12 @@ class Registry:
         path = self.journal_path
         if not os.access(path, os.R_OK):
             return NO_MEMORY
-        patience = Patience(min(self._timeout_seconds * _JOURNAL_SHARE, _JOURNAL_SECONDS))
         is_writable = os.access(path, os.W_OK) and os.access(os.path.dirname(path), os.W_OK)
         try:
-            with Connection(journal_path=path, registry_path=None, patience=patience,
-                            is_journal_writable=is_writable) as connection:
-                return recall(connection, os.path.basename(self.path))
+            with self._waiting_for_journal(_JOURNAL_SECONDS) as patience:
+                with Connection(journal_path=path, registry_path=None, patience=patience,
+                                is_journal_writable=is_writable) as connection:
+                    return recall(connection, os.path.basename(self.path))
         except JournalUnavailable as error:
             return LOCKED_MEMORY if error.reason is Reason.LOCKED else NO_MEMORY
 
@@ -321,16 +325,38 @@ class Registry:
         except RegistryUnavailable:
             return 0
 
+    @contextlib.contextmanager
+    def _waiting_for_journal(self, most: float) -> Iterator[Patience]:
+        """Wait for the journal as long as it deserves; in vain once, hardly any more after that."""
+        most = min(self._timeout_seconds * _JOURNAL_SHARE, most)
+        seconds = min(most, max(_JOURNAL_LEAST_SECONDS, most - self._waited_seconds))
+        try:
+            yield Patience(seconds, on_wait=self._tell_journal_wait,
+                           tell_seconds=max(0.0, TELL_SECONDS - self._waited_seconds))
+        except JournalUnavailable as error:
+            if error.reason is Reason.LOCKED:
+                self._waited_seconds += seconds
+            raise
+        self._waited_seconds = 0.0
+
     def _patience(self) -> Patience:
         return Patience(self._timeout_seconds, on_wait=self._tell_wait)
 
     def _tell_wait(self) -> None:
         """Say that something is waited for, and who has it."""
+        from registry.sqlite.lock_holders import describe_holders
+        is_journal = not describe_holders(self.path) and describe_holders(self.journal_path)
+        self._say_wait(self.journal_path if is_journal else self.path)
+
+    def _tell_journal_wait(self) -> None:
+        if not self._has_told_journal:
+            self._has_told_journal = True
+            self._say_wait(self.journal_path)
+
+    def _say_wait(self, path: str) -> None:
         if self._tell is not None:
-            from registry.sqlite.lock_holders import describe_holders
-            who = describe_holders(self.path) or describe_holders(self.journal_path)
-            self._tell(f'waiting for {self.path}, which is locked'
-                       + (f' by {who}' if who else ' by another program'))
+            from registry.sqlite.lock_holders import describe_wait
+            self._tell(describe_wait(path))
 
     def _now(self) -> str:
         return render_timestamp(self._clock())

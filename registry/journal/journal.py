@@ -39,11 +39,12 @@ class Journal:
     """Our own file, open for the life of its owner."""
 
     def __init__(self, path: str, *, timeout_seconds: float,
-                 clock: Callable[[], float] = time.time) -> None:
+                 clock: Callable[[], float] = time.time,
+                 on_wait: Optional[Callable[[], None]] = None) -> None:
         self.path = path
         self._clock = clock
         self._in_batch = False
-        self._patience = Patience(timeout_seconds)
+        self._patience = Patience(timeout_seconds, on_wait=on_wait)
         self._connection = Connection(journal_path=path, registry_path=None,
                                       patience=self._patience)
 

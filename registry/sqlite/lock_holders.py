@@ -20,6 +20,11 @@ def describe_holders(path: str, locks: str = LOCKS) -> str:
     return ', '.join(f'{_read_name(process)} (process {process})' for process in found)
 
 
+def describe_wait(path: str) -> str:
+    """Say that a file is waited for, and who has it."""
+    return f'waiting for {path}, which is locked by {describe_holders(path) or "another program"}'
+
+
 def _find(lines: List[str], inode: str) -> List[int]:
     """The processes of lines such as `1: POSIX ADVISORY WRITE 4711 08:01:5678 1073741825 ...`."""
     found = []

@@ -21,11 +21,13 @@ class Patience:
     def __init__(self, timeout_seconds: float, *,
                  monotonic: Callable[[], float] = time.monotonic,
                  sleep: Callable[[float], None] = time.sleep,
-                 on_wait: Optional[Callable[[], None]] = None) -> None:
+                 on_wait: Optional[Callable[[], None]] = None,
+                 tell_seconds: float = TELL_SECONDS) -> None:
         self._timeout_seconds = timeout_seconds
         self._monotonic = monotonic
         self._sleep = sleep
         self._on_wait = on_wait
+        self._tell_seconds = tell_seconds
         self._deadline = monotonic() + timeout_seconds
 
     @property
@@ -59,7 +61,7 @@ class Patience:
                 left = self._deadline - self._monotonic()
                 if left <= BUSY_SLICE_SECONDS + PAUSE_SECONDS or not may_repeat(error):
                     raise
-            if self._on_wait is not None and self._monotonic() - began_at >= TELL_SECONDS:
+            if self._on_wait is not None and self._monotonic() - began_at >= self._tell_seconds:
                 self._on_wait()
                 self._on_wait = None
             self._sleep(PAUSE_SECONDS)

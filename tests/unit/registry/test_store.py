@@ -413,6 +413,26 @@ def test_locked_journal_costs_an_edit_the_history_and_little_patience(registry):
     assert [vm.vm_id for vm in registry.read().vms] == [1]
 
 
+def test_locked_journal_is_waited_for_and_told_once(path, registry):
+    told = []
+    patient = Registry(path, timeout_seconds=10, on_wait=told.append)
+    with other_program(registry.journal_path) as holder:
+        holder.execute('BEGIN EXCLUSIVE')
+        waits = []
+        for number in (1, 2):
+            began_at = time.monotonic()
+            assert patient.read().accepted
+            with patient.edit(who='me', command='x') as edit:
+                edit.add_vm(uuid_of(number))
+                assert 'locked' in edit.journal_problem
+            waits.append(time.monotonic() - began_at)
+    assert len(told) == 1 and told[0].startswith(f'waiting for {registry.journal_path}, which is')
+    assert waits[1] < waits[0] / 2
+    with patient.edit(who='me', command='x') as edit:
+        edit.add_vm(uuid_of(3))
+        assert edit.journal_problem == ''
+
+
 def test_peer_that_holds_both_files_is_waited_for(registry, path):
     patient = Registry(path, timeout_seconds=10)
     is_held, may_end = threading.Event(), threading.Event()
