@@ -73,6 +73,7 @@ check_targets() {
 install_all() {
     refuse_beside_rpm
     check_targets
+    find "$root$home" -depth -name __pycache__ -exec rm -rf {} \; 2>/dev/null || :
     step=installed
     [ ! -f "$root$manifest" ] || step=upgraded
     mkdir -p "$root$home"

@@ -1,8 +1,8 @@
 #!/usr/bin/python3 -EsB
 """Starts the program of ours that this file is named after, with the packages that we brought.
 
--E and -s: nobody's environment or home directory decides what root runs. -B: no byte-code that
-removing the package would leave behind.
+-E and -s: nobody's environment or home directory decides what root runs. -B: the byte-code is what
+the installation has compiled, and removing the package leaves none behind.
 """
 
 import importlib

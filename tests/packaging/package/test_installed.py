@@ -41,7 +41,7 @@ def installed(request, rpm_file):
     with tempfile.TemporaryDirectory(prefix='vgpu') as directory:
         python = build_python(directory + '/python', request.param[1])
         host = Host(directory + '/root', python)
-        assert host.rpm('-i', rpm_file).status == 0
+        assert host.install(rpm_file) == (0, '')
         simulator = Simulator(SimulatorSettings(socket_path=directory + '/xapi'))
         simulator.start()
         with contextlib.closing(contextlib.ExitStack()) as stack:
@@ -82,14 +82,25 @@ def test_installed_service_stages_what_the_installed_command_line_registers(inst
     assert [boot.args for boot in simulator.boots] == [SPAN]
 
 
+def list_byte_code(host):
+    return {path: os.stat(host.path + path).st_mtime_ns
+            for path in host.files() if path.endswith('.pyc')}
+
+
 def test_running_leaves_no_byte_code_and_no_changed_file(installed):
+    """But for what the installation has compiled: each of our modules, and nothing else."""
     host, _simulator, config = installed
+    before = list_byte_code(host)
+    modules = {path for path in host.files() if path.startswith('/opt/vgpu-watcher/lib/')
+               and path.endswith('.py')}
+    assert {re.sub(r'__pycache__/(\w+)\.cpython-\d+\.pyc', r'\1.py', path)
+            for path in before} == modules
     for words in (['vgpu-watcher', 'check-config', '--config', config],
                   ['vgpu-watcher', 'clear-fences', '--config', config],
                   ['vgpu-admin', 'help'], ['vgpu-admin', 'completion']):
         done = host.launch(*words)
         assert done.status == 0, done.said
-    assert [path for path in host.files() if path.endswith('.pyc')] == []
+    assert list_byte_code(host) == before
     assert host.rpm('-V', 'vgpu-watcher') == (0, '')
 
 
