@@ -15,7 +15,7 @@ SPOILED = (
     {'kind': 'http_500', 'method': 'VM.remove_from_platform', 'count': 1},
     {'kind': 'drop_after', 'method': 'VM.add_to_platform', 'count': 1},
     {'kind': 'http_500_before', 'method': 'event.from', 'count': 2},
-    {'kind': 'reset_before', 'method': 'VM.add_to_blocked_operations', 'count': 1},
+    {'kind': 'reset_before', 'method': 'VM.set_platform', 'count': 1},
     {'kind': 'truncate', 'method': 'VM.get_record', 'count': 1},
     {'kind': 'failure', 'method': 'session.login_with_password', 'count': 4,
      'parameters': {'code': 'HOST_STILL_BOOTING', 'params': []}})

@@ -55,6 +55,9 @@ ONLY_NAMED_IN = {
     'add_to_blocked_operations': ('simulator/',),
     'set_blocked_operations': ('simulator/',),
 }
+# No start is ever held up (P7): by a call of XAPI, or by xe.
+BLOCKING = re.compile(r'(?:add_to|set)_blocked_operations'
+                      r'|(?:-add|-set)\b.*blocked[-_]operations')
 LONGEST_FILE = 400
 LONGEST_LINE = 100
 LONGEST_FUNCTION = 60
@@ -71,6 +74,18 @@ def list_modules():
 
 
 MODULES = list_modules()
+
+
+def list_shipped():
+    """Whatever runs on a host: our packages, and all that the package places beside them."""
+    found = [path for path in MODULES if not path.startswith('simulator/')]
+    for directory, _names, files in os.walk(os.path.join(ROOT, 'deploy')):
+        found += [os.path.relpath(os.path.join(directory, name), ROOT) for name in files
+                  if not name.endswith('.pyc')]
+    return sorted(set(found))
+
+
+SHIPPED = list_shipped()
 
 
 def read(path):
@@ -196,6 +211,20 @@ def test_pure_module_has_no_clock_no_files_and_no_logging(path):
 @pytest.mark.parametrize('path', MODULES)
 def test_no_shell_is_started_and_no_platform_map_is_written_as_a_whole(path):
     assert list(find_forbidden_text(path, read(path))) == []
+
+
+@pytest.mark.parametrize('path', SHIPPED)
+def test_nothing_that_is_shipped_blocks_an_operation(path):
+    assert not BLOCKING.search(read(path))
+
+
+@pytest.mark.parametrize('text', [
+    "call('VM.add_to_blocked_operations', ref, 'start', 'x')", 'client.set_blocked_operations(ref)',
+    'xe vm-param-set uuid=1 blocked-operations:start=x',
+    'xe vm-param-add uuid=1 param-name=blocked-operations param-key=start'])
+def test_what_blocks_an_operation_is_found(text):
+    assert BLOCKING.search(text)
+    assert not BLOCKING.search(text.replace('set', 'get').replace('add', 'remove'))
 
 
 @pytest.mark.parametrize('path', MODULES)
