@@ -16,7 +16,7 @@ from benchmarks.figures import (Figure, build_document, describe_machine, render
                                 render_table)
 
 HISTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'history.jsonl')
-SCENARIOS = ('rescues', 'parsing', 'cold', 'idle', 'replacing', 'staged', 'admin',
+SCENARIOS = ('rescues', 'parsing', 'cold', 'idle', 'replacing', 'restarts', 'staged', 'admin',
              'consumer', 'scan', 'growth', 'large', 'mirror', 'pool', 'day', 'quick_day',
              'profile')
 
