@@ -156,9 +156,6 @@ class Watcher:
             self.receipts.doubt()
             self._news.doubt()
             self.note_watch()
-        # Whose numbers were found to run elsewhere, or to be free.
-        for ref in self._standings.take_stirred():
-            self.looks.at(ref, now)
 
     def begin_session(self, role: Role) -> None:
         """A session was opened: from now on this is what we may do."""
@@ -196,6 +193,9 @@ class Watcher:
         if (self._changes.find_due(self.is_synced) or now + 1.0) <= now:
             self.poll_registry()
         for ref in self.staging.take_due(now):
+            self.looks.at(ref, now)
+        # Whose numbers were found to run elsewhere, or to be free.
+        for ref in self._standings.take_stirred():
             self.looks.at(ref, now)
         self._attend_mirror(now)
         self._notes.flush()

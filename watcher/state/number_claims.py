@@ -167,6 +167,10 @@ class Standings:
         if is_settled:
             self._settle(plan.vm.uuid)
 
+    def note_left(self, vm_id: int) -> None:
+        """A VM rests with another number than before: who waits for this one deserves a look."""
+        self._stirred.add(vm_id)
+
     def claim(self, vm_uuid: str) -> None:
         """The number of the VM's row is, or is about to be, in place: nobody else had it."""
         assignment = self._books.assignments.get(vm_uuid)

@@ -102,6 +102,8 @@ class StagedRecord:
         if claim is not None and claim.vm_id == vm_id \
                 and self._books.staged_values.get(vm_uuid) == value:
             return
+        if claim is not None and claim.vm_id != vm_id:
+            self._standings.note_left(claim.vm_id)
         self._books.note_staged(vm_uuid, vm_id, value)
         self._write(lambda journal: journal.note_staged(vm_uuid, vm_id, value))
 
