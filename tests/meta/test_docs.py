@@ -202,3 +202,13 @@ def test_each_link_leads_somewhere(path):
 
 def test_page_of_words_and_events_is_made_from_the_guides_of_now():
     assert read('docs/man/vgpu.7') == render_concepts(), 'run: make man'
+
+
+def test_whoever_puts_files_back_masks_the_service_first():
+    told = [paragraph for path in DOCUMENTS if path.startswith('docs/')
+            for paragraph in read(path).split('\n\n')
+            if re.search(r'(stop|mask)\w* (and stop\w* )?the (daemon|service)|'
+                         r'the (daemon|service)[^.]* (stopped|masked)', paragraph, re.IGNORECASE)
+            and re.search(r'\b(move|put)\b.*\b(away|back|place)\b', paragraph, re.IGNORECASE)]
+    # systemd 219 may start what is only stopped, in the middle of it.
+    assert told and [paragraph for paragraph in told if 'mask' not in paragraph] == []

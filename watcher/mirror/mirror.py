@@ -147,7 +147,7 @@ class Mirroring:
             self._tell_waiting(role, now)
             self._leave_note(role, now)
             return
-        if self._reader.keeper.has_changed(self.settings.key_file, now):
+        if self._reader.has_changed(self.settings.key_file, now):
             self._must_judge = True
         self._judge(role, now, is_locked)
         self._is_held_up = is_staging and now - self._pushed_at < _DEFER_SECONDS
@@ -386,7 +386,7 @@ class Mirroring:
         if self.push.refused:
             self.state = OFF
         facts = (self.state, self.generation, self.push.waiting, role.master if role else '',
-                 self._reader.keeper.problem)
+                 self._reader.keeper.problem, self._books.journal_openings)
         noted_at, noted = self._noted
         if facts == noted or (facts[:2] == noted[:2] and now - noted_at < _NOTE_SECONDS):
             return

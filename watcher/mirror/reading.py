@@ -44,6 +44,7 @@ class Reader:
         self._lineage: Tuple[Tuple[str, ...], str, bool] = ((), '', False)
         """What the journal said last: generations, digest of the newest, whether that is ours."""
         self._told_problem = ''
+        self._openings = 0
 
     @property
     def is_wiped(self) -> bool:
@@ -57,6 +58,12 @@ class Reader:
         if books.is_journal_readable:
             return books.journal.is_blank()
         return not os.path.lexists(books.journal.path)
+
+    def has_changed(self, key_file: str, now: float) -> bool:
+        """Whether there is another key, or a journal that may not know what the last one did."""
+        is_reopened = self._openings != self._books.journal_openings
+        self._openings = self._books.journal_openings
+        return self.keeper.has_changed(key_file, now) or is_reopened
 
     def read_mirror(self, pool: PoolRecord, key_file: str) -> Reading:
         """What the pool's record holds, by the keys that are known now."""

@@ -71,6 +71,8 @@ class Books:
         self.is_journal_locked = False
         """It is there, and can be read as soon as somebody lets go of it."""
         self._journal_file: Optional[Tuple[int, int]] = None
+        self.journal_openings = 0
+        """How often it was opened: another file may stand there each time."""
         self.contents: Optional[Contents] = None
         self.was_read = False
         """Whether it has been known, at least once, who is registered."""
@@ -126,6 +128,7 @@ class Books:
                 self.journal.close()
                 raise
             self._journal_file = _identify(self.journal.path)
+            self.journal_openings += 1
             self.is_journal_readable = True
 
     def refresh_claims(self) -> None:

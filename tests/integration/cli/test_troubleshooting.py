@@ -110,8 +110,8 @@ def execute(place: Place, sql: str) -> None:
     connection.close()
 
 
-def damage(place: Place) -> None:
-    with open(place.db, 'r+b') as stream:
+def damage(path: str) -> None:
+    with open(path, 'r+b') as stream:
         stream.write(b'x' * 4096)
 
 
@@ -160,7 +160,8 @@ def fill_the_disk(place: Place) -> Callable[[], None]:
 BREAKING = {
     'file-deleted': lambda place: os.unlink(place.db),
     'file-emptied': lambda place: os.truncate(place.db, 0),
-    'file-damaged': damage,
+    'file-damaged': lambda place: damage(place.db),
+    'journal-damaged': lambda place: damage(place.etc + '/vgpu_journal.db'),
     'rows-lost': lambda place: execute(place, 'DELETE FROM vms'),
     'mirror-older': put_an_old_mirror_back,
     'mirror-newer': put_an_old_host_back,

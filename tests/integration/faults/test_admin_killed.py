@@ -33,6 +33,8 @@ POOLS = (Pool('A', 'Pool A'), Pool('B', 'Pool B', 'nightly'))
 SOURCE = 'vgpu_config.db'
 # What is left beside registry and journal by whoever is killed: it is removed by the next.
 LEFT = ('.new', '.part')
+# Beside an output file nobody can tell whose it is: it stays, for nobody else to read.
+BESIDE = '.vgpu-admin.'
 
 State = Any
 
@@ -288,7 +290,12 @@ def meet_trouble(stand: Stand, command: Command, what: Any, before: State,
     assert again == 0 and stand.state() == after, (what, again, said, stand.state())
     stand.assert_remembered(what)
     names = os.listdir(stand.world.directory)
-    assert not [name for name in names if name.endswith(LEFT)], (what, names)
+    beside = [name for name in names if name.startswith(BESIDE)]
+    assert len(beside) <= (status == -9), (what, names)
+    for name in beside:
+        assert os.stat(stand.path(name)).st_mode & 0o077 == 0, (what, name)
+        os.remove(stand.path(name))
+    assert not [name for name in set(names) - set(beside) if name.endswith(LEFT)], (what, names)
     process = stand.world.daemon.process
     assert process is not None and process.poll() is None, what
     return status != 0
