@@ -136,6 +136,7 @@ def find_command(name: str) -> Command:
 
 def name_operand(words: Words) -> Words:
     """Turn a bare word into the option that it stands for: a VM, or the command's operand."""
+    words = _name_several(words)
     command = words.command
     if command is None or command.words or len(words.rest) != 1:
         return words
@@ -145,6 +146,21 @@ def name_operand(words: Words) -> Words:
     if option is None:
         return words
     return Words(command, words.given + (Given(option, option.flag, words.rest[0]),))
+
+
+def _name_several(words: Words) -> Words:
+    """Turn options that name several VMs into bare words; beside a bare word they are a slip."""
+    named = [item for item in words.given if item.option.name in (VM_UUID.name, VM_NAME.name)]
+    is_several = len({item.option.name for item in named}) < len(named)
+    if words.command is None or not words.command.takes_several or not is_several or words.rest:
+        return words
+    for item in named:
+        if (item.option.name == VM_UUID.name) != _is_uuid(item.text):
+            raise usage(f'{item.option.flag}: {ascii(item.text)} is '
+                        f"{'a' if _is_uuid(item.text) else 'not a'} UUID; give it alone")
+    return words._replace(
+        given=tuple(item for item in words.given if item not in named),
+        rest=tuple(item.text for item in named))
 
 
 def _is_uuid(word: str) -> bool:

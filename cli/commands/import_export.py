@@ -213,10 +213,9 @@ def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool, 
 
 
 def stage_changed(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
-    """Stage what is at rest when no daemon does; count what came of it."""
-    from cli.effects.daemon_conditions import tell_each
-    from cli.effects.direct_staging import stage_many
-    staged = tell_each(context, stage_many(context, vm_uuids))
+    """Stage what is at rest, or wait until the daemon has; the word for each VM."""
+    from cli.effects.follow_up import stage_all
+    staged = stage_all(context, vm_uuids)
     for vm_uuid, item in staged.items():
         if item.word in ('failed', 'refused'):
             context.note(f'VM {vm_uuid}: {item.message}')

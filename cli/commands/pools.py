@@ -109,16 +109,15 @@ def _say_staged(staging: Mapping[str, str], vms: Sequence[Vm], is_verbose: bool)
 
 
 def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
-    """Stage the VMs at rest when no daemon does."""
+    """Stage the VMs at rest, or wait until the daemon has."""
     try:
         context.live()
     except XapiError as error:
         context.note(f'XAPI could not be asked ({error}); the change is applied when the daemon '
                      'runs')
         return {}
-    from cli.effects.daemon_conditions import tell_each
-    from cli.effects.direct_staging import stage_many
-    staged = tell_each(context, stage_many(context, vm_uuids))
+    from cli.effects.follow_up import stage_all
+    staged = stage_all(context, vm_uuids)
     return {vm_uuid: item.message for vm_uuid, item in staged.items()}
 
 

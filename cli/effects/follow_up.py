@@ -50,14 +50,20 @@ def follow_many(context: Any, situations: Mapping[str, Situation]) -> Dict[str, 
                 for vm_uuid, situation in situations.items()}
     resting = [vm_uuid for vm_uuid, found in followed.items() if found is None]
     if resting:
-        from cli.effects.daemon_conditions import tell_each
-        from cli.effects.direct_staging import stage_many
-        staged = tell_each(context, stage_many(context, resting, is_hurried=True))
-        staged.update(_wait_for_daemon(context, {
-            vm_uuid: item for vm_uuid, item in staged.items() if item.word == 'by_daemon'}))
+        staged = stage_all(context, resting, is_hurried=True)
         followed.update({vm_uuid: Follow(item.word, item.message, item.plan)
                          for vm_uuid, item in staged.items()})
     return {vm_uuid: found for vm_uuid, found in followed.items() if found is not None}
+
+
+def stage_all(context: Any, vm_uuids: List[str], *, is_hurried: bool = False) -> Dict[str, Any]:
+    """Stage these VMs, or wait until the daemon has; what became of each."""
+    from cli.effects.daemon_conditions import tell_each
+    from cli.effects.direct_staging import stage_many
+    staged = tell_each(context, stage_many(context, vm_uuids, is_hurried=is_hurried))
+    staged.update(_wait_for_daemon(context, {
+        vm_uuid: item for vm_uuid, item in staged.items() if item.word == 'by_daemon'}))
+    return staged
 
 
 def _find_waiting(vm_uuid: str, situation: Situation) -> Optional[Follow]:
@@ -104,8 +110,13 @@ def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
     except XapiError:
         pass  # what is not known to be staged is not said to be
     return {vm_uuid: item._replace(word='staged', message='staged by the daemon: its next start '
-                                   'takes it', plan=done[vm_uuid]) if vm_uuid in done
-            else item._replace(message=_LATE) for vm_uuid, item in staged.items()}
+                                   f'takes {_name_taken(done[vm_uuid])}', plan=done[vm_uuid])
+            if vm_uuid in done else item._replace(message=_LATE)
+            for vm_uuid, item in staged.items()}
+
+
+def _name_taken(plan: Any) -> str:
+    return 'none of our arguments' if plan.desired is None else 'it'
 
 
 def _read_settled(context: Any, vm_uuids: List[str]) -> List[Tuple[str, Any]]:

@@ -125,7 +125,11 @@ class Restart:
         self._context.done[-1] = f'{self._name} was stopped and started'
         self._context.advice[:] = [f'see what it runs with: vgpu-admin show-vm --vm-uuid='
                                    f'{self._record.uuid}']
-        return self._verify(before)
+        if self._row is None:
+            # What carries nothing of ours gets no receipt.
+            return Follow('restarted', 'the VM was restarted, with none of our arguments',
+                          staged.plan)
+        return self._verify(before, self._row)
 
     def is_still_running(self) -> bool:
         """Whether the VM runs now."""
@@ -246,9 +250,8 @@ class Restart:
             raise self._failed(f'it is staged and STOPPED: XAPI could not start it ({error})',
                                'see to what XAPI says, and start it') from error
 
-    def _verify(self, before: int) -> Follow:
-        if self._row is not None:
-            _tell_of_others(self._context, self._row)
+    def _verify(self, before: int, row: Vm) -> Follow:
+        _tell_of_others(self._context, row)
         verdict = verify_boot(self._context, self._record, before)
         status = ExitStatus.DONE if verdict.is_good else ExitStatus.FAILED
         return Follow(verdict.word, f'the VM was restarted; {verdict.message}', verdict.plan,

@@ -1,10 +1,12 @@
 """Several VMs on one command line: one change, one question, one restart after the other."""
 
-from typing import Any, List
+import json
+from typing import Any, List, Tuple
 
 import pytest
 
-from tests.integration.cli.program import Place, span
+from registry.writer_lock import WriterLock
+from tests.integration.cli.program import KEY, Place, span, wait_until
 
 
 @pytest.fixture
@@ -32,6 +34,10 @@ def test_several_vms_are_registered_in_one_change_with_numbers_in_their_order(po
     assert again.document['result'] == 'already_registered'
 
 
+def _count_readings(pool: Place) -> int:
+    return sum(call.method == 'VM.get_all_records' for call in pool.xapi.calls)
+
+
 @pytest.mark.parametrize('words, status', [
     (['register-vm', 'a', 'nobody'], 3), (['register-vm', 'a', 'a'], 2),
     (['register-vm', 'a', 'b', '--vm-id=7'], 4)])
@@ -41,6 +47,41 @@ def test_one_vm_that_cannot_be_registered_undoes_the_others(pool: Place, words: 
         pool.create_vm(name)
     run = pool.run(*words)
     assert run.status == status and 'nothing was changed' in run.err and pool.rows() == []
+
+
+@pytest.mark.parametrize('words', [
+    ('--vm-uuid={}', '--vm-uuid={}'), ('--vm-name=a', '--vm-name=b'), ('uuid={}', 'uuid={}'),
+    ('--vm-name=a', 'name-label=b')])
+def test_several_vms_are_also_named_by_options(pool: Place, words: Tuple[str, str]) -> None:
+    refs = [pool.create_vm(name) for name in 'ab']
+    named = [word.format(pool.uuid(ref)) for word, ref in zip(words, refs)]
+    run = pool.run('register-vm', *named)
+    assert run.status == 0, run.err
+    assert [pool.args(ref) for ref in refs] == [span(1), span(2)]
+    assert pool.run('remove-vm', *named).status == 0 and pool.rows() == []
+
+
+@pytest.mark.parametrize('words', [
+    ('show-vm', '--vm-name=a', '--vm-name=b'), ('set-pool', '--vm-uuid=a', '--vm-uuid=b', '--pool=B')])
+def test_what_takes_one_vm_or_is_no_uuid_is_refused(pool: Place, words: Tuple[str, ...]) -> None:
+    run = pool.run(*words)
+    assert run.status == 2 and ('given twice' in run.err or 'not a UUID' in run.err)
+
+
+def test_a_change_of_many_waits_until_the_daemon_has_staged_it(pool: Place) -> None:
+    refs = [pool.create_vm(name) for name in 'ab']
+    with WriterLock(pool.db) as lock:
+        assert lock.acquire()
+        command = pool.start('register-vm', 'a', 'b', '--json')
+        wait_until(lambda: len(pool.rows()) == 2, 'committed')
+        pool.xapi.clear_calls()
+        # The first reading tells whether anything keeps the daemon from it.
+        wait_until(lambda: _count_readings(pool) > 1, 'waiting for the daemon')
+        for number, ref in enumerate(refs, 1):
+            pool.xapi.call('VM.add_to_platform', ref, KEY, span(number))
+        out, err = command.communicate(timeout=60)
+    assert command.returncode == 0, err
+    assert set(json.loads(out)['staging'].values()) == {'staged'}
 
 
 def test_running_vms_are_restarted_one_after_the_other_and_halted_ones_staged(four: Any) -> None:

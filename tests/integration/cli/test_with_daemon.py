@@ -84,6 +84,22 @@ def test_a_restart_is_staged_by_the_daemon_and_verified_by_its_receipt(watched: 
     assert explained.status == 0 and 'pool_id A -> B' in explained.out
 
 
+def test_a_removal_says_what_the_next_start_takes_and_waits_for_no_receipt(
+        watched: Place) -> None:
+    refs = [watched.create_vm(name) for name in 'ab']
+    assert watched.run('register-vm', 'a', 'b').status == 0
+    for number, ref in enumerate(refs, 1):
+        wait_until(lambda: watched.args(ref) == span(number), 'staged')
+    run = watched.run('remove-vm', 'a')
+    assert run.status == 0 and 'its next start takes it' not in run.out, run.out
+    watched.start_vm(refs[1])
+    run = watched.run('remove-vm', 'b', '--yes', '--restart', '--json')
+    assert run.status == 0, run.err
+    assert run.document['staging'] == {
+        'result': 'restarted', 'message': 'the VM was restarted, with none of our arguments'}
+    assert watched.xapi.boots[-1].args is None and watched.power(refs[1]) == 'Running'
+
+
 def test_of_many_edits_at_once_none_is_lost(watched: Place) -> None:
     names = ['vm%d' % index for index in range(4)]
     refs = [watched.create_vm(name) for name in names]
@@ -117,7 +133,7 @@ def test_a_registry_that_is_rebuilt_beside_the_daemon_is_noticed(watched: Place)
     staging = run.document['staging']
     assert staging[watched.uuid(first)] == 'as_desired'
     # The daemon may have been quicker than the question.
-    assert staging[watched.uuid(second)] in ('by_daemon', 'as_desired')
+    assert staging[watched.uuid(second)] in ('staged', 'by_daemon', 'as_desired')
     wait_until(lambda: watched.args(second) == span(2), 'staged by the daemon')
     assert watched.args(first) == span(1)
     # It goes on from the file that is there now.
