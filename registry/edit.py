@@ -306,8 +306,9 @@ class Edit:
         vm = self._valid_vm(key)
         if (vm.pool_id, vm.priority) == (pool_id, priority) and vm_id in (None, vm.vm_id):
             return vm
+        name = f'{vm.vm_name} ({vm.vm_uuid})' if vm.vm_name else f'VM {vm.vm_uuid}'
         raise Conflict(
-            f'VM {vm.vm_uuid} is registered with pool {vm.pool_id}, priority {vm.priority.word}, '
+            f'{name} is registered with pool {vm.pool_id}, priority {vm.priority.word}, '
             f"vm_id {vm.vm_id}; change that with 'vgpu-admin update-vm'")
 
 

@@ -57,7 +57,8 @@ def explain(arguments: Arguments, context: Context) -> Result:
     life = _read_life(context, vm_uuid)
     if arguments.get(options.LIFE):
         return _tell_life(context, life, vm_uuid)
-    boot = _choose(life.boots, arguments.get(options.BOOT), vm_uuid)
+    boot = _choose(life.boots, arguments.get(options.BOOT),
+                   name_vm(arguments.get(options.VM_NAME), vm_uuid))
     entries = life.list_entries(boot.closed_at or boot.opened_at)
     now = _find_now(context, boot) if boot is life.boots[0] else None
     host_name = context.find_host_name(boot.host)
@@ -84,9 +85,9 @@ def _read_life(context: Context, vm_uuid: str) -> Life:
                     tuple(reversed(journal.list_history(vm_uuid, _ALL))), journal.clock_steps())
 
 
-def _choose(boots: Sequence[Any], number: Optional[int], vm_uuid: str) -> Any:
+def _choose(boots: Sequence[Any], number: Optional[int], name: str) -> Any:
     if not boots:
-        raise CommandError(Kind.NOT_FOUND, f'no boot of VM {vm_uuid} is recorded: the daemon '
+        raise CommandError(Kind.NOT_FOUND, f'no boot of {name} is recorded: the daemon '
                            "records the boots that it sees; 'vgpu-admin explain VM --all' shows "
                            'what was changed')
     if number is None:
@@ -95,7 +96,7 @@ def _choose(boots: Sequence[Any], number: Optional[int], vm_uuid: str) -> Any:
         if boot.id == number:
             return boot
     known = ', '.join(str(boot.id) for boot in boots[:10])
-    raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} has no boot {number}; there are {known}')
+    raise CommandError(Kind.NOT_FOUND, f'{name} has no boot {number}; there are {known}')
 
 
 def _build(vm_uuid: str, boot: Any, host_name: Optional[str], entries: Sequence[Any],

@@ -66,8 +66,9 @@ def note_carriers(context: Any) -> None:
     policy = build_policy(context.settings, True)
     count = sum(1 for vm in vms if vm.kind is VmKind.VM and policy.number_of(vm) is not None)
     if count:
-        context.note(f"{plural(count, 'VM')} carry our arguments already: 'vgpu-admin adopt' "
-                     'registers them')
+        carries, them = ('carries', 'it') if count == 1 else ('carry', 'them')
+        context.note(f"{plural(count, 'VM')} {carries} our arguments already: 'vgpu-admin adopt' "
+                     f'registers {them}')
 
 
 def is_configured(context: Any) -> bool:

@@ -155,7 +155,8 @@ def _list_vms(panel: Panel) -> List[str]:
         kinds.setdefault("last boot not as desired: 'vgpu-admin explain VM'", []).append(
             (boot, f'last boot {describe_boot(boot, panel.host_names.get(boot.host))}'))
     if sum(len(items) for items in kinds.values()) <= _MOST_VMS:
-        return [_say(*item) for items in kinds.values() for item in items]
+        return [f'{_say(*item)}{_NEXT.get(said, "")}'
+                for said, items in kinds.items() for item in items]
     return [_say(*items[0]) if len(items) == 1 else
             f"{len(items)} VMs ({', '.join(_brief_name(vm) for vm, _text in items[:_FEW])}"
             f"{', ...' if len(items) > _FEW else ''}): {said}{_NEXT.get(said, '')}"

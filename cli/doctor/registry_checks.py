@@ -10,7 +10,7 @@ import time
 from typing import Any, Iterator, List, Optional
 
 from cli.doctor.findings import Finding, bad, doubtful, good, skipped
-from cli.output.text import plural
+from cli.output.text import plural, utc
 from cli.queries.daemon_status import find_daemon, read_watch
 from cli.queries.mirror_status import MirrorState, advise, describe_mirror, read_mirror_state
 from registry.schema import WATCH_NOTE
@@ -200,7 +200,8 @@ def _judge_watch(watch: Any) -> Finding:
     if watch.last_answer is None:
         return doubtful(name, 'the daemon has not noted when XAPI answered it',
                         'systemctl status vgpu-watcher says what it waits for')
-    saw = f'since {watch.since or "(not now)"}; XAPI answered it {watch.silent_seconds} s ago'
+    since = utc(watch.since) if watch.since else '(not now)'
+    saw = f'since {since}; XAPI answered it {watch.silent_seconds} s ago'
     if watch.since is None:
         return bad(name, f'it waits for XAPI; {saw}', 'see whether XAPI runs: xe host-list')
     if watch.is_late:

@@ -1,5 +1,6 @@
 """The only place that prints: results on standard output, everything else on standard error."""
 
+import contextlib
 import os
 from typing import Any, Iterator, List, Mapping, Optional, Sequence, TextIO
 
@@ -38,8 +39,7 @@ class Output:
             document = dict(result.document, notes=list(notes)) if notes else result.document
             self._write(self._results, [json.dumps(document, indent=2)])
             return
-        for note in notes:
-            self._write(self._errors, [f'vgpu-admin: {escape(note)}'])
+        self._tell(notes)
         if is_minimal:
             self._write(self._results,
                         [','.join(item.replace(',', '\\,') for item in result.minimal)])
@@ -63,15 +63,25 @@ class Output:
                 content['notes'] = list(notes)
             self._write(self._errors, [json.dumps(build_document(error=content))])
             return
-        for note in notes:
-            self._write(self._errors, [f'vgpu-admin: {escape(note)}'])
-        for line in str(error).splitlines():
-            self._write(self._errors, [f'vgpu-admin: {escape(line)}'])
+        self._tell(notes)
+        self._tell(str(error).splitlines())
+
+    def _tell(self, texts: Sequence[str]) -> None:
+        """Write to people, beside the result."""
+        self._write_fitted([f'vgpu-admin: {escape(text)}' for text in texts])
+
+    def _write_fitted(self, errors: List[str]) -> None:
+        if errors and self._errors.isatty():
+            from cli.output.wrap import fit
+            with contextlib.suppress(OSError, ValueError):
+                width = os.get_terminal_size(self._errors.fileno()).columns
+                errors = fit(errors, Style(width=width))
+        self._write(self._errors, errors)
 
     def print_lines(self, results: List[str], errors: List[str], *,
                     is_data: bool = False) -> None:
         """Print what another host has made ready for our terminal."""
-        self._write(self._errors, errors)
+        self._write_fitted(errors)
         self._write(self._results, results, is_data=is_data)
 
     def _print_stream(self, texts: Iterator[str]) -> None:

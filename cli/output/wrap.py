@@ -8,7 +8,9 @@ from cli.output.text import Style, display_width
 # Somebody marks a command with the mouse: it must stay one line.
 _COMMAND = re.compile(r'(?:^|: |with: )(?:xe|vgpu-admin|vgpu-watcher|systemctl) ')
 _USAGE = 'usage: '
-_WORD = re.compile(r' *[^ ]+')
+# A command in quotes counts as one.
+_WORD = re.compile(r" *(?:[^ ']*'(?:vgpu-admin|vgpu-watcher|xe|systemctl) [^']*'[^ ]*|[^ ]+)")
+_PLAIN_WORD = re.compile(r' *[^ ]+')
 _COLOUR = re.compile('\033\\[[0-9;]*m')
 _AFTER_COMMA = re.compile('[^,]*,|[^,]+')
 # Colours are no text, and somebody copies UUIDs as well.
@@ -47,12 +49,22 @@ def _list_words(text: str, room: int) -> List[str]:
     """The words with the blanks before them; one that is too long, in parts that end in a comma."""
     words: List[str] = []
     for word in _WORD.findall(text):
-        if _width(word.lstrip(' ')) <= room or word.lstrip(' ').startswith('/'):
-            words.append(word)
-            continue
-        for part in _AFTER_COMMA.findall(word):
-            words += [part] if _WHOLE.search(part) else _cut(part, room)
-    return words
+        # A command that is wider than the terminal is broken after all.
+        words += [word] if _fits(word, room) else _PLAIN_WORD.findall(word)
+    return [part for word in words for part in _list_parts(word, room)]
+
+
+def _list_parts(word: str, room: int) -> List[str]:
+    if _fits(word, room) or word.lstrip(' ').startswith('/'):
+        return [word]
+    parts: List[str] = []
+    for part in _AFTER_COMMA.findall(word):
+        parts += [part] if _WHOLE.search(part) else _cut(part, room)
+    return parts
+
+
+def _fits(word: str, room: int) -> bool:
+    return _width(word.lstrip(' ')) <= room
 
 
 def _cut(text: str, room: int) -> List[str]:

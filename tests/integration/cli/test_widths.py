@@ -26,14 +26,16 @@ _UUID = re.compile('[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 _COMMAND = re.compile('(^|: )(xe|vgpu-admin|systemctl) ')
 
 
-def _shown(place: Place, columns: int, *words: str, **variables: str) -> List[str]:
-    """The lines that the program writes to a terminal of a width."""
+def _shown(place: Place, columns: int, *words: str, shows_errors: bool = False,
+           **variables: str) -> List[str]:
+    """The lines of results, or of errors, that the program writes to a terminal of a width."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('HHHH', 40, columns, 0, 0))
     surroundings = place.surroundings(dict({'TERM': 'xterm'}, **variables))
     surroundings['env'].pop('COLUMNS', None)
     process = programs.start('cli', place.command(*words)[3:], stdin=subprocess.DEVNULL,
-                             stdout=theirs, stderr=subprocess.DEVNULL, **surroundings)
+                             stdout=subprocess.DEVNULL if shows_errors else theirs,
+                             stderr=theirs if shows_errors else subprocess.DEVNULL, **surroundings)
     os.close(theirs)
     data = b''
     while True:
@@ -45,7 +47,7 @@ def _shown(place: Place, columns: int, *words: str, **variables: str) -> List[st
             break
         data += part
     os.close(ours)
-    assert process.wait(20) in (0, 1)
+    assert (process.wait(20) in (0, 1)) is not shows_errors
     return data.decode('utf-8').replace('\r', '').splitlines()
 
 
@@ -73,6 +75,22 @@ def test_no_line_is_wider_than_the_terminal(named: Place, columns: int) -> None:
                 and not _COMMAND.search(_COLOUR.sub('', line))]
         assert lines and wide == [], words
         assert not any('\x1b' in _COLOUR.sub('', line) for line in lines), words
+
+
+@pytest.mark.parametrize('words, command', [
+    ('register-vm web --pool=A', "'vgpu-admin update-vm'"),
+    ('explain hand', "'vgpu-admin explain VM --all'"),
+    ('set-pool nobody-of-this-name --pool=A', "'vgpu-admin scan-vms'")])
+def test_errors_are_broken_at_blanks_and_no_command_is(named: Place, words: str,
+                                                       command: str) -> None:
+    """D7: the terminal broke them in the middle of a word."""
+    for columns in (50, 80):
+        lines = _shown(named, columns, *words.split(), shows_errors=True)
+        assert lines and [line for line in lines if display_width(line) > columns] == []
+        assert len(lines) > 1 and any(command in line for line in lines), lines
+    [line] = _shown(named, 300, *words.split(), shows_errors=True)
+    narrow = _shown(named, 50, *words.split(), shows_errors=True)
+    assert ' '.join(part.strip() for part in narrow) == line
 
 
 @pytest.mark.parametrize('words', ['show-vm --vm-name=web', 'history', 'help import', 'plan'])

@@ -62,6 +62,6 @@ def test_the_help_of_a_command(command: object) -> None:
     ('registry', 'registry compare|rebuild|keep|copies [--source=mirror|history|FILE] '
                  '[--at=TIME] [--yes] [--dry-run] [--exit-code]'),
     ('update-pool', 'update-pool --pool-id=A|B [--name=TEXT] [--description=TEXT] '
-                    '[--enable | --disable] [--yes] [--dry-run]')])
+                    '[--enable | --disable] [--yes] [--verbose] [--dry-run]')])
 def test_usage_is_what_is_typed(name: str, usage: str) -> None:
     assert render_usage(BY_NAME[name]) == usage
