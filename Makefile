@@ -39,11 +39,13 @@ lint: $(VENV)/.installed-lint
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy --cache-dir build/mypy
 
-## bench: runs the benchmarks and prints a table
+## bench: runs the benchmarks, prints a table, and writes build/bench.svg, a plot of the latencies
 # BENCH_JSON=FILE also writes JSON, BENCH_TABLE=FILE the table of docs/performance.md; SCENARIOS="…"
 # does a part.
+BENCH_PLOT ?= build/bench.svg
 bench: $(VENV)/.installed-test
-	BENCH_JSON="$(BENCH_JSON)" BENCH_TABLE="$(BENCH_TABLE)" $(VENV)/bin/python -m benchmarks $(SCENARIOS)
+	BENCH_JSON="$(BENCH_JSON)" BENCH_TABLE="$(BENCH_TABLE)" BENCH_PLOT="$(BENCH_PLOT)" \
+		$(VENV)/bin/python -m benchmarks $(SCENARIOS)
 
 ## assurance: runs what the figures of docs/assurance.md come from, for hours
 # The figures of docs/assurance.md; ASSURANCE="--boots 20000 --only storm model" does a part.

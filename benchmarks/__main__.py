@@ -1,8 +1,8 @@
 """python -m benchmarks [--record] [SCENARIO …]: measure and print a table.
 
 With BENCH_JSON=FILE in the environment the figures are also written there, as JSON, and with
-BENCH_TABLE=FILE as the table of docs/performance.md. --record appends the medians to
-history.jsonl beside this file.
+BENCH_TABLE=FILE as the table of docs/performance.md, and with BENCH_PLOT=FILE the latencies as a
+picture (SVG). --record appends the medians to history.jsonl beside this file.
 """
 
 import importlib
@@ -14,6 +14,7 @@ from typing import Any, Dict, List
 
 from benchmarks.figures import (Figure, build_document, describe_machine, render_markdown,
                                 render_table)
+from benchmarks.plot import draw_latencies
 
 HISTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'history.jsonl')
 SCENARIOS = ('rescues', 'parsing', 'cold', 'idle', 'replacing', 'restarts', 'staged', 'admin',
@@ -49,9 +50,21 @@ def main(names: List[str]) -> int:
         with open(os.environ['BENCH_JSON'], 'w', encoding='utf-8') as stream:
             json.dump(build_document(machine, figures), stream, indent=1)
             stream.write('\n')
+    if os.environ.get('BENCH_PLOT'):
+        write_plot(os.environ['BENCH_PLOT'], figures, machine)
     if is_recorded:
         record(machine, figures)
     return 0
+
+
+def write_plot(path: str, figures: List[Figure], machine: Dict[str, Any]) -> None:
+    """Write the latencies as a picture, and say where it is."""
+    title = f"Latencies, Python {machine['python']}, load {machine['load_before']}"
+    picture = draw_latencies(figures, title)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, 'wb') as stream:
+        stream.write(picture)
+    print(f'plot: {path}')
 
 
 def _write_table(figures: List[Figure], machine: Dict[str, Any], took: Dict[str, float]) -> None:
