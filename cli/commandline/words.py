@@ -118,7 +118,7 @@ def _take_value(option: Option, waiting: List[str]) -> str:
 
 def answer_earlier(argv: List[str]) -> None:
     """Say of a scheduler command of the earlier tool what it was; its options are not ours."""
-    if any(word in BY_NAME for word in argv):
+    if any(word in BY_NAME and word != 'help' for word in argv):
         return
     for name in (word for word in argv if word.replace('-', '').isalpha() and word[0] != '-'):
         for about in (said for word, said in EARLIER.items() if word in name):

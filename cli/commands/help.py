@@ -102,9 +102,16 @@ def _describe(command: Command, width: int) -> List[str]:
                                         for example in list_examples(command)]
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Breaks lines at blanks only: a time or an option is one word."""
+
+    def _split_lines(self, text: str, width: int) -> List[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False)
+
+
 def _columns(title: str, rows: Sequence[Tuple[str, str]], width: int) -> List[str]:
     """A title and two columns, as argparse lays them out."""
-    formatter = argparse.HelpFormatter('', max_help_position=_COLUMN, width=width)
+    formatter = _Formatter('', max_help_position=_COLUMN, width=width)
     formatter.start_section(title)
     for name, text in rows:
         formatter.add_argument(argparse.Action([], name, metavar=name,

@@ -9,6 +9,7 @@ from cli.commandline.commands import BY_NAME, COMMANDS, FIRST_GROUPS, GROUPS
 from cli.commandline.parser import parse
 from cli.commands.help import list_examples, render_help, render_usage
 from cli.commands.help_texts import TEXTS
+from cli.errors import CommandError, ExitStatus
 from cli.output.text import display_width
 
 
@@ -36,6 +37,18 @@ def test_help_of_all_names_every_command() -> None:
     text = '\n'.join(render_help('all'))
     assert [name for name in BY_NAME if name != 'complete'
             and not re.search('^  %s ' % name, text, re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize('command', [command.name for command in COMMANDS])
+def test_no_word_is_broken_at_a_hyphen(command: str) -> None:
+    assert [line for line in render_help(command, 80) if re.search(r'\w-$', line)] == []
+
+
+def test_help_for_a_command_of_the_earlier_tool_says_what_it_was() -> None:
+    with pytest.raises(CommandError, match='scheduler command of the earlier tool') as caught:
+        parse(['help', 'set-weight'])
+    assert caught.value.status is ExitStatus.USAGE
+
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=[command.name for command in COMMANDS])
