@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 def main(argv: 'Optional[List[str]]' = None) -> int:
     """Run one command; the exit status."""
     words = [_repaired(word) for word in (sys.argv[1:] if argv is None else argv)]
+    if sys.version_info < (3, 7):
+        from cli import quick_named_tuples
+        quick_named_tuples.install()
     if tab_completion.COMMAND in words:
         offered = tab_completion.find_offered(words, os.environ)
         if offered is not None:

@@ -39,12 +39,16 @@ def find_offered(words: list, environment: 'Mapping[str, str]') -> 'list | None'
     """List what to offer; None when it takes the whole program to say."""
     line = environment.get(LINE_VARIABLE, '')
     paths = _read_paths(words)
-    flag = find_flag(line)
-    if paths is None or flag is None:
+    if paths is None:
         return None
     paths.update(find_paths(line))
-    return list_values(flag, line, paths.get('--db'),
-                       paths.get('--config') or environment.get(CONFIG_VARIABLE))
+    db, config = paths.get('--db'), paths.get('--config') or environment.get(CONFIG_VARIABLE)
+    flag = find_flag(line)
+    if flag is not None:
+        return list_values(flag, line, db, config)
+    # The table of commands, and nothing that parses or prints.
+    from cli.commandline.completion_words import list_words
+    return list_words(line, db, config)
 
 
 def find_paths(line: str) -> dict:

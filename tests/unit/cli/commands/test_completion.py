@@ -1,22 +1,18 @@
 """Completion knows every command, option and value of the grammar."""
 
-import sys
 from typing import List
 
 import pytest
 
 from cli.commandline import tab_completion
 from cli.commandline.commands import COMMANDS
+from cli.commandline.completion_words import list_words
 from cli.commandline.options import EVERYWHERE, VM_NAME
-from cli.commandline.parser import Arguments
-from cli.commands.completion import completion, list_words
-from cli.context import Context
+from cli.commands.completion import completion
 
 
 def _complete(line: str) -> List[str]:
-    context = Context(Arguments(None, {'db': '/nowhere/at/all.db'}), errors=sys.stderr,
-                      answers=sys.stdin, environment={})
-    return list_words('vgpu-admin ' + line, context)
+    return list_words('vgpu-admin ' + line, '/nowhere/at/all.db')
 
 
 def test_every_command_is_offered_also_as_a_topic_of_help() -> None:
