@@ -52,11 +52,11 @@ class Context:
         self.was_forwarded = False
         """Whether the master was asked to carry the command out."""
         self.was_asked = False
-        """Whether somebody answered a question, and so agreed to what was shown."""
+        """Whether a person answered a question, and so agreed to what was shown."""
         self.done: List[str] = []
-        """What was done so far, for whoever interrupts the command."""
+        """What was done so far, told when the command is interrupted."""
         self.advice: List[str] = []
-        """How to go on, for whoever interrupts a command that has done something."""
+        """How to go on, told when a command is interrupted after it has done something."""
         self.config_problem = ''
         """Why the configuration cannot be gone by, for `status`."""
         self._errors = errors
@@ -144,7 +144,7 @@ class Context:
     @contextlib.contextmanager
     def editing(self, *, done: str = '', dry_run: bool = False,
                 allow_loss: bool = False) -> Iterator[Any]:
-        """Edit the registry: all of the block or nothing; `done` is for whoever interrupts.
+        """Edit the registry: all of the block or nothing; `done` is told on Ctrl-C.
 
         Waiting for the lock can be interrupted. What follows cannot: whether the commit came
         about must be known when we say what was done.
@@ -241,12 +241,12 @@ class Context:
         return self._host_names.get(ref)
 
     def lose_live(self, problem: 'XapiError') -> None:
-        """XAPI has ceased to answer: nobody asks it again in this run."""
+        """XAPI has ceased to answer: it is not asked again in this run."""
         self.close()
         self._problem = problem
 
     def reconnect(self) -> None:
-        """Log in anew, where XAPI was restarted meanwhile; raises XapiError while it is away."""
+        """Log in again, where XAPI was restarted meanwhile; raises XapiError while it is away."""
         self.close()
         self._problem = None
         self.live()
@@ -273,7 +273,7 @@ class Context:
 
     @property
     def can_ask(self) -> bool:
-        """Whether somebody is there to answer."""
+        """Whether a person is there to answer."""
         return self._ask is not None or (self._answers is not None and self._answers.isatty())
 
     def confirm(self, block: List[str], question: str, *, alternatives: str = '--yes') -> None:
@@ -301,7 +301,7 @@ class Context:
             self._say('\n')  # what follows stands on a line of its own
             raise
         if not answer.endswith('\n'):
-            self._say('\n')  # the input ended: nobody pressed Return
+            self._say('\n')  # the input ended without a Return
         if answer.strip().lower() not in ('yes', 'y'):
             raise CommandError(Kind.DECLINED, 'not confirmed; nothing was changed')
 
@@ -335,7 +335,7 @@ def _resolve(path: str) -> str:
 
 
 def _find_user(environment: Mapping[str, str]) -> str:
-    """The login name of whoever runs this, also behind sudo."""
+    """The user's login name, also behind sudo."""
     name = environment.get('SUDO_USER')
     if name:
         return name

@@ -28,7 +28,7 @@ def deferred() -> Iterator[None]:
 
 
 class Wish:
-    """Whether somebody wants us to end."""
+    """Whether Ctrl-C was pressed."""
 
     def __init__(self) -> None:
         self.is_there = False

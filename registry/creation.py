@@ -1,8 +1,8 @@
 """A registry where there is none: filled under another name, and given its own when it is whole.
 
-The journal learns of it in the transaction that fills it. So whoever finds the file finds all of
-it, and a journal that knows where it came from. What a process that was killed had committed, and
-could not name any more, the next one that looks for the registry names.
+The journal learns of it in the transaction that fills it. So a program that finds the file finds
+all of it, and a journal that knows where it came from. What a process that was killed had
+committed, and could not name any more, the next one that looks for the registry names.
 """
 
 import contextlib
@@ -89,7 +89,7 @@ def forget_leftover(path: str) -> None:
 
 
 def _begin(path: str, beside: str, patience: Patience) -> int:
-    """Make the file that is to be filled, or take one that nobody fills any more."""
+    """Make the file that is to be filled, or take an abandoned one."""
     while True:
         if not stat.S_ISREG(_find_mode(beside)):
             with contextlib.suppress(FileNotFoundError):
@@ -132,7 +132,7 @@ def _lock(beside: str, flags: int = 0) -> Optional[int]:
 
 
 def _name(beside: str, path: str) -> None:
-    """Give a finished file its name, unless somebody else was faster."""
+    """Give a finished file its name, unless another program was faster."""
     try:
         os.link(beside, path)
     except FileExistsError:

@@ -146,7 +146,7 @@ class Draft:
         return found
 
     def find_owner(self, vm_id: int, key: str) -> Optional[str]:
-        """Say who has a number, besides a VM itself; None when nobody has."""
+        """Say who has a number, besides a VM itself; None when it is free."""
         for row in self.rows:
             if row.vm_id == vm_id and row.key != key:
                 return _describe_row(row)

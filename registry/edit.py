@@ -61,7 +61,7 @@ class Edit:
         return bool(self._draft.find(vm_uuid))
 
     def find_owner(self, vm_id: int, vm_uuid: str = '') -> Optional[str]:
-        """Say who has a number, besides a VM itself; None when nobody has."""
+        """Say who has a number, besides a VM itself; None when it is free."""
         return self._draft.find_owner(vm_id, vm_uuid)
 
     def find_conflicts(self) -> Dict[str, str]:

@@ -64,7 +64,7 @@ def describe_leftover(path: str) -> str:
     """Tell of a rollback journal beside the file that will be used; '' where there is none.
 
     Whoever opens the file next undoes with it what it takes for an interrupted change: a file
-    that was put back by copying is then undone as well. While somebody writes it belongs there.
+    that was put back by copying is then undone as well. While a program writes, it belongs there.
     """
     try:
         leftover, file = os.stat(path + '-journal'), os.stat(path)
@@ -84,7 +84,7 @@ def describe_leftover(path: str) -> str:
 
 
 def _is_locked(file: os.stat_result) -> bool:
-    """Tell whether somebody writes to a file, without opening it."""
+    """Tell whether a program writes to a file, without opening it."""
     inode = f':{file.st_ino} '
     try:
         with open('/proc/locks', encoding='ascii', errors='replace') as stream:

@@ -1,4 +1,4 @@
-"""Notice that the registry file changed, whoever wrote, without opening it.
+"""Notice that any program changed the registry file, without opening it.
 
 Opening and closing it here would drop the locks of SQLite's connections in this process. What
 counts is the file's status; the kernel's notices, where there are any, say when to look.
@@ -101,7 +101,7 @@ class FileWatch:
         return True
 
     def _note_untold(self) -> None:
-        """A change that nobody told of: the next ones may not be told either."""
+        """A change without a notice: the next ones may come without one, too."""
         if self._notices is not None:
             self._tells = self._status is None
             self._notices.arm()

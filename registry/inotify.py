@@ -2,7 +2,7 @@
 
 The file is not opened, so the locks of SQLite's connections in this process stay. The file itself
 is watched for writes, and its directory for names that come and go: our journal beside it, which
-is written far more often, wakes nobody. Only a hint: whoever uses it also looks at the file's
+is written far more often, causes no wake-up. Only a hint: its user also looks at the file's
 status now and then, since a file system may tell nothing (NFS, a copied-up overlay).
 """
 

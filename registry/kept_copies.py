@@ -28,7 +28,7 @@ class _RawText(bytes):
 
 
 def keep_copy(path: str, now: float) -> str:
-    """Copy all tables and rows to a file of a new name, for nobody else to read."""
+    """Copy all tables and rows to a file of a new name, readable by its owner only."""
     target = _free_name(path, now)
     beside = target + _BESIDE
     try:
@@ -215,7 +215,7 @@ def _forget_oldest(path: str) -> None:
 
 
 def _read_time(name: str) -> float:
-    """When a copy was made; one that somebody took away meanwhile goes first."""
+    """When a copy was made; one that has vanished meanwhile goes first."""
     try:
         return os.lstat(name).st_mtime
     except OSError:

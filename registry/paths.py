@@ -1,6 +1,6 @@
 """The files of a registry on the disk: which they are, and the one path by which all are found.
 
-Imports nothing of ours, so that whoever only writes a file can ask whether it is one of these.
+Imports nothing of ours, so that code that only writes a file can ask whether it is one of these.
 """
 
 import os

@@ -35,7 +35,7 @@ class Proposal(NamedTuple):
     creates: bool = False
     """There was no registry."""
     claims: Tuple[int, ...] = ()
-    """The numbers that are their rows' from the commit on, whoever bears them later (P10)."""
+    """The numbers that are their rows' from the commit on, whatever bears them later (P10)."""
     scope: Optional[FrozenSet[str]] = None
     """The VMs that were shown; None: all."""
 

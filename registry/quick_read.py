@@ -1,6 +1,6 @@
-"""The UUIDs and names in the registry at a glance, for whoever presses TAB.
+"""The UUIDs and names in the registry at a glance, for completion.
 
-It imports SQLite and nothing besides, waits for nobody, and raises nothing: what cannot be had at
+It imports SQLite only, does not wait for locks, and raises nothing: what cannot be had at
 once is not offered. Everybody else reads by `store.py`.
 """
 

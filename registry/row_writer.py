@@ -1,7 +1,7 @@
 """Writes what an edit proposes into the shared file, and reads it back, in one transaction.
 
 Rows are found by their UUID as it stands there. Numbers go over in an order in which none is ever
-there twice; where they go round, one row waits at a number that nobody has. Others may have put
+there twice; where they go round, one row waits at a free number. Others may have put
 triggers and rules of their own into the file: what they swallow or change is a conflict.
 """
 
@@ -66,7 +66,7 @@ def describe_triggers(connection: Connection) -> str:
 
 
 def _part_doubles(rows: Sequence[RawVm], slots: Sequence[Slot]) -> List[Slot]:
-    """Rows with one and the same UUID cannot be told apart: they go, and what stays comes anew."""
+    """Rows with one and the same UUID cannot be told apart: they are deleted, then inserted."""
     counts: Dict[Optional[Place], int] = {}
     for row in rows:
         counts[row.place] = counts.get(row.place, 0) + 1
@@ -101,7 +101,7 @@ def _update_all(connection: Connection, rows: Sequence[RawVm],
     ready = [item for item in updates if waiting.get(item.row.vm_id) is not item]
     while ready or waiting:
         if not ready:
-            # Only circles are left: whoever steps aside makes room for the next.
+            # Only circles are left: one that steps aside makes room for the next.
             number, item = next(iter(waiting.items()))
             holder = holders[number]
             parked[holder] = _free_number(used)

@@ -143,7 +143,7 @@ def migrate_registry(connection: Connection) -> None:
 
 
 def prepare_journal(path: str) -> None:
-    """Create the journal's file when it is missing: nobody else may read it, ever."""
+    """Create the journal's file when it is missing; only its owner may ever read it."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
@@ -188,7 +188,7 @@ def probe_journal(connection: Connection) -> None:
 
 def _make_private(path: str) -> None:
     """Tighten the mode of a journal that came back from a copy; whose it is not may not."""
-    # What else is wrong with it, whoever opens it next will say.
+    # What else is wrong with it is told when it is next opened.
     with contextlib.suppress(OSError):
         if os.stat(path).st_mode & 0o077:
             os.chmod(path, 0o600)

@@ -98,7 +98,7 @@ class Contents(NamedTuple):
 
     @property
     def accepted(self) -> bool:
-        """Tell whether our programs created the file, or somebody accepted it."""
+        """Tell whether our programs created the file, or a person accepted it."""
         return self.version >= 1
 
     @property

@@ -1,6 +1,6 @@
 """The lock of the one writer to XAPI: a flock beside the registry, held for life by the daemon.
 
-The file is never deleted: a lock on a deleted file excludes nobody.
+The file is never deleted: a lock on a deleted file excludes no one.
 """
 
 import contextlib
@@ -73,7 +73,7 @@ class WriterLock:
 
     def _try_once(self) -> bool:
         try:
-            # A link in its place would have us lock, and empty, somebody else's file.
+            # A link in its place would have us lock, and empty, a file of others.
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
                                  FILE_MODE)
         except (OSError, ValueError) as error:

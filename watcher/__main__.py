@@ -26,8 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of vgpu-watcher."""
     parser = argparse.ArgumentParser(
         prog='vgpu-watcher',
-        description='Sees to it that each registered VM boots with the vGPU arguments of its '
-                    'registry row.')
+        description='Makes every registered VM boot with its assigned vGPU arguments.')
     parser.add_argument('--version', action='version', version='vgpu-watcher %s' % VERSION)
     commands = parser.add_subparsers(dest='command', metavar='COMMAND')
     for name, summary in (('run', 'run the daemon in the foreground'),

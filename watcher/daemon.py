@@ -276,7 +276,7 @@ class Watcher:
         self._recall()
 
     def _note_pools(self, pools: Iterable[PoolRecord]) -> None:
-        """Another master than the role rests on: nothing is written until it is asked anew."""
+        """Another master than the role rests on: nothing is written until it is asked again."""
         for pool in pools:
             if self.role is not None and self._mastery.has_moved(self.role, pool):
                 get_logger().warning('role.doubted', master=self.role.master, found=pool.master)

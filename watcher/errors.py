@@ -52,7 +52,7 @@ def _without(text: str, secrets: Iterable[str]) -> str:
 
 
 class XapiUnreachable(XapiError):
-    """Nobody answered, or somebody who cannot yet: back off and start afresh."""
+    """No answer, or one from a server that is not ready: back off and start afresh."""
 
 
 class NoAnswer(XapiUnreachable):

@@ -88,7 +88,7 @@ class NumberKeeper:
         """Whether the rows here are, for all that is known, those of the resource pool."""
         if role.is_member:
             return self._mirroring.state == FOLLOWING
-        # What is staged from counts: an entry that somebody forged must not switch this off.
+        # What is staged from counts: a forged entry must not switch this off.
         return not self._mirroring.is_overtaken
 
     def _recall(self, directory: RunDirectory) -> Optional[Numbers]:

@@ -13,7 +13,7 @@ _ARG_START, _ARG_END = 45, 46
 
 
 def take_arguments() -> List[str]:
-    """The program's arguments; from then on nobody else can read them.
+    """The program's arguments; from then on no other process can read them.
 
     Where the kernel does not let us, they stay: the call is answered all the same.
     """

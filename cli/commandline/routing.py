@@ -16,7 +16,7 @@ EDITS = frozenset([
 VIEWS = frozenset(['show-vm', 'list-vms', 'list-pools', 'show-pool', 'scan-vms', 'status',
                    'history', 'explain', 'plan', 'export'])
 # About this host, its files or its terminal.
-# It takes long, and Ctrl-C must reach it: on the master only, and by nobody else's hand.
+# It takes long, and Ctrl-C must reach it: on the master only, and never forwarded.
 HERE = frozenset(['apply-pending', 'watch', 'verify', 'backup', 'check', 'fence', 'registry',
                   'consumer', 'doctor', 'completion', 'complete', 'help', 'version'])
 

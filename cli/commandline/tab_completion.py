@@ -124,7 +124,7 @@ def write(words: list) -> int:
         while data:
             data = data[os.write(1, data):]
     except OSError:
-        pass  # bash has stopped reading: nobody wants to know more
+        pass  # bash has stopped reading
     return 0
 
 

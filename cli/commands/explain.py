@@ -110,7 +110,7 @@ def _build(vm_uuid: str, boot: Any, host_name: Optional[str], entries: Sequence[
 # The story of one boot.
 
 def _describe_cause(life: Life, boot: Any, entries: Sequence[Any]) -> List[str]:
-    """What was changed since the boot before; the row as it was, where nobody changed that."""
+    """What was changed since the boot before; the row as it was, where it was not changed."""
     before = _find_before(life, boot)
     found = [entry for entry in entries
              if before is None or life.when(entry.at) > life.when(before.opened_at)]

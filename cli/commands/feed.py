@@ -1,6 +1,6 @@
 """What is new in the journal: changes and boots, in the order in which they came.
 
-The daemon and every command of ours write there, so that whoever reads it sees all that
+The daemon and every command of ours write there, so that its reader sees all that
 happens without asking XAPI.
 """
 

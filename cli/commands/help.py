@@ -13,7 +13,7 @@ from cli.context import Context
 from cli.output.result import Result, build_document, plain
 from watcher.version import VERSION
 
-# Where nobody says how wide the terminal is.
+# Where the terminal's width is unknown.
 _WIDTH = 80
 _LEAST_WIDTH = 24
 _COLUMN = 30

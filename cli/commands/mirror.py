@@ -162,7 +162,7 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
 
 
 def _replace(context: Context, view: View) -> str:
-    """Make the registry anew; where what was there is kept ('' when nothing was)."""
+    """Rebuild the registry; where its former content is kept ('' when there was none)."""
     from watcher.mirror.entries import MAX_JUMP
     mirror = view.mirror
     generation: Optional[Tuple[str, str]] = (mirror.generation.text, mirror.digest)

@@ -26,7 +26,7 @@ from registry.values import Contents, Image
 from watcher.errors import XapiError
 
 MIRROR, HISTORY = 'mirror', 'history'
-# What is set aside, and built anew; anything else is mended where it is.
+# What is set aside and rebuilt; anything else is mended in place.
 REPLACEABLE = (Reason.MISSING, Reason.EMPTY, Reason.CORRUPT, Reason.FOREIGN, Reason.TOO_NEW)
 
 
@@ -108,7 +108,7 @@ def propose(context: Context, contents: Optional[Contents], image: Image) -> Pro
 def replace(context: Context, image: Image, contents: Optional[Contents], problem: str,
             proposal: Optional[Proposal], *, generation: Optional[Tuple[str, str]] = None,
             line: Sequence[str] = ()) -> str:
-    """Make the registry anew; where what was there is kept ('' when nothing was)."""
+    """Rebuild the registry; where its former content is kept ('' when there was none)."""
     aside = ''
     with deferred():
         if contents is None and problem != Reason.MISSING.value:

@@ -57,7 +57,7 @@ def _is_creatable(context: Context) -> bool:
 
 
 def _find_given_up(arguments: Arguments, context: Context) -> List[Held]:
-    """What an empty registry would give up: refused, unless somebody has said so."""
+    """What an empty registry would give up: refused, unless `--empty` was given."""
     if not arguments.get(options.EMPTY):
         refuse_to_forget(context, "'vgpu-admin init --empty' gives them up and starts over")
     return find_held(context)

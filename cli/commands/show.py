@@ -40,7 +40,7 @@ def show_vm(arguments: Arguments, context: Context) -> Result:
 
 
 def find_view(context: Context, contents: Contents, vm_uuid: str) -> Optional[VmView]:
-    """View one VM, with what XAPI says when it can be asked; None when nobody knows it."""
+    """View one VM, with what XAPI says when it can be asked; None when it is unknown."""
     row = contents.by_uuid.get(vm_uuid)
     fault = next((fault.problem for fault in contents.faults
                   if fault.vm_uuid.lower() == vm_uuid), '')

@@ -209,7 +209,7 @@ def _find_brought(context: Context, contents: Contents,
 
 
 def _is_replica(vm: VmRecord) -> bool:
-    """Whether somebody else keeps a VM from starting: a replica is no restored VM."""
+    """Whether another program blocks a VM's start: a replica is no restored VM."""
     return any(not text.startswith(_OUR_BLOCK) for _operation, text in vm.start_blocks)
 
 

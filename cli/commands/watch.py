@@ -1,6 +1,6 @@
 """watch: boots and changes while they happen, until Ctrl-C, which is how it ends.
 
-On a terminal the view is drawn anew whenever something is new; elsewhere each thing is one
+On a terminal the view is redrawn whenever something is new; elsewhere each thing is one
 line, and with --json one document on a line.
 """
 

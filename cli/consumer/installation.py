@@ -83,7 +83,7 @@ class ConsumerHost:
         return any(os.path.lexists(self.locate(path)) for path in FRAGMENTS)
 
     def find_other_directory(self) -> Optional[str]:
-        """A directory that somebody has told the running xenopsd to read instead."""
+        """A directory that the running xenopsd was told to read instead."""
         for identity in self.list_xenopsds():
             words = (self._read(f'/proc/{identity.split("/")[1]}/cmdline') or '').split('\0')
             for word, following in zip(words, words[1:] + ['']):
@@ -119,7 +119,7 @@ class ConsumerHost:
         for path in FRAGMENTS:
             self._remove(path)
         with contextlib.suppress(OSError):
-            # No package has this one; it goes when nobody else uses it.
+            # No package has this one; it goes when nothing else uses it.
             os.rmdir(self.locate(DIRECTORIES[1]))
 
     def list_xenopsds(self) -> List[str]:

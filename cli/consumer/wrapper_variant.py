@@ -30,7 +30,7 @@ class Form(enum.Enum):
 
     @property
     def is_patched(self) -> bool:
-        """Whether it appends arguments of its own, whoever tells it to."""
+        """Whether it appends arguments of its own, whatever its configuration."""
         return self.value.startswith('patched')
 
 

@@ -94,7 +94,7 @@ def _examine(context: Context, root: str) -> List[Finding]:
     try:
         path = context.settings.registry.path
     except WatcherError as error:
-        # Without it nobody knows where the registry and XAPI are.
+        # It says where the registry and XAPI are.
         return [bad('configuration', str(error), "mend the file, then 'vgpu-watcher check-config'")]
     findings = [good('configuration', f'is understood; the registry is {path}')]
     examination = Examination(context, root)

@@ -41,7 +41,7 @@ def check_verification(examination: Any) -> Iterator[Finding]:
 
 
 def check_password(examination: Any) -> Iterator[Finding]:
-    """May nobody but root read the password of XAPI?"""
+    """Is XAPI's password readable by root only?"""
     path = examination.context.settings.xapi.password_file
     if not path:
         yield skipped('password', 'there is none')
@@ -105,7 +105,7 @@ def _check_withholding(examination: Any, host: ConsumerHost) -> Finding:
 
 
 def check_hooks(examination: Any) -> Iterator[Finding]:
-    """Is each hook of ours a program of root that nobody else may change?"""
+    """Is each hook of ours a program of root that only root may change?"""
     directory = os.path.join(examination.root, HOOKS.lstrip('/'))
     if not os.path.isdir(directory):
         yield skipped('hooks', f'there is no {HOOKS}: this is not dom0')

@@ -51,7 +51,7 @@ def check_registry(examination: Any) -> Iterator[Finding]:
 
 
 def check_registry_mode(examination: Any) -> Iterator[Finding]:
-    """May nobody but root change it?"""
+    """May only root change it?"""
     path = examination.context.registry.path
     if not os.path.exists(path):
         yield skipped('registry.mode', f'there is no {path}')

@@ -11,7 +11,7 @@ from watcher.xapi.role import OLDEST_XAPI, read_version
 CLOCK_DOUBTFUL_SECONDS = 5
 CLOCK_BAD_SECONDS = 60
 _SHOWN = 5
-# What a VM is in while somebody has to look at it.
+# The states that need a person.
 _ODD_STATES = ('drift', 'contested', 'orphaned', 'unreadable', 'doubled', 'waits_for_xapi',
                'fought_over')
 

@@ -60,9 +60,9 @@ def stage(context: Any, vm_uuid: str, *, is_hurried: bool = False) -> Staged:
 
 def stage_many(context: Any, vm_uuids: Sequence[str], *,
                is_hurried: bool = False) -> Dict[str, Staged]:
-    """Stage VMs, and lift what somebody left; the outcome of each VM.
+    """Stage VMs and lift stray start blocks; the outcome of each VM.
 
-    With `is_hurried` a read that hangs is given up soon: somebody waits for the answer.
+    With `is_hurried` a read that hangs is given up soon: a person waits for the answer.
     """
     try:
         return _stage_locked(context, vm_uuids, is_hurried)

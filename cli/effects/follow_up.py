@@ -173,7 +173,7 @@ def _view(context: Any, row: Vm, situation: Situation, followed: Optional[Follow
     view = view_record(row, plan.vm, plan, context.settings.device.known_names)
     is_left = followed is not None and followed.word in ('by_daemon', 'pending')
     if is_removed and is_left and view.carried:
-        # What nobody asks for any more is no manual span: it goes away.
+        # What no row asks for any more is no manual span: it goes away.
         return view._replace(state='orphaned', reason='not_at_rest' if situation.is_running else '')
     return view
 

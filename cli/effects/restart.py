@@ -33,7 +33,7 @@ _GONE = (XapiUnreachable, SessionLost)
 
 
 class Ways(NamedTuple):
-    """The commands that somebody needs whose restart came to nothing."""
+    """The commands to go on with after a failed restart."""
 
     go_on: str
     take_back: str = ''
@@ -64,7 +64,7 @@ def restart(context: Any, record: Optional[VmRecord], ways: Ways, *, starts: boo
 
 
 def _tell_of_others(context: Any, row: Vm) -> None:
-    """Say what somebody else made of the row while the VM was restarted."""
+    """Say how another user changed the row while the VM was restarted."""
     found = context.registry.read().by_uuid.get(row.vm_uuid)
     if found is None:
         raise CommandError(Kind.CONFLICT, '\n'.join(
@@ -77,7 +77,7 @@ def _tell_of_others(context: Any, row: Vm) -> None:
 
 
 def refuse_useless_restart(context: Any, row: Vm, record: Optional[VmRecord]) -> None:
-    """Refuse a restart that would not apply the row: nobody stops a VM for nothing."""
+    """Refuse a restart that would not apply the row: no VM is stopped for nothing."""
     assert record is not None, 'who restarts a VM has seen it run'
     role = context.live().role
     plan = plan_row(context, row, record._replace(
@@ -136,7 +136,7 @@ class Restart:
         return self.read().power_state in (PowerState.RUNNING, PowerState.PAUSED)
 
     def _outlast(self, operation: str, seconds: float) -> None:
-        """Wait while an operation goes on whose answer was lost; nobody can cancel it."""
+        """Wait while an operation goes on whose answer was lost; it cannot be cancelled."""
         wait_until(self._context, lambda: operation not in self.read().operation_names, seconds)
 
     def read(self) -> VmRecord:
@@ -156,7 +156,7 @@ class Restart:
         try:
             self._context.reconnect()
         except XapiError:
-            pass  # whoever asks next is told
+            pass  # the next caller is told
 
     def stop(self) -> None:
         """Stop the VM cleanly; hard only with --force."""
@@ -177,7 +177,7 @@ class Restart:
         except XapiError as error:
             problem = f'XAPI could not stop it ({error})'
         if self.read().power_state is PowerState.HALTED:
-            return  # somebody, or the stop that came late, was quicker
+            return  # another program, or the late stop, was quicker
         if not is_forced:
             raise self._failed(problem, f'go on with: {self._ways.go_on}\n(that allows a hard '
                                'stop), or stop the VM yourself: the change is applied when it is '
@@ -246,7 +246,7 @@ class Restart:
             if isinstance(error, _GONE):
                 self._outlast('start', START_SECONDS)
             if self.read().power_state is PowerState.RUNNING:
-                return  # somebody else was quicker, or only the answer was lost
+                return  # another program was quicker, or only the answer was lost
             raise self._failed(f'it is staged and STOPPED: XAPI could not start it ({error})',
                                'see to what XAPI says, and start it') from error
 

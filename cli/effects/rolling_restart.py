@@ -1,9 +1,9 @@
 """Restarts VMs one after the other, each boot verified before the next.
 
 A step is one VM, or a circle of VMs that wait for one another's numbers: these are stopped
-together, staged, and started one after the other. Before each step everything is read anew: what
+together, staged, and started one after the other. Before each step everything is read again: what
 is not pending any more is passed over. The first step that fails is the last one. Whatever was
-stopped is started again, also when somebody wants to end: only a second Ctrl-C leaves it stopped.
+stopped is started again, also after a Ctrl-C: only a second Ctrl-C leaves it stopped.
 """
 
 import time
@@ -83,7 +83,7 @@ class Roll:
         self._says = '' if context.is_json else _FIRST_CTRL_C
 
     def run(self) -> Outcome:
-        """Go from step to step until all is done, one fails, or somebody wants to end."""
+        """Go from step to step until all is done, one fails, or Ctrl-C is pressed."""
         try:
             is_in_time = self._await_window()
             while is_in_time and self._remaining and not self._problem:
@@ -109,7 +109,7 @@ class Roll:
         return self._window is None or self._window.is_open(self._wall())
 
     def _take_next(self) -> bool:
-        """Take the next step; whether somebody wants to end."""
+        """Take the next step; whether Ctrl-C was pressed."""
         try:
             step = self._find_step()
         except _FAILURES as error:
@@ -147,7 +147,7 @@ class Roll:
         try:
             self._context.reconnect()
         except XapiError:
-            pass  # whoever asks next is told
+            pass  # the next caller is told
 
     def _leave(self, waiting: Waiting, why: str) -> None:
         del self._remaining[waiting.vm.uuid]
@@ -155,7 +155,7 @@ class Roll:
         self._context.tell(f'{name_of(waiting)}: {why}')
 
     def _take(self, step: Step) -> bool:
-        """Restart the VMs of a step; whether somebody wants to end."""
+        """Restart the VMs of a step; whether Ctrl-C was pressed."""
         began: float = self._context.clock()
         restarts: Dict[str, Restart] = {}
         for waiting in step.vms:

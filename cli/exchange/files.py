@@ -22,7 +22,7 @@ _DATABASE = b'SQLite format 3\0'
 _ENCODINGS = ((codecs.BOM_UTF32_LE, 'utf-32'), (codecs.BOM_UTF32_BE, 'utf-32'),
               (codecs.BOM_UTF16_LE, 'utf-16'), (codecs.BOM_UTF16_BE, 'utf-16'),
               (codecs.BOM_UTF8, 'utf-8-sig'))
-# What somebody may name by mistake, by its first bytes.
+# What may be named by mistake, by its first bytes.
 _OTHERS = ((_DATABASE, 'it is a database of SQLite, and no export or backup: a registry is named '
             'by --db=FILE'),
            (b'PK\x03\x04', 'it is a spreadsheet or an archive: save it as CSV, UTF-8 with commas'),
@@ -145,7 +145,7 @@ def _replace(path: str, target: Target, text: str) -> Written:
 
 
 def _refuse_database(path: str, target: Target) -> None:
-    """A registry of another host, or a copy that somebody made of ours, is no place either."""
+    """A registry of another host, or a copy of ours, is no place either."""
     if target.status is None or not stat.S_ISREG(target.status.st_mode):
         return
     with contextlib.suppress(OSError):

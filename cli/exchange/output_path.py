@@ -1,4 +1,4 @@
-"""Where a path for output leads: found step by step, and nothing of somebody else's is followed.
+"""Where a path for output leads: found step by step; links of other users are not followed.
 
 In a directory like /tmp anybody may put a link, or another one a moment later. So each step opens
 what is there without following it, and judges the descriptor. A link of root's, or of whoever runs
@@ -49,7 +49,7 @@ class Target(NamedTuple):
 
 
 def is_trusted(status: os.stat_result) -> bool:
-    """Whether root, or whoever runs this, has put there what is there."""
+    """Whether root, or the user, owns what is there."""
     return status.st_uid in (0, os.geteuid())
 
 

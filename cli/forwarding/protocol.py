@@ -28,13 +28,13 @@ _PACKED = 'packed'
 
 
 class Request(NamedTuple):
-    """One command of somebody on another host."""
+    """One command from another host."""
 
     words: Tuple[str, ...]
     answer: str = ''
     """The digest of the question that was answered with yes."""
     can_ask: bool = False
-    """Whether somebody is there to answer."""
+    """Whether a person is there to answer."""
     style: Style = Style()
     text: Optional[str] = None
     """The content of the file that the command names."""
@@ -47,7 +47,7 @@ class Request(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What somebody has to answer before the command is carried out."""
+    """What has to be answered before the command is carried out."""
 
     block: Tuple[str, ...]
     text: str

@@ -18,7 +18,7 @@ class Output:
         self._errors = errors or _open_nowhere()
         self._problem = ''
         self.outcome = ''
-        """What was done, for whoever cannot read the result."""
+        """What was done, told where the result cannot be printed."""
         self._environment = environment
         self._given_style = style
         """What another host's terminal can do, when the text is for that."""
@@ -113,7 +113,7 @@ class Output:
         return status or int(ExitStatus.FAILED)
 
     def _lose(self, stream: TextIO, error: Exception) -> None:
-        """Send the rest nowhere; whoever went away early (`| head`) does not want to know."""
+        """Send the rest nowhere: the reader has gone (`| head`)."""
         _discard(stream)
         if stream is self._results and isinstance(error, OSError) \
                 and not isinstance(error, BrokenPipeError):

@@ -1,4 +1,4 @@
-"""How to mend device-model-args that cannot be told apart, and that nobody touches therefore.
+"""How to mend device-model-args that cannot be parsed with certainty, and are left alone.
 
 Pure: no clock, no I/O, no logging.
 """

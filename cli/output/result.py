@@ -9,7 +9,7 @@ FORMAT = 1
 
 
 class Result(NamedTuple):
-    """The outcome of a command; printing it is somebody else's work."""
+    """The outcome of a command; the printer prints it."""
 
     document: Dict[str, Any]
     lines: Callable[[Style], List[str]]

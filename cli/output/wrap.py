@@ -13,7 +13,7 @@ _WORD = re.compile(r" *(?:[^ ']*'(?:vgpu-admin|vgpu-watcher|xe|systemctl) [^']*'
 _PLAIN_WORD = re.compile(r' *[^ ]+')
 _COLOUR = re.compile('\033\\[[0-9;]*m')
 _AFTER_COMMA = re.compile('[^,]*,|[^,]+')
-# Colours are no text, and somebody copies UUIDs as well.
+# Colours are no text; UUIDs stay whole, for copying.
 _WHOLE = re.compile('\033|[0-9a-f]{8}-[0-9a-f]{4}-')
 # Narrower than this nothing would be gained.
 _LEAST_WIDTH = 20

@@ -1,4 +1,4 @@
-"""The plugin's functions `admin` and `cancel`: one command of vgpu-admin for somebody elsewhere."""
+"""The plugin's functions `admin` and `cancel`: a command of a user on another host."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ _CREDENTIALS = struct.Struct('3i')
 
 
 class Asked(BaseException):
-    """The command asks something that nobody has answered yet. No error: nothing catches it."""
+    """The command asks a question that has no answer yet. No error: nothing catches it."""
 
     def __init__(self, question: Question) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ class Watch(NamedTuple):
     """Who watches, and what it noted of itself."""
 
     holder: Optional[str] = None
-    """Who holds the writer's lock; None when nobody does."""
+    """Who holds the writer's lock; None when it is free."""
     since: Optional[str] = None
     last_answer: Optional[str] = None
     """When XAPI answered it last."""
@@ -39,7 +39,7 @@ class Watch(NamedTuple):
 
 
 def find_daemon(registry_path: str) -> Optional[str]:
-    """Say who holds the writer's lock; None when nobody does."""
+    """Say who holds the writer's lock; None when it is free."""
     if not os.path.exists(registry_path + LOCK_SUFFIX):
         return None
     lock = WriterLock(registry_path)

@@ -21,7 +21,7 @@ class Master(NamedTuple):
 
 
 def find_master(arguments: Arguments, context: Any) -> Optional[Master]:
-    """The host that this command is for; None when it is this one, or when nobody knows."""
+    """The host that this command is for; None when it is this one, or unknown."""
     name = arguments.command.name if arguments.command else ''
     if name not in EDITS and not _may_be_member(context):
         return None

@@ -32,7 +32,7 @@ class MirrorState(NamedTuple):
 
     @property
     def is_well(self) -> bool:
-        """Whether nobody needs to do anything."""
+        """Whether nothing needs to be done."""
         return (self.state in ('mirrored', 'following', 'pushing', 'waiting')
                 or self.is_switched_off)
 

@@ -154,8 +154,8 @@ def _beyond(limit: int, step: Step) -> str:
 def _list_circles(free: Mapping[str, Waiting]) -> List[Tuple[Waiting, ...]]:
     """The VMs in the order in which numbers become free: each alone, or with its circle.
 
-    VMs of one circle wait for the same VMs, themselves included; whoever holds a number waits for
-    fewer than whoever waits for it.
+    VMs of one circle wait for the same VMs, themselves included; the holder of a number waits
+    for fewer VMs than the one that waits for it.
     """
     circles: Dict[FrozenSet[str], List[Waiting]] = {}
     for uuid, item in free.items():

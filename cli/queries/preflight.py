@@ -67,7 +67,7 @@ def look(context: Any, contents: Optional[Contents], vm_uuid: str, *, with_numbe
 def claim_numbers(edit: 'Edit', situation: Situation) -> None:
     """Have rows hold their numbers from the commit on, where XAPI was asked who else has them.
 
-    Otherwise the daemon notes it when it sees the row; whoever bears the number then was first
+    Otherwise the daemon notes it when it sees the row; a VM that bears the number by then was first
     (P10).
     """
     if situation.was_asked and situation.records:

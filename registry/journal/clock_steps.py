@@ -2,7 +2,7 @@
 
 A host whose battery is dead boots in 1970 and is stepped by its time service; what was noted until
 then stands decades away from what happened before and after. The daemon notes each such step, and
-whoever looks for a time asks here. Entries keep the times that they were written with.
+a search by time asks here. Entries keep the times that they were written with.
 
 Pure, but for the two functions that take a connection; those run in the caller's transaction.
 """

@@ -1,7 +1,7 @@
 """The generations that this host's registry has been at: what a mirror is older or newer than.
 
 A generation is written here before anything of it is written elsewhere, so that a mirror whose
-generation is not here was written by somebody else. All of it runs inside the caller's
+generation is not here was written by another host. All of it runs inside the caller's
 transaction.
 """
 

@@ -12,7 +12,7 @@ from registry.journal.clock_steps import read_steps, render_corrected
 from registry.journal.numbers import read_counter, write_counter
 from registry.sqlite.connection import Connection
 
-# The edits of people and programs have a bound of their own: whoever keeps the daemon busy cannot
+# The edits of people and programs have a bound of their own: keeping the daemon busy cannot
 # push them out (P19).
 HISTORY_ROWS = 20000
 ROUTINE_ROWS = 20000

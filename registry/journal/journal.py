@@ -49,7 +49,7 @@ class Journal:
                                       patience=self._patience)
 
     def open(self) -> None:
-        """Open the file; create it, for nobody else to read, when it is missing."""
+        """Open the file; create it, readable by its owner only, when it is missing."""
         prepare_journal(self.path)
         self._patience.renew()
         self._connection.open()

@@ -14,7 +14,7 @@ ORDINARY = 'vm'
 ORPHANS_KEPT = 20000
 # What removed arguments brought along is kept for so many VMs.
 REMOVED_KEPT = 20000
-# Beyond it, a number that only a VM carries says nothing: somebody could use all of them up.
+# Beyond it, a number that only a VM carries says nothing: otherwise all of them could be used up.
 LARGEST_COUNTED = 1000000
 
 

@@ -84,7 +84,7 @@ def seen_in(contents: Contents) -> Seen:
 
 
 def refuse_loss(contents: Contents) -> None:
-    """Refuse a file that has lost so many rows that nobody may act on it unasked."""
+    """Refuse a file that has lost too many rows to be acted on unasked."""
     if contents.missing:
         raise RegistryUnavailable(describe_loss(contents), reason=Reason.DOUBTFUL)
 
@@ -146,7 +146,7 @@ def _begin(connection: Connection, at: str, contents: Contents) -> HistoryEntry:
 
 
 def _refuse_outdated(seen: Seen, contents: Contents) -> None:
-    """Have a reading with a loss repeated: nobody shall act on it, right or wrong."""
+    """Have a reading with a loss repeated: it must not be acted on, right or wrong."""
     if compare_missing(seen, contents):
         raise RegistryUnavailable(
             'the registry was edited while it was being read; read it again',

@@ -48,7 +48,7 @@ def add_boot(connection: Connection, boot: Boot) -> int:
 def write_boot(connection: Connection, number: int, boot: Boot) -> int:
     """Write what has become of a boot; its number from now on.
 
-    That of a transaction that was undone may be another boot's by now, or nobody's.
+    That of a transaction that was undone may be another boot's by now, or gone.
     """
     is_there = connection.execute(
         'SELECT 1 FROM receipts WHERE id = ? AND vm_uuid = ? AND opened_at = ?',

@@ -27,7 +27,7 @@ _CURE = "'vgpu-admin registry rebuild' brings the assignments back"
 # of ours takes milliseconds, also with ten thousand rows; so long may it take, and so long all.
 STATEMENT_SECONDS = 3.0
 TRANSACTION_SECONDS = 60.0
-# For whoever has less patience than that, such as the daemon's main thread.
+# For callers with less patience, such as the daemon's main thread.
 LEAST_STATEMENT_SECONDS = 0.5
 # So many instructions of SQLite's, some tenths of a millisecond, between two looks at the clock.
 _INSTRUCTIONS = 20000
@@ -273,7 +273,7 @@ def check_file(path: str, error_class: Type[RegistryUnavailable] = RegistryUnava
     # SQLite takes a file shorter than a page for an empty database, and would write over it.
     if 0 < status.st_size < SMALLEST_DATABASE_BYTES:
         raise unavailable(path, Reason.CORRUPT, error_class)
-    # The -wal file exists while somebody has the database open, and opening it would join in.
+    # The -wal file exists while a program has the database open, and opening it would join in.
     if os.path.exists(path + '-wal'):
         raise unavailable(path, Reason.WAL, error_class)
 

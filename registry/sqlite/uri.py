@@ -1,7 +1,7 @@
 """How SQLite is told which file to open, so that opening it never creates it.
 
-Links are followed here: SQLite 3.7 keeps the rollback journal beside the link, where whoever opens
-the file by its own name does not see it.
+Links are followed here: SQLite 3.7 keeps the rollback journal beside the link, where a
+program that opens the file by its own name does not see it.
 """
 
 import os

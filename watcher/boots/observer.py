@@ -1,4 +1,4 @@
-"""Which records the receipts are told of, and what a look at a domain is held against.
+"""Feeds VM records and inspection results to the receipts.
 
 Between the Watcher, which takes records and looks, and the receipts (`receipts.py`), which know
 neither registry nor inventory.

@@ -18,7 +18,7 @@ from watcher.xapi.workers import Clients, Workers
 LOOKERS = 4
 # The plugin starts in a fraction of a second and looks for two.
 CALL_SECONDS = 10.0
-# A host without a plugin gets one when somebody installs it; one that is away comes back.
+# A plugin may be installed later; a host that is away comes back.
 LACKING_SECONDS = 600.0
 SILENT_SECONDS = 30.0
 

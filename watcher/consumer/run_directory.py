@@ -2,7 +2,7 @@
 
 The daemon also keeps the names of VMs there, for the completion of vgpu-admin.
 
-Root's alone: no link is followed, a file that somebody else could have written is refused, and a
+Root's alone: no link is followed, a file that others could have written is refused, and a
 file is put there as a whole or not at all (`numbers_file.py` says what stands in it). /run goes
 with the boot of the host, and the directory outlives the daemon: the consumer goes by what a
 daemon that is being restarted has confirmed.
@@ -111,7 +111,7 @@ class RunDirectory:
 
 @contextlib.contextmanager
 def _opened(path: str, place: Optional[int] = None) -> Iterator[int]:
-    """A directory, opened, that nobody but root can write to."""
+    """A directory, opened, that only root can write to."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _FLAGS, dir_fd=place)
     try:
         _check_owner(os.fstat(descriptor), path)

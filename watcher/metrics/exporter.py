@@ -25,7 +25,7 @@ FILE_MODE = 0o644
 
 
 class Reporter:
-    """Counts while somebody wants to know, and tells them."""
+    """Counts while metrics are switched on, and exports them."""
 
     def __init__(self, settings: MetricsSettings, *,
                  clock: Callable[[], float] = time.monotonic,
@@ -48,7 +48,7 @@ class Reporter:
 
     @property
     def tap(self) -> Optional[Tap]:
-        """What gets each log line; None when nobody wants to know."""
+        """What gets each log line; None when metrics are off."""
         return self.metrics.count_event if self.is_on else None
 
     def count_call(self, method: str, error_kind: str = '') -> None:

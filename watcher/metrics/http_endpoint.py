@@ -1,7 +1,7 @@
 """The metrics on a local port: one thread that answers `GET /metrics`, one request at a time.
 
-It sleeps until somebody asks. A request has a limit on the whole of it, from the connection to the
-last byte of the answer, and what comes is looked at once: whoever asks slowly keeps others from
+It sleeps until a request comes. A request has a limit on the whole of it, from the connection to
+the last byte of the answer, and what comes is looked at once: a slow client keeps others from
 asking for that long, and nothing else.
 """
 
@@ -41,7 +41,7 @@ class MetricsPort:
         """Stop answering, and free the port."""
         self._is_closed = True
         try:
-            # Its wait ends only when somebody calls.
+            # Its wait ends only with a connection.
             socket.create_connection(self._listener.getsockname()[:2], CLOSE_SECONDS).close()
         except OSError:
             return
@@ -72,7 +72,7 @@ class MetricsPort:
             # All of it within the time that is left, however the other side reads.
             connection.sendall(_render_answer(status, body))
         except OSError:
-            return  # whoever asked has gone, or took too long: nobody is left to be told
+            return  # the client has gone, or took too long
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -24,7 +24,7 @@ class Roll:
         return set(self._gone.values())
 
     def begin(self, rows: Iterable[str]) -> None:
-        """Other rows: whoever is there is said anew, VM by VM."""
+        """Other rows: the VMs that exist are named again, one by one."""
         self._present.clear()
         self._bearers.clear()
         self._gone.clear()

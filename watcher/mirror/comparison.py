@@ -20,14 +20,14 @@ from watcher.mirror.slots import Change, Found, Slots, attach_vm, find_current, 
 from watcher.vm.record import Kind, VmRecord
 
 # A number that only an unsigned entry names, and no row has, counts up to here only: numbers
-# cannot be used up by whoever may write there.
+# cannot be used up by those who may write there.
 _MOST_UNSIGNED = 1000000
 
 
 class Judgement(enum.Enum):
     """How the mirror stands to the registry of this host."""
     NO_MIRROR = 'no_mirror'
-    """There is no pool entry: nothing was ever mirrored, or somebody took it away."""
+    """There is no pool entry: nothing was ever mirrored, or it was removed."""
     SAME = 'same'
     """The registry was last at this generation."""
     EDITED = 'edited'

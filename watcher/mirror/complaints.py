@@ -9,7 +9,7 @@ from watcher.runtime.logs import RateLimiter, get_logger
 from watcher.vm.record import VmRecord
 
 _REPEAT_SECONDS = 60.0
-# Why an entry was put right: no known key has signed it.
+# Why an entry was corrected: no known key has signed it.
 FORGED = 'forged'
 # So often within so many seconds an entry is put right at once; then with pauses that grow.
 _AT_ONCE = 5
@@ -18,7 +18,7 @@ _LONGEST_PAUSE_SECONDS = 30.0
 
 
 class Told:
-    """Tells what was put right, what has arrived, what XAPI did not take."""
+    """Tells what was corrected, what has arrived, and what XAPI refused."""
 
     def __init__(self) -> None:
         self._limiter = RateLimiter(_REPEAT_SECONDS)
@@ -27,7 +27,7 @@ class Told:
         self._written: Dict[str, Tuple[int, float]] = {}
 
     def restart(self) -> None:
-        """A new session: who is there has arrived anew."""
+        """A new session: every VM counts as newly arrived."""
         self._arrived.clear()
 
     def drop(self, ref: str) -> None:
@@ -69,7 +69,7 @@ class Told:
         return None
 
     def put_right(self, vm: VmRecord, reason: str, entry: Any, now: float) -> None:
-        """A VM's entry was put right: `entry` is what stood there, where that is worth a word."""
+        """A VM's entry was corrected: `entry` is what stood there, where that is worth a word."""
         held_back = self._limiter.admit((vm.uuid, reason), now)
         if held_back is None:
             return

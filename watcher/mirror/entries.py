@@ -34,7 +34,7 @@ MAX_GENERATION = 10 ** 9
 MAX_JUMP = 10 ** 7
 # More of them than any pool has VMs.
 _MAX_VMS = 10 ** 6
-# How many earlier generations the pool's entry names: whoever takes it over must know each of
+# How many earlier generations the pool's entry names: a host that takes it over must know each of
 # them as older, also those that it has slept through.
 LINE_LENGTH = 100
 # What of them stays when the entry would grow too long.

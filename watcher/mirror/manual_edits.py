@@ -1,4 +1,4 @@
-"""An assignment that somebody wrote into other_config by hand: taken like any edit, or refused."""
+"""An assignment written into other_config by hand: taken like any edit, or refused."""
 
 from typing import Optional
 

@@ -1,4 +1,4 @@
-"""The mirror of the registry in XAPI's database: who follows whom, and when it is made anew.
+"""Keeps the registry and its mirror in XAPI's database in step, and rebuilds one from the other.
 
 On the master the registry is mirrored (`push.py`); on a member the mirror keeps the copy
 here current. Which of the two is newer is judged whenever either has changed, before anything is
@@ -83,7 +83,7 @@ class Mirroring:
     # What is told.
 
     def begin_session(self) -> None:
-        """A new session: all is judged anew."""
+        """A new session: everything is judged again."""
         self.push.restart()
         if self._witnesses is not None:
             self._witnesses.restart()
@@ -250,7 +250,7 @@ class Mirroring:
         if judgement is Judgement.OLDER and mirror is not None and not is_echo:
             get_logger().warning('mirror.older', generation=local.lineage[-1],
                                  found=mirror.generation.text)
-        # One that was taken over is made our own once: whoever was master before may have gone on
+        # One that was taken over is made our own once: the former master may have gone on
         # from it, unseen, and must find something newer when it comes back.
         is_same = self._books.journal.has_own_generation() and (
             local.noted_digest == local.digest) and (
@@ -315,7 +315,7 @@ class Mirroring:
 
     def _rebuild(self, mirror: PoolEntry, local: Optional[Local], role: Role, now: float,
                  is_locked: bool) -> bool:
-        """Make the registry anew from the mirror; False when that cannot be done now."""
+        """Rebuild the registry from the mirror; False when that cannot be done now."""
         result = self._rebuilder.rebuild(mirror, local, is_master=role.is_writer,
                                          is_locked=is_locked, now=now, trust=self.push.trust)
         if result is Result.DONE:

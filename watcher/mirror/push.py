@@ -2,7 +2,7 @@
 
 Entries of VMs first, the pool's entry when they all stand; then what those of VMs have replaced
 goes, and the entries of VMs that have no row any more, which the pool's entry has named as gone.
-So whoever reads the mirror at any moment finds it whole: as it was before, or as it is. All of it
+So a reader finds the mirror whole at any moment: as it was before, or as it is. All of it
 is a matter of state: killed anywhere, the next daemon sees what is missing.
 Writes go last: after staging, four at once at most.
 """
@@ -152,7 +152,7 @@ class Push:
 
     @property
     def next_due(self) -> Optional[float]:
-        """When there is something to do that nobody announces; 0.0 is at once."""
+        """When there is something to do that no event announces; 0.0 is at once."""
         if self.target is None or self.pool is None or self.refused:
             return None
         if self._dirty or self._may_plan_pool:
@@ -211,7 +211,7 @@ class Push:
 
     def _damp(self, ref: str, now: float) -> None:
         """An entry that is put right again and again rests for a while (P30). Meanwhile the pool's
-        entry has the row of its VM: nobody can keep the mirror from being whole."""
+        entry has the row of its VM: the mirror can always be made whole."""
         vm = self._inventory.find(ref)
         pause_seconds = self._told.find_pause(vm, now) if vm is not None else 0.0
         if pause_seconds:

@@ -31,7 +31,7 @@ class Local(NamedTuple):
         try:
             return parse_generation(self.lineage[-1]).number if self.lineage else 0
         except MirrorInvalid:
-            return 0  # somebody wrote into the journal: the line begins anew
+            return 0  # the journal was written to by others: the line begins again
 
 
 class Reader:
@@ -50,7 +50,7 @@ class Reader:
     def is_wiped(self) -> bool:
         """No registry, no journal that remembers one, and none since this daemon began.
 
-        A file that somebody deleted is another matter (P17).
+        A file that was deleted is another matter (P17).
         """
         books = self._books
         if books.is_available or books.was_read or os.path.lexists(books.path):
@@ -79,8 +79,8 @@ class Reader:
         return reading
 
     def _is_signed_pool(self, pool: PoolRecord, trust: Trust) -> bool:
-        """A host that remembers nothing goes by any record that has a code, whoever's key it is:
-        somebody who took codes away will have left one."""
+        """A host that remembers nothing goes by any record that has a code, of any key:
+        an attacker who took codes away will have left one."""
         return bool(trust.keys) and (any(key.endswith(CODE) for key, _text in pool.mirror)
                                      or find_evidence(self._inventory.vms))
 
@@ -109,7 +109,7 @@ class Reader:
                      digest_contents(rows.values(), pools), pools)
 
     def _tell_unsigned(self) -> None:
-        """Once: there is no key, so that whoever may write there is believed."""
+        """Once: there is no key, so that everyone who may write there is believed."""
         problem = self.keeper.problem
         if problem and problem != self._told_problem:
             get_logger().warning('mirror.unsigned', reason=problem,

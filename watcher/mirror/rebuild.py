@@ -1,4 +1,4 @@
-"""Makes the registry anew from its mirror: on a master that was overtaken, on members always.
+"""Rebuilds the registry from its mirror: on a master that was overtaken, on members always.
 
 What the registry here said is never lost in silence: where it may say what the mirror has never
 known, the file is kept beside it, and the log tells each difference.
@@ -20,7 +20,7 @@ from watcher.state.registry_view import WHO, Books
 COMMAND = 'rebuild'
 # A member sees the entries of a push one by one: longer than that is worth a word.
 _PATIENCE_SECONDS = 10.0
-# On the master nothing is staged meanwhile: somebody must hear of it, also who came later.
+# On the master nothing is staged meanwhile: this is told again, for operators who come later.
 _REPEAT_SECONDS = 600.0
 _REMEDY = ("vgpu-admin registry compare, then 'vgpu-admin registry rebuild' (the mirror counts, "
            "as far as it is there) or 'vgpu-admin registry keep' (the file counts)")
@@ -36,7 +36,7 @@ class Result(enum.Enum):
 
 
 class Rebuilder:
-    """Makes the registry anew, and tells."""
+    """Rebuilds the registry, and tells."""
 
     def __init__(self, books: Books, inventory: Inventory, poll: Callable[[], None]) -> None:
         self._books = books
@@ -48,7 +48,7 @@ class Rebuilder:
 
     def rebuild(self, mirror: PoolEntry, local: Optional[Local], *, is_master: bool,
                 is_locked: bool, now: float, trust: Trust = NO_TRUST) -> Result:
-        """Make the registry anew from the mirror; RegistryError when the file does not let us.
+        """Rebuild the registry from the mirror; RegistryError when the file does not let us.
 
         Only from one that is complete and counts in all its parts: the rest is for people.
         """

@@ -55,7 +55,7 @@ def read_memory(journal: Any) -> Memory:
 
 
 def write_memory(journal: Any, memory: Memory) -> None:
-    """Keep it, for whoever may read the journal: root."""
+    """Keep it in the journal, which only root may read."""
     journal.write_note(TRUST_NOTE, json.dumps({
         'keys': [key.hex() for key in memory.keys], 'pools': list(memory.pools),
         'refused': memory.refused}))

@@ -1,6 +1,6 @@
 """What other hosts of the pool remember of the mirror.
 
-A master that was wiped remembers nothing: an older mirror that somebody put back, or one whose
+A master that was wiped remembers nothing: an older mirror that was put back, or one whose
 codes are all taken away, looks to it like any other. So it asks the other hosts first, through
 their plugin. Who does not answer soon says nothing against it.
 """
@@ -83,7 +83,7 @@ class Witnesses:
         self._heard: Tuple[Testimony, ...] = ()
 
     def restart(self) -> None:
-        """A new session: they are asked anew."""
+        """A new session: they are asked again."""
         self._until, self._missing, self._heard = None, None, ()
 
     def hear(self, message: Union[HostsListed, Testimony]) -> None:

@@ -2,7 +2,7 @@
 
 At once the first time, since most interruptions are over before they are noticed; then doubling,
 with jitter, so that the hosts of a pool do not come back in step. The caps are those of promise
-P14: nobody is disturbed by a knock on the local socket every two seconds.
+P14: a connection to the local socket every two seconds disturbs nothing.
 
 Pure: no clock, no I/O, no logging. The source of chance is an argument.
 """

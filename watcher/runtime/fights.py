@@ -1,7 +1,7 @@
 """Fights: a VM in which we undo, again and again, what another program writes (P30).
 
 Whoever writes faster than we do cannot be beaten, only fed: calls, log and history would grow
-without end, and nobody would learn of it. So such a VM is written with growing pauses until the
+without end and untold. So such a VM is written with growing pauses until the
 other side has been quiet for a while, or until its assignment is edited.
 
 The same counts lines of a VM that changes its mind, or boots, again and again.

@@ -125,7 +125,7 @@ class LineWriter:
                 self._dropped += 1
 
     def _write(self, data: bytes) -> bool:
-        # Once it is known that nobody reads, no further line waits.
+        # Once the reader has gone, no further line waits.
         deadline = time.monotonic() + (0.0 if self._is_blocked else PATIENCE_SECONDS)
         self._is_blocked, start = False, 0
         try:

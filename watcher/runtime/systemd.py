@@ -11,7 +11,7 @@ import socket
 import time
 from typing import Callable, Mapping, Optional
 
-# Often enough for whoever looks, and next to nothing for systemd.
+# Often enough for a reader, and next to nothing for systemd.
 MAX_WATCHDOG_SECONDS = 5.0
 MAX_STATUS_CHARACTERS = 500
 

@@ -16,7 +16,7 @@ _PIPE_BYTES = 65536
 
 
 class StopFlag:
-    """Set once, from any thread or a signal handler; whoever waits for it wakes at once."""
+    """Set once, from any thread or a signal handler; a waiting thread wakes at once."""
 
     def __init__(self) -> None:
         self._is_set = False
@@ -92,7 +92,7 @@ class _Pipe:
         try:
             os.write(self._writer, b'\0')
         except BlockingIOError:
-            pass  # full: whoever waits wakes in any case
+            pass  # full: the waiting thread wakes in any case
 
     def exchange(self, before: Optional[int], descriptor: Optional[int]) -> None:
         """Wait for another descriptor too, and no more for the one before."""

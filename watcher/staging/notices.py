@@ -206,7 +206,7 @@ class WriteTeller:
 
 def describe_watch(books: Books, role: Optional[Role], *, known: int, since: float, waiting: int,
                    is_locked: bool, silent_seconds: float) -> str:
-    """One line for whoever asks systemd; without a role XAPI is waited for."""
+    """The STATUS= line for systemd; without a role XAPI is waited for."""
     if role is None:
         return 'waiting for XAPI; %d VMs known' % known
     if not books.is_available:

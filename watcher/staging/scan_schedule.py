@@ -4,7 +4,7 @@ The job does nothing but call `on_scan`, which puts a message into the inbox. AP
 the wall clock: after a step back of an hour a job did not run for that hour, and after one of 26
 years it listed every run that it had missed, for a minute and in 1.6 GB, under a lock for which
 others waited (tried). So here it has a trigger on the monotonic clock that never names a time in
-the past, a thread of ours that waits on that clock, and nobody but that thread calls it.
+the past, a thread of ours that waits on that clock, and only that thread calls it.
 """
 
 import threading

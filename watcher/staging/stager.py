@@ -24,7 +24,7 @@ from watcher.vm.record import Kind, VmRecord
 
 # Rest of the workers stays free for VMs that start.
 STAGING_AT_ONCE = 8
-# A span that keeps vanishing during one start is somebody else's doing.
+# A span that keeps vanishing during one start is removed by another program.
 _ADDS_PER_START = 5
 _ECHO_SECONDS = 1.0
 # Longer than an event is on its way.

@@ -58,5 +58,5 @@ def _put_back(client: Client, ref: str, value: str) -> None:
     try:
         client.add_args(ref, value)
     except XapiFailure as error:
-        if error.code != 'MAP_DUPLICATE_KEY':  # somebody else was quicker
+        if error.code != 'MAP_DUPLICATE_KEY':  # another program was quicker
             raise

@@ -12,7 +12,7 @@ from watcher.vm.record import Kind, VmRecord
 
 
 class Claim(NamedTuple):
-    """A number and since when somebody has it; sequences order claims of different VMs."""
+    """A number and since when a VM has it; sequences order claims of different VMs."""
     vm_id: int
     sequence: int
 

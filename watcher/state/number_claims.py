@@ -1,7 +1,7 @@
 """Who bears and who has which number, and how VMs stand to each other by it (P6, P10, P12).
 
 A number has one owner, the row that has it, whatever has become of the row's VM. Others may carry
-it all the same: a copy, which loses it, or somebody who bore it before, whom nobody touches. The
+it all the same: a copy, which loses it, or a VM that bore it before, which is left alone. The
 journal remembers who began when; this module keeps it up to date with what XAPI shows, and answers
 for one VM at a time, by the pure functions of `numbers.py`.
 """
@@ -94,7 +94,7 @@ class Standings:
     def note_all(self, *, is_complete: bool = True) -> None:
         """Hold every bearer that the journal knows against what XAPI shows.
 
-        Unless all could be read: then nobody is forgotten. Whoever bears a number now bore it
+        Unless all could be read: then none is forgotten. A VM that bears a number now bore it
         before the rows that are new.
         """
         self.note(tuple(self._inventory.vms))
@@ -172,7 +172,7 @@ class Standings:
         self._stirred.add(vm_id)
 
     def claim(self, vm_uuid: str) -> None:
-        """The number of the VM's row is, or is about to be, in place: nobody else had it."""
+        """The number of the VM's row is, or is about to be, in place: no other VM had it."""
         assignment = self._books.assignments.get(vm_uuid)
         if assignment is not None and self._books.claim(assignment.vm_id):
             self._write(lambda journal: journal.note_claims([assignment.vm_id]))
@@ -272,7 +272,7 @@ class Standings:
         return numbers
 
     def _stir(self, vm_uuid: str, numbers: FrozenSet[int]) -> None:
-        """What a VM has is known better now: whoever has those numbers' rows deserves a look."""
+        """What a VM has is known better now: the owners of those numbers deserve a look."""
         assignment = self._books.assignments.get(vm_uuid)
         self._stirred |= numbers | ({assignment.vm_id} if assignment is not None else set())
 

@@ -1,7 +1,7 @@
 """Changes of the registry, from the poll that finds them to the moment when they are acted on.
 
 Who bore a number first decides who keeps it (P10). The registry is looked at before the events
-that are on their way: a row with a number that nobody has claimed yet waits until what XAPI shows
+that are on their way: a row with an unclaimed number waits until what XAPI shows
 by then has been taken, for a moment at most. An edit of vgpu-admin, which has asked XAPI itself,
 has claimed its number already.
 """

@@ -69,7 +69,7 @@ class Books:
         """It is open, and what it knows has been read; perhaps it takes nothing new."""
         self.journal_problem = ''
         self.is_journal_locked = False
-        """It is there, and can be read as soon as somebody lets go of it."""
+        """It is there, and can be read as soon as the lock is released."""
         self._journal_file: Optional[Tuple[int, int]] = None
         self.journal_openings = 0
         """How often it was opened: another file may stand there each time."""
@@ -81,7 +81,7 @@ class Books:
         self.owners: Dict[int, str] = {}
         self.faulty: FrozenSet[str] = frozenset()
         self.claims: Dict[int, int] = {}
-        """Number -> its place in the sequence; of a row that nobody knows to be first: none."""
+        """Number -> its place in the sequence; of a row not known to be first: none."""
         self.staged: Dict[str, Claim] = {}
         self.staged_values: Dict[str, str] = {}
         self._staged_at: Dict[int, Set[str]] = {}

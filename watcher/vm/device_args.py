@@ -17,7 +17,7 @@ MAX_SPAN = 255
 # XAPI accepts more, but xenstore and the consumers do not promise it (xapi-boot-path.md).
 MAX_VALUE = 1023
 MAX_VM_ID = 2147483646
-# What stands behind this is not read: it could not be written back, and whoever may write a VM's
+# What stands behind this is not read: it could not be written back, and one who may write a VM's
 # platform map could hold up everybody else with it.
 MAX_READ = 4096
 

@@ -92,7 +92,7 @@ def find_numbers(spans: Iterable[Optional[str]], policy: Policy) -> FrozenSet[in
 
 
 def is_blocked_by_others(vm: VmRecord) -> bool:
-    """Whether somebody else has blocked the VM's start: XO does so with its replicas."""
+    """Whether another program has blocked the VM's start: XO does so with its replicas."""
     return any(operation == 'start' and not text.startswith(_OUR_BLOCK)
                for operation, text in vm.start_blocks)
 
@@ -132,7 +132,7 @@ def is_parked(number: int) -> bool:
 
 
 def find_parking(is_taken: Callable[[int], bool]) -> Optional[int]:
-    """The largest number that nobody has; None when there is none left to step aside to."""
+    """The largest free number; None when there is none left to step aside to."""
     return next((number for number in range(MAX_VM_ID, PARKED_ABOVE, -1)
                  if not is_taken(number)), None)
 

@@ -98,7 +98,7 @@ class Policy(NamedTuple):
     template: Template
     names: FrozenSet[str]
     is_accepted: bool = True
-    """False for a registry of others that nobody took over: spans are added, nothing else."""
+    """False for a registry of others that was not taken over: spans are added, nothing else."""
 
     def read(self, vm: VmRecord) -> Reading:
         """Find our spans in what the VM carries."""
@@ -304,7 +304,7 @@ def _plan_unregistered(plan: Plan, reading: Reading, standing: Standing, policy:
 
 
 def _plan_removal(plan: Plan, reading: Reading, reason: Reason, policy: Policy) -> Plan:
-    """Our span goes from an unregistered VM, at rest only: its start is nobody's promise."""
+    """Our span goes from an unregistered VM, at rest only: its start is not promised."""
     if not plan.vm.is_at_rest:
         return plan._replace(reason=_reason_to_wait(plan.vm))
     if not policy.is_accepted:

@@ -37,14 +37,14 @@ CALL_TIMEOUT_SECONDS = 15.0
 LOGOUT_TIMEOUT_SECONDS = 0.7
 # All records of a large pool take longer than any other answer; at most as long as the long poll.
 _BULK_FACTOR = POLL_TIMEOUT_SECONDS / CALL_TIMEOUT_SECONDS
-# A map that was read longer ago is not written back: somebody may have changed it (P5).
+# A map that was read longer ago is not written back: another program may have changed it (P5).
 MAP_FRESH_SECONDS = 0.02
 # Beside the VMs the resource pool: its record names the master, and holds the mirror.
 CLASSES = ('vm', 'pool')
 
 _JSON_PATH = '/jsonrpc'
 _LOGIN = 'session.login_with_password'
-# With these JSON-RPC may be tried first: reads, and the login, since a session that nobody knows
+# With these JSON-RPC may be tried first: reads, and the login, since an unknown session
 # of does no harm. What is large is decoded part by part, and reduced at once to what the watcher
 # needs.
 _JSON_FIRST = {

@@ -21,7 +21,7 @@ from watcher.xapi.client import CLASSES, Client
 # (xapi keeps 512 of them); more often than this we do not start afresh for it, since a VM that
 # vanished before its record was taken is counted and never shown.
 _RECOUNT_SECONDS = 60.0
-# So long the main thread, and who writes for it, have the interpreter for themselves when a VM
+# Yield the interpreter lock this long, so that the main thread can queue its write, when a VM
 # starts: a write that it needs should not wait until the next long poll is under way. XAPI holds
 # its answers back for 50 ms anyway.
 _HEAD_START_SECONDS = 0.001

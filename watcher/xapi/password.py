@@ -27,7 +27,7 @@ def read_password(settings: XapiSettings) -> str:
 
 
 def describe_oddity(password: str, settings: XapiSettings) -> str:
-    """Say what about a refused password may be a slip of whoever saved its file; '' for nothing."""
+    """Say what about a refused password may be a slip in how its file was saved; '' for nothing."""
     problem = ''
     if password != password.strip():
         problem = 'begins or ends with a blank'

@@ -2,7 +2,7 @@
 
 Asked once per connection: a change of master restarts XAPI on every host, and with it every
 connection (xapi-boot-path.md, "One pool, several hosts"). The resource pool's record names the
-master as well: when it names another one, nothing is written until it has been asked anew.
+master as well: when it names another one, nothing is written until it has been asked again.
 """
 
 import re
@@ -40,7 +40,7 @@ class Mastery:
         self._asked: Optional[Tuple[str, str]] = None
 
     def has_moved(self, role: Role, pool: PoolRecord) -> bool:
-        """Tell whether the role must be asked for anew.
+        """Tell whether the role must be asked for again.
 
         Once per pair: an XAPI whose record says one thing and whose answer another is gone by
         its answer.
