@@ -84,9 +84,9 @@ def test_status_of_the_shell_is_that_of_the_playground_and_nothing_is_left() -> 
 
 def test_terminal_has_a_prompt_and_completion(terminal: TerminalSession) -> None:
     assert WELCOME in terminal.wait_for_prompt()
-    assert terminal.run('vgpu-admin register-vm web01 --pool=B')[0] == 0
-    status, printed = terminal.run('vgpu-admin show-vm --vm-na\tweb\t --json')
-    assert status == 0 and '"vm_name": "web01"' in printed
+    assert terminal.run('vgpu-admin register-vm build01 --pool=B')[0] == 0
+    status, printed = terminal.run('vgpu-admin show-vm --vm-na\tbui\t --json')
+    assert status == 0 and '"vm_name": "build01"' in printed
     uuid = terminal.run('xe vm-list name-label=web01 params=uuid --minimal')[1].strip()
     status, printed = terminal.run('xe vm-param-g\tuuid=%s\t param-n\tn\t' % uuid[:12])
     assert status != 0 and 'Unknown field n' in printed  # nothing begins so
