@@ -157,12 +157,12 @@ class Context:
             self._note_done(edit, done)
 
     @contextlib.contextmanager
-    def applying(self, proposal: 'Proposal', *, done: str,
-                 allow_loss: bool = False) -> Iterator[Any]:
+    def applying(self, proposal: 'Proposal', *, done: str, allow_loss: bool = False,
+                 needs_journal: bool = False) -> Iterator[Any]:
         """Do what was proposed and shown, or nothing; interrupted as `editing` is."""
         with self._committing(self.registry.applying(
                 proposal, who=self.who, command=self.command,
-                allow_loss=allow_loss)) as edit:
+                allow_loss=allow_loss, needs_journal=needs_journal)) as edit:
             yield edit
         self._note_done(edit, done)
 

@@ -29,6 +29,7 @@ class _RawText(bytes):
 
 def keep_copy(path: str, now: float) -> str:
     """Copy all tables and rows to a file of a new name, readable by its owner only."""
+    _forget_unfinished(path)
     target = _free_name(path, now)
     beside = target + _BESIDE
     try:
@@ -206,6 +207,13 @@ def _find(path: str, mark: str) -> List[str]:
 
 def _sorted(names: List[str]) -> List[str]:
     return sorted(names, key=lambda name: (_read_time(name), name), reverse=True)
+
+
+def _forget_unfinished(path: str) -> None:
+    """Remove what a copier left that was killed: the caller's transaction lets in one at a time."""
+    for name in glob.glob(f'{glob.escape(path + KEPT_MARK)}*{_BESIDE}*'):
+        with contextlib.suppress(OSError):
+            os.remove(name)
 
 
 def _forget_oldest(path: str) -> None:

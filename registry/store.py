@@ -113,7 +113,8 @@ class Registry:
 
     @contextlib.contextmanager
     def applying(self, proposal: 'Proposal', *, who: str, command: str,
-                 allow_loss: bool = False) -> 'Iterator[Edit]':
+                 allow_loss: bool = False,
+                 needs_journal: bool = False) -> 'Iterator[Edit]':
         """Do just what was proposed, at the end of the block, inside of which the file is ours.
 
         Where the registry is not any more as it was shown, nothing is done: a Conflict.
@@ -126,7 +127,7 @@ class Registry:
                 claims=proposal.claims).journal_problem
             draft.proposal = proposal
             return
-        with self._changing(who, command, allow_loss) as commit:
+        with self._changing(who, command, allow_loss, needs_journal=needs_journal) as commit:
             edit = commit.begin()
             edit.take(proposal)
             yield edit

@@ -96,7 +96,9 @@ def accept(arguments: Arguments, context: Context) -> Result:
         return Result(build_document(result='would_be_accepted', changes=changes,
                                      missing=missing), plain(block))
     context.confirm(block, 'Do you want to take this registry over?')
-    carry_out(context, proposal, done='the registry was accepted', allow_loss=True)
+    # That rows were given up stands in the journal, and nowhere else.
+    carry_out(context, proposal, done='the registry was accepted', allow_loss=True,
+              needs_journal=bool(contents.missing))
     return Result(build_document(result='accepted', changes=changes, missing=missing),
                   plain([f'The registry {context.registry.path} is accepted; the daemon, or '
                          "'vgpu-admin reconcile', carries the changes out."]))

@@ -42,10 +42,11 @@ def ask(context: Context, lines: List[str], question: str) -> bool:
     return not context.is_json
 
 
-def carry_out(context: Context, proposal: Proposal, *, done: str,
-              allow_loss: bool = False) -> None:
+def carry_out(context: Context, proposal: Proposal, *, done: str, allow_loss: bool = False,
+              needs_journal: bool = False) -> None:
     """Do just what was proposed; a conflict where the registry was changed meanwhile."""
-    with context.applying(proposal, done=done, allow_loss=allow_loss):
+    with context.applying(proposal, done=done, allow_loss=allow_loss,
+                          needs_journal=needs_journal):
         pass
 
 

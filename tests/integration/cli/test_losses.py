@@ -84,6 +84,19 @@ def test_accept_shows_what_is_missing_and_takes_the_file_as_it_is(four: Place) -
     assert told.count(('vm_removed', 'accept')) == 4
 
 
+def test_accept_that_cannot_be_remembered_is_none(four: Place) -> None:
+    lose(four)
+    holder = sqlite3.connect(four.registry.journal_path, isolation_level=None)
+    holder.execute('BEGIN IMMEDIATE')  # it can be read; as on a full disk
+    try:
+        run = four.run('accept', '--yes')
+        assert run.status == 5 and 'nothing was changed' in run.err
+    finally:
+        holder.close()
+    assert four.run('list-vms').status == 5
+    assert four.run('accept', '--yes').status == 0 and four.run('list-vms').status == 0
+
+
 def test_losses_that_are_configured_are_taken_as_they_are(four: Place) -> None:
     with open(four.config, encoding='utf-8') as stream:
         text = stream.read()

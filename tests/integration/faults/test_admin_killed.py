@@ -28,6 +28,10 @@ FIGURES = os.environ.get('SWEEP_FIGURES')
 POINTS = 2
 # Of the whole: a full disk at every third call.
 FULL_EACH = 3
+NOT_FOUND = 3
+# Numbers beyond those that are given by hand here are automatic, and another each time.
+AUTOMATIC = 78
+HAND = '-device vgpu-stub,pool_id=B,priority=high,vm_id=40'
 GHOST = '0000dead-1111-2222-3333-44444444abcd'
 POOLS = (Pool('A', 'Pool A'), Pool('B', 'Pool B', 'nightly'))
 SOURCE = 'vgpu_config.db'
@@ -46,8 +50,7 @@ class Stand:
         self.world = world
         self.calls = Calls(world.directory, library)
         self.refs = [world.create_vm('vm-%d' % number) for number in range(1, 6)]
-        self.refs.append(world.create_vm('hand', args='-device vgpu-stub,pool_id=B,priority=high,'
-                                         'vm_id=40'))
+        self.refs.append(world.create_vm('hand', args=HAND))
         self.uuids = [world.uuid(ref) for ref in self.refs]
         vms = [Vm(number, uuid, 'vm-%d' % number, 'AB'[number % 2], Priority(number % 3))
                for number, uuid in enumerate(self.uuids[:4], 1)]
@@ -123,8 +126,18 @@ class Stand:
 
     def state(self) -> State:
         """What registry, another registry and output files say, without times."""
-        return (read_rows(self.world.registry), read_rows(self.other),
+        return (self._read_rows(), read_rows(self.other),
                 read_text(self.path('out.json')), read_text(self.path('out.csv')))
+
+    def _read_rows(self) -> Any:
+        """Those of the registry; an automatic number, and the VM with arguments made by hand, are
+        others each time."""
+        found = read_rows(self.world.registry)
+        if isinstance(found, str):
+            return found
+        rows, pools = found
+        return sorted(('hand' if row[0] == self.uuids[-1] else row[0],
+                       min(row[1], AUTOMATIC)) + row[2:] for row in rows), pools
 
     @property
     def other(self) -> Registry:
@@ -176,6 +189,17 @@ def edit_by_hand(stand: Stand) -> None:
     _sql(stand, 'UPDATE vms SET priority = 2 WHERE vm_id = 1')
 
 
+def bring_by_hand(stand: Stand) -> None:
+    """A VM with arguments made by hand: when one loses its row, they go as well."""
+    gone = stand.uuids[-1]
+    stand.world.xapi.call('VM.destroy', stand.refs.pop())
+    stand.refs.append(stand.world.create_vm('hand', args=HAND))
+    stand.uuids[-1] = stand.world.uuid(stand.refs[-1])
+    with Journal(stand.journal_path, timeout_seconds=10.0) as journal:
+        wait_until(lambda: {gone, stand.uuids[-1]} & set(journal.bearers()) == {stand.uuids[-1]},
+                   'that the daemon knows of it')
+
+
 def disable_pool(stand: Stand) -> None:
     """A vGPU pool is disabled."""
     with stand.world.registry.edit(who='test', command='test') as edit:
@@ -201,7 +225,7 @@ COMMANDS = {
     'restore': Command('restore {dir}/other.json --yes'),
     'restore a lost file': Command('restore {dir}/other.json --yes', lose_file),
     'restore --at': Command('restore --at={past} --yes'),
-    'adopt': Command('adopt --yes'),
+    'adopt': Command('adopt --yes', bring_by_hand),
     'accept': Command('accept --yes', lose_rows),
     'registry rebuild of a lost file': Command('registry rebuild --yes', lose_file),
     'registry rebuild of a spoiled file': Command('registry rebuild --yes', spoil_file, 'missing'),
@@ -287,7 +311,9 @@ def meet_trouble(stand: Stand, command: Command, what: Any, before: State,
         assert left[0] == before[0], (what, said)
     stand.assert_remembered(what)
     again, said = stand.run(command)
-    assert again == 0 and stand.state() == after, (what, again, said, stand.state())
+    # Whoever removes or moves a row finds none when that was done already.
+    is_done = again == NOT_FOUND and left == after
+    assert (again == 0 or is_done) and stand.state() == after, (what, again, said, stand.state())
     stand.assert_remembered(what)
     names = os.listdir(stand.world.directory)
     beside = [name for name in names if name.startswith(BESIDE)]

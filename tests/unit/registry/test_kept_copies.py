@@ -95,6 +95,17 @@ def test_copy_that_cannot_be_made_leaves_nothing_behind(two_vms, clock, tmp_path
     assert kept_copies.list_copies(two_vms.path) == []
 
 
+def test_copy_that_was_not_finished_is_forgotten_by_the_next(two_vms, clock):
+    left = [two_vms.path + '.replaced-20260101T000000Z' + ending for ending in
+            ('.part', '.part-journal')]
+    for name in left:
+        with open(name, 'wb') as file:
+            file.write(b'half')
+    copy = kept_copies.keep_copy(two_vms.path, clock.now)
+    assert kept_copies.list_copies(two_vms.path) == [copy]
+    assert [name for name in left if os.path.exists(name)] == []
+
+
 def test_file_that_was_set_aside_in_vain_is_put_back_with_its_rollback_journal(registry):
     for name, text in ((registry.path, b'x' * 2000), (registry.path + '-journal', b'journal')):
         with open(name, 'wb') as file:
