@@ -12,6 +12,7 @@ from registry.store import Registry
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
 from tests.packaging.package.host import CONFIGURATION, DROP_IN, LIFECYCLE, REGISTRY, UNIT, run
+from tests.support.documents import read
 
 JOURNAL = '/etc/vgpu/vgpu_journal.db'
 VM = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
@@ -210,10 +211,14 @@ def test_removal_without_a_registry_leaves_no_directory(running, rpm_file):
     assert running.files() == set() and not os.path.exists(running.path + '/etc/vgpu')
 
 
-def test_edited_configuration_is_kept_under_another_name(running, rpm_file):
-    running.write(CONFIGURATION, '[log]\nlevel = debug\n')
+@pytest.mark.parametrize('path', [CONFIGURATION, '/etc/rsyslog.d/20-vgpu-watcher.conf',
+                                  '/etc/logrotate.d/vgpu-watcher'])
+def test_edited_configuration_is_kept_under_another_name(running, rpm_file, path):
+    running.write(path, '[log]\nlevel = debug\n')
     assert running.remove(rpm_file).status == 0
-    assert running.files() == {CONFIGURATION + '.rpmsave'}
+    assert running.files() == {path + '.rpmsave'}
+    assert path + '.rpmsave' in read('docs/deployment.md').replace(
+        '`vgpu-watcher.conf.rpmsave`', CONFIGURATION + '.rpmsave')
 
 
 def test_removal_lifts_our_fences_and_only_ours(running, rpm_file):
