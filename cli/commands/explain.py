@@ -144,10 +144,9 @@ def _count_rest(life: Life, boot: Any, entries: Sequence[Any]) -> List[str]:
     before = _find_before(life, boot)
     earlier = 0 if before is None else sum(
         1 for entry in entries if life.when(entry.at) <= life.when(before.opened_at))
-    if not boots and not later:
-        return []
-    return [f"{plural(boots, 'other boot')} and {plural(earlier + later, 'other change')}: see "
-            "'vgpu-admin explain VM --all'"]
+    others = [plural(number, what) for number, what in (
+        (boots, 'other boot'), (earlier + later, 'other change')) if number]
+    return [f"{' and '.join(others)}: see 'vgpu-admin explain VM --all'"] if others else []
 
 
 # The story of a life.
