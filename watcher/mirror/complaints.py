@@ -3,6 +3,7 @@
 from typing import Any, Dict, Iterable, Optional, Set, Tuple
 
 from watcher.mirror.codes import Trust
+from watcher.mirror.comparison import Standing
 from watcher.mirror.entries import PoolEntry, Row, VmEntry, row_of_entry
 from watcher.mirror.slots import Found, find_current
 from watcher.runtime.logs import RateLimiter, get_logger
@@ -11,10 +12,33 @@ from watcher.vm.record import VmRecord
 _REPEAT_SECONDS = 60.0
 # Why an entry was corrected: no known key has signed it.
 FORGED = 'forged'
+# What such an entry said, when that cannot be told.
+_UNREADABLE = 'nothing that can be read'
 # So often within so many seconds an entry is put right at once; then with pauses that grow.
 _AT_ONCE = 5
 _WITHIN_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 30.0
+_CHANGED = {Standing.COPY: 'copy', Standing.OWN: 'reverted', Standing.NONE: 'taken_away'}
+
+
+def judge_changed(standing: Standing, found: Found, trust: Trust) -> Tuple[str, Any]:
+    """Why the entry of a VM is put right that was right before, and what it says when forged."""
+    if standing is Standing.FORGED:
+        return FORGED, found.entry
+    if standing is Standing.INVALID:
+        return FORGED if trust.is_required else 'damaged', None
+    return _CHANGED.get(standing, ''), None
+
+
+def judge_pool(found: Found, wanted: PoolEntry, trust: Trust) -> Tuple[str, Any]:
+    """The same of the pool's entry; '' where nobody needs to hear of it."""
+    # Beside the signed one, what says the same was written before codes were demanded.
+    forged = [entry for entry in found.untrusted
+              if not found.is_trusted or entry._replace(gone=wanted.gone) != wanted]
+    if forged:
+        return FORGED, forged[0]
+    is_damaged = found.entry is None and bool(found.problem) and trust.is_required
+    return FORGED if is_damaged else '', None
 
 
 class Told:
@@ -73,27 +97,29 @@ class Told:
         held_back = self._limiter.admit((vm.uuid, reason), now)
         if held_back is None:
             return
-        if entry is None:
+        if reason == FORGED:
+            get_logger().warning('mirror.forged', table='VM', vm_uuid=vm.uuid, vm_name=vm.name,
+                                 generation=entry.generation.text if entry else None,
+                                 held_back=held_back, found='vm_id %d, pool %s, %s' % (
+                                     entry.vm_id, entry.pool_id, entry.priority.word)
+                                 if entry else _UNREADABLE)
+        elif entry is None:
             get_logger().warning('mirror.corrected', vm_uuid=vm.uuid, vm_name=vm.name,
                                  reason=reason, held_back=held_back)
-        elif reason == FORGED:
-            get_logger().warning('mirror.forged', table='VM', vm_uuid=vm.uuid, vm_name=vm.name,
-                                 generation=entry.generation.text, held_back=held_back,
-                                 found='vm_id %d, pool %s, %s' % (
-                                     entry.vm_id, entry.pool_id, entry.priority.word))
         else:
             get_logger().warning('mirror.edit_refused', vm_uuid=vm.uuid, vm_name=vm.name,
                                  vm_id=entry.vm_id, pool=entry.pool_id,
                                  priority=entry.priority.word, reason=reason,
                                  held_back=held_back)
 
-    def pool_forged(self, entry: PoolEntry, now: float) -> None:
+    def pool_forged(self, entry: Optional[PoolEntry], now: float) -> None:
         """An entry of the pool that no known key has signed was taken away."""
         held_back = self._limiter.admit(('pool', FORGED), now)
         if held_back is not None:
             get_logger().warning('mirror.forged', table='pool', vm_uuid=None, vm_name=None,
-                                 generation=entry.generation.text, held_back=held_back,
-                                 found='%d VMs' % entry.vms)
+                                 generation=entry.generation.text if entry else None,
+                                 held_back=held_back,
+                                 found='%d VMs' % entry.vms if entry else _UNREADABLE)
 
     def arrived(self, vm: VmRecord, entry: VmEntry) -> None:
         """A VM came from another resource pool."""

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 from watcher.mirror.absentees import Roll
 from watcher.mirror.codes import NO_TRUST, Trust
 from watcher.mirror.comparison import Standing, find_standing, is_entry_right, plan_row
-from watcher.mirror.complaints import FORGED, Told
+from watcher.mirror.complaints import FORGED, Told, judge_changed, judge_pool
 from watcher.mirror.entries import Row, Target, VmEntry, row_of_entry
 from watcher.mirror.slots import (Change, Found, Slots, apply_change, attach_pool, find_current,
                                   plan_entry, read_pool_entry)
@@ -43,7 +43,6 @@ TakeEdit = Callable[[VmRecord, VmEntry], Optional[str]]
 
 # Why an entry was corrected, by what it was; and when it was right before.
 _REASONS = {Standing.COPY: 'copy', Standing.INVALID: 'damaged'}
-_CHANGED = {Standing.OWN: 'reverted', Standing.NONE: 'taken_away', Standing.FORGED: 'unsigned'}
 
 
 class Push:
@@ -307,9 +306,8 @@ class Push:
         # Who was gone stays named until the next generation.
         is_right = (found.entry is not None and found.is_trusted and found.is_fresh
                     and found.entry._replace(gone=gone) == wanted)
-        forged = [entry for entry in found.untrusted if entry._replace(gone=gone) != wanted]
         if self.pool.ref not in self._busy:
-            self._reasons[self.pool.ref] = (FORGED, forged[0]) if forged else ('', None)
+            self._reasons[self.pool.ref] = judge_pool(found, wanted, self.trust)
         text, attached = ('', ()) if is_right else attach_pool(wanted, self.trust)
         return plan_entry(found, text, is_right, attached=attached)
 
@@ -352,11 +350,11 @@ class Push:
             is_stray = row is None and standing is Standing.BY_HAND
             self._reasons[vm.ref] = (
                 'not_registered' if is_stray else _REASONS.get(standing, ''), None)
-            if row is not None and self._right.get(vm.uuid) == row and standing in _CHANGED \
-                    and not is_entry_right(found._replace(is_fresh=True), row, self.pool.uuid,
-                                           self.target.generation.number):
+            if row is not None and self._right.get(vm.uuid) == row and not is_entry_right(
+                    found._replace(is_fresh=True), row, self.pool.uuid,
+                    self.target.generation.number):
                 # The row is as it was when the entry was right: it is the entry that changed.
-                self._reasons[vm.ref] = (_CHANGED[standing], None)
+                self._reasons[vm.ref] = judge_changed(standing, found, self.trust)
             forged = self._told.find_forged(vm, found, row, self.pool.uuid,
                                             self.target.generation.number)
             if forged is not None:
@@ -383,7 +381,7 @@ class Push:
         vm = self._inventory.find(ref)
         if vm is not None and reason:
             self._told.put_right(vm, reason, entry, now)
-        elif vm is None and entry is not None:
+        elif vm is None and reason:
             self._told.pool_forged(entry, now)
 
     def _take_failure(self, written: MirrorWritten, now: float) -> None:

@@ -174,12 +174,31 @@ def test_forged_vm_entry_is_put_right_and_uses_up_no_numbers(mirrored: Mirrored,
     assert mirrored.entry['largest'] == 4
 
 
+@pytest.mark.parametrize('is_code', [True, False], ids=['its-code', 'its-text'])
+@pytest.mark.parametrize('table', ['VM', 'pool'])
+def test_an_entry_that_was_changed_by_hand_is_put_right_and_told(mirrored: Mirrored, table: str,
+                                                                 is_code: bool) -> None:
+    world = mirrored.world
+    mirrored.wait_mirrored()
+    ref = mirrored.refs[0] if table == 'VM' else world.xapi.call('pool.get_all')[0]
+
+    def read() -> Dict[str, str]:
+        return keys_of(world.xapi.vm(ref) if table == 'VM' else mirrored.pool_record)
+
+    key, text = [item for item in read().items() if item[0].endswith('-code') == is_code][0]
+    put(world.xapi, table, ref, {key: text[:-9] + '0badf00d' + text[-1]})
+    line = world.daemon.wait_for('mirror.forged', table=table)
+    assert line['vm_uuid'] == (world.uuid(ref) if table == 'VM' else None)
+    wait_until(lambda: key not in read() and len(read()) == 2, 'put right')
+    assert len(mirrored.assignments()) == 3 and mirrored.all_carry()
+
+
 def test_code_that_was_taken_away_or_moved_comes_back(mirrored: Mirrored) -> None:
     world, (one, two, _three) = mirrored.world, mirrored.refs
     texts = [keys_of(world.xapi.vm(ref)) for ref in (one, two)]
     code = [key for key in texts[0] if key.endswith('-code')][0]
     put(world.xapi, 'VM', one, {code: None})
-    world.daemon.wait_for('mirror.corrected', vm_uuid=world.uuid(one), reason='unsigned')
+    world.daemon.wait_for('mirror.forged', vm_uuid=world.uuid(one))
     wait_until(lambda: len(keys_of(world.xapi.vm(one))) == 2, 'a code')
     # The entry of one VM with its code on another: it names the one.
     put(world.xapi, 'VM', two, dict(dict.fromkeys(KEYS), **texts[0]))
