@@ -234,8 +234,14 @@ class Restart:
         return plan if is_settled else None
 
     def start(self) -> None:
-        """Start the VM."""
+        """Start the VM; once more where XAPI went away at the first try."""
         self._context.tell(f'starting {self._name}')
+        if not self._start_once():
+            self._context.tell(f'starting {self._name} again: XAPI was away')
+            self._start_once(is_last=True)
+
+    def _start_once(self, *, is_last: bool = False) -> bool:
+        """Start the VM; False when XAPI went away, came back, and has not started it."""
         try:
             run_task(self._context, 'VM.start', self._record.ref, False, False,
                      timeout_seconds=START_SECONDS, progress='start')
@@ -243,12 +249,16 @@ class Restart:
             raise self._failed('it is staged, but did not start in time',
                                'the VM may be STOPPED') from error
         except XapiError as error:
-            if isinstance(error, _GONE):
+            is_gone = isinstance(error, _GONE)
+            if is_gone:
                 self._outlast('start', START_SECONDS)
             if self.read().power_state is PowerState.RUNNING:
-                return  # another program was quicker, or only the answer was lost
+                return True  # another program was quicker, or only the answer was lost
+            if is_gone and not is_last:
+                return False
             raise self._failed(f'it is staged and STOPPED: XAPI could not start it ({error})',
                                'see to what XAPI says, and start it') from error
+        return True
 
     def _verify(self, before: int, row: Vm) -> Follow:
         _tell_of_others(self._context, row)

@@ -109,3 +109,15 @@ def test_an_xapi_that_is_restarted_while_the_vm_is_down_is_waited_for(pool: Plac
         assert pool.power(pool.ref) == 'Running' and pool.xapi.boots[-1].args == AFTER
     finally:
         daemon.close()
+
+
+@pytest.mark.parametrize('kind', ['drop_before', 'drop_after'])
+def test_an_xapi_that_goes_away_when_the_vm_is_to_be_started_is_asked_once_more(
+        running: Place, kind: str) -> None:
+    """The VM was left stopped once. Where only the answer was lost, it is started once."""
+    running.xapi.add_fault(kind, method='Async.VM.start', count=1)
+    boots = len(running.xapi.boots)
+    run = running.run('set-pool', '--vm-name=web', '--pool=B', '--yes')
+    assert run.status == 0, run
+    assert running.power(running.ref) == 'Running' and running.xapi.boots[-1].args == AFTER
+    assert len(running.xapi.boots) == boots + 1
