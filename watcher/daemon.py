@@ -323,6 +323,7 @@ class Watcher:
         return before if has_moved else None
 
     def _drop(self, ref: str) -> None:
+        self._teller.forget(ref)
         vm = self.inventory.drop(ref)
         if vm is None:
             return
@@ -337,8 +338,7 @@ class Watcher:
 
     def _set_aside(self, error: MalformedRecord) -> None:
         """A record we cannot understand: its VM is left alone until it changes."""
-        get_logger().warning('vm.set_aside', vm_ref=error.ref, field=error.field,
-                             problem=error.problem)
+        self._teller.tell_aside(error)
         self.inventory.aside.add(error.ref)
 
     def _forget_vanished(self, batch: Batch) -> None:

@@ -4,6 +4,7 @@ import time
 from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
 
 from registry.errors import Reason as FileReason
+from watcher.errors import MalformedRecord
 from watcher.runtime.line_damper import Damper
 from watcher.runtime.logs import RateLimiter, get_logger
 from watcher.staging.injector import Outcome
@@ -34,6 +35,7 @@ class Teller:
     def __init__(self, books: Books, clock: Callable[[], float] = time.monotonic) -> None:
         self._books = books
         self._clock = clock
+        self._lines = Damper()
         self._journal_problem = ''
         self._unsaid: Optional[Tuple[Change, float]] = None
         """A registry that was never there, and since when it is missed."""
@@ -76,9 +78,19 @@ class Teller:
         if kind is None:
             get_logger().warning('vm.vanished', vm_uuid=vm.uuid, vm_name=vm.name,
                                  vm_id=assignment.vm_id)
-        else:
+        elif self._lines.admit(vm.ref, self._clock()):
             get_logger().warning('vm.converted', vm_uuid=vm.uuid, vm_name=vm.name,
                                  vm_id=assignment.vm_id, kind=kind.value)
+
+    def tell_aside(self, error: MalformedRecord) -> None:
+        """Say that a record cannot be understood, and its VM is left alone until it changes."""
+        if self._lines.admit(error.ref, self._clock()):
+            get_logger().warning('vm.set_aside', vm_ref=error.ref, field=error.field,
+                                 problem=error.problem)
+
+    def forget(self, ref: str) -> None:
+        """The VM is gone."""
+        self._lines.forget(ref)
 
     def _tell_journal(self, problem: str) -> None:
         if problem and problem != self._journal_problem:
@@ -96,33 +108,41 @@ class VmTeller:
         self._standings = standings
         self._books = books
         self._told: Dict[str, Tuple[Any, ...]] = {}
-        self._endangered: Dict[str, Tuple[Danger, ...]] = {}
+        self._endangered: Dict[str, FrozenSet[Danger]] = {}
         self._lines = Damper()
 
-    def tell(self, plan: Plan, names: FrozenSet[str]) -> None:
-        """Say what keeps a VM from being as desired, when it is not simply under way."""
-        said = (plan.state, plan.reason, plan.desired, plan.holder)
-        if self._told.get(plan.vm.ref) != said:
-            self._told[plan.vm.ref] = said
-            if _is_worth_saying(plan) and self._lines.admit(plan.vm.ref, time.monotonic()):
+    def tell_dangers(self, plan: Plan, now: float) -> None:
+        """Say what threatens a VM, where that is new."""
+        vm = plan.vm
+        found = frozenset(find_dangers(vm, self._standings.find_numbers(vm),
+                                       self._standings.list_having, self._books.owners.get))
+        told = found & self._endangered.get(vm.ref, frozenset())
+        for danger in found - told:
+            if self._lines.admit(vm.ref, now):
+                told |= {danger}
+                get_logger().warning('vm.endangered', vm_uuid=vm.uuid, vm_name=vm.name,
+                                     danger=danger.kind.value, vm_id=danger.vm_id,
+                                     others=list(danger.others))
+        self._endangered[vm.ref] = told
+
+    def tell(self, plan: Plan, names: FrozenSet[str], now: float) -> None:
+        """Say what keeps a VM from being as desired, when it is not simply under way.
+
+        What is held back is said when it still holds at a later look.
+        """
+        ref, said = plan.vm.ref, (plan.state, plan.reason, plan.desired, plan.holder)
+        if self._told.get(ref) != said:
+            if not _is_worth_saying(plan):
+                self._told[ref] = said
+            elif self._lines.admit(ref, now):
+                self._told[ref] = said
                 _tell_state(plan, names)
-        self._tell_dangers(plan)
 
     def forget(self, ref: str) -> None:
         """The VM is gone."""
         self._told.pop(ref, None)
         self._endangered.pop(ref, None)
         self._lines.forget(ref)
-
-    def _tell_dangers(self, plan: Plan) -> None:
-        vm = plan.vm
-        found = find_dangers(vm, self._standings.find_numbers(vm), self._standings.list_having,
-                             self._books.owners.get)
-        for danger in set(found) - set(self._endangered.get(vm.ref, ())):
-            get_logger().warning('vm.endangered', vm_uuid=vm.uuid, vm_name=vm.name,
-                                 danger=danger.kind.value, vm_id=danger.vm_id,
-                                 others=list(danger.others))
-        self._endangered[vm.ref] = found
 
 
 def _is_worth_saying(plan: Plan) -> bool:

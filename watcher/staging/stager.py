@@ -166,7 +166,7 @@ class Staging:
         self._settle_doubt(vm)
         if self._is_passing(plan, now):
             return
-        self._note_state(plan)
+        self._note_state(plan, now)
         if plan.action is Action.NONE or not may_write:
             self._due.pop(ref)
             if plan.action is Action.NONE:
@@ -340,9 +340,14 @@ class Staging:
                 self._reread(claimed)
         return refs
 
-    def _note_state(self, plan: Plan) -> None:
-        """Say what is worth it, and keep in the journal what is in place."""
-        self._teller.tell(plan, self.policy.names)
+    def _note_state(self, plan: Plan, now: float) -> None:
+        """Say what is worth it, and keep in the journal what is in place.
+
+        What keeps a VM that is fought over from being as desired is the fight (P30).
+        """
+        self._teller.tell_dangers(plan, now)
+        if plan.vm.ref not in self._fights.keys:
+            self._teller.tell(plan, self.policy.names, now)
         self._record.note_state(plan, self.policy)
 
     def _note_written(self, plan: Plan, outcome: Outcome, now: float) -> None:
