@@ -183,13 +183,19 @@ def test_each_vendored_package_is_pinned_and_pure_python(vendor_set):
     assert all(path.endswith('-none-any.whl') for path in found)
 
 
-def test_wheel_with_another_hash_is_not_taken(tmp_path, monkeypatch):
-    path, = wheels.fetch(wheels.SETS[-1], WHEELS)
-    (tmp_path / os.path.basename(path)).write_bytes(b'something else')
-    # Nothing to download from: what is there must not be taken for it.
-    monkeypatch.setattr(sys, 'executable', '/bin/false')
-    with pytest.raises(Exception, match='returned non-zero'):
-        wheels.fetch(wheels.SETS[-1], str(tmp_path))
+@pytest.mark.parametrize('brings', [False, True], ids=['is-there', 'is-downloaded'])
+def test_wheel_with_another_hash_is_not_taken(tmp_path, monkeypatch, brings):
+    """Neither one that lies there, nor what a pip that does not ask for hashes brings."""
+    (tmp_path / 'there').mkdir()
+    if not brings:
+        (tmp_path / 'there' / 'x.whl').write_bytes(b'something else')
+    pip = tmp_path / 'pip'
+    pip.write_text('#!/bin/sh\nwhile [ "$1" != --dest ]; do shift; done\n'
+                   + 'echo something else > "$2/y.whl"\n' * brings)
+    pip.chmod(0o755)
+    monkeypatch.setattr(sys, 'executable', str(pip))
+    with pytest.raises(RuntimeError, match='not all of its wheels'):
+        wheels.fetch(wheels.SETS[-1], str(tmp_path / 'there'))
 
 
 def test_compiled_module_in_a_wheel_is_refused(tmp_path):
