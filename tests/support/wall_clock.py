@@ -19,11 +19,13 @@ class WallClock:
 
     def __init__(self, directory: str, seconds: int = 0) -> None:
         self._path = os.path.join(directory, 'clock')
+        self.steps = 0
         with open(self._path, 'wb') as stream:
             stream.write(struct.pack('q', seconds))
 
     def set(self, seconds: int) -> None:
         """Set it this far from the machine's, forward or back."""
+        self.steps += 1
         with open(self._path, 'r+b') as stream:
             stream.write(struct.pack('q', seconds))
 

@@ -10,6 +10,7 @@ import pytest
 from registry.values import Priority
 from tests.integration.daemon.world import Daemon, World, wait_until
 from tests.support import programs, scenes
+from tests.support.figures import leave
 from tests.support.wall_clock import YEAR, WallClock, until
 
 Setting = Callable[..., Tuple[World, WallClock]]
@@ -19,15 +20,19 @@ LARGEST_MEMORY_MB = 150
 
 
 @pytest.fixture
-def set_up(build_world: Callable[..., World]) -> Setting:
+def set_up(build_world: Callable[..., World]) -> Iterator[Setting]:
     """A world whose daemon is not started yet, and goes by a clock of its own."""
+    clocks = []
+
     def build(seconds: int = 0, interval_seconds: int = 1) -> Tuple[World, WallClock]:
         world = build_world()
         clock = WallClock(world.directory, seconds)
+        clocks.append(clock)
         world.write_config(interval_seconds=interval_seconds)
         world.daemon = Daemon(world.config_path, clock.environment)
         return world, clock
-    return build
+    yield build
+    leave(clock_steps=sum(clock.steps for clock in clocks))
 
 
 def _edit_and_wait(world: World, subject: Any, priority: Priority) -> None:

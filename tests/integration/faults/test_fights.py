@@ -9,6 +9,7 @@ import pytest
 from simulator.faults import Fault
 from tests.integration.daemon.world import KEY, World, span, wait_until
 from tests.support import scenes
+from tests.support.figures import leave
 
 
 def _take_away(world: World, ref: str) -> None:
@@ -39,6 +40,7 @@ def test_a_fight_is_told_once_and_damped_and_an_edit_ends_the_pause(
     written, told = len(_list_ours(world)), len(world.daemon.lines)
     began = time.monotonic()
     wait_until(lambda: time.monotonic() - began > 6.0, 'some rounds')
+    leave(real_lines=len(world.daemon.lines) - told)
     assert len(_list_ours(world)) - written <= 4 and len(world.daemon.lines) - told <= 2
     assert len(world.daemon.events('vm.fought_over')) == 1
     stop.set()

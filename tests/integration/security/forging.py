@@ -6,9 +6,13 @@ import os
 import zlib
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
+from tests.support.figures import leave
+
 SLOTS = ('vgpu-watcher-1', 'vgpu-watcher-2')
 KEYS = SLOTS + tuple(slot + '-code' for slot in SLOTS)
 Row = Tuple[str, int, str, int]
+# What was written since the last judgement.
+_tried: List[str] = []
 
 
 def write_secret(path: str, secret: str = 'a/b/c') -> str:
@@ -62,6 +66,21 @@ def forge_pool(resource_pool: str, generation: str, rows: Iterable[Row],
 def put(xapi: Any, table: str, ref: str, texts: Dict[str, Optional[str]]) -> None:
     """Write keys of other_config, whatever stands there; None takes one away."""
     for key, text in texts.items():
+        _tried.append(key)
         xapi.call('%s.remove_from_other_config' % table, ref, key)
         if text is not None:
             xapi.call('%s.add_to_other_config' % table, ref, key, text)
+
+
+def begin() -> None:
+    """What was written before is no attack of this test."""
+    _tried.clear()
+
+
+def judge(found: Dict[str, Any], wanted: Dict[str, Any]) -> None:
+    """Assert that all that was written has changed no assignment; leave word of how much it was."""
+    changed = [vm_uuid for vm_uuid in set(found) | set(wanted)
+               if found.get(vm_uuid) != wanted.get(vm_uuid)]
+    leave(forgeries=len(_tried), accepted=len(changed))
+    _tried.clear()
+    assert found == wanted

@@ -6,7 +6,7 @@
 Parts: storm, model, pools (the model of several hosts), kills (SIGKILL at every system call that
 writes), masters (the master's host dies at every write of an edit), commands (vgpu-admin killed at
 every system call that writes, and on a full disk), registry (what may happen to the registry, in
-any order), mutants. Says on standard error
+any order), attacked (forgeries, hostile text, quarrels, clocks), mutants. Says on standard error
 how far it is, prints one table in Markdown, and what it is made of; with --write it stands in the
 document. Exit 0 when every goal was met: so many boots, none wrong, none unreported, no invariant
 broken, every kill repaired, every mutant caught, each recovery in time.
@@ -28,7 +28,7 @@ from tests.verification.assurance.table import BOOTS, list_missed, render
 # What runs side by side: the models know no time, and most of a sweep is waiting. The storms take
 # all processors, and a mutant shall be caught by its test, not by a machine that is too busy.
 STAGES = (('storm',), ('model', 'pools'), ('kills', 'masters'), ('commands', 'registry'),
-          ('mutants',))
+          ('attacked',), ('mutants',))
 
 
 def main(argv: Sequence[str]) -> int:

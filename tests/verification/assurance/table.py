@@ -11,6 +11,22 @@ MUTANTS = 20
 RECOVERY_SECONDS = 5.0
 
 
+# interface.md P28 and P30; of a quarrel some lines come before it is one.
+GAP_SECONDS, DELAY_SECONDS, HOURLY_LINES = 5.0, 2.0, 75
+ATTACKS = {
+    'forgeries': 'entries and codes of the mirror that were forged, moved, cut, mixed, put back or '
+                 'taken away',
+    'accepted': 'assignments that one of them changed',
+    'watchdog_gap': 'longest time between two signs of life, with 64 KB of hostile text on each of '
+                    '900 VMs (s)',
+    'edit_delay': 'longest delay of an edit meanwhile (s)',
+    'quarrels': 'kinds of quarrels, an hour of virtual time each',
+    'quarrel_lines': 'log lines of the VM in such an hour, at most',
+    'quarrel_entries': 'lines of history in it, at most',
+    'real_lines': 'log lines in 6 s of a real quarrel, behind its warning, at most',
+    'clock_steps': 'steps of the wall clock, by 30 s to 56 years'}
+
+
 class Total(NamedTuple):
     """All parts together; what no part has told is None."""
     boots: Dict[str, int]
@@ -65,6 +81,9 @@ def render(parts: Sequence[Part]) -> List[str]:
             lines += ['', '| %s | |' % title, '|---|---|']
             lines += ['| %s | %d |' % (name, values[name])
                       for name in sorted(values, key=_in_order) if values[name]]
+    if all(name in total.figures for name in ATTACKS):
+        lines += ['', '| attacked | |', '|---|---|'] + [
+            '| %s | %s |' % (text, total.figures[name]) for name, text in ATTACKS.items()]
     if total.recoveries:
         lines += ['', '| longest recovery from (s) | from the login on | from the end of the '
                   'fault, or the start of a new daemon, on |', '|---|---|---|']
@@ -165,6 +184,16 @@ _GOALS: Dict[str, Tuple[_Goal, ...]] = {
                   lambda found, _boots: found.get('command_kills', 0) > 0),),
     'registry': (('orders of what may happen to the registry',
                   lambda found, _boots: found.get('registry_orders', 0) > 0),),
+    'attacked': (
+        ('each attack', lambda found, _boots: set(ATTACKS) <= set(found) and all(
+            found[name] > 0 for name in ('forgeries', 'quarrels', 'clock_steps'))),
+        ('no forgery accepted', lambda found, _boots: found.get('accepted', 0) == 0),
+        ('signs of life within %g s' % GAP_SECONDS,
+         lambda found, _boots: found.get('watchdog_gap', 0.0) <= GAP_SECONDS),
+        ('each edit within %g s' % DELAY_SECONDS,
+         lambda found, _boots: found.get('edit_delay', 0.0) <= DELAY_SECONDS),
+        ('a line a minute of a quarrel', lambda found, _boots: max(
+            found.get('quarrel_lines', 0), found.get('quarrel_entries', 0)) <= HOURLY_LINES)),
     'mutants': (
         ('%d mutants' % MUTANTS, lambda found, _boots: found['mutants'] >= MUTANTS),
         ('each mutant caught', lambda found, _boots: found['caught'] == found['mutants'])),

@@ -27,6 +27,9 @@ def build(**changes: Dict[str, Any]) -> List[Part]:
         'masters': {'deaths': 300},
         'commands': {'commands': 29, 'command_kills': 2400, 'command_full': 800},
         'registry': {'registry_orders': 96, 'registry_commands': 3000},
+        'attacked': {'forgeries': 400, 'accepted': 0, 'watchdog_gap': 1.2, 'edit_delay': 0.9,
+                     'quarrels': 11, 'quarrel_lines': 71, 'quarrel_entries': 65, 'real_lines': 2,
+                     'clock_steps': 300},
         'mutants': {'mutants': 35, 'caught': 35}}
     return [Part(name, 1.0, dict(good[name], **changes.get(name, {}))) for name in PARTS]
 
@@ -47,6 +50,13 @@ def test_a_run_in_which_all_went_well_misses_nothing() -> None:
     pytest.param({'masters': {'deaths': 0}}, id='no-death-of-a-master'),
     pytest.param({'commands': {'command_kills': 0}}, id='no-killed-command'),
     pytest.param({'registry': {'registry_orders': 0}}, id='no-order'),
+    pytest.param({'attacked': {'forgeries': 0}}, id='no-forgery'),
+    pytest.param({'attacked': {'accepted': 1}}, id='a-forgery-that-counts'),
+    pytest.param({'attacked': {'watchdog_gap': 5.1}}, id='a-long-silence'),
+    pytest.param({'attacked': {'edit_delay': 2.1}}, id='a-slow-edit'),
+    pytest.param({'attacked': {'quarrel_lines': 76}}, id='a-loud-quarrel'),
+    pytest.param({'attacked': {'quarrel_entries': 76}}, id='a-quarrel-that-fills-the-history'),
+    pytest.param({'attacked': {'clock_steps': 0}}, id='no-step'),
     pytest.param({'mutants': {'caught': 34}}, id='a-mutant-that-survived'),
     pytest.param({'mutants': {'mutants': 19, 'caught': 19}}, id='too-few-mutants')])
 def test_each_goal_can_be_missed(changes: Dict[str, Any]) -> None:
@@ -69,7 +79,9 @@ def test_the_table_adds_up_over_all_parts() -> None:
                  '| 12 |', '| 5 ms | 50 |',
                  '| mutants caught of made | **35 of 35** |',
                  '| longest recovery | 2.87 s (SIGKILL) |', '| daemon killed | 2.50 | 6.50 |',
-                 '| system calls that write, each tried with SIGKILL | 528 |'):
+                 '| system calls that write, each tried with SIGKILL | 528 |',
+                 '| assignments that one of them changed | 0 |',
+                 '| steps of the wall clock, by 30 s to 56 years | 300 |'):
         assert line in lines, lines
     assert not [line for line in lines if 'call: late' in line]
     assert lines.index('| 5 ms | 50 |') < lines.index('| 20 ms | 60 |')
