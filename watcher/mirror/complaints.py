@@ -95,7 +95,7 @@ class Told:
     def put_right(self, vm: VmRecord, reason: str, entry: Any, now: float) -> None:
         """A VM's entry was corrected: `entry` is what stood there, where that is worth a word."""
         held_back = self._limiter.admit((vm.uuid, reason), now)
-        if held_back is None:
+        if held_back is None or self._is_contended(vm.ref, now):
             return
         if reason == FORGED:
             get_logger().warning('mirror.forged', table='VM', vm_uuid=vm.uuid, vm_name=vm.name,
@@ -121,6 +121,11 @@ class Told:
                                  held_back=held_back,
                                  found='%d VMs' % entry.vms if entry else _UNREADABLE)
 
+    def _is_contended(self, ref: str, now: float) -> bool:
+        """Whether that is what is told of a VM now."""
+        count, since = self._written.get(ref, (0, now))
+        return count > _AT_ONCE and now - since <= _WITHIN_SECONDS
+
     def arrived(self, vm: VmRecord, entry: VmEntry) -> None:
         """A VM came from another resource pool."""
         if vm.ref not in self._arrived:
@@ -135,3 +140,29 @@ class Told:
         if held_back is not None:
             get_logger().warning('mirror.write_failed', table=table, ref=ref, error=error,
                                  retry_seconds=retry_seconds, held_back=held_back)
+
+
+class News:
+    """What was said last of the mirror as a whole: who changes it again and again is told of once
+    a minute, and what still holds then is said (P30)."""
+
+    def __init__(self) -> None:
+        self._limiter = RateLimiter(_REPEAT_SECONDS)
+        self._told: Dict[str, str] = {}
+
+    def are_in(self, key: str, what: str, now: float) -> bool:
+        """Whether to say this now, which is another thing than was said last."""
+        if self._told.get(key) == what or self._limiter.admit(key, now) is None:
+            return False
+        self._told[key] = what
+        return True
+
+    def may_be_told(self, generation: str, now: float) -> bool:
+        """Whether to say that a generation was written: each one, and again once a minute."""
+        is_new = self._told.get('written') != generation
+        self._told['written'] = generation
+        return is_new or self._limiter.admit('written', now) is not None
+
+    def forget(self, key: str) -> None:
+        """It is over: the same is news again."""
+        self._told.pop(key, None)

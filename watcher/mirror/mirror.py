@@ -9,12 +9,13 @@ Main thread only. Nothing here waits for XAPI, and 250 ms at most for the regist
 
 import json
 import os
-from typing import Any, Callable, Dict, Optional, Tuple, Union
+from typing import Any, Callable, Optional, Tuple, Union
 
 from registry.errors import RegistryError
 from registry.schema import MIRROR_NOTE
 from watcher.config.settings import MirrorSettings
 from watcher.mirror.comparison import Judgement, judge
+from watcher.mirror.complaints import News
 from watcher.mirror.entries import (LINE_LENGTH, MAX_GENERATION, MAX_JUMP, Generation, PoolEntry,
                                     Target, VmEntry, parse_generation)
 from watcher.mirror.manual_edits import take_edit
@@ -77,7 +78,7 @@ class Mirroring:
         self._has_led = False
         self._edited_at: Optional[float] = None
         self._waiting_since: Optional[float] = None
-        self._told: Dict[str, str] = {}
+        self._news = News()
         self._noted: Tuple[float, Tuple[Any, ...]] = (-_NOTE_SECONDS, ())
 
     # What is told.
@@ -164,9 +165,9 @@ class Mirroring:
             self._must_judge = False
             try:
                 self._decide(role, now, is_locked)
-                self._told.pop('problem', None)
+                self._news.forget('problem')
             except RegistryError as error:
-                self._tell_problem(error)
+                self._tell_problem(error, now)
                 self._judge_later(now)
 
     def _judge_later(self, now: float) -> None:
@@ -183,7 +184,7 @@ class Mirroring:
             self._aim(None, WAITING)
         elif reading.is_too_new:
             self._aim(None, OFF)
-            if self._is_news('off', 'format'):
+            if self._news.are_in('off', 'format', now):
                 get_logger().warning('mirror.unavailable',
                                      reason='the mirror was written by a newer version')
         elif not books.is_available:
@@ -278,7 +279,7 @@ class Mirroring:
                          reason: str = 'not signed by a key that is known here') -> None:
         self._aim(None, UNDECIDED)
         self._judge_later(now)
-        if self._is_news('undecided', entry.generation.text):
+        if self._news.are_in('undecided', entry.generation.text, now):
             log = get_logger().error if role.is_writer else get_logger().warning
             log('mirror.undecided', generation=entry.generation.text, vms=vms, found=entry.vms,
                 reason=reason)
@@ -307,7 +308,7 @@ class Mirroring:
             self._judge_later(now)
         elif judgement is Judgement.OLDER:
             self.state = OLDER
-            if self._is_news('older', mirror.generation.text):
+            if self._news.are_in('older', mirror.generation.text, now):
                 get_logger().warning('mirror.older', generation=local.lineage[-1],
                                      found=mirror.generation.text)
         else:
@@ -354,7 +355,7 @@ class Mirroring:
     def _tell_pushed(self, now: float) -> None:
         if self.state == PUSHING and self.push.is_mirrored:
             self.state = MIRRORED
-            if not self.push.writes:
+            if not self.push.writes or not self._news.may_be_told(self.generation, now):
                 return
             get_logger().info('mirror.written', generation=self.generation,
                               vms=len(self.push.target.rows) if self.push.target else 0,
@@ -368,17 +369,13 @@ class Mirroring:
             return
         if self._waiting_since is None:
             self._waiting_since = now
-        elif now - self._waiting_since > _POOL_SECONDS and self._is_news('pool', 'missing'):
+        elif now - self._waiting_since > _POOL_SECONDS \
+                and self._news.are_in('pool', 'missing', now):
             get_logger().warning('mirror.unavailable',
                                  reason='XAPI does not tell of its resource pool')
 
-    def _is_news(self, key: str, what: str) -> bool:
-        is_news = self._told.get(key) != what
-        self._told[key] = what
-        return is_news
-
-    def _tell_problem(self, error: RegistryError) -> None:
-        if self._is_news('problem', str(error)):
+    def _tell_problem(self, error: RegistryError, now: float) -> None:
+        if self._news.are_in('problem', str(error), now):
             get_logger().warning('mirror.waiting', error=str(error))
 
     def _leave_note(self, role: Optional[Role], now: float) -> None:

@@ -153,3 +153,12 @@ def test_registered_template_promises_nothing(pool: Place, web: str,
     pool.xapi.call('VM.set_is_a_template', pool.xapi.find(web), True)
     staging = change(pool, web)
     assert 'template' in staging['message'] and staging['result'] == 'pending'
+
+
+def test_halted_vm_waits_for_the_operation_that_hangs(pool: Place, web: str) -> None:
+    """Whoever is told to wait until it rests, and sees it Halted, would wait for ever."""
+    pool.xapi.set_field(pool.xapi.find(web), 'current_operations', {'OpaqueRef:task': 'export'})
+    waits = 'waits for the end of export; if that hangs: xe task-list'
+    staging = change(pool, web)
+    assert staging['result'] == 'pending' and waits in staging['message']
+    assert waits in pool.run('show-vm', '--vm-uuid=' + web).out

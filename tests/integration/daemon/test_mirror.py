@@ -145,6 +145,7 @@ def test_a_reverted_entry_is_put_right(mirrored) -> None:
     world.xapi.call('VM.revert', snapshot)
     world.daemon.wait_for('mirror.corrected', vm_uuid=world.uuid(ref), reason='reverted')
     wait_says(world, ref, pool_id='B')
+    assert len(world.daemon.events('mirror.corrected')) == 1
     assert entry_of(world, snapshot).pool_id == 'A', 'snapshots are never written to'
 
 

@@ -222,7 +222,8 @@ def test_older_signed_mirror_that_is_put_back_is_overwritten(mirrored: Mirrored)
     newest, wanted = mirrored.wait_mirrored(), mirrored.assignments()
     mirrored.replay(before)
     wait_until(lambda: mirrored.entry and number_of(mirrored.entry) >= number_of(newest)
-               and read_slots(world.xapi.vm(mirrored.refs[0]))[-1]['pool'] == 'B',
+               and [entry['pool'] for entry in read_slots(
+                   world.xapi.vm(mirrored.refs[0]))][-1:] == ['B'],
                lambda: '\n'.join(world.daemon.raw[-20:]))
     assert wanted[world.uuid(mirrored.refs[0])][1] == 'B'
     judge(mirrored.assignments(), wanted)

@@ -12,16 +12,19 @@ import pytest
 
 from registry.journal.journal import Journal
 from registry.values import Priority
+from tests.integration.security.forging import SLOTS, forge_pool, forge_vm, write_secret
 from tests.support.figures import leave
-from tests.unit.watcher.builders import HOST, OTHER_SPAN, POLICY, SPAN, UUID, FakeXapi, uuid_of
+from tests.unit.watcher.builders import HOST, OTHER_SPAN, POLICY, SPAN, UUID, FakeXapi, build_raw, uuid_of
 from tests.unit.watcher.watchers import Callers, create_registry
+from watcher.config.settings import MirrorSettings
 from watcher.daemon import Watcher
 from watcher.errors import MalformedRecord
 from watcher.state.registry_view import Books
-from watcher.vm.record import Batch, parse_vm
+from watcher.vm.record import Batch, parse_pool, parse_vm
 from watcher.xapi.role import Role
 
-REF, PEER_REF = 'OpaqueRef:vm-10', 'OpaqueRef:vm-11'
+REF, PEER_REF, POOL = 'OpaqueRef:vm-10', 'OpaqueRef:vm-11', 'OpaqueRef:pool'
+POOL_UUID = '0e0e0e0e-0000-4000-8000-000000000000'
 PEER, PEER_SPAN = uuid_of(11), SPAN.replace('vm_id=10', 'vm_id=11')
 # An hour in `make assurance`, ten minutes of it otherwise.
 SECONDS = 3600.0 if os.environ.get('SWEEP') == 'all' else 600.0
@@ -32,13 +35,28 @@ BLOCK = {'start': 'vgpu-watcher: dom0, 1'}
 ARGS = 'device-model-args'
 
 
-class Clients:
-    """One VM's XAPI, whoever asks."""
+class Xapi(FakeXapi):
+    """One VM's XAPI, with the mirror's keys of all records."""
 
-    def __init__(self, xapi: FakeXapi) -> None:
+    def __init__(self, args: str) -> None:
+        super().__init__(args)
+        self.other_config: Dict[str, Dict[str, str]] = {REF: {}, PEER_REF: {}, POOL: {}}
+        self.raw['other_config'] = self.other_config[REF]
+
+    def add_to_other_config(self, _table: str, ref: str, key: str, text: str) -> None:
+        self._add(self.other_config[ref], key, text)
+
+    def remove_from_other_config(self, _table: str, ref: str, key: str) -> None:
+        self.other_config[ref].pop(key, None)
+
+
+class Clients:
+    """The same XAPI, whoever asks."""
+
+    def __init__(self, xapi: Xapi) -> None:
         self._xapi = xapi
 
-    def current(self) -> FakeXapi:
+    def current(self) -> Xapi:
         return self._xapi
 
     def is_current(self, _session: str) -> bool:
@@ -52,15 +70,18 @@ class Quarrel:
         create_registry(path, {UUID: 10, PEER: 11}, Priority.HIGH)
         self.now = 1000.0
         self.callers, self.lookers = Callers(), Callers()
-        self.xapi = FakeXapi(SPAN)
+        self.xapi = Xapi(SPAN)
         self.books = Books(path)
         self.watcher = Watcher(self.books, POLICY, callers=self.callers, lookers=self.lookers,
                                clients=Clients(self.xapi), restart_stream=lambda: None,
-                               clock=lambda: self.now)
-        self.watcher.begin_session(Role(True, True, HOST, '26.1.4'))
+                               clock=lambda: self.now,
+                               mirror=MirrorSettings(key_file=write_secret(path + '.secret')))
+        self.watcher.begin_session(Role(True, True, HOST, '26.1.4', master=HOST))
         self.watcher.is_locked = True
-        peer = parse_vm(PEER_REF, FakeXapi(PEER_SPAN).raw)._replace(uuid=PEER)
-        self._handle(Batch('0', (self._read(), peer), is_first=True))
+        self._handle(Batch('0', self._read(), is_first=True, pools=(self._read_pool(),)))
+        while self.watcher.mirroring.push.waiting:
+            self.go_on(STEP_SECONDS)
+        self.go_on(STEP_SECONDS)  # its own codes are shown to it
 
     @property
     def platform(self) -> Dict[str, str]:
@@ -78,7 +99,7 @@ class Quarrel:
 
     def go_on(self, seconds: float) -> None:
         """The daemon hears of what was done, and does what it thinks is right."""
-        self._handle(Batch('1', (self._read(),)))
+        self._handle(Batch('1', self._read(), pools=(self._read_pool(),)))
         for _look in range(5):
             self.now += seconds / 5
             self.watcher.pump()
@@ -99,7 +120,13 @@ class Quarrel:
                 self.watcher.handle(job())
 
     def _read(self) -> Any:
-        return parse_vm(REF, self.xapi.raw)
+        peer = build_raw(uuid=PEER, platform={ARGS: PEER_SPAN},
+                         other_config=self.xapi.other_config[PEER_REF])
+        return parse_vm(REF, self.xapi.raw), parse_vm(PEER_REF, peer)
+
+    def _read_pool(self) -> Any:
+        return parse_pool(POOL, {'uuid': POOL_UUID, 'master': HOST,
+                                 'other_config': self.xapi.other_config[POOL]})
 
     def close(self) -> None:
         self.books.close()
@@ -159,10 +186,21 @@ def write_a_record_that_is_odd(quarrel: Quarrel, step: int) -> None:
         quarrel.complain()
 
 
+def forge_its_entry(quarrel: Quarrel, step: int) -> None:
+    quarrel.xapi.other_config[REF][SLOTS[step % 2]] = forge_vm(
+        UUID, POOL_UUID, '%d-0badf00d' % (7 + step), 9)
+
+
+def forge_the_pools_entry(quarrel: Quarrel, step: int) -> None:
+    quarrel.xapi.other_config[POOL][SLOTS[step % 2]] = forge_pool(
+        POOL_UUID, '%d-0badf00d' % (1000 + step), [(UUID, 11, 'B', 2)], gone=[PEER])
+
+
 KINDS: List[Callable[[Quarrel, int], None]] = [
     take_the_key, write_another_span, write_what_cannot_be_read, take_the_number_of_another,
     change_what_a_running_vm_carries, endanger_a_suspended_vm, make_a_template_of_it_and_back,
-    block_its_start, boot_again_and_again, rename_it, write_a_record_that_is_odd]
+    block_its_start, boot_again_and_again, rename_it, write_a_record_that_is_odd,
+    forge_its_entry, forge_the_pools_entry]
 
 
 @pytest.mark.parametrize('meddle', KINDS, ids=lambda kind: kind.__name__)
@@ -178,8 +216,9 @@ def test_an_hour_of_a_quarrel_grows_log_and_history_by_a_line_a_minute(
             quarrel.go_on(step_seconds)
         quarrel.watcher.flush()
         entries = len(journal.list_history()) - before
-    lines = collections.Counter(line['event'] for line in log_output
-                                if UUID in line.values() or REF in line.values())
-    leave(quarrels=1, quarrel_lines=sum(lines.values()), quarrel_entries=entries)
-    assert sum(lines.values()) <= SECONDS / 60 + AT_ONCE, lines
-    assert entries <= SECONDS / 60 + AT_ONCE
+    lines = collections.Counter(line['event'] for line in log_output)
+    about_it = sum(UUID in line.values() or REF in line.values() for line in log_output)
+    leave(quarrels=1, quarrel_lines=max([about_it] + list(lines.values())), quarrel_entries=entries)
+    most = SECONDS / 60 + AT_ONCE
+    assert about_it <= most and not [event for event in lines if lines[event] > most], lines
+    assert entries <= most

@@ -21,7 +21,7 @@ ATTACKS = {
                     '900 VMs (s)',
     'edit_delay': 'longest delay of an edit meanwhile (s)',
     'quarrels': 'kinds of quarrels, an hour of virtual time each',
-    'quarrel_lines': 'log lines of the VM in such an hour, at most',
+    'quarrel_lines': 'log lines of the VM, or of one kind, in such an hour, at most',
     'quarrel_entries': 'lines of history in it, at most',
     'real_lines': 'log lines in 6 s of a real quarrel, behind its warning, at most',
     'clock_steps': 'steps of the wall clock, by 30 s to 56 years'}
