@@ -20,7 +20,7 @@ from watcher.config.settings import MirrorSettings, Settings
 from watcher.daemon import Watcher
 from watcher.runtime import logs
 from watcher.staging.jobs import Scan
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.record import Batch, Kind, PowerState, VmRecord
 from watcher.xapi.role import Role
 
@@ -33,7 +33,7 @@ SHARE = 100
 
 
 class _NoWorkers:
-    """In the place of callers and lookers: a steady pool gives them nothing to do."""
+    """In the place of callers and inspectors: a steady pool gives them nothing to do."""
 
     def __init__(self) -> None:
         self.submitted = 0
@@ -64,8 +64,8 @@ def _run(place: str) -> List[Figure]:
     now = [1000.0]
     workers = _NoWorkers()
     watcher = Watcher(
-        Books(path, clock=lambda: now[0]), build_policy(Settings(), True),
-        callers=workers, lookers=workers, clients=None,  # type: ignore
+        RegistryView(path, clock=lambda: now[0]), build_policy(Settings(), True),
+        callers=workers, inspectors=workers, clients=None,  # type: ignore
         restart_stream=lambda: None, clock=lambda: now[0], mirror=MirrorSettings(enabled=False))
     watcher.begin_session(Role(True, True, 'OpaqueRef:host', '26.1.4'))
     watcher.is_locked = True

@@ -25,8 +25,8 @@ from watcher.staging.jobs import Scan
 from watcher.staging.scan import Scanning
 from watcher.staging.stager import Staging
 from watcher.state.inventory import Inventory
-from watcher.state.number_claims import Standings
-from watcher.state.registry_view import Books
+from watcher.state.number_claims import NumberClaims
+from watcher.state.registry_view import RegistryView
 from watcher.vm.record import parse_records, reduce_record
 from watcher.xapi import json_stream
 
@@ -84,18 +84,18 @@ def _build_records(place: str) -> Dict[str, str]:
 
 def _measure_slices(place: str, records: Any) -> List[List[float]]:
     """Milliseconds of processor time of each slice, for each scan."""
-    books, inventory = Books(os.path.join(place, 'vgpu_config.db')), Inventory()
-    books.poll()
+    view, inventory = RegistryView(os.path.join(place, 'vgpu_config.db')), Inventory()
+    view.poll()
     policy = build_policy(Settings(), True)
     for vm in records:
         inventory.update(vm, policy, time.monotonic())
-    standings = Standings(books, inventory, lambda write: None)
+    number_claims = NumberClaims(view, inventory, lambda write: None)
     asked: List[Any] = []
-    staging = Staging(books, inventory, standings, reread=asked.append, write=lambda write: None,
+    staging = Staging(view, inventory, number_claims, reread=asked.append, write=lambda write: None,
                       carry_out=lambda plan, _is_first: asked.append(plan))
     staging.policy = policy
     scanning = Scanning(
-        books, inventory, staging, reread=asked.append, may_write=lambda: True,
+        view, inventory, staging, reread=asked.append, may_write=lambda: True,
         look=lambda ref, now: staging.look(ref, now, may_write=True), clock=time.monotonic)
     found = []
     for _ in range(ROUNDS):
@@ -106,7 +106,7 @@ def _measure_slices(place: str, records: Any) -> List[List[float]]:
             scanning.advance()
             slices.append((time.process_time() - began) * 1000.0)
         found.append(slices)
-    books.close()
+    view.close()
     if asked:
         raise RuntimeError(f'a pool in which all is well gave {len(asked)} jobs')
     return found

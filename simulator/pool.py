@@ -18,7 +18,7 @@ from simulator.database.rows import Copy
 from simulator.hosts import pool_environment
 from simulator.hosts.emergency_calls import Emergencies
 from simulator.hosts.node import Node, Reign
-from simulator.hosts.pool_host_access import PoolSite
+from simulator.hosts.pool_host_access import PoolHostAccess
 from simulator.hypervisor.host_files import HostFiles
 from simulator.server import Simulator
 from simulator.settings import Settings
@@ -35,7 +35,7 @@ class PoolSimulator(Simulator):
         super().__init__(settings._replace(socket_path=None, listen=None, host_directory=None))
         self._listen_at = settings.listen
         self.directory = directory
-        self.ground = self.state.ground
+        self.hardware = self.state.hardware
         self.emergencies = Emergencies(self)
         self.sides: List[List[str]] = []
         self.over = threading.Event()
@@ -92,7 +92,7 @@ class PoolSimulator(Simulator):
             reign.state.end_waits()
         for spawned in self._spawned:
             spawned.join(5.0)
-        self.ground.close()
+        self.hardware.close()
 
     def restart(self, mode: str = 'clean', down_seconds: float = 0.0,
                 rollback_generations: int = 0, *, leaves_socket: bool = False) -> None:
@@ -127,7 +127,7 @@ class PoolSimulator(Simulator):
     def sync_database(self, *hosts: str) -> None:
         """Hand the newest database to the members within reach, as happens every 300 s, one
         after the other: members may have copies of different age."""
-        self.state.site.sync_database(*hosts)
+        self.state.host_access.sync_database(*hosts)
 
     def dump_database(self) -> Copy:
         """Return what `xe pool-dump-database` writes."""
@@ -230,7 +230,7 @@ class PoolSimulator(Simulator):
     def found_reign(self, node: Node) -> Reign:
         """Begin a master's time with the copy of the database that lies on its disk."""
         assert node.copy is not None
-        state = State(self.settings._replace(xapi_version=node.version), self.ground)
+        state = State(self.settings._replace(xapi_version=node.version), self.hardware)
         state.hosts, state.pool = list(self.nodes), self.state.pool
         state.database.load(node.copy)
         state.database.reload()
@@ -276,14 +276,14 @@ class PoolSimulator(Simulator):
         for path in (node.plugins_directory, node.master_scripts_directory):
             os.makedirs(path, exist_ok=True)
         node.plugin_environment = self.settings.plugin_environment
-        self.ground.files[ref] = HostFiles(node.directory, self.state.names.uuid(),
+        self.hardware.files[ref] = HostFiles(node.directory, self.state.names.uuid(),
                                            self.settings)
         return node
 
     def _crown(self, state: State, methods: Methods, node: Node) -> Reign:
         reign = Reign(state, methods, node)
         state.reigning = node.ref
-        state.site = PoolSite(self, reign)
+        state.host_access = PoolHostAccess(self, reign)
         return reign
 
     def _address(self, ref: str) -> str:

@@ -44,7 +44,7 @@ class Simulator:
         self.state = State(settings)
         environment.populate(self.state)
         if settings.host_directory is not None:
-            self.state.ground.files[self.state.this_host] = HostFiles(
+            self.state.hardware.files[self.state.this_host] = HostFiles(
                 settings.host_directory, self.state.names.uuid(), settings)
         self.faults = self.state.faults
         self.extra_methods = self.build_extra_methods()
@@ -105,7 +105,7 @@ class Simulator:
         self.state.end_waits()
         for spawned in self._spawned:
             spawned.join(5.0)
-        self.state.ground.close()
+        self.state.hardware.close()
 
     def restart(self, mode: str = 'clean', down_seconds: float = 0.0,
                 rollback_generations: int = 0, *, leaves_socket: bool = False) -> None:
@@ -173,7 +173,7 @@ class Simulator:
 
     def set_guest_clock(self, ref: str, offset: str) -> None:
         """Let a guest set its clock so late that xapi writes it when the VM halts."""
-        self.state.ground.clocks[ref] = offset
+        self.state.hardware.clocks[ref] = offset
 
     def import_vm(self, name: str, uuid: Optional[str] = None,
                   platform: Optional[Dict[str, str]] = None, **fields: Any) -> str:
@@ -196,7 +196,7 @@ class Simulator:
     def reboot_host(self, down_seconds: float = 0.0) -> None:
         """Restart this host: its domains are gone, its boot id is new, and so is xapi."""
         environment.end_domains(self.state, self.state.this_host)
-        for files in self.state.ground.files.values():
+        for files in self.state.hardware.files.values():
             files.set_boot_id(self.state.names.uuid())
         self.restart('clean', down_seconds)
 
@@ -208,7 +208,7 @@ class Simulator:
         """Change who reads device-model-args from now on: one of consumer.CONSUMERS."""
         if consumer not in CONSUMERS:
             raise ValueError(f'consumer is one of {", ".join(CONSUMERS)}, not {consumer!r}')
-        self.state.ground.consumer = consumer
+        self.state.hardware.consumer = consumer
 
     def add_fault(self, kind: str, **fields: Any) -> Fault:
         """Arm a fault."""

@@ -12,10 +12,10 @@ from typing import Any, Callable, Iterable, Optional, Tuple
 from registry.errors import JournalUnavailable
 from registry.journal.clock_steps import ClockStep
 from watcher.boots.observer import BootWatch
-from watcher.boots.receipts import Looked, Receipts
+from watcher.boots.receipts import Inspected, Receipts
 from watcher.config.settings import MirrorSettings
 from watcher.errors import MalformedRecord
-from watcher.job_dispatch import Hands
+from watcher.job_dispatch import JobDispatch
 from watcher.mirror.mirror import Mirroring
 from watcher.mirror.witnesses import HostsListed, Testimony, Witnesses
 from watcher.mirror.writes import MirrorWritten
@@ -24,16 +24,16 @@ from watcher.runtime.logs import get_logger
 from watcher.staging.block_lifting import Lifting
 from watcher.staging.injector import Outcome, OutcomeKind
 from watcher.staging.jobs import BlocksLifted, VmRead
-from watcher.staging.notices import Teller
-from watcher.staging.review import Looks
+from watcher.staging.notices import LossNotices
+from watcher.staging.review import Reviews
 from watcher.staging.scan import Scanning
 from watcher.staging.stager import Staging
-from watcher.state.change_filter import News
+from watcher.state.change_filter import ChangeFilter
 from watcher.state.inventory import Inventory, stands_by
-from watcher.state.journal_queue import Notes
-from watcher.state.number_claims import Standings
+from watcher.state.journal_queue import JournalQueue
+from watcher.state.number_claims import NumberClaims
 from watcher.state.registry_changes import RegistryChanges
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.plan import Policy
 from watcher.vm.record import Batch, Kind, PoolRecord, VmRecord
 from watcher.xapi.event_stream import StreamBroken
@@ -47,21 +47,21 @@ _MIRROR_SECONDS = 1.0
 class Watcher:
     """Holds the registry and XAPI against each other, and has them agree."""
 
-    def __init__(self, books: Books, policy: Policy, *, callers: Workers, lookers: Workers,
+    def __init__(self, view: RegistryView, policy: Policy, *, callers: Workers, inspectors: Workers,
                  clients: Clients, restart_stream: Callable[[], None],
                  clock: Callable[[], float] = time.monotonic,
                  wall: Callable[[], float] = time.time,
                  mirror: MirrorSettings = MirrorSettings()) -> None:
-        self._books = books
+        self._view = view
         self._policy = policy
         self._callers = callers
         self._clients = clients
         self._restart_stream = restart_stream
         self._clock = clock
         self._wall = wall
-        self._notes = Notes(books)
-        self._teller = Teller(books, clock)
-        self._changes = RegistryChanges(books, self._teller.tell, clock)
+        self._journal_queue = JournalQueue(view)
+        self._notices = LossNotices(view, clock)
+        self._changes = RegistryChanges(view, self._notices.tell, clock)
         self._is_recalled = False
         self._noted_fights: Tuple[str, ...] = ()
         self.inventory = Inventory()
@@ -71,31 +71,31 @@ class Watcher:
         self.synced_at: Optional[float] = None
         self.last_answer: Optional[float] = None
         self._mastery = Mastery()
-        self._hands = Hands(callers, clients, self.inventory,
+        self._dispatch = JobDispatch(callers, clients, self.inventory,
                             lambda: self.role is not None and self.role.is_writer, clock)
         self.receipts = Receipts(
-            look=lookers.submit, write=self._notes.add, clock=clock, wall=wall)
-        self._standings = Standings(books, self.inventory, self._notes.add,
+            look=inspectors.submit, write=self._journal_queue.add, clock=clock, wall=wall)
+        self._number_claims = NumberClaims(view, self.inventory, self._journal_queue.add,
                                     self.receipts.find_last)
-        self.receipts.on_last = self._standings.note_boot
-        self._lifting = Lifting(self._hands.lift)
-        self.staging = Staging(books, self.inventory, self._standings,
-                               carry_out=self._hands.carry_out, reread=self._hands.reread,
-                               write=self._notes.add)
+        self.receipts.on_last = self._number_claims.note_boot
+        self._lifting = Lifting(self._dispatch.lift)
+        self.staging = Staging(view, self.inventory, self._number_claims,
+                               carry_out=self._dispatch.carry_out, reread=self._dispatch.reread,
+                               write=self._journal_queue.add)
         self.staging.policy = policy
-        self._news = News(self.inventory, self.staging.calm)
-        self.looks = Looks(self.inventory, self.staging, self._standings,
+        self._change_filter = ChangeFilter(self.inventory, self.staging.calm)
+        self.reviews = Reviews(self.inventory, self.staging, self._number_claims,
                            may_write=lambda: self.may_write, clock=clock)
-        self._boot_watch = BootWatch(books, self.inventory, self.staging, self.receipts, clock)
+        self._boot_watch = BootWatch(view, self.inventory, self.staging, self.receipts, clock)
         self.scanning = Scanning(
-            books, self.inventory, self.staging, look=self.looks.at,
-            reread=self._hands.reread_later, may_write=lambda: self.may_write, clock=clock)
+            view, self.inventory, self.staging, look=self.reviews.at,
+            reread=self._dispatch.reread_later, may_write=lambda: self.may_write, clock=clock)
         self.mirroring = Mirroring(
-            books, self.inventory, settings=mirror, poll=self.poll_registry,
-            write=self._notes.add, submit=lambda *task: self._hands.write_mirror(*task),
-            witnesses=Witnesses(self._hands.list_hosts, self._hands.ask_host),
-            look=self.looks.at_touched)
-        self.numbers = NumberKeeper(books, self.inventory, self.mirroring)
+            view, self.inventory, settings=mirror, poll=self.poll_registry,
+            write=self._journal_queue.add, submit=lambda *task: self._dispatch.write_mirror(*task),
+            witnesses=Witnesses(self._dispatch.list_hosts, self._dispatch.ask_host),
+            look=self.reviews.at_touched)
+        self.numbers = NumberKeeper(view, self.inventory, self.mirroring)
 
     @property
     def may_write(self) -> bool:
@@ -127,8 +127,8 @@ class Watcher:
         self._policy = self.staging.policy = policy
         self.inventory.renumber(policy)
         if self.is_synced:
-            self._standings.note_all()
-        self.looks.at_all()
+            self._number_claims.note_all()
+        self.reviews.at_all()
 
     def handle(self, message: Any) -> None:
         """Take one message out of the inbox."""
@@ -149,12 +149,12 @@ class Watcher:
             self.note_lost(message.lost_session)
         elif isinstance(message, (HostsListed, Testimony)):
             self.mirroring.hear(message)
-        elif isinstance(message, Looked):
+        elif isinstance(message, Inspected):
             self._boot_watch.take(message)
         elif isinstance(message, StreamBroken):
             self.is_synced = False
             self.receipts.doubt()
-            self._news.doubt()
+            self._change_filter.doubt()
             self.note_watch()
 
     def begin_session(self, role: Role) -> None:
@@ -175,15 +175,15 @@ class Watcher:
             return
         self._recall()
         change = self._changes.take()
-        if change.is_changed or (self._books.must_order_claims and not self._changes.is_waiting):
+        if change.is_changed or (self._view.must_order_claims and not self._changes.is_waiting):
             if change.became_available:
                 self._boot_watch.note(tuple(self.inventory.vms))
-            self._standings.note_all(is_complete=not self.inventory.aside)
-            self._notes.flush()
+            self._number_claims.note_all(is_complete=not self.inventory.aside)
+            self._journal_queue.flush()
             if change.concerns_all:
-                self.looks.at_all()
+                self.reviews.at_all()
             else:
-                self.looks.at_touched(change.touched)
+                self.reviews.at_touched(change.touched)
 
     def pump(self) -> None:
         """Look at the VMs whose time has come, and write down what was learned."""
@@ -193,18 +193,18 @@ class Watcher:
         if (self._changes.find_due(self.is_synced) or now + 1.0) <= now:
             self.poll_registry()
         for ref in self.staging.take_due(now):
-            self.looks.at(ref, now)
+            self.reviews.at(ref, now)
         # Whose numbers were found to run elsewhere, or to be free.
-        for ref in self._standings.take_stirred():
-            self.looks.at(ref, now)
+        for ref in self._number_claims.take_stirred():
+            self.reviews.at(ref, now)
         self._attend_mirror(now)
-        self._notes.flush()
-        self._hands.let_go()
+        self._journal_queue.flush()
+        self._dispatch.let_go()
 
     @property
     def next_due(self) -> Optional[float]:
         """When `pump` has something to do, on the monotonic clock."""
-        times = (0.0 if self._hands.is_holding else None, self.staging.next_due,
+        times = (0.0 if self._dispatch.is_holding else None, self.staging.next_due,
                  self._lifting.next_due, self._changes.find_due(self.is_synced),
                  self.mirroring.find_due(self.role, self.may_write) if self.is_synced else None)
         return min([at for at in times if at is not None], default=None)
@@ -215,7 +215,7 @@ class Watcher:
         since, answered = [at + offset if at is not None else None for at in (
             self.synced_at if self.is_synced else None, self.last_answer)]
         self._noted_fights = self.staging.list_fought_over(self._clock())
-        self._notes.note_watch(since, answered, bool(self.role and self.role.is_member),
+        self._journal_queue.note_watch(since, answered, bool(self.role and self.role.is_member),
                                self._noted_fights, clock_step)
 
     def handle_last(self, message: Any) -> None:
@@ -225,13 +225,13 @@ class Watcher:
 
     def flush(self) -> None:
         """Write down what was learned."""
-        self._notes.flush()
+        self._journal_queue.flush()
 
     def _handle_batch(self, batch: Batch, now: float) -> None:
         self.last_answer = now
-        if not self._news.are_in(batch):
+        if not self._change_filter.are_in(batch):
             return
-        if self._books.is_available or batch.is_first:
+        if self._view.is_available or batch.is_first:
             # A file that cannot be used is tried twice a second, not once per batch.
             self.poll_registry()
         if batch.is_first:
@@ -245,7 +245,7 @@ class Watcher:
         if batch.is_first:
             self.is_synced = True
             # Whoever bears a number now bore it before anything is staged from here on.
-            self._standings.note_all(is_complete=not batch.malformed)
+            self._number_claims.note_all(is_complete=not batch.malformed)
             self._forget_vanished(batch)
             # Before anything is staged: the mirror may be newer than the registry here.
             self._attend_mirror(now)
@@ -253,18 +253,18 @@ class Watcher:
             self.synced_at = now
             self.note_watch()
             get_logger().info('stream.resynced', vms=len(batch.vms),
-                              registered=len(self._books.assignments))
-            self.looks.at_all()
+                              registered=len(self._view.assignments))
+            self.reviews.at_all()
         else:
-            changed = self._standings.note(batch.vms)
+            changed = self._number_claims.note(batch.vms)
             # What runs decides too: boots first.
             self._boot_watch.note(batch.vms)
             for vm in batch.vms:
-                self.looks.at(vm.ref, now)
+                self.reviews.at(vm.ref, now)
             self._callers.give_way()
-            self.looks.at_peers_of(changed + tuple(moved))
-        if self._books.was_read:
-            self._news.note_followed(batch.vms)
+            self.reviews.at_peers_of(changed + tuple(moved))
+        if self._view.was_read:
+            self._change_filter.note_followed(batch.vms)
 
     def _begin_sync(self, batch: Batch, now: float) -> None:
         """The batch names every VM there is: forget the others, and what time has told."""
@@ -300,15 +300,15 @@ class Watcher:
         """Once, as soon as the journal can be read: what an earlier daemon left to be done."""
         if self._is_recalled:
             return
-        if not self._books.is_journal_readable:
+        if not self._view.is_journal_readable:
             self._boot_watch.wait_for_past()
             return
         try:
             self.staging.recall()
-            self._boot_watch.recall(self._books.journal, self.role.host if self.role else None)
+            self._boot_watch.recall(self._view.journal, self.role.host if self.role else None)
             self._is_recalled = True
         except JournalUnavailable as error:
-            self._notes.give_up_journal(error)
+            self._journal_queue.give_up_journal(error)
 
     def _take(self, vm: VmRecord, now: float) -> Optional[VmRecord]:
         """Take a record; the one before, when others may stand differently without it."""
@@ -318,27 +318,27 @@ class Watcher:
         if vm.start_blocks and self._is_in_charge:
             self._lifting.note(vm, now)
         if before is not None and before.kind is Kind.VM and vm.kind is not Kind.VM:
-            self._teller.tell_lost(before, vm.kind)
+            self._notices.tell_lost(before, vm.kind)
         has_moved = before is not None and stands_by(before) != stands_by(vm)
         return before if has_moved else None
 
     def _drop(self, ref: str) -> None:
-        self._teller.forget(ref)
+        self._notices.forget(ref)
         vm = self.inventory.drop(ref)
         if vm is None:
             return
         self.staging.forget(vm)
-        self._news.drop(ref)
+        self._change_filter.drop(ref)
         self.mirroring.push.drop(ref)
         self._boot_watch.note_gone(vm)
-        self._standings.note_gone(vm)
+        self._number_claims.note_gone(vm)
         if vm.kind is Kind.VM and self.inventory.find_by_uuid(vm.uuid) is None:
-            self._teller.tell_lost(vm, None)
-        self.looks.at_peers_of((vm,))
+            self._notices.tell_lost(vm, None)
+        self.reviews.at_peers_of((vm,))
 
     def _set_aside(self, error: MalformedRecord) -> None:
         """A record we cannot understand: its VM is left alone until it changes."""
-        self._teller.tell_aside(error)
+        self._notices.tell_aside(error)
         self.inventory.aside.add(error.ref)
 
     def _forget_vanished(self, batch: Batch) -> None:
@@ -355,8 +355,8 @@ class Watcher:
         self.note_lost(outcome.lost_session)
         if self.staging.list_fought_over(now) != self._noted_fights:
             self.note_watch()
-        self.looks.at(plan.vm.ref, now, is_fresh=is_fresh)
-        self.looks.at_peers_of((plan.vm,))
+        self.reviews.at(plan.vm.ref, now, is_fresh=is_fresh)
+        self.reviews.at_peers_of((plan.vm,))
 
     def _finish(self, outcome: Outcome, now: float) -> bool:
         if outcome.plan.is_rescue and outcome.kind is OutcomeKind.WRITTEN:
@@ -377,24 +377,24 @@ class Watcher:
         elif read.vm is None:
             self._drop(read.ref)
         elif not self.staging.is_fresh(read.vm, read.began_at):
-            self._hands.reread(read.vm)
+            self._dispatch.reread(read.vm)
         else:
             moved = self._take(read.vm, now)
-            changed = self._standings.note((read.vm,), is_fresh=True)
+            changed = self._number_claims.note((read.vm,), is_fresh=True)
             self._boot_watch.note((read.vm,))
-            self.looks.at(read.ref, now, is_fresh=True)
-            self.looks.at_peers_of(changed + (moved,))
+            self.reviews.at(read.ref, now, is_fresh=True)
+            self.reviews.at_peers_of(changed + (moved,))
 
     def _handle_lifted(self, lifted: BlocksLifted, now: float) -> None:
         self.note_lost(lifted.lost_session)
         self._lifting.take(lifted, now)
         if lifted.vm is not None and self.staging.is_fresh(lifted.vm, lifted.began_at):
             self._take(lifted.vm, now)
-            self.looks.at(lifted.ref, now)
+            self.reviews.at(lifted.ref, now)
         elif lifted.vm is not None:
-            self._hands.reread(lifted.vm)
+            self._dispatch.reread(lifted.vm)
 
     def _note_policy(self) -> None:
-        accepted = self._books.is_accepted
+        accepted = self._view.is_accepted
         if accepted != self._policy.is_accepted:
             self._policy = self.staging.policy = self._policy._replace(is_accepted=accepted)

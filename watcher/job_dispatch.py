@@ -17,7 +17,7 @@ from watcher.vm.record import VmRecord
 from watcher.xapi.workers import Clients, Urgency, Workers
 
 
-class Hands:
+class JobDispatch:
     """Submits jobs that call XAPI."""
 
     def __init__(self, callers: Workers, clients: Clients, inventory: Inventory,

@@ -16,7 +16,7 @@ from watcher.consumer.run_directory import Instant, RunDirectory, read_instant
 from watcher.mirror.mirror import FOLLOWING, Mirroring
 from watcher.runtime.logs import get_logger
 from watcher.state.inventory import Inventory
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm_names import VmNames
 from watcher.xapi.role import Role
 
@@ -30,9 +30,9 @@ _YOUNG_SECONDS = 600.0
 class NumberKeeper:
     """Remembers what was written last, and when it was confirmed."""
 
-    def __init__(self, books: Books, inventory: Inventory, mirroring: Mirroring, *,
+    def __init__(self, view: RegistryView, inventory: Inventory, mirroring: Mirroring, *,
                  instant: Callable[[], Instant] = read_instant) -> None:
-        self._books = books
+        self._view = view
         self._inventory = inventory
         self._mirroring = mirroring
         self._instant = instant
@@ -63,14 +63,14 @@ class NumberKeeper:
         """Write what has changed; confirm it when that is due. Costs next to nothing otherwise."""
         if is_synced:
             self._names.attend(now, self._inventory.vms)
-        if self._directory is None or not self._books.is_available:
+        if self._directory is None or not self._view.is_available:
             return
         is_current = (is_synced and answered_at is not None and role is not None
                       and now - answered_at < SILENT_SECONDS and self._knows_rows(role))
         record, last = self._mirroring.push.pool, self._last or Numbers()
         pool, generation = record.uuid if record is not None else '', self._mirroring.generation
-        if self._books.assignments is not self._seen:
-            self._seen = self._books.assignments
+        if self._view.assignments is not self._seen:
+            self._seen = self._view.assignments
             self._rows = tuple(sorted((item.vm_id, uuid) for uuid, item in self._seen.items()))
         # Before the first answer of XAPI it is not known in which pool this host is.
         has_moved = bool(pool) and pool != last.pool

@@ -29,11 +29,11 @@ from watcher.runtime.waiting import Inbox, StopFlag
 from watcher.staging.jobs import Scan, read_scan
 from watcher.staging.notices import describe_watch
 from watcher.staging.scan_schedule import Schedule
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.xapi.event_stream import Stream, StreamBroken, StreamStarted, ThreadDied
 from watcher.xapi.role import Role
 from watcher.xapi.sessions import SessionOpened, Sessions
-from watcher.xapi.workers import (CALLERS, LOOKERS, Clients, ThreadLost, Urgency, Workers,
+from watcher.xapi.workers import (CALLERS, INSPECTORS, Clients, ThreadLost, Urgency, Workers,
                                   check_threads)
 
 READY_SECONDS = 15.0
@@ -80,8 +80,8 @@ class Service:
         self._is_scanning = False
         self._clients = Clients(self._is_given_up, self._reporter.count_call)
         self._callers = Workers('caller', CALLERS, self._inbox.put)
-        self._lookers = Workers('looker', LOOKERS, self._inbox.put)
-        self._afar = RemoteHosts(self._clients, self._inbox.put, clock)
+        self._inspectors = Workers('inspector', INSPECTORS, self._inbox.put)
+        self._other_hosts = RemoteHosts(self._clients, self._inbox.put, clock)
         self._sessions = Sessions(lambda: self._settings.xapi, self._inbox.put,
                                   self._is_given_up, self._reporter.count_call)
         self._stream = Stream(self._sessions.open, self._inbox.put, stop=self._stop,
@@ -90,7 +90,7 @@ class Service:
         self._schedule = Schedule(settings.scan.interval_seconds,
                                   lambda: self._inbox.put(ScanDue()), self._inbox.put)
         self._lock = WriterLock(settings.registry.path)
-        self._books = _build_books(settings)
+        self._view = _build_view(settings)
         self.watcher = self._build_watcher()
         self._threads: Tuple[threading.Thread, ...] = ()
         self._started_at = clock()
@@ -139,7 +139,7 @@ class Service:
     # The main loop.
 
     def _turn(self) -> None:
-        self._inbox.listen(self._books.watch.descriptor, RegistryTold())
+        self._inbox.listen(self._view.watch.descriptor, RegistryTold())
         for message in self._inbox.take(self._wait_seconds()):
             self._handle(message)
         if self._clock() >= self._next_tick:
@@ -166,7 +166,7 @@ class Service:
             self._tell_broken(message)
             self.watcher.handle(message)
         elif isinstance(message, RegistryTold):
-            self._books.watch.hear()
+            self._view.watch.hear()
         elif isinstance(message, ScanDue):
             if not (self._is_scanning or self.watcher.scanning.is_under_way):
                 self._is_scanning = True
@@ -181,10 +181,10 @@ class Service:
 
     def _tick(self) -> None:
         now = self._clock()
-        is_quiet = self._is_ready and self._books.watch.is_told
+        is_quiet = self._is_ready and self._view.watch.is_told
         self._next_tick = now + (QUIET_TICK_SECONDS if is_quiet else TICK_SECONDS)
-        check_threads(self._threads + self._callers.threads + self._lookers.threads
-                      + self._afar.threads + self._reporter.threads)
+        check_threads(self._threads + self._callers.threads + self._inspectors.threads
+                      + self._other_hosts.threads + self._reporter.threads)
         if self._must_reload:
             self._must_reload = False
             self._reload()
@@ -196,7 +196,7 @@ class Service:
         self.watcher.poll_registry()
         self._ask_again_who_answers(now)
         self._notify(now)
-        self._reporter.tick(self.watcher, self._books)
+        self._reporter.tick(self.watcher, self._view)
 
     def _ask_again_who_answers(self, now: float) -> None:
         """XAPI has failed to say who it is, and may do so by now."""
@@ -227,9 +227,9 @@ class Service:
         host = Host(settings.host.xenstore_read, settings.host.proc,
                     settings.run_directory) if role.is_local else None
         # Every host verifies its own VMs; the master, whom everybody asks, those of all hosts.
-        afar = self._afar if role.is_local and role.is_writer else None
+        other_hosts = self._other_hosts if role.is_local and role.is_writer else None
         self.watcher.numbers.use(settings.run_directory if role.is_local else None)
-        self.watcher.receipts.attend(host, role.host, settings.device.known_names, afar,
+        self.watcher.receipts.attend(host, role.host, settings.device.known_names, other_hosts,
                                      is_member=role.is_member)
 
     def _tell_broken(self, broken: StreamBroken) -> None:
@@ -294,7 +294,7 @@ class Service:
                           renamed=scanned.renamed,
                           elapsed_ms=round((self._clock() - scanned.began_at) * 1000, 1))
         self.watcher.note_watch()
-        self._reporter.tick(self.watcher, self._books, is_due=True)
+        self._reporter.tick(self.watcher, self._view, is_due=True)
 
     def _reload(self) -> None:
         try:
@@ -315,13 +315,13 @@ class Service:
         before = self._settings
         if settings.registry.path != before.registry.path:
             self._reopen_registry(settings)
-        self._books.trust_mass_removals = settings.registry.trust_mass_removals
-        self._books.reread()
+        self._view.trust_mass_removals = settings.registry.trust_mass_removals
+        self._view.reread()
         self._settings = settings
         self._schedule.change_interval(settings.scan.interval_seconds)
         if settings.xapi != before.xapi or settings.registry != before.registry:
             self._stream.restart()
-        self.watcher.set_policy(build_policy(settings, self._books.is_accepted))
+        self.watcher.set_policy(build_policy(settings, self._view.is_accepted))
         self.watcher.mirroring.change_settings(settings.mirror)
         if self.watcher.role is not None:
             self._attend(self.watcher.role)
@@ -335,16 +335,16 @@ class Service:
             raise WriterLockTaken('another program writes for the registry %s: %s'
                                   % (settings.registry.path, lock.holder()))
         self.watcher.flush()
-        self._books.close()
+        self._view.close()
         self._lock.release()
-        self._lock, self._books = lock, _build_books(settings)
+        self._lock, self._view = lock, _build_view(settings)
         self.watcher = self._build_watcher()
 
     def _build_watcher(self) -> Watcher:
-        self._books.listen()
+        self._view.listen()
         watcher = Watcher(
-            self._books, build_policy(self._settings, False), callers=self._callers,
-            lookers=self._lookers, clients=self._clients,
+            self._view, build_policy(self._settings, False), callers=self._callers,
+            inspectors=self._inspectors, clients=self._clients,
             restart_stream=self._stream.restart, clock=self._clock, wall=self._wall,
             mirror=self._settings.mirror)
         watcher.is_locked = self._lock.is_held
@@ -360,7 +360,7 @@ class Service:
             self._notifier.ready()
         watcher = self.watcher
         text = describe_watch(
-            self._books, watcher.role if watcher.is_synced else None,
+            self._view, watcher.role if watcher.is_synced else None,
             known=len(watcher.inventory), waiting=watcher.staging.waiting,
             since=self._wall() - now + (watcher.synced_at or 0.0), is_locked=watcher.is_locked,
             silent_seconds=now - (watcher.last_answer or 0.0))
@@ -387,12 +387,12 @@ class Service:
             for message in self._inbox.take(0.1):
                 self.watcher.handle_last(message)
         self.watcher.flush()
-        self._books.close()
+        self._view.close()
         self._sessions.log_out()
         self._lock.release()
         get_logger().info('service.stopped')
 
 
-def _build_books(settings: Settings) -> Books:
-    return Books(settings.registry.path,
+def _build_view(settings: Settings) -> RegistryView:
+    return RegistryView(settings.registry.path,
                  trust_mass_removals=settings.registry.trust_mass_removals)

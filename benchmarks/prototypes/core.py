@@ -22,7 +22,7 @@ from watcher.daemon import Watcher
 from watcher.runtime import logs
 from watcher.staging.injector import Outcome, OutcomeKind, is_current
 from watcher.state.inventory import Standing
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.plan import Action, Assignment, plan_vm
 from watcher.vm.record import parse_batch, reduce_event
 from watcher.xapi import json_stream
@@ -237,9 +237,9 @@ class Whole:
         settings = config.load(sys.argv[1])
         logs.configure('json', 'error')
         self._driver, self._session = driver, session
-        books = Books(settings.registry.path)
-        self._watcher = Watcher(books, build_policy(settings, True), callers=self,  # type: ignore
-                                lookers=self, clients=self,  # type: ignore
+        view = RegistryView(settings.registry.path)
+        self._watcher = Watcher(view, build_policy(settings, True), callers=self,  # type: ignore
+                                inspectors=self, clients=self,  # type: ignore
                                 restart_stream=lambda: None)
         self._watcher.staging._carry_out = lambda plan: driver.spawn(self._carry_out(plan))
         self._watcher.begin_session(Role(True, True, 'OpaqueRef:host', '26.1.4'))
@@ -247,7 +247,7 @@ class Whole:
         self._watcher.poll_registry()
         self._is_flush_due = False
 
-    # In the place of callers, lookers and clients: what else they are given is not carried out.
+    # In the place of callers, inspectors and clients: what else they are given is not carried out.
 
     def submit(self, _job: Any, _urgency: int = 0) -> None:
         """Mirror and host are not part of this."""

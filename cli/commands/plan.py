@@ -80,7 +80,7 @@ def verify(arguments: Arguments, context: Context) -> Result:
         if vm is None or found is None or vm.kind.value != 'vm':
             rows.append(_verified(row.vm_uuid, row.vm_name, 'orphaned', 'unknown', None, None))
             continue
-        staged = pool.books.find_staged(vm.uuid)
+        staged = pool.view.find_staged(vm.uuid)
         runs, verdict = judge_running(context, vm, found, staged, pool.find_boot(vm))
         rows.append(_verified(vm.uuid, vm.name, found.state.value, verdict, found.desired, runs))
     is_drift = any(row['state'] not in GOOD_STATES or row['verdict'] not in

@@ -80,7 +80,7 @@ def read_survey(context: Context, contents: Contents) -> Survey:
     views = {vm.uuid: view_record(rows.get(vm.uuid), vm, pool.plan(vm), pool.policy.names,
                                   faults.get(vm.uuid, ''))
              ._replace(dangers=pool.list_dangers(vm),
-                       removed=None if vm.uuid in rows else pool.books.removed.get(vm.uuid),
+                       removed=None if vm.uuid in rows else pool.view.removed.get(vm.uuid),
                        arrived=document_of(arrivals[vm.uuid]) if vm.uuid in arrivals else None)
              for vm in pool.ordinary_vms + pool.list_templates_with_rows()}
     odd = context.live().odd

@@ -56,7 +56,7 @@ def find_view(context: Context, contents: Contents, vm_uuid: str) -> Optional[Vm
     if record is None:
         return view_vanished(row) if row else view
     view = view_record(row, record, pool.plan(record), pool.policy.names, fault)
-    view = view._replace(removed=None if row else pool.books.removed.get(vm_uuid))
+    view = view._replace(removed=None if row else pool.view.removed.get(vm_uuid))
     from cli.queries.arrivals import document_of, find_arrivals
     arrivals = find_arrivals(context, (record,), contents.by_uuid)
     return view._replace(arrived=document_of(arrivals[vm_uuid])) if arrivals else view

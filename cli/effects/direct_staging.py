@@ -120,7 +120,7 @@ class _Stager:
         self._view = PoolView(context.settings, context.registry.read(), journal, vms,
                               self._writes.append).note_all()
         view = self._view
-        self._record = StagedRecord(view.books, view.inventory, view.standings,
+        self._record = StagedRecord(view.view, view.inventory, view.number_claims,
                                     self._writes.append)
 
     def run(self, vm_uuids: Sequence[str]) -> Dict[str, Staged]:

@@ -47,7 +47,7 @@ def read_pending(context: Any, contents: Contents) -> Tuple[Waiting, ...]:
             continue
         halted = vm._replace(power_state=PowerState.HALTED, operations=(), resident_on=None,
                              domid=-1)
-        holders = pool.standings.list_having(row.vm_id) if plan.holder is not None else ()
+        holders = pool.number_claims.list_having(row.vm_id) if plan.holder is not None else ()
         found.append(Waiting(row, vm, plan, pool.plan(halted), tuple(
             holder for holder in holders if holder.uuid != vm.uuid)))
     return tuple(found)

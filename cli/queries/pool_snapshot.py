@@ -15,8 +15,8 @@ from watcher.config.policy import build_policy
 from watcher.config.settings import Settings
 from watcher.staging.start_blocks import list_blocks
 from watcher.state.inventory import Inventory
-from watcher.state.number_claims import Standings
-from watcher.state.registry_view import Books, build_assignments
+from watcher.state.number_claims import NumberClaims
+from watcher.state.registry_view import RegistryView, build_assignments
 from watcher.vm.hazards import find_dangers
 from watcher.vm.numbers import find_numbers as read_numbers, is_live
 from watcher.vm.plan import (Action, Assignment, Plan, Policy, Reason, State, list_numbers,
@@ -50,23 +50,23 @@ class PoolView:
                  vms: Iterable[VmRecord], write: Write = lambda _write: None) -> None:
         self.contents = contents
         self.policy = build_policy(settings, contents.accepted)
-        self.books = _build_books(settings, contents, journal)
+        self.view = _build_view(settings, contents, journal)
         self.inventory = Inventory()
         self._boots = dict(journal.last_boots()) if journal else {}
         self._saved = {item.vm_uuid: item.after for item in journal.replacements()
                        if item.after is not None} if journal else {}
         self._fought_over = read_fought_over(settings.registry.path, journal)
-        self.standings = Standings(self.books, self.inventory, write, self._boots.get)
-        self.standings.policy = self.policy
+        self.number_claims = NumberClaims(self.view, self.inventory, write, self._boots.get)
+        self.number_claims.policy = self.policy
         for vm in vms:
             self.inventory.update(vm, self.policy, 0.0)
         for vm_uuid in self._boots:
-            self.standings.note_boot(vm_uuid)
-        self.standings.recall_writes()
+            self.number_claims.note_boot(vm_uuid)
+        self.number_claims.recall_writes()
 
     def note_all(self) -> 'PoolView':
         """Take all records as all there are: who is not among them bears nothing any more."""
-        self.standings.note_all()
+        self.number_claims.note_all()
         return self
 
     @property
@@ -78,19 +78,19 @@ class PoolView:
     def list_templates_with_rows(self) -> Tuple[VmRecord, ...]:
         """What has a row and is an ordinary VM no more: its number stays its row's (P10)."""
         return tuple(vm for vm in self.inventory.vms
-                     if vm.kind is not Kind.VM and vm.uuid in self.books.assignments)
+                     if vm.kind is not Kind.VM and vm.uuid in self.view.assignments)
 
     def plan(self, vm: VmRecord) -> Optional[Plan]:
         """Decide about one VM; None while its row cannot be read."""
-        assignment = self.books.assignments.get(vm.uuid)
+        assignment = self.view.assignments.get(vm.uuid)
         saved = self._saved.get(vm.uuid)
-        is_known = vm.uuid not in self.books.faulty
+        is_known = vm.uuid not in self.view.faulty
         if saved is not None and vm.kind is Kind.VM and vm.args is None:
             return plan_restore(vm, saved, assignment, self.policy, is_known=is_known)
         if not is_known:
             return None
-        plan = plan_vm(vm, assignment, self.standings.find(vm), self.policy,
-                       self.standings.find_beside(vm))
+        plan = plan_vm(vm, assignment, self.number_claims.find(vm), self.policy,
+                       self.number_claims.find_beside(vm))
         if plan.action is not Action.NONE and vm.uuid in self._fought_over:
             plan = plan._replace(reason=Reason.FOUGHT_OVER, state=State.FOUGHT_OVER)
         return plan
@@ -98,8 +98,8 @@ class PoolView:
     def list_dangers(self, vm: VmRecord) -> Tuple[str, ...]:
         """What cannot be prevented and must be seen of one VM."""
         found = [danger.kind.value for danger in find_dangers(
-            vm, self.standings.find_numbers(vm), self.standings.list_having,
-            self.books.owners.get)]
+            vm, self.number_claims.find_numbers(vm), self.number_claims.list_having,
+            self.view.owners.get)]
         if list_blocks(vm):
             found.append(START_BLOCKED)
         if vm.uuid in self._fought_over:
@@ -118,8 +118,8 @@ class PoolView:
         """Find which numbers are taken in XAPI, and by whom; those of `own` VMs are not (P6)."""
         taken: Dict[int, str] = {}
         for vm in self.ordinary_vms:
-            for number in self.standings.find_numbers(vm) if vm.uuid not in own else ():
-                said = _describe_taken(self.books.assignments.get(vm.uuid), number, is_live(vm))
+            for number in self.number_claims.find_numbers(vm) if vm.uuid not in own else ():
+                said = _describe_taken(self.view.assignments.get(vm.uuid), number, is_live(vm))
                 if said:
                     taken[number] = f'VM {vm.uuid} ({vm.name}), {said}'
         seen = [number for _vm, number in list_numbers(self.inventory.vms, self.policy)
@@ -190,14 +190,15 @@ def _find_having(journal: Journal, numbers: Set[Any], policy: Policy) -> Set[str
                     if numbers & read_numbers((boot.found, boot.carried, boot.desired), policy)}
 
 
-def _build_books(settings: Settings, contents: Contents, journal: Optional[Journal]) -> Books:
+def _build_view(settings: Settings, contents: Contents,
+                journal: Optional[Journal]) -> RegistryView:
     """What the daemon has in memory, filled from one reading instead of by polling."""
-    books = Books(settings.registry.path)
-    books.contents, books.unavailable = contents, ''
-    books.assignments = build_assignments(contents)
-    books.owners = {item.vm_id: uuid for uuid, item in books.assignments.items()}
-    books.faulty = frozenset(fault.vm_uuid.lower() for fault in contents.faults)
+    view = RegistryView(settings.registry.path)
+    view.contents, view.unavailable = contents, ''
+    view.assignments = build_assignments(contents)
+    view.owners = {item.vm_id: uuid for uuid, item in view.assignments.items()}
+    view.faulty = frozenset(fault.vm_uuid.lower() for fault in contents.faults)
     if journal is not None:
-        books.journal = journal
-        books.refresh_claims()
-    return books
+        view.journal = journal
+        view.refresh_claims()
+    return view

@@ -46,13 +46,13 @@ def call_plugin(state: State, task: str, caller: Any, host: str, name: str, func
     (message_forwarding.ml, call_slave_with_session). Who calls in process has no session.
     """
     state.database.get('host', host)
-    state.site.assert_reachable(host)
+    state.host_access.assert_reachable(host)
     if caller.session and host == state.master:
-        return str(state.site.call_plugin(caller.session, host, name, function, arguments))
+        return str(state.host_access.call_plugin(caller.session, host, name, function, arguments))
     session = state.sessions.login('root', '', superuser=True, now=now(), role='pool-admin',
                                    host=host)
     try:
-        return str(state.site.call_plugin(session, host, name, function, arguments))
+        return str(state.host_access.call_plugin(session, host, name, function, arguments))
     finally:
         state.sessions.end(session)
 
@@ -150,9 +150,9 @@ METHODS: Dict[str, Tuple[Callable[..., Any], int, Tuple[Any, ...]]] = {
     'VM.set_is_a_template': (setters.set_is_a_template, 2, ()),
     'VM_appliance.create': (appliances.create, 1, ()),
     'VM.power_state_reset': (_reset_power_state, 1, ()),
-    'pool.sync_database': (lambda state, caller: state.site.sync_database(), 0, ()),
+    'pool.sync_database': (lambda state, caller: state.host_access.sync_database(), 0, ()),
     'pool.designate_new_master':
-        (lambda state, caller, host: state.site.designate_new_master(host), 1, ()),
-    'pool.recover_slaves': (lambda state, caller: state.site.recover_slaves(), 0, ()),
+        (lambda state, caller, host: state.host_access.designate_new_master(host), 1, ()),
+    'pool.recover_slaves': (lambda state, caller: state.host_access.recover_slaves(), 0, ()),
     'message.create': (_create_message, 5, ()),
 }

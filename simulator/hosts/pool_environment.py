@@ -23,8 +23,8 @@ def lose_host(pool: Any, node: Node, unflushed_generations: int = 0) -> None:
     """Take a host's power away; a master's last writes may not have reached its disk."""
     node.is_up = False
     node.close()
-    with pool.ground.lock:
-        for domains in list(pool.ground.domains.values()):
+    with pool.hardware.lock:
+        for domains in list(pool.hardware.domains.values()):
             for domain in domains:
                 if domain.host == node.ref and node.reign is not None:
                     node.reign.state.hypervisor.destroy(domain)
@@ -47,8 +47,8 @@ def declare_dead(pool: Any, host: str) -> List[Failure]:
 def return_host(pool: Any, node: Node) -> None:
     """Switch a host on: a former master that finds another becomes its member."""
     node.is_up = True
-    pool.ground.forget_numbers(node.ref)
-    pool.ground.files[node.ref].set_boot_id(pool.ground.names.uuid())
+    pool.hardware.forget_numbers(node.ref)
+    pool.hardware.files[node.ref].set_boot_id(pool.hardware.names.uuid())
     masters = [reign for reign in pool.reigns
                if not reign.is_over and pool.reaches(node, reign.master)]
     if masters:
@@ -68,10 +68,10 @@ def upgrade_host(pool: Any, node: Node, root: Optional[str], version: str,
     for path in (node.plugins_directory, node.master_scripts_directory):
         os.makedirs(path, exist_ok=True)
     if consumer is not None:
-        pool.ground.consumers[node.ref] = consumer
+        pool.hardware.consumers[node.ref] = consumer
     node.version, node.has_run_scripts = version, False
     return_host(pool, node)
-    with pool.ground.lock:
+    with pool.hardware.lock:
         software = dict(pool.state.database.read('host', node.ref, 'software_version'))
         software.update(xapi='.'.join(version.split('.')[:2]), xapi_build=version)
         pool.state.database.write('host', node.ref, 'software_version', software)
@@ -121,35 +121,35 @@ def restore_database(pool: Any, copy: Copy) -> None:
 def guest_reboot(pool: Any, ref: str) -> None:
     """Restart a VM from inside; without a master nobody is told, until there is one again."""
     domain = _find_domain(pool, ref)
-    ruler = pool.state.site.find_ruler(domain.host)
+    ruler = pool.state.host_access.find_ruler(domain.host)
     if ruler is not None:
         environment.guest_reboot(ruler, ref)
         return
-    with pool.ground.lock:
+    with pool.hardware.lock:
         hypervisor = pool.nodes[domain.host].reign.state.hypervisor
         hypervisor.destroy(domain)
         platform = hypervisor.pushed(ref)
     launched = hypervisor.launch(
         ref, {'uuid': domain.uuid, 'name_label': domain.name}, domain.host, platform,
-        'guest_reboot', pool.ground.consumer_of(domain.host))
-    with pool.ground.lock:
+        'guest_reboot', pool.hardware.consumer_of(domain.host))
+    with pool.hardware.lock:
         hypervisor.build(launched, 'guest_reboot', None)
 
 
 def guest_shutdown(pool: Any, ref: str) -> None:
     """Stop a VM from inside; without a master nobody is told, until there is one again."""
     domain = _find_domain(pool, ref)
-    ruler = pool.state.site.find_ruler(domain.host)
+    ruler = pool.state.host_access.find_ruler(domain.host)
     if ruler is not None:
         environment.guest_shutdown(ruler, ref)
         return
-    with pool.ground.lock:
+    with pool.hardware.lock:
         pool.nodes[domain.host].reign.state.hypervisor.destroy(domain)
 
 
 def _find_domain(pool: Any, ref: str) -> Domain:
-    with pool.ground.lock:
-        found = pool.ground.domains.get(ref)
+    with pool.hardware.lock:
+        found = pool.hardware.domains.get(ref)
         if not found:
             raise Failure('VM_BAD_POWER_STATE', [ref, 'running', 'halted'])
         return found[0]
@@ -200,9 +200,9 @@ def join(pool: Any, nodes: List[Node], reign: Reign) -> None:
 
 def _end_doubles(pool: Any, nodes: List[Node], reign: Reign) -> None:
     joining = [node.ref for node in nodes]
-    with pool.ground.lock:
-        for domains in list(pool.ground.domains.values()):
-            kept = [domain for domain in domains if reign.state.site.rules(domain.host)
+    with pool.hardware.lock:
+        for domains in list(pool.hardware.domains.values()):
+            kept = [domain for domain in domains if reign.state.host_access.rules(domain.host)
                     and domain.host not in joining]
             for domain in domains:
                 if kept and domain.host in joining:

@@ -4,12 +4,12 @@ from typing import Any, Dict, List, Optional
 
 from simulator.hosts.node import Reign
 from simulator.state import plugins
-from simulator.state.host_access import Site, assert_live
+from simulator.state.host_access import HostAccess, assert_live
 from simulator.state.pool_state import State
 from simulator.wire.failures import Failure
 
 
-class PoolSite(Site):
+class PoolHostAccess(HostAccess):
     """The hosts as one master sees them."""
 
     def __init__(self, pool: Any, reign: Reign) -> None:
@@ -36,7 +36,7 @@ class PoolSite(Site):
     def find_ruler(self, host: str) -> Optional[State]:
         """Return the state in which a host's xapi writes, None while it has no master."""
         node = self._pool.nodes[host]
-        if node.reign is None or node.reign.is_over or not node.reign.state.site.rules(host):
+        if node.reign is None or node.reign.is_over or not node.reign.state.host_access.rules(host):
             return None
         return node.reign.state
 

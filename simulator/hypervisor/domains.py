@@ -9,7 +9,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
 from simulator.hypervisor.consumer import RUNNING, Start, render_arguments
-from simulator.hypervisor.hardware import Boot, Cutoff, Domain, Ground
+from simulator.hypervisor.hardware import Boot, Cutoff, Domain, Hardware
 
 KEY = 'device-model-args'
 # Where QEMU goes on with a state that was saved.
@@ -21,13 +21,13 @@ __all__ = ['KEY', 'Boot', 'Cutoff', 'Domain', 'Domains', 'Hypervisor']
 class Domains:
     """The domains of the hosts that one master rules, by the reference of the VM."""
 
-    def __init__(self, ground: Ground, rules: Callable[[str], bool]) -> None:
-        self._ground = ground
+    def __init__(self, hardware: Hardware, rules: Callable[[str], bool]) -> None:
+        self._hardware = hardware
         self._rules = rules
 
     def get(self, ref: str) -> Optional[Domain]:
         """Return a VM's domain, or None."""
-        for domain in self._ground.domains.get(ref, ()):
+        for domain in self._hardware.domains.get(ref, ()):
             if self._rules(domain.host):
                 return domain
         return None
@@ -50,7 +50,7 @@ class Domains:
         return self.get(str(ref)) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return iter([ref for ref in list(self._ground.domains) if ref in self])
+        return iter([ref for ref in list(self._hardware.domains) if ref in self])
 
     def __len__(self) -> int:
         return len(list(iter(self)))
@@ -68,31 +68,31 @@ class Launched(NamedTuple):
 class Hypervisor:
     """The hosts' domains; all methods are called under the database's lock."""
 
-    def __init__(self, push_seconds: float, ground: Ground,
+    def __init__(self, push_seconds: float, hardware: Hardware,
                  rules: Callable[[str], bool]) -> None:
-        self.ground = ground
-        self.domains = Domains(ground, rules)
+        self.hardware = hardware
+        self.domains = Domains(hardware, rules)
         self._push_seconds = push_seconds
 
     @property
     def boots(self) -> List[Boot]:
         """What each QEMU took."""
-        return self.ground.boots
+        return self.hardware.boots
 
     @property
     def cutoffs(self) -> List[Cutoff]:
         """When each start read the platform map."""
-        return self.ground.cutoffs
+        return self.hardware.cutoffs
 
     @property
     def images(self) -> Dict[str, Dict[str, str]]:
         """Memory images, with the map of the boot that was suspended."""
-        return self.ground.images
+        return self.hardware.images
 
     def push(self, ref: str, platform: Dict[str, str], *, at_once: bool = False) -> None:
         """Take a VM's metadata; on an event xapi gets round to it a little later."""
         due = time.monotonic() + (0.0 if at_once else self._push_seconds)
-        pushes = self.ground.pushed(ref)
+        pushes = self.hardware.pushed(ref)
         if at_once:
             pushes.clear()
         if not pushes or pushes[-1][1] is not platform:
@@ -100,7 +100,7 @@ class Hypervisor:
 
     def pushed(self, ref: str) -> Dict[str, str]:
         """Return the map that was pushed last."""
-        pushes = self.ground.pushed(ref)
+        pushes = self.hardware.pushed(ref)
         now = time.monotonic()
         while len(pushes) > 1 and pushes[1][0] <= now:
             pushes.popleft()
@@ -109,11 +109,11 @@ class Hypervisor:
     def launch(self, ref: str, record: Dict[str, Any], host: str, platform: Dict[str, str],
                kind: str, consumer: str) -> Launched:
         """Create a domain and start its QEMU; this takes its time, and wants no lock held."""
-        with self.ground.lock:
-            number, pid = self.ground.number(host)
+        with self.hardware.lock:
+            number, pid = self.hardware.number(host)
         domain = Domain(ref, record['uuid'], record['name_label'], number, host, pid, platform)
         start = Start(number, domain.name, platform.get(KEY), kind in RESTORED)
-        files = self.ground.files.get(host)
+        files = self.hardware.files.get(host)
         if files is not None:
             files.add_domain(number, domain.uuid, platform)
         try:
@@ -129,9 +129,9 @@ class Hypervisor:
     def build(self, launched: Launched, kind: str, task: Optional[str]) -> Domain:
         """Have a domain that was launched run, and note what its QEMU took."""
         domain, arguments = launched
-        self.ground.add(domain)
-        if domain.host in self.ground.files:
-            self.ground.files[domain.host].add_qemu(domain.domid, domain.pid, arguments)
+        self.hardware.add(domain)
+        if domain.host in self.hardware.files:
+            self.hardware.files[domain.host].add_qemu(domain.domid, domain.pid, arguments)
         self.boots.append(Boot(domain.uuid, domain.ref, domain.name, kind, domain.domid,
                                domain.host, domain.platform.get(KEY), arguments,
                                time.monotonic(), task))
@@ -145,20 +145,20 @@ class Hypervisor:
         """Stop a domain's processors, or let them go on."""
         domain = self.domains.get(ref)
         if domain is not None:
-            act = self.ground.paused.add if is_paused else self.ground.paused.discard
+            act = self.hardware.paused.add if is_paused else self.hardware.paused.discard
             act((domain.host, domain.domid))
 
     def is_paused(self, domain: Domain) -> bool:
         """Ask whether a domain's processors are stopped."""
-        return (domain.host, domain.domid) in self.ground.paused
+        return (domain.host, domain.domid) in self.hardware.paused
 
     def destroy(self, domain: Optional[Domain]) -> None:
         """End a domain."""
         if domain is None:
             return
-        self.ground.remove(domain)
+        self.hardware.remove(domain)
         self._hide(domain)
 
     def _hide(self, domain: Domain) -> None:
-        if domain.host in self.ground.files:
-            self.ground.files[domain.host].remove_domain(domain.domid, domain.pid)
+        if domain.host in self.hardware.files:
+            self.hardware.files[domain.host].remove_domain(domain.domid, domain.pid)

@@ -48,7 +48,7 @@ class Domain(NamedTuple):
     platform: Dict[str, str]
 
 
-class Ground:
+class Hardware:
     """The machines of one pool, below all its databases."""
 
     def __init__(self, seed: int, consumer: str) -> None:

@@ -6,7 +6,7 @@ from simulator.state import plugins
 from simulator.wire.failures import Failure
 
 
-class Site:
+class HostAccess:
     """The hosts of a lone simulator; a pool of several has a site of its own."""
 
     def __init__(self, state: Any) -> None:

@@ -12,9 +12,9 @@ from simulator.database.rows import NULL, Database
 from simulator.database.schema import RELATIONS, TABLES, build_task
 from simulator.database.sessions import Sessions
 from simulator.hypervisor.domains import Hypervisor
-from simulator.hypervisor.hardware import Ground
+from simulator.hypervisor.hardware import Hardware
 from simulator.settings import Settings
-from simulator.state.host_access import Site
+from simulator.state.host_access import HostAccess
 from simulator.wire.failures import XapiGone
 from simulator.wire.rpc import Date
 
@@ -26,19 +26,19 @@ TASK_LIMIT = 200  # finished tasks beyond this number are collected
 class State:
     """The parts, wired together; the database's lock is the only lock."""
 
-    def __init__(self, settings: Settings, ground: Optional[Ground] = None) -> None:
+    def __init__(self, settings: Settings, hardware: Optional[Hardware] = None) -> None:
         self.settings = settings
-        self.ground = ground or Ground(settings.seed, settings.consumer)
-        self.names = self.ground.names
-        self.faults = self.ground.faults
-        self.database = Database(TABLES, RELATIONS, self.ground.lock)
-        self.site: Any = Site(self)
+        self.hardware = hardware or Hardware(settings.seed, settings.consumer)
+        self.names = self.hardware.names
+        self.faults = self.hardware.faults
+        self.database = Database(TABLES, RELATIONS, self.hardware.lock)
+        self.host_access: Any = HostAccess(self)
         self.messages = Messages(self.database, self.names)
         self.events = Events(self.database, self.messages, self.faults, settings)
         self.legacy_events = LegacyEvents(self.database)
         self.sessions = Sessions(self.database, self.names, settings)
-        self.hypervisor = Hypervisor(settings.push_seconds, self.ground,
-                                     lambda host: bool(self.site.rules(host)))
+        self.hypervisor = Hypervisor(settings.push_seconds, self.hardware,
+                                     lambda host: bool(self.host_access.rules(host)))
         self.changed = threading.Condition(self.database.lock)
         self.stopping = threading.Event()
         self.epoch = 0

@@ -36,7 +36,7 @@ def send(state: State, task: str, ref: str, target: Dict[str, str], live: Any,
         raise Failure('INVALID_VALUE', ['dest', 'no host has made ready for this'])
     there, host = _RECEIVERS[target['session_id']]
     there.sessions.check(target['session_id'])
-    if there.ground is state.ground:
+    if there.hardware is state.hardware:
         lifecycle.migrate(state, task, ref, host, KIND)
         return ref
     with operation(state, ref, KIND, task) as running:
@@ -79,7 +79,7 @@ def _arrive(there: State, here: Operation, host: str, is_copy: bool) -> str:
 
 
 def _take_in(there: State, here: Operation, arriving: Operation, host: str) -> None:
-    there.site.assert_reachable(host)
+    there.host_access.assert_reachable(host)
     with here.state.database.lock:
         domain = here.state.hypervisor.domains.get(here.ref)
         platform = domain.platform if domain is not None else here.read('platform')

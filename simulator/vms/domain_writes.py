@@ -28,8 +28,8 @@ def build_regardless(running: Operation, host: str, platform: Dict[str, str],
     When it is not, whoever rules the host by now learns of the domain. Wants no lock held."""
     state = running.state
     if running.epoch == state.epoch:
-        state.site.assert_reachable(host)
-    elif not state.site.is_up(host):
+        state.host_access.assert_reachable(host)
+    elif not state.host_access.is_up(host):
         raise XapiGone()
     launched = launch(running, host, platform, kind)
     with state.database.lock:
@@ -37,13 +37,13 @@ def build_regardless(running: Operation, host: str, platform: Dict[str, str],
             if running.is_cancelled:
                 running.check()
             if running.epoch == state.epoch:
-                state.site.assert_reachable(host)
+                state.host_access.assert_reachable(host)
                 if running.ref in state.hypervisor.domains:
                     raise AlreadyRuns(running.ref)
                 return build(running, launched, kind)
-            ruler = state.site.find_ruler(host)
+            ruler = state.host_access.find_ruler(host)
             # A VM that another xapi has started meanwhile holds its disks.
-            if state.site.is_up(host) and not state.ground.domains.get(running.ref):
+            if state.host_access.is_up(host) and not state.hardware.domains.get(running.ref):
                 build(running, launched, kind)
                 if ruler is not None and ruler.database.find('VM', running.ref) is not None:
                     follow_domain(ruler, running.ref)
@@ -59,7 +59,7 @@ def launch(running: Operation, host: str, platform: Dict[str, str], kind: str) -
     if struck:
         raise Failure(struck[0].parameters.get('code', 'INTERNAL_ERROR'),
                       struck[0].parameters.get('params', ['xenopsd failed']))
-    consumer = state.ground.consumer_of(host)
+    consumer = state.hardware.consumer_of(host)
     for fault in state.faults.take(('consumer',), 'VM', running.ref):
         consumer = fault.parameters.get('consumer', 'off')
     record = state.database.get('VM', running.ref).fields
@@ -78,7 +78,7 @@ def abandoning(running: Operation, launched: Launched) -> Iterator[None]:
         running.state.hypervisor.abandon(launched)
         raise
     except XapiGone:
-        if launched.domain not in running.state.ground.domains.get(running.ref, ()):
+        if launched.domain not in running.state.hardware.domains.get(running.ref, ()):
             running.state.hypervisor.abandon(launched)
         raise
 
@@ -141,10 +141,10 @@ def set_timeoffset(running: Operation, offset: str) -> None:
 
 def find_clock(running: Operation, domain: Optional[Domain]) -> Optional[str]:
     """Return what a guest has set its clock to while it ran, which xapi learns at its end."""
-    ground = running.state.ground
+    hardware = running.state.hardware
     if domain is None:
         return None
-    offset = ground.clocks.pop(running.ref, None)
+    offset = hardware.clocks.pop(running.ref, None)
     if offset is None and running.state.settings.guests_set_clock:
         current = running.read('platform').get('timeoffset', '0')
         offset = str(int(current) + 1) if current.lstrip('-').isdigit() else '1'

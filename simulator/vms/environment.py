@@ -237,7 +237,7 @@ def _follow_hypervisor(state: State, ref: str, fields: Dict[str, Any]) -> None:
         state.hypervisor.push(ref, fields['platform'])
         domain_writes.follow_domain(state, ref)
     elif fields['power_state'] in ('Running', 'Paused') and (
-            host not in state.hosts or state.site.rules(host)):
+            host not in state.hosts or state.host_access.rules(host)):
         # Of a host that does not answer nobody knows what runs there.
         reset_power_state(state, ref)
     elif fields['power_state'] == 'Halted':

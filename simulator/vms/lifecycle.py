@@ -71,7 +71,7 @@ def migrate(state: State, task: str, ref: str, host: str, name: str = 'pool_migr
     """Move a running VM to another host of the pool, with the map of its boot."""
     state.database.get('host', host)
     with operation(state, ref, name, task) as running:
-        state.site.assert_reachable(host)
+        state.host_access.assert_reachable(host)
         source = state.hypervisor.domains.get(ref)
         if source is None:
             raise Failure('INTERNAL_ERROR', ['Does_not_exist(["VM", "%s"])' % ref])

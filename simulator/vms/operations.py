@@ -113,7 +113,7 @@ def operation(state: State, ref: str, name: str, task: str) -> Iterator[Operatio
     try:
         resident = running.read('resident_on')
         if not is_null(resident):
-            state.site.assert_reachable(resident)
+            state.host_access.assert_reachable(resident)
         _suffer(running)
         yield running
     finally:
@@ -157,7 +157,7 @@ def _follow_domain(state: State, ref: str, fields: Dict[str, Any]) -> None:
     found: Dict[str, Any] = {}
     if domain is not None:
         found = {'resident_on': domain.host, 'domid': domain.domid}
-    elif not is_null(host) and state.site.rules(host):
+    elif not is_null(host) and state.host_access.rules(host):
         found = {'power_state': 'Halted', 'resident_on': NULL, 'domid': -1}
     for field, value in found.items():
         state.database.write('VM', ref, field, value)

@@ -44,7 +44,7 @@ def _start(running: Operation, paused: bool, host: Optional[str]) -> None:
     if host is not None:
         upgrade_rules.assert_newest(state, host)
     chosen = host or pick_host(state, running.ref)
-    state.site.assert_reachable(chosen)
+    state.host_access.assert_reachable(chosen)
     _show_host_operation(running, chosen)
     try:
         running.write('scheduled_to_be_resident_on', chosen)

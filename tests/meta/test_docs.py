@@ -18,7 +18,7 @@ from watcher.config import settings
 from watcher.staging.stager import STAGING_AT_ONCE
 from watcher.vm.boot import BootKind, Verdict
 from watcher.vm.plan import SETTLE_SECONDS, Reason, State
-from watcher.xapi.workers import CALLERS, LOOKERS
+from watcher.xapi.workers import CALLERS, INSPECTORS
 
 EVENT = re.compile(r'[a-z]+\.(?!py\Z)[a-z_]+\Z')
 
@@ -159,7 +159,7 @@ def test_each_message_in_the_troubleshooting_of_the_registry_is_one_of_ours():
 
 
 @pytest.mark.parametrize('text, number', [
-    ('**Callers** (up to %d)', CALLERS), ('**Lookers** (up to %d)', LOOKERS),
+    ('**Callers** (up to %d)', CALLERS), ('**Inspectors** (up to %d)', INSPECTORS),
     ('At most %d stage', STAGING_AT_ONCE), ('%g ms after XAPI', SETTLE_SECONDS * 1000),
     ('%s history entries', '{:,}'.format(HISTORY_ROWS)),
     ('%d receipts per VM', RECEIPTS_PER_VM), ('and %s in all', '{:,}'.format(RECEIPTS_IN_ALL))])

@@ -1,6 +1,6 @@
-"""Looks at what one domain of this host runs with.
+"""Reads what one domain of this host runs with.
 
-A looker of the daemon does, and the plugin on behalf of another host's daemon.
+An inspector of the daemon does, and the plugin on behalf of another host's daemon.
 """
 
 import time

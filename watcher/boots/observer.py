@@ -7,10 +7,10 @@ neither registry nor inventory.
 from typing import Callable, FrozenSet, Iterable, Optional
 
 from registry.journal.journal import Journal
-from watcher.boots.receipts import Looked, Receipts
+from watcher.boots.receipts import Inspected, Receipts
 from watcher.staging.stager import Staging
 from watcher.state.inventory import Inventory
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.boot import Finding
 from watcher.vm.record import Kind, VmRecord
 
@@ -21,9 +21,9 @@ _PATIENCE_SECONDS = 10.0
 class BootWatch:
     """Tells the receipts what they need to know of registry and inventory."""
 
-    def __init__(self, books: Books, inventory: Inventory, staging: Staging, receipts: Receipts,
-                 clock: Callable[[], float]) -> None:
-        self._books = books
+    def __init__(self, view: RegistryView, inventory: Inventory, staging: Staging,
+                 receipts: Receipts, clock: Callable[[], float]) -> None:
+        self._view = view
         self._inventory = inventory
         self._staging = staging
         self._receipts = receipts
@@ -41,17 +41,17 @@ class BootWatch:
         now = self._clock()
         if self._waits_since is None:
             self._waits_since = now
-        is_locked = self._books.is_journal_locked or not self._books.was_read
+        is_locked = self._view.is_journal_locked or not self._view.was_read
         if not is_locked or now - self._waits_since > _PATIENCE_SECONDS:
             self._receipts.go_on()
 
     def note(self, vms: Iterable[VmRecord]) -> None:
         """Take records. Not before it is known who is registered: a boot is told once."""
-        for vm in vms if self._books.was_read else ():
+        for vm in vms if self._view.was_read else ():
             if vm.kind is Kind.VM:
                 self._receipts.note_record(
                     vm, self._staging.find_desired(vm), self._staging.policy.read(vm).managed,
-                    is_registered=vm.uuid in self._books.assignments)
+                    is_registered=vm.uuid in self._view.assignments)
 
     def note_gone(self, vm: VmRecord) -> None:
         """The VM is in the inventory no more."""
@@ -62,9 +62,9 @@ class BootWatch:
         """All VMs that there are."""
         self._receipts.forget_vanished(known)
 
-    def take(self, looked: Looked) -> None:
+    def take(self, looked: Inspected) -> None:
         """Take what a domain runs with; a guest without QEMU runs with nothing of ours."""
         vm = self._inventory.find_by_uuid(looked.vm_uuid)
         if vm is not None and not vm.has_qemu:
             looked = looked._replace(finding=Finding())
-        self._receipts.note_looked(looked, self._books.find_staged(looked.vm_uuid))
+        self._receipts.note_looked(looked, self._view.find_staged(looked.vm_uuid))

@@ -10,12 +10,12 @@ from typing import Any, Callable, Dict, Tuple
 
 from watcher.errors import SessionLost, XapiError, XapiFailure, XapiUnreachable
 from watcher.vm.boot import Finding
-from watcher.xapi.plugin_protocol import (PLUGIN, AnswerInvalid, LookRequest, parse_finding,
+from watcher.xapi.plugin_protocol import (PLUGIN, AnswerInvalid, InspectionRequest, parse_finding,
                                           render_look)
 from watcher.xapi.workers import Clients, Workers
 
 # Their own threads: a host that hangs must not hold up the looks at this one.
-LOOKERS = 4
+INSPECTORS = 4
 # The plugin starts in a fraction of a second and looks for two.
 CALL_SECONDS = 10.0
 # A plugin may be installed later; a host that is away comes back.
@@ -33,7 +33,7 @@ class RemoteHosts:
                  clock: Callable[[], float]) -> None:
         self._clients = clients
         self._clock = clock
-        self._workers = Workers('remote-looker', LOOKERS, put)
+        self._workers = Workers('remote-inspector', INSPECTORS, put)
         self._silent: Dict[str, float] = {}
 
     @property
@@ -45,7 +45,7 @@ class RemoteHosts:
         """Have a look done by a thread that may wait for another host. Main thread only."""
         self._workers.submit(job)
 
-    def look(self, host: str, request: LookRequest) -> Finding:
+    def look(self, host: str, request: InspectionRequest) -> Finding:
         """Ask a host what a domain of its runs with; not readable when it does not say."""
         if self._clock() < self._silent.get(host, 0.0):
             return _unreadable('the host that runs the VM has not answered lately')

@@ -20,7 +20,7 @@ from watcher.runtime.logs import get_logger
 from watcher.vm.boot import (GOOD_VERDICTS, BootKind, Finding, Sign, Track, Verdict, follow, judge,
                              resume_track)
 from watcher.vm.record import VmRecord
-from watcher.xapi.plugin_protocol import LookRequest
+from watcher.xapi.plugin_protocol import InspectionRequest
 
 # So long more than five boots of a VM are lines of one kind.
 _BOOTS_SECONDS = 60.0
@@ -29,7 +29,7 @@ _TIME_FORMAT = '%Y-%m-%d %H:%M:%S'
 _DOMAINS_KEPT = 4
 
 
-class Looked(NamedTuple):
+class Inspected(NamedTuple):
     """What the host showed of one domain."""
     vm_uuid: str
     domain: Tuple[str, int]
@@ -75,7 +75,7 @@ class Receipts:
         self._under_way: Dict[str, _Open] = {}
         self._arrived: Dict[Tuple[str, str, int], _Open] = {}
         self._host: Optional[Host] = None
-        self._afar: Optional[RemoteHosts] = None
+        self._other_hosts: Optional[RemoteHosts] = None
         self._local_host: Optional[str] = None
         self._is_member = False
         self._boot_id = ''
@@ -84,12 +84,12 @@ class Receipts:
         self._lines = Damper(_BOOTS_SECONDS)
 
     def attend(self, host: Optional[Host], local_host: Optional[str], names: FrozenSet[str],
-               afar: Optional[RemoteHosts] = None, *, is_member: bool = False) -> None:
-        """From now on domains on `local_host` can be looked at through `host`, others `afar`.
+               other_hosts: Optional[RemoteHosts] = None, *, is_member: bool = False) -> None:
+        """From now on domains on `local_host` are inspected by `host`, others by `other_hosts`.
 
         On a member the master verifies what boots elsewhere.
         """
-        self._afar = afar
+        self._other_hosts = other_hosts
         self._is_member = is_member
         self._names = names
         self._host = host if host is not None and host.is_available else None
@@ -200,7 +200,7 @@ class Receipts:
             opened.boot = opened.boot._replace(rescued=True)
             self._write(opened.write)
 
-    def note_looked(self, looked: Looked, staged: FrozenSet[str]) -> None:
+    def note_looked(self, looked: Inspected, staged: FrozenSet[str]) -> None:
         """The host has shown what runs: judge, record, tell.
 
         It is held against what was desired when the QEMU came up: a later edit waits.
@@ -276,10 +276,10 @@ class Receipts:
         domain = (boot.host or '', -1 if boot.domid is None else boot.domid)
         self._arrived[(boot.vm_uuid,) + domain] = opened
         is_here = domain[0] == self._local_host
-        afar = None if is_here or not domain[0] else self._afar
-        looker = _Looker(self._host if is_here else None, afar, self._names, boot.vm_uuid,
-                         domain, is_running)
-        (self._submit if afar is None else afar.submit)(looker.look)
+        elsewhere = None if is_here or not domain[0] else self._other_hosts
+        inspector = _Inspector(self._host if is_here else None, elsewhere, self._names,
+                               boot.vm_uuid, domain, is_running)
+        (self._submit if elsewhere is None else elsewhere.submit)(inspector.look)
 
     def _is_running(self, ref: str, domain: Tuple[str, int]) -> bool:
         track = self._tracks.get(ref)
@@ -329,27 +329,28 @@ class Receipts:
         return time.strftime(_TIME_FORMAT, time.gmtime(self._wall()))
 
 
-class _Looker:
-    """Looks, in a worker thread, at what one domain runs with: here, or where it runs."""
+class _Inspector:
+    """Reads, in a worker thread, what one domain runs with: here, or where it runs."""
 
-    def __init__(self, host: Optional[Host], afar: Optional[RemoteHosts], names: FrozenSet[str],
-                 vm_uuid: str, domain: Tuple[str, int], is_running: Callable[[], bool]) -> None:
+    def __init__(self, host: Optional[Host], other_hosts: Optional[RemoteHosts],
+                 names: FrozenSet[str], vm_uuid: str, domain: Tuple[str, int],
+                 is_running: Callable[[], bool]) -> None:
         self._host = host
-        self._afar = afar
+        self._other_hosts = other_hosts
         self._is_running = is_running
         self._names = names
         self._vm_uuid = vm_uuid
         self._domain = domain
 
-    def look(self) -> Looked:
+    def look(self) -> Inspected:
         """Look, and say what was found."""
         finding = Finding(is_readable=False, problem='this host cannot look where the VM runs')
         if self._host is not None:
             finding = look(self._host, self._names, self._domain[1], self._is_running)
-        elif self._afar is not None and self._is_running():
-            finding = self._afar.look(self._domain[0], LookRequest(
+        elif self._other_hosts is not None and self._is_running():
+            finding = self._other_hosts.look(self._domain[0], InspectionRequest(
                 self._domain[1], self._vm_uuid, self._names))
-        return Looked(self._vm_uuid, self._domain, finding)
+        return Inspected(self._vm_uuid, self._domain, finding)
 
 
 def _tell(boot: Boot, verdict: Verdict, finding: Finding, *, is_well: bool) -> None:

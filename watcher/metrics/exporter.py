@@ -15,7 +15,7 @@ from watcher.daemon import Watcher
 from watcher.metrics.counters import Metrics
 from watcher.mirror.mirror import Mirroring
 from watcher.runtime.logs import Tap, get_logger
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.version import VERSION
 
 # Prometheus asks every 15 to 60 s.
@@ -90,25 +90,25 @@ class Reporter:
             self._next_write = self._clock()
             self.start(self._on_death)
 
-    def tick(self, watcher: Watcher, books: Books, *, is_due: bool = False) -> None:
+    def tick(self, watcher: Watcher, view: RegistryView, *, is_due: bool = False) -> None:
         """Take the gauges' values; write the file when its time has come, or it `is_due`."""
         now = self._clock()
         is_due = is_due or now >= self._next_write
         if self._port is not None or (is_due and self._settings.textfile):
-            self._measure(watcher, books, now)
+            self._measure(watcher, view, now)
         if is_due and self._settings.textfile:
             self._next_write = now + WRITE_SECONDS
             self._write()
 
-    def _measure(self, watcher: Watcher, books: Books, now: float) -> None:
+    def _measure(self, watcher: Watcher, view: RegistryView, now: float) -> None:
         offset = self._wall() - now
         for name, value in (
                 ('in_sync', watcher.is_synced), ('writer', watcher.may_write),
                 ('stream_start_time_seconds', _time(watcher.synced_at, offset)),
                 ('last_answer_time_seconds', _time(watcher.last_answer, offset)),
-                ('registry_available', books.is_available),
-                ('journal_available', books.is_journal_open),
-                ('registered_vms', len(books.assignments)),
+                ('registry_available', view.is_available),
+                ('journal_available', view.is_journal_open),
+                ('registered_vms', len(view.assignments)),
                 ('waiting_vms', watcher.staging.waiting)):
             self.metrics.set(name, value)
         self._measure_mirror(watcher.mirroring)

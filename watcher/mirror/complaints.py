@@ -142,7 +142,7 @@ class Told:
                                  retry_seconds=retry_seconds, held_back=held_back)
 
 
-class News:
+class ChangeFilter:
     """What was said last of the mirror as a whole: who changes it again and again is told of once
     a minute, and what still holds then is said (P30)."""
 

@@ -7,20 +7,21 @@ from watcher.mirror.entries import VmEntry
 from watcher.mirror.rebuild import show_vm
 from watcher.runtime.logs import get_logger
 from watcher.state.inventory import Inventory
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.record import VmRecord
 
 # Whom the history names for it.
 BY_HAND_WHO, BY_HAND_COMMAND = 'xapi', 'mirror'
 
 
-def take_edit(books: Books, inventory: Inventory, vm: VmRecord, entry: VmEntry) -> Optional[str]:
+def take_edit(view: RegistryView, inventory: Inventory, vm: VmRecord,
+              entry: VmEntry) -> Optional[str]:
     """Take it: '' when that was done, the reason when it is refused, None for later."""
     others = inventory.carriers_of(entry.vm_id) - {vm.ref}
     carriers = [vm for vm in map(inventory.find, others) if vm is not None]
     taken = {entry.vm_id: 'VM %s, which carries it' % carriers[-1].uuid} if carriers else {}
     try:
-        with books.registry.edit(who=BY_HAND_WHO, command=BY_HAND_COMMAND,
+        with view.registry.edit(who=BY_HAND_WHO, command=BY_HAND_COMMAND,
                                  needs_journal=True) as edit:
             before, after = edit.change_vm(vm.uuid, pool_id=entry.pool_id,
                                            priority=entry.priority, vm_id=entry.vm_id,

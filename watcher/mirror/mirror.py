@@ -15,7 +15,7 @@ from registry.errors import RegistryError
 from registry.schema import MIRROR_NOTE
 from watcher.config.settings import MirrorSettings
 from watcher.mirror.comparison import Judgement, judge
-from watcher.mirror.complaints import News
+from watcher.mirror.complaints import ChangeFilter
 from watcher.mirror.entries import (LINE_LENGTH, MAX_GENERATION, MAX_JUMP, Generation, PoolEntry,
                                     Target, VmEntry, parse_generation)
 from watcher.mirror.manual_edits import take_edit
@@ -26,7 +26,7 @@ from watcher.mirror.witnesses import HostsListed, Testimony, Witnesses
 from watcher.mirror.writes import MirrorWritten
 from watcher.runtime.logs import get_logger
 from watcher.state.inventory import Inventory
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.record import PoolRecord, VmRecord
 from watcher.xapi.role import Role
 
@@ -50,20 +50,20 @@ _NO_LINEAGE = 'the journal does not tell at which generations the registry has b
 class Mirroring:
     """Judges, follows, and has the registry mirrored."""
 
-    def __init__(self, books: Books, inventory: Inventory, *, settings: MirrorSettings,
+    def __init__(self, view: RegistryView, inventory: Inventory, *, settings: MirrorSettings,
                  submit: Submit, poll: Callable[[], None],
                  write: Callable[[Callable[..., None]], None],
                  look: Callable[[Tuple[str, ...]], None],
                  witnesses: Optional[Witnesses] = None) -> None:
-        self._books = books
+        self._view = view
         self._inventory = inventory
-        self._rebuilder = Rebuilder(books, inventory, poll)
-        self._reader = Reader(books, inventory)
+        self._rebuilder = Rebuilder(view, inventory, poll)
+        self._reader = Reader(view, inventory)
         self._witnesses = witnesses
         self._write = write
         self._look = look
         self.settings = settings
-        self.push = Push(books, inventory, submit=submit, take_edit=self._take_edit,
+        self.push = Push(view, inventory, submit=submit, take_edit=self._take_edit,
                          note_orphan=self._note_orphan)
         self.state, self.generation = WAITING, ''
         self.is_overtaken = False
@@ -78,7 +78,7 @@ class Mirroring:
         self._has_led = False
         self._edited_at: Optional[float] = None
         self._waiting_since: Optional[float] = None
-        self._news = News()
+        self._change_filter = ChangeFilter()
         self._noted: Tuple[float, Tuple[Any, ...]] = (-_NOTE_SECONDS, ())
 
     # What is told.
@@ -165,7 +165,7 @@ class Mirroring:
             self._must_judge = False
             try:
                 self._decide(role, now, is_locked)
-                self._news.forget('problem')
+                self._change_filter.forget('problem')
             except RegistryError as error:
                 self._tell_problem(error, now)
                 self._judge_later(now)
@@ -175,7 +175,7 @@ class Mirroring:
 
     def _decide(self, role: Role, now: float, is_locked: bool) -> None:
         self.is_overtaken = False
-        pool, books = self.push.pool, self._books
+        pool, view = self.push.pool, self._view
         assert pool is not None, 'attend has looked'
         reading = self._reader.read_mirror(pool, self.settings.key_file)
         mirror, self._rival = reading.mirror, reading.rival
@@ -184,18 +184,18 @@ class Mirroring:
             self._aim(None, WAITING)
         elif reading.is_too_new:
             self._aim(None, OFF)
-            if self._news.are_in('off', 'format', now):
+            if self._change_filter.are_in('off', 'format', now):
                 get_logger().warning('mirror.unavailable',
                                      reason='the mirror was written by a newer version')
-        elif not books.is_available:
+        elif not view.is_available:
             self._aim(None, NO_REGISTRY)
             if self._reader.is_wiped:
                 self._make_anew(mirror, reading.is_signed, role, now, is_locked)
-            elif books.journal_problem:
+            elif view.journal_problem:
                 self._judge_later(now)
-        elif not books.is_accepted:
+        elif not view.is_accepted:
             self._aim(None, NOT_ACCEPTED)
-        elif not books.is_journal_open:
+        elif not view.is_journal_open:
             self._judge_later(now)
         else:
             self._reader.keep_lineage()
@@ -207,7 +207,7 @@ class Mirroring:
             if mirror is not None and judgement is Judgement.NEWER \
                     and local.digest == mirror.digest:
                 # Both say the same: only the line is another.
-                books.journal.note_generation(mirror.generation.text, local.digest, is_own=False,
+                view.journal.note_generation(mirror.generation.text, local.digest, is_own=False,
                                               line=mirror.line)
                 local, judgement = self._read_local(), Judgement.SAME
             (self._lead if role.is_writer else self._follow)(
@@ -253,15 +253,15 @@ class Mirroring:
                                  found=mirror.generation.text)
         # One that was taken over is made our own once: the former master may have gone on
         # from it, unseen, and must find something newer when it comes back.
-        is_same = self._books.journal.has_own_generation() and (
+        is_same = self._view.journal.has_own_generation() and (
             local.noted_digest == local.digest) and (
             is_echo or judgement in (Judgement.SAME, Judgement.NO_MIRROR))
         if not is_same:
             self._advance(mirror, local)
-            local = local._replace(lineage=tuple(self._books.journal.lineage()))
+            local = local._replace(lineage=tuple(self._view.journal.lineage()))
         self._has_led = True
         generation = parse_generation(local.lineage[-1])
-        largest = max([self._books.journal.largest_number()]
+        largest = max([self._view.journal.largest_number()]
                       + [row.vm_id for row in local.rows.values()])
         if self.push.target is None or self.push.target.generation != generation:
             self._pushed_at = now
@@ -279,7 +279,7 @@ class Mirroring:
                          reason: str = 'not signed by a key that is known here') -> None:
         self._aim(None, UNDECIDED)
         self._judge_later(now)
-        if self._news.are_in('undecided', entry.generation.text, now):
+        if self._change_filter.are_in('undecided', entry.generation.text, now):
             log = get_logger().error if role.is_writer else get_logger().warning
             log('mirror.undecided', generation=entry.generation.text, vms=vms, found=entry.vms,
                 reason=reason)
@@ -289,7 +289,7 @@ class Mirroring:
         number = mirror.generation.number if mirror is not None else 0
         number = min(max(number, local.number) + 1, MAX_GENERATION)
         generation = Generation(number, os.urandom(4).hex())
-        self._books.journal.note_generation(generation.text, local.digest)
+        self._view.journal.note_generation(generation.text, local.digest)
 
     def _follow(self, judgement: Judgement, mirror: Optional[PoolEntry], local: Local,
                 role: Role, now: float, is_locked: bool) -> None:
@@ -308,7 +308,7 @@ class Mirroring:
             self._judge_later(now)
         elif judgement is Judgement.OLDER:
             self.state = OLDER
-            if self._news.are_in('older', mirror.generation.text, now):
+            if self._change_filter.are_in('older', mirror.generation.text, now):
                 get_logger().warning('mirror.older', generation=local.lineage[-1],
                                      found=mirror.generation.text)
         else:
@@ -342,11 +342,11 @@ class Mirroring:
         """Somebody wrote an assignment into other_config: take it, or say why not."""
         if not self.settings.accept_edits:
             return 'not_accepted'
-        return take_edit(self._books, self._inventory, vm, entry)
+        return take_edit(self._view, self._inventory, vm, entry)
 
     def _note_orphan(self, vm: VmRecord, vm_id: int) -> None:
         """Another host's daemon staged it, and its row is gone: so does what it carries (P12)."""
-        self._books.note_orphan(vm.uuid)
+        self._view.note_orphan(vm.uuid)
         self._write(lambda journal: journal.note_orphan(vm.uuid, vm_id))
         self._look((vm.uuid,))
 
@@ -355,7 +355,7 @@ class Mirroring:
     def _tell_pushed(self, now: float) -> None:
         if self.state == PUSHING and self.push.is_mirrored:
             self.state = MIRRORED
-            if not self.push.writes or not self._news.may_be_told(self.generation, now):
+            if not self.push.writes or not self._change_filter.may_be_told(self.generation, now):
                 return
             get_logger().info('mirror.written', generation=self.generation,
                               vms=len(self.push.target.rows) if self.push.target else 0,
@@ -370,12 +370,12 @@ class Mirroring:
         if self._waiting_since is None:
             self._waiting_since = now
         elif now - self._waiting_since > _POOL_SECONDS \
-                and self._news.are_in('pool', 'missing', now):
+                and self._change_filter.are_in('pool', 'missing', now):
             get_logger().warning('mirror.unavailable',
                                  reason='XAPI does not tell of its resource pool')
 
     def _tell_problem(self, error: RegistryError, now: float) -> None:
-        if self._news.are_in('problem', str(error), now):
+        if self._change_filter.are_in('problem', str(error), now):
             get_logger().warning('mirror.waiting', error=str(error))
 
     def _leave_note(self, role: Optional[Role], now: float) -> None:
@@ -383,7 +383,7 @@ class Mirroring:
         if self.push.refused:
             self.state = OFF
         facts = (self.state, self.generation, self.push.waiting, role.master if role else '',
-                 self._reader.keeper.problem, self._books.journal_openings)
+                 self._reader.keeper.problem, self._view.journal_openings)
         noted_at, noted = self._noted
         if facts == noted or (facts[:2] == noted[:2] and now - noted_at < _NOTE_SECONDS):
             return
@@ -392,6 +392,6 @@ class Mirroring:
                            'waiting': self.push.waiting, 'master': facts[3],
                            'is_master': bool(role and role.is_writer),
                            'reason': self.push.refused, 'unsigned': self._reader.keeper.problem})
-        if self._books.is_journal_open:
+        if self._view.is_journal_open:
             self._write(lambda journal: journal.write_note(MIRROR_NOTE, text))
 

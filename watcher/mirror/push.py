@@ -22,7 +22,7 @@ from watcher.mirror.writes import POOL, VM, MirrorWritten
 from watcher.runtime.logs import get_logger
 from watcher.runtime.timers import DueTimes
 from watcher.state.inventory import Inventory
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.record import Kind, PoolRecord, VmRecord
 from watcher.xapi.identity import NOT_FOR_US
 
@@ -48,9 +48,9 @@ _REASONS = {Standing.COPY: 'copy', Standing.INVALID: 'damaged'}
 class Push:
     """Which records deserve a look, which wait for a write, which are being written."""
 
-    def __init__(self, books: Books, inventory: Inventory, *, submit: Submit,
+    def __init__(self, view: RegistryView, inventory: Inventory, *, submit: Submit,
                  take_edit: TakeEdit, note_orphan: NoteOrphan) -> None:
-        self._books = books
+        self._view = view
         self._inventory = inventory
         self._submit = submit
         self._take_edit = take_edit
@@ -267,7 +267,7 @@ class Push:
     def _is_judged(self, vm: VmRecord) -> bool:
         """Whether an entry may be written there at all, and we know whether one belongs there."""
         return (vm.kind is Kind.VM and vm.ref not in self._inventory.aside
-                and vm.uuid not in self._books.faulty)
+                and vm.uuid not in self._view.faulty)
 
     def _plan_vm(self, vm: Optional[VmRecord]) -> Optional[Change]:
         if vm is None or self.target is None or self.pool is None:
@@ -364,7 +364,7 @@ class Push:
     def _judge_leftover(self, vm: VmRecord, entry: VmEntry) -> None:
         """A row was removed, and XAPI's database is older: the entry proves that what the VM
         carries is ours. A number that another VM has by now is not settled here (P10)."""
-        if (vm.uuid not in self._books.orphans and entry.vm_id not in self._books.owners
+        if (vm.uuid not in self._view.orphans and entry.vm_id not in self._view.owners
                 and vm.ref in self._inventory.carriers_of(entry.vm_id)):
             self._note_orphan(vm, entry.vm_id)
 

@@ -12,7 +12,7 @@ from watcher.mirror.slots import CODE, Reading, read_mirror
 from watcher.mirror.trust import Keeper, find_evidence
 from watcher.runtime.logs import get_logger
 from watcher.state.inventory import Inventory
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.record import PoolRecord
 
 
@@ -37,8 +37,8 @@ class Local(NamedTuple):
 class Reader:
     """Reads the mirror and the registry here, and what the journal knows of both."""
 
-    def __init__(self, books: Books, inventory: Inventory) -> None:
-        self._books = books
+    def __init__(self, view: RegistryView, inventory: Inventory) -> None:
+        self._view = view
         self._inventory = inventory
         self.keeper = Keeper()
         self._lineage: Tuple[Tuple[str, ...], str, bool] = ((), '', False)
@@ -52,22 +52,22 @@ class Reader:
 
         A file that was deleted is another matter (P17).
         """
-        books = self._books
-        if books.is_available or books.was_read or os.path.lexists(books.path):
+        view = self._view
+        if view.is_available or view.was_read or os.path.lexists(view.path):
             return False
-        if books.is_journal_readable:
-            return books.journal.is_blank()
-        return not os.path.lexists(books.journal.path)
+        if view.is_journal_readable:
+            return view.journal.is_blank()
+        return not os.path.lexists(view.journal.path)
 
     def has_changed(self, key_file: str, now: float) -> bool:
         """Whether there is another key, or a journal that may not know what the last one did."""
-        is_reopened = self._openings != self._books.journal_openings
-        self._openings = self._books.journal_openings
+        is_reopened = self._openings != self._view.journal_openings
+        self._openings = self._view.journal_openings
         return self.keeper.has_changed(key_file, now) or is_reopened
 
     def read_mirror(self, pool: PoolRecord, key_file: str) -> Reading:
         """What the pool's record holds, by the keys that are known now."""
-        journal = self._books.journal if self._books.is_journal_open else None
+        journal = self._view.journal if self._view.is_journal_open else None
         self.keeper.refresh(key_file, journal)
         self._tell_unsigned()
         trust = self.keeper.trust(pool.uuid)
@@ -86,7 +86,7 @@ class Reader:
 
     def keep_lineage(self) -> None:
         """A journal that was lost while we ran: what we know of the lineage goes into the new."""
-        journal = self._books.journal
+        journal = self._view.journal
         noted = journal.generation()
         if noted is not None:
             self._lineage = journal.lineage(), noted[1], journal.has_own_generation()
@@ -96,12 +96,12 @@ class Reader:
 
     def read_local(self, resource_pool: str, trust: Trust) -> Local:
         """The registry here; RegistryError when it, or the journal, cannot be read."""
-        journal, contents = self._books.journal, self._books.contents
+        journal, contents = self._view.journal, self._view.contents
         if contents is None:
             raise JournalUnavailable('the registry went away meanwhile', reason=Reason.MISSING)
         rows = {vm.vm_uuid: row_of(vm) for vm in contents.vms}
-        if self._books.faulty:
-            rows.update(list_kept_rows(self._inventory.vms, resource_pool, self._books.faulty,
+        if self._view.faulty:
+            rows.update(list_kept_rows(self._inventory.vms, resource_pool, self._view.faulty,
                                        rows, trust))
         pools = tuple(Pool(*pool[:4]) for pool in contents.pools)
         noted = journal.generation()

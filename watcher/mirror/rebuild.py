@@ -15,7 +15,7 @@ from watcher.mirror.entries import PoolEntry
 from watcher.mirror.reading import Local
 from watcher.runtime.logs import get_logger
 from watcher.state.inventory import Inventory
-from watcher.state.registry_view import WHO, Books
+from watcher.state.registry_view import WHO, RegistryView
 
 COMMAND = 'rebuild'
 # A member sees the entries of a push one by one: longer than that is worth a word.
@@ -38,8 +38,8 @@ class Result(enum.Enum):
 class Rebuilder:
     """Rebuilds the registry, and tells."""
 
-    def __init__(self, books: Books, inventory: Inventory, poll: Callable[[], None]) -> None:
-        self._books = books
+    def __init__(self, view: RegistryView, inventory: Inventory, poll: Callable[[], None]) -> None:
+        self._view = view
         self._inventory = inventory
         self._poll = poll
         self._told: Tuple[str, float] = ('', 0.0)
@@ -60,12 +60,12 @@ class Rebuilder:
         if not is_locked:
             return Result.NOT_LOCKED
         is_lost = local is not None and may_lose(local, mirror)
-        replaced = self._books.registry.replace_contents(
+        replaced = self._view.registry.replace_contents(
             collected.image, who=WHO, command=COMMAND, may_create=local is None,
             allow_loss=True, keep_copy=local is not None and (is_master or is_lost),
             generation=(mirror.generation.text, mirror.digest), line=mirror.line,
             needs_journal=True, borne=self._list_borne(collected.image.vms))
-        self._books.reread()
+        self._view.reread()
         self._poll()
         if local is not None and not is_master and not is_lost:
             get_logger().info('registry.followed', generation=mirror.generation.text,

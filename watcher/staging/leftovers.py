@@ -10,21 +10,22 @@ from typing import Any, Callable, Dict, FrozenSet, Optional
 from registry.journal.journal import Journal, Replacement
 from watcher.runtime.logs import get_logger
 from watcher.staging.start_blocks import read_value
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.record import VmRecord
 
 
 class Leftovers:
     """The journal's replacements, until each has come to its end."""
 
-    def __init__(self, books: Books, write: Callable[[Callable[[Journal], Any]], None]) -> None:
-        self._books = books
+    def __init__(self, view: RegistryView,
+                 write: Callable[[Callable[[Journal], Any]], None]) -> None:
+        self._view = view
         self._write = write
         self._left: Dict[str, Replacement] = {}
 
     def recall(self) -> None:
         """Read what the journal holds."""
-        for item in self._books.journal.replacements():
+        for item in self._view.journal.replacements():
             self._left[item.vm_uuid] = item
             get_logger().warning('replacement.recovered', vm_uuid=item.vm_uuid,
                                  before=item.before, after=item.after)

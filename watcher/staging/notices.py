@@ -8,8 +8,8 @@ from watcher.errors import MalformedRecord
 from watcher.runtime.line_damper import Damper
 from watcher.runtime.logs import RateLimiter, get_logger
 from watcher.staging.injector import Outcome
-from watcher.state.number_claims import Standings
-from watcher.state.registry_view import WHO, Books, Change
+from watcher.state.number_claims import NumberClaims
+from watcher.state.registry_view import WHO, RegistryView, Change
 from watcher.vm.device_args import parse_args
 from watcher.vm.hazards import Danger, find_dangers
 from watcher.vm.plan import Action, Plan, Reason, State
@@ -29,11 +29,11 @@ _COPY_HINT = ("'vgpu-admin register-vm --vm-uuid=%s' gives it a number of its ow
 _REPEAT_SECONDS = 60.0
 
 
-class Teller:
+class LossNotices:
     """Remembers what was said last."""
 
-    def __init__(self, books: Books, clock: Callable[[], float] = time.monotonic) -> None:
-        self._books = books
+    def __init__(self, view: RegistryView, clock: Callable[[], float] = time.monotonic) -> None:
+        self._view = view
         self._clock = clock
         self._lines = Damper()
         self._journal_problem = ''
@@ -42,18 +42,18 @@ class Teller:
 
     def tell(self, change: Change) -> None:
         """Say what a look at the registry has found."""
-        books = self._books
+        view = self._view
         change = self._hold_back(change)
         if change.became_unavailable:
-            get_logger().error('registry.unavailable', path=books.path, reason=change.reason,
+            get_logger().error('registry.unavailable', path=view.path, reason=change.reason,
                                error=change.became_unavailable)
         elif change.became_available:
-            get_logger().info('registry.available', path=books.path,
-                              vms=len(books.assignments), accepted=books.is_accepted)
+            get_logger().info('registry.available', path=view.path,
+                              vms=len(view.assignments), accepted=view.is_accepted)
         elif change.is_changed:
-            get_logger().info('registry.changed', vms=len(books.assignments),
+            get_logger().info('registry.changed', vms=len(view.assignments),
                               touched=len(change.touched), found=change.edits)
-        self._tell_journal(books.journal_problem)
+        self._tell_journal(view.journal_problem)
 
     def _hold_back(self, change: Change) -> Change:
         """What is to be said now.
@@ -63,7 +63,7 @@ class Teller:
         """
         now = self._clock()
         if change.became_unavailable or change.became_available:
-            is_new = change.reason == FileReason.MISSING.value and not self._books.was_read
+            is_new = change.reason == FileReason.MISSING.value and not self._view.was_read
             self._unsaid = (change, now) if change.became_unavailable and is_new else None
             return Change() if self._unsaid is not None else change
         if self._unsaid is not None and now - self._unsaid[1] >= _HEALS_SECONDS:
@@ -72,7 +72,7 @@ class Teller:
 
     def tell_lost(self, vm: VmRecord, kind: Optional[Kind]) -> None:
         """Say that a registered VM is gone, or is none any more: its number stays its row's."""
-        assignment = self._books.assignments.get(vm.uuid)
+        assignment = self._view.assignments.get(vm.uuid)
         if assignment is None:
             return
         if kind is None:
@@ -94,19 +94,19 @@ class Teller:
 
     def _tell_journal(self, problem: str) -> None:
         if problem and problem != self._journal_problem:
-            get_logger().error('journal.unavailable', path=self._books.journal.path,
+            get_logger().error('journal.unavailable', path=self._view.journal.path,
                                error=problem)
         elif self._journal_problem and not problem:
-            get_logger().info('journal.available', path=self._books.journal.path)
+            get_logger().info('journal.available', path=self._view.journal.path)
         self._journal_problem = problem
 
 
-class VmTeller:
+class VmNotices:
     """Remembers what was said last of each VM."""
 
-    def __init__(self, standings: Standings, books: Books) -> None:
-        self._standings = standings
-        self._books = books
+    def __init__(self, number_claims: NumberClaims, view: RegistryView) -> None:
+        self._number_claims = number_claims
+        self._view = view
         self._told: Dict[str, Tuple[Any, ...]] = {}
         self._endangered: Dict[str, FrozenSet[Danger]] = {}
         self._lines = Damper()
@@ -114,8 +114,8 @@ class VmTeller:
     def tell_dangers(self, plan: Plan, now: float) -> None:
         """Say what threatens a VM, where that is new."""
         vm = plan.vm
-        found = frozenset(find_dangers(vm, self._standings.find_numbers(vm),
-                                       self._standings.list_having, self._books.owners.get))
+        found = frozenset(find_dangers(vm, self._number_claims.find_numbers(vm),
+                                       self._number_claims.list_having, self._view.owners.get))
         told = found & self._endangered.get(vm.ref, frozenset())
         for danger in found - told:
             if self._lines.admit(vm.ref, now):
@@ -170,7 +170,7 @@ def _tell_state(plan: Plan, names: FrozenSet[str]) -> None:
             carried=plan.carried, problem=reading.problem.value if reading.problem else None)
 
 
-class WriteTeller:
+class WriteNotices:
     """Says what was written to VMs, and what could not be; in the log, and in the history."""
 
     def __init__(self, write: Callable[[Callable[..., Any]], None]) -> None:
@@ -224,18 +224,18 @@ class WriteTeller:
             WHO, command, what, vm_uuid=vm_uuid, before=before, after=after))
 
 
-def describe_watch(books: Books, role: Optional[Role], *, known: int, since: float, waiting: int,
-                   is_locked: bool, silent_seconds: float) -> str:
+def describe_watch(view: RegistryView, role: Optional[Role], *, known: int, since: float,
+                   waiting: int, is_locked: bool, silent_seconds: float) -> str:
     """The STATUS= line for systemd; without a role XAPI is waited for."""
     if role is None:
         return 'waiting for XAPI; %d VMs known' % known
-    if not books.is_available:
-        return 'watching; registry unavailable: %s' % books.unavailable
+    if not view.is_available:
+        return 'watching; registry unavailable: %s' % view.unavailable
     text = 'watching %d VMs since %s, %d registered, %d wait for a write' % (
-        known, render_time(since), len(books.assignments), waiting)
+        known, render_time(since), len(view.assignments), waiting)
     if not (role.is_writer and is_locked):
         text += ', read-only: %s' % (role.refusal or 'the writer\'s lock is not ours')
-    if books.journal_problem:
+    if view.journal_problem:
         text += ', journal unavailable'
     return '%s; last answer %.0f s ago' % (text, silent_seconds)
 

@@ -1,4 +1,4 @@
-"""Looks at VMs: at one, at those whose row changed, at all; and at those that a change concerns.
+"""Reviews VMs: one, those whose row changed, all, and those that a change concerns.
 
 Between what has happened (`daemon.py`) and the decision for one VM (`stager.py`). VMs that carry
 one number stand to each other: when one of them changes or goes, the others deserve a look.
@@ -9,21 +9,21 @@ from typing import Callable, Iterable, Optional
 from watcher.runtime.logs import get_logger
 from watcher.staging.stager import Staging
 from watcher.state.inventory import Inventory
-from watcher.state.number_claims import Standings
+from watcher.state.number_claims import NumberClaims
 from watcher.vm.record import VmRecord
 
 # A VM that we fail at is left alone for so long.
 _HOLD_SECONDS = 30.0
 
 
-class Looks:
+class Reviews:
     """Has staging look at VMs, in the order in which they matter."""
 
-    def __init__(self, inventory: Inventory, staging: Staging, standings: Standings, *,
+    def __init__(self, inventory: Inventory, staging: Staging, number_claims: NumberClaims, *,
                  may_write: Callable[[], bool], clock: Callable[[], float]) -> None:
         self._inventory = inventory
         self._staging = staging
-        self._standings = standings
+        self._number_claims = number_claims
         self._may_write = may_write
         self._clock = clock
 
@@ -60,5 +60,5 @@ class Looks:
         now = self._clock()
         for vm in vms:
             if vm is not None and self._staging.policy is not None:
-                for ref in self._standings.list_peers(vm, self._staging.policy):
+                for ref in self._number_claims.list_peers(vm, self._staging.policy):
                     self.at(ref, now)

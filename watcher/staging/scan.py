@@ -12,7 +12,7 @@ from watcher.staging.jobs import Scan
 from watcher.staging.scan_summary import NO_POOL, Count, Summary, is_renamed, sum_up
 from watcher.staging.stager import Staging
 from watcher.state.inventory import Inventory
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.plan import State
 from watcher.vm.record import Kind, VmRecord
 
@@ -33,10 +33,10 @@ class Scanned(NamedTuple):
 class Scanning:
     """Goes through the records of one scan at a time."""
 
-    def __init__(self, books: Books, inventory: Inventory, staging: Staging, *,
+    def __init__(self, view: RegistryView, inventory: Inventory, staging: Staging, *,
                  look: Callable[[str, float], None], reread: Callable[[str], None],
                  may_write: Callable[[], bool], clock: Callable[[], float]) -> None:
-        self._books = books
+        self._view = view
         self._inventory = inventory
         self._staging = staging
         self._look = look
@@ -72,7 +72,7 @@ class Scanning:
         known: Set[str] = {error.ref for error in scan.malformed}
         uuids: Set[str] = set()
         counts: Counter[Count] = collections.Counter()
-        differing, renamed, names = 0, {}, self._books.names
+        differing, renamed, names = 0, {}, self._view.names
         for vm in scan.vms:
             known.add(vm.ref)
             differing += self._compare(vm)
@@ -118,17 +118,17 @@ class Scanning:
     def _count(self, vm: VmRecord, counts: Any) -> None:
         plan = self._staging.plan(vm)
         if plan is not None:
-            assignment = self._books.assignments.get(vm.uuid)
+            assignment = self._view.assignments.get(vm.uuid)
             counts[assignment.pool_id if assignment else NO_POOL, plan.state] += 1
 
     def _count_vanished(self, uuids: Set[str], counts: Any) -> None:
         """Rows whose VM is gone."""
-        for item in self._books.assignments.values() if self._books.is_available else ():
+        for item in self._view.assignments.values() if self._view.is_available else ():
             if item.vm_uuid not in uuids:
                 counts[item.pool_id, State.ORPHANED] += 1
 
     def _rename(self, names: Dict[str, str]) -> int:
         """Bring the names in the registry up to date; how many were not."""
-        if not (names and self._books.is_accepted and self._may_write()):
+        if not (names and self._view.is_accepted and self._may_write()):
             return 0
-        return self._books.rename(names)
+        return self._view.rename(names)

@@ -12,11 +12,11 @@ from watcher.runtime.fights import Fights
 from watcher.runtime.timers import DueTimes
 from watcher.staging.injector import READS_AT_MOST, Outcome, OutcomeKind
 from watcher.staging.leftovers import Leftovers
-from watcher.staging.notices import VmTeller, WriteTeller
+from watcher.staging.notices import VmNotices, WriteNotices
 from watcher.staging.vm_progress import Progress, Start, Wrote
 from watcher.state.inventory import Inventory
-from watcher.state.number_claims import Standings
-from watcher.state.registry_view import Books
+from watcher.state.number_claims import NumberClaims
+from watcher.state.registry_view import RegistryView
 from watcher.state.staged_record import StagedRecord
 from watcher.vm.plan import (SETTLE_SECONDS, Action, Plan, Policy, Reason, State, plan_restore,
                              plan_vm, render_desired)
@@ -38,12 +38,12 @@ _RESIDENT_SECONDS = 10.0
 class Staging:
     """Which VM is looked at when, and what is under way."""
 
-    def __init__(self, books: Books, inventory: Inventory, standings: Standings, *,
+    def __init__(self, view: RegistryView, inventory: Inventory, number_claims: NumberClaims, *,
                  carry_out: Callable[[Plan], None], reread: Callable[[VmRecord], None],
                  write: Callable[[Callable[..., None]], None]) -> None:
-        self._books = books
+        self._view = view
         self._inventory = inventory
-        self._standings = standings
+        self._number_claims = number_claims
         self._carry_out = carry_out
         self._reread = reread
         self._write = write
@@ -54,21 +54,21 @@ class Staging:
         self.calm: Set[str] = set()
         """Refs whose last look led to nothing, and said so with certainty."""
         self._later = DueTimes()
-        """Looks that no write waits for."""
+        """Reviews that no write waits for."""
         self._fights = Fights()
-        self._teller = VmTeller(standings, books)
-        self._writes = WriteTeller(write)
-        self._record = StagedRecord(books, inventory, standings, write)
-        self.leftovers = Leftovers(books, write)
+        self._notices = VmNotices(number_claims, view)
+        self._writes = WriteNotices(write)
+        self._record = StagedRecord(view, inventory, number_claims, write)
+        self.leftovers = Leftovers(view, write)
 
     @property
     def policy(self) -> Policy:
         """What holds for all VMs alike."""
-        return self._standings.policy
+        return self._number_claims.policy
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
-        self._standings.policy = policy
+        self._number_claims.policy = policy
 
     @property
     def waiting(self) -> int:
@@ -89,7 +89,7 @@ class Staging:
     def recall(self) -> None:
         """Take up what an earlier program left to be done, or unproven."""
         self.leftovers.recall()
-        self._standings.recall_writes()
+        self._number_claims.recall_writes()
 
     def begin_session(self) -> None:
         """What failed before is tried at once."""
@@ -116,7 +116,7 @@ class Staging:
             times.pop(vm.ref)
         self.calm.discard(vm.ref)
         self._fights.forget(vm.ref)
-        self._teller.forget(vm.ref)
+        self._notices.forget(vm.ref)
 
     def defer(self, ref: str, until: float) -> None:
         """Look again at that time, or earlier if that is planned."""
@@ -133,25 +133,25 @@ class Staging:
     def plan(self, vm: VmRecord) -> Optional[Plan]:
         """Decide about one VM; None while the registry or its row cannot be read."""
         saved = self.leftovers.find(vm)
-        assignment = self._books.assignments.get(vm.uuid)
-        is_known = self._books.is_available and vm.uuid not in self._books.faulty
+        assignment = self._view.assignments.get(vm.uuid)
+        is_known = self._view.is_available and vm.uuid not in self._view.faulty
         if saved is not None and vm.kind is Kind.VM:
             return plan_restore(vm, saved, assignment, self.policy, is_known=is_known)
         if not is_known:
             return None
-        plan = plan_vm(vm, assignment, self._standings.find(vm), self.policy,
-                       self._standings.find_beside(vm))
+        plan = plan_vm(vm, assignment, self._number_claims.find(vm), self.policy,
+                       self._number_claims.find_beside(vm))
         if plan.action is not Action.NONE and vm.ref in self._fights.keys:
             plan = plan._replace(reason=Reason.FOUGHT_OVER, state=State.FOUGHT_OVER)
         return plan
 
     def find_desired(self, vm: VmRecord) -> Optional[str]:
         """The span that the VM's row asks for, by the registry as it was last readable."""
-        assignment = self._books.assignments.get(vm.uuid)
+        assignment = self._view.assignments.get(vm.uuid)
         if assignment is None or not vm.has_qemu:
             return None
         return render_desired(self.policy.read(vm), assignment, self.policy,
-                              self._books.removed.get(vm.uuid))
+                              self._view.removed.get(vm.uuid))
 
     def look(self, ref: str, now: float, *, may_write: bool, is_fresh: bool = False) -> None:
         """Decide about a VM, and begin what is to be done as soon as it may be."""
@@ -199,7 +199,7 @@ class Staging:
         progress.ended_at = now
         is_fresh = self._note_record_read(outcome, now)
         is_unwritten = outcome.kind in (OutcomeKind.OVERTAKEN, OutcomeKind.VANISHED)
-        self._standings.note_written(
+        self._number_claims.note_written(
             plan, is_settled=outcome.is_proven or is_unwritten or not outcome.is_sent)
         if is_unwritten or not outcome.is_sent:
             self._record.note_unsent(plan)
@@ -290,7 +290,7 @@ class Staging:
         self._begin(plan)
 
     def _begin(self, plan: Plan) -> None:
-        self._standings.note_writing(plan)
+        self._number_claims.note_writing(plan)
         self._record.note_writing(plan, self.policy)
         self._due.pop(plan.vm.ref)
         self._of(plan.vm.ref).in_doubt = None
@@ -345,9 +345,9 @@ class Staging:
 
         What keeps a VM that is fought over from being as desired is the fight (P30).
         """
-        self._teller.tell_dangers(plan, now)
+        self._notices.tell_dangers(plan, now)
         if plan.vm.ref not in self._fights.keys:
-            self._teller.tell(plan, self.policy.names, now)
+            self._notices.tell(plan, self.policy.names, now)
         self._record.note_state(plan, self.policy)
 
     def _note_written(self, plan: Plan, outcome: Outcome, now: float) -> None:

@@ -12,7 +12,7 @@ from watcher.state.inventory import Inventory
 from watcher.vm.record import Batch, VmRecord
 
 
-class News:
+class ChangeFilter:
     """The records from which everything has followed."""
 
     def __init__(self, inventory: Inventory, calm: Container[str]) -> None:

@@ -14,7 +14,7 @@ from registry.journal.clock_steps import ClockStep
 from registry.journal.journal import Journal
 from registry.schema import WATCH_NOTE
 from watcher.runtime.logs import get_logger
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.version import VERSION
 
 # A journal that cannot be written for days: the oldest are given up then.
@@ -23,11 +23,11 @@ _KEPT = 10000
 Write = Callable[[Journal], Any]
 
 
-class Notes:
+class JournalQueue:
     """Writes to the journal that wait for the next commit."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
+    def __init__(self, view: RegistryView) -> None:
+        self._view = view
         self._writes: List[Write] = []
         self._error = ''
 
@@ -53,14 +53,14 @@ class Notes:
 
     def flush(self) -> None:
         """Commit all of it in one transaction."""
-        if not self._writes or not self._books.is_journal_open:
+        if not self._writes or not self._view.is_journal_open:
             del self._writes[:-_KEPT]
             return
         writes = self._writes[:]
         try:
-            with self._books.journal.batch():
+            with self._view.journal.batch():
                 for write in writes:
-                    write(self._books.journal)
+                    write(self._view.journal)
             del self._writes[:len(writes)]
             self._error = ''
         except JournalUnavailable as error:
@@ -76,14 +76,14 @@ class Notes:
         if self._error != str(error):
             self._error = str(error)
             get_logger().error('journal.unwritable', error=str(error))
-        self._books.close()
-        self._books.reread()
+        self._view.close()
+        self._view.reread()
 
     def _flush_one_by_one(self, writes: List[Write]) -> None:
         """One of them cannot be written at all: it must not keep the others out for ever."""
         for write in writes:
             try:
-                write(self._books.journal)
+                write(self._view.journal)
             except JournalUnavailable as error:
                 self.give_up_journal(error)
                 return

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Set
 
 from registry.journal.journal import Bearer, Boot, Journal
 from watcher.state.inventory import Inventory, find_standing
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.numbers import (Owner, Run, Spans, find_circle, find_holders, find_interim,
                                 find_numbers, find_parking, find_spans, find_taken,
                                 is_blocked_by_others, is_live, is_ordinary, steps_aside)
@@ -21,13 +21,13 @@ _UNVERIFIED = (None, 'unverified')
 _Spans = Tuple[Optional[str], Optional[str]]
 
 
-class Standings:
+class NumberClaims:
     """The claims of all VMs on numbers."""
 
-    def __init__(self, books: Books, inventory: Inventory,
+    def __init__(self, view: RegistryView, inventory: Inventory,
                  write: Callable[[Callable[[Journal], Any]], None],
                  find_boot: Callable[[str], Optional[Boot]] = lambda _vm_uuid: None) -> None:
-        self._books = books
+        self._view = view
         self._inventory = inventory
         self._write = write
         self._find_boot = find_boot
@@ -43,23 +43,23 @@ class Standings:
 
     def find(self, vm: VmRecord) -> Standing:
         """How the VM stands to those that carry the same number."""
-        assignment = self._books.assignments.get(vm.uuid)
+        assignment = self._view.assignments.get(vm.uuid)
         if assignment is None:
             return self._find_unregistered(vm)
         others = (self._inventory.find(ref)
                   for ref in self._inventory.carriers_of(assignment.vm_id))
-        is_contested = any(other is not None and other.uuid not in self._books.assignments
+        is_contested = any(other is not None and other.uuid not in self._view.assignments
                            and self._find_unregistered(other) is Standing.CONTESTED
                            for other in others)
         return Standing.CONTESTED if is_contested else Standing.CLEAR
 
     def find_beside(self, vm: VmRecord) -> Beside:
         """What the decision about a VM needs to know besides its record and its row."""
-        if vm.uuid not in self._books.assignments:
-            owner_uuid = self._books.owners.get(self._inventory.number_of(vm.ref) or 0)
+        if vm.uuid not in self._view.assignments:
+            owner_uuid = self._view.owners.get(self._inventory.number_of(vm.ref) or 0)
             return Beside(owner=owner_uuid, is_blocked_by_others=is_blocked_by_others(vm))
         runs = find_taken(vm, self._find_run(vm), self.find_spans(vm)) if is_live(vm) else None
-        found = Beside(runs=runs, removed=self._books.removed.get(vm.uuid))
+        found = Beside(runs=runs, removed=self._view.removed.get(vm.uuid))
         owner = self._build_owner(vm)
         holders = () if self._is_in_place(owner) else self._find_holders(owner)
         if not holders:
@@ -69,7 +69,7 @@ class Standings:
     def find_spans(self, vm: VmRecord) -> Spans:
         """The spans that a VM has, or may have (P6)."""
         return find_spans(vm, self.policy.read(vm).managed, self._find_run(vm),
-                          self._books.staged_values.get(vm.uuid) if is_live(vm) else None,
+                          self._view.staged_values.get(vm.uuid) if is_live(vm) else None,
                           frozenset(self._unproven.get(vm.uuid, ())))
 
     def find_numbers(self, vm: VmRecord) -> FrozenSet[int]:
@@ -84,7 +84,7 @@ class Standings:
     def list_having(self, vm_id: int) -> Tuple[VmRecord, ...]:
         """The ordinary VMs that have a number, or may have it."""
         refs = set(self._inventory.carriers_of(vm_id))
-        uuids = (self._books.list_staged_at(vm_id) | self._runners.get(vm_id, set())
+        uuids = (self._view.list_staged_at(vm_id) | self._runners.get(vm_id, set())
                  | self._unproven_at.get(vm_id, set()))
         found = [self._inventory.find(ref) for ref in refs]
         found += [self._inventory.find_by_uuid(vm_uuid) for vm_uuid in uuids]
@@ -98,10 +98,10 @@ class Standings:
         before the rows that are new.
         """
         self.note(tuple(self._inventory.vms))
-        for vm_uuid in tuple(self._books.bearers) if is_complete else ():
+        for vm_uuid in tuple(self._view.bearers) if is_complete else ():
             if self._inventory.find_by_uuid(vm_uuid) is None:
                 self._forget(vm_uuid)
-        found, gone = self._books.order_claims() if self._books.is_available else ((), ())
+        found, gone = self._view.order_claims() if self._view.is_available else ((), ())
         if found or gone:
             self._write(lambda journal: journal.note_claims(found, gone))
 
@@ -113,10 +113,10 @@ class Standings:
                 continue
             if vm.uuid in self._unproven:
                 self._note_proof(vm, is_fresh)
-            is_registered = vm.uuid in self._books.assignments
+            is_registered = vm.uuid in self._view.assignments
             number = None if is_registered else self._inventory.number_of(vm.ref)
-            claim = self._books.bearers.get(vm.uuid)
-            known = (claim.vm_id, self._books.bearer_kinds.get(vm.uuid)) if claim else None
+            claim = self._view.bearers.get(vm.uuid)
+            known = (claim.vm_id, self._view.bearer_kinds.get(vm.uuid)) if claim else None
             if known != (None if number is None else (number, vm.kind.value)):
                 self._note(vm, number)
                 changed.append(vm)
@@ -126,12 +126,12 @@ class Standings:
         """The VM does not exist any more, unless another record has its UUID by now."""
         if self._inventory.find_by_uuid(vm.uuid) is None:
             self._prove(vm.uuid)
-            if vm.uuid in self._books.bearers:
+            if vm.uuid in self._view.bearers:
                 self._forget(vm.uuid)
 
     def recall_writes(self) -> None:
         """Take up the writes that an earlier program left unproven."""
-        for vm_uuid, written in self._books.written.items():
+        for vm_uuid, written in self._view.written.items():
             self._unproven.setdefault(vm_uuid, (written.before or None, written.value or None))
             vm = self._inventory.find_by_uuid(vm_uuid)
             if vm is not None:
@@ -173,8 +173,8 @@ class Standings:
 
     def claim(self, vm_uuid: str) -> None:
         """The number of the VM's row is, or is about to be, in place: no other VM had it."""
-        assignment = self._books.assignments.get(vm_uuid)
-        if assignment is not None and self._books.claim(assignment.vm_id):
+        assignment = self._view.assignments.get(vm_uuid)
+        if assignment is not None and self._view.claim(assignment.vm_id):
             self._write(lambda journal: journal.note_claims([assignment.vm_id]))
 
     def is_unproven(self, vm_uuid: str) -> bool:
@@ -184,7 +184,7 @@ class Standings:
     def take_stirred(self) -> Tuple[str, ...]:
         """The refs of those that stand differently since numbers were found to run, or not to."""
         numbers, self._stirred = self._stirred, set()
-        owners = (self._inventory.find_by_uuid(self._books.owners.get(number, ''))
+        owners = (self._inventory.find_by_uuid(self._view.owners.get(number, ''))
                   for number in sorted(numbers))
         refs: Set[str] = set()
         for vm in owners:
@@ -197,7 +197,7 @@ class Standings:
 
         Those that have its numbers or wait for them, and so on along a circle.
         """
-        assignment = self._books.assignments.get(vm.uuid)
+        assignment = self._view.assignments.get(vm.uuid)
         number = policy.number_of(vm)
         waiting = set(self.find_numbers(vm)) | ({number} if number is not None else set())
         if assignment is not None:
@@ -208,7 +208,7 @@ class Standings:
             vm_id = waiting.pop()
             seen.add(vm_id)
             peers |= self._inventory.carriers_of(vm_id)
-            owner = self._inventory.find_by_uuid(self._books.owners.get(vm_id, ''))
+            owner = self._inventory.find_by_uuid(self._view.owners.get(vm_id, ''))
             if owner is not None and owner.ref != vm.ref and owner.ref not in peers:
                 peers.add(owner.ref)
                 waiting |= self.find_numbers(owner) - seen
@@ -222,15 +222,15 @@ class Standings:
 
     def _is_in_place(self, owner: Owner) -> bool:
         """Whether the VM has its number already, and not by the hand of others: copies lose it."""
-        staged = self._books.staged.get(owner.vm_uuid)
+        staged = self._view.staged.get(owner.vm_uuid)
         return owner.wanted in owner.had and (staged is None or staged.vm_id == owner.wanted)
 
     def _is_blocked_copy(self, vm: VmRecord) -> bool:
-        return (vm.uuid not in self._books.assignments and not is_live(vm)
+        return (vm.uuid not in self._view.assignments and not is_live(vm)
                 and is_blocked_by_others(vm))
 
     def _build_owner(self, vm: VmRecord) -> Owner:
-        assignment = self._books.assignments.get(vm.uuid)
+        assignment = self._view.assignments.get(vm.uuid)
         wanted = assignment.vm_id if assignment and assignment.is_pool_enabled else None
         is_movable = vm.is_at_rest and self.policy.is_accepted
         return Owner(vm.uuid, wanted, self.find_numbers(vm), is_movable)
@@ -238,11 +238,11 @@ class Standings:
     def _find_interim(self, vm: VmRecord, owner: Owner) -> Optional[int]:
         """The number that the VM has until that of its row is free."""
         if steps_aside(find_circle(owner, self._find_holders)) == vm.uuid:
-            parking = find_parking(lambda number: number in self._books.owners
+            parking = find_parking(lambda number: number in self._view.owners
                                    or bool(self.list_having(number)))
             if parking is not None:
                 return parking
-        staged = self._books.staged.get(vm.uuid)
+        staged = self._view.staged.get(vm.uuid)
 
         def is_free(number: int) -> bool:
             return all(other.uuid == vm.uuid for other in self.list_having(number))
@@ -273,7 +273,7 @@ class Standings:
 
     def _stir(self, vm_uuid: str, numbers: FrozenSet[int]) -> None:
         """What a VM has is known better now: the owners of those numbers deserve a look."""
-        assignment = self._books.assignments.get(vm_uuid)
+        assignment = self._view.assignments.get(vm_uuid)
         self._stirred |= numbers | ({assignment.vm_id} if assignment is not None else set())
 
     def _find_run(self, vm: VmRecord) -> Optional[Run]:
@@ -285,18 +285,18 @@ class Standings:
 
     def _find_unregistered(self, vm: VmRecord) -> Standing:
         number = self._inventory.number_of(vm.ref)
-        return find_standing(vm, number, self._books.claims, number in self._books.owners,
-                             self._books.bearers, self._books.orphans)
+        return find_standing(vm, number, self._view.claims, number in self._view.owners,
+                             self._view.bearers, self._view.orphans)
 
     def _note(self, vm: VmRecord, number: Optional[int]) -> None:
         if number is None:
             self._forget(vm.uuid)
             return
-        self._books.note_bearer(vm.uuid, number, vm.kind.value)
+        self._view.note_bearer(vm.uuid, number, vm.kind.value)
         bearer = Bearer(vm.uuid, vm.name, number, vm.kind.value)
         self._write(lambda journal: journal.note_bearers([bearer]))
 
     def _forget(self, vm_uuid: str) -> None:
-        self._books.note_bearer(vm_uuid, None, '')
+        self._view.note_bearer(vm_uuid, None, '')
         self._write(lambda journal: journal.note_bearers([], [vm_uuid]))
 

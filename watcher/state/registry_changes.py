@@ -8,7 +8,7 @@ has claimed its number already.
 
 from typing import Callable, Optional
 
-from watcher.state.registry_view import Books, Change
+from watcher.state.registry_view import RegistryView, Change
 
 # An event is on its way for no longer than this; far below the 2 s of P1.
 _ON_ITS_WAY_SECONDS = 0.6
@@ -18,9 +18,9 @@ _NOTHING = Change()
 class RegistryChanges:
     """What polls have found, and was not acted on yet."""
 
-    def __init__(self, books: Books, tell: Callable[[Change], None],
+    def __init__(self, view: RegistryView, tell: Callable[[Change], None],
                  clock: Callable[[], float]) -> None:
-        self._books = books
+        self._view = view
         self._tell = tell
         self._clock = clock
         self._found = _NOTHING
@@ -33,14 +33,14 @@ class RegistryChanges:
 
     def find_due(self, is_synced: bool) -> Optional[float]:
         """When to look, or in sync to act on what waits, on the monotonic clock."""
-        times = [self._books.watch.next_look]
+        times = [self._view.watch.next_look]
         if is_synced and self._found.is_changed:
             times.append(self._found_at + _ON_ITS_WAY_SECONDS)
         return min([at for at in times if at is not None], default=None)
 
     def poll(self) -> bool:
         """Look whether the registry has changed."""
-        change = self._books.poll()
+        change = self._view.poll()
         self._tell(change)
         if change.is_changed and not self._found.is_changed:
             self._found_at = self._clock()
@@ -51,7 +51,7 @@ class RegistryChanges:
     def take(self) -> Change:
         """What is to be acted on now."""
         is_early = self._clock() < self._found_at + _ON_ITS_WAY_SECONDS
-        if is_early and self._books.has_unclaimed:
+        if is_early and self._view.has_unclaimed:
             return _NOTHING
         found, self._found = self._found, _NOTHING
         return found

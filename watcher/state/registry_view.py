@@ -48,7 +48,7 @@ class Change(NamedTuple):
     became_available: bool = False
 
 
-class Books:
+class RegistryView:
     """Assignments by UUID, and what the journal says of numbers; all of it in memory."""
 
     def __init__(self, path: str, *, trust_mass_removals: bool = False,
@@ -113,7 +113,7 @@ class Books:
 
     def listen(self) -> None:
         """Have the kernel tell of edits as well; where it cannot, looking now and then does."""
-        # vgpu-admin, which has Books too, does not wait for edits.
+        # vgpu-admin, which has RegistryView too, does not wait for edits.
         with contextlib.suppress(ImportError, OSError):
             from registry.inotify import FileNotices
             self.watch.listen(FileNotices(self.path))

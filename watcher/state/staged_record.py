@@ -9,8 +9,8 @@ from typing import Any, Callable, FrozenSet
 from registry.journal.journal import Journal
 from registry.journal.numbers import Written
 from watcher.state.inventory import Inventory
-from watcher.state.number_claims import Standings
-from watcher.state.registry_view import Books
+from watcher.state.number_claims import NumberClaims
+from watcher.state.registry_view import RegistryView
 from watcher.vm.numbers import find_numbers, is_live
 from watcher.vm.plan import Action, Plan, Policy, State
 from watcher.vm.record import Kind
@@ -21,11 +21,11 @@ _IN_PLACE = (State.AS_DESIRED, State.PENDING)
 class StagedRecord:
     """Keeps the journal up to date with what is in place."""
 
-    def __init__(self, books: Books, inventory: Inventory, standings: Standings,
+    def __init__(self, view: RegistryView, inventory: Inventory, number_claims: NumberClaims,
                  write: Callable[[Callable[[Journal], Any]], None]) -> None:
-        self._books = books
+        self._view = view
         self._inventory = inventory
-        self._standings = standings
+        self._number_claims = number_claims
         self._write = write
 
     def note_state(self, plan: Plan, policy: Policy) -> None:
@@ -33,18 +33,18 @@ class StagedRecord:
         vm = plan.vm
         if vm.kind is not Kind.VM:
             return
-        if vm.uuid not in self._books.assignments:
-            if vm.uuid in self._books.orphans and vm.is_at_rest and plan.carried is None \
+        if vm.uuid not in self._view.assignments:
+            if vm.uuid in self._view.orphans and vm.is_at_rest and plan.carried is None \
                     and plan.state is State.UNREGISTERED:
                 self._forget_orphan(vm.uuid)
-            if vm.is_at_rest and not self._standings.is_unproven(vm.uuid):
+            if vm.is_at_rest and not self._number_claims.is_unproven(vm.uuid):
                 self._forget_written(vm.uuid)
         elif is_live(vm):
-            if vm.uuid not in self._books.staged:
+            if vm.uuid not in self._view.staged:
                 # It got its row while it ran: what it rested with last is what it carries.
                 self._note(vm.uuid, self._inventory.number_of(vm.ref) or 0, plan.carried or '')
         elif (plan.action is Action.NONE and plan.state in _IN_PLACE
-              and plan.carried == plan.stage and not self._standings.is_unproven(vm.uuid)):
+              and plan.carried == plan.stage and not self._number_claims.is_unproven(vm.uuid)):
             self._note_place(plan, policy)
 
     def note_writing(self, plan: Plan, policy: Policy) -> None:
@@ -55,11 +55,11 @@ class StagedRecord:
         vm = plan.vm
         written = Written(vm.uuid, policy.read(vm).managed or '',
                           policy.read(vm._replace(args=plan.value)).managed or '')
-        known = self._books.written.get(vm.uuid)
+        known = self._view.written.get(vm.uuid)
         if known is not None and known.value == written.before:
             # The write before is in place; its row has changed again.
             self._note_value(vm.uuid, written.before, policy)
-        self._books.written[vm.uuid] = written
+        self._view.written[vm.uuid] = written
         self._write(lambda journal: journal.note_writing(written))
 
     def note_unsent(self, plan: Plan) -> None:
@@ -70,52 +70,52 @@ class StagedRecord:
         """Keep our arguments that were removed: they come back, properties included (P10)."""
         if plan.carried is not None and plan.stage is None:
             vm_uuid, value = plan.vm.uuid, plan.carried
-            self._books.removed[vm_uuid] = value
+            self._view.removed[vm_uuid] = value
             self._write(lambda journal: journal.note_removed(vm_uuid, value))
 
     def forget_vanished(self, known: FrozenSet[str]) -> None:
         """The first batch names every VM: what is noted of others, and has no row, is no use."""
-        for vm_uuid in set(self._books.staged) - known - set(self._books.assignments):
+        for vm_uuid in set(self._view.staged) - known - set(self._view.assignments):
             self._forget(vm_uuid)
-        for vm_uuid in set(self._books.written) - known:
+        for vm_uuid in set(self._view.written) - known:
             self._forget_written(vm_uuid)
 
     def _note_place(self, plan: Plan, policy: Policy) -> None:
         vm_uuid = plan.vm.uuid
         if plan.holder is None:
-            self._standings.claim(vm_uuid)
+            self._number_claims.claim(vm_uuid)
         self._note_value(vm_uuid, plan.carried or '', policy)
         self._forget_written(vm_uuid)
-        if plan.carried is not None and vm_uuid in self._books.removed:
-            del self._books.removed[vm_uuid]
+        if plan.carried is not None and vm_uuid in self._view.removed:
+            del self._view.removed[vm_uuid]
             self._write(lambda journal: journal.forget_removed(vm_uuid))
 
     def _note_value(self, vm_uuid: str, value: str, policy: Policy) -> None:
         numbers = find_numbers([value], policy)
-        before = self._books.staged.get(vm_uuid)
+        before = self._view.staged.get(vm_uuid)
         # Without a number in place, the last one stays the VM's own.
         vm_id = min(numbers) if numbers else before.vm_id if before is not None else 0
         self._note(vm_uuid, vm_id, value)
 
     def _note(self, vm_uuid: str, vm_id: int, value: str) -> None:
-        claim = self._books.staged.get(vm_uuid)
+        claim = self._view.staged.get(vm_uuid)
         if claim is not None and claim.vm_id == vm_id \
-                and self._books.staged_values.get(vm_uuid) == value:
+                and self._view.staged_values.get(vm_uuid) == value:
             return
         if claim is not None and claim.vm_id != vm_id:
-            self._standings.note_left(claim.vm_id)
-        self._books.note_staged(vm_uuid, vm_id, value)
+            self._number_claims.note_left(claim.vm_id)
+        self._view.note_staged(vm_uuid, vm_id, value)
         self._write(lambda journal: journal.note_staged(vm_uuid, vm_id, value))
 
     def _forget_written(self, vm_uuid: str) -> None:
-        if self._books.written.pop(vm_uuid, None) is not None:
+        if self._view.written.pop(vm_uuid, None) is not None:
             self._write(lambda journal: journal.forget_written(vm_uuid))
 
     def _forget(self, vm_uuid: str) -> None:
-        self._books.forget_staged(vm_uuid)
+        self._view.forget_staged(vm_uuid)
         self._write(lambda journal: journal.forget_staged(vm_uuid))
 
     def _forget_orphan(self, vm_uuid: str) -> None:
-        self._books.forget_orphan(vm_uuid)
+        self._view.forget_orphan(vm_uuid)
         self._write(lambda journal: journal.forget_orphan(vm_uuid))
         self._forget(vm_uuid)

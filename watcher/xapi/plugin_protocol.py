@@ -47,7 +47,7 @@ class Call(NamedTuple):
     arguments: Mapping[str, str]
 
 
-class LookRequest(NamedTuple):
+class InspectionRequest(NamedTuple):
     """Which domain to look at, whose it must be, and for which devices."""
     domid: int
     vm_uuid: str
@@ -95,13 +95,13 @@ def render_failure(code: str, *params: str) -> str:
                                methodresponse=True)
 
 
-def render_look(request: LookRequest) -> Dict[str, str]:
+def render_look(request: InspectionRequest) -> Dict[str, str]:
     """The arguments of the function `look`."""
     return {'domid': str(request.domid), 'vm_uuid': request.vm_uuid,
             'names': ' '.join(sorted(request.names))}
 
 
-def parse_look(arguments: Mapping[str, str]) -> LookRequest:
+def parse_look(arguments: Mapping[str, str]) -> InspectionRequest:
     """Read and check the arguments of the function `look`."""
     domid, vm_uuid = arguments.get('domid', ''), arguments.get('vm_uuid', '')
     names = arguments.get('names', '').split(' ')
@@ -111,7 +111,7 @@ def parse_look(arguments: Mapping[str, str]) -> LookRequest:
         raise CallInvalid('vm_uuid: %s is no UUID' % ascii(vm_uuid[:40]))
     if len(names) > _MAX_NAMES or not all(_NAME.match(name) for name in names):
         raise CallInvalid('names: device names are wanted, with blanks between them')
-    return LookRequest(int(domid), vm_uuid, frozenset(names))
+    return InspectionRequest(int(domid), vm_uuid, frozenset(names))
 
 
 def render_finding(finding: Finding) -> str:

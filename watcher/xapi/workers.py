@@ -21,7 +21,7 @@ from watcher.xapi.event_stream import ThreadDied
 # XAPI serves each connection with a thread of its own.
 CALLERS = 16
 # Reading what a host runs costs a process per boot, and patience where a domain is gone.
-LOOKERS = 4
+INSPECTORS = 4
 # A caller that shall write for a starting VM waits for the interpreter until the main thread
 # stands still: so it does, until that is under way, and no longer than this when XAPI hangs.
 _GIVE_WAY_SECONDS = 0.0003

@@ -86,9 +86,9 @@ def live_on(pool: PoolSimulator, refs: List[str], chance: random.Random,
 def judge(pool: PoolSimulator, refs: List[str]) -> List[Any]:
     """What the records say otherwise than it is."""
     wrong: List[Any] = []
-    with pool.ground.lock:
+    with pool.hardware.lock:
         for ref in refs:
-            record, running = pool.vm(ref), pool.ground.domains.get(ref, [])
+            record, running = pool.vm(ref), pool.hardware.domains.get(ref, [])
             domain = running[0] if running else None
             found = (record['power_state'], record['resident_on'], record['domid'])
             expected = ('Halted', 'OpaqueRef:NULL', -1) if domain is None else (

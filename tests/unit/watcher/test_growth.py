@@ -73,13 +73,13 @@ def test_who_has_a_number_is_asked_of_few_while_many_are_written_to(tmp_path: An
     vms = build_vms(VMS)
     watcher = build_writer(path, {vm.uuid: number for number, vm in enumerate(vms, 1)})
     watcher.handle(Batch('1', vms, is_first=True))
-    standings = watcher._standings
+    number_claims = watcher._number_claims
     for vm in vms:
-        standings.note_writing(watcher.staging.plan(vm))
-    assert all(standings.is_unproven(vm.uuid) for vm in vms)
+        number_claims.note_writing(watcher.staging.plan(vm))
+    assert all(number_claims.is_unproven(vm.uuid) for vm in vms)
     counting = watcher.inventory._vms = _Counting(watcher.inventory._vms)
-    assert [vm.uuid for vm in standings.list_having(7)] == [vms[6].uuid]
-    assert standings.list_having(VMS + 1) == ()
+    assert [vm.uuid for vm in number_claims.list_having(7)] == [vms[6].uuid]
+    assert number_claims.list_having(VMS + 1) == ()
     assert counting.touched < 10
 
 
@@ -92,8 +92,8 @@ class Mirror:
         for vm in self.vms:
             self.inventory.update(vm, POLICY, 0.0)
         self.writes: List[Any] = []
-        books = type('NoBooks', (), {'faulty': frozenset(), 'orphans': frozenset(), 'owners': {}})()
-        self.push = Push(books, self.inventory, submit=lambda *task: self.writes.append(task),
+        view = type('NoBooks', (), {'faulty': frozenset(), 'orphans': frozenset(), 'owners': {}})()
+        self.push = Push(view, self.inventory, submit=lambda *task: self.writes.append(task),
                          take_edit=lambda _vm, _entry: '', note_orphan=lambda _vm, _number: None)
         self.push.note_pool(PoolRecord('OpaqueRef:pool', POOL_UUID, 'OpaqueRef:host'))
         generation = Generation(1, 'aabbccdd')

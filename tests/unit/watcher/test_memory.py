@@ -21,10 +21,10 @@ def build_watcher(monkeypatch: Any, tmp_path: Any, error: BaseException) -> Watc
 
 def test_memory_error_ends_the_process(monkeypatch: Any, tmp_path: Any) -> None:
     with pytest.raises(MemoryError):
-        build_watcher(monkeypatch, tmp_path, MemoryError()).looks.at(REF, 0.0)
+        build_watcher(monkeypatch, tmp_path, MemoryError()).reviews.at(REF, 0.0)
 
 
 def test_another_error_holds_its_vm_off(monkeypatch: Any, tmp_path: Any) -> None:
     watcher = build_watcher(monkeypatch, tmp_path, ValueError('odd'))
-    watcher.looks.at(REF, 10.0)
+    watcher.reviews.at(REF, 10.0)
     assert watcher.staging.next_due == 40.0

@@ -32,14 +32,14 @@ class Bench:
         self.boot_id = 'this-boot'
         self.directory = RunDirectory(os.path.join(directory, 'run'))
         self.watcher = build_watcher(self.registry)
-        self.books = self.watcher._books
-        self.books.poll()
+        self.view = self.watcher._view
+        self.view.poll()
         self.note_pool('pool-a')
         self.keeper = self.build()
 
     def build(self) -> NumberKeeper:
         """A keeper, as a daemon that starts has it."""
-        keeper = NumberKeeper(self.books, self.watcher.inventory, self.watcher.mirroring,
+        keeper = NumberKeeper(self.view, self.watcher.inventory, self.watcher.mirroring,
                               instant=lambda: Instant(self.boot_id, self.now + 5000.0))
         keeper.use(self.directory.path)
         return keeper
@@ -60,8 +60,8 @@ class Bench:
             connection.execute('UPDATE vms SET vm_id = ? WHERE vm_uuid = ?', (number, vm_uuid))
         connection.commit()
         connection.close()
-        self.books.reread()
-        self.books.poll()
+        self.view.reread()
+        self.view.poll()
 
     def stamp(self) -> Any:
         """What changes with every write of the file."""
@@ -69,7 +69,7 @@ class Bench:
 
     def close(self) -> None:
         """Close what is open."""
-        self.books.close()
+        self.view.close()
 
 
 @pytest.fixture
@@ -115,8 +115,8 @@ def test_columns_of_other_programs_are_no_change(bench: Bench) -> None:
     connection.execute('UPDATE vms SET error_count = 5')
     connection.commit()
     connection.close()
-    bench.books.reread()
-    bench.books.poll()
+    bench.view.reread()
+    bench.view.poll()
     bench.attend()
     assert bench.stamp() == first
 
@@ -162,8 +162,8 @@ def test_master_that_stages_from_its_registry_confirms_it(bench: Bench) -> None:
 def test_registry_that_cannot_be_gone_by_is_not_confirmed(bench: Bench) -> None:
     bench.attend()
     os.rename(bench.registry, bench.registry + '.away')
-    bench.books.reread()
-    bench.books.poll()
+    bench.view.reread()
+    bench.view.poll()
     bench.now += 2 * CONFIRM_SECONDS
     numbers = bench.attend()
     assert numbers.rows == ((1, FIRST), (2, SECOND)) and numbers.confirmed_at == 6000.0

@@ -19,7 +19,7 @@ from tests.unit.watcher.watchers import Callers, create_registry
 from watcher.config.settings import MirrorSettings
 from watcher.daemon import Watcher
 from watcher.errors import MalformedRecord
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.record import Batch, parse_pool, parse_vm
 from watcher.xapi.role import Role
 
@@ -69,10 +69,10 @@ class Quarrel:
     def __init__(self, path: str) -> None:
         create_registry(path, {UUID: 10, PEER: 11}, Priority.HIGH)
         self.now = 1000.0
-        self.callers, self.lookers = Callers(), Callers()
+        self.callers, self.inspectors = Callers(), Callers()
         self.xapi = Xapi(SPAN)
-        self.books = Books(path)
-        self.watcher = Watcher(self.books, POLICY, callers=self.callers, lookers=self.lookers,
+        self.view = RegistryView(path)
+        self.watcher = Watcher(self.view, POLICY, callers=self.callers, inspectors=self.inspectors,
                                clients=Clients(self.xapi), restart_stream=lambda: None,
                                clock=lambda: self.now,
                                mirror=MirrorSettings(key_file=write_secret(path + '.secret')))
@@ -114,7 +114,7 @@ class Quarrel:
         self._run_jobs()
 
     def _run_jobs(self) -> None:
-        for workers in (self.callers, self.lookers):
+        for workers in (self.callers, self.inspectors):
             jobs, workers.jobs = workers.jobs, []
             for job in jobs:
                 self.watcher.handle(job())
@@ -129,7 +129,7 @@ class Quarrel:
                                  'other_config': self.xapi.other_config[POOL]})
 
     def close(self) -> None:
-        self.books.close()
+        self.view.close()
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_an_hour_of_a_quarrel_grows_log_and_history_by_a_line_a_minute(
         meddle: Callable[[Quarrel, int], None]) -> None:
     step_seconds = BOOT_SECONDS if meddle is boot_again_and_again else STEP_SECONDS
     log_output.clear()
-    with Journal(quarrel.books.journal.path, timeout_seconds=1.0) as journal:
+    with Journal(quarrel.view.journal.path, timeout_seconds=1.0) as journal:
         before = len(journal.list_history())
         for step in range(int(SECONDS / step_seconds)):
             meddle(quarrel, step)

@@ -6,7 +6,7 @@ from registry.store import Registry
 from registry.values import Priority
 from tests.unit.watcher.builders import HOST, POLICY
 from watcher.daemon import Watcher
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.xapi.role import Role
 
 
@@ -30,7 +30,7 @@ class Callers:
 def build_watcher(path: str, kind: Type[Watcher] = Watcher, **options: Any) -> Any:
     """A Watcher of the registry at a path; its time stands still at 100."""
     options.setdefault('clock', lambda: 100.0)
-    return kind(Books(path), POLICY, callers=Callers(), lookers=Callers(), clients=None,
+    return kind(RegistryView(path), POLICY, callers=Callers(), inspectors=Callers(), clients=None,
                 restart_stream=lambda: None, **options)
 
 

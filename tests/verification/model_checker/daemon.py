@@ -14,7 +14,7 @@ from tests.verification.model_checker.calls import Client, Job, Paused
 from tests.verification.model_checker.disk import Journal, Registry, build_books
 from watcher import daemon, numbers_keeper
 from watcher.consumer.run_directory import Instant
-from watcher.job_dispatch import Hands
+from watcher.job_dispatch import JobDispatch
 from watcher.runtime.timers import DueTimes
 from watcher.staging.injector import Outcome
 from watcher.staging.jobs import VmRead
@@ -37,16 +37,16 @@ _DEEP = frozenset(['_carriers', '_under_way', '_arrived', '_progress', '_lately'
 
 
 class Keeping:
-    """In the place of Hands: keeps each job as a value, and lets the real Hands run it."""
+    """In the place of JobDispatch: keeps each job as a value, and lets the real one run it."""
 
     def __init__(self, submit: Callable[[Job], None]) -> None:
         self._submit = submit
         self._known: Optional[VmRecord] = None
         self._client: Any = None
         self._message: Any = None
-        self._hands = Hands(self, self, self)  # type: ignore
+        self._dispatch = JobDispatch(self, self, self)  # type: ignore
 
-    # As Hands.
+    # As JobDispatch.
 
     def carry_out(self, plan: Plan) -> None:
         """Keep the job."""
@@ -74,7 +74,7 @@ class Keeping:
     def let_go(self) -> None:
         """Nothing is held: a job's first call is a step of its own, after the journal's."""
 
-    # As the workers, the clients and the inventory that the real Hands know.
+    # As the workers, the clients and the inventory that the real JobDispatch know.
 
     def submit(self, job: Callable[[], Any], _urgency: int) -> None:
         """Run it at once."""
@@ -91,8 +91,8 @@ class Keeping:
     def run(self, job: Job, client: Client) -> Any:
         """Run a job up to its next call; its message, or Paused is raised."""
         self._known, self._client = job.known, client
-        getattr(self._hands, job.kind)(*job.params)
-        self._hands.let_go()
+        getattr(self._dispatch, job.kind)(*job.params)
+        self._dispatch.let_go()
         if isinstance(self._message, Outcome):
             # By the real clock, which has no place in here.
             return self._message._replace(elapsed_ms=0.0, read_at=math.inf)
@@ -108,15 +108,15 @@ class Daemon:
     def __init__(self, journal: Journal, registry: Registry, clock: Callable[[], float],
                  submit: Callable[[Job], None],
                  look: Callable[[str, Tuple[str, int]], None]) -> None:
-        self.books = build_books(journal, registry)
+        self.view = build_books(journal, registry)
         self._journal = journal
         self.keeping = Keeping(submit)
         workers, clients = mock.Mock(), mock.Mock()
         workers.submit = lambda job: look(job.__self__._vm_uuid, job.__self__._domain)
         clients.is_current = lambda _handle: False
-        with mock.patch.object(daemon, 'Hands', lambda *_args: self.keeping):
+        with mock.patch.object(daemon, 'JobDispatch', lambda *_args: self.keeping):
             self.watcher = daemon.Watcher(
-                self.books, POLICY, callers=_Idle(), lookers=workers, clients=clients,
+                self.view, POLICY, callers=_Idle(), inspectors=workers, clients=clients,
                 restart_stream=lambda: None, clock=clock, wall=lambda: 0.0)
         self.watcher.is_locked = True
         self.watcher.receipts.attend(None, HOST, POLICY.names)
@@ -124,9 +124,9 @@ class Daemon:
         self._parts = [(part, [name for name, value in vars(part).items()
                                if isinstance(value, _MEMORY)]) for part in (
             watcher, watcher.inventory, watcher.staging, watcher.staging._fights,
-            watcher._lifting, watcher.receipts, watcher._notes, watcher._standings,
+            watcher._lifting, watcher.receipts, watcher._journal_queue, watcher._number_claims,
             watcher._changes,
-            self.books)]
+            self.view)]
         self._telling = [(part, [name for name in names if name not in UNTOLD])
                          for part, names in self._parts]
         self._run: Any = None
@@ -163,13 +163,13 @@ class Daemon:
 
     def freeze(self, now: float) -> Tuple[Any, ...]:
         """What tells this memory from another; times are relative, sequences ranks."""
-        order = sorted({claim.sequence for claims in (self.books.staged, self.books.bearers)
-                        for claim in claims.values()} | set(self.books.claims.values()))
+        order = sorted({claim.sequence for claims in (self.view.staged, self.view.bearers)
+                        for claim in claims.values()} | set(self.view.claims.values()))
         frozen: List[Any] = [(vm_id, order.index(sequence))
-                             for vm_id, sequence in sorted(self.books.claims.items())]
+                             for vm_id, sequence in sorted(self.view.claims.items())]
         frozen += [
             (uuid, claim.vm_id, order.index(claim.sequence))
-            for claims in (self.books.staged, self.books.bearers)
+            for claims in (self.view.staged, self.view.bearers)
             for uuid, claim in sorted(claims.items())]
         for part, names in self._telling:
             own = vars(part)

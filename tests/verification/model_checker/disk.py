@@ -1,6 +1,6 @@
 """What outlives the daemon: the registry file and the journal, as one value.
 
-`Journal` and `Registry` are what the real `Books`, `Notes` and `Leftovers` are given; each
+`Journal` and `Registry` are what the real `RegistryView`, `JournalQueue` and `Leftovers` are given; each
 call is on the disk when it returns, as with the real ones.
 """
 
@@ -11,7 +11,7 @@ from registry.journal.journal import Replacement
 from registry.journal.numbers import Bearer, Orphan, Staged, Written
 from registry.journal.receipts import Boot
 from registry.values import Contents
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 
 
 class Disk(NamedTuple):
@@ -204,9 +204,9 @@ class Registry:
         return was_touched
 
 
-def build_books(journal: Journal, registry: Registry) -> Books:
-    """The real Books, on this disk."""
-    books = Books('/nowhere/registry.db')
-    books.journal = journal  # type: ignore
-    books.registry = books.watch = registry  # type: ignore
-    return books
+def build_books(journal: Journal, registry: Registry) -> RegistryView:
+    """The real RegistryView, on this disk."""
+    view = RegistryView('/nowhere/registry.db')
+    view.journal = journal  # type: ignore
+    view.registry = view.watch = registry  # type: ignore
+    return view

@@ -155,8 +155,8 @@ class _Disk:
         self.problem = self.problem or problem
 
 
-class _Books:
-    """As watcher.state.registry_view.Books, for what Mirroring asks of it."""
+class _RegistryView:
+    """As watcher.state.registry_view.RegistryView, for what Mirroring asks of it."""
 
     is_accepted, faulty, orphans, path = True, frozenset(), frozenset(), ''
     owners: dict = {}
@@ -234,7 +234,7 @@ def _take_turn(host: Host, db: Db, is_master: bool, ghosts: Any,
     # Any two generations have different tokens.
     _CHANCE[0] = bytes.fromhex('%08x' % len(ghosts))
     watcher = mirroring.Mirroring(
-        _Books(disk), _Inventory(db), settings=MirrorSettings(key_file=''),  # type: ignore
+        _RegistryView(disk), _Inventory(db), settings=MirrorSettings(key_file=''),  # type: ignore
         submit=lambda table, ref, change: jobs.append(Job(table, ref, change)),
         poll=lambda: None, write=lambda action: action(disk), look=lambda _uuids: None)
     watcher.begin_session()

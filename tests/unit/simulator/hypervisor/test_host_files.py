@@ -137,7 +137,7 @@ def test_a_qemu_that_goes_on_is_told_so(simulator: Simulator) -> None:
 def test_the_process_that_forks_may_die(simulator: Simulator) -> None:
     ref = simulator.create_vm('web', platform={ARGS: OURS})
     simulator.call('VM.start', ref, False, False)
-    wrapper = next(iter(simulator.state.ground.files.values())).wrapper
+    wrapper = next(iter(simulator.state.hardware.files.values())).wrapper
     wrapper._process.kill()
     wrapper._process.wait()
     for _ in range(2):
@@ -146,7 +146,7 @@ def test_the_process_that_forks_may_die(simulator: Simulator) -> None:
 
 
 def test_a_wrapper_of_its_own_python_does_the_same(simulator: Simulator, monkeypatch: Any) -> None:
-    wrapper = next(iter(simulator.state.ground.files.values())).wrapper
+    wrapper = next(iter(simulator.state.hardware.files.values())).wrapper
     monkeypatch.setattr(wrapper, '_ask', run_once)
     ref = simulator.create_vm('web', platform={ARGS: OURS})
     simulator.call('VM.start', ref, False, False)

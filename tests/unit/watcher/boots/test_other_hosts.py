@@ -7,10 +7,10 @@ import pytest
 from watcher.boots.other_hosts import LACKING_SECONDS, SILENT_SECONDS, RemoteHosts
 from watcher.errors import SessionLost, XapiFailure, XapiUnreachable
 from watcher.vm.boot import Finding
-from watcher.xapi.plugin_protocol import LookRequest, render_finding
+from watcher.xapi.plugin_protocol import InspectionRequest, render_finding
 
 UUID = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
-REQUEST = LookRequest(7, UUID, frozenset(['vgpu-stub']))
+REQUEST = InspectionRequest(7, UUID, frozenset(['vgpu-stub']))
 FOUND = Finding('-device vgpu-stub,vm_id=1')
 
 

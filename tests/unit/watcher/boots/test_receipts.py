@@ -8,7 +8,7 @@ from registry.journal.journal import Journal
 from tests.unit.watcher.builders import HOST, NAMES, OTHER_HOST, OTHER_SPAN, SPAN, UUID, build_vm
 from watcher.boots.host import Host
 from watcher.boots.inspection import find_in_arguments
-from watcher.boots.receipts import Looked, Receipts
+from watcher.boots.receipts import Inspected, Receipts
 from watcher.vm.boot import Finding
 from watcher.vm.record import PowerState
 
@@ -169,10 +169,10 @@ class Afar:
 
 
 def test_master_has_the_host_that_runs_the_vm_asked_once(desk, machine, lines):
-    afar = Afar(desk)
-    desk.receipts.attend(machine.host, HOST, NAMES, afar)
+    other_hosts = Afar(desk)
+    desk.receipts.attend(machine.host, HOST, NAMES, other_hosts)
     desk.show(halted(), running(7, host=OTHER_HOST), running(7, host=OTHER_HOST))
-    assert desk.look() == 1 and afar.asked == [(OTHER_HOST, 7, UUID)]
+    assert desk.look() == 1 and other_hosts.asked == [(OTHER_HOST, 7, UUID)]
     assert [line['verdict'] for line in lines()] == ['as_desired']
     assert desk.boots == [('start', 7, 'as_desired')]
 
@@ -310,8 +310,8 @@ def test_each_reboot_has_a_line_of_its_own(desk, machine, lines):
 
 def test_late_word_of_another_domain_is_ignored(desk, lines):
     desk.show(halted(), running(7))
-    desk.receipts.note_looked(Looked(UUID, (HOST, 6), Finding(SPAN)), frozenset([SPAN]))
-    desk.receipts.note_looked(Looked('unknown', (HOST, 7), Finding(SPAN)), frozenset([SPAN]))
+    desk.receipts.note_looked(Inspected(UUID, (HOST, 6), Finding(SPAN)), frozenset([SPAN]))
+    desk.receipts.note_looked(Inspected('unknown', (HOST, 7), Finding(SPAN)), frozenset([SPAN]))
     assert lines() == []
 
 

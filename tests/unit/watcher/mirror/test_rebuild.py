@@ -16,7 +16,7 @@ from watcher.mirror.codes import NO_TRUST
 from watcher.mirror.entries import Generation, PoolEntry, Row, digest_contents
 from watcher.mirror.slots import SLOTS, attach_pool
 from watcher.state.inventory import Inventory
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.record import PoolRecord
 from watcher.xapi.role import Role
 
@@ -34,11 +34,11 @@ class Daemon:
     """The books and the mirroring of a daemon on a host that was wiped."""
 
     def __init__(self, path: str) -> None:
-        self.books = Books(path)
+        self.view = RegistryView(path)
         self.writes: list = []
         self.inventory = Inventory()
         self.mirroring = mirror.Mirroring(
-            self.books, self.inventory, settings=MirrorSettings(key_file=''),
+            self.view, self.inventory, settings=MirrorSettings(key_file=''),
             submit=lambda *task: self.writes.append(task), poll=self.poll,
             write=lambda _action: None, look=lambda _uuids: None)
         text, attached = attach_pool(MIRROR, NO_TRUST)
@@ -47,7 +47,7 @@ class Daemon:
 
     def poll(self) -> None:
         """As the daemon's main loop does."""
-        if self.books.poll().is_changed:
+        if self.view.poll().is_changed:
             self.mirroring.note_contents()
 
     def attend(self, role: Role, now: float) -> None:
@@ -105,14 +105,14 @@ def test_a_journal_that_is_locked_when_the_registry_is_to_be_made_costs_time_onl
     with Journal(Registry(path, timeout_seconds=0.1).journal_path, timeout_seconds=0.1):
         pass
     daemon = Daemon(path)
-    other = sqlite3.connect(daemon.books.journal.path, isolation_level=None)
+    other = sqlite3.connect(daemon.view.journal.path, isolation_level=None)
     other.execute('BEGIN EXCLUSIVE')
     daemon.attend(ROLES[role], 100.0)
     assert not os.path.exists(path) and daemon.mirroring.state == mirror.NO_REGISTRY
     other.close()
     daemon.attend(ROLES[role], 103.0)
     assert [vm.vm_id for vm in Registry(path, timeout_seconds=0.1).read().vms] == [7]
-    assert daemon.books.journal.generation() is not None
+    assert daemon.view.journal.generation() is not None
 
 
 def test_a_journal_that_remembers_a_registry_is_not_taken_for_a_wiped_host(path: str) -> None:
@@ -134,7 +134,7 @@ def test_a_number_that_no_other_vm_bears_is_claimed_with_its_row(
     if bearer is not None:
         daemon.inventory.update(build_vm(SPAN.replace('10', '7'), uuid=bearer), POLICY, 90.0)
     daemon.attend(ROLES[role], 100.0)
-    assert (7 in daemon.books.claims) == is_claimed
+    assert (7 in daemon.view.claims) == is_claimed
 
 
 def test_a_row_that_is_followed_claims_its_number(path: str) -> None:
@@ -150,4 +150,4 @@ def test_a_row_that_is_followed_claims_its_number(path: str) -> None:
     daemon.mirroring.note_pool(PoolRecord(
         'OpaqueRef:pool', RESOURCE_POOL, 'host', ((SLOTS[0], text),) + attached))
     daemon.attend(ROLES['member'], 101.0)
-    assert sorted(daemon.books.claims) == [7, 9]
+    assert sorted(daemon.view.claims) == [7, 9]

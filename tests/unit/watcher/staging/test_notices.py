@@ -3,18 +3,18 @@
 import pytest
 
 from tests.unit.watcher.builders import ASSIGNMENT, UUID, build_vm
-from watcher.staging.notices import Teller
-from watcher.state.registry_view import Books, Change
+from watcher.staging.notices import LossNotices
+from watcher.state.registry_view import RegistryView, Change
 from watcher.vm.record import Kind
 
 
 class Desk:
-    """A Teller with a clock that stands still, and what it has said."""
+    """A LossNotices with a clock that stands still, and what it has said."""
 
     def __init__(self, path, log_output):
         self.now = 100.0
-        self.books = Books(path)
-        self.teller = Teller(self.books, lambda: self.now)
+        self.view = RegistryView(path)
+        self.teller = LossNotices(self.view, lambda: self.now)
         self._log = log_output
 
     @property
@@ -52,7 +52,7 @@ def test_registry_that_stays_missing_is_told_once(desk):
     pytest.param(MISSING._replace(reason='corrupt'), False, id='another-reason'),
     pytest.param(MISSING, True, id='it-was-there')])
 def test_registry_that_does_not_heal_by_itself_is_told_at_once(desk, change, was_read):
-    desk.books.was_read = was_read
+    desk.view.was_read = was_read
     assert desk.tell(change) == ['registry.unavailable']
 
 
@@ -60,7 +60,7 @@ def test_registered_vm_that_is_gone_or_a_template_is_told(desk, log_output):
     vm = build_vm()
     desk.teller.tell_lost(vm, None)
     assert desk.said == []
-    desk.books.assignments = {UUID: ASSIGNMENT}
+    desk.view.assignments = {UUID: ASSIGNMENT}
     desk.teller.tell_lost(vm, None)
     desk.teller.tell_lost(vm, Kind.TEMPLATE)
     assert [(line['event'], line['vm_id'], line.get('kind')) for line in log_output] == [

@@ -15,7 +15,7 @@ VMS = tuple(build_vm(SPAN, ref='ref-%d' % number, uuid=uuid_of(number), name='vm
             for number in range(1, 11))
 
 
-class Books:
+class RegistryView:
     """Two rows, of which the second has no VM."""
 
     is_available = is_accepted = True
@@ -35,27 +35,27 @@ class Books:
 class Staging:
     """Decides by the row alone."""
 
-    def __init__(self, books):
+    def __init__(self, view):
         self.busy = {}
-        self._books = books
+        self._view = view
 
     def plan(self, vm):
         """Give the plan."""
-        return plan_vm(vm, self._books.assignments.get(vm.uuid), Standing.CLEAR, POLICY)
+        return plan_vm(vm, self._view.assignments.get(vm.uuid), Standing.CLEAR, POLICY)
 
 
 class Scene:
     """A scanning with all that it has asked for; each look at the clock takes a millisecond."""
 
     def __init__(self, known=VMS):
-        self.books, self.inventory = Books(), Inventory()
-        self.staging = Staging(self.books)
+        self.view, self.inventory = RegistryView(), Inventory()
+        self.staging = Staging(self.view)
         for vm in known:
             self.inventory.update(vm, POLICY, 0.0)
         self.looked, self.reread, self.may_write = [], [], True
         ticks = itertools.count()
         self.scanning = Scanning(
-            self.books, self.inventory, self.staging, reread=self.reread.append,
+            self.view, self.inventory, self.staging, reread=self.reread.append,
             look=lambda ref, _now: self.looked.append(ref), may_write=lambda: self.may_write,
             clock=lambda: next(ticks) / 1000.0)
 
@@ -111,7 +111,7 @@ def test_names_are_brought_up_to_date_by_the_writer_only(may_write, renamed):
     scene = Scene()
     scene.may_write = may_write
     scene.scanning.begin(Scan(VMS))
-    assert scene.finish().renamed == len(renamed) and scene.books.renamed == renamed
+    assert scene.finish().renamed == len(renamed) and scene.view.renamed == renamed
 
 
 def test_vm_that_goes_meanwhile_is_no_trouble():

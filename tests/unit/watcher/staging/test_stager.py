@@ -15,8 +15,8 @@ from watcher.errors import XapiFailure
 from watcher.staging.injector import Outcome, OutcomeKind, carry_out
 from watcher.staging.stager import STAGING_AT_ONCE, Staging
 from watcher.state.inventory import Inventory
-from watcher.state.number_claims import Standings
-from watcher.state.registry_view import Books
+from watcher.state.number_claims import NumberClaims
+from watcher.state.registry_view import RegistryView
 from watcher.vm.plan import SETTLE_SECONDS, Action, Reason, State
 from watcher.vm.record import PowerState, parse_vm
 
@@ -29,19 +29,19 @@ class Stage:
 
     def __init__(self, path):
         self.path = path
-        self.books = Books(path)
-        self.books.poll()
+        self.view = RegistryView(path)
+        self.view.poll()
         self.inventory = Inventory()
         self.begun = []
         self.reread = []
-        standings = Standings(self.books, self.inventory, self._write)
-        self.staging = Staging(self.books, self.inventory, standings,
+        number_claims = NumberClaims(self.view, self.inventory, self._write)
+        self.staging = Staging(self.view, self.inventory, number_claims,
                                carry_out=self._begin, reread=self.reread.append,
                                write=self._write)
         self.staging.policy = POLICY
 
     def _write(self, write):
-        write(self.books.journal)
+        write(self.view.journal)
 
     def _begin(self, plan):
         self.begun.append(plan)
@@ -49,7 +49,7 @@ class Stage:
     @property
     def replacements(self):
         """What the journal says a version before 0.2 left under way, by UUID."""
-        return {item.vm_uuid: item.after for item in self.books.journal.replacements()}
+        return {item.vm_uuid: item.after for item in self.view.journal.replacements()}
 
     def show(self, vm, now=100.0, **options):
         """Have a record arrive."""
@@ -66,7 +66,7 @@ class Stage:
         return outcome
 
     def close(self):
-        self.books.close()
+        self.view.close()
 
 
 @pytest.fixture
@@ -146,10 +146,10 @@ def test_nothing_begins_however_long_it_lasts(stage, vm):
 
 
 def test_only_so_many_are_staged_at_once_and_starts_do_not_wait(stage):
-    with stage.books.registry.edit(who='the test', command='x') as edit:
+    with stage.view.registry.edit(who='the test', command='x') as edit:
         for number in range(1, STAGING_AT_ONCE + 4):
             edit.add_vm(uuid_of(0x100 + number), vm_id=100 + number)
-    stage.books.poll()
+    stage.view.poll()
     refs = ['OpaqueRef:%d' % number for number in range(1, STAGING_AT_ONCE + 4)]
     for number, ref in enumerate(refs[:-1], 1):
         stage.show(build_vm(ref=ref, uuid=uuid_of(0x100 + number)))
@@ -344,7 +344,7 @@ def test_write_whose_answer_was_lost_is_known_to_the_history(stage, log_output):
     stage.show(vm, 100.1)
     assert [line['event'] for line in log_output] == ['vm.injection_failed',
                                                       'vm.args_found_written']
-    entry = stage.books.journal.list_history(UUID)[0]
+    entry = stage.view.journal.list_history(UUID)[0]
     assert (entry.what, entry.before, entry.after) == ('args_added', None, SPAN)
 
 
@@ -396,7 +396,7 @@ def test_vm_that_is_fought_over_is_written_with_pauses_and_told_once(stage, log_
     events = [line['event'] for line in log_output]
     assert events.count('vm.fought_over') == 1
     assert events.count('vm.args_injected') <= 8
-    assert len(stage.books.journal.list_history(UUID)) <= 8
+    assert len(stage.view.journal.list_history(UUID)) <= 8
     assert stage.staging.plan(build_vm(None)).state is State.FOUGHT_OVER
 
 
@@ -488,7 +488,7 @@ def test_value_comes_back_whole_while_the_registry_is_unavailable(path):
     leave(path)
     os.rename(path, path + '.away')
     stage = Stage(path)
-    assert not stage.books.is_available and stage.books.is_journal_open
+    assert not stage.view.is_available and stage.view.is_journal_open
     stage.staging.leftovers.recall()
     stage.show(build_vm(None))
     assert [plan.value for plan in stage.begun] == [LEFT]
@@ -503,7 +503,7 @@ def test_value_comes_back_whole_while_the_row_is_faulty(path):
     connection.commit()
     connection.close()
     stage = Stage(path)
-    assert UUID in stage.books.faulty
+    assert UUID in stage.view.faulty
     stage.staging.leftovers.recall()
     stage.show(build_vm(None))
     assert [plan.value for plan in stage.begun] == [LEFT]
@@ -513,7 +513,7 @@ def test_value_comes_back_whole_while_the_row_is_faulty(path):
 # The registry, and what is kept of it.
 
 def test_vm_is_left_as_it_is_while_the_registry_is_unavailable(stage):
-    stage.books.contents = None
+    stage.view.contents = None
     stage.show(build_vm(OTHER_SPAN), 100.0)
     stage.look(500.0)
     assert stage.begun == [] and stage.staging.plan(build_vm()) is None
@@ -521,34 +521,34 @@ def test_vm_is_left_as_it_is_while_the_registry_is_unavailable(stage):
 
 def test_what_was_found_staged_is_kept_in_the_journal(stage):
     stage.show(build_vm('-a ' + SPAN))
-    staged = stage.books.journal.staged()[UUID]
+    staged = stage.view.journal.staged()[UUID]
     assert (staged.vm_id, staged.value) == (10, SPAN)
-    assert stage.books.staged_values[UUID] == SPAN
+    assert stage.view.staged_values[UUID] == SPAN
 
 
 def test_vm_that_was_registered_while_it_ran_rested_with_what_it_carries(stage):
     stage.show(build_vm(None, power_state=PowerState.RUNNING))
-    staged = stage.books.journal.staged()[UUID]
+    staged = stage.view.journal.staged()[UUID]
     assert (staged.vm_id, staged.value) == (0, '')
 
 
 def test_what_was_staged_before_a_change_stays_while_the_change_waits(stage):
     stage.show(build_vm(SPAN))
     stage.show(build_vm(OTHER_SPAN, power_state=PowerState.RUNNING))
-    assert stage.books.journal.staged()[UUID].value == SPAN
+    assert stage.view.journal.staged()[UUID].value == SPAN
 
 
 def test_vm_without_a_row_any_more_loses_the_span_and_is_forgotten(stage):
     stage.show(build_vm(SPAN))
-    with stage.books.registry.edit(who='the test', command='remove-vm') as edit:
+    with stage.view.registry.edit(who='the test', command='remove-vm') as edit:
         edit.remove_vm(UUID)
-    stage.books.poll()
+    stage.view.poll()
     xapi = FakeXapi(SPAN)
     stage.look(RESTED)
     assert stage.begun[-1].action is Action.REMOVE
     assert stage.finish(xapi, RESTED).kind is OutcomeKind.WRITTEN
     stage.show(build_vm(None), RESTED + 2.0)
-    assert stage.books.journal.orphans() == {} == stage.books.journal.staged()
+    assert stage.view.journal.orphans() == {} == stage.view.journal.staged()
     assert stage.staging.plan(build_vm(None)).state is State.UNREGISTERED
 
 

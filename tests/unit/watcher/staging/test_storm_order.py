@@ -10,7 +10,7 @@ from tests.unit.watcher.builders import HOST, POLICY, build_raw, uuid_of
 from watcher.config.settings import XapiSettings
 from watcher.daemon import Watcher
 from watcher.runtime.waiting import Inbox
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.record import parse_batch
 from watcher.xapi.role import Role
 from watcher.xapi.workers import Urgency, Workers
@@ -56,7 +56,7 @@ class Storm:
         self.inbox = Inbox()
         self.callers = Workers('caller', callers, self.inbox.put)
         self.watcher = Watcher(
-            Books(path), POLICY, callers=self.callers, lookers=self.callers,
+            RegistryView(path), POLICY, callers=self.callers, inspectors=self.callers,
             clients=self.xapi, restart_stream=lambda: None)  # type: ignore
         self.watcher.begin_session(Role(True, True, HOST, '26.1.4'))
         self._event_id = 0

@@ -20,8 +20,8 @@ class FakeBooks:
 @pytest.fixture
 def desk():
     class Desk:
-        now, books, told = 100.0, FakeBooks(), []
-    Desk.changes = RegistryChanges(Desk.books, Desk.told.append, lambda: Desk.now)
+        now, view, told = 100.0, FakeBooks(), []
+    Desk.changes = RegistryChanges(Desk.view, Desk.told.append, lambda: Desk.now)
     return Desk
 
 
@@ -30,7 +30,7 @@ def touched(*names):
 
 
 def test_change_without_a_new_number_is_acted_on_at_once(desk):
-    desk.books.found = [touched('a')]
+    desk.view.found = [touched('a')]
     desk.changes.poll()
     assert desk.changes.take() == touched('a')
     assert not desk.changes.take().is_changed and desk.told == [touched('a')]
@@ -40,7 +40,7 @@ def test_change_without_a_new_number_is_acted_on_at_once(desk):
     pytest.param(0.1, False, id='events-may-be-on-their-way'),
     pytest.param(0.7, True, id='they-have-come')])
 def test_new_number_waits_for_events_that_are_on_their_way(desk, seconds, is_acted_on):
-    desk.books.found, desk.books.has_unclaimed = [touched('a')], True
+    desk.view.found, desk.view.has_unclaimed = [touched('a')], True
     desk.changes.poll()
     desk.now += seconds
     assert desk.changes.take().is_changed == is_acted_on
@@ -48,7 +48,7 @@ def test_new_number_waits_for_events_that_are_on_their_way(desk, seconds, is_act
 
 
 def test_changes_that_wait_are_taken_together(desk):
-    desk.books.found, desk.books.has_unclaimed = [
+    desk.view.found, desk.view.has_unclaimed = [
         touched('a')._replace(concerns_all=True), touched('b')], True
     desk.changes.poll()
     assert not desk.changes.take().is_changed
@@ -59,12 +59,12 @@ def test_changes_that_wait_are_taken_together(desk):
 
 
 def test_what_the_kernel_told_is_due_in_sync_or_not(desk):
-    desk.books.next_look = 100.5
+    desk.view.next_look = 100.5
     assert desk.changes.find_due(True) == desk.changes.find_due(False) == 100.5
 
 
 def test_what_waits_is_due_only_in_sync(desk):
-    desk.books.found, desk.books.has_unclaimed = [touched('a')], True
+    desk.view.found, desk.view.has_unclaimed = [touched('a')], True
     desk.changes.poll()
     assert desk.changes.find_due(False) is None
     assert 100.0 < desk.changes.find_due(True) < 101.0

@@ -13,7 +13,7 @@ from registry.values import Priority
 from tests.support.waiting import LOADED
 from tests.unit.watcher.builders import SPAN, uuid_of
 from watcher.state.inventory import Claim
-from watcher.state.registry_view import Books
+from watcher.state.registry_view import RegistryView
 from watcher.vm.plan import Assignment
 
 ONE, TWO = uuid_of(1), uuid_of(2)
@@ -39,18 +39,18 @@ def build_books(path):
     built = []
 
     def build(**options):
-        built.append(Books(path, **options))
+        built.append(RegistryView(path, **options))
         return built[-1]
     yield build
-    for books in built:
-        books.close()
+    for view in built:
+        view.close()
 
 
 @pytest.fixture
-def books(registry, build_books):
-    books = build_books()
-    books.poll()
-    return books
+def view(registry, build_books):
+    view = build_books()
+    view.poll()
+    return view
 
 
 def execute(path, *statements):
@@ -65,17 +65,17 @@ def execute(path, *statements):
 
 
 def test_first_poll_reads_the_rows(registry, build_books):
-    books = build_books()
-    assert not books.is_available
-    change = books.poll()
-    assert change.is_changed and change.became_available and books.is_available
-    assert books.is_accepted and books.unavailable == ''
-    assert books.assignments == {ONE: Assignment(ONE, 10, 'B', 2, True)}
-    assert books.owners == {10: ONE} and books.names == {ONE: 'one'}
+    view = build_books()
+    assert not view.is_available
+    change = view.poll()
+    assert change.is_changed and change.became_available and view.is_available
+    assert view.is_accepted and view.unavailable == ''
+    assert view.assignments == {ONE: Assignment(ONE, 10, 'B', 2, True)}
+    assert view.owners == {10: ONE} and view.names == {ONE: 'one'}
 
 
-def test_poll_of_an_unchanged_file_finds_nothing(books):
-    assert not books.poll().is_changed
+def test_poll_of_an_unchanged_file_finds_nothing(view):
+    assert not view.poll().is_changed
 
 
 @pytest.mark.parametrize('statement, touched', [
@@ -85,46 +85,46 @@ def test_poll_of_an_unchanged_file_finds_nothing(books):
     pytest.param("INSERT INTO vms (vm_id, vm_uuid, pool_id) VALUES (12, '%s', 'A')" % TWO, {TWO},
                  id='row-added'),
     pytest.param('DELETE FROM vms', {ONE}, id='row-deleted')])
-def test_edit_of_another_program_is_found_with_the_vms_it_touches(books, path, statement, touched):
+def test_edit_of_another_program_is_found_with_the_vms_it_touches(view, path, statement, touched):
     execute(path, statement)
-    change = books.poll()
+    change = view.poll()
     assert (change.is_changed, change.touched, change.edits) == (True, touched, 1)
-    assert not books.poll().is_changed
+    assert not view.poll().is_changed
 
 
 @pytest.mark.parametrize('statement', [
     pytest.param("UPDATE pools SET enabled = 0 WHERE pool_id = 'A'", id='pool-of-nobody'),
     pytest.param("UPDATE pools SET pool_name = 'x' WHERE pool_id = 'A'", id='name-of-a-pool'),
     pytest.param("UPDATE pools SET description = 'x'", id='description-of-pools')])
-def test_edit_of_a_pool_is_a_change_that_concerns_no_vm(books, path, statement):
+def test_edit_of_a_pool_is_a_change_that_concerns_no_vm(view, path, statement):
     execute(path, statement)
-    change = books.poll()
+    change = view.poll()
     assert change.is_changed and not change.touched and not change.concerns_all
 
 
-def test_name_of_a_vm_is_no_change(books, path):
+def test_name_of_a_vm_is_no_change(view, path):
     execute(path, "UPDATE vms SET vm_name = 'other'")
-    assert not books.poll().is_changed and books.is_available
+    assert not view.poll().is_changed and view.is_available
 
 
-def test_deleted_row_leaves_an_orphan(books, path):
+def test_deleted_row_leaves_an_orphan(view, path):
     execute(path, 'DELETE FROM vms')
-    books.poll()
-    assert books.orphans == {ONE} and books.assignments == {}
-    books.forget_orphan(ONE)
-    assert books.orphans == frozenset()
+    view.poll()
+    assert view.orphans == {ONE} and view.assignments == {}
+    view.forget_orphan(ONE)
+    assert view.orphans == frozenset()
 
 
-def test_row_that_cannot_be_taken_sets_its_vm_aside(books, path):
+def test_row_that_cannot_be_taken_sets_its_vm_aside(view, path):
     execute(path, 'PRAGMA ignore_check_constraints = 1', 'UPDATE vms SET priority = 7')
-    books.poll()
-    assert books.is_available and books.faulty == {ONE} and books.assignments == {}
+    view.poll()
+    assert view.is_available and view.faulty == {ONE} and view.assignments == {}
 
 
-def test_uuid_of_another_program_is_read_in_any_case(books, path):
+def test_uuid_of_another_program_is_read_in_any_case(view, path):
     execute(path, "UPDATE vms SET vm_uuid = '%s'" % ONE.upper())
-    books.poll()
-    assert set(books.assignments) == {ONE}
+    view.poll()
+    assert set(view.assignments) == {ONE}
 
 
 # A file that cannot be used (P17).
@@ -134,43 +134,43 @@ def test_uuid_of_another_program_is_read_in_any_case(books, path):
     pytest.param(lambda path: open(path, 'wb').close(), id='empty'),
     pytest.param(lambda path: execute(path, 'DROP TABLE vms'), id='without-a-table'),
     pytest.param(lambda path: execute(path, 'PRAGMA user_version = 99'), id='too-new')])
-def test_unusable_file_is_told_once_and_the_rows_stay_in_memory(books, path, spoil):
+def test_unusable_file_is_told_once_and_the_rows_stay_in_memory(view, path, spoil):
     spoil(path)
-    change = books.poll()
-    assert change.is_changed and change.became_unavailable and not books.is_available
-    assert not books.poll().is_changed and set(books.assignments) == {ONE}
+    change = view.poll()
+    assert change.is_changed and change.became_unavailable and not view.is_available
+    assert not view.poll().is_changed and set(view.assignments) == {ONE}
 
 
-def test_file_that_comes_back_is_available_again(books, path):
+def test_file_that_comes_back_is_available_again(view, path):
     os.rename(path, path + '.away')
-    assert books.poll().became_unavailable
+    assert view.poll().became_unavailable
     os.rename(path + '.away', path)
-    assert books.poll().became_available and books.is_available
+    assert view.poll().became_available and view.is_available
 
 
-def test_locked_file_is_unavailable_until_it_is_free(books, path):
+def test_locked_file_is_unavailable_until_it_is_free(view, path):
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute('BEGIN EXCLUSIVE')
     connection.execute('UPDATE vms SET priority = 0')
-    books.reread()
-    assert books.poll().became_unavailable
+    view.reread()
+    assert view.poll().became_unavailable
     connection.execute('COMMIT')
     connection.close()
-    assert books.poll().became_available
-    assert books.assignments[ONE].priority == 0
+    assert view.poll().became_available
+    assert view.assignments[ONE].priority == 0
 
 
 def test_registry_is_never_created(build_books, path):
-    books = build_books()
-    assert books.poll().became_unavailable
+    view = build_books()
+    assert view.poll().became_unavailable
     assert os.listdir(os.path.dirname(path)) == []
 
 
 def test_file_of_others_is_not_accepted(registry, build_books, path):
     execute(path, 'PRAGMA user_version = 0')
-    books = build_books()
-    books.poll()
-    assert books.is_available and not books.is_accepted
+    view = build_books()
+    view.poll()
+    assert view.is_available and not view.is_accepted
 
 
 # A file that lost many rows, and a journal that is of no help (P17).
@@ -206,21 +206,21 @@ def make_too_new(path):
 
 
 def test_doubtful_file_is_told_and_its_rows_stay_in_memory(three_vms, build_books, path):
-    books = build_books()
-    books.poll()
+    view = build_books()
+    view.poll()
     execute(path, 'DELETE FROM vms', "INSERT INTO vms (vm_id, vm_uuid) VALUES (9, '%s')"
             % uuid_of(9))
-    change = books.poll()
-    assert change.reason == 'doubtful' and not books.is_available
-    assert set(books.assignments) == set(THREE)
-    assert not books.poll().is_changed
-    books.trust_mass_removals = True
-    books.reread()
-    assert books.poll().became_available and set(books.assignments) == {uuid_of(9)}
+    change = view.poll()
+    assert change.reason == 'doubtful' and not view.is_available
+    assert set(view.assignments) == set(THREE)
+    assert not view.poll().is_changed
+    view.trust_mass_removals = True
+    view.reread()
+    assert view.poll().became_available and set(view.assignments) == {uuid_of(9)}
 
 
-def test_daemon_that_was_not_running_notices_at_its_start(three_vms, build_books, path, books):
-    books.close()
+def test_daemon_that_was_not_running_notices_at_its_start(three_vms, build_books, path, view):
+    view.close()
     execute(path, 'DELETE FROM vms')
     assert build_books().poll().reason == 'doubtful'
 
@@ -231,67 +231,67 @@ def test_daemon_that_was_not_running_notices_at_its_start(three_vms, build_books
     pytest.param(replace_by_directory, id='directory')])
 def test_journal_in_any_state_leaves_the_registry_available(three_vms, build_books, registry,
                                                             path, damage):
-    books = build_books()
-    books.poll()
-    books.close()
+    view = build_books()
+    view.poll()
+    view.close()
     damage(registry.journal_path)
     execute(path, 'UPDATE vms SET priority = 0 WHERE vm_id = 10')
-    assert books.poll().touched == {ONE} and books.is_available and books.journal_problem
+    assert view.poll().touched == {ONE} and view.is_available and view.journal_problem
     execute(path, 'DELETE FROM vms')
-    assert books.poll().reason == 'doubtful'
+    assert view.poll().reason == 'doubtful'
 
 
 def test_locked_journal_leaves_the_registry_available(three_vms, build_books, registry, path):
-    books = build_books()
-    books.poll()
+    view = build_books()
+    view.poll()
     with lock_journal(registry.journal_path):
         execute(path, 'UPDATE vms SET priority = 0 WHERE vm_id = 10')
         began = time.monotonic()
-        assert books.poll().touched == {ONE} and books.is_available
-        assert 'journal' in books.journal_problem and 'locked' in books.journal_problem
+        assert view.poll().touched == {ONE} and view.is_available
+        assert 'journal' in view.journal_problem and 'locked' in view.journal_problem
         assert time.monotonic() - began < 0.25 * LOADED
         execute(path, 'DELETE FROM vms')
-        assert books.poll().reason == 'doubtful'
-    assert books.poll().reason == '' and not books.is_available
+        assert view.poll().reason == 'doubtful'
+    assert view.poll().reason == '' and not view.is_available
 
 
 def test_edit_of_another_program_while_the_journal_was_locked_is_recorded_later(
         build_books, registry, path):
     now = [0.0]
-    books = build_books(clock=lambda: now[0])
-    books.poll()
+    view = build_books(clock=lambda: now[0])
+    view.poll()
     with lock_journal(registry.journal_path):
         execute(path, 'UPDATE vms SET priority = 0')
-        assert books.poll().edits == 0
+        assert view.poll().edits == 0
     now[0] += 5
-    assert books.poll().edits == 1 and not books.journal_problem
+    assert view.poll().edits == 1 and not view.journal_problem
 
 
 # Claims on numbers.
 
-def test_claims_in_memory_keep_their_order_and_their_place(books):
-    books.note_bearer(TWO, 10, 'vm')
-    books.note_staged(ONE, 10, SPAN)
-    books.note_bearer(TWO, 10, 'vm')
-    assert books.bearers[TWO].sequence < books.staged[ONE].sequence
-    assert (books.staged[ONE].vm_id, books.staged_values[ONE]) == (10, SPAN)
-    books.note_staged(ONE, 10, SPAN + ',addr=5')
-    assert books.staged[ONE] == Claim(10, 2) and books.staged_values[ONE] == SPAN + ',addr=5'
-    books.note_bearer(TWO, None, '')
-    assert books.bearers == {}
+def test_claims_in_memory_keep_their_order_and_their_place(view):
+    view.note_bearer(TWO, 10, 'vm')
+    view.note_staged(ONE, 10, SPAN)
+    view.note_bearer(TWO, 10, 'vm')
+    assert view.bearers[TWO].sequence < view.staged[ONE].sequence
+    assert (view.staged[ONE].vm_id, view.staged_values[ONE]) == (10, SPAN)
+    view.note_staged(ONE, 10, SPAN + ',addr=5')
+    assert view.staged[ONE] == Claim(10, 2) and view.staged_values[ONE] == SPAN + ',addr=5'
+    view.note_bearer(TWO, None, '')
+    assert view.bearers == {}
 
 
-def test_another_number_is_a_later_claim(books):
-    books.note_staged(ONE, 10, SPAN)
-    before = books.staged[ONE].sequence
-    books.note_staged(ONE, 11, SPAN)
-    assert books.staged[ONE].sequence > before
+def test_another_number_is_a_later_claim(view):
+    view.note_staged(ONE, 10, SPAN)
+    before = view.staged[ONE].sequence
+    view.note_staged(ONE, 11, SPAN)
+    assert view.staged[ONE].sequence > before
 
 
-def test_claims_of_the_journal_come_before_all_later_ones(books, build_books):
-    books.journal.note_staged(ONE, 10, SPAN)
-    books.journal.note_bearers([Bearer(TWO, 'two', 10)])
-    books.close()
+def test_claims_of_the_journal_come_before_all_later_ones(view, build_books):
+    view.journal.note_staged(ONE, 10, SPAN)
+    view.journal.note_bearers([Bearer(TWO, 'two', 10)])
+    view.close()
     successor = build_books()
     successor.poll()
     assert successor.staged[ONE].vm_id == 10 and successor.staged_values == {ONE: SPAN}
@@ -302,15 +302,15 @@ def test_claims_of_the_journal_come_before_all_later_ones(books, build_books):
 
 # Names.
 
-def test_names_are_written_into_the_registry(books, registry):
-    assert books.rename({ONE: 'renamed'}) == 1 and books.rename({}) == 0
+def test_names_are_written_into_the_registry(view, registry):
+    assert view.rename({ONE: 'renamed'}) == 1 and view.rename({}) == 0
     assert registry.read().by_uuid[ONE].vm_name == 'renamed'
 
 
-def test_names_wait_while_the_file_is_locked(books, registry, path):
+def test_names_wait_while_the_file_is_locked(view, registry, path):
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute('BEGIN EXCLUSIVE')
-    assert books.rename({ONE: 'renamed'}) == 0
+    assert view.rename({ONE: 'renamed'}) == 0
     connection.execute('ROLLBACK')
     connection.close()
     assert registry.read().by_uuid[ONE].vm_name == 'one'

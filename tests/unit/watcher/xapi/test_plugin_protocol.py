@@ -6,13 +6,13 @@ import xmlrpc.client
 import pytest
 
 from watcher.vm.boot import Finding
-from watcher.xapi.plugin_protocol import (AnswerInvalid, Call, CallInvalid, LookRequest, parse_call,
+from watcher.xapi.plugin_protocol import (AnswerInvalid, Call, CallInvalid, InspectionRequest, parse_call,
                                           parse_document, parse_finding, parse_look, render_call,
                                           render_failure, render_finding, render_look,
                                           render_success)
 
 UUID = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
-REQUEST = LookRequest(7, UUID, frozenset(['vgpu-stub', 'vgpu-cuda']))
+REQUEST = InspectionRequest(7, UUID, frozenset(['vgpu-stub', 'vgpu-cuda']))
 
 
 def test_call_comes_back_as_it_was_written():
