@@ -159,6 +159,7 @@ class _RegistryView:
     """As watcher.state.registry_view.RegistryView, for what Mirroring asks of it."""
 
     is_accepted, faulty, orphans, path = True, frozenset(), frozenset(), ''
+    journal_openings = 0
     owners: dict = {}
     journal_problem = ''
 
