@@ -57,6 +57,20 @@ _JOURNAL_STEPS = {
 }
 
 
+class _Limit:
+    """Tells SQLite, which asks as it goes, whether what runs inside a statement takes too long.
+
+    One object as long as the connection: `sqlite3` before Python 3.8 does not hold a second
+    handler that equals the first, as a bound method taken again does, and calls freed memory.
+    """
+
+    def __init__(self) -> None:
+        self.statement_ends_at = self.transaction_ends_at = 0.0
+
+    def __call__(self) -> int:
+        return int(time.monotonic() > min(self.statement_ends_at, self.transaction_ends_at))
+
+
 class Connection:
     """The journal as main database, the registry attached; either may be left out."""
 
@@ -68,7 +82,7 @@ class Connection:
         self._patience = patience
         self._opening = ''
         self._is_writing = False
-        self._ends_at = self._all_ends_at = 0.0
+        self._limit = _Limit()
         self._connection: Optional[sqlite3.Connection] = None
 
     @property
@@ -148,13 +162,10 @@ class Connection:
     def _limit_statements(self, is_writing: bool) -> None:
         """Have what runs inside our statements come to an end."""
         self._is_writing = is_writing
-        self._all_ends_at = time.monotonic() + TRANSACTION_SECONDS
+        self._limit.transaction_ends_at = time.monotonic() + TRANSACTION_SECONDS
         if self._connection is not None:
             self._connection.set_progress_handler(
-                self._is_too_long if is_writing else None, _INSTRUCTIONS)
-
-    def _is_too_long(self) -> int:
-        return int(time.monotonic() > min(self._ends_at, self._all_ends_at))
+                self._limit if is_writing else None, _INSTRUCTIONS)
 
     def _open_once(self) -> None:
         self.close()
@@ -221,7 +232,7 @@ class Connection:
     def _cursor(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         if self._connection is None:
             raise RegistryError('the connection is closed')
-        self._ends_at = time.monotonic() + min(
+        self._limit.statement_ends_at = time.monotonic() + min(
             STATEMENT_SECONDS, max(LEAST_STATEMENT_SECONDS, self._patience.timeout_seconds))
         try:
             return self._connection.execute(sql, [_bindable(value) for value in parameters])
