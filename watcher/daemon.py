@@ -24,7 +24,7 @@ from watcher.runtime.logs import get_logger
 from watcher.staging.block_lifting import Lifting
 from watcher.staging.injector import Outcome, OutcomeKind
 from watcher.staging.jobs import BlocksLifted, VmRead
-from watcher.staging.notices import LossNotices
+from watcher.staging.notices import DaemonNotices
 from watcher.staging.review import Reviews
 from watcher.staging.scan import Scanning
 from watcher.staging.stager import Staging
@@ -60,7 +60,7 @@ class Watcher:
         self._clock = clock
         self._wall = wall
         self._journal_queue = JournalQueue(view)
-        self._notices = LossNotices(view, clock)
+        self._notices = DaemonNotices(view, clock)
         self._changes = RegistryChanges(view, self._notices.tell, clock)
         self._is_recalled = False
         self._noted_fights: Tuple[str, ...] = ()
@@ -229,7 +229,7 @@ class Watcher:
 
     def _handle_batch(self, batch: Batch, now: float) -> None:
         self.last_answer = now
-        if not self._change_filter.are_in(batch):
+        if not self._change_filter.is_relevant(batch):
             return
         if self._view.is_available or batch.is_first:
             # A file that cannot be used is tried twice a second, not once per batch.

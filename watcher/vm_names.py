@@ -12,7 +12,7 @@ from watcher.consumer.run_directory import NumberFileInvalid, RunDirectory
 from watcher.vm.record import Kind, VmRecord
 
 LOOK_SECONDS = 10.0
-# Longer names are not completed; and the file's bound.
+# A longer name is not completed.
 _MAX_NAME = 100
 MAX_BYTES = 256 << 10
 

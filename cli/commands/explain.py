@@ -12,7 +12,7 @@ from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.output.edit_messages import name_vm
 from cli.output.result import Result, build_document
-from cli.output.tables import describe_boot
+from cli.output.tables import describe_boot, describe_outcome
 from cli.output.text import escape, plural, utc
 from cli.output.vm_view import boot_document, entry_document
 from registry.errors import RegistryUnavailable
@@ -63,7 +63,7 @@ def explain(arguments: Arguments, context: Context) -> Result:
     now = _find_now(context, boot) if boot is life.boots[0] else None
     host_name = context.find_host_name(boot.host)
     lines = [f'{name_vm(boot.vm_name, vm_uuid)}: boot {boot.id}, {describe_boot(boot, host_name)}',
-             f'Meaning: {describe_meaning(boot)}', 'What led to it:']
+             f'Meaning: {_describe_meaning(boot)}', 'What led to it:']
     lines += _indent(_describe_cause(life, boot, entries))
     lines += ['Then:'] + _indent(_describe_then(boot))
     if now is not None:
@@ -72,8 +72,7 @@ def explain(arguments: Arguments, context: Context) -> Result:
     return _build(vm_uuid, boot, host_name, entries, now, lines)
 
 
-def describe_meaning(boot: Any) -> str:
-    """What the verdict of a boot means."""
+def _describe_meaning(boot: Any) -> str:
     return _MEANINGS.get(boot.verdict or '', 'the boot has no verdict.')
 
 
@@ -159,7 +158,7 @@ def _tell_life(context: Context, life: Life, vm_uuid: str) -> Result:
     told = [(life.when(entry.at), 0, describe_entry(entry, names_vm=False))
             for entry in life.entries]
     told += [(life.when(boot.opened_at), boot.id, f'{utc(boot.opened_at)}  boot {boot.id}, '
-              f'{describe_boot(boot).partition(" ")[2].partition(" ")[2]}')
+              f'{describe_outcome(boot)}')
              for boot in reversed(life.boots)]
     name = newest.vm_name if newest is not None else None
     lines = [f"{name_vm(name, vm_uuid)}: {plural(len(life.boots), 'boot')}, "

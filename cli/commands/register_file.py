@@ -237,6 +237,7 @@ def _register(arguments: Arguments, context: Context, listed: _Listed, pool: _Po
     done: List[Tuple[Vm, bool]] = []
 
     def build(edit: Edit) -> None:
+        """Register the VMs; raise what keeps any of them from it."""
         problems = list(listed.problems)
         done.clear()
         for row in listed.rows:

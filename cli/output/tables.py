@@ -131,9 +131,14 @@ def describe_resident(vm_uuid: str) -> str:
 
 def describe_boot(boot: Any, host_name: Optional[str] = None) -> str:
     """One receipt on one line."""
+    return f'{utc(boot.opened_at)} {describe_outcome(boot, host_name)}'
+
+
+def describe_outcome(boot: Any, host_name: Optional[str] = None) -> str:
+    """What kind of boot it was, and what came of it."""
     verdict = boot.verdict or ('given up' if boot.closed_at else 'under way')
     where = f' on {escape(host_name)}' if host_name else ''
-    text = f'{utc(boot.opened_at)} {boot.kind}{where}: {verdict}'
+    text = f'{boot.kind}{where}: {verdict}'
     if boot.found and boot.verdict not in (None, 'as_desired'):
         text += f', found {escape(boot.found)}'
     return text + (', rescued' if boot.rescued else '')

@@ -85,6 +85,7 @@ def _read_conditions(table: str, words: Words) -> Dict[str, str]:
 def _list_rows(table: str, is_wanted: Callable[[Dict[str, Any]], bool], *usual: str) \
         -> Callable[[Pool, Words], str]:
     def run(pool: Pool, words: Words) -> str:
+        """The rows that were asked for, as xe prints them."""
         conditions = _read_conditions(table, words)
         if 'uuid' in words.given:
             conditions['uuid'] = words.given['uuid']

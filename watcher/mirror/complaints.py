@@ -142,27 +142,27 @@ class Told:
                                  retry_seconds=retry_seconds, held_back=held_back)
 
 
-class ChangeFilter:
-    """What was said last of the mirror as a whole: who changes it again and again is told of once
-    a minute, and what still holds then is said (P30)."""
+class LastTold:
+    """What was told last of the mirror as a whole: changes that come again and again are told once
+    a minute, and what still holds then is told (P30)."""
 
     def __init__(self) -> None:
         self._limiter = RateLimiter(_REPEAT_SECONDS)
         self._told: Dict[str, str] = {}
 
-    def are_in(self, key: str, what: str, now: float) -> bool:
-        """Whether to say this now, which is another thing than was said last."""
+    def must_tell(self, key: str, what: str, now: float) -> bool:
+        """Whether to tell this now: it is another thing than was told last."""
         if self._told.get(key) == what or self._limiter.admit(key, now) is None:
             return False
         self._told[key] = what
         return True
 
-    def may_be_told(self, generation: str, now: float) -> bool:
-        """Whether to say that a generation was written: each one, and again once a minute."""
+    def must_tell_written(self, generation: str, now: float) -> bool:
+        """Whether to tell that a generation was written: each one, and again once a minute."""
         is_new = self._told.get('written') != generation
         self._told['written'] = generation
         return is_new or self._limiter.admit('written', now) is not None
 
     def forget(self, key: str) -> None:
-        """It is over: the same is news again."""
+        """It is over: the same would be told again."""
         self._told.pop(key, None)

@@ -15,7 +15,7 @@ from registry.errors import RegistryError
 from registry.schema import MIRROR_NOTE
 from watcher.config.settings import MirrorSettings
 from watcher.mirror.comparison import Judgement, judge
-from watcher.mirror.complaints import ChangeFilter
+from watcher.mirror.complaints import LastTold
 from watcher.mirror.entries import (LINE_LENGTH, MAX_GENERATION, MAX_JUMP, Generation, PoolEntry,
                                     Target, VmEntry, parse_generation)
 from watcher.mirror.manual_edits import take_edit
@@ -78,7 +78,7 @@ class Mirroring:
         self._has_led = False
         self._edited_at: Optional[float] = None
         self._waiting_since: Optional[float] = None
-        self._change_filter = ChangeFilter()
+        self._last_told = LastTold()
         self._noted: Tuple[float, Tuple[Any, ...]] = (-_NOTE_SECONDS, ())
 
     # What is told.
@@ -165,7 +165,7 @@ class Mirroring:
             self._must_judge = False
             try:
                 self._decide(role, now, is_locked)
-                self._change_filter.forget('problem')
+                self._last_told.forget('problem')
             except RegistryError as error:
                 self._tell_problem(error, now)
                 self._judge_later(now)
@@ -184,7 +184,7 @@ class Mirroring:
             self._aim(None, WAITING)
         elif reading.is_too_new:
             self._aim(None, OFF)
-            if self._change_filter.are_in('off', 'format', now):
+            if self._last_told.must_tell('off', 'format', now):
                 get_logger().warning('mirror.unavailable',
                                      reason='the mirror was written by a newer version')
         elif not view.is_available:
@@ -279,7 +279,7 @@ class Mirroring:
                          reason: str = 'not signed by a key that is known here') -> None:
         self._aim(None, UNDECIDED)
         self._judge_later(now)
-        if self._change_filter.are_in('undecided', entry.generation.text, now):
+        if self._last_told.must_tell('undecided', entry.generation.text, now):
             log = get_logger().error if role.is_writer else get_logger().warning
             log('mirror.undecided', generation=entry.generation.text, vms=vms, found=entry.vms,
                 reason=reason)
@@ -308,7 +308,7 @@ class Mirroring:
             self._judge_later(now)
         elif judgement is Judgement.OLDER:
             self.state = OLDER
-            if self._change_filter.are_in('older', mirror.generation.text, now):
+            if self._last_told.must_tell('older', mirror.generation.text, now):
                 get_logger().warning('mirror.older', generation=local.lineage[-1],
                                      found=mirror.generation.text)
         else:
@@ -355,7 +355,7 @@ class Mirroring:
     def _tell_pushed(self, now: float) -> None:
         if self.state == PUSHING and self.push.is_mirrored:
             self.state = MIRRORED
-            if not self.push.writes or not self._change_filter.may_be_told(self.generation, now):
+            if not self.push.writes or not self._last_told.must_tell_written(self.generation, now):
                 return
             get_logger().info('mirror.written', generation=self.generation,
                               vms=len(self.push.target.rows) if self.push.target else 0,
@@ -370,12 +370,12 @@ class Mirroring:
         if self._waiting_since is None:
             self._waiting_since = now
         elif now - self._waiting_since > _POOL_SECONDS \
-                and self._change_filter.are_in('pool', 'missing', now):
+                and self._last_told.must_tell('pool', 'missing', now):
             get_logger().warning('mirror.unavailable',
                                  reason='XAPI does not tell of its resource pool')
 
     def _tell_problem(self, error: RegistryError, now: float) -> None:
-        if self._change_filter.are_in('problem', str(error), now):
+        if self._last_told.must_tell('problem', str(error), now):
             get_logger().warning('mirror.waiting', error=str(error))
 
     def _leave_note(self, role: Optional[Role], now: float) -> None:

@@ -29,8 +29,8 @@ _COPY_HINT = ("'vgpu-admin register-vm --vm-uuid=%s' gives it a number of its ow
 _REPEAT_SECONDS = 60.0
 
 
-class LossNotices:
-    """Remembers what was said last."""
+class DaemonNotices:
+    """Tells what becomes of registry and journal, and which records and VMs are lost."""
 
     def __init__(self, view: RegistryView, clock: Callable[[], float] = time.monotonic) -> None:
         self._view = view

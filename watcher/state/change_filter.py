@@ -3,7 +3,7 @@
 Most events of a running VM change a field that decides nothing (memory, metrics, the last time
 of something). When all has followed from a record once, and it led to no action, the same record
 leads nowhere again: the registry's changes, time and other VMs have looks of their own, and the
-scan looks at everybody.
+scan looks at every VM.
 """
 
 from typing import Container, Dict, Iterable
@@ -13,14 +13,14 @@ from watcher.vm.record import Batch, VmRecord
 
 
 class ChangeFilter:
-    """The records from which everything has followed."""
+    """Remembers the records from which everything has followed."""
 
     def __init__(self, inventory: Inventory, calm: Container[str]) -> None:
         self._inventory = inventory
         self._calm = calm
         self._followed: Dict[str, VmRecord] = {}
 
-    def are_in(self, batch: Batch) -> bool:
+    def is_relevant(self, batch: Batch) -> bool:
         """Whether anything follows from a batch."""
         return bool(batch.is_first or batch.gone or batch.malformed or batch.pools
                     or not all(map(self._is_known, batch.vms)))
@@ -35,7 +35,7 @@ class ChangeFilter:
         self._followed.pop(ref, None)
 
     def doubt(self) -> None:
-        """The stream was interrupted: whatever comes next is news."""
+        """The stream was interrupted: whatever comes next counts."""
         self._followed.clear()
 
     def _is_known(self, vm: VmRecord) -> bool:

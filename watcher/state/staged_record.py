@@ -102,8 +102,7 @@ class StagedRecord:
         if claim is not None and claim.vm_id == vm_id \
                 and self._view.staged_values.get(vm_uuid) == value:
             return
-        if claim is not None and claim.vm_id != vm_id:
-            self._number_claims.note_left(claim.vm_id)
+        self._leave(vm_uuid, vm_id)
         self._view.note_staged(vm_uuid, vm_id, value)
         self._write(lambda journal: journal.note_staged(vm_uuid, vm_id, value))
 
@@ -111,7 +110,14 @@ class StagedRecord:
         if self._view.written.pop(vm_uuid, None) is not None:
             self._write(lambda journal: journal.forget_written(vm_uuid))
 
+    def _leave(self, vm_uuid: str, vm_id: int = 0) -> None:
+        """The VM rests with this number now, or with none: others may wait for the one before."""
+        claim = self._view.staged.get(vm_uuid)
+        if claim is not None and claim.vm_id != vm_id:
+            self._number_claims.note_left(claim.vm_id)
+
     def _forget(self, vm_uuid: str) -> None:
+        self._leave(vm_uuid)
         self._view.forget_staged(vm_uuid)
         self._write(lambda journal: journal.forget_staged(vm_uuid))
 

@@ -196,9 +196,9 @@ def test_transaction_that_never_ends_is_not_waited_for_for_ever(registry, watch,
     with open(registry.path + '-journal', 'wb') as stream:
         stream.write(b'x')
     os.utime(registry.path)
-    reviews = [settle(watch, time) for _ in range(12)]
-    assert reviews.count(True) == 1
-    assert reviews.index(True) > 3 and time.now - began < 2 * LONGEST_SETTLE_SECONDS
+    looks = [settle(watch, time) for _ in range(12)]
+    assert looks.count(True) == 1
+    assert looks.index(True) > 3 and time.now - began < 2 * LONGEST_SETTLE_SECONDS
 
 
 class Silent:

@@ -92,7 +92,7 @@ class Mirror:
         for vm in self.vms:
             self.inventory.update(vm, POLICY, 0.0)
         self.writes: List[Any] = []
-        view = type('NoBooks', (), {'faulty': frozenset(), 'orphans': frozenset(), 'owners': {}})()
+        view = type('NoView', (), {'faulty': frozenset(), 'orphans': frozenset(), 'owners': {}})()
         self.push = Push(view, self.inventory, submit=lambda *task: self.writes.append(task),
                          take_edit=lambda _vm, _entry: '', note_orphan=lambda _vm, _number: None)
         self.push.note_pool(PoolRecord('OpaqueRef:pool', POOL_UUID, 'OpaqueRef:host'))

@@ -33,7 +33,7 @@ PARTS = json_stream.list_parts('events', records.reduce_event)
 TRUST = mirror_trust.build_trust(Memory(), derive_key(b'secret'), 'pool')
 
 
-class JournalQueue:
+class Notes:
     """A journal of which only the notes are asked for."""
 
     def __init__(self, text):
@@ -107,7 +107,7 @@ READERS = {
     'version': (lambda text: role.read_version({'xapi': text}), ['2', '.', '9' * 9, 'x'], ()),
     'note of the daemon': (lambda text: daemon_status.parse_note('pid 7', text, 1e9, 60), JSON, ()),
     'note of the mirror': (lambda text: mirror_status.parse_note(text, True), JSON, ()),
-    'note of the keys': (lambda text: mirror_trust.read_memory(JournalQueue(text)), JSON, ()),
+    'note of the keys': (lambda text: mirror_trust.read_memory(Notes(text)), JSON, ()),
     'note of the clock': (clock_steps._parse_list, JSON, ()),
 }
 SIZE = 24000

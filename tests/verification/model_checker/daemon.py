@@ -11,7 +11,7 @@ from unittest import mock
 
 from tests.unit.watcher.builders import HOST, POLICY
 from tests.verification.model_checker.calls import Client, Job, Paused
-from tests.verification.model_checker.disk import Journal, Registry, build_books
+from tests.verification.model_checker.disk import Journal, Registry, build_view
 from watcher import daemon, numbers_keeper
 from watcher.consumer.run_directory import Instant
 from watcher.job_dispatch import JobDispatch
@@ -108,7 +108,7 @@ class Daemon:
     def __init__(self, journal: Journal, registry: Registry, clock: Callable[[], float],
                  submit: Callable[[Job], None],
                  look: Callable[[str, Tuple[str, int]], None]) -> None:
-        self.view = build_books(journal, registry)
+        self.view = build_view(journal, registry)
         self._journal = journal
         self.keeping = Keeping(submit)
         workers, clients = mock.Mock(), mock.Mock()

@@ -204,7 +204,7 @@ class Registry:
         return was_touched
 
 
-def build_books(journal: Journal, registry: Registry) -> RegistryView:
+def build_view(journal: Journal, registry: Registry) -> RegistryView:
     """The real RegistryView, on this disk."""
     view = RegistryView('/nowhere/registry.db')
     view.journal = journal  # type: ignore

@@ -113,7 +113,7 @@ def _find_receipt_problem(world: World) -> str:
 def _find_missing_receipt(world: World, seen: Dict) -> str:
     hidden = world.hidden
     watcher = world.daemon.watcher
-    if not hidden.is_alive or hidden.inbox or hidden.jobs or hidden.reviews or hidden.changed \
+    if not hidden.is_alive or hidden.inbox or hidden.jobs or hidden.inspections or hidden.changed \
             or hidden.needs_first or world.registry.is_touched or not watcher.is_synced:
         return ''
     for vm in world.vms.values():

@@ -28,7 +28,7 @@ def list_undisturbed(world: World) -> List[Step]:
         if vm.phase:
             steps.append((_name(world, ref, xapi.STEP_NAMES[vm.phase]), _on(ref, xapi.proceed)))
     is_still = not (hidden.inbox or hidden.jobs or hidden.changed or hidden.needs_first
-                    or hidden.reviews or world.registry.is_touched)
+                    or hidden.inspections or world.registry.is_touched)
     is_quick = any(vm.phase in xapi.QUICK for vm in world.vms.values())
     if hidden.is_alive and is_still and not is_quick and world.daemon.watcher.next_due is not None:
         steps.append(('time', lambda world: world.pass_time()))
@@ -62,7 +62,7 @@ def _list_daemon_steps(world: World) -> List[Step]:
     if hidden.inbox:
         steps.insert(0, ('take %s' % type(hidden.inbox[0]).__name__,
                          lambda world: world.handle()))
-    if hidden.reviews:
+    if hidden.inspections:
         steps.append(('host is looked at', lambda world: world.look()))
     batches = sum(isinstance(message, Batch) for message in hidden.inbox)
     if (hidden.changed or hidden.needs_first) and batches < _MOST_BATCHES:

@@ -47,7 +47,7 @@ class Hidden(NamedTuple):
     is_alive: bool = False
     inbox: Tuple[Any, ...] = ()
     jobs: Tuple[Job, ...] = ()
-    reviews: Tuple[Tuple[str, Tuple[str, int]], ...] = ()
+    inspections: Tuple[Tuple[str, Tuple[str, int]], ...] = ()
     changed: frozenset = frozenset()
     """The refs that the next answer of event.from will name."""
     needs_first: bool = False
@@ -128,7 +128,7 @@ class World:
             tuple(sorted(disk.seen.items())), tuple(sorted(disk.replacements.items())),
             tuple(sorted(disk.orphans)), summarise_claims(self.journal),
             summarise_boots(self.journal), hidden.budget, hidden.is_alive, hidden.inbox,
-            hidden.jobs, hidden.reviews, hidden.changed, hidden.needs_first, hidden.problem,
+            hidden.jobs, hidden.inspections, hidden.changed, hidden.needs_first, hidden.problem,
             self.daemon.freeze(hidden.now) if hidden.is_alive else (),
             hidden.guard and (hidden.guard.read(hidden.now), hidden.guard.is_paused)))
 
@@ -247,12 +247,12 @@ class World:
 
     def begin_daemon(self) -> None:
         """Start it; its first batch will be read in a moment."""
-        self._set(is_alive=True, inbox=(), jobs=(), reviews=(), needs_first=True)
+        self._set(is_alive=True, inbox=(), jobs=(), inspections=(), needs_first=True)
         self.daemon.be_born()
 
     def kill_daemon(self) -> None:
         """End it where it is; what it has in memory is gone."""
-        self._set(is_alive=False, inbox=(), jobs=(), reviews=(), changed=frozenset())
+        self._set(is_alive=False, inbox=(), jobs=(), inspections=(), changed=frozenset())
 
     def change_master(self) -> None:
         """Another host takes over: its journal knows none of what ours has noted."""
@@ -304,13 +304,13 @@ class World:
 
     def look(self) -> None:
         """The host shows what runs in the oldest domain that waits for a look."""
-        (vm_uuid, domain), *rest = self.hidden.reviews
+        (vm_uuid, domain), *rest = self.hidden.inspections
         vm = next((vm for vm in self.vms.values() if vm.record.uuid == vm_uuid), None)
         finding = Finding(is_readable=False, problem='not here')
         if vm is not None and vm.record.domain == domain and domain[0] == HOST:
             finding = Finding(find_in_arguments(tuple((vm.taken or '').split()), POLICY.names),
                               is_withheld=vm.is_withheld)
-        self._set(reviews=tuple(rest),
+        self._set(inspections=tuple(rest),
                   inbox=self.hidden.inbox + (Inspected(vm_uuid, domain, finding),))
 
     def pass_time(self) -> None:
@@ -410,7 +410,7 @@ class World:
         self._set(jobs=self.hidden.jobs + (job,))
 
     def _note_look(self, vm_uuid: str, domain: Tuple[str, int]) -> None:
-        self._set(reviews=self.hidden.reviews + ((vm_uuid, domain),))
+        self._set(inspections=self.hidden.inspections + ((vm_uuid, domain),))
 
     def _note_guard(self, guard: Guard) -> None:
         self._set(guard=guard)

@@ -3,18 +3,18 @@
 import pytest
 
 from tests.unit.watcher.builders import ASSIGNMENT, UUID, build_vm
-from watcher.staging.notices import LossNotices
+from watcher.staging.notices import DaemonNotices
 from watcher.state.registry_view import RegistryView, Change
 from watcher.vm.record import Kind
 
 
 class Desk:
-    """A LossNotices with a clock that stands still, and what it has said."""
+    """A DaemonNotices with a clock that stands still, and what it has said."""
 
     def __init__(self, path, log_output):
         self.now = 100.0
         self.view = RegistryView(path)
-        self.teller = LossNotices(self.view, lambda: self.now)
+        self.teller = DaemonNotices(self.view, lambda: self.now)
         self._log = log_output
 
     @property

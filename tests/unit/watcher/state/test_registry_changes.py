@@ -6,7 +6,7 @@ from watcher.state.registry_changes import RegistryChanges
 from watcher.state.registry_view import Change
 
 
-class FakeBooks:
+class FakeView:
     """Polls that find what they are told to."""
 
     def __init__(self):
@@ -20,7 +20,7 @@ class FakeBooks:
 @pytest.fixture
 def desk():
     class Desk:
-        now, view, told = 100.0, FakeBooks(), []
+        now, view, told = 100.0, FakeView(), []
     Desk.changes = RegistryChanges(Desk.view, Desk.told.append, lambda: Desk.now)
     return Desk
 

@@ -34,7 +34,7 @@ def registry(path):
 
 
 @pytest.fixture
-def build_books(path):
+def build_view(path):
     """Build books; all of them are closed at the end."""
     built = []
 
@@ -47,8 +47,8 @@ def build_books(path):
 
 
 @pytest.fixture
-def view(registry, build_books):
-    view = build_books()
+def view(registry, build_view):
+    view = build_view()
     view.poll()
     return view
 
@@ -64,8 +64,8 @@ def execute(path, *statements):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1000000))
 
 
-def test_first_poll_reads_the_rows(registry, build_books):
-    view = build_books()
+def test_first_poll_reads_the_rows(registry, build_view):
+    view = build_view()
     assert not view.is_available
     change = view.poll()
     assert change.is_changed and change.became_available and view.is_available
@@ -160,15 +160,15 @@ def test_locked_file_is_unavailable_until_it_is_free(view, path):
     assert view.assignments[ONE].priority == 0
 
 
-def test_registry_is_never_created(build_books, path):
-    view = build_books()
+def test_registry_is_never_created(build_view, path):
+    view = build_view()
     assert view.poll().became_unavailable
     assert os.listdir(os.path.dirname(path)) == []
 
 
-def test_file_of_others_is_not_accepted(registry, build_books, path):
+def test_file_of_others_is_not_accepted(registry, build_view, path):
     execute(path, 'PRAGMA user_version = 0')
-    view = build_books()
+    view = build_view()
     view.poll()
     assert view.is_available and not view.is_accepted
 
@@ -205,8 +205,8 @@ def make_too_new(path):
     execute(path, 'PRAGMA user_version = 99')
 
 
-def test_doubtful_file_is_told_and_its_rows_stay_in_memory(three_vms, build_books, path):
-    view = build_books()
+def test_doubtful_file_is_told_and_its_rows_stay_in_memory(three_vms, build_view, path):
+    view = build_view()
     view.poll()
     execute(path, 'DELETE FROM vms', "INSERT INTO vms (vm_id, vm_uuid) VALUES (9, '%s')"
             % uuid_of(9))
@@ -219,19 +219,19 @@ def test_doubtful_file_is_told_and_its_rows_stay_in_memory(three_vms, build_book
     assert view.poll().became_available and set(view.assignments) == {uuid_of(9)}
 
 
-def test_daemon_that_was_not_running_notices_at_its_start(three_vms, build_books, path, view):
+def test_daemon_that_was_not_running_notices_at_its_start(three_vms, build_view, path, view):
     view.close()
     execute(path, 'DELETE FROM vms')
-    assert build_books().poll().reason == 'doubtful'
+    assert build_view().poll().reason == 'doubtful'
 
 
 @pytest.mark.parametrize('damage', [
     pytest.param(spoil, id='damaged'),
     pytest.param(make_too_new, id='too-new'),
     pytest.param(replace_by_directory, id='directory')])
-def test_journal_in_any_state_leaves_the_registry_available(three_vms, build_books, registry,
+def test_journal_in_any_state_leaves_the_registry_available(three_vms, build_view, registry,
                                                             path, damage):
-    view = build_books()
+    view = build_view()
     view.poll()
     view.close()
     damage(registry.journal_path)
@@ -241,8 +241,8 @@ def test_journal_in_any_state_leaves_the_registry_available(three_vms, build_boo
     assert view.poll().reason == 'doubtful'
 
 
-def test_locked_journal_leaves_the_registry_available(three_vms, build_books, registry, path):
-    view = build_books()
+def test_locked_journal_leaves_the_registry_available(three_vms, build_view, registry, path):
+    view = build_view()
     view.poll()
     with lock_journal(registry.journal_path):
         execute(path, 'UPDATE vms SET priority = 0 WHERE vm_id = 10')
@@ -256,9 +256,9 @@ def test_locked_journal_leaves_the_registry_available(three_vms, build_books, re
 
 
 def test_edit_of_another_program_while_the_journal_was_locked_is_recorded_later(
-        build_books, registry, path):
+        build_view, registry, path):
     now = [0.0]
-    view = build_books(clock=lambda: now[0])
+    view = build_view(clock=lambda: now[0])
     view.poll()
     with lock_journal(registry.journal_path):
         execute(path, 'UPDATE vms SET priority = 0')
@@ -288,11 +288,11 @@ def test_another_number_is_a_later_claim(view):
     assert view.staged[ONE].sequence > before
 
 
-def test_claims_of_the_journal_come_before_all_later_ones(view, build_books):
+def test_claims_of_the_journal_come_before_all_later_ones(view, build_view):
     view.journal.note_staged(ONE, 10, SPAN)
     view.journal.note_bearers([Bearer(TWO, 'two', 10)])
     view.close()
-    successor = build_books()
+    successor = build_view()
     successor.poll()
     assert successor.staged[ONE].vm_id == 10 and successor.staged_values == {ONE: SPAN}
     assert successor.staged[ONE].sequence < successor.bearers[TWO].sequence
