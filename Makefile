@@ -72,17 +72,18 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info
 
 # Once, and again when pyproject.toml changes. Editable, so that the installed programs are the
-# code of this tree; pip itself first, since what Python 3.8 brings cannot do that.
+# code of this tree; pip itself first, since what Python 3.8 brings cannot do that. Quiet twice: once
+# leaves setuptools' warning about editable installs.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --editable .
 	touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[lint]'
+	$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[lint]'
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@

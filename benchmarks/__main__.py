@@ -19,7 +19,7 @@ from benchmarks.plot import draw_latencies
 HISTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'history.jsonl')
 SCENARIOS = ('rescues', 'parsing', 'cold', 'idle', 'replacing', 'restarts', 'staged', 'admin',
              'consumer', 'scan', 'growth', 'large', 'mirror', 'pool', 'day', 'quick_day',
-             'profile')
+             'profile', 'walks')
 
 
 def main(names: List[str]) -> int:

@@ -19,7 +19,7 @@ from tests.integration.qemu_wrapper.stock import OLD, program
 
 ROUNDS = 40
 ROWS = 1000
-OWNER = '%08x-0000-4000-8000-000000000000' % 10
+OWNER = '0000000a-0000-4000-8000-000000000000'
 THIEF = 'ffffffff-0000-4000-8000-000000000000'
 SPAN = '-device vgpu-stub,pool_id=B,priority=high,vm_id=10'
 READER = r'''#include <stdio.h>
@@ -40,7 +40,7 @@ def run() -> List[Figure]:
     with tempfile.TemporaryDirectory(prefix='vgpu') as directory:
         bench = Bench(directory, python)
         try:
-            title = 'What the consumer adds to the start of a QEMU, Python %s' % version
+            title = f'What the consumer adds to the start of a QEMU, Python {version}'
             figures = []
             for what, value, vm in (('a VM without a vGPU', None, OWNER),
                                     ('a registered VM', SPAN, OWNER),
@@ -111,7 +111,7 @@ class Bench:
         return Cost(ours.seconds - stock.seconds, ours.processor - stock.processor)
 
     def _set_numbers(self) -> None:
-        self.dom0.set_numbers([(number, '%08x-0000-4000-8000-000000000000' % number)
+        self.dom0.set_numbers([(number, f'{number:08x}-0000-4000-8000-000000000000')
                                for number in range(1, ROWS + 1)])
 
     def _set_xenstore(self, value: Optional[str], vm: str) -> None:
@@ -131,6 +131,6 @@ class Bench:
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         seconds = time.perf_counter() - began
         if done.returncode:
-            raise RuntimeError('%s failed: %s' % (path, done.stdout))
+            raise RuntimeError(f'{path} failed: {done.stdout}')
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return Cost(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)

@@ -38,7 +38,7 @@ def run() -> List[Figure]:
 
 def _measure(pool: PoolWorld,
              change: Callable[[PoolWorld, str], float]) -> Tuple[List[float], List[float]]:
-    refs = [pool.create_vm('vm-%d' % number) for number in range(1, VMS + 1)]
+    refs = [pool.create_vm(f'vm-{number}') for number in range(1, VMS + 1)]
     for number, ref in enumerate(refs, 1):
         pool.register(ref, vm_id=number)
     first, whole = [], []

@@ -23,7 +23,6 @@ _COST = 'Where the processor time of an event without action goes, 1000 VMs'
 class Span(NamedTuple):
     """One passage through one part, as `traced.py` noted it."""
     name: str
-    thread: int
     began: float
     ended: float
     began_cpu: float
@@ -73,7 +72,7 @@ def _follow(answered: float, arrived: float, spans: List[Span]) -> Optional[Dict
     """What each part took of the way; None when the way was another (a scan between)."""
     passed = {span.name: span for span in reversed(spans)
               if answered <= span.ended and span.began <= arrived}
-    if not {'head', 'decode', 'batch', 'take', 'hand-out', 'call', 'send'} <= set(passed):
+    if not {'head', 'decode', 'batch', 'handle', 'hand-out', 'call', 'send'} <= set(passed):
         return None
     records = [span for span in spans if span.name == 'record'
                and passed['decode'].began <= span.began <= passed['decode'].ended]
@@ -83,12 +82,12 @@ def _follow(answered: float, arrived: float, spans: List[Span]) -> Optional[Dict
         'JSON decoded': passed['decode'].ended - passed['head'].ended - parsing,
         'record parsed': parsing,
         'batch built': passed['batch'].ended - passed['decode'].ended,
-        'handed over, main thread awake': passed['take'].ended - passed['batch'].ended,
+        'taken by the Watcher': passed['handle'].began - passed['batch'].ended,
         'registry looked at': _length(passed['registry']),
         'inventory': _length(passed['inventory']),
         'standings': _length(passed['standings']),
         'looked at and planned': passed['hand-out'].began - passed['look'].began,
-        'handed out, caller awake': passed['call'].began - passed['hand-out'].began,
+        'handed out': passed['call'].began - passed['hand-out'].began,
         'call built': passed['send'].began - passed['call'].began,
         'sent, and read by XAPI': arrived - passed['send'].began,
     }
@@ -101,15 +100,13 @@ def _length(span: Span) -> float:
 def _tell_cost(spans: List[Span], whole: float) -> List[Figure]:
     """Each part's own processor time: what the parts within it took is theirs."""
     own: Dict[str, float] = {}
-    for thread in {span.thread for span in spans}:
-        _add_own(sorted((span for span in spans if span.thread == thread),
-                        key=lambda span: (span.began, -span.ended)), own)
+    _add_own(sorted(spans, key=lambda span: (span.began, -span.ended)), own)
     figures = [observe(_COST, _NAMES[name], seconds / EVENTS * 1000.0, 'ms')
                for name, seconds in sorted(own.items(), key=lambda item: -item[1])
                if seconds / EVENTS * 1e6 >= 0.5]
     told = sum(own.values()) / EVENTS * 1000.0
     return figures + [
-        observe(_COST, 'between the parts: requests, waits, thread switches', whole - told, 'ms'),
+        observe(_COST, 'between the parts: requests, waits', whole - told, 'ms'),
         observe(_COST, 'in all', whole, 'ms')]
 
 
@@ -127,7 +124,7 @@ def _add_own(spans: List[Span], own: Dict[str, float]) -> None:
 
 _NAMES = {
     'head': 'HTTP head read', 'decode': 'body read, JSON decoded', 'record': 'record parsed',
-    'batch': 'batch built', 'put': 'put into the inbox', 'take': 'inbox waited for and emptied',
+    'batch': 'batch built', 'turn': 'the loop, and steps that are no part',
     'handle': 'Watcher.handle, rest of it', 'registry': 'both files looked at (stat)',
     'inventory': 'inventory', 'standings': 'standings', 'look': 'look and plan',
     'receipts': 'receipts', 'hand-out': 'hand-out', 'pump': 'pump: what is due',

@@ -1,7 +1,7 @@
 """A day of 10,000 VMs in minutes: the real Watcher in this process, on a clock that is set on.
 
 Each simulated minute brings a thousand events, as of a pool whose guests report once in ten
-minutes, a look at the registry, and a scan of all VMs. XAPI, threads and sockets are not there:
+minutes, a look at the registry, and a scan of all VMs. XAPI, the loop and sockets are not there:
 `day` has these, with fewer VMs. QUICK_DAY_SCANS and QUICK_DAY_VMS make it shorter.
 """
 
@@ -10,18 +10,19 @@ import os
 import shutil
 import tempfile
 import time
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from benchmarks.figures import Figure, compare, observe, summarise
 from benchmarks.stand import span
 from registry.store import Registry
+from watcher.assembly import build_watcher
 from watcher.config.policy import build_policy
 from watcher.config.settings import MirrorSettings, Settings
 from watcher.daemon import Watcher
 from watcher.runtime import logs
 from watcher.staging.jobs import Scan
 from watcher.state.registry_view import RegistryView
-from watcher.vm.record import Batch, Kind, PowerState, VmRecord
+from watcher.vm.record import Batch, PowerState, VmKind, VmRecord
 from watcher.xapi.role import Role
 
 VMS = int(os.environ.get('QUICK_DAY_VMS', '10000'))
@@ -32,7 +33,7 @@ BATCHES = 10
 SHARE = 100
 
 
-class _NoWorkers:
+class _NoJobs:
     """In the place of callers and inspectors: a steady pool gives them nothing to do."""
 
     def __init__(self) -> None:
@@ -42,11 +43,9 @@ class _NoWorkers:
         """Count what should not be."""
         self.submitted += 1
 
-    def give_way(self) -> None:
-        """There is nobody to give way to."""
-
-    def note_finished(self) -> None:
-        """Nobody counts."""
+    def is_current(self, _handle: Optional[str]) -> bool:
+        """Whether a session is that of now."""
+        return False
 
 
 def run() -> List[Figure]:
@@ -62,24 +61,24 @@ def _run(place: str) -> List[Figure]:
     logs.configure('json', 'error')
     path, vms = os.path.join(place, 'vgpu_config.db'), _build(place)
     now = [1000.0]
-    workers = _NoWorkers()
-    watcher = Watcher(
+    jobs = _NoJobs()
+    watcher = build_watcher(
         RegistryView(path, clock=lambda: now[0]), build_policy(Settings(), True),
-        callers=workers, inspectors=workers, clients=None,  # type: ignore
+        callers=jobs, inspectors=jobs,  # type: ignore
         restart_stream=lambda: None, clock=lambda: now[0], mirror=MirrorSettings(enabled=False))
     watcher.begin_session(Role(True, True, 'OpaqueRef:host', '26.1.4'))
-    watcher.is_locked = True
+    watcher.permit.is_locked = True
     watcher.poll_registry()
     watcher.handle(Batch('0', vms, is_first=True))
     before: Dict[str, float] = {}
     seconds: List[float] = []
     for number in range(WARM_SCANS + SCANS):
         if number == WARM_SCANS:
-            before = _measure(path, workers)
+            before = _measure(path, jobs)
         began = time.process_time()
         _pass_minute(watcher, vms, now, number)
         seconds.append(time.process_time() - began)
-    return _judge(before, _measure(path, workers), seconds[WARM_SCANS:])
+    return _judge(before, _measure(path, jobs), seconds[WARM_SCANS:])
 
 
 def _build(place: str) -> Tuple[VmRecord, ...]:
@@ -90,7 +89,7 @@ def _build(place: str) -> Tuple[VmRecord, ...]:
         for number in range(1, VMS + 1):
             vm_uuid = f'{number:08x}-0000-4000-8000-000000000000'
             edit.add_vm(vm_uuid, vm_id=number, vm_name=f'vm-{number}')
-            vms.append(VmRecord(f'OpaqueRef:{number}', vm_uuid, f'vm-{number}', Kind.VM,
+            vms.append(VmRecord(f'OpaqueRef:{number}', vm_uuid, f'vm-{number}', VmKind.VM,
                                 PowerState.HALTED, args=span(number)))
     return tuple(vms)
 
@@ -114,7 +113,7 @@ def _pass_minute(watcher: Watcher, vms: Tuple[VmRecord, ...], now: List[float],
     watcher.pump()
 
 
-def _measure(path: str, workers: _NoWorkers) -> Dict[str, float]:
+def _measure(path: str, jobs: _NoJobs) -> Dict[str, float]:
     gc.collect()
     with open('/proc/self/status', encoding='utf-8') as stream:
         resident = next(int(line.split()[1]) for line in stream if line.startswith('VmRSS'))
@@ -123,7 +122,7 @@ def _measure(path: str, workers: _NoWorkers) -> Dict[str, float]:
             'descriptors': float(len(os.listdir('/proc/self/fd'))),
             'the registry file': os.path.getsize(path) / 1024.0,
             'the journal': os.path.getsize(journal) / 1024.0,
-            'jobs': float(workers.submitted)}
+            'jobs': float(jobs.submitted)}
 
 
 def _judge(before: Dict[str, float], after: Dict[str, float],

@@ -152,10 +152,6 @@ class Contender:
             'traced': ['-m', 'benchmarks.traced', 'run', '--config', stand.config],
             'floor': ['-m', 'benchmarks.floor', stand.socket, stand.table],
             'plain': ['-m', 'benchmarks.plain', stand.socket, stand.table]}
-        for loop in ('asyncio', 'selectors'):
-            for kind in ('bare', 'whole'):
-                commands[f'{loop} {kind}'] = ['-m', f'benchmarks.prototypes.{loop}_loop',
-                                              stand.config, stand.socket, kind]
         self._stand = stand
         self.ready_seconds: Optional[float] = None
         self._ready = threading.Event()

@@ -1,17 +1,17 @@
 """The daemon with a clock at the parts that an event goes through; `profile.py` runs it.
 
 Each part notes when it was entered and left, by the wall's monotonic clock, which is the
-simulator's too, and by the processor time of its thread. All of it is written when the daemon
+simulator's too, and by processor time. All of it is written when the daemon
 ends. The daemon itself is not changed: the parts are wrapped from outside.
 """
 
 import atexit
 import functools
 import importlib
+import inspect
 import json
 import os
 import sys
-import threading
 import time
 from typing import Any, Callable, List
 
@@ -21,15 +21,14 @@ PARTS = (
     ('watcher.xapi.json_stream', 'decode', 'decode'),
     ('watcher.vm.record', 'parse_vm', 'record'),
     ('watcher.xapi.event_stream', 'parse_batch', 'batch'),
-    ('watcher.runtime.waiting', 'Inbox.put', 'put'),
-    ('watcher.runtime.waiting', 'Inbox.take', 'take'),
+    ('watcher.loop.loop', 'Loop.turn', 'turn'),
     ('watcher.daemon', 'Watcher.handle', 'handle'),
     ('watcher.state.registry_view', 'RegistryView.poll', 'registry'),
     ('watcher.daemon', 'Watcher._take', 'inventory'),
     ('watcher.state.number_claims', 'NumberClaims.note', 'standings'),
-    ('watcher.staging.stager', 'Staging.look', 'look'),
+    ('watcher.staging.stager', 'Staging.review', 'look'),
     ('watcher.boots.observer', 'BootWatch.note', 'receipts'),
-    ('watcher.xapi.workers', 'Workers.submit', 'hand-out'),
+    ('watcher.xapi.callers', 'Callers.submit', 'hand-out'),
     ('watcher.daemon', 'Watcher.pump', 'pump'),
     ('watcher.state.journal_queue', 'JournalQueue.flush', 'journal'),
     ('watcher.job_dispatch', 'carry_out', 'call'),
@@ -51,10 +50,16 @@ def _wrap(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         try:
             return function(*arguments, **named)
         finally:
-            ended_cpu = _thread_seconds()
-            _noted.append((name, threading.get_ident(), began, time.monotonic(), began_cpu,
-                           ended_cpu))
-    return timed
+            _noted.append((name, began, time.monotonic(), began_cpu, _thread_seconds()))
+
+    @functools.wraps(function)
+    def timed_steps(*arguments: Any, **named: Any) -> Any:
+        began, began_cpu = time.monotonic(), _thread_seconds()
+        try:
+            return (yield from function(*arguments, **named))
+        finally:
+            _noted.append((name, began, time.monotonic(), began_cpu, _thread_seconds()))
+    return timed_steps if inspect.isgeneratorfunction(function) else timed
 
 
 def _write() -> None:

@@ -1,9 +1,10 @@
 """Runs one command that has been understood: here, or on the master; prints; gives the status."""
 
+import contextlib
 import importlib
 import os
 import stat
-from typing import Optional
+from typing import Optional, Sequence
 
 from cli.commandline.options import MINIMAL
 from cli.commandline.parser import Arguments
@@ -12,8 +13,12 @@ from cli.context import Context
 from cli.errors import CommandError, Kind, list_expected, translate
 from cli.output.printer import Output
 from cli.output.result import Result
+from cli.output.text import NO_PERMISSION
 
 _STANDARD_OUTPUT = 1
+_FORBIDDEN = ('Permission denied', NO_PERMISSION, 'cannot be read; check',
+              'cannot be written; check')
+_NOT_ROOT = 'you are not root: run vgpu-admin as root'
 
 
 def run(arguments: Arguments, context: Context, output: Output) -> int:
@@ -24,6 +29,8 @@ def run(arguments: Arguments, context: Context, output: Output) -> int:
         if status is not None:
             return status
         result = _execute(arguments, context)
+        if _is_forbidden(context.notes + [context.config_problem, context.xapi_problem]):
+            context.note(_NOT_ROOT)
         output.print_result(result, context.notes, is_json=context.is_json,
                             is_minimal=bool(arguments.get(MINIMAL)))
         return int(result.status)
@@ -35,14 +42,48 @@ def run(arguments: Arguments, context: Context, output: Output) -> int:
     finally:
         output.outcome = _describe_outcome(arguments, context)
         context.close()
-    output.print_error(failure, context.notes, is_json=context.is_json)
+    failure = _with_root(_with_names(failure, context), context)
+    notes = [note for note in context.notes if note not in str(failure)]
+    output.print_error(failure, notes, is_json=context.is_json)
     return int(failure.status)
+
+
+def _is_forbidden(texts: Sequence[str]) -> bool:
+    """Whether something is only for root, and whoever asks is somebody else."""
+    return os.geteuid() != 0 and any(words in text for text in texts for words in _FORBIDDEN)
+
+
+def _with_root(failure: CommandError, context: Context) -> CommandError:
+    """Say who may, as the next step."""
+    if not _is_forbidden([str(failure)] + context.notes):
+        return failure
+    return CommandError(failure.kind, f'{failure}\n{_NOT_ROOT}')
+
+
+def _with_names(failure: CommandError, context: Context) -> CommandError:
+    """Call VMs by the names that people typed, or that the registry has."""
+    from cli.output.text import list_vms_named, name_vms, spell_vm
+    text, names = str(failure), dict(context.named)
+    for vm_uuid, name in context.named.items():
+        text = text.replace(f"register-vm --vm-uuid={vm_uuid}'",
+                            f"register-vm {spell_vm(name, f'--vm-uuid={vm_uuid}')}'")
+    if not set(list_vms_named(text)) <= set(names):
+        from registry.quick_read import list_names
+        from watcher.errors import ConfigError
+        with contextlib.suppress(ConfigError):
+            names = dict(list_names(context.registry.path), **names)
+    return CommandError(failure.kind, name_vms(text, names))
 
 
 def _with_outcome(failure: CommandError, error: Exception, arguments: Arguments,
                   context: Context) -> CommandError:
-    """Say of an edit that met a full disk, or a file that cannot be used, whether it was made."""
+    """Say of an edit that met a full disk, or a file that cannot be used, whether it was made; of
+    an XAPI that does not answer, where to look."""
     from registry.errors import RegistryUnavailable
+    from watcher.errors import XapiUnreachable
+    if isinstance(error, XapiUnreachable):
+        from cli.output.text import say_unavailable
+        return CommandError(failure.kind, say_unavailable(failure))
     if not isinstance(error, RegistryUnavailable) or not is_edit(arguments) \
             or 'nothing was changed' in str(failure):
         return failure

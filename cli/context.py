@@ -9,12 +9,13 @@ import os
 import pwd
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, TextIO
+from typing import (TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence,
+                    TextIO)
 
 from cli.commandline.options import CONFIG, DB, JSON, YES
 from cli.commandline.parser import Arguments
 from cli.errors import CommandError, Kind
-from cli.output.text import escape
+from cli.output.text import NO_PERMISSION, escape
 
 if TYPE_CHECKING:
     from registry.paths import OwnFile
@@ -53,6 +54,8 @@ class Context:
         """Whether the master was asked to carry the command out."""
         self.was_asked = False
         """Whether a person answered a question, and so agreed to what was shown."""
+        self.named: Dict[str, str] = {}
+        """UUID -> the name by which the command line calls a VM."""
         self.done: List[str] = []
         """What was done so far, told when the command is interrupted."""
         self.advice: List[str] = []
@@ -106,6 +109,12 @@ class Context:
                 raise
             self.config_problem = str(error)
             return config.Settings()
+
+    @property
+    def check_config(self) -> str:
+        """The command that checks the configuration which is used here."""
+        named = self.arguments.get(CONFIG)
+        return f"'vgpu-watcher check-config{f' --config={escape(named)}' if named else ''}'"
 
     @property
     def configured_path(self) -> str:
@@ -181,6 +190,7 @@ class Context:
             return
         if edit.journal_problem:
             self.note(f'the history does not have this: {edit.journal_problem}')
+        self._note_disabled(edit.proposal)
         if any(slot.origin is None for slot in edit.proposal.slots):
             from cli.mediator import describe_excess
             excess = describe_excess(len(edit.proposal.vms_after))
@@ -188,6 +198,15 @@ class Context:
                 self.note(excess)
         if done:
             self.done.append(done)
+
+    def _note_disabled(self, proposal: 'Proposal') -> None:
+        """Say why VMs get nothing, where rows came into a vGPU pool that is disabled."""
+        entered = {row.after.pool_id for row in proposal.difference.rows
+                   if row.after and (row.before is None or row.before.pool_id != row.after.pool_id)}
+        for pool in proposal.pools_after:
+            if not pool.enabled and pool.pool_id in entered:
+                self.note(f'vGPU pool {pool.pool_id} is disabled: its VMs get no arguments until '
+                          f"'vgpu-admin enable-pool --pool-id={pool.pool_id}'")
 
     @contextlib.contextmanager
     def journal(self, *, is_needed: bool = False) -> Iterator[Any]:
@@ -262,10 +281,16 @@ class Context:
         if not any(text in note for note in self.notes):
             self.notes.append(text)
 
-    def tell(self, text: str) -> None:
+    def tell(self, *lines: str) -> None:
         """Say at once what is going on; programs are not told."""
         if not self.is_json:
-            self._say(escape(text) + '\n')
+            self._say(self._fitted(lines))
+
+    def _fitted(self, lines: Sequence[str]) -> str:
+        """Lines for standard error: harmless, and broken at blanks where that is a terminal."""
+        from cli.output.printer import fitted
+        return ''.join(f'{line}\n' for line in fitted(
+            [escape(line) for line in lines], self._errors))
 
     def _tell_wait(self, path: str) -> None:
         from registry.sqlite.lock_holders import describe_wait
@@ -283,15 +308,14 @@ class Context:
             self.was_asked = True
             return
         if self.arguments.get(YES) or not self.can_ask:
-            for line in block:
-                self.tell(line)
+            self.tell(*block)
         if self.arguments.get(YES):
             return
         if not self.can_ask:
             raise CommandError(Kind.USAGE, f'not a terminal: add {alternatives}; nothing was '
                                'changed')
         # Whoever is asked sees what it is about, also when a program reads the answer.
-        self._say(''.join(f'{escape(line)}\n' for line in block) + f'{question} (yes/no): ')
+        self._say(self._fitted(block) + f'{question} (yes/no): ')
         if self._errors is None or self._answers is None:
             raise CommandError(Kind.FAILED, 'the question cannot be shown; nothing was changed')
         self.was_asked = True
@@ -317,7 +341,7 @@ class Context:
     def _connect(self) -> Any:
         from watcher.errors import XapiError
         try:
-            _probe(self.settings)
+            probe(self.settings)
             from cli.xapi_session import open_session
             return open_session(self.settings)
         except XapiError as error:
@@ -345,12 +369,14 @@ def _find_user(environment: Mapping[str, str]) -> str:
         return f'uid {os.getuid()}'
 
 
-def _probe(settings: 'Settings') -> None:
-    """Find out cheaply that nothing listens on the local socket."""
+def probe(settings: 'Settings') -> None:
+    """Find out cheaply that nothing listens on the local socket, or that it is not for us."""
     from watcher.errors import XapiUnreachable
     address = settings.xapi.address
     if address.scheme == 'unix' and not os.path.exists(address.path):
         raise XapiUnreachable(f'XAPI is not reachable: no socket at {address.path}')
+    if address.scheme == 'unix' and not os.access(address.path, os.W_OK):
+        raise XapiUnreachable(f'XAPI is not reachable: {NO_PERMISSION}{address.path}')
 
 
 def build_context(arguments: Arguments, environment: Mapping[str, str]) -> Context:

@@ -1,4 +1,4 @@
-"""What a command may fail with, and the exit status that goes with each kind (interface.md §4).
+"""What a command may fail with, and the exit status that goes with each kind (docs/operations.md).
 
 What registry and watcher raise is imported when something was raised.
 """

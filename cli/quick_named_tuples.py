@@ -22,8 +22,8 @@ def make_named_tuple(name: str, fields: object, **options: object) -> type:
         return _original(name, fields, **options)  # type: ignore
     given = ', '.join(fields)
     space = {'_tuple_new': _tuple_new}
-    exec('def __new__(_cls, %s):\n    return _tuple_new(_cls, (%s,))' % (given, given), space)
-    body = {'__slots__': (), '__doc__': '%s(%s)' % (name, given), '_fields': tuple(fields),
+    exec(f'def __new__(_cls, {given}):\n    return _tuple_new(_cls, ({given},))', space)
+    body = {'__slots__': (), '__doc__': f'{name}({given})', '_fields': tuple(fields),
             '__new__': space['__new__'], '_make': classmethod(_make), '_replace': _replace,
             '_asdict': _asdict, '__repr__': _represent, '__getnewargs__': _list_values}
     body.update((field, property(operator.itemgetter(number)))
@@ -34,14 +34,14 @@ def make_named_tuple(name: str, fields: object, **options: object) -> type:
 def _make(cls, values, new=tuple.__new__, len=len):  # type: ignore
     result = new(cls, values)
     if len(result) != len(cls._fields):
-        raise TypeError('Expected %d arguments, got %d' % (len(cls._fields), len(result)))
+        raise TypeError(f'Expected {len(cls._fields)} arguments, got {len(result)}')
     return result
 
 
 def _replace(self, **changes):  # type: ignore
     result = self._make(map(changes.pop, self._fields, self))
     if changes:
-        raise ValueError('Got unexpected field names: %r' % list(changes))
+        raise ValueError(f'Got unexpected field names: {list(changes)!r}')
     return result
 
 
@@ -54,5 +54,5 @@ def _list_values(self):  # type: ignore
 
 
 def _represent(self):  # type: ignore
-    return '%s(%s)' % (type(self).__name__, ', '.join(
-        '%s=%r' % pair for pair in zip(self._fields, self)))
+    values = ', '.join(f'{field}={value!r}' for field, value in zip(self._fields, self))
+    return f'{type(self).__name__}({values})'

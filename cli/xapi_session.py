@@ -5,12 +5,15 @@ Asking is short: an XAPI that does not answer must not hold up an edit of the re
 
 import contextlib
 import time
-from typing import Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 from watcher.config.settings import Settings
-from watcher.errors import NotTheMaster, VmVanished, XapiError, XapiFailure, XapiUnreachable
+from watcher.errors import (NoAnswer, NotTheMaster, VmVanished, XapiError, XapiFailure,
+                            XapiUnreachable)
 from watcher.vm.record import PoolRecord, VmRecord, parse_records
-from watcher.xapi.client import LOGOUT_TIMEOUT_SECONDS, Client
+from watcher.xapi.blocking_client import BlockingClient
+from watcher.xapi.client import LOGOUT_TIMEOUT_SECONDS
+from watcher.xapi.identity import Identity
 from watcher.xapi.role import Role, decide_role
 
 # Time in all to log in and to learn who answers.
@@ -18,14 +21,19 @@ ASK_SECONDS = 2.0
 # Time for what an edit wants to read: after it the edit is committed without having been checked.
 READ_SECONDS = 3.0
 CALL_SECONDS = 15.0
+# All VMs are read once for a command's checks, however many of them look.
+RECENT_SECONDS = 1.0
 
 
 class Live:
     """A session with XAPI; who answers is learned when it is first asked for."""
 
-    def __init__(self, settings: Settings, client: Client, *, refused_by: Optional[str] = None,
+    def __init__(self, settings: Settings, client: BlockingClient, *,
+                 refused_by: Optional[str] = None,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.client = client
+        self.noted_host = ''
+        """The ref of this host, where somebody knows it: then it is not asked for on the master."""
         self.odd: Dict[str, str] = {}
         """UUID -> what is wrong with its record, of those that were left out."""
         self._settings = settings
@@ -34,6 +42,10 @@ class Live:
         self._master = refused_by
         self._master_ref: Optional[str] = None
         self._role = Role(False, self._is_local, '', '') if refused_by else None
+        self._hosts: Optional[Tuple[str, str]] = ('', '') if refused_by else None
+        self._refs: Dict[str, str] = {}
+        self._vms: Tuple[VmRecord, ...] = ()
+        self._read_at: Optional[float] = None
 
     @property
     def role(self) -> Role:
@@ -46,12 +58,16 @@ class Live:
     @property
     def master(self) -> Optional[str]:
         """The name of the master, when this host is another one."""
-        return self._master if self.role else None
+        if self._is_local:
+            self._need_hosts()
+        return self._master
 
     @property
     def master_ref(self) -> Optional[str]:
         """The master's ref, when this host is a member that can forward calls to it."""
-        return self._master_ref if self.role else None
+        if self._is_local:
+            self._need_hosts()
+        return self._master_ref
 
     def close(self) -> None:
         """Log out, unless XAPI does not answer."""
@@ -69,12 +85,19 @@ class Live:
             self.client.close()
             self.client = patient
 
-    def read_vms(self) -> Tuple[VmRecord, ...]:
-        """Read all VM records in one call; odd ones are left out, and kept in `odd`."""
+    def read_vms(self, *, may_be_old: bool = False) -> Tuple[VmRecord, ...]:
+        """Read all VM records in one call; odd ones are left out, and kept in `odd`.
+
+        `may_be_old` takes what this command has read within the last second.
+        """
         self._need_session()
-        vms, malformed = parse_records(self.client.read_vms())
+        if may_be_old and self._read_at is not None \
+                and self._clock() - self._read_at < RECENT_SECONDS:
+            return self._vms
+        self._vms, malformed = parse_records(self.client.read_vms())
         self.odd = {self._read_uuid(error.ref): str(error) for error in malformed}
-        return vms
+        self._read_at = self._clock()
+        return self._vms
 
     def read_pool_record(self) -> PoolRecord:
         """Read the resource pool's record, with the mirror's entry."""
@@ -87,8 +110,13 @@ class Live:
     def find_vm(self, vm_uuid: str) -> Optional[VmRecord]:
         """Read one VM, of any kind; MalformedRecord when it cannot be understood."""
         self._need_session()
+        if vm_uuid in self._refs:
+            # It is looked at again and again; one that was imported again has another ref.
+            with contextlib.suppress(VmVanished):
+                return self.client.read_vm(self._refs[vm_uuid])
         try:
-            return self.client.read_vm(str(self.client.call('VM.get_by_uuid', vm_uuid)))
+            self._refs[vm_uuid] = str(self.client.call('VM.get_by_uuid', vm_uuid))
+            return self.client.read_vm(self._refs[vm_uuid])
         except VmVanished:
             return None
         except XapiFailure as error:
@@ -116,18 +144,65 @@ class Live:
         if self.client.handle is None:
             raise NotTheMaster('HOST_IS_SLAVE', (str(self._master),))
 
+    def _need_hosts(self) -> None:
+        """Learn which host this is and which the master: all that an edit must know."""
+        if self._hosts is not None:
+            return
+        with self._asking() as asking:
+            self._hosts = _read_hosts(asking, self.noted_host)
+            if self._hosts is None:
+                identity = asking.read_identity()
+                self._hosts = identity.host, identity.master
+                self._role = decide_role(identity, is_local=self._is_local)
+            host, master = self._hosts
+            if self._is_local and host != master:
+                self._master_ref = master
+                self._master = str(asking.call('host.get_name_label', master))
+
     def _learn(self) -> None:
+        self._need_hosts()
+        if self._role is not None or self._hosts is None:
+            return
+        host, master = self._hosts
+        with self._asking() as asking:
+            version = _ask(asking, 'host.get_software_version', host)
+            identity = Identity(host, master, version) if isinstance(version, dict) \
+                else asking.read_identity()
+        self._role = decide_role(identity, is_local=self._is_local)
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[BlockingClient]:
         asking = _build_asking_client(self._settings, self.client, self._clock)
         try:
-            identity = asking.read_identity()
-            if self._is_local and identity.host != identity.master:
-                self._master_ref = identity.master
-                self._master = str(asking.call('host.get_name_label', identity.master))
+            yield asking
         except XapiFailure as error:
             raise XapiUnreachable(f'XAPI does not say who it is: {error}') from error
         finally:
             asking.close()
-        self._role = decide_role(identity, is_local=self._is_local)
+
+
+def _read_hosts(client: BlockingClient, noted_host: str) -> Optional[Tuple[str, str]]:
+    """This host and the master, in two calls; None where XAPI tells it in another way.
+
+    One call is enough where the master is the host that this one is noted to be.
+    """
+    pools = _ask(client, 'pool.get_all_records')
+    records = list(pools.values()) if isinstance(pools, dict) else []
+    master = records[0].get('master') if len(records) == 1 and isinstance(records[0], dict) else ''
+    host = noted_host if master and noted_host == master else \
+        _ask(client, 'session.get_this_host', client.handle) if master else ''
+    found = [text for text in (host, master) if isinstance(text, str) and text]
+    return (found[0], found[1]) if len(found) == 2 else None
+
+
+def _ask(client: BlockingClient, method: str, *params: Any) -> Any:
+    """An answer; None where XAPI has none, and must be asked in another way."""
+    try:
+        return client.call(method, *params)
+    except XapiError as error:
+        if isinstance(error, XapiUnreachable) and not isinstance(error, NoAnswer):
+            raise
+        return None
 
 
 def open_session(settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Live:
@@ -142,16 +217,15 @@ def open_session(settings: Settings, *, clock: Callable[[], float] = time.monoto
         raise XapiUnreachable(f'XAPI refuses: {error}') from error
     finally:
         asking.close()
-    # Only a client whose calls can be given up heeds a shorter limit.
-    client = Client(settings.xapi, handle=asking.handle, timeout_seconds=CALL_SECONDS,
-                    is_given_up=lambda: False, speaks_json=asking.speaks_json)
+    client = BlockingClient(settings.xapi, handle=asking.handle, timeout_seconds=CALL_SECONDS,
+                            speaks_json=asking.speaks_json)
     return Live(settings, client, clock=clock)
 
 
-def _build_asking_client(settings: Settings, session: Optional[Client],
-                         clock: Callable[[], float], seconds: float = ASK_SECONDS) -> Client:
+def _build_asking_client(settings: Settings, session: Optional[BlockingClient],
+                         clock: Callable[[], float],
+                         seconds: float = ASK_SECONDS) -> BlockingClient:
     """A client whose calls come to an end together, and soon; in the session of another."""
-    deadline = clock() + seconds
-    return Client(settings.xapi, handle=session.handle if session else None,
-                  timeout_seconds=seconds, is_given_up=lambda: clock() > deadline,
-                  speaks_json=bool(session and session.speaks_json))
+    return BlockingClient(settings.xapi, handle=session.handle if session else None,
+                          timeout_seconds=seconds, ends_at=clock() + seconds,
+                          speaks_json=bool(session and session.speaks_json))

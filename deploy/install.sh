@@ -92,6 +92,7 @@ install_all() {
     remove_listed "$root$manifest.old" "$root$manifest"
     rm -f "$root$manifest.old"
     sh "$root$home/libexec/lifecycle" "$step"
+    printf '%s\n' "vgpu-watcher is $step below ${root:-/}; 'vgpu-admin doctor' says what is left to do"
 }
 
 # By renaming: what runs meanwhile finds the old file or the new one, and always a whole one.
@@ -143,6 +144,7 @@ uninstall_all() {
         "$root/usr/share/doc/vgpu-watcher/monitoring" "$root/usr/share/doc/vgpu-watcher" \
         2>/dev/null || :
     VGPU_ROOT=$root sh "$here/removed.sh" 0
+    printf '%s\n' "vgpu-watcher is removed from ${root:-/}; registry and journal stay"
 }
 
 checksum() {

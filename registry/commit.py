@@ -76,7 +76,7 @@ class Commit:
         bearers.note_number(self._connection, largest)
         if generation is not None:
             generations.note_generation(self._connection, self._now, *generation, is_own=False,
-                                    line=line)
+                                        line=line)
 
     def _add_rebuilt(self, image: Image, kept_as: str, *, is_new: bool = False) -> None:
         self._add('registry_rebuilt', None, None, {

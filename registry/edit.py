@@ -282,7 +282,7 @@ class Edit:
             return found
         found = self._find_rows(key)
         if not found:
-            raise _not_registered(key)
+            raise NotFound(f"VM {key} is not registered; see 'vgpu-admin list-vms'")
         return found
 
     def _find_rows(self, key: str) -> List[int]:

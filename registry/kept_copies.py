@@ -141,7 +141,7 @@ def _copy_all(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
             if kind == 'table' and name.lower() in _OUR_TABLES:
                 raise
     version = source.execute('PRAGMA user_version').fetchone()[0]
-    copy.execute('PRAGMA user_version=%d' % version)
+    copy.execute(f'PRAGMA user_version={version}')
     copy.execute('COMMIT')
 
 
@@ -157,15 +157,16 @@ def _copy_one(source: sqlite3.Connection, copy: sqlite3.Connection, kind: str, n
 
 def _copy_rows(source: sqlite3.Connection, copy: sqlite3.Connection, table: str) -> None:
     """Copy what can be written: the values of generated columns come by themselves."""
-    columns = [row[1] for row in source.execute('PRAGMA table_info(%s)' % table)]
+    columns = [row[1] for row in source.execute(f'PRAGMA table_info({table})')]
     names = ', '.join(map(_quoted, columns))
-    for row in source.execute('SELECT %s FROM %s' % (names, table)):
-        places = ('CAST(? AS TEXT)' if isinstance(value, _RawText) else '?' for value in row)
-        copy.execute('INSERT INTO %s (%s) VALUES (%s)' % (table, names, ', '.join(places)), row)
+    for row in source.execute(f'SELECT {names} FROM {table}'):
+        places = ', '.join('CAST(? AS TEXT)' if isinstance(value, _RawText) else '?'
+                           for value in row)
+        copy.execute(f'INSERT INTO {table} ({names}) VALUES ({places})', row)
 
 
 def _quoted(name: str) -> str:
-    return '"%s"' % name.replace('"', '""')
+    return '"' + name.replace('"', '""') + '"'
 
 
 @contextlib.contextmanager

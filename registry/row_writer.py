@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Se
 from registry.difference import PoolChange
 from registry.errors import Conflict
 from registry.proposal import Slot
-from registry.rows import Place, RawVm, list_pools, list_raw_vms
+from registry.rows import RawVm, RowPlace, list_pools, list_raw_vms
 from registry.sqlite.connection import Connection
 from registry.values import Pool
 
@@ -67,7 +67,7 @@ def describe_triggers(connection: Connection) -> str:
 
 def _part_doubles(rows: Sequence[RawVm], slots: Sequence[Slot]) -> List[Slot]:
     """Rows with one and the same UUID cannot be told apart: they are deleted, then inserted."""
-    counts: Dict[Optional[Place], int] = {}
+    counts: Dict[Optional[RowPlace], int] = {}
     for row in rows:
         counts[row.place] = counts.get(row.place, 0) + 1
     doubled = {slot.origin.place for slot in slots
@@ -176,7 +176,7 @@ def _is_plain(row: RawVm) -> bool:
 
 
 def _here(row: RawVm) -> Tuple[Any, Any]:
-    kind, data = row.place or Place('null', None)
+    kind, data = row.place or RowPlace('null', None)
     return (row.vm_uuid if _is_plain(row) else kind), data
 
 

@@ -19,7 +19,7 @@ _VM_COLUMNS = frozenset(
     ('vm_id', 'vm_uuid', 'vm_name', 'pool_id', 'priority', 'created_at', 'updated_at'))
 
 
-class Place(NamedTuple):
+class RowPlace(NamedTuple):
     """By what a row is found again: its UUID as the file has it, to the byte.
 
     Never its rowid: a column of that name may exist, with whatever in it.
@@ -34,7 +34,7 @@ class Place(NamedTuple):
 class RawVm(NamedTuple):
     """A row of `vms` with values of any type, as another program may have left them."""
 
-    place: Optional[Place]
+    place: Optional[RowPlace]
     """None for a row that is not in the file."""
     vm_id: Any
     vm_uuid: Any
@@ -109,7 +109,7 @@ def list_raw_vms(connection: Connection) -> List[RawVm]:
     rows = connection.execute(
         'SELECT typeof(vm_uuid), CAST(vm_uuid AS BLOB), vm_id, vm_uuid, vm_name, pool_id, '
         'priority, created_at, updated_at FROM registry.vms')
-    return [RawVm(Place(*row[:2]), *row[2:]) for row in rows]
+    return [RawVm(RowPlace(*row[:2]), *row[2:]) for row in rows]
 
 
 def validated(rows: Sequence[RawVm]) -> Tuple[Tuple[Vm, ...], Tuple[RowFault, ...]]:

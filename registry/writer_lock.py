@@ -1,6 +1,6 @@
 """The lock of the one writer to XAPI: a flock beside the registry, held for life by the daemon.
 
-The file is never deleted: a lock on a deleted file excludes no one.
+The file is never deleted by us: a lock on a deleted file excludes no one.
 """
 
 import contextlib
@@ -35,6 +35,18 @@ class WriterLock:
     def is_held(self) -> bool:
         """Tell whether this object holds the lock."""
         return self._descriptor is not None
+
+    @property
+    def is_lost(self) -> bool:
+        """Tell whether somebody has deleted or replaced the file that this object has locked."""
+        if self._descriptor is None:
+            return False
+        try:
+            return not os.path.samestat(os.lstat(self.path), os.fstat(self._descriptor))
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
 
     def acquire(self, timeout_seconds: float = 0) -> bool:
         """Try to get the lock for so long; True when it is held, also when it was before."""

@@ -63,9 +63,11 @@ def build_settings(arguments: argparse.Namespace) -> Settings:
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     defaults = Settings()
-    parser = argparse.ArgumentParser(prog='xapi-simulator', description=__doc__, epilog=EXAMPLE)
+    parser = argparse.ArgumentParser(prog='xapi-simulator', description=__doc__, epilog=EXAMPLE,
+                                     allow_abbrev=False)
     commands = parser.add_subparsers(dest='command', metavar='COMMAND')
-    serving = commands.add_parser('serve', help='serve a pool', epilog=EXAMPLE)
+    serving = commands.add_parser('serve', help='serve a pool', epilog=EXAMPLE,
+                                  allow_abbrev=False)
     add = serving.add_argument
     add('--socket', metavar='PATH', help='Unix socket to listen on')
     add('--listen', metavar='HOST:PORT', type=parse_address, help='TCP address; port 0: any')

@@ -277,7 +277,7 @@ class PoolSimulator(Simulator):
             os.makedirs(path, exist_ok=True)
         node.plugin_environment = self.settings.plugin_environment
         self.hardware.files[ref] = HostFiles(node.directory, self.state.names.uuid(),
-                                           self.settings)
+                                             self.settings)
         return node
 
     def _crown(self, state: State, methods: Methods, node: Node) -> Reign:

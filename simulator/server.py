@@ -52,6 +52,7 @@ class Simulator:
         self.dispatcher = Dispatcher(self.state, self.methods)
         self.address: Optional[Tuple[str, int]] = None
         self._listeners: List[Listener] = []
+        self._sockets = threading.Lock()
         self._spawned: List[Spawned] = []
 
     @property
@@ -88,14 +89,17 @@ class Simulator:
         self.dispatcher.calls.clear()
 
     def start(self) -> None:
-        """Listen."""
+        """Listen, unless all ends meanwhile."""
         settings = self.settings
-        if settings.socket_path is not None:
-            self._listen(open_unix(settings.socket_path), 'unix')
-        if settings.listen is not None:
-            listening = open_tcp(*(self.address or settings.listen))
-            self.address = listening.getsockname()[:2]
-            self._listen(listening, 'tcp')
+        with self._sockets:
+            if self.state.stopping.is_set():
+                return
+            if settings.socket_path is not None:
+                self._listen(open_unix(settings.socket_path), 'unix')
+            if settings.listen is not None:
+                listening = open_tcp(*(self.address or settings.listen))
+                self.address = listening.getsockname()[:2]
+                self._listen(listening, 'tcp')
 
     def stop(self) -> None:
         """Stop listening, cut all connections, and end what is under way."""
@@ -221,9 +225,10 @@ class Simulator:
 
     def _close(self, *, leaves_socket: bool = False) -> None:
         path = self.settings.socket_path
-        if path is not None and not leaves_socket and os.path.lexists(path):
-            os.unlink(path)
-        listeners, self._listeners = self._listeners, []
+        with self._sockets:
+            if path is not None and not leaves_socket and os.path.lexists(path):
+                os.unlink(path)
+            listeners, self._listeners = self._listeners, []
         for listener in listeners:
             listener.close()
 

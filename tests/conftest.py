@@ -19,7 +19,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 # Tests that take longest, by processor or by waiting: handed out first, none is left at the end.
-_LONGEST = ('tests/packaging/package/', 'tests/verification/model_checker/', 'tests/verification/assurance/test_storm.py',
+_LONGEST = ('tests/packaging/package/', 'tests/verification/model_checker/',
+            'tests/verification/assurance/test_storm.py', 'tests/meta/test_demo.py',
             'is_given_up_after_forty_seconds')
 
 
@@ -33,6 +34,8 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
             names = set(getattr(item, 'fixturenames', ()))
             is_tarball = 'installer' in names and 'rpm_file' not in names
             item.add_marker(pytest.mark.xdist_group('tarball' if is_tarball else 'package'))
+        elif 'tests/meta/test_demo.py' in item.nodeid:
+            item.add_marker(pytest.mark.xdist_group('demo'))
 
 
 @pytest.fixture

@@ -25,17 +25,18 @@ EXIT_CONFIG = 78
 def build_parser() -> argparse.ArgumentParser:
     """The command line of vgpu-watcher."""
     parser = argparse.ArgumentParser(
-        prog='vgpu-watcher',
+        prog='vgpu-watcher', allow_abbrev=False,
         description='Makes every registered VM boot with its assigned vGPU arguments.')
-    parser.add_argument('--version', action='version', version='vgpu-watcher %s' % VERSION)
+    parser.add_argument('--version', action='version', version=f'vgpu-watcher {VERSION}')
     commands = parser.add_subparsers(dest='command', metavar='COMMAND')
     for name, summary in (('run', 'run the daemon in the foreground'),
                           ('check-config', 'say whether the configuration is good, and show it'),
                           ('clear-fences', 'lift the start blocks that a version before 0.2 left')):
         command = commands.add_parser(name, help=summary, description=summary,
-                                      epilog='example: vgpu-watcher %s' % name)
+                                      epilog=f'example: vgpu-watcher {name}',
+                                      allow_abbrev=False)
         command.add_argument('--config', metavar='FILE', default=None,
-                             help='configuration file (%s)' % config.DEFAULT_PATH)
+                             help=f'configuration file ({config.DEFAULT_PATH})')
     return parser
 
 
@@ -91,14 +92,14 @@ def clear(path: Optional[str]) -> int:
     try:
         settings = config.load(path)
     except ConfigError as error:
-        _complain('%s\nusing the defaults instead' % error)
+        _complain(f'{error}\nusing the defaults instead')
         settings = Settings()
     try:
         count = clear_blocks(settings, _say)
     except WatcherError as error:
         _complain(str(error))
         return EXIT_FAILED
-    _say('VMs that had a start block of ours: %d' % count if count else 'no start block of ours')
+    _say(f'VMs that had a start block of ours: {count}' if count else 'no start block of ours')
     return EXIT_OK
 
 
@@ -110,7 +111,7 @@ def _say(line: str) -> None:
 
 def _complain(text: str) -> None:
     for line in text.splitlines():
-        sys.stderr.write('vgpu-watcher: %s\n' % escape(line))
+        sys.stderr.write(f'vgpu-watcher: {escape(line)}\n')
 
 
 if __name__ == '__main__':

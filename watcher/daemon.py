@@ -1,23 +1,20 @@
-"""The Watcher: one thread that decides, with an inbox for everything that happens.
+"""The Watcher: decides, with an inbox for everything that happens.
 
-Stream, workers and scheduler put messages into the inbox; signal handlers set flags. The main
-thread takes them one after the other, looks at the VMs concerned and hands out jobs. It never
-waits for XAPI, and 250 ms at most for the registry. Once or twice a second it looks whether the
-registry file, the wall clock or the configuration have changed.
+The stream and the jobs put messages into the inbox; signal handlers set flags. The Watcher takes
+them one after the other, looks at the VMs concerned and hands out jobs. It never waits for XAPI,
+and 250 ms at most for the registry.
 """
 
-import time
-from typing import Any, Callable, Iterable, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
 from registry.errors import JournalUnavailable
 from registry.journal.clock_steps import ClockStep
 from watcher.boots.observer import BootWatch
 from watcher.boots.receipts import Inspected, Receipts
-from watcher.config.settings import MirrorSettings
 from watcher.errors import MalformedRecord
 from watcher.job_dispatch import JobDispatch
 from watcher.mirror.mirror import Mirroring
-from watcher.mirror.witnesses import HostsListed, Testimony, Witnesses
+from watcher.mirror.witnesses import HostsListed, Testimony
 from watcher.mirror.writes import MirrorWritten
 from watcher.numbers_keeper import NumberKeeper
 from watcher.runtime.logs import get_logger
@@ -34,11 +31,12 @@ from watcher.state.journal_queue import JournalQueue
 from watcher.state.number_claims import NumberClaims
 from watcher.state.registry_changes import RegistryChanges
 from watcher.state.registry_view import RegistryView
+from watcher.state.write_permit import WritePermit
 from watcher.vm.plan import Policy
-from watcher.vm.record import Batch, Kind, PoolRecord, VmRecord
+from watcher.vm.record import Batch, PoolRecord, VmKind, VmRecord
+from watcher.xapi.callers import Callers
 from watcher.xapi.event_stream import StreamBroken
 from watcher.xapi.role import Mastery, Role
-from watcher.xapi.workers import Clients, Workers
 
 _FEW_ENTRIES = 200
 _MIRROR_SECONDS = 1.0
@@ -47,68 +45,37 @@ _MIRROR_SECONDS = 1.0
 class Watcher:
     """Holds the registry and XAPI against each other, and has them agree."""
 
-    def __init__(self, view: RegistryView, policy: Policy, *, callers: Workers, inspectors: Workers,
-                 clients: Clients, restart_stream: Callable[[], None],
-                 clock: Callable[[], float] = time.monotonic,
-                 wall: Callable[[], float] = time.time,
-                 mirror: MirrorSettings = MirrorSettings()) -> None:
-        self._view = view
-        self._policy = policy
-        self._callers = callers
-        self._clients = clients
-        self._restart_stream = restart_stream
-        self._clock = clock
-        self._wall = wall
-        self._journal_queue = JournalQueue(view)
-        self._notices = DaemonNotices(view, clock)
-        self._changes = RegistryChanges(view, self._notices.tell, clock)
+    def __init__(self, view: RegistryView, policy: Policy, inventory: Inventory,
+                 permit: WritePermit, *, journal_queue: JournalQueue, dispatch: JobDispatch,
+                 notices: DaemonNotices, changes: RegistryChanges, change_filter: ChangeFilter,
+                 number_claims: NumberClaims, receipts: Receipts, boot_watch: BootWatch,
+                 staging: Staging, lifting: Lifting, reviews: Reviews, scanning: Scanning,
+                 mirroring: Mirroring, numbers: NumberKeeper, callers: Callers,
+                 restart_stream: Callable[[], None], clock: Callable[[], float],
+                 wall: Callable[[], float]) -> None:
+        self._view, self._policy = view, policy
+        self.inventory, self.permit = inventory, permit
+        self._journal_queue, self._dispatch = journal_queue, dispatch
+        self._notices, self._changes, self._change_filter = notices, changes, change_filter
+        self._number_claims, self._lifting = number_claims, lifting
+        self.receipts, self._boot_watch = receipts, boot_watch
+        self.staging, self.reviews, self.scanning = staging, reviews, scanning
+        self.mirroring, self.numbers = mirroring, numbers
+        self._callers, self._restart_stream = callers, restart_stream
+        self._clock, self._wall = clock, wall
+        self._mastery = Mastery()
         self._is_recalled = False
         self._noted_fights: Tuple[str, ...] = ()
-        self.inventory = Inventory()
-        self.role: Optional[Role] = None
-        self.is_synced = False
-        self.is_locked = False
         self.synced_at: Optional[float] = None
         self.last_answer: Optional[float] = None
-        self._mastery = Mastery()
-        self._dispatch = JobDispatch(callers, clients, self.inventory,
-                            lambda: self.role is not None and self.role.is_writer, clock)
-        self.receipts = Receipts(
-            look=inspectors.submit, write=self._journal_queue.add, clock=clock, wall=wall)
-        self._number_claims = NumberClaims(view, self.inventory, self._journal_queue.add,
-                                    self.receipts.find_last)
-        self.receipts.on_last = self._number_claims.note_boot
-        self._lifting = Lifting(self._dispatch.lift)
-        self.staging = Staging(view, self.inventory, self._number_claims,
-                               carry_out=self._dispatch.carry_out, reread=self._dispatch.reread,
-                               write=self._journal_queue.add)
         self.staging.policy = policy
-        self._change_filter = ChangeFilter(self.inventory, self.staging.calm)
-        self.reviews = Reviews(self.inventory, self.staging, self._number_claims,
-                           may_write=lambda: self.may_write, clock=clock)
-        self._boot_watch = BootWatch(view, self.inventory, self.staging, self.receipts, clock)
-        self.scanning = Scanning(
-            view, self.inventory, self.staging, look=self.reviews.at,
-            reread=self._dispatch.reread_later, may_write=lambda: self.may_write, clock=clock)
-        self.mirroring = Mirroring(
-            view, self.inventory, settings=mirror, poll=self.poll_registry,
-            write=self._journal_queue.add, submit=lambda *task: self._dispatch.write_mirror(*task),
-            witnesses=Witnesses(self._dispatch.list_hosts, self._dispatch.ask_host),
-            look=self.reviews.at_touched)
-        self.numbers = NumberKeeper(view, self.inventory, self.mirroring)
-
-    @property
-    def may_write(self) -> bool:
-        """Whether platform keys may be written now: role, lock, in sync.
-
-        Not while the mirror is known to be newer than the registry here.
-        """
-        return bool(self.is_synced and self._is_in_charge and not self.mirroring.is_overtaken)
-
-    @property
-    def _is_in_charge(self) -> bool:
-        """Whether this host is the one that writes to XAPI."""
-        return bool(self.is_locked and self.role and self.role.is_writer)
+        self._handlers: Dict[type, Callable[[Any, float], None]] = {
+            Batch: self._on_batch, Outcome: self._on_outcome, VmRead: self._on_read,
+            BlocksLifted: self._on_lifted, MirrorWritten: self._on_mirror_written,
+            HostsListed: lambda message, _now: mirroring.hear(message),
+            Testimony: lambda message, _now: mirroring.hear(message),
+            Inspected: lambda message, _now: boot_watch.take(message),
+            StreamBroken: self._on_broken}
 
     @property
     def is_settled(self) -> bool:
@@ -119,47 +86,26 @@ class Watcher:
         if (0 < self.mirroring.push.waiting < _FEW_ENTRIES
                 and self._clock() - (self.synced_at or 0.0) < _MIRROR_SECONDS):
             return False
-        return (self.is_synced and not self._changes.is_waiting
+        return (self.permit.is_synced and not self._changes.is_waiting
                 and not self.staging.is_waiting)
 
     def set_policy(self, policy: Policy) -> None:
         """Take another template or other names; every VM deserves a look."""
         self._policy = self.staging.policy = policy
         self.inventory.renumber(policy)
-        if self.is_synced:
+        if self.permit.is_synced:
             self._number_claims.note_all()
         self.reviews.at_all()
 
     def handle(self, message: Any) -> None:
         """Take one message out of the inbox."""
-        now = self._clock()
-        if isinstance(message, (Outcome, VmRead, BlocksLifted, MirrorWritten, HostsListed,
-                                Testimony)):
-            self._callers.note_finished()
-        if isinstance(message, Batch):
-            self._handle_batch(message, now)
-        elif isinstance(message, Outcome):
-            self._handle_outcome(message, now)
-        elif isinstance(message, VmRead):
-            self._handle_read(message, now)
-        elif isinstance(message, BlocksLifted):
-            self._handle_lifted(message, now)
-        elif isinstance(message, MirrorWritten):
-            self.mirroring.take(message, now)
-            self.note_lost(message.lost_session)
-        elif isinstance(message, (HostsListed, Testimony)):
-            self.mirroring.hear(message)
-        elif isinstance(message, Inspected):
-            self._boot_watch.take(message)
-        elif isinstance(message, StreamBroken):
-            self.is_synced = False
-            self.receipts.doubt()
-            self._change_filter.doubt()
-            self.note_watch()
+        handler = self._handlers.get(type(message))
+        if handler is not None:
+            handler(message, self._clock())
 
     def begin_session(self, role: Role) -> None:
         """A session was opened: from now on this is what we may do."""
-        self.role = role
+        self.permit.role = role
         self._lifting.restart()
         self.staging.begin_session()
         self.mirroring.begin_session()
@@ -171,7 +117,7 @@ class Watcher:
             self.mirroring.note_contents()
             # Before anything is staged by it: the consumer must not take a new row for a thief.
             self._attend_numbers(self._clock())
-        if not self.is_synced:
+        if not self.permit.is_synced:
             return
         self._recall()
         change = self._changes.take()
@@ -190,7 +136,7 @@ class Watcher:
         now = self._clock()
         self._attend_numbers(now)
         self._lifting.check(now)
-        if (self._changes.find_due(self.is_synced) or now + 1.0) <= now:
+        if (self._changes.find_due(self.permit.is_synced) or now + 1.0) <= now:
             self.poll_registry()
         for ref in self.staging.take_due(now):
             self.reviews.at(ref, now)
@@ -205,18 +151,22 @@ class Watcher:
     def next_due(self) -> Optional[float]:
         """When `pump` has something to do, on the monotonic clock."""
         times = (0.0 if self._dispatch.is_holding else None, self.staging.next_due,
-                 self._lifting.next_due, self._changes.find_due(self.is_synced),
-                 self.mirroring.find_due(self.role, self.may_write) if self.is_synced else None)
+                 self._lifting.next_due, self._changes.find_due(self.permit.is_synced),
+                 self.mirroring.find_due() if self.permit.is_synced else None)
         return min([at for at in times if at is not None], default=None)
 
     def note_watch(self, clock_step: Optional[ClockStep] = None) -> None:
         """Leave word for vgpu-admin of how things are, and that the clock was set."""
-        offset = self._wall() - self._clock()
+        role, offset = self.permit.role, self._wall() - self._clock()
         since, answered = [at + offset if at is not None else None for at in (
-            self.synced_at if self.is_synced else None, self.last_answer)]
+            self.synced_at if self.permit.is_synced else None, self.last_answer)]
         self._noted_fights = self.staging.list_fought_over(self._clock())
-        self._journal_queue.note_watch(since, answered, bool(self.role and self.role.is_member),
-                               self._noted_fights, clock_step)
+        self._journal_queue.note_watch(since, answered, role, self._noted_fights, clock_step)
+
+    def begin_held(self) -> None:
+        """While stopping: begin what was held for the journal."""
+        self.flush()
+        self._dispatch.let_go()
 
     def handle_last(self, message: Any) -> None:
         """While stopping: only outcomes still count."""
@@ -227,7 +177,7 @@ class Watcher:
         """Write down what was learned."""
         self._journal_queue.flush()
 
-    def _handle_batch(self, batch: Batch, now: float) -> None:
+    def _on_batch(self, batch: Batch, now: float) -> None:
         self.last_answer = now
         if not self._change_filter.is_relevant(batch):
             return
@@ -243,7 +193,7 @@ class Watcher:
             self._drop(ref)
         moved = [self._take(vm, now) for vm in batch.vms]
         if batch.is_first:
-            self.is_synced = True
+            self.permit.is_synced = True
             # Whoever bears a number now bore it before anything is staged from here on.
             self._number_claims.note_all(is_complete=not batch.malformed)
             self._forget_vanished(batch)
@@ -254,6 +204,7 @@ class Watcher:
             self.note_watch()
             get_logger().info('stream.resynced', vms=len(batch.vms),
                               registered=len(self._view.assignments))
+            self._changes.settle()
             self.reviews.at_all()
         else:
             changed = self._number_claims.note(batch.vms)
@@ -261,7 +212,6 @@ class Watcher:
             self._boot_watch.note(batch.vms)
             for vm in batch.vms:
                 self.reviews.at(vm.ref, now)
-            self._callers.give_way()
             self.reviews.at_peers_of(changed + tuple(moved))
         if self._view.was_read:
             self._change_filter.note_followed(batch.vms)
@@ -278,23 +228,22 @@ class Watcher:
     def _note_pools(self, pools: Iterable[PoolRecord]) -> None:
         """Another master than the role rests on: nothing is written until it is asked again."""
         for pool in pools:
-            if self.role is not None and self._mastery.has_moved(self.role, pool):
-                get_logger().warning('role.doubted', master=self.role.master, found=pool.master)
-                self.role = self.role._replace(
+            role = self.permit.role
+            if role is not None and self._mastery.has_moved(role, pool):
+                get_logger().warning('role.doubted', master=role.master, found=pool.master)
+                self.permit.role = role._replace(
                     is_writer=False, refusal='the resource pool has another master now')
                 self._restart_stream()
-            elif self.role is not None and self.role.master == pool.master:
+            elif role is not None and role.master == pool.master:
                 self.mirroring.note_pool(pool)
 
     def _attend_mirror(self, now: float) -> None:
-        if self.is_synced:
-            self.mirroring.attend(self.role, now, may_write=self.may_write,
-                                  is_locked=self.is_locked, jobs=len(self.staging.busy),
+        if self.permit.is_synced:
+            self.mirroring.attend(now, jobs=len(self.staging.busy),
                                   is_staging=self.staging.is_waiting)
 
     def _attend_numbers(self, now: float) -> None:
-        self.numbers.attend(now, self.role, is_synced=self.is_synced and self.is_locked,
-                            answered_at=self.last_answer)
+        self.numbers.attend(now, self.last_answer)
 
     def _recall(self) -> None:
         """Once, as soon as the journal can be read: what an earlier daemon left to be done."""
@@ -305,7 +254,8 @@ class Watcher:
             return
         try:
             self.staging.recall()
-            self._boot_watch.recall(self._view.journal, self.role.host if self.role else None)
+            role = self.permit.role
+            self._boot_watch.recall(self._view.journal, role.host if role else None)
             self._is_recalled = True
         except JournalUnavailable as error:
             self._journal_queue.give_up_journal(error)
@@ -315,9 +265,9 @@ class Watcher:
         before = self.inventory.update(vm, self._policy, now)
         self.mirroring.note_vm(vm, before)
         self.staging.leftovers.note(vm)
-        if vm.start_blocks and self._is_in_charge:
+        if vm.start_blocks and self.permit.is_in_charge:
             self._lifting.note(vm, now)
-        if before is not None and before.kind is Kind.VM and vm.kind is not Kind.VM:
+        if before is not None and before.kind is VmKind.VM and vm.kind is not VmKind.VM:
             self._notices.tell_lost(before, vm.kind)
         has_moved = before is not None and stands_by(before) != stands_by(vm)
         return before if has_moved else None
@@ -332,7 +282,7 @@ class Watcher:
         self.mirroring.push.drop(ref)
         self._boot_watch.note_gone(vm)
         self._number_claims.note_gone(vm)
-        if vm.kind is Kind.VM and self.inventory.find_by_uuid(vm.uuid) is None:
+        if vm.kind is VmKind.VM and self.inventory.find_by_uuid(vm.uuid) is None:
             self._notices.tell_lost(vm, None)
         self.reviews.at_peers_of((vm,))
 
@@ -347,7 +297,7 @@ class Watcher:
             self.staging.forget_vanished(known)
             self._boot_watch.forget_vanished(known)
 
-    def _handle_outcome(self, outcome: Outcome, now: float) -> None:
+    def _on_outcome(self, outcome: Outcome, now: float) -> None:
         plan = outcome.plan
         is_fresh = self._finish(outcome, now)
         if outcome.kind is OutcomeKind.VANISHED:
@@ -365,10 +315,10 @@ class Watcher:
 
     def note_lost(self, session: Optional[str]) -> None:
         """Treat a lost session as a lost stream; one of before the last reconnect says nothing."""
-        if session is not None and self._clients.is_current(session):
+        if session is not None and self._callers.is_current(session):
             self._restart_stream()
 
-    def _handle_read(self, read: VmRead, now: float) -> None:
+    def _on_read(self, read: VmRead, now: float) -> None:
         self.note_lost(read.lost_session)
         if read.malformed is not None:
             self._set_aside(read.malformed)
@@ -385,7 +335,7 @@ class Watcher:
             self.reviews.at(read.ref, now, is_fresh=True)
             self.reviews.at_peers_of(changed + (moved,))
 
-    def _handle_lifted(self, lifted: BlocksLifted, now: float) -> None:
+    def _on_lifted(self, lifted: BlocksLifted, now: float) -> None:
         self.note_lost(lifted.lost_session)
         self._lifting.take(lifted, now)
         if lifted.vm is not None and self.staging.is_fresh(lifted.vm, lifted.began_at):
@@ -393,6 +343,16 @@ class Watcher:
             self.reviews.at(lifted.ref, now)
         elif lifted.vm is not None:
             self._dispatch.reread(lifted.vm)
+
+    def _on_mirror_written(self, written: MirrorWritten, now: float) -> None:
+        self.mirroring.take(written, now)
+        self.note_lost(written.lost_session)
+
+    def _on_broken(self, _broken: StreamBroken, _now: float) -> None:
+        self.permit.is_synced = False
+        self.receipts.doubt()
+        self._change_filter.doubt()
+        self.note_watch()
 
     def _note_policy(self) -> None:
         accepted = self._view.is_accepted

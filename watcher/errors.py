@@ -104,7 +104,7 @@ class MalformedRecord(WatcherError):
         self.ref = ref
         self.field = field
         self.problem = problem
-        super().__init__('VM record %s: %s %s' % (ref, field, problem))
+        super().__init__(f'VM record {ref}: {field} {problem}')
 
 
 class AnswerTooOld(WatcherError):

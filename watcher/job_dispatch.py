@@ -1,46 +1,48 @@
-"""The Watcher's hands: which job goes to the workers, and with what in it.
+"""The Watcher's hands: which job goes to the callers, and with what in it.
 
 Each method submits one job and returns at once; what came of it arrives as a message.
 """
 
 import time
-from typing import Any, Callable, List
+from typing import Callable, List
 
-from watcher.mirror.slots import Change
+from watcher.loop.loop import Urgency
+from watcher.loop.steps import Steps
+from watcher.mirror.slots import SlotChange
 from watcher.mirror.witnesses import ask_host, list_hosts
-from watcher.mirror.writes import write_entry
+from watcher.mirror.writes import MirrorWritten, write_entry
 from watcher.staging.injector import Outcome, OutcomeKind, carry_out, is_current
 from watcher.staging.jobs import lift_blocks, read_vm
 from watcher.state.inventory import Inventory
+from watcher.state.write_permit import WritePermit
 from watcher.vm.plan import Plan
 from watcher.vm.record import VmRecord
-from watcher.xapi.workers import Clients, Urgency, Workers
+from watcher.xapi.callers import Callers
+from watcher.xapi.client import Client
 
 
 class JobDispatch:
     """Submits jobs that call XAPI."""
 
-    def __init__(self, callers: Workers, clients: Clients, inventory: Inventory,
-                 is_writer: Callable[[], bool] = lambda: True,
+    def __init__(self, callers: Callers, inventory: Inventory, permit: WritePermit,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        self._is_writer = is_writer
+        self._permit = permit
         self._clock = clock
         self._callers = callers
-        self._clients = clients
         self._inventory = inventory
-        self._held: List[Callable[[], Any]] = []
+        self._held: List[Callable[[Client], Steps[Outcome]]] = []
 
     def carry_out(self, plan: Plan) -> None:
         """Carry out a plan; the message is an Outcome.
 
         What no start waits for is held until `let_go`: first the journal knows of it.
         """
-        def job() -> Outcome:
+        def job(client: Client) -> Steps[Outcome]:
             # What waited its turn may be overtaken by what events have shown meanwhile (P6).
-            if not (self._is_writer()
+            if not (self._permit.is_writer
                     and is_current(plan, self._inventory.find(plan.vm.ref))):
                 return Outcome(OutcomeKind.OVERTAKEN, plan)
-            return carry_out(self._clients.current(), plan, clock=self._clock)
+            return (yield from carry_out(client, plan, clock=self._clock))
         if plan.is_rescue:
             self._callers.submit(job, Urgency.RESCUE)
         else:
@@ -67,22 +69,24 @@ class JobDispatch:
 
     def lift(self, ref: str) -> None:
         """Lift our start blocks from a VM; the message is a BlocksLifted."""
-        self._callers.submit(lambda: lift_blocks(self._clients, ref, self._clock),
+        self._callers.submit(lambda client: lift_blocks(client, ref, self._clock),
                              Urgency.RESCUE)
 
-    def write_mirror(self, table: str, ref: str, change: Change) -> None:
+    def write_mirror(self, table: str, ref: str, change: SlotChange) -> None:
         """Change the mirror's slots of one record; the message is a MirrorWritten."""
-        self._callers.submit(
-            lambda: write_entry(self._clients, table, ref, change, self._is_writer),
-            Urgency.LATER)
+        def job(client: Client) -> Steps[MirrorWritten]:
+            if not self._permit.is_writer:
+                return MirrorWritten(table, ref, change)
+            return (yield from write_entry(client, table, ref, change))
+        self._callers.submit(job, Urgency.LATER)
 
     def list_hosts(self) -> None:
         """Ask which hosts the pool has; the message is a HostsListed."""
-        self._callers.submit(lambda: list_hosts(self._clients), Urgency.STAGE)
+        self._callers.submit(list_hosts, Urgency.STAGE)
 
     def ask_host(self, host: str, resource_pool: str) -> None:
         """Ask what a host remembers of the mirror; the message is a Testimony."""
-        self._callers.submit(lambda: ask_host(self._clients, host, resource_pool), Urgency.STAGE)
+        self._callers.submit(lambda client: ask_host(client, host, resource_pool), Urgency.STAGE)
 
     def _submit_read(self, ref: str, urgency: int) -> None:
-        self._callers.submit(lambda: read_vm(self._clients, ref, self._clock), urgency)
+        self._callers.submit(lambda client: read_vm(client, ref, self._clock), urgency)

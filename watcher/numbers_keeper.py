@@ -4,8 +4,6 @@ The numbers file is written when rows or generation change, confirmed or not; an
 at most once a minute, while the daemon is in sync with XAPI and the registry can be gone by. When
 it cannot be confirmed it says so by its age, and after five minutes the consumer withholds
 nothing. No registry and no XAPI is written to for it. The names of VMs stand beside it.
-
-Main thread only.
 """
 
 import os
@@ -17,6 +15,7 @@ from watcher.mirror.mirror import FOLLOWING, Mirroring
 from watcher.runtime.logs import get_logger
 from watcher.state.inventory import Inventory
 from watcher.state.registry_view import RegistryView
+from watcher.state.write_permit import WritePermit
 from watcher.vm_names import VmNames
 from watcher.xapi.role import Role
 
@@ -30,10 +29,12 @@ _YOUNG_SECONDS = 600.0
 class NumberKeeper:
     """Remembers what was written last, and when it was confirmed."""
 
-    def __init__(self, view: RegistryView, inventory: Inventory, mirroring: Mirroring, *,
+    def __init__(self, view: RegistryView, inventory: Inventory, permit: WritePermit,
+                 mirroring: Mirroring, *,
                  instant: Callable[[], Instant] = read_instant) -> None:
         self._view = view
         self._inventory = inventory
+        self._permit = permit
         self._mirroring = mirroring
         self._instant = instant
         self._directory: Optional[RunDirectory] = None
@@ -58,9 +59,9 @@ class NumberKeeper:
         if self._directory is not None:
             self._last = self._recall(self._directory)
 
-    def attend(self, now: float, role: Optional[Role], *, is_synced: bool,
-               answered_at: Optional[float]) -> None:
+    def attend(self, now: float, answered_at: Optional[float]) -> None:
         """Write what has changed; confirm it when that is due. Costs next to nothing otherwise."""
+        role, is_synced = self._permit.role, self._permit.is_synced and self._permit.is_locked
         if is_synced:
             self._names.attend(now, self._inventory.vms)
         if self._directory is None or not self._view.is_available:
@@ -89,7 +90,7 @@ class NumberKeeper:
         if role.is_member:
             return self._mirroring.state == FOLLOWING
         # What is staged from counts: a forged entry must not switch this off.
-        return not self._mirroring.is_overtaken
+        return not self._permit.is_overtaken
 
     def _recall(self, directory: RunDirectory) -> Optional[Numbers]:
         """What the daemon before us confirmed goes on counting until we have seen all VMs."""
@@ -134,7 +135,7 @@ class NumberKeeper:
 
     def _is_needed(self, name: str) -> bool:
         if not name.isdigit():  # half written: by a program that goes on, or one that was killed
-            return os.path.exists('/proc/%s' % name.rpartition('.')[2])
+            return os.path.exists('/proc/' + name.rpartition('.')[2])
         try:
             marker = self._directory.read_marker(int(name))  # type: ignore
         except (OSError, NumberFileInvalid):

@@ -2,4 +2,4 @@
 
 VERSION = '0.2.0'
 # XAPI 26.17 and later can limit callers; a recognisable user agent tells its operator whom.
-USER_AGENT = 'vgpu-watcher/%s' % VERSION
+USER_AGENT = f'vgpu-watcher/{VERSION}'

@@ -2,14 +2,12 @@
 
 A TAB cannot wait for XAPI. The file is root's, has one name a line, and is written when names
 have changed, which is looked for every ten seconds.
-
-Main thread only.
 """
 
-from typing import FrozenSet, Iterable, List, Optional
+from typing import Iterable, List, Optional
 
 from watcher.consumer.run_directory import NumberFileInvalid, RunDirectory
-from watcher.vm.record import Kind, VmRecord
+from watcher.vm.record import VmKind, VmRecord
 
 LOOK_SECONDS = 10.0
 # A longer name is not completed.
@@ -22,7 +20,8 @@ class VmNames:
 
     def __init__(self) -> None:
         self._directory: Optional[RunDirectory] = None
-        self._last: Optional[FrozenSet[str]] = None
+        self._last: Optional[int] = None
+        """The hash of the names: of two sets with the same one TAB may miss the newer."""
         self._look_at = 0.0
 
     def use(self, directory: Optional[RunDirectory]) -> None:
@@ -34,10 +33,10 @@ class VmNames:
         if self._directory is None or now < self._look_at:
             return
         self._look_at = now + LOOK_SECONDS
-        names = frozenset(vm.name for vm in vms if vm.kind is Kind.VM)
-        if names == self._last:
+        names = frozenset(vm.name for vm in vms if vm.kind is VmKind.VM)
+        if hash(names) == self._last:
             return
-        self._last = names
+        self._last = hash(names)
         try:
             self._directory.write_names(render_names(names))
         except (OSError, NumberFileInvalid):

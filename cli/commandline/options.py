@@ -121,7 +121,14 @@ POOL = Option('pool', 'A|B', 'the vGPU pool', parse_pool_id, (), ('A', 'B'))
 POOL_ID = Option('pool-id', 'A|B', 'the vGPU pool', parse_pool_id, (), ('A', 'B'))
 PRIORITY = Option('priority', 'low|medium|high', 'the priority', parse_priority, (),
                   ('low', 'medium', 'high'))
+# The same where they choose what is shown, and where they have a default.
+ONLY_POOL = POOL._replace(summary='only VMs of this vGPU pool')
+ONLY_POOL_ID = POOL_ID._replace(summary='only this vGPU pool')
+ONLY_PRIORITY = PRIORITY._replace(summary='only VMs of this priority')
+NEW_POOL = POOL._replace(summary='the vGPU pool (A)')
+NEW_PRIORITY = PRIORITY._replace(summary='the priority (medium)')
 VM_ID = Option('vm-id', 'N', 'the number (1 to 2147483646)', parse_vm_id)
+NEW_VM_ID = VM_ID._replace(summary='the number, 1 to 2147483646 (one more than the largest so far)')
 
 EMPTY = Option('empty', None, 'start over: give up what the mirror and the journal hold')
 SOURCE = Option('source', 'mirror|history|FILE', 'where the assignments come from: the mirror in '
@@ -164,6 +171,7 @@ FORMAT = Option('format', 'json|csv', 'how the file is written (json)', choices=
 FROM_FILE = Option('from-file', 'FILE', 'register the VMs that a file lists, one a line, or as '
                    'CSV or JSON', parse_text)
 LIMIT = Option('limit', 'N', 'how many to show (50)', parse_count)
+NEWEST = LIMIT._replace(summary='how many of the newest to begin with (10)')
 COUNT = Option('limit', 'N', 'restart this many VMs at most', parse_count)
 WINDOW = Option('window', 'HH:MM-HH:MM', 'begin restarts in these hours only, in UTC: wait until '
                 'they begin, end when they do', parse_window)

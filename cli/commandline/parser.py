@@ -7,12 +7,13 @@ abbreviated: a script must not change its meaning when an option is added.
 import argparse
 import functools
 import re
-from typing import Any, Dict, Mapping, NamedTuple, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 from cli.commandline.commands import BY_NAME, GROUPS, Command
 from cli.commandline.options import (CONFIG, DB, EVERYWHERE, EXCLUSIVE, FROM_FILE, GONE, HELP,
                                      RESTART, VERSION, VM, VM_ID, VMS, Option)
 from cli.commandline.words import Words, refuse_bare_words, take_apart, usage
+from cli.errors import CommandError, Kind
 from cli.output.text import escape, nearest
 from registry.errors import InvalidValue
 
@@ -89,27 +90,39 @@ class _Parser(argparse.ArgumentParser):
             if not any(option in group for group in contrary):
                 _add_option(self, option, is_required=option in required)
 
-    def _describe(self, option: Option) -> str:
-        """An option that is missing; one that is better given as a bare word, as that."""
-        if self._command and option == self._command.operand:
-            return f'{option.placeholder} (or {option.flag}=...)'
-        return option.shown
+    def _get_values(self, action: argparse.Action, arg_strings: List[str]) -> Any:
+        """Take `--` for a value where it is one: argparse takes it out of `--name=--` as well."""
+        if action.option_strings and arg_strings == ['--']:
+            value = self._get_value(action, arg_strings[0])
+            self._check_value(action, value)
+            return value
+        return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse found as a usage error, in our words."""
         required = re.match(r'the following arguments are required: (.*)\Z', message)
         if required and self._command:
             missing = [self._known[flag[2:]] for flag in required.group(1).split(', ')]
-            raise usage(f"{self._command.name} needs {' and '.join(map(self._describe, missing))}")
+            known = [_describe(self._command, option) for option in missing]
+            raise usage(f"{self._command.name} needs {' and '.join(known)}")
         choice = re.match(r'(?s)argument --(\S+): invalid choice: (.*) \(choose from', message)
         if choice:
             flag, value = choice.groups()
             choices = self._known[flag].choices
-            raise usage(f"--{flag}: {value} is not understood; allowed: {', '.join(choices)}"
+            option = self._known[flag]
+            is_word = self._command and option == self._command.operand
+            name = self._command.name if self._command and is_word else f'--{flag}'
+            raise usage(f"{name}: {value} is not understood; allowed: {', '.join(choices)}"
                         f"{nearest(value.strip(chr(39)).lower(), choices)}")
         message = re.sub(r'\Aargument (\S+): not allowed with argument (\S+)\Z',
                          r'\1 and \2 exclude each other', message)
         raise usage(re.sub(r'\Aargument (\S+: )', r'\1', message))
+
+
+def _describe(command: Optional[Command], option: Option) -> str:
+    """An option that is missing; one that is better given as a bare word, as that."""
+    is_word = command is not None and option == command.operand
+    return str(option.placeholder) if is_word else option.shown
 
 
 class _Once(argparse.Action):
@@ -159,15 +172,20 @@ def _convert_value(option: Option, text: str) -> Any:
 def _without_field(message: str, option: Option) -> str:
     """A message of the registry without the name of its field: the option stands there already."""
     field, colon, rest = message.partition(': ')
-    return rest if colon and field in option.name.replace('-', '_') else message
+    is_own = field == 'vm_uuid' or field in option.name.replace('-', '_')
+    return rest if colon and is_own else message
 
 
 # What argparse cannot say: one of several, and what stands in the place of a VM.
 
 def _check_needs(command: Command, values: Mapping[str, Any]) -> None:
     if command.any_of and not any(option.name in values for option in command.any_of):
-        raise usage(f"{command.name} needs at least one of "
-                    f"{' '.join(option.shown for option in command.any_of)}")
+        known = [_describe(command, option) for option in command.any_of]
+        raise usage(f'{command.name} needs ' + (' or '.join(known) if len(known) == 2 else
+                                                f"at least one of {', '.join(known)}"))
+    if VM_ID.name in values and len(set(values.get(VMS.name, ()))) > 1:
+        raise CommandError(Kind.CONFLICT, f'vm_id {values[VM_ID.name]} can be that of one VM only: '
+                           'name one; nothing was changed')
     for alone in (FROM_FILE, GONE):
         if alone.name in values:
             _refuse_beside(alone, values)
@@ -193,5 +211,6 @@ def _find_topic(command: Command, rest: Sequence[str]) -> Optional[str]:
         return command.name
     known = list(BY_NAME) + list(GROUPS)
     if rest and rest[0] not in known:
-        raise usage(f"no help for '{escape(rest[0])}'{nearest(rest[0], known)}")
+        raise usage(f"no help for '{escape(rest[0])}'{nearest(rest[0], known)}"
+                    "; see 'vgpu-admin help --all'")
     return rest[0] if rest else None

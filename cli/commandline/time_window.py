@@ -26,12 +26,6 @@ class TimeWindow(NamedTuple):
             return self.begin <= minute < self.end
         return minute >= self.begin or minute < self.end
 
-    def seconds_until_open(self, now: float) -> float:
-        """How long it takes until the window opens; 0 while it is open."""
-        if self.is_open(now):
-            return 0.0
-        return (self.begin * 60 - now) % _DAY_SECONDS
-
     def __str__(self) -> str:
         return f'{_clock(self.begin)}-{_clock(self.end)} UTC'
 

@@ -189,11 +189,23 @@ def refuse_bare_words(words: Words) -> None:
     if command.words:
         raise usage(f"say 'vgpu-admin {command.name} {' '.join(command.words)}'")
     first = escape(words.rest[0])
-    if POOL_ID in command.options and first in POOL_ID.choices:
+    if any(option.name == POOL_ID.name for option in command.options) and first in POOL_ID.choices:
         raise usage(f"{command.name}: '{first}' is not understood; a vGPU pool is named by "
                     f'{POOL_ID.flag}={first}')
-    raise usage(f"{command.name}: '{first}' is not understood; "
-                f"example: vgpu-admin {command.example}")
+    raise usage(f'{command.name}{_say_unwanted(words, command)}; '
+                f'example: vgpu-admin {command.example}')
+
+
+def _say_unwanted(words: Words, command: Command) -> str:
+    """What the command does not want, in words that say what it takes."""
+    takes_vm = VM_NAME in command.options and not command.takes_several
+    if command.operand is None and not takes_vm:
+        return (f": '{escape(words.rest[0])}' is not understood" if command.takes_several
+                else f" takes options only, not '{escape(words.rest[0])}'")
+    wanted = 'VM' if command.operand is None else str(command.operand.placeholder)
+    is_given = words.has(*(VM if command.operand is None else (command.operand,)))
+    return (f" takes one {'word' if '|' in wanted else wanted}; "
+            f"'{escape(words.rest[0 if is_given else 1])}' is one too many")
 
 
 def hint_at_option(name: str) -> str:

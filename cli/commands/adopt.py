@@ -4,12 +4,12 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
-from cli.commands.import_export import stage_changed
 from cli.context import Context
 from cli.effects.proposals import ask, carry_out, document_of, rehearse
+from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
 from cli.output.result import Result, build_document
-from cli.output.text import escape, plural
+from cli.output.text import escape, name_vm, plural, say_unavailable
 from cli.queries.preflight import refuse_on_member
 from registry.edit import Edit
 from registry.errors import InvalidValue
@@ -36,13 +36,13 @@ def adopt(arguments: Arguments, context: Context) -> Result:
     refuse_on_member(context)
     found, problems, numbers = _find(context, contents)
     for item in problems:
-        context.note(f'VM {item.vm_uuid} ({item.vm_name}) is left alone: {item.problem}')
+        context.note(f'{name_vm(item.vm_name, item.vm_uuid)} is left alone: {item.problem}')
     proposal = rehearse(context, lambda edit: _register(edit, found, numbers))
     given = {vm.vm_uuid: vm.vm_id for vm in proposal.difference.added}
     is_dry = bool(arguments.get(options.DRY_RUN))
     # Nothing but what is new is shown, and what is shown is registered.
     found = [item for item in found if item.vm_uuid in given]
-    lines = [f'{item.vm_uuid} {escape(item.vm_name)}: pool {item.pool_id}, priority '
+    lines = [f'{name_vm(item.vm_name, item.vm_uuid)}: pool {item.pool_id}, priority '
              f'{item.priority.word}, {_describe_number(item, given, numbers.taken)}'
              for item in found]
     document = build_document(
@@ -50,13 +50,14 @@ def adopt(arguments: Arguments, context: Context) -> Result:
         left_alone=[{'vm_uuid': item.vm_uuid, 'problem': item.problem} for item in problems],
         **document_of(proposal.difference))
     if not found or is_dry:
+        lines += [f'{plural(len(found), "VM")} would be registered (dry run).'] if found else []
         return Result(document, lambda _style: lines or ['No VM brings anything to adopt.'])
     if ask(context, lines, 'Do you want to register these VMs?'):
         lines = []
     carry_out(context, proposal, done='the VMs are registered')
-    document['staging'] = stage_changed(context, [item.vm_uuid for item in found])
-    return Result(document, lambda _style: lines + [f'{plural(len(found), "VM")} registered.'],
-                  minimal=tuple(item.vm_uuid for item in found))
+    lines.append(f'{plural(len(found), "VM")} registered.')
+    lines += stage_changed(context, [item.vm_uuid for item in found], proposal, document)
+    return Result(document, lambda _style: lines, minimal=tuple(item.vm_uuid for item in found))
 
 
 def _find(context: Context, contents: Any) -> Tuple[List[Adoption], List[Adoption], Any]:
@@ -68,7 +69,7 @@ def _find(context: Context, contents: Any) -> Tuple[List[Adoption], List[Adoptio
         pool = read_pool(context, contents)
         arrivals = find_arrivals(context, pool.ordinary_vms, contents.by_uuid)
     except XapiError as error:
-        raise CommandError(Kind.UNAVAILABLE, f'XAPI could not be asked: {error}') from error
+        raise CommandError(Kind.UNAVAILABLE, say_unavailable(error)) from error
     items: List[Adoption] = []
     for vm in pool.ordinary_vms:
         plan = pool.plan(vm)
@@ -85,7 +86,7 @@ def _find(context: Context, contents: Any) -> Tuple[List[Adoption], List[Adoptio
     carried = [item.vm_id for item in items if not item.is_arrived and not item.problem]
     judged = [item if item.problem or item.is_arrived or carried.count(item.vm_id) == 1
               else item._replace(problem=f'several VMs carry vm_id {item.vm_id}; '
-                                    "'vgpu-admin register-vm' gives each its own")
+                                 "'vgpu-admin register-vm' gives each its own")
               for item in items]
     owners = {row.vm_id: row.vm_uuid for row in contents.vms}
     judged = [item if item.problem or item.is_arrived or item.vm_id not in owners

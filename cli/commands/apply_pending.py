@@ -23,8 +23,6 @@ from registry.errors import RegistryError
 from registry.values import Contents
 from watcher.errors import XapiError
 
-_QUESTION = 'Do you want to restart them?'
-
 
 def apply_pending(arguments: Arguments, context: Context) -> Result:
     """Restart pending VMs; those that do not run are left as they are."""
@@ -37,9 +35,11 @@ def apply_pending(arguments: Arguments, context: Context) -> Result:
     if not shown.steps:
         return _finished('nothing_to_do', context, block, shown)
     if arguments.get(options.DRY_RUN):
-        return _finished('would_apply', context, block, shown)
+        return _finished('would_apply', context, block + ['Nothing was restarted (dry run).'],
+                         shown)
     _check_daemon(context, contents)
-    context.confirm(block, _QUESTION)
+    context.confirm(block, 'Do you want to restart '
+                    f"{'it' if shown.vm_count == 1 else 'them'}?")
     if context.was_asked and _list_rows(context.registry.read(), shown) \
             != _list_rows(contents, shown):
         raise CommandError(Kind.CONFLICT, 'the assignments of these VMs have changed since they '
@@ -55,8 +55,9 @@ def render_selection(selection: Selection, window: Any = None) -> List[str]:
     """What is to be restarted, in which order, and what is not."""
     lines: List[str] = []
     if selection.steps:
-        lines.append(f'{plural(selection.vm_count, "pending VM")} to be restarted, one after the '
-                     'other, each verified before the next:')
+        many = ', one after the other, each verified before the next'
+        lines.append(f'{plural(selection.vm_count, "pending VM")} to be restarted'
+                     f"{many if selection.vm_count > 1 else ', and verified'}:")
     for number, step in enumerate(selection.steps, 1):
         lines += _render_step(number, step)
     if not lines:
@@ -106,7 +107,7 @@ def _find_named(arguments: Arguments, context: Context,
         return None
     for vm_uuid in sorted(found - set(contents.by_uuid)):
         raise CommandError(Kind.NOT_FOUND, f"VM {vm_uuid} is not registered; see 'vgpu-admin "
-                           "scan-vms'")
+                           "list-vms'")
     return found
 
 

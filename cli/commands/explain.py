@@ -10,16 +10,19 @@ from cli.commandline.parser import Arguments
 from cli.commands.history import describe_entry, find_past_target
 from cli.context import Context
 from cli.errors import CommandError, Kind
-from cli.output.edit_messages import name_vm
 from cli.output.result import Result, build_document
 from cli.output.tables import describe_boot, describe_outcome
-from cli.output.text import escape, plural, utc
+from cli.output.text import escape, name_vm, plural, spell_vm, utc
 from cli.output.vm_view import boot_document, entry_document
+from cli.queries.vm_names import find_names
 from registry.errors import RegistryUnavailable
 from registry.journal.clock_steps import correct
 from watcher.errors import MalformedRecord, XapiError
 
 _ALL = 20000
+# A boot that has just begun has its verdict soon.
+_VERDICT_SECONDS = 3.0
+_AGAIN_SECONDS = 0.1
 # What the history says of a VM's row, by the beginning of its name.
 _OF_THE_ROW = 'vm_'
 
@@ -32,6 +35,8 @@ class Life(NamedTuple):
     entries: Tuple[Any, ...]
     """What was changed, the oldest first."""
     clock_steps: Sequence[Any] = ()
+    name: Optional[str] = None
+    """What the VM is called now, or was last."""
 
     def when(self, at: str) -> str:
         """A time as it would stand there if the clock had always been right."""
@@ -54,11 +59,12 @@ class Now(NamedTuple):
 def explain(arguments: Arguments, context: Context) -> Result:
     """Tell why a VM booted with its arguments: from the registry's change to the verdict."""
     vm_uuid = find_past_target(context, arguments)
-    life = _read_life(context, vm_uuid)
+    life = _read_settled(context, vm_uuid)
     if arguments.get(options.LIFE):
         return _tell_life(context, life, vm_uuid)
-    boot = _choose(life.boots, arguments.get(options.BOOT),
-                   name_vm(arguments.get(options.VM_NAME), vm_uuid))
+    typed = arguments.get(options.VM_NAME)
+    whole = f"'vgpu-admin explain {spell_vm(typed, vm_uuid)} --all'"
+    boot = _choose(life, arguments.get(options.BOOT), name_vm(typed or life.name, vm_uuid), whole)
     entries = life.list_entries(boot.closed_at or boot.opened_at)
     now = _find_now(context, boot) if boot is life.boots[0] else None
     host_name = context.find_host_name(boot.host)
@@ -68,40 +74,54 @@ def explain(arguments: Arguments, context: Context) -> Result:
     lines += ['Then:'] + _indent(_describe_then(boot))
     if now is not None:
         lines += ['Now:', f'  {now.said}']
-    lines += _count_rest(life, boot, entries)
-    return _build(vm_uuid, boot, host_name, entries, now, lines)
+    lines += _count_rest(life, boot, entries, whole)
+    return _build(vm_uuid, life.name, boot, host_name, entries, now, lines)
 
 
 def _describe_meaning(boot: Any) -> str:
+    if boot.closed_at is None:
+        return 'what QEMU runs with has not been looked at yet; ask again.'
     return _MEANINGS.get(boot.verdict or '', 'the boot has no verdict.')
+
+
+def _read_settled(context: Context, vm_uuid: str) -> Life:
+    """Read a life; the verdict on a boot that has just begun is waited for."""
+    until = context.clock() + _VERDICT_SECONDS
+    life = _read_life(context, vm_uuid)
+    while life.boots and life.boots[0].closed_at is None and context.clock() < until:
+        context.sleep(_AGAIN_SECONDS)
+        life = _read_life(context, vm_uuid)
+    return life
 
 
 def _read_life(context: Context, vm_uuid: str) -> Life:
     with context.journal(is_needed=True) as journal:
         if journal is None:
             return Life((), ())
+        names = find_names(context.registry.path, journal, [vm_uuid])
         return Life(tuple(journal.list_boots(vm_uuid, _ALL)),
-                    tuple(reversed(journal.list_history(vm_uuid, _ALL))), journal.clock_steps())
+                    tuple(reversed(journal.list_history(vm_uuid, _ALL))), journal.clock_steps(),
+                    names.get(vm_uuid))
 
 
-def _choose(boots: Sequence[Any], number: Optional[int], name: str) -> Any:
-    if not boots:
-        raise CommandError(Kind.NOT_FOUND, f'no boot of {name} is recorded: the daemon '
-                           "records the boots that it sees; 'vgpu-admin explain VM --all' shows "
-                           'what was changed')
+def _choose(life: Life, number: Optional[int], name: str, whole: str) -> Any:
+    if not life.boots:
+        hint = f'; {whole} shows what was changed' if life.entries else ''
+        raise CommandError(Kind.NOT_FOUND, f'no boot of {name} is recorded: the daemon records the '
+                           f'boots that it sees{hint}')
     if number is None:
-        return boots[0]
-    for boot in boots:
+        return life.boots[0]
+    for boot in life.boots:
         if boot.id == number:
             return boot
-    known = ', '.join(str(boot.id) for boot in boots[:10])
-    raise CommandError(Kind.NOT_FOUND, f'{name} has no boot {number}; there are {known}')
+    known = ', '.join(str(boot.id) for boot in life.boots[:10])
+    raise CommandError(Kind.NOT_FOUND, f'{name} has no boot {number}; the newest are {known}')
 
 
-def _build(vm_uuid: str, boot: Any, host_name: Optional[str], entries: Sequence[Any],
-           now: Optional[Now], lines: List[str], **more: Any) -> Result:
+def _build(vm_uuid: str, name: Optional[str], boot: Any, host_name: Optional[str],
+           entries: Sequence[Any], now: Optional[Now], lines: List[str], **more: Any) -> Result:
     document = build_document(vm_uuid=vm_uuid, boot=boot_document(boot, host_name),
-                              history=[entry_document(entry) for entry in entries],
+                              history=[entry_document(entry, name) for entry in entries],
                               now=now.document if now is not None else None, **more)
     return Result(document, lambda _style: lines)
 
@@ -113,10 +133,10 @@ def _describe_cause(life: Life, boot: Any, entries: Sequence[Any]) -> List[str]:
     before = _find_before(life, boot)
     found = [entry for entry in entries
              if before is None or life.when(entry.at) > life.when(before.opened_at)]
-    lines = [describe_entry(entry, names_vm=False) for entry in found]
+    lines = [describe_entry(entry, life.name, names_vm=False) for entry in found]
     if before is not None and not any(entry.what.startswith(_OF_THE_ROW) for entry in found):
         last = [entry for entry in entries if entry.what.startswith(_OF_THE_ROW)][-1:]
-        lines = [f'{describe_entry(entry, names_vm=False)} (before boot {before.id})'
+        lines = [f'{describe_entry(entry, life.name, names_vm=False)} (before boot {before.id})'
                  for entry in last] + lines
     return lines or ['nothing is recorded']
 
@@ -129,15 +149,17 @@ def _find_before(life: Life, boot: Any) -> Optional[Any]:
 
 def _describe_then(boot: Any) -> List[str]:
     began = 'found running' if boot.kind == 'unknown' else f'{boot.kind} began'
-    closed = utc(boot.closed_at) if boot.closed_at else '(not yet)'
-    return [f'{utc(boot.opened_at)}  {began}; the VM record carried '
-            f'{escape(boot.carried) or "nothing of ours"}',
-            f'{closed}  verdict {boot.verdict or "none"}: desired '
+    first = (f'{utc(boot.opened_at)}  {began}; the VM record carried '
+             f'{escape(boot.carried) or "nothing of ours"}')
+    if boot.closed_at is None:
+        return [first, f'(not yet)  verdict: desired {escape(boot.desired) or "nothing"}']
+    return [first,
+            f'{utc(boot.closed_at)}  verdict {boot.verdict or "none"}: desired '
             f'{escape(boot.desired) or "nothing"}, found {escape(boot.found) or "nothing"}'
             + (' (written after the start was seen)' if boot.rescued else '')]
 
 
-def _count_rest(life: Life, boot: Any, entries: Sequence[Any]) -> List[str]:
+def _count_rest(life: Life, boot: Any, entries: Sequence[Any], whole: str) -> List[str]:
     """Name what is not told, and how to have it told."""
     boots, later = len(life.boots) - 1, len(life.entries) - len(entries)
     before = _find_before(life, boot)
@@ -145,29 +167,28 @@ def _count_rest(life: Life, boot: Any, entries: Sequence[Any]) -> List[str]:
         1 for entry in entries if life.when(entry.at) <= life.when(before.opened_at))
     others = [plural(number, what) for number, what in (
         (boots, 'other boot'), (earlier + later, 'other change')) if number]
-    return [f"{' and '.join(others)}: see 'vgpu-admin explain VM --all'"] if others else []
+    return [f"{' and '.join(others)}: see {whole}"] if others else []
 
 
 # The story of a life.
 
 def _tell_life(context: Context, life: Life, vm_uuid: str) -> Result:
     if not life.boots and not life.entries:
-        raise CommandError(Kind.NOT_FOUND, f'nothing is recorded of VM {vm_uuid}')
+        raise CommandError(Kind.NOT_FOUND, f'nothing is recorded of {name_vm(life.name, vm_uuid)}')
     newest = life.boots[0] if life.boots else None
     now = _find_now(context, newest) if newest is not None else None
-    told = [(life.when(entry.at), 0, describe_entry(entry, names_vm=False))
+    told = [(life.when(entry.at), 0, describe_entry(entry, life.name, names_vm=False))
             for entry in life.entries]
     told += [(life.when(boot.opened_at), boot.id, f'{utc(boot.opened_at)}  boot {boot.id}, '
               f'{describe_outcome(boot)}')
              for boot in reversed(life.boots)]
-    name = newest.vm_name if newest is not None else None
-    lines = [f"{name_vm(name, vm_uuid)}: {plural(len(life.boots), 'boot')}, "
+    lines = [f"{name_vm(life.name, vm_uuid)}: {plural(len(life.boots), 'boot')}, "
              f"{plural(len(life.entries), 'change')}, the oldest first"]
     lines += _indent([line for _at, _number, line in sorted(told, key=lambda item: item[:2])])
     if now is not None:
         lines += ['Now:', f'  {now.said}']
     host_name = context.find_host_name(newest.host) if newest is not None else None
-    return _build(vm_uuid, newest, host_name, life.entries, now, lines,
+    return _build(vm_uuid, life.name, newest, host_name, life.entries, now, lines,
                   boots=[boot_document(boot) for boot in reversed(life.boots)])
 
 
@@ -205,7 +226,7 @@ def _say_now(boot: Any, vm: Any, plan: Any) -> str:
     if plan is not None and plan.state.value == 'pending':
         return (f"{escape(plan.desired) or 'nothing'} is asked for; this waits until the VM is "
                 'shut down and started.')
-    return 'it still runs with this.'
+    return 'it still runs with this.' if boot.closed_at else 'the VM runs.'
 
 
 _MEANINGS = {

@@ -6,7 +6,7 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 
 from cli.commandline.options import DB
 from cli.errors import CommandError, Kind
-from cli.output.text import escape, plural
+from cli.output.text import escape, plural, say_unasked
 from registry.errors import RegistryError
 from watcher.errors import MalformedRecord, XapiError
 
@@ -42,7 +42,8 @@ def refuse_to_forget(context: Any, way_out: str) -> None:
     held = find_held(context)
     if held:
         raise CommandError(
-            Kind.CONFLICT, f'the registry {context.registry.path} has no rows, but '
+            Kind.CONFLICT, f'the registry {context.registry.path} '
+            f"{'has no rows' if os.path.exists(context.registry.path) else 'does not exist'}, but "
             f"{' and '.join(item.describe() for item in held)}: bring them back with "
             f"'{held[0].cure}'; {way_out}; nothing was changed")
 
@@ -58,7 +59,7 @@ def note_carriers(context: Any) -> None:
     if not is_configured(context):
         return
     from watcher.config.policy import build_policy
-    from watcher.vm.record import Kind as VmKind
+    from watcher.vm.record import VmKind
     try:
         vms = context.live().read_vms()
     except (XapiError, MalformedRecord):
@@ -80,14 +81,14 @@ def is_configured(context: Any) -> bool:
 def _find_in_mirror(context: Any) -> Optional[Held]:
     if not is_configured(context):
         return None
-    from cli.commands.mirror import look_at_mirror
+    from cli.commands.mirror import read_mirror_view
     try:
-        view = look_at_mirror(context)
+        view = read_mirror_view(context)
         if view.mirror is None or view.collected is None:
             return None
         names = {vm.uuid: vm.name for vm in context.live().read_vms()}
     except (XapiError, MalformedRecord) as error:
-        context.note(f'XAPI could not be asked whether it holds a mirror: {error}')
+        context.note(f'{say_unasked(error)}; whether it holds a mirror is not known')
         return None
     return Held(MIRROR, view.mirror.vms, tuple(
         sorted(names.get(vm.vm_uuid) or vm.vm_uuid for vm in view.collected.image.vms)))

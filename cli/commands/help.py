@@ -43,13 +43,15 @@ def render_help(topic: Optional[str], width: int = 0) -> List[str]:
 
 
 def list_examples(command: Command) -> Tuple[str, ...]:
-    """The examples of a command, three at most."""
-    return (TEXTS[command.name].examples + (command.example,))[:3]
+    """The examples of a command, three at most, the usual one first."""
+    return tuple(dict.fromkeys(TEXTS[command.name].examples + (command.example,)))[:3]
 
 
 def render_usage(command: Command) -> str:
     """How a command is called: `set-pool VM... --pool=A|B [--yes] …`."""
     parts = [command.name] + list(command.words)
+    if command.name == 'help':
+        parts.append('[COMMAND | GROUP]')
     vms = [option for option in command.options if option.name in [item.name for item in VM]]
     if vms:
         word = 'VM...' if command.takes_several else 'VM'

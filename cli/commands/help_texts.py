@@ -27,11 +27,12 @@ TEXTS = {
     'remove-vm': Text(
         'Removes VMs from the registry, and our arguments from them. A running VM is stopped after '
         'a question, and started again only with --restart.',
-        ('remove-vm web01 web02 --no-restart', 'remove-vm --gone --dry-run')),
+        ('remove-vm web01', 'remove-vm web01 web02 --no-restart', 'remove-vm --gone --dry-run')),
     'transfer-vm': Text(
         'Gives the row and the number of one VM to another, such as its restored copy. With --gone '
         'it proposes this for every row whose VM is gone.',
-        ('transfer-vm --gone --dry-run',)),
+        ('transfer-vm --from=2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c --to=web01',
+         'transfer-vm --gone --dry-run')),
     'set-pool': Text(
         'Moves VMs to another vGPU pool. A running VM is stopped and started after a question; '
         '--no-restart leaves it running, and its next boot takes the change.',
@@ -43,7 +44,7 @@ TEXTS = {
     'set-vm-id': Text(
         'Gives a VM another number. A number that another VM has is refused, and the message '
         'names that VM.',
-        ('set-vm-id web01 --vm-id=77 --dry-run',)),
+        ('set-vm-id web01 --vm-id=77', 'set-vm-id web01 --vm-id=77 --dry-run')),
     'update-vm': Text(
         'Changes vGPU pool, priority and number of VMs at once. A running VM is stopped and '
         'started after one question, not three.',
@@ -67,7 +68,7 @@ TEXTS = {
     'status': Text(
         'Shows the control panel: daemon, XAPI, registry, mirror, vGPU pools, and what needs '
         'attention. What cannot be read is a line in it, with the cure.',
-        ('status --json',)),
+        ('status', 'status --json')),
     'history': Text(
         'Shows who changed what and when, in the registry and in XAPI. Times are UTC.',
         ('history', "history --who='another program' --limit=10")),
@@ -93,7 +94,7 @@ TEXTS = {
     'update-pool': Text(
         'Changes name, description and state of a vGPU pool at once. The VMs of a disabled vGPU '
         'pool start without our arguments.',
-        ('update-pool --pool-id=A --enable',)),
+        ("update-pool --pool-id=B --name='Render farm'",)),
     'set-pool-name': Text(
         "Renames a vGPU pool. Its letter and its VMs stay as they are; 'update-pool' does this "
         'too.'),
@@ -116,18 +117,18 @@ TEXTS = {
     'adopt': Text(
         'Registers VMs by the arguments that they carry already, or brought from another resource '
         'pool. It shows what it will do, and asks.',
-        ('adopt',)),
+        ('adopt --dry-run', 'adopt')),
     'backup': Text(
         "Writes the whole registry to a file, consistently. 'restore' puts it back.",
-        ('backup - > vgpu.json',)),
+        ('backup /root/vgpu.json', 'backup - > vgpu.json')),
     'restore': Text(
         'Makes the registry what a backup says, or what the history says it was at a time. It '
         'shows the difference, and asks.',
-        ('restore --at=2026-11-29T12:00:00Z --dry-run', 'restore /root/vgpu.json --yes')),
+        ('restore /root/vgpu.json', 'restore --at=2026-11-29T12:00:00Z --dry-run')),
     'init': Text(
         'Creates an empty registry. It refuses where the mirror or the journal still holds '
         'assignments, and names the command that brings them back.',
-        ('init --empty',)),
+        ('init', 'init --dry-run', 'init --empty')),
     'accept': Text(
         'Takes over a registry that another program created, or that lost rows. It shows what the '
         'daemon will then write, and asks.',
@@ -139,14 +140,15 @@ TEXTS = {
         'Compares the registry file of this host with its mirror in XAPI, and makes one like the '
         'other: rebuild takes the mirror, keep takes the file. copies lists the files that '
         'rebuilds have kept.',
-        ('registry rebuild --dry-run', 'registry rebuild --source=history --at=2026-11-29')),
+        ('registry compare', 'registry rebuild --dry-run',
+         'registry rebuild --source=history --at=2026-11-29')),
     'fence': Text(
         'Lifts the start blocks that a version before 0.2 left on VMs. Other blocks are not '
         'touched.'),
     'consumer': Text(
         'Switches our qemu-wrapper on this host on and off, pauses it, or tells its state. Without '
         'it, or a stock wrapper patched by hand, no VM gets its arguments.',
-        ('consumer enable', 'consumer pause')),
+        ('consumer status', 'consumer enable', 'consumer pause')),
     'doctor': Text(
         'Checks this host: configuration, registry, daemon, consumer, mirror and XAPI. Each '
         'finding says what to do.',

@@ -1,7 +1,7 @@
 """history: who changed what and when, in the registry and in XAPI."""
 
 import os
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from cli.commandline import options
 from cli.commandline.options import VM
@@ -9,14 +9,18 @@ from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.output.result import Result, VmView, build_document
-from cli.output.text import escape
+from cli.output.text import escape, name_vm
 from cli.output.vm_view import entry_document, view_row
 from cli.queries.vm_lookup import find_target
+from cli.queries.vm_names import find_names
 from registry.errors import NotFound, RegistryUnavailable
 from registry.journal.clock_steps import CLOCK_STEPPED, ClockStep
 from registry.values import Contents, Priority
 
 DEFAULT_LIMIT = 50
+POOL_CHANGED = 'pool_changed'
+# What people call the fields; elsewhere they are called so, too.
+_WORDS = {'pool_id': 'pool', 'pool_name': 'name', 'vm_name': 'name'}
 
 
 def history(arguments: Arguments, context: Context) -> Result:
@@ -29,9 +33,15 @@ def history(arguments: Arguments, context: Context) -> Result:
         entries = journal.list_history(
             vm_uuid, limit, since=arguments.get(options.SINCE), until=arguments.get(options.UNTIL),
             who=arguments.get(options.WHO)) if journal is not None else ()
-    lines = [describe_entry(entry) for entry in entries] or ['Nothing is recorded.']
-    return Result(build_document(history=[entry_document(entry) for entry in entries]),
+        names = find_names(context.registry.path, journal, _list_vms(entries)) if entries else {}
+    told = [(entry, names.get(entry.vm_uuid or '')) for entry in entries]
+    lines = [describe_entry(entry, name) for entry, name in told] or ['Nothing is recorded.']
+    return Result(build_document(history=[entry_document(entry, name) for entry, name in told]),
                   lambda _style: lines)
+
+
+def _list_vms(entries: Sequence[Any]) -> List[str]:
+    return [entry.vm_uuid for entry in entries if entry.vm_uuid]
 
 
 def find_past_target(context: Context, arguments: Arguments) -> str:
@@ -67,13 +77,15 @@ def _second_after(at: str) -> str:
     return at + '~'
 
 
-def describe_entry(entry: Any, *, names_vm: bool = True) -> str:
-    """One change on one line, with the VM that it was about."""
-    what = _describe_change(entry.before, entry.after)
+def describe_entry(entry: Any, name: Optional[str] = None, *, names_vm: bool = True) -> str:
+    """One change on one line, with the VM, or the vGPU pool, that it was about."""
+    what = _describe_change(entry.before, entry.after, name)
     if entry.what == CLOCK_STEPPED:
         return f'{entry.at}Z  {escape(entry.who)}  {_describe_step(entry)}: {what}'
-    vm = f' VM {entry.vm_uuid}' if entry.vm_uuid and names_vm else ''
-    return (f'{entry.at}Z  {escape(entry.who)}  {escape(entry.command)}: {entry.what}{vm}'
+    subject = f' {name_vm(name, entry.vm_uuid)}' if entry.vm_uuid and names_vm else ''
+    if entry.what == POOL_CHANGED and isinstance(entry.after, dict):
+        subject = f" vGPU pool {escape(str(entry.after.get('pool_id')))}"
+    return (f'{entry.at}Z  {escape(entry.who)}  {escape(entry.command)}: {entry.what}{subject}'
             + (f': {what}' if what else ''))
 
 
@@ -84,15 +96,18 @@ def _describe_step(entry: Any) -> str:
         return 'the clock was stepped'
 
 
-def _describe_change(before: Any, after: Any) -> str:
+def _describe_change(before: Any, after: Any, name: Optional[str]) -> str:
+    """What was, and what is; the name by which the VM has been called is not said again."""
     if isinstance(before, dict) and isinstance(after, dict):
-        return ', '.join(f'{key} {_shown(key, before.get(key))} -> {_shown(key, after.get(key))}'
+        return ', '.join(f'{_WORDS.get(key, key)} {_shown(key, before.get(key))} -> '
+                         f'{_shown(key, after.get(key))}'
                          for key in sorted(set(before) | set(after))
                          if before.get(key) != after.get(key))
     if isinstance(before, dict) or isinstance(after, dict):
         fields: Dict[str, Any] = before if isinstance(before, dict) else after
-        return ', '.join(f'{key} {_shown(key, fields[key])}' for key in sorted(fields)
-                         if key != 'vm_uuid')
+        return ', '.join(f'{_WORDS.get(key, key)} {_shown(key, fields[key])}'
+                         for key in sorted(fields)
+                         if key != 'vm_uuid' and (key, fields[key]) != ('vm_name', name))
     if before is None and after is None:
         return ''
     return f'{_shown("", before)} -> {_shown("", after)}'
@@ -101,4 +116,6 @@ def _describe_change(before: Any, after: Any) -> str:
 def _shown(key: str, value: Any) -> str:
     if key == 'priority' and value in (0, 1, 2):
         return Priority(value).word
+    if isinstance(value, bool):
+        return 'yes' if value else 'no'
     return 'nothing' if value in (None, '') else escape(str(value))

@@ -1,7 +1,7 @@
 """export, import, backup, restore and adopt: many VMs at once, in one transaction."""
 
 import json
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Optional
 
 from cli.commandline import options
 from cli.commandline.options import STREAM
@@ -9,14 +9,15 @@ from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.effects.proposals import (QUESTION, ask, carry_out, describe, describe_counts, document_of,
                                    list_affected, rehearse)
+from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind, translate
 from cli.exchange import registry_format
-from cli.exchange.files import Written, leads_to_output, read_file, write_file
-from cli.exchange.registry_format import Parsed, PoolRow, Row
+from cli.exchange.files import WrittenFile, leads_to_output, read_file, write_file
+from cli.exchange.registry_format import Parsed, PoolRow, VmRow
 from cli.forwarding.master_registry import read_here, read_recorded
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, plural
-from cli.queries.preflight import Situation, claim_numbers, look
+from cli.queries.preflight import Situation, claim_numbers, read_situation
 from registry.difference import ADDED, CHANGED, MENDED, Difference
 from registry.edit import Edit
 from registry.errors import Conflict, InvalidValue, NotFound, Reason, RegistryUnavailable
@@ -40,6 +41,8 @@ def export(arguments: Arguments, context: Context) -> Result:
     if is_shown:
         return _shown(document, lines)
     written = write_file(path, '\n'.join(lines) + '\n', context.own_files())
+    if path.lower().endswith('.csv') and arguments.get(options.FORMAT) is None:
+        context.note(f'{escape(path)} holds JSON: --format=csv writes CSV')
     return Result(document, plain(_say_written(contents, path, written)))
 
 
@@ -49,7 +52,7 @@ def _shown(document: Dict[str, Any], lines: List[str]) -> Result:
                   if style.is_terminal else lines, is_data=True)
 
 
-def _say_written(contents: Contents, path: str, written: Written) -> List[str]:
+def _say_written(contents: Contents, path: str, written: WrittenFile) -> List[str]:
     said = [f'{plural(len(contents.vms), "VM")} written to {escape(path)}.']
     return said + (['The file that was there was replaced.'] if written.is_replaced else [])
 
@@ -87,8 +90,8 @@ def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
     """Make the registry what a document says (`is_whole`), or put that into it."""
     is_dry = bool(arguments.get(options.DRY_RUN))
     contents = _read_contents(context, is_whole)
-    situation = look(context, contents, _NOBODY, with_numbers=True,
-                     own=frozenset(row.vm_uuid for row in parsed.rows))
+    situation = read_situation(context, contents, _NOBODY, with_numbers=True,
+                               own=frozenset(row.vm_uuid for row in parsed.rows))
 
     def build(edit: Edit) -> None:
         _fill(edit, parsed, situation, is_whole)
@@ -110,7 +113,7 @@ def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
                 build(edit)
             proposal = edit.proposal
     _note_unknown(context, proposal.difference, situation)
-    return _answer(context, proposal, len(parsed.rows), is_dry, is_told, situation.was_asked)
+    return _answer(context, proposal, len(parsed.rows), is_dry, is_told)
 
 
 def _read_contents(context: Context, is_whole: bool) -> Contents:
@@ -148,7 +151,7 @@ def _fill(edit: Edit, parsed: Parsed, situation: Situation, is_whole: bool) -> N
             [str(problem) for problem in problems] + ['nothing was changed']))
 
 
-def _problem_of(parsed: Parsed, row: Row, error: Exception) -> CommandError:
+def _problem_of(parsed: Parsed, row: VmRow, error: Exception) -> CommandError:
     return CommandError(translate(error).kind, f'{parsed.unit} {row.line}: {error}')
 
 
@@ -157,7 +160,7 @@ def _find_description(pool: PoolRow) -> Optional[str]:
     return '' if pool.description is None and 'description' in pool.given else pool.description
 
 
-def _put_row(edit: Edit, row: Row, situation: Situation, floor: int, is_whole: bool) -> None:
+def _put_row(edit: Edit, row: VmRow, situation: Situation, floor: int, is_whole: bool) -> None:
     name = _find_name(row, situation)
     is_known = edit.has_row(row.vm_uuid)
     if not is_known and not is_whole:
@@ -171,14 +174,14 @@ def _put_row(edit: Edit, row: Row, situation: Situation, floor: int, is_whole: b
                 floor=floor)
 
 
-def _refuse_kind(situation: Situation, row: Row) -> None:
+def _refuse_kind(situation: Situation, row: VmRow) -> None:
     """A template or a snapshot is not registered, by whatever command."""
     problem = Situation(situation.records.get(row.vm_uuid)).kind_problem
     if problem:
         raise CommandError(Kind.FAILED, f'VM {row.vm_uuid} {problem}')
 
 
-def _find_name(row: Row, situation: Situation) -> Optional[str]:
+def _find_name(row: VmRow, situation: Situation) -> Optional[str]:
     """The name of a VM: XAPI's, as the scan would make it; else that of the file."""
     record = situation.records.get(row.vm_uuid)
     return clean_name(record.name) if record is not None else row.vm_name
@@ -192,8 +195,8 @@ def _note_unknown(context: Context, difference: Difference, situation: Situation
         context.note(f'XAPI has no VM {", ".join(unknown[:_SOME])}{more}: registered all the same')
 
 
-def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool, is_told: bool,
-            was_asked: bool) -> Result:
+def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool,
+            is_told: bool) -> Result:
     difference = proposal.difference
     counts = difference.counts
     unchanged = row_count - sum(counts.get(what, 0) for what in (ADDED, CHANGED, MENDED))
@@ -206,30 +209,9 @@ def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool, 
     counted = describe_counts(difference, unchanged)
     lines.append(f"{counted or 'nothing to do'}{' (dry run)' if is_dry else ''}.")
     work = list_affected(proposal)
-    if work and not is_dry and was_asked:
-        document['staging'] = stage_changed(context, work)
-        lines.append(describe_staging(document['staging']))
+    if work and not is_dry:
+        lines += stage_changed(context, work, proposal, document)
     return Result(document, lambda _style: lines, minimal=tuple(difference.vm_uuids))
-
-
-def stage_changed(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
-    """Stage what is at rest, or wait until the daemon has; the word for each VM."""
-    from cli.effects.follow_up import stage_all
-    staged = stage_all(context, vm_uuids)
-    for vm_uuid, item in staged.items():
-        if item.word in ('failed', 'refused'):
-            context.note(f'VM {vm_uuid}: {item.message}')
-    return {vm_uuid: item.word for vm_uuid, item in staged.items()}
-
-
-def describe_staging(words: Mapping[str, str]) -> str:
-    """What became of many VMs in XAPI, in one sentence."""
-    counts: Dict[str, int] = {}
-    for word in words.values():
-        said = 'left to the daemon' if word == 'by_daemon' else word.replace('_', ' ')
-        counts[said] = counts.get(said, 0) + 1
-    return 'In XAPI: ' + ', '.join(f'{count} {word}' for word, count in sorted(counts.items())) \
-        + '.'
 
 
 def _read_past(arguments: Arguments, context: Context, at: str) -> Parsed:

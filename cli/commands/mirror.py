@@ -8,14 +8,15 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
-from cli.commands.import_export import stage_changed
 from cli.commands.rebuild import copies, propose, read_replaceable, rebuild, replace
 from cli.context import Context
-from cli.effects.proposals import carry_out, describe, describe_difference, document_of, rehearse
+from cli.effects.proposals import (carry_out, describe, describe_difference, document_of, invert,
+                                   rehearse)
+from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.interrupts import deferred
 from cli.output.result import Result, build_document
-from cli.output.text import escape, plural
+from cli.output.text import escape, name_vm, plural, say_unasked, say_unavailable
 from registry.difference import Difference, find_difference
 from registry.errors import Conflict
 from registry.proposal import Proposal
@@ -24,8 +25,8 @@ from watcher.errors import XapiError
 
 _WORDS = {
     'same': 'The registry and the mirror say the same.',
-    'edited': 'The registry was edited since it was mirrored.',
-    'older': 'The mirror is older than the registry.',
+    'edited': 'The registry was edited since it was mirrored; the daemon on the master mirrors it.',
+    'older': 'The mirror is older than the registry; the daemon on the master writes it again.',
     'newer': 'The mirror is newer than the registry, or of another line.',
     'undecided': 'Nothing here tells which is newer, the registry or its mirror.',
     'forged': 'No key that is known here has signed the mirror; the daemon on the master puts it '
@@ -33,9 +34,15 @@ _WORDS = {
     'no_mirror': 'There is no mirror in the database of XAPI.',
     'no_registry': 'There is no registry that could be used.',
 }
-_OTHER_SOURCES = (
-    "; without it: 'vgpu-admin registry rebuild --source=history' (what this host saw last), "
-    "'vgpu-admin registry copies', or 'vgpu-admin restore FILE' (a backup)")
+_NEXT = {
+    'undecided': "'vgpu-admin registry rebuild' (the mirror counts) or 'vgpu-admin registry keep' "
+                 '(the registry counts) decides it.',
+    'no_mirror': 'The daemon on the master makes one.',
+    'no_registry': "'vgpu-admin registry rebuild' makes one from the mirror.",
+}
+_SOURCES = ("'vgpu-admin registry rebuild --source=history' (what this host saw last), "
+            "'vgpu-admin registry copies', or 'vgpu-admin restore FILE' (a backup)")
+_OTHER_SOURCES = f'; without it: {_SOURCES}'
 
 
 class View(NamedTuple):
@@ -85,10 +92,10 @@ def registry(arguments: Arguments, context: Context) -> Result:
             raise CommandError(Kind.USAGE, f'{option.flag} goes with rebuild --source=history '
                                'or --source=FILE')
     try:
-        view = _look(context)
+        view = read_mirror_view(context)
     except XapiError as error:
-        raise CommandError(Kind.UNAVAILABLE, f'XAPI could not be asked: {error}'
-                           + (_OTHER_SOURCES if action == 'rebuild' else '')) from error
+        raise CommandError(Kind.UNAVAILABLE, say_unasked(error) + _OTHER_SOURCES
+                           if action == 'rebuild' else say_unavailable(error)) from error
     act = {'compare': _compare, 'rebuild': _rebuild, 'keep': _keep}
     return act[action](arguments, context, view)
 
@@ -97,8 +104,17 @@ def _compare(arguments: Arguments, context: Context, view: View) -> Result:
     differs = (view.judgement != 'same' or view.difference.has_any or bool(view.entries)
                or not view.collected.is_complete)
     status = ExitStatus.DRIFT if differs and arguments.get(options.EXIT_CODE) else ExitStatus.DONE
-    return Result(_document(context, view, view.judgement), lambda _style: _lines(context, view),
-                  status, minimal=tuple(view.difference.vm_uuids))
+    lines = _lines(context, view) + _list_next(view)
+    return Result(_document(context, view, view.judgement), lambda _style: lines, status,
+                  minimal=tuple(view.difference.vm_uuids))
+
+
+def _list_next(view: View) -> List[str]:
+    """What there is to be done, for who only compares."""
+    if view.contents is None and view.mirror is None:
+        return [f'There is no mirror either. The assignments come back by: {_SOURCES}; only for a '
+                "first registry: 'vgpu-admin init'."]
+    return [_NEXT[view.judgement]] if view.judgement in _NEXT else []
 
 
 def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
@@ -121,14 +137,14 @@ def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
     document = _document(context, view, 'rebuilt')
     document['kept'] = kept or None
     work = view.difference.vm_uuids
-    if context.live().role.is_writer:
-        document['staging'] = stage_changed(context, work)
+    staged = stage_changed(context, work, view.proposal, document) \
+        if work and view.proposal is not None and context.live().role.is_writer else []
     count = plural(len(view.collected.image.vms), 'VM')
     lines = [f'The registry {context.registry.path} was rebuilt from generation '
              f'{view.mirror.generation.text}: {count}.']
     if kept:
         lines.append(f'What was there before is kept as {kept}.')
-    return Result(document, lambda _style: lines, minimal=tuple(work))
+    return Result(document, lambda _style: lines + staged, minimal=tuple(work))
 
 
 def _keep(arguments: Arguments, context: Context, view: View) -> Result:
@@ -142,16 +158,20 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
         raise CommandError(Kind.CONFLICT, 'the registry lost rows that no command of ours removed: '
                            "take it as it is first, with 'vgpu-admin accept'")
     if not context.live().role.is_writer:
-        raise CommandError(Kind.CONFLICT, 'this host is not the master: here the mirror counts')
+        master = context.live().master
+        raise CommandError(Kind.CONFLICT, 'this host is not the master: here the mirror counts'
+                           + (f"; for the master's registry to count, run it on {escape(master)}"
+                              if master else ''))
     is_needed = view.judgement in ('undecided', 'newer') and (
         view.difference.has_any or not view.is_trusted)
     if not is_needed or arguments.get(options.DRY_RUN):
         result = 'would_be_kept' if is_needed else 'unchanged'
-        return Result(_document(context, view, result), lambda _style: _lines(context, view)
-                      + ['Nothing to do.' if not is_needed else 'Nothing was changed (dry run).'])
+        return Result(_document(context, view, result), lambda _style: _lines(
+            context, view, is_kept=True)
+            + ['Nothing to do.' if not is_needed else 'Nothing was changed (dry run).'])
     shown = rehearse(context, lambda edit: None)
-    context.confirm(_lines(context, view), 'Do you want to keep the registry as it is, and have '
-                    'the mirror overwritten?')
+    context.confirm(_lines(context, view, is_kept=True), 'Do you want to keep the registry as it '
+                    'is, and have the mirror overwritten?')
     carry_out(context, shown, done='')
     with deferred():
         if not let_registry_count(context, view):
@@ -175,11 +195,6 @@ def _replace(context: Context, view: View) -> str:
     return kept
 
 
-def look_at_mirror(context: Context) -> View:
-    """Look at the registry here and at its mirror; raises XapiError."""
-    return _look(context)
-
-
 def let_registry_count(context: Context, view: View) -> bool:
     """Have the daemon take the mirror for what came before the registry; False without a journal.
     """
@@ -196,7 +211,8 @@ def let_registry_count(context: Context, view: View) -> bool:
     return True
 
 
-def _look(context: Context) -> View:
+def read_mirror_view(context: Context) -> View:
+    """Look at the registry here and at its mirror; raises XapiError."""
     from watcher.mirror.comparison import collect_image, judge
     from watcher.mirror.entries import digest_contents, row_of
     from watcher.mirror.slots import read_mirror
@@ -252,29 +268,30 @@ def _refuse(context: Context, generation: str) -> None:
 
 def _find_odd_entries(vms: Tuple[Any, ...], resource_pool: str, contents: Optional[Contents],
                       trust: Any) -> Tuple[Tuple[str, str, str], ...]:
-    from watcher.mirror.comparison import Standing, find_standing
+    from watcher.mirror.comparison import EntryKind, find_entry_kind
     from watcher.mirror.slots import find_current
-    from watcher.vm.record import Kind as VmKind
-    words = {Standing.COPY: "another VM's entry (a clone's)",
-             Standing.BY_HAND: 'an entry written by hand',
-             Standing.ARRIVED: 'an entry of another resource pool (arrived)',
-             Standing.INVALID: 'an entry that cannot be read',
-             Standing.FORGED: 'an entry that no key known here has signed'}
+    from watcher.vm.record import VmKind
+    words = {EntryKind.COPY: "another VM's entry (a clone's)",
+             EntryKind.BY_HAND: 'an entry written by hand',
+             EntryKind.ARRIVED: 'an entry of another resource pool (arrived)',
+             EntryKind.INVALID: 'an entry that cannot be read',
+             EntryKind.FORGED: 'an entry that no key known here has signed'}
     rows = contents.by_uuid if contents is not None else {}
     odd = []
     for vm in sorted(vms, key=lambda item: (item.name, item.uuid)):
         if vm.kind is not VmKind.VM:
             continue
-        standing = find_standing(find_current(vm.mirror, trust=trust, record=vm.uuid), vm.uuid,
-                                 resource_pool)
-        if standing in words:
-            odd.append((vm.uuid, vm.name, words[standing]))
-        elif standing is Standing.OWN and contents is not None and vm.uuid not in rows:
+        kind = find_entry_kind(find_current(vm.mirror, trust=trust, record=vm.uuid), vm.uuid,
+                               resource_pool)
+        if kind in words:
+            odd.append((vm.uuid, vm.name, words[kind]))
+        elif kind is EntryKind.OWN and contents is not None and vm.uuid not in rows:
             odd.append((vm.uuid, vm.name, 'an entry, and it is not registered'))
     return tuple(odd)
 
 
-def _lines(context: Context, view: View) -> List[str]:
+def _lines(context: Context, view: View, *, is_kept: bool = False) -> List[str]:
+    """How registry and mirror stand, and what it takes to make them the same."""
     lines = [f'registry  {context.registry.path}: {_describe_registry(view)}']
     if view.mirror is not None:
         signed = 'signed' if view.is_signed else 'not signed by a key that is known here'
@@ -282,15 +299,16 @@ def _lines(context: Context, view: View) -> List[str]:
                      f'{plural(view.mirror.vms, "VM")}, {signed}')
     lines += ['', _WORDS[view.judgement]]
     if view.difference.has_any:
-        lines.append('To be as the mirror, the registry needs:')
+        lines.append('To be as the registry, the mirror needs:' if is_kept else
+                     'To be as the mirror, the registry needs:')
     lines += ['  ' + line for line in (
-        describe_difference(view.difference) if view.proposal is None
-        else describe(view.proposal))]
+        describe(view.proposal) if view.proposal is not None else
+        describe_difference(invert(view.difference) if is_kept else view.difference))]
     if view.collected is not None and view.collected.problems:
         lines.append('The mirror is not whole, and the registry here completes it:'
                      if view.collected.is_complete else 'The mirror is not whole:')
         lines += [f'  {escape(problem)}' for problem in view.collected.problems]
-    lines += [f'VM {uuid} ({escape(name)}) has {what}' for uuid, name, what in view.entries]
+    lines += [f'{name_vm(name, uuid)} has {what}' for uuid, name, what in view.entries]
     return lines
 
 

@@ -7,8 +7,8 @@ from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.errors import ExitStatus
 from cli.output.result import Result, build_document
-from cli.output.tables import GOOD_STATES, brief_args
-from cli.output.text import Style, escape, plural, table
+from cli.output.tables import GOOD_STATES, brief_args, describe_left
+from cli.output.text import Style, escape, name_vm, plural, table
 from cli.queries.preflight import refuse_on_member
 from registry.values import Contents
 
@@ -38,7 +38,7 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
                       lambda _style: [_describe(item) for item in plans] or _NOTHING)
     vms = [item.vm for item in plans + (waiting if plans else [])]
     staged = _stage(context, [vm.uuid for vm in vms])
-    lines = [f'{vm.uuid} ({escape(vm.name)}): {escape(staged[vm.uuid].message)}' for vm in vms]
+    lines = [f'{name_vm(vm.name, vm.uuid)}: {escape(staged[vm.uuid].message)}' for vm in vms]
     is_failed = any(item.word in ('failed', 'refused') for item in staged.values())
     return Result(build_document(result=_sum_up(staged), vms=[
         {'vm_uuid': vm_uuid, 'result': item.word, 'message': item.message}
@@ -102,7 +102,7 @@ def _is_work(item: Any) -> bool:
 
 
 def _describe(item: Any) -> str:
-    head = f'{item.vm.uuid} ({escape(item.vm.name)}, {item.vm.power_state.value})'
+    head = f'{name_vm(item.vm.name, item.vm.uuid)}, {item.vm.power_state.value}'
     if not _is_work(item):
         return f'{head}: {_say_left(item)}'
     return (f'{head}: {item.action.value}: {item.reason.value}: '
@@ -112,9 +112,10 @@ def _describe(item: Any) -> str:
 def _say_left(item: Any) -> str:
     """Why a VM that is not as desired is left as it is."""
     if item.reason.value == 'not_at_rest':
-        return (f"waits for shutdown: {brief_args(item.carried)} -> "
-                f"{brief_args(item.desired)}")
-    return f'left alone: {item.reason.value} ({item.state.value})'
+        carried, desired = (brief_args(args) if args else 'nothing'
+                            for args in (item.carried, item.desired))
+        return f'waits for shutdown: {carried} -> {desired}'
+    return f'left alone: {describe_left(item.state.value, item.reason.value)}'
 
 
 def _document(item: Any) -> Dict[str, Any]:

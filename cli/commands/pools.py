@@ -7,10 +7,10 @@ from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.effects.proposals import (ask, carry_out, describe, describe_affected, document_of,
                                    list_affected, rehearse, say_pool_change)
-from cli.output.edit_messages import name_vm
+from cli.output.edit_messages import say_many
 from cli.output.result import Result, build_document
 from cli.output.tables import render_pool
-from cli.output.text import Style, escape, plural
+from cli.output.text import Style, escape, name_vm, say_unasked
 from cli.output.vm_view import count_pool, pool_document
 from cli.queries.preflight import refuse_on_member
 from registry.proposal import Proposal
@@ -73,7 +73,7 @@ def _answer(arguments: Arguments, context: Context, proposal: Proposal, *, is_dr
                               pool=pool_document(view), **document_of(difference))
     affected = list_affected(proposal)
     is_verbose = bool(arguments.get(options.VERBOSE))
-    # What a dry run is for is to be shown what it comes to.
+    # What was asked about, or told with --yes, is not said again; a dry run is for being shown.
     lines = [] if is_told or not (is_dry or is_verbose) else [
         line for change in difference.pools
         for line in describe_affected(change, proposal.vms_after)]
@@ -82,18 +82,20 @@ def _answer(arguments: Arguments, context: Context, proposal: Proposal, *, is_dr
         lines += _say_staged(document['staging'], proposal.vms_after, is_verbose)
 
     def render(style: Style) -> List[str]:
-        head = [f"vGPU pool {pool_id}: {say_pool_change(change, style.arrow)}"
-                + (' (dry run)' if is_dry else '') for change in difference.pools]
+        head = [f'vGPU pool {pool_id} is disabled.'] if is_told else [
+            f"vGPU pool {pool_id}: {say_pool_change(change, style.arrow)}"
+            + (' (dry run)' if is_dry else '') for change in difference.pools]
         whole = render_pool(view, (), style) if is_verbose else []
         return (head or [_say_unchanged(arguments, pool)]) + lines + whole
     return Result(document, render, minimal=(pool_id,))
 
 
 def _say_unchanged(arguments: Arguments, pool: Pool) -> str:
-    has = ([f'is called {escape(pool.pool_name)}'] if arguments.get(options.NAME) else []) + (
-        ['has that description'] if arguments.get(options.DESCRIPTION) is not None else [])
-    word = 'is enabled' if pool.enabled else 'is disabled'
-    return f"vGPU pool {pool.pool_id} already {' and '.join(has or [word])}; nothing to do."
+    has = ([f'is already called {escape(pool.pool_name)}'] if arguments.get(options.NAME) else [])
+    if arguments.get(options.DESCRIPTION) is not None:
+        has.append('already has that description')
+    word = 'is already enabled' if pool.enabled else 'is already disabled'
+    return f"vGPU pool {pool.pool_id} {' and '.join(has or [word])}; nothing to do."
 
 
 def _say_staged(staging: Mapping[str, str], vms: Sequence[Vm], is_verbose: bool) -> List[str]:
@@ -101,11 +103,7 @@ def _say_staged(staging: Mapping[str, str], vms: Sequence[Vm], is_verbose: bool)
     names = {vm.vm_uuid: name_vm(vm.vm_name, vm.vm_uuid) for vm in vms}
     if is_verbose:
         return [f'{names[vm_uuid]}: {escape(message)}' for vm_uuid, message in staging.items()]
-    said: Dict[str, List[str]] = {}
-    for vm_uuid, message in staging.items():
-        said.setdefault(message, []).append(names[vm_uuid])
-    return [f"{found[0] if len(found) == 1 else plural(len(found), 'VM')}: {escape(message)}"
-            for message, found in said.items()]
+    return say_many(staging, names)
 
 
 def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
@@ -113,8 +111,7 @@ def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
     try:
         context.live()
     except XapiError as error:
-        context.note(f'XAPI could not be asked ({error}); the change is applied when the daemon '
-                     'runs')
+        context.note(f'{say_unasked(error)}; the VMs are staged when it answers')
         return {}
     from cli.effects.follow_up import stage_all
     staged = stage_all(context, vm_uuids)

@@ -10,13 +10,13 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
-from cli.commands.import_export import stage_changed
 from cli.context import Context
 from cli.effects.proposals import describe, document_of
+from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
 from cli.interrupts import deferred
 from cli.output.result import Result, build_document, plain
-from cli.output.text import escape, iso, plural
+from cli.output.text import escape, iso, plural, say_unasked
 from cli.queries.preflight import refuse_on_member
 from registry.errors import Reason, RegistryError, RegistryUnavailable
 from registry.kept_copies import list_copies as list_kept
@@ -43,7 +43,7 @@ class Copy(NamedTuple):
 
 def copies(_arguments: Arguments, context: Context) -> Result:
     """List the copies that are kept beside the registry, the newest first."""
-    found = [_examine(context, path) for path in list_kept(context.registry.path)]
+    found = [_examine(path) for path in list_kept(context.registry.path)]
     lines = [f'{copy.made_at}Z  {escape(copy.path)}: '
              + (plural(copy.vms, 'VM') if copy.vms is not None else escape(copy.problem))
              for copy in found] or [f'No copy is kept beside {context.registry.path}.']
@@ -76,11 +76,12 @@ def rebuild(arguments: Arguments, context: Context) -> Result:
     context.confirm(lines, 'Do you want to rebuild the registry from this?')
     kept = replace(context, image, contents, problem, proposal)
     document.update(result='rebuilt', kept=kept or None)
-    _stage(context, proposal, document)
+    staged = _stage(context, proposal, document)
     said = [f'The registry {context.registry.path} was rebuilt from {escape(origin)}: '
             f'{plural(len(image.vms), "VM")}.']
     if kept:
         said.append(f'What was there before is kept as {kept}.')
+    said += staged
     return Result(document, plain(said), minimal=tuple(proposal.difference.vm_uuids))
 
 
@@ -139,7 +140,7 @@ def _read_source(arguments: Arguments, context: Context) -> Tuple[Image, str]:
     if at is not None:
         raise CommandError(Kind.USAGE, '--at goes with --source=history: a copy is of one time')
     path = _find_copy(context, source)
-    contents = _open(context, path)
+    contents = _open(path)
     if contents.faults:
         context.note(f'{plural(len(contents.faults), "row")} of {path} cannot be understood, and '
                      'is left out')
@@ -170,28 +171,29 @@ def _find_copy(context: Context, name: str) -> str:
                        "history, or a file that 'vgpu-admin registry copies' lists")
 
 
-def _open(context: Context, path: str) -> Contents:
+def _open(path: str) -> Contents:
     from registry.store import Registry
     return Registry(path, timeout_seconds=1.0).read_unjudged()
 
 
-def _examine(context: Context, path: str) -> Copy:
+def _examine(path: str) -> Copy:
     try:
         found = os.stat(path)
     except OSError as error:
         return Copy(path, '', 0, None, str(error))
     made_at = time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(found.st_mtime))
     try:
-        return Copy(path, made_at, found.st_size, len(_open(context, path).vms))
+        return Copy(path, made_at, found.st_size, len(_open(path).vms))
     except RegistryError as error:
         problem = error.reason.value if isinstance(error, RegistryUnavailable) else str(error)
         return Copy(path, made_at, found.st_size, None, f'cannot be read ({problem})')
 
 
-def _stage(context: Context, proposal: Proposal, document: Dict[str, Any]) -> None:
+def _stage(context: Context, proposal: Proposal, document: Dict[str, Any]) -> List[str]:
     work: List[str] = list(proposal.difference.vm_uuids)
     try:
-        if context.live().role.is_writer:
-            document['staging'] = stage_changed(context, work)
+        if work and context.live().role.is_writer:
+            return stage_changed(context, work, proposal, document)
     except XapiError as error:
-        context.note(f'XAPI could not be asked ({error}); the daemon stages the VMs')
+        context.note(f'{say_unasked(error)}; the daemon stages the VMs when it answers')
+    return []

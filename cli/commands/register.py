@@ -9,12 +9,12 @@ from cli.context import Context
 from cli.effects.follow_up import Follow, build_answer, follow, plan_row
 from cli.effects.proposals import carry_out, rehearse
 from cli.errors import CommandError, Kind
-from cli.output.edit_messages import name_vm, say_assignment
+from cli.output.edit_messages import say_assignment
 from cli.output.result import Result
-from cli.output.tables import priority_text, render_change
-from cli.output.text import escape
-from cli.queries.preflight import Situation, claim_numbers, look
-from cli.queries.vm_lookup import Target, find_target
+from cli.output.tables import brief_args, priority_text, render_change
+from cli.output.text import escape, name_vm
+from cli.queries.preflight import Situation, claim_numbers, read_situation
+from cli.queries.vm_lookup import NamedVm, find_target
 from registry.edit import Edit
 from registry.errors import Conflict, InvalidValue, NotFound, Reason, RegistryUnavailable
 from registry.values import Contents, Priority, Vm, clean_name
@@ -30,7 +30,7 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
         return register_listed(arguments, context)
     contents = _read_or_none(context)
     target = find_target(context, contents, everywhere=True)
-    situation = look(context, contents, target.vm_uuid, with_numbers=True)
+    situation = read_situation(context, contents, target.vm_uuid, with_numbers=True)
     name = _checked_name(contents, target, situation,
                          may_be_missing=bool(arguments.get(options.MISSING_OK)))
     is_dry = bool(arguments.get(options.DRY_RUN))
@@ -41,6 +41,8 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
     what = 'registered' if is_new else 'already_registered'
     if situation.record is not None and not situation.record.has_qemu:
         context.note('it is a PV or PVH guest: there is no QEMU that could take arguments')
+    if is_new:
+        note_replaced(context, vm, situation.record)
     is_restarted = bool(arguments.get(options.RESTART)) and needs_restart(context, vm, situation)
     if is_dry or not (is_new or is_restarted):
         return build_answer(context, f'would_be_{what}' if is_dry and is_new else what,
@@ -63,7 +65,7 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
         return remove_several(arguments, context)
     contents = context.registry.read()
     target = _find_row(context, contents)
-    situation = look(context, contents, target.vm_uuid, with_numbers=False)
+    situation = read_situation(context, contents, target.vm_uuid, with_numbers=False)
     removed: List[Vm] = []
 
     def build(edit: Edit) -> None:
@@ -83,6 +85,8 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
     if is_stopped:
         context.confirm(_removal_block(before, arguments), 'Do you want to apply these settings?',
                         alternatives='--yes (stops the VM) or --no-restart (leaves it running)')
+        # What it was assigned stands there.
+        head = f'{name_vm(before.vm_name, before.vm_uuid)}: registration removed'
     done = f'VM {escape(before.vm_uuid)} was removed from the registry'
     if context.was_asked:
         carry_out(context, proposal._replace(scope=frozenset([before.vm_uuid])), done=done)
@@ -99,7 +103,7 @@ def _say_removed(before: Vm) -> str:
             f'({say_assignment(before)})')
 
 
-def _find_row(context: Context, contents: Contents) -> Target:
+def _find_row(context: Context, contents: Contents) -> NamedVm:
     """The VM, or the row that `check` names with the text that was given."""
     target = find_target(context, contents)
     named = [fault.vm_uuid for fault in contents.faults if escape(fault.vm_uuid) == target.vm_uuid]
@@ -121,6 +125,18 @@ def ways_back(before: Vm) -> Any:
     return Ways(f'xe vm-shutdown uuid={before.vm_uuid} force=true', _register_again(before))
 
 
+def note_replaced(context: Context, vm: Vm, record: Any) -> None:
+    """Say what somebody gave a VM by hand, where its row says something else."""
+    if record is None or not record.args:
+        return
+    from watcher.vm.plan import State
+    plan = plan_row(context, None, record)
+    by_hand = brief_args(plan.carried) if plan is not None and plan.state is State.MANUAL else ''
+    if by_hand and by_hand != f'{vm.pool_id}/{vm.priority.word}/{vm.vm_id}':
+        context.note(f'{name_vm(vm.vm_name, vm.vm_uuid)} carries {by_hand}, made by hand, which is '
+                     "replaced; 'vgpu-admin adopt' registers a VM with what it carries")
+
+
 def needs_restart(context: Context, vm: Vm, situation: Situation) -> bool:
     """Whether the VM runs with something else than the row asks for."""
     if not situation.is_running:
@@ -140,7 +156,7 @@ def _read_or_none(context: Context) -> Optional[Contents]:
         raise
 
 
-def _checked_name(contents: Optional[Contents], target: Target, situation: Situation, *,
+def _checked_name(contents: Optional[Contents], target: NamedVm, situation: Situation, *,
                   may_be_missing: bool) -> Optional[str]:
     """Refuse what is not an ordinary VM; give the name that goes into the registry."""
     is_registered = contents is not None and target.vm_uuid in contents.by_uuid
@@ -159,7 +175,7 @@ def _checked_name(contents: Optional[Contents], target: Target, situation: Situa
     return name
 
 
-def _add(arguments: Arguments, context: Context, target: Target, name: Optional[str],
+def _add(arguments: Arguments, context: Context, target: NamedVm, name: Optional[str],
          situation: Situation, creates: bool) -> Tuple[Vm, bool]:
     """Add the row, and the registry where there is none; the VM, and whether it is new."""
     added: List[Vm] = []

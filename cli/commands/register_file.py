@@ -10,15 +10,15 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.commands.held_assignments import refuse_to_forget
-from cli.commands.import_export import describe_staging, stage_changed
 from cli.context import Context
 from cli.effects.proposals import carry_out, document_of, rehearse
+from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.exchange.files import read_file
-from cli.exchange.registry_format import Row, is_json, is_table, parse
-from cli.output.edit_messages import name_vm, say_assignment
+from cli.exchange.registry_format import VmRow, is_json, is_table, parse
+from cli.output.edit_messages import say_assignment
 from cli.output.result import Result, build_document
-from cli.output.text import escape, plural
+from cli.output.text import escape, name_vm, plural, say_unasked
 from cli.output.vm_view import view_row, vm_document
 from cli.queries.preflight import Situation, refuse_on_member
 from cli.queries.vm_lookup import name_alike
@@ -27,13 +27,15 @@ from registry.errors import Conflict, InvalidValue, Reason, RegistryUnavailable
 from registry.proposal import Proposal
 from registry.values import Contents, Priority, Vm, clean_name, parse_uuid
 from watcher.errors import XapiError
-from watcher.vm.record import Kind as VmKind, VmRecord
+from watcher.vm.record import VmKind, VmRecord
 
 COMMENT = '#'
 # A name that only contains the character is no comment.
 _COMMENT_BEHIND = re.compile(r'\s+#')
 # Others that Python takes for line ends may stand in a name.
 _LINE_END = re.compile('\r\n|\r|\n')
+# Of more new VMs it is not said one by one what was made by hand.
+_FEW = 12
 
 
 class _Pool(NamedTuple):
@@ -46,7 +48,7 @@ class _Pool(NamedTuple):
 class _Listed(NamedTuple):
     """What a file says: rows, names to be looked up, and lines that say nothing good."""
 
-    rows: List[Row]
+    rows: List[VmRow]
     names: List[Tuple[int, str]]
     problems: List['_Problem']
     unit: str = 'line'
@@ -107,7 +109,7 @@ def _read_words(arguments: Arguments) -> _Listed:
     listed = _Listed([], [], [], 'VM')
     for number, word in enumerate(arguments.get(options.VMS), 1):
         try:
-            listed.rows.append(Row(number, parse_uuid(word), vm_id=arguments.get(options.VM_ID)))
+            listed.rows.append(VmRow(number, parse_uuid(word), vm_id=arguments.get(options.VM_ID)))
         except InvalidValue:
             listed.names.append((number, word))
     return listed
@@ -129,14 +131,14 @@ def _read(text: str) -> _Listed:
         parsed = parse(text)
         return _Listed(list(parsed.rows), [],
                        [_Problem(Kind.USAGE, item) for item in parsed.problems], parsed.unit)
-    rows: List[Row] = []
+    rows: List[VmRow] = []
     names: List[Tuple[int, str]] = []
     for number, line in enumerate(_LINE_END.split(text), 1):
         word = line.strip()
         if not word or word.startswith(COMMENT):
             continue
         try:
-            rows.append(Row(number, parse_uuid(_without_comment(word))))
+            rows.append(VmRow(number, parse_uuid(_without_comment(word))))
         except InvalidValue:
             names.append((number, word))
     problems = [] if rows or names else [_Problem(Kind.USAGE, 'line 1: no line names a VM')]
@@ -161,8 +163,8 @@ def _ask(context: Context) -> _Pool:
 
 
 def _find_named(listed: _Listed, contents: Contents,
-                pool: _Pool) -> Tuple[List[Row], List[_Problem]]:
-    rows: List[Row] = []
+                pool: _Pool) -> Tuple[List[VmRow], List[_Problem]]:
+    rows: List[VmRow] = []
     problems: List[_Problem] = []
     for number, text in listed.names:
         # A name may hold what looks like a comment: what fits as it stands goes first.
@@ -171,7 +173,7 @@ def _find_named(listed: _Listed, contents: Contents,
             name = _without_comment(text)
             found = _find_vms(name, contents, pool)
         if len(found) == 1:
-            rows.append(Row(number, found.pop()))
+            rows.append(VmRow(number, found.pop()))
             continue
         problems.append(_describe_name(f'{listed.unit} {number}', str(clean_name(name)),
                                        sorted(found), pool))
@@ -192,14 +194,14 @@ def _describe_name(place: str, name: str, found: Sequence[str], pool: _Pool) -> 
                         f"{len(found)} VMs: {', '.join(found)}; say the UUID")
     if pool.problem:
         return _Problem(Kind.UNAVAILABLE, f"{place}: the name '{escape(name)}' is not in "
-                        f'the registry, and XAPI could not be asked: {pool.problem}')
+                        f'the registry, and {say_unasked(pool.problem)}')
     known = {clean_name(vm.name) or '': vm.uuid for vm in pool.vms.values()
              if vm.kind is VmKind.VM}
     return _Problem(Kind.NOT_FOUND, f"{place}: no VM has the name '{escape(name)}'"
                     f'{name_alike(name, known)}')
 
 
-def _check(rows: Sequence[Row], unit: str, contents: Contents, pool: _Pool, *,
+def _check(rows: Sequence[VmRow], unit: str, contents: Contents, pool: _Pool, *,
            may_be_missing: bool) -> List[_Problem]:
     """What keeps a VM from being registered, as XAPI has it."""
     problems: List[_Problem] = []
@@ -219,7 +221,7 @@ def _check(rows: Sequence[Row], unit: str, contents: Contents, pool: _Pool, *,
     return problems
 
 
-def _find_repeated(rows: Sequence[Row], unit: str) -> List[_Problem]:
+def _find_repeated(rows: Sequence[VmRow], unit: str) -> List[_Problem]:
     first: Dict[str, int] = {}
     problems: List[_Problem] = []
     for row in rows:
@@ -281,7 +283,7 @@ def _line_of(problem: _Problem) -> int:
     return int(number.group(1)) if number is not None else 0
 
 
-def _fields(arguments: Arguments, row: Row, pool: _Pool) -> Dict[str, Any]:
+def _fields(arguments: Arguments, row: VmRow, pool: _Pool) -> Dict[str, Any]:
     """The line first, then the command line, then the defaults."""
     record = pool.vms.get(row.vm_uuid)
     given = arguments.get(options.PRIORITY)
@@ -292,7 +294,7 @@ def _fields(arguments: Arguments, row: Row, pool: _Pool) -> Dict[str, Any]:
 
 
 def _find_numbers(context: Context, contents: Contents, pool: _Pool,
-                  rows: Sequence[Row]) -> Tuple[Mapping[int, str], int]:
+                  rows: Sequence[VmRow]) -> Tuple[Mapping[int, str], int]:
     if not pool.vms:
         return {}, 0
     from cli.queries.pool_snapshot import find_numbers
@@ -304,20 +306,24 @@ def _find_numbers(context: Context, contents: Contents, pool: _Pool,
 def _answer(context: Context, proposal: Proposal, done: Sequence[Tuple[Vm, bool]], pool: _Pool,
             is_dry: bool) -> Result:
     new = [vm for vm, is_new in done if is_new]
+    if len(new) <= _FEW:
+        from cli.commands.register import note_replaced
+        for vm in new:
+            note_replaced(context, vm, pool.vms.get(vm.vm_uuid))
     words = {True: 'would be registered' if is_dry else 'registered', False: 'already registered'}
     lines = [f'{name_vm(vm.vm_name, vm.vm_uuid)}: {words[is_new]} with {say_assignment(vm)}'
              for vm, is_new in done]
-    lines.append(f'{plural(len(new), "VM")} {words[True]}, {len(done) - len(new)} '
-                 'registered before.')
+    before = len(done) - len(new)
+    lines.append(f'{plural(len(new), "VM")} {words[True]}'
+                 + (f', {before} registered before.' if before else '.'))
     what = words[bool(new)].replace(' ', '_')
     difference = document_of(proposal.difference)
     difference['counts'] = {'registered': len(new), 'already_registered': len(done) - len(new)}
     document = build_document(result=what, vms=[vm_document(view_row(vm)) for vm, _is_new in done],
                               **difference)
     if pool.problem and not is_dry:
-        context.note(f'XAPI could not be asked ({pool.problem}): nothing was checked there, and '
-                     'the VMs are staged when they come to rest')
+        context.note(f'{say_unasked(pool.problem)}; nothing was checked there, and the VMs are '
+                     'staged when it answers and they are halted')
     elif new and not is_dry:
-        document['staging'] = stage_changed(context, [vm.vm_uuid for vm in new])
-        lines.append(describe_staging(document['staging']))
+        lines += stage_changed(context, [vm.vm_uuid for vm in new], proposal, document)
     return Result(document, lambda _style: lines, minimal=tuple(vm.vm_uuid for vm, _new in done))

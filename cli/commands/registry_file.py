@@ -5,11 +5,12 @@ from typing import List, Optional
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.commands.held_assignments import Held, find_held, note_carriers, refuse_to_forget
-from cli.context import Context
+from cli.context import Context, probe
 from cli.effects.proposals import carry_out, rehearse
 from cli.errors import CommandError, ExitStatus, Kind
+from cli.output.edit_messages import say_assignment
 from cli.output.result import Result, build_document, plain
-from cli.output.text import escape, plural
+from cli.output.text import escape, name_vm, plural, say_unasked
 from cli.queries.preflight import refuse_on_member
 from registry.errors import Reason, RegistryUnavailable
 from registry.file_check import describe_leftover
@@ -24,7 +25,8 @@ def init(arguments: Arguments, context: Context) -> Result:
     refuse_on_member(context)
     path = context.registry.path
     if not _is_creatable(context):
-        return _tell_created(path, 'already_there', f'The registry {path} is there already.', [])
+        return _tell_created(path, 'already_there',
+                             f'The registry {path} is there already; nothing to do.', [])
     held = _find_given_up(arguments, context)
     proposal = rehearse(context, lambda _edit: None, may_create=True)
     if arguments.get(options.DRY_RUN):
@@ -65,9 +67,9 @@ def _find_given_up(arguments: Arguments, context: Context) -> List[Held]:
 
 def _give_up_mirror(context: Context) -> None:
     """The new registry counts: the daemon takes it for what came after the mirror."""
-    from cli.commands.mirror import let_registry_count, look_at_mirror
+    from cli.commands.mirror import let_registry_count, read_mirror_view
     try:
-        view = look_at_mirror(context)
+        view = read_mirror_view(context)
         if view.mirror is not None:
             let_registry_count(context, view)
     except XapiError as error:
@@ -84,7 +86,8 @@ def accept(arguments: Arguments, context: Context) -> Result:
     refuse_on_member(context)
     if contents.accepted and not contents.missing:
         return Result(build_document(result='already_accepted', changes=[]),
-                      plain([f'The registry {context.registry.path} is ours already.']))
+                      plain([f'The registry {context.registry.path} is ours already; nothing '
+                             'to do.']))
     changes = _plan_changes(context, contents)
     proposal = rehearse(context, lambda edit: edit.accept(), allow_loss=True)
     block = [f'The registry {context.registry.path} has {plural(len(contents.vms), "VM")} and '
@@ -110,8 +113,7 @@ def _list_missing(contents: Contents) -> List[str]:
         return []
     return [f'{plural(len(contents.missing), "VM")} that had rows have none now; to keep them, '
             "answer no and run 'vgpu-admin registry rebuild' or 'vgpu-admin restore':"] + [
-        f'  {vm.vm_uuid} {escape(vm.vm_name)}: pool {vm.pool_id}, {vm.priority.word}, {vm.vm_id}'
-        for vm in contents.missing]
+        f'  {name_vm(vm.vm_name, vm.vm_uuid)}: {say_assignment(vm)}' for vm in contents.missing]
 
 
 def check(_arguments: Arguments, context: Context) -> Result:
@@ -125,7 +127,7 @@ def check(_arguments: Arguments, context: Context) -> Result:
         if contents.missing:
             problems.insert(0, describe_loss(contents))
         if not contents.accepted:
-            context.note('the registry was made by another program and is not accepted: spans '
+            context.note('the registry was made by another program and is not accepted: arguments '
                          "are added, nothing is replaced or removed; see 'vgpu-admin accept'")
     lines = [f'{registry.path}: {escape(problem)}' for problem in problems]
     lines += [f'{registry.path}: {escape(warning)} (a warning)' for warning in warnings]
@@ -144,6 +146,7 @@ def clear_fences(_arguments: Arguments, context: Context) -> Result:
     """Lift the start blocks that a version before 0.2 left."""
     from watcher.staging.block_clearing import clear_blocks
     told: List[str] = []
+    probe(context.settings)
     try:
         count = clear_blocks(context.settings, told.append)
     except XapiError:
@@ -163,11 +166,10 @@ def _plan_changes(context: Context, contents: Contents) -> List[str]:
         from cli.queries.pool_snapshot import read_pool
         view = read_pool(context, contents._replace(version=max(1, contents.version)))
     except XapiError as error:
-        context.note(f'XAPI could not be asked ({error}), so what would change there is not '
-                     'known')
+        context.note(f'{say_unasked(error)}; what would change there is not known')
         return []
     plans = [plan for plan in view.list_plans().values()
              if plan is not None and plan.action is not Action.NONE]
-    return [f'{plan.vm.uuid} ({escape(plan.vm.name)}): {plan.action.value}, '
+    return [f'{name_vm(plan.vm.name, plan.vm.uuid)}: {plan.action.value}, '
             f'{escape(plan.vm.args) or "nothing"} -> {escape(plan.value) or "nothing"}'
             for plan in plans]

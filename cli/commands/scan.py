@@ -106,7 +106,8 @@ def status(_arguments: Arguments, context: Context) -> Result:
         problem = str(error)
     shown = survey or _survey_registry(contents)
     panel = _build_panel(context, contents, shown, problem)._replace(
-        registry_problem=trouble, config_problem=context.config_problem)
+        registry_problem=trouble, config_problem=context.config_problem,
+        check_config=context.check_config)
     if not problem:
         panel = panel._replace(host_names={boot.host: context.find_host_name(boot.host)
                                            for boot in panel.odd_boots})

@@ -8,11 +8,11 @@ from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.output.result import Result, VmView, build_document
 from cli.output.tables import render_pool, render_pool_table, render_vm, render_vm_table
-from cli.output.text import escape, iso, plural
+from cli.output.text import escape, iso, plural, say_unasked
 from cli.output.vm_view import (boot_document, count_pool, count_pools, pool_document, view_record,
                                 view_row, view_vanished, vm_document)
 from cli.queries.vm_lookup import find_target
-from registry.values import Contents
+from registry.values import Contents, Priority
 from watcher.errors import MalformedRecord, XapiError
 
 
@@ -29,7 +29,7 @@ def show_vm(arguments: Arguments, context: Context) -> Result:
     view = find_view(context, contents, vm_uuid)
     if view is None:
         raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} is not registered'
-                           + (f', and XAPI could not be asked: {context.xapi_problem}'
+                           + (f', and {say_unasked(context.xapi_problem)}'
                               if context.xapi_problem else
                               ", and XAPI has no such VM; see 'vgpu-admin scan-vms'"))
     boot = _find_boot(context, vm_uuid)
@@ -50,13 +50,15 @@ def find_view(context: Context, contents: Contents, vm_uuid: str) -> Optional[Vm
         from cli.queries.pool_snapshot import read_around  # costs what XenAPI costs
         pool = read_around(context, contents, vm_uuid)
     except (XapiError, MalformedRecord) as error:
-        context.note(f'XAPI could not be asked: {error}')
+        context.note(f'{say_unasked(error)}; shown is what the registry has')
         return view
     record = pool.inventory.find_by_uuid(vm_uuid)
     if record is None:
         return view_vanished(row) if row else view
     view = view_record(row, record, pool.plan(record), pool.policy.names, fault)
     view = view._replace(removed=None if row else pool.view.removed.get(vm_uuid))
+    if row is not None or not record.mirror:
+        return view
     from cli.queries.arrivals import document_of, find_arrivals
     arrivals = find_arrivals(context, (record,), contents.by_uuid)
     return view._replace(arrived=document_of(arrivals[vm_uuid])) if arrivals else view
@@ -71,8 +73,15 @@ def list_vms(arguments: Arguments, context: Context) -> Result:
     note_faults(context, contents)
     return Result(build_document(vms=[vm_document(view) for view in views],
                                  faults=[dict(fault._asdict()) for fault in contents.faults]),
-                  lambda style: render_vm_table(views, style),
+                  lambda style: render_vm_table(views, style) if views else [
+                      _say_none(pool_id, priority)],
                   minimal=tuple(view.vm_uuid for view in views))
+
+
+def _say_none(pool_id: Optional[str], priority: Optional[Priority]) -> str:
+    where = f' in vGPU pool {pool_id}' if pool_id is not None else ''
+    which = f' with priority {priority.word}' if priority is not None else ''
+    return f'No VM is registered{where}{which}.'
 
 
 def list_pools(arguments: Arguments, context: Context) -> Result:

@@ -6,10 +6,9 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 from cli.consumer.withholding import (NO_DOM0, ConsumerState, advise_consumer,
                                       describe_consumer)
 from cli.mediator import describe_excess
-from cli.output.edit_messages import name_vm
 from cli.output.result import PoolCount, VmView
 from cli.output.tables import DANGERS, FULL_WIDTH, GOOD_STATES, describe_boot, describe_state
-from cli.output.text import Style, cut, escape, plural, table
+from cli.output.text import NO_PERMISSION, Style, cut, escape, name_vm, plural, table
 from cli.output.vm_view import word
 from cli.queries.daemon_status import Watch, describe_watch
 from cli.queries.mirror_status import MirrorState, describe_mirror, render_mirror
@@ -49,6 +48,7 @@ class Panel(NamedTuple):
     """Of the hosts on which odd boots were, by their references."""
     config_problem: str = ''
     """Why the configuration cannot be gone by."""
+    check_config: str = "'vgpu-watcher check-config'"
 
 
 def render_panel(panel: Panel, style: Style) -> List[str]:
@@ -177,19 +177,19 @@ def _list_troubles(panel: Panel) -> List[str]:
     found: List[str] = []
     if panel.config_problem:
         found.append(f"the configuration: {escape(panel.config_problem)}; the defaults are shown; "
-                     "see 'vgpu-watcher check-config'")
+                     f'see {panel.check_config}')
     if panel.registry_problem:
         found.append(escape(panel.registry_problem))
     if panel.xapi_problem:
-        found.append('XAPI cannot be asked, so what the VMs carry is not known: systemctl status '
-                     'xapi')
+        found.append('XAPI does not answer; what VMs carry is not known'
+                     + ('' if NO_PERMISSION in panel.xapi_problem else ': systemctl status xapi'))
     if not panel.watch.is_synced:
         found.append('the daemon is not in sync with XAPI: journalctl -u vgpu-watcher')
     if panel.watch.is_late:
         found.append(f'XAPI has not answered the daemon for {panel.watch.silent_seconds} s: '
                      'systemctl status vgpu-watcher')
     if panel.watch.holder is None:
-        found.append('no daemon watches: systemctl start vgpu-watcher')
+        found.append('no daemon is running: systemctl start vgpu-watcher')
     if panel.mirror is not None and not panel.mirror.is_well:
         found.append(f"the mirror {escape(describe_mirror(panel.mirror))}; see 'vgpu-admin "
                      "doctor'")

@@ -9,22 +9,26 @@ from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Se
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
-from cli.commands.import_export import describe_staging, stage_changed
 from cli.context import Context
 from cli.effects.proposals import ask, carry_out, describe, describe_counts, document_of, rehearse
+from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
-from cli.output.result import Result, build_document
-from cli.output.text import escape
+from cli.output.edit_messages import say_assignment
+from cli.output.result import Result, build_document, plain
+from cli.output.text import escape, name_vm, say_unasked, say_unavailable
 from cli.queries.preflight import refuse_on_member
+from registry.difference import Difference
 from registry.edit import Edit
 from registry.errors import InvalidValue, NotFound
 from registry.proposal import Proposal
 from registry.values import Contents, Vm, clean_name, parse_uuid
 from watcher.errors import XapiError
-from watcher.vm.record import Kind as VmKind, VmRecord
+from watcher.vm.record import VmKind, VmRecord
 
 # How a start block begins that an older version of ours left.
 _OUR_BLOCK = 'vgpu-watcher:'
+# A transfer is among the newest changes of a VM's row.
+_LOOKED_AT = 50
 
 
 class Move(NamedTuple):
@@ -48,6 +52,9 @@ def transfer_vm(arguments: Arguments, context: Context) -> Result:
     if from_uuid == to_uuid:
         raise CommandError(Kind.USAGE, f'--from and --to name the same VM, {to_uuid}')
 
+    moved = _find_moved(context, contents, from_uuid, to_uuid)
+    if moved is not None:
+        return _say_moved(moved, from_uuid)
     borne = _find_borne(context, contents, vms, [from_uuid, to_uuid])
 
     def build(edit: Edit) -> None:
@@ -62,9 +69,41 @@ def transfer_vm(arguments: Arguments, context: Context) -> Result:
             build(edit)
         proposal = edit.proposal
     if problem:
-        context.note(f'XAPI could not be asked ({problem}), so nothing was checked there; the '
-                     'VMs are staged when the daemon can')
+        context.note(f'{say_unasked(problem)}; nothing was checked there, and the VMs are staged '
+                     'when it answers')
     return _answer(context, proposal, 'transferred', vms, is_dry=is_dry, is_told=False)
+
+
+def _find_moved(context: Context, contents: Contents, from_uuid: str,
+                to_uuid: str) -> Optional[Vm]:
+    """The row, where an earlier transfer gave it to this VM, and nothing of it was changed back."""
+    row = contents.by_uuid.get(to_uuid)
+    if row is None or from_uuid in contents.by_uuid:
+        return None
+    with context.journal() as journal:
+        if journal is None:
+            return None
+        went, came = (_find_newest(journal, vm_uuid, what) for vm_uuid, what in (
+            (from_uuid, 'vm_removed'), (to_uuid, 'vm_added')))
+    if went is None or came is None or {went.command, came.command} != {context.command}:
+        return None
+    return row if went.before.get('vm_id') == came.after.get('vm_id') else None
+
+
+def _find_newest(journal: Any, vm_uuid: str, what: str) -> Optional[Any]:
+    found = journal.list_history(vm_uuid, _LOOKED_AT, is_routine=False)
+    return next((entry for entry in found if entry.what == what), None)
+
+
+def _say_moved(row: Vm, from_uuid: str) -> Result:
+    """Asked for what already is, it succeeds."""
+    said = (f'{name_vm(row.vm_name, row.vm_uuid)} already has the row of VM {from_uuid} '
+            f'({say_assignment(row)}); nothing to do')
+    return Result(_unchanged(), plain([said]))
+
+
+def _unchanged() -> Dict[str, Any]:
+    return build_document(result='unchanged', staging={}, **document_of(Difference()))
 
 
 def remove_gone(arguments: Arguments, context: Context) -> Result:
@@ -75,7 +114,7 @@ def remove_gone(arguments: Arguments, context: Context) -> Result:
     rows = _find_gone(contents, vms, context.live().odd)
     proposal = rehearse(context, lambda edit: [edit.remove_vm(row.vm_uuid) for row in rows])
     return _ask_and_answer(arguments, context, proposal, 'removed', vms,
-                           'Do you want to remove these registrations?')
+                           'Do you want to remove these registrations?', len(rows))
 
 
 def _transfer_gone(arguments: Arguments, context: Context, contents: Contents) -> Result:
@@ -99,7 +138,7 @@ def _transfer_gone(arguments: Arguments, context: Context, contents: Contents) -
 
     proposal = rehearse(context, build)
     return _ask_and_answer(arguments, context, proposal, 'transferred', vms,
-                           'Do you want to give these rows to these VMs?')
+                           'Do you want to give these rows to these VMs?', len(rows))
 
 
 def _find_borne(context: Context, contents: Contents, vms: Mapping[str, VmRecord],
@@ -112,8 +151,10 @@ def _find_borne(context: Context, contents: Contents, vms: Mapping[str, VmRecord
 
 
 def _ask_and_answer(arguments: Arguments, context: Context, proposal: Proposal, what: str,
-                    vms: Mapping[str, VmRecord], question: str) -> Result:
+                    vms: Mapping[str, VmRecord], question: str, gone: int) -> Result:
     is_dry, is_told = bool(arguments.get(options.DRY_RUN)), False
+    if not gone:
+        return Result(_unchanged(), plain(['XAPI has the VM of every row; nothing to do.']))
     if proposal.has_any and not is_dry:
         is_told = ask(context, describe(proposal)
                       + [f'{describe_counts(proposal.difference)}.'], question)
@@ -128,12 +169,12 @@ def _answer(context: Context, proposal: Proposal, what: str, vms: Mapping[str, V
     result = 'unchanged' if not difference.has_any else f'would_be_{what}' if is_dry else what
     document = build_document(result=result, **document_of(difference))
     lines = [] if is_told else describe(proposal)
-    lines.append(f"{describe_counts(difference) or 'nothing to do'}"
+    lines.append(f"{describe_counts(difference) or 'No row goes to another VM'}"
                  f"{' (dry run)' if is_dry else ''}.")
     work = [vm_uuid for vm_uuid in difference.vm_uuids if vm_uuid in vms]
     if not is_dry:
-        document['staging'] = stage_changed(context, work) if work else {}
-        lines += [describe_staging(document['staging'])] if work else []
+        document['staging'] = {}
+        lines += stage_changed(context, work, proposal, document) if work else []
     return Result(document, lambda _style: lines, minimal=tuple(difference.vm_uuids))
 
 
@@ -176,7 +217,7 @@ def _find_named(name: str, contents: Contents, vms: Mapping[str, VmRecord], prob
                            f"{', '.join(sorted(found))}; say the UUID")
     if problem:
         raise CommandError(Kind.UNAVAILABLE, f"the name '{escape(name)}' is not in the registry, "
-                           f'and XAPI could not be asked: {problem}; say the UUID')
+                           f'and {say_unasked(problem)}; say the UUID')
     raise CommandError(Kind.NOT_FOUND, f"no VM has the name '{escape(name)}'; see "
                        "'vgpu-admin scan-vms'")
 
@@ -220,19 +261,19 @@ def _numbers_of(vm: VmRecord, removed: Optional[str], policy: Any) -> FrozenSet[
 
 
 def _describe_undecided(row: Vm, found: Sequence[VmRecord]) -> str:
-    name = f'{escape(row.vm_name) or "-"} ({row.vm_uuid}), vm_id {row.vm_id}'
+    name = f'{name_vm(row.vm_name, row.vm_uuid)}, vm_id {row.vm_id}'
+    gives = f"'vgpu-admin transfer-vm --from={row.vm_uuid} --to=VM'"
     if not found:
-        return (f'{name}: no VM has brought its number; give the row to one with transfer-vm '
-                f'--from={row.vm_uuid} --to=VM, or remove it with remove-vm')
+        return (f'{name}: no VM has brought its number; {gives} gives the row to one, '
+                "'vgpu-admin remove-vm --gone' removes the rows of all VMs that are gone")
     listed = ', '.join(f'{vm.uuid} ({escape(vm.name)})' for vm in found)
-    return (f'{name}: several VMs have brought its number: {listed}; choose one with '
-            f'transfer-vm --from={row.vm_uuid} --to=UUID')
+    return f'{name}: several VMs have brought its number: {listed}; {gives} gives the row to one'
 
 
 def _read_vms(context: Context) -> Mapping[str, VmRecord]:
     vms, problem = _read_vms_or_why(context)
     if problem:
-        raise CommandError(Kind.UNAVAILABLE, f'XAPI could not be asked: {problem}')
+        raise CommandError(Kind.UNAVAILABLE, say_unavailable(problem))
     return vms
 
 

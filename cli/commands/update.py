@@ -8,12 +8,12 @@ from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.effects.follow_up import Follow, build_answer, follow, plan_row
 from cli.effects.proposals import carry_out, rehearse
-from cli.output.edit_messages import name_vm, say_change, say_settings
+from cli.output.edit_messages import say_change, say_settings
 from cli.output.result import Result
 from cli.output.tables import priority_text, render_change
-from cli.output.text import escape
+from cli.output.text import escape, name_vm
 from cli.output.vm_view import view_row, vm_document
-from cli.queries.preflight import Situation, claim_numbers, look
+from cli.queries.preflight import Situation, claim_numbers, read_situation
 from cli.queries.vm_lookup import find_target
 from registry.edit import Edit
 from registry.values import Priority, Vm
@@ -27,8 +27,14 @@ def change_vm(arguments: Arguments, context: Context) -> Result:
     contents = context.registry.read()
     target = find_target(context, contents)
     changes = read_changes(arguments)
-    situation = look(context, contents, target.vm_uuid, with_numbers='vm_id' in changes)
+    situation = read_situation(context, contents, target.vm_uuid, with_numbers='vm_id' in changes)
     changing = _Changing(target.vm_uuid, changes, situation)
+    done = f'the change of VM {target.vm_uuid} is committed to the registry'
+    if not situation.is_running and not arguments.get(options.DRY_RUN):
+        # Nothing is to be asked about: what it comes to is seen when it is done.
+        with context.editing(done=done) as edit:
+            changing.build(edit)
+        return _answer(arguments, context, changing, situation)
     proposal = rehearse(context, changing.build)
     before, after = changing.before, changing.after
     if _is_same(before, after):
@@ -36,7 +42,6 @@ def change_vm(arguments: Arguments, context: Context) -> Result:
     if arguments.get(options.DRY_RUN):
         return _rehearsed(arguments, context, before, after, situation)
     is_restarted = _ask(arguments, context, before, after, situation)
-    done = f'the change of VM {target.vm_uuid} is committed to the registry'
     if context.was_asked:
         carry_out(context, proposal._replace(scope=frozenset([target.vm_uuid])), done=done)
     else:
@@ -46,10 +51,24 @@ def change_vm(arguments: Arguments, context: Context) -> Result:
     if is_restarted:
         from cli.effects.restart import restart
         followed = restart(context, situation.record, ways_of(before, after), row=after)
-    else:
-        followed = _follow(context, after, situation)
-    return build_answer(context, 'changed', lambda arrow: _say(before, after, arrow), after,
-                        situation, followed)
+        return _changed(context, changing, situation, followed)
+    return _answer(arguments, context, changing, situation)
+
+
+def _answer(arguments: Arguments, context: Context, changing: '_Changing',
+            situation: Situation) -> Result:
+    """What was done without a restart, if anything."""
+    if _is_same(changing.before, changing.after):
+        return _settle(arguments, context, changing.before, situation,
+                       say_settings(changing.before, read_changes(arguments)))
+    return _changed(context, changing, situation, _follow(context, changing.after, situation))
+
+
+def _changed(context: Context, changing: '_Changing', situation: Situation,
+             followed: Follow) -> Result:
+    return build_answer(
+        context, 'changed', lambda arrow: _say(changing.before, changing.after, arrow),
+        changing.after, situation, followed)
 
 
 def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situation,

@@ -14,11 +14,11 @@ from cli.context import Context
 from cli.effects.follow_up import Follow, follow_many
 from cli.effects.proposals import carry_out, document_of, rehearse
 from cli.errors import CommandError, ExitStatus, translate
-from cli.output.edit_messages import describe_row, name_vm, say_outcome, say_settings
+from cli.output.edit_messages import describe_row, say_assignment, say_outcome, say_settings
 from cli.output.result import Result, build_document
-from cli.output.text import Style
+from cli.output.text import Style, brief_name, escape, name_vm
 from cli.output.vm_view import view_row, vm_document
-from cli.queries.preflight import Situation, claim_numbers, look
+from cli.queries.preflight import Situation, claim_numbers, read_situation
 from cli.queries.vm_lookup import find_targets
 from registry.difference import REMOVED, RowChange
 from registry.edit import Edit
@@ -56,7 +56,7 @@ def _edit(arguments: Arguments, context: Context, what: str,
           change: Callable[[Edit, str, Any], Vm]) -> Result:
     contents = context.registry.read()
     vm_uuids = [target.vm_uuid for target in find_targets(context, contents)]
-    situation = look(context, contents, '', with_numbers=True, own=frozenset(vm_uuids))
+    situation = read_situation(context, contents, '', with_numbers=True, own=frozenset(vm_uuids))
     vms: List[Vm] = []
 
     def build(edit: Edit) -> None:
@@ -68,15 +68,15 @@ def _edit(arguments: Arguments, context: Context, what: str,
     if arguments.get(options.DRY_RUN) or not proposal.has_any:
         return _answer(context, plan, {}, is_dry=bool(arguments.get(options.DRY_RUN)))
     is_stopping = bool(plan.running) and not arguments.get(options.NO_RESTART)
-    if is_stopping:
-        _ask(arguments, context, plan)
+    is_told = is_stopping and _ask(arguments, context, plan)
     done = f"{len(proposal.difference.rows)} VMs were {what} in the registry"
     if context.was_asked:
         carry_out(context, proposal._replace(scope=frozenset(vm_uuids)), done=done)
     else:
         with context.editing(done=done) as edit:
             build(edit)
-    return _answer(context, plan, _follow_all(arguments, context, plan, is_stopping))
+    return _answer(context, plan, _follow_all(arguments, context, plan, is_stopping),
+                   is_told=is_told)
 
 
 def _change_all(edit: Edit, vm_uuids: Sequence[str], situation: Situation,
@@ -113,8 +113,9 @@ def _of(situation: Situation, vm_uuid: str) -> Situation:
     return situation._replace(record=situation.records.get(vm_uuid))
 
 
-def _ask(arguments: Arguments, context: Context, plan: _Plan) -> None:
-    """Show all that changes and what is stopped for it, and have it agreed to."""
+def _ask(arguments: Arguments, context: Context, plan: _Plan) -> bool:
+    """Show all that changes and what is stopped for it, and have it agreed to; whether a person
+    has seen it."""
     starts = plan.what != 'removed' or bool(arguments.get(options.RESTART))
     if starts:
         from cli.effects.restart import refuse_useless_restart
@@ -122,19 +123,26 @@ def _ask(arguments: Arguments, context: Context, plan: _Plan) -> None:
             record = plan.situation.records[row.vm_uuid]
             if row.after is not None:
                 refuse_useless_restart(context, row.after, record)
-    names = ', '.join(_name(row) for row in plan.running)
+    # Each stands with its UUID in a line above.
+    names = ', '.join(_name(row, is_brief=True) for row in plan.running)
     verb = 'stopping and restarting' if starts else 'stopping'
+    rows = plan.proposal.difference.rows
     context.confirm(
-        [describe_row(row, '->') for row in plan.proposal.difference.rows]
-        + [f'This change requires {verb}, one after the other: {names}.'],
+        ['Current configuration:']
+        + [f'  {_name(row)}: {say_assignment(row.before)}' for row in rows if row.before]
+        + ['New configuration:'] + [f"  {describe_row(row, '->')}" for row in rows]
+        + [f'This change requires {verb} the VMs, one after the other: {names}.'],
         'Do you want to apply these settings?',
         alternatives=f"--yes ({'restarts' if starts else 'stops'} the VMs) or --no-restart "
                      '(leaves them running)')
+    return not context.is_json
 
 
-def _name(row: RowChange) -> str:
+def _name(row: RowChange, *, is_brief: bool = False) -> str:
     vm = row.after or row.before
-    return name_vm(vm.vm_name, vm.vm_uuid) if vm is not None else ''
+    if vm is None:
+        return ''
+    return (brief_name if is_brief else name_vm)(vm.vm_name, vm.vm_uuid)
 
 
 def _follow_all(arguments: Arguments, context: Context, plan: _Plan,
@@ -173,8 +181,8 @@ def _ways(row: RowChange) -> Any:
 
 
 def _answer(context: Context, plan: _Plan, followed: Dict[str, Follow], *,
-            is_dry: bool = False) -> Result:
-    """One line for each VM, and what becomes of it."""
+            is_dry: bool = False, is_told: bool = False) -> Result:
+    """One line for each VM, unless it was told before, and what becomes of it."""
     difference = plan.proposal.difference
     rows = {row.vm_uuid: row for row in difference.rows}
     result = 'unchanged' if not rows else f'would_be_{plan.what}' if is_dry else plan.what
@@ -193,6 +201,8 @@ def _answer(context: Context, plan: _Plan, followed: Dict[str, Follow], *,
         if is_dry:
             verb = 'stopped' if plan.what == 'removed' else 'restarted'
             return [f"{line} (dry run{f'; would be {verb}' if vm.vm_uuid in stopping else ''})"]
+        if is_told:
+            return [f'{name_vm(vm.vm_name, vm.vm_uuid)}: {escape(followed[vm.vm_uuid].message)}.']
         return [line, '  ' + say_outcome(followed[vm.vm_uuid])]
 
     def render(style: Style) -> List[str]:

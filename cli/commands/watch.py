@@ -16,7 +16,7 @@ from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.output.printer import measured
 from cli.output.result import Result, build_document
-from cli.output.text import Style, cut
+from cli.output.text import Style, cut, escape
 from cli.queries.daemon_status import describe_watch, read_watch
 from cli.queries.vm_lookup import find_target
 from registry.errors import RegistryError
@@ -33,12 +33,21 @@ def watch(arguments: Arguments, context: Context) -> Result:
     if arguments.get(options.MINIMAL):
         raise CommandError(Kind.USAGE, 'watch has no --minimal; --json gives one document a line')
     contents = context.registry.read()
+    _check_journal(context)
     vm_uuid: Optional[str] = None
     if any(arguments.get(option) for option in VM):
         vm_uuid = find_target(context, contents).vm_uuid
-    feed = Feed(vm_uuid, arguments.get(options.LIMIT) or DEFAULT_LIMIT,
+    feed = Feed(context.registry.path, vm_uuid, arguments.get(options.LIMIT) or DEFAULT_LIMIT,
                 context.find_host_name)
     return Result({}, lambda _style: [], stream=lambda style: _follow(context, feed, style))
+
+
+def _check_journal(context: Context) -> None:
+    """Refuse to watch what cannot be read; a journal that is locked now is read later."""
+    with context.journal() as journal:
+        problems = [note for note in context.notes if 'locked' not in note]
+    if journal is None and problems:
+        raise CommandError(Kind.UNAVAILABLE, problems[0])
 
 
 def _follow(context: Context, feed: Feed, style: Optional[Style]) -> Iterator[str]:
@@ -75,7 +84,7 @@ def _draw(context: Context, items: Sequence[Item], style: Style) -> str:
                              style.width), 'title'),
             cut(_describe_daemon(context, style), style.width), '']
     room = max(1, style.height - len(head) - 1)
-    names = {item.vm_uuid: item.vm_name for item in items if item.vm_name}
+    names = {item.vm_uuid: escape(item.vm_name) for item in items if item.vm_name}
     texts = [(cut(item.brief(names), style.width), item.colour) for item in items[-room:]]
     lines = [style.colour(text, colour) if colour else text for text, colour in texts]
     return '\n'.join(head + (lines or ['Nothing is recorded yet.']) + ['(Ctrl-C ends this)'])

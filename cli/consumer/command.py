@@ -12,7 +12,7 @@ from cli.commandline.consumer_options import ACTION, ROOT
 from cli.commandline.parser import Arguments
 from cli.consumer.installation import (DIRECTORIES, FRAGMENTS, OURS, SETTING, STOCK, Awareness,
                                        ConsumerHost, Setting)
-from cli.consumer.withholding import (ConsumerState, advise_consumer, describe_consumer,
+from cli.consumer.withholding import (OFF, ConsumerState, advise_consumer, describe_consumer,
                                       find_paused, find_run_directory, read_consumer_state)
 from cli.consumer.wrapper_variant import MEANINGS, Form
 from cli.context import Context
@@ -30,7 +30,7 @@ _AWARENESS = {
 
 def consumer(arguments: Arguments, context: Context) -> Result:
     """Switch the consumer on or off, or tell how things are."""
-    place = Place(context, arguments.get(ROOT))
+    place = ConsumerPlace(context, arguments.get(ROOT))
     action = {'enable': _enable, 'disable': _disable, 'pause': _pause, 'resume': _resume,
               'status': _status}[arguments.get(ACTION)]
     try:
@@ -43,7 +43,7 @@ def consumer(arguments: Arguments, context: Context) -> Result:
     return result
 
 
-class Place:
+class ConsumerPlace:
     """One host, and where its consumer finds the pause and the numbers."""
 
     def __init__(self, context: Context, root: Optional[str]) -> None:
@@ -56,7 +56,7 @@ class Place:
         return read_consumer_state(self.host, self.paused, self._run_directory)
 
 
-def _enable(place: Place, context: Context) -> Result:
+def _enable(place: ConsumerPlace, context: Context) -> Result:
     host = place.host
     _check(host)
     form = host.find_form()
@@ -64,10 +64,10 @@ def _enable(place: Place, context: Context) -> Result:
     if is_new:
         host.write_fragment()
     if form is not Form.STOCK:
-        context.note(f'{STOCK}: {MEANINGS[form]}. {_advise(form)}')
+        context.note(f'{STOCK}: {MEANINGS[form]}; {_advise(form)}')
     if is_new:
-        context.note("QEMU gets nothing of device-model-args but the span that is ours: other "
-                     "arguments in it are dropped and logged. See 'vgpu-admin scan-vms'")
+        context.note("QEMU gets nothing of device-model-args but our arguments: other "
+                     "arguments in it are dropped and logged; see 'vgpu-admin scan-vms'")
     text = (f'The consumer {"was enabled" if is_new else "is enabled already"}: '
             f'{FRAGMENTS[0]} names {OURS}.')
     return _build(place, 'enabled' if is_new else 'already_enabled', [text])
@@ -108,7 +108,7 @@ def _check_settings(settings: Sequence[Setting]) -> None:
                                'changed')
 
 
-def _disable(place: Place, _context: Context) -> Result:
+def _disable(place: ConsumerPlace, _context: Context) -> Result:
     host = place.host
     had_fragment = host.has_fragment()
     if had_fragment:
@@ -118,7 +118,7 @@ def _disable(place: Place, _context: Context) -> Result:
     return _build(place, 'disabled' if had_fragment else 'already_disabled', [text])
 
 
-def _pause(place: Place, _context: Context) -> Result:
+def _pause(place: ConsumerPlace, _context: Context) -> Result:
     """Have the consumer withhold nothing from the next start on; a restart changes nothing."""
     os.makedirs(os.path.dirname(place.paused), exist_ok=True)
     try:
@@ -131,7 +131,7 @@ def _pause(place: Place, _context: Context) -> Result:
                                     'ends it.'])
 
 
-def _resume(place: Place, _context: Context) -> Result:
+def _resume(place: ConsumerPlace, _context: Context) -> Result:
     try:
         os.unlink(place.paused)
     except FileNotFoundError:
@@ -139,7 +139,7 @@ def _resume(place: Place, _context: Context) -> Result:
     return _build(place, 'resumed', ['The consumer withholds stolen numbers again.'])
 
 
-def _status(place: Place, context: Context) -> Result:
+def _status(place: ConsumerPlace, context: Context) -> Result:
     host = place.host
     form = host.find_form()
     if form is not Form.STOCK:
@@ -156,7 +156,7 @@ def _status(place: Place, context: Context) -> Result:
         + others)
 
 
-def _build(place: Place, result: str, lines: List[str]) -> Result:
+def _build(place: ConsumerPlace, result: str, lines: List[str]) -> Result:
     """The document that all of them give, and what there is left to do."""
     host, state = place.host, place.read()
     awareness = host.find_awareness()
@@ -166,6 +166,8 @@ def _build(place: Place, result: str, lines: List[str]) -> Result:
     advice = advise_consumer(state)
     if advice and enabled:
         lines.append(f'To have them withheld: {advice}')
+    elif result == 'disabled' and state.state == OFF:
+        lines.append(f'To switch it on: {advice}')
     next_step = _next_step(enabled, awareness)
     fields: Dict[str, Any] = dict(
         result=result, form=host.find_form().value, enabled=enabled, installed=host.is_installed(),

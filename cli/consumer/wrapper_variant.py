@@ -2,7 +2,7 @@
 
 Only the text is looked at. A patch reads platform/device-model-args from xenstore and appends
 what it finds to QEMU's arguments; forms differ in how they split it, and in whether they append
-before the loop in which the wrapper reads options of its own, or last (earlier-tool.md).
+before the loop in which the wrapper reads options of its own, or last (docs/consumer.md).
 
 Pure: no clock, no I/O, no logging.
 """
@@ -61,7 +61,7 @@ def find_form(text: Optional[str]) -> Form:
         return Form.UNKNOWN
     if not any(KEY in item for item in _strings(tree)):
         return Form.STOCK if all(trait in text for trait in _TRAITS) else Form.UNKNOWN
-    finds = _look(tree)
+    finds = _find_traits(tree)
     if finds is None:
         return Form.PATCHED_OTHERWISE
     return {_Finds(False, True): Form.PATCHED_1, _Finds(True, False): Form.PATCHED_2,
@@ -78,7 +78,7 @@ def _parse(text: str) -> Optional[ast.Module]:
             return None
 
 
-def _look(tree: ast.Module) -> Optional[_Finds]:
+def _find_traits(tree: ast.Module) -> Optional[_Finds]:
     """How the value is split and where it is appended; None when that is not to be seen."""
     loops = [node.lineno for node in ast.walk(tree)
              if isinstance(node, ast.While) and 'len' in _names(node.test)]

@@ -13,7 +13,7 @@ from cli.context import Context
 from cli.doctor.findings import Finding, bad, count, good, render_findings
 from cli.errors import CommandError, ExitStatus, translate
 from cli.output.result import Result, build_document
-from cli.output.text import Style
+from cli.output.text import Style, plural
 from registry.errors import RegistryError
 from registry.file_check import describe_leftover
 from registry.values import Contents
@@ -72,7 +72,7 @@ def doctor(arguments: Arguments, context: Context) -> Result:
         return _render(findings, style) + render_hosts(hosts, style)
     return Result(document, render, ExitStatus.FAILED if is_failed else ExitStatus.DONE,
                   minimal=tuple(item.check for item in findings
-                                if item.judgement.value in ('warn', 'fail')))
+                                if item.result.value in ('warn', 'fail')))
 
 
 def _examine_others(arguments: Arguments, context: Context) -> List[Any]:
@@ -95,7 +95,8 @@ def _examine(context: Context, root: str) -> List[Finding]:
         path = context.settings.registry.path
     except WatcherError as error:
         # It says where the registry and XAPI are.
-        return [bad('configuration', str(error), "mend the file, then 'vgpu-watcher check-config'")]
+        context.config_problem = str(error)
+        return [bad('configuration', str(error), f'mend the file, then {context.check_config}')]
     findings = [good('configuration', f'is understood; the registry is {path}')]
     examination = Examination(context, root)
     for check in OF_HOST + OF_REGISTRY + OF_XAPI:
@@ -116,5 +117,5 @@ def _make(check: Any, examination: Examination) -> List[Finding]:
 def _render(findings: List[Finding], style: Style) -> List[str]:
     counts = count(findings)
     return render_findings(findings, style) + [
-        f"{len(findings)} checks: {counts['ok']} ok, {counts['warn']} to look at, "
+        f"{plural(len(findings), 'check')}: {counts['ok']} ok, {counts['warn']} to look at, "
         f"{counts['fail']} failed, {counts['skip']} skipped."]

@@ -6,7 +6,7 @@ answer, is named.
 
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from cli.doctor.findings import Finding, Judgement, count, render_findings
+from cli.doctor.findings import CheckResult, Finding, count, render_findings
 from cli.output.text import Style, escape
 from cli.queries.plugin_calls import begin_call, read_result
 from cli.queries.xapi_tasks import destroy_task, read_failure
@@ -77,8 +77,8 @@ def render_hosts(hosts: List[HostFindings], style: Style) -> List[str]:
         lines += ['', f"{head}: {len(host.findings)} checks: {counts['ok']} ok, "
                   f"{counts['warn']} to look at, {counts['fail']} failed, "
                   f"{counts['skip']} skipped."]
-        lines += render_findings([item for item in host.findings if item.judgement in
-                                  (Judgement.WARN, Judgement.FAIL)], style)
+        lines += render_findings([item for item in host.findings if item.result in
+                                  (CheckResult.WARN, CheckResult.FAIL)], style)
     return lines
 
 
@@ -113,8 +113,8 @@ def _take(client: Any, host: HostFindings, task: str, status: str) -> HostFindin
 def _parse_finding(item: Any) -> Finding:
     fields = item if isinstance(item, dict) else {}
     check, saw, advice = fields.get('check'), fields.get('saw'), fields.get('advice')
-    verdict: Optional[Judgement] = next(
-        (known for known in Judgement if known.value == fields.get('verdict')), None)
+    verdict: Optional[CheckResult] = next(
+        (known for known in CheckResult if known.value == fields.get('verdict')), None)
     if (not isinstance(check, str) or not isinstance(saw, str) or verdict is None
             or not (advice is None or isinstance(advice, str))):
         raise AnswerInvalid('not a finding of a doctor')

@@ -23,6 +23,7 @@ DAY_SECONDS = 86400
 # The daemon notes its progress every 2 s.
 MIRROR_SECONDS = 3.0
 _START = 'systemctl start vgpu-watcher; systemctl status vgpu-watcher'
+_NOT_NOTED = 'there is no journal yet in which the daemon could note it'
 _BAD_VERDICTS = ('stale', 'missing', 'withheld', 'not_consumed')
 
 
@@ -86,7 +87,10 @@ def check_journal(examination: Any) -> Iterator[Finding]:
     """Can the journal be used, is it ours alone, and is nothing left half done?"""
     path = examination.context.registry.journal_path
     if not os.path.exists(path):
-        yield doubtful('journal', f'there is no {path}: no daemon has run yet', _START)
+        if os.path.exists(examination.context.registry.path):
+            yield doubtful('journal', f'there is no {path}: no daemon has run yet', _START)
+        else:
+            yield skipped('journal', f'there is no {path}: it comes with the registry')
         return
     faults = _find_faults(path, stat.S_IRWXG | stat.S_IRWXO)
     if faults:
@@ -128,14 +132,17 @@ def check_daemon(examination: Any) -> Iterator[Finding]:
     if holder is None:
         yield bad('daemon', 'no daemon is running', _START)
         for name in ('daemon.watching', 'daemon.version'):
-            yield skipped(name, 'no daemon runs')
+            yield skipped(name, 'no daemon is running')
         return
     yield good('daemon', f'{holder} holds the lock')
     with examination.context.journal() as journal:
         watch = read_watch(holder, journal, time.time(),
                            examination.context.settings.scan.interval_seconds)
         text = journal.read_note(WATCH_NOTE) if journal is not None else None
-    yield _judge_watch(watch)
+    if _has_journal(examination):
+        yield _judge_watch(watch)
+    else:
+        yield skipped('daemon.watching', _NOT_NOTED)
     yield _judge_version(text)
 
 
@@ -143,7 +150,10 @@ def check_mirror(examination: Any) -> Iterator[Finding]:
     """Is the registry mirrored in XAPI's database, or does this host follow the mirror?"""
     holder = find_daemon(examination.context.registry.path)
     if holder is None:
-        yield skipped('mirror', 'no daemon runs')
+        yield skipped('mirror', 'no daemon is running')
+        return
+    if not _has_journal(examination):
+        yield skipped('mirror', _NOT_NOTED)
         return
     before = mirror = _read_mirror(examination, holder)
     if before is not None and not before.is_settled:
@@ -169,6 +179,11 @@ def check_mirror_key(examination: Any) -> Iterator[Finding]:
                   f'{settings.key_file}, then xe pool-secret-rotate')
     else:
         yield good('mirror.key', f'{settings.key_file} is for root only')
+
+
+def _has_journal(examination: Any) -> bool:
+    """Whether there is a journal: what is not noted without one is nobody's fault."""
+    return os.path.exists(examination.context.registry.journal_path)
 
 
 def judge_mirror(before: Optional[MirrorState], mirror: Optional[MirrorState]) -> Finding:
@@ -203,7 +218,7 @@ def _judge_watch(watch: Any) -> Finding:
     since = utc(watch.since) if watch.since else '(not now)'
     saw = f'since {since}; XAPI answered it {watch.silent_seconds} s ago'
     if watch.since is None:
-        return bad(name, f'it waits for XAPI; {saw}', 'see whether XAPI runs: xe host-list')
+        return bad(name, f'it waits for XAPI; {saw}', 'systemctl status xapi')
     if watch.is_late:
         return bad(name, saw, 'systemctl status vgpu-watcher; see whether XAPI answers')
     return good(name, saw)

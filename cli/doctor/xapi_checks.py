@@ -5,7 +5,7 @@ import time
 from typing import Any, Dict, Iterator, List, Tuple
 
 from cli.doctor.findings import Finding, bad, doubtful, good, skipped
-from cli.output.text import escape, plural
+from cli.output.text import escape, name_vm, plural
 from watcher.xapi.role import OLDEST_XAPI, read_version
 
 CLOCK_DOUBTFUL_SECONDS = 5
@@ -19,7 +19,7 @@ _ODD_STATES = ('drift', 'contested', 'orphaned', 'unreadable', 'doubled', 'waits
 def check_xapi(examination: Any) -> Iterator[Finding]:
     """Does XAPI answer, is it new enough, and may we write here?"""
     if examination.xapi_problem is not None:
-        yield bad('xapi', str(examination.xapi_problem), 'see whether XAPI runs: xe host-list')
+        yield bad('xapi', str(examination.xapi_problem), 'systemctl status xapi')
         for name in ('xapi.version', 'xapi.role'):
             yield skipped(name, 'XAPI does not answer')
         return
@@ -84,7 +84,7 @@ def check_fences(examination: Any) -> Iterator[Finding]:
         yield skipped('fences', 'XAPI cannot be asked here')
         return
     from watcher.staging.start_blocks import list_blocks
-    blocked = [vm.uuid for vm in examination.live.read_vms() if list_blocks(vm)]
+    blocked = [name_vm(vm.name, vm.uuid) for vm in examination.live.read_vms() if list_blocks(vm)]
     if blocked:
         yield bad('fences', f'{plural(len(blocked), "VM")} cannot be started: {_some(blocked)}',
                   "'vgpu-admin fence clear'; a daemon that is alive does it by itself")
@@ -135,7 +135,10 @@ def _judge_states(examination: Any, pool: Any) -> Finding:
             if row.vm_uuid not in shown and row.vm_uuid not in examination.live.odd]
     if gone:
         found.setdefault('orphaned', []).extend(gone)
-    odd = [f'{state}: {_some(found[state])}' for state in _ODD_STATES if state in found]
+    names = {row.vm_uuid: row.vm_name for row in examination.contents.vms}
+    names.update((vm.uuid, vm.name) for vm in pool.ordinary_vms)
+    odd = [f"{state}: {_some([name_vm(names.get(uuid), uuid) for uuid in found[state]])}"
+           for state in _ODD_STATES if state in found]
     if odd:
         return doubtful('drift', '; '.join(odd), "see 'vgpu-admin scan-vms'")
     words = ', '.join(f'{state} {len(uuids)}' for state, uuids in sorted(found.items()))
@@ -146,11 +149,11 @@ def _judge_numbers(pool: Any) -> Finding:
     from watcher.vm.plan import list_numbers
     bearers: Dict[int, List[str]] = {}
     for vm, number in list_numbers(pool.ordinary_vms, pool.policy):
-        bearers.setdefault(number, []).append(vm.uuid)
+        bearers.setdefault(number, []).append(name_vm(vm.name, vm.uuid))
     doubled: List[Tuple[int, List[str]]] = sorted(
-        (number, uuids) for number, uuids in bearers.items() if len(uuids) > 1)
+        (number, vms) for number, vms in bearers.items() if len(vms) > 1)
     if doubled:
-        saw = '; '.join(f'{number}: {_some(uuids)}' for number, uuids in doubled[:_SHOWN])
+        saw = '; '.join(f'{number} on {_some(vms)}' for number, vms in doubled[:_SHOWN])
         return bad('numbers', f'{plural(len(doubled), "number")} on several VMs: {saw}',
                    "give one of them another: 'vgpu-admin set-vm-id'; a copy at rest is mended "
                    'by the daemon')

@@ -69,10 +69,10 @@ def _find_for(view: Any, contents: Contents, vm_uuid: str) -> Optional[Blocker]:
 
 def _find_in_plan(plan: Any) -> Optional[Blocker]:
     from cli.effects.direct_staging import describe_plan
-    from watcher.vm.plan import Action, Reason
+    from watcher.vm.plan import Action, PlanReason
     if plan is None or plan.action is not Action.NONE:
         return None
-    if plan.reason is Reason.NOT_ORDINARY:
+    if plan.reason is PlanReason.NOT_ORDINARY:
         kind = plan.vm.kind.value.replace('_', ' ')
         return 'pending', (f'not staged: the VM is a {kind}, and nothing is written to it; the '
                            'change is kept for when it is an ordinary VM')

@@ -7,6 +7,7 @@ goes wrong here leaves a pending change, which the daemon applies as soon as it 
 import contextlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from cli.commandline.options import NO_WAIT
 from cli.interrupts import deferred
 from cli.queries.pool_snapshot import PoolView
 from registry.errors import RegistryError
@@ -15,11 +16,12 @@ from registry.writer_lock import WriterLock
 from watcher.consumer.numbers_file import NumberFileInvalid
 from watcher.consumer.run_directory import RunDirectory
 from watcher.errors import MalformedRecord, VmVanished, WatcherError
+from watcher.loop.steps import run
 from watcher.staging.injector import Outcome, OutcomeKind, carry_out
 from watcher.staging.start_blocks import lift, list_blocks
 from watcher.state.staged_record import StagedRecord
-from watcher.vm.plan import SETTLE_SECONDS, Action, Plan, Reason, State
-from watcher.vm.record import Kind, VmRecord
+from watcher.vm.plan import SETTLE_SECONDS, Action, Plan, PlanReason, State
+from watcher.vm.record import VmKind, VmRecord
 
 _JOURNAL_SECONDS = 10.0
 _ATTEMPTS = 3
@@ -44,7 +46,7 @@ def describe_state(state: State) -> str:
     return _SAID[state]
 
 
-class Staged(NamedTuple):
+class StageResult(NamedTuple):
     """What became of staging one VM."""
 
     word: str
@@ -53,13 +55,13 @@ class Staged(NamedTuple):
     plan: Optional[Plan] = None
 
 
-def stage(context: Any, vm_uuid: str, *, is_hurried: bool = False) -> Staged:
+def stage(context: Any, vm_uuid: str, *, is_hurried: bool = False) -> StageResult:
     """Stage one VM, unless a daemon does; never raises for XAPI's or the journal's sake."""
     return stage_many(context, [vm_uuid], is_hurried=is_hurried)[vm_uuid]
 
 
 def stage_many(context: Any, vm_uuids: Sequence[str], *,
-               is_hurried: bool = False) -> Dict[str, Staged]:
+               is_hurried: bool = False) -> Dict[str, StageResult]:
     """Stage VMs and lift stray start blocks; the outcome of each VM.
 
     With `is_hurried` a read that hangs is given up soon: a person waits for the answer.
@@ -69,26 +71,37 @@ def stage_many(context: Any, vm_uuids: Sequence[str], *,
     except (WatcherError, RegistryError) as error:
         if not vm_uuids:
             raise
-        return _all(vm_uuids, Staged('failed', f'not staged: {error}; the change is pending'))
+        return _all(vm_uuids, StageResult('failed', f'not staged: {error}; the change is pending'))
 
 
-def _stage_locked(context: Any, vm_uuids: Sequence[str], is_hurried: bool) -> Dict[str, Staged]:
+def _stage_locked(context: Any, vm_uuids: Sequence[str],
+                  is_hurried: bool) -> Dict[str, StageResult]:
     live = context.live()
-    if not live.role.is_writer:
-        return _all(vm_uuids, Staged('refused', 'not staged: nothing is written to XAPI: '
-                                     f'{live.role.refusal}'))
     with WriterLock(context.settings.registry.path) as lock:
-        if not lock.acquire():
-            return _all(vm_uuids, Staged('by_daemon', 'saved; the daemon that runs stages it'))
+        is_ours = lock.acquire()
+        # Who waits for the daemon asks only when that does not do it.
+        is_waited_for = is_hurried and not is_ours and not context.arguments.get(NO_WAIT)
+        refused = None if is_waited_for else find_refusal(live)
+        if refused is not None:
+            return _all(vm_uuids, refused)
+        if not is_ours:
+            return _all(vm_uuids, StageResult('by_daemon', 'saved; the daemon that runs stages it'))
         if live.role.is_local:
             _withdraw_numbers(context)
         vms = _read_vms(live, is_hurried)
-        blocked = [vm.ref for vm in vms if vm.kind is Kind.VM and list_blocks(vm)]
+        blocked = [vm.ref for vm in vms if vm.kind is VmKind.VM and list_blocks(vm)]
         for ref in blocked:
             lift(live.client, ref)
         vms = _read_vms(live, is_hurried) if blocked else vms
         with Journal(context.registry.journal_path, timeout_seconds=_JOURNAL_SECONDS) as journal:
             return _Stager(context, journal, vms).run(vm_uuids)
+
+
+def find_refusal(live: Any) -> Optional[StageResult]:
+    """Why nothing is written to this XAPI, by whomever; None where it may be."""
+    if live.role.is_writer:
+        return None
+    return StageResult('refused', f'not staged: nothing is written to XAPI: {live.role.refusal}')
 
 
 def _read_vms(live: Any, is_hurried: bool) -> Tuple[VmRecord, ...]:
@@ -105,7 +118,7 @@ def _withdraw_numbers(context: Any) -> None:
         RunDirectory(context.settings.run_directory).remove_numbers()
 
 
-def _all(vm_uuids: Sequence[str], staged: Staged) -> Dict[str, Staged]:
+def _all(vm_uuids: Sequence[str], staged: StageResult) -> Dict[str, StageResult]:
     return dict.fromkeys(vm_uuids, staged)
 
 
@@ -123,7 +136,7 @@ class _Stager:
         self._record = StagedRecord(view.view, view.inventory, view.number_claims,
                                     self._writes.append)
 
-    def run(self, vm_uuids: Sequence[str]) -> Dict[str, Staged]:
+    def run(self, vm_uuids: Sequence[str]) -> Dict[str, StageResult]:
         """Add at once; wait before anything is replaced or removed."""
         self._flush()
         staged = {vm_uuid: self._stage(vm_uuid, may_replace=False) for vm_uuid in vm_uuids}
@@ -140,25 +153,26 @@ class _Stager:
         self._flush()
         return staged
 
-    def _stage(self, vm_uuid: str, *, may_replace: bool) -> Staged:
+    def _stage(self, vm_uuid: str, *, may_replace: bool) -> StageResult:
         for _attempt in range(_ATTEMPTS):
             vm = self._view.inventory.find_by_uuid(vm_uuid)
             plan = self._view.plan(vm) if vm is not None else None
             if vm is None or plan is None:
-                return Staged('unknown', 'not staged: XAPI has no such VM, or its row is not valid')
+                return StageResult('unknown',
+                                   'not staged: XAPI has no such VM, or its row is not valid')
             if plan.action is Action.NONE or plan.is_rescue:
                 self._record.note_state(plan, self._view.policy)
                 return describe_plan(plan)
             if plan.action is not Action.ADD and not may_replace:
-                return Staged('waiting', '')
+                return StageResult('waiting', '')
             outcome = self._carry_out(plan)
             if outcome.kind is OutcomeKind.WRITTEN:
                 return self._take_written(outcome)
             if outcome.kind is not OutcomeKind.OVERTAKEN:
                 return _failed(outcome)
             self._reread(vm_uuid)
-        return Staged('pending', 'not staged: another program keeps changing the VM; the change is '
-                      'pending')
+        return StageResult('pending', 'not staged: another program keeps changing the VM; the '
+                           'change is pending')
 
     def _is_unfinished(self, vm_uuid: str) -> bool:
         vm = self._view.inventory.find_by_uuid(vm_uuid)
@@ -170,7 +184,7 @@ class _Stager:
         self._record.note_writing(plan, self._view.policy)
         self._flush()
         with deferred():
-            outcome = carry_out(self._client, plan)
+            outcome = run(carry_out(self._client.steps, plan))
         if not outcome.is_sent:
             self._record.note_unsent(plan)
         if outcome.kind is OutcomeKind.WRITTEN:
@@ -179,7 +193,7 @@ class _Stager:
                                       after=plan.value)
         return outcome
 
-    def _take_written(self, outcome: Outcome) -> Staged:
+    def _take_written(self, outcome: Outcome) -> StageResult:
         plan = outcome.plan
         vm = outcome.vm or plan.vm._replace(args=plan.value)
         self._view.inventory.update(vm, self._view.policy, 0.0)
@@ -187,8 +201,7 @@ class _Stager:
         self._record.note_written(plan)
         if after is not None and (outcome.is_proven or plan.action is Action.ADD):
             self._record.note_state(after, self._view.policy)
-        what = 'none of our arguments' if plan.desired is None else 'it'
-        return Staged('staged', f'staged: its next start takes {what}', after)
+        return StageResult('staged', f'staged: {say_next_start(plan)}', after)
 
     def _reread(self, vm_uuid: str) -> None:
         vm = self._view.inventory.find_by_uuid(vm_uuid)
@@ -213,25 +226,35 @@ class _Stager:
         self._writes.clear()
 
 
-def describe_plan(plan: Plan) -> Staged:
+def describe_plan(plan: Plan) -> StageResult:
     """What is said of a VM for which nothing is written now."""
     if plan.is_rescue:
-        return Staged('pending', 'saved; applied at its next boot: pending, since the VM is '
-                      'starting', plan)
-    if plan.reason is Reason.NOT_ACCEPTED:
-        return Staged('drift', "not staged: nothing is replaced until 'vgpu-admin accept' has been "
-                      'run', plan)
-    if plan.reason is Reason.NUMBER_HELD:
-        return Staged('pending', f'not staged: VM {plan.holder} still has its vm_id: it keeps its '
-                      'old one, with the rest as changed, until then', plan)
-    if plan.reason is Reason.NOT_AT_REST:
-        return Staged('pending', _SAID[State.PENDING], plan)
-    if plan.reason is Reason.HALTED_RESIDENT:
+        return StageResult('pending', 'saved; applied at its next boot: pending, since the VM is '
+                           'starting', plan)
+    if plan.reason is PlanReason.NOT_ACCEPTED:
+        return StageResult('drift', "not staged: nothing is replaced until 'vgpu-admin accept' has "
+                           'been run', plan)
+    if plan.reason is PlanReason.NUMBER_HELD:
+        return StageResult('pending', f'not staged: VM {plan.holder} still has its vm_id: it keeps '
+                           'its old one, with the rest as changed, until then', plan)
+    if plan.reason is PlanReason.NOT_AT_REST:
+        return StageResult('pending', _SAID[State.PENDING], plan)
+    if plan.reason is PlanReason.HALTED_RESIDENT:
         from cli.output.tables import describe_resident
-        return Staged('pending', f'not staged: pending: {describe_resident(plan.vm.uuid)}', plan)
-    return Staged(plan.state.value, _SAID.get(plan.state, plan.reason.value), plan)
+        return StageResult('pending', f'not staged: pending: {describe_resident(plan.vm.uuid)}',
+                           plan)
+    if plan.state in (State.AS_DESIRED, State.UNREGISTERED) and plan.vm.is_at_rest:
+        return StageResult(plan.state.value, f'staged: {say_next_start(plan)}', plan)
+    if plan.state is State.AS_DESIRED and plan.desired is None:
+        return StageResult(plan.state.value, _SAID[State.UNREGISTERED], plan)
+    return StageResult(plan.state.value, _SAID.get(plan.state, plan.reason.value), plan)
 
 
-def _failed(outcome: Outcome) -> Staged:
+def say_next_start(plan: Plan) -> str:
+    """What has come of a VM at rest that is staged."""
+    return f"its next start takes {'none of our arguments' if plan.desired is None else 'it'}"
+
+
+def _failed(outcome: Outcome) -> StageResult:
     message = f'not staged ({outcome.kind.value}: {outcome.error})'
-    return Staged('failed', message + '; the change is pending', outcome.plan)
+    return StageResult('failed', message + '; the change is pending', outcome.plan)

@@ -1,14 +1,15 @@
 """What follows an edit: staging, or the reason why it waits, and the answer that tells of it."""
 
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from cli.commandline import options
 from cli.errors import ExitStatus
 from cli.output.edit_messages import say_lines
 from cli.output.result import Result, VmView, build_document
 from cli.output.tables import LEFT_TO_DAEMON, render_vm
-from cli.output.text import Style
+from cli.output.text import Style, say_unasked
 from cli.output.vm_view import view_record, view_row, vm_document
+from cli.queries.daemon_status import find_daemon
 from cli.queries.preflight import Situation
 from registry.errors import RegistryUnavailable
 from registry.values import Contents, Vm
@@ -17,6 +18,10 @@ from registry.values import Contents, Vm
 STAGED_SECONDS = 3.0
 _LATE = ('not staged: the daemon has not done it within 3 s, and goes on; see '
          "'vgpu-admin status'")
+
+
+# What a daemon stages when the VM has been shut down, or when XAPI answers again.
+_WAITING = ('pending', 'not_asked')
 
 
 class Follow:
@@ -34,6 +39,7 @@ def follow(context: Any, vm_uuid: str, situation: Situation) -> Follow:
     """Stage a VM at rest, or say why its change waits."""
     waiting = _find_waiting(vm_uuid, situation)
     if waiting is not None:
+        _note_no_daemon(context, [waiting])
         return waiting
     from cli.effects.direct_staging import stage
     staged = stage(context, vm_uuid, is_hurried=True)
@@ -53,6 +59,7 @@ def follow_many(context: Any, situations: Mapping[str, Situation]) -> Dict[str, 
         staged = stage_all(context, resting, is_hurried=True)
         followed.update({vm_uuid: Follow(item.word, item.message, item.plan)
                          for vm_uuid, item in staged.items()})
+    _note_no_daemon(context, [found for found in followed.values() if found is not None])
     return {vm_uuid: found for vm_uuid, found in followed.items() if found is not None}
 
 
@@ -63,14 +70,22 @@ def stage_all(context: Any, vm_uuids: List[str], *, is_hurried: bool = False) ->
     staged = tell_each(context, stage_many(context, vm_uuids, is_hurried=is_hurried))
     staged.update(_wait_for_daemon(context, {
         vm_uuid: item for vm_uuid, item in staged.items() if item.word == 'by_daemon'}))
+    _note_no_daemon(context, list(staged.values()))
     return staged
+
+
+def _note_no_daemon(context: Any, items: Sequence[Any]) -> None:
+    """What waits for a shutdown is staged then by a daemon only: say where there is none."""
+    if any(item.word in _WAITING for item in items) \
+            and find_daemon(context.settings.registry.path) is None:
+        context.note('no daemon is running to stage this: systemctl start vgpu-watcher')
 
 
 def _find_waiting(vm_uuid: str, situation: Situation) -> Optional[Follow]:
     """Why nothing can be staged now; None for a VM at rest."""
     if not situation.was_asked:
-        return Follow('not_asked', f'saved; applied at its next boot: XAPI could not be asked '
-                      f'({situation.problem}), so nothing was checked there')
+        return Follow('not_asked', 'saved; applied at its next boot; nothing was checked: '
+                      f'{say_unasked(situation.problem)}')
     record = situation.record
     if record is None:
         return Follow('unknown', 'not staged: XAPI has no such VM')
@@ -96,6 +111,7 @@ def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
     """Wait for the daemon to stage these VMs, but not for long, and not where told not to."""
     if not staged or context.arguments.get(options.NO_WAIT):
         return staged
+    from cli.effects.direct_staging import say_next_start
     from cli.queries.xapi_tasks import wait_until
     from watcher.errors import XapiError
     done: Dict[str, Any] = {}
@@ -105,18 +121,17 @@ def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
             done[vm_uuid] = plan
         return len(done) == len(staged)
 
+    late = None
     try:
-        wait_until(context, look, STAGED_SECONDS)
+        if wait_until(context, look, STAGED_SECONDS) is None:
+            from cli.effects.direct_staging import find_refusal
+            late = find_refusal(context.live())
     except XapiError:
         pass  # what is not known to be staged is not said to be
-    return {vm_uuid: item._replace(word='staged', message='staged by the daemon: its next start '
-                                   f'takes {_name_taken(done[vm_uuid])}', plan=done[vm_uuid])
-            if vm_uuid in done else item._replace(message=_LATE)
+    return {vm_uuid: item._replace(word='staged', plan=done[vm_uuid], message='staged by the '
+                                   f'daemon: {say_next_start(done[vm_uuid])}')
+            if vm_uuid in done else late or item._replace(message=_LATE)
             for vm_uuid, item in staged.items()}
-
-
-def _name_taken(plan: Any) -> str:
-    return 'none of our arguments' if plan.desired is None else 'it'
 
 
 def _read_settled(context: Any, vm_uuids: List[str]) -> List[Tuple[str, Any]]:
@@ -137,7 +152,7 @@ def _correct(context: Any, vm_uuid: str, record: Any, staged: Any) -> Any:
     from cli.effects.daemon_conditions import find_blocker
     contents = context.registry.read()
     row = contents.by_uuid.get(vm_uuid)
-    plan = plan_row(context, row, record) if row is not None else None
+    plan = plan_row(context, row, record, contents) if row is not None else None
     blocker = find_blocker(context, contents, plan)
     if blocker is None:
         return staged
@@ -178,14 +193,15 @@ def _view(context: Any, row: Vm, situation: Situation, followed: Optional[Follow
     return view
 
 
-def plan_row(context: Any, row: Optional[Vm], record: Any) -> Any:
+def plan_row(context: Any, row: Optional[Vm], record: Any,
+             contents: Optional[Contents] = None) -> Any:
     """The plan for a VM as if the registry held this row for it, or none.
 
     What the VM runs with is what its receipt says, whatever its record carries (P6).
     """
     from cli.queries.pool_snapshot import PoolView
     try:
-        contents = context.registry.read()
+        contents = contents or context.registry.read()
     except RegistryUnavailable:
         # A rehearsal before there is a registry.
         contents = Contents(1, (), ())

@@ -8,8 +8,9 @@ registry that still says what it said (`carry_out`).
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from cli.context import Context
-from cli.output.text import escape, plural
-from registry.difference import MOVED, REMOVED, Difference, PoolChange, RowChange
+from cli.output.edit_messages import say_assignment, say_change
+from cli.output.text import escape, name_vm, plural
+from registry.difference import ADDED, MOVED, REMOVED, Difference, PoolChange, RowChange
 from registry.edit import Edit
 from registry.errors import Reason, RegistryUnavailable
 from registry.proposal import Proposal
@@ -76,17 +77,30 @@ def describe_difference(difference: Difference) -> List[str]:
         describe_pool(change) for change in difference.pools]
 
 
+def invert(difference: Difference) -> Difference:
+    """The same the other way round: what makes the second like the first."""
+    other = {ADDED: REMOVED, REMOVED: ADDED}
+    return Difference(
+        tuple(row._replace(what=other.get(row.what, row.what), before=row.after, after=row.before)
+              for row in difference.rows),
+        tuple(PoolChange(after, before) for before, after in difference.pools))
+
+
 def describe_row(row: RowChange) -> str:
     """What becomes of one row, on one line."""
-    if row.what == MOVED and row.before is not None:
-        return f'moved    {row.before.vm_uuid} -> {row.vm_uuid}: {_brief(row.after)}'
-    said = _brief(row.before if row.what == REMOVED else row.after)
-    if row.problem:
+    before, after = row.before, row.after
+    vm = after or before
+    assert vm is not None
+    name = name_vm(vm.vm_name, vm.vm_uuid)
+    said = say_assignment(vm)
+    if row.what == MOVED and before is not None:
+        name = f'{name_vm(before.vm_name, before.vm_uuid)} -> {name}'
+    elif row.problem:
         said = f'a row that is no assignment ({escape(row.problem)})' + (
             '' if row.what == REMOVED else f' -> {said}')
-    elif row.before is not None and row.after is not None:
-        said = f'{_brief(row.before)} -> {said}'
-    return f'{row.what:8} {escape(row.vm_uuid)}: {said}'
+    elif before is not None and after is not None:
+        said = say_change(before, after, '->')
+    return f'{row.what:8} {name}: {said}'
 
 
 def describe_pool_change(change: PoolChange, vms: Sequence[Vm]) -> List[str]:
@@ -111,7 +125,7 @@ def describe_affected(change: PoolChange, vms: Sequence[Vm]) -> List[str]:
             'lose their arguments when they are'
         head = (f'Disabling vGPU pool {change.after.pool_id} affects {count}, which {lose} '
                 'halted:')
-    return [head] + [f'  {vm.vm_uuid} {escape(vm.vm_name)}' for vm in affected]
+    return [head] + [f'  {name_vm(vm.vm_name, vm.vm_uuid)}' for vm in affected]
 
 
 def describe_pool(change: PoolChange) -> str:
@@ -172,12 +186,6 @@ def _vm_document(vm: Optional[Vm]) -> Optional[Dict[str, Any]]:
 def _pool_document(pool: Pool) -> Dict[str, Any]:
     return {'pool_name': pool.pool_name, 'description': pool.description,
             'enabled': pool.enabled}
-
-
-def _brief(vm: Optional[Vm]) -> str:
-    if vm is None:
-        return '-'
-    return f'{escape(vm.vm_name) or "-"}, pool {vm.pool_id}, {vm.priority.word}, {vm.vm_id}'
 
 
 def _word(pool: Pool) -> str:

@@ -9,17 +9,18 @@ import contextlib
 from typing import Any, List, NamedTuple, Optional
 
 from cli.commandline import options
-from cli.effects.direct_staging import stage
+from cli.effects.direct_staging import say_next_start, stage
 from cli.effects.follow_up import Follow, plan_row
 from cli.errors import CommandError, ExitStatus, Kind, translate
-from cli.output.edit_messages import name_vm
+from cli.output.edit_messages import say_change
+from cli.output.text import brief_name, name_vm
 from cli.queries.boot_check import verify_boot
 from cli.queries.daemon_status import find_daemon
-from cli.queries.xapi_tasks import TookTooLong, run_task, wait_until
+from cli.queries.xapi_tasks import TaskTookTooLong, run_task, wait_until
 from registry.errors import RegistryError
 from registry.values import Vm
 from watcher.errors import MalformedRecord, SessionLost, XapiError, XapiUnreachable
-from watcher.vm.plan import Action, Reason, State
+from watcher.vm.plan import Action, PlanReason, State
 from watcher.vm.record import PowerState, VmRecord
 
 STOP_SECONDS = 120
@@ -68,12 +69,12 @@ def _tell_of_others(context: Any, row: Vm) -> None:
     found = context.registry.read().by_uuid.get(row.vm_uuid)
     if found is None:
         raise CommandError(Kind.CONFLICT, '\n'.join(
-            [f'{name_vm(row.vm_name, row.vm_uuid)} is not registered any more: somebody else '
-             'removed it meanwhile']
+            [f'{name_vm(row.vm_name, row.vm_uuid)} is not registered any more: it was removed '
+             'meanwhile']
             + context.done + [f'see who: vgpu-admin history --vm-uuid={row.vm_uuid}']))
     if (found.pool_id, found.priority, found.vm_id) != (row.pool_id, row.priority, row.vm_id):
-        context.note(f'somebody else changed VM {row.vm_uuid} meanwhile: pool {found.pool_id}, '
-                     f'priority {found.priority.word}, vm_id {found.vm_id}')
+        context.note(f'{name_vm(row.vm_name, row.vm_uuid)} was changed meanwhile, by another user: '
+                     f'{say_change(row, found, "->")}')
 
 
 def refuse_useless_restart(context: Any, row: Vm, record: Optional[VmRecord]) -> None:
@@ -86,7 +87,7 @@ def refuse_useless_restart(context: Any, row: Vm, record: Optional[VmRecord]) ->
         reason = role.refusal
     elif plan is not None and plan.action is Action.NONE and plan.state is not State.AS_DESIRED:
         reason = 'the registry is not accepted: run \'vgpu-admin accept\' first' \
-            if plan.reason is Reason.NOT_ACCEPTED else plan.reason.value.replace('_', ' ')
+            if plan.reason is PlanReason.NOT_ACCEPTED else plan.reason.value.replace('_', ' ')
     else:
         return
     raise CommandError(Kind.FAILED, f'{name_vm(record.name, record.uuid)}: a restart would not '
@@ -104,6 +105,8 @@ class Restart:
         self._ways = ways
         self._row = row
         self._name = name_vm(record.name, record.uuid)
+        self._brief = brief_name(record.name, record.uuid)
+        """For what is told on the way: the UUID stands in what was asked about."""
 
     def run(self, starts: bool) -> Follow:
         """Take step after step."""
@@ -162,12 +165,12 @@ class Restart:
         """Stop the VM cleanly; hard only with --force."""
         seconds = self._context.arguments.get(options.TIMEOUT) or STOP_SECONDS
         is_forced = bool(self._context.arguments.get(options.FORCE))
-        self._context.tell(f'stopping {self._name} cleanly (at most {seconds} s)')
+        self._context.tell(f'stopping {self._brief} cleanly (at most {seconds} s)')
         try:
             run_task(self._context, 'VM.clean_shutdown', self._record.ref,
                      timeout_seconds=seconds, progress='clean stop')
             return
-        except TookTooLong as error:
+        except TaskTookTooLong as error:
             problem = f'it did not stop within {seconds} s'
             problem += ('; the stop was cancelled' if error.is_cancelled else
                         '; the stop could not be cancelled and may still happen')
@@ -182,13 +185,13 @@ class Restart:
             raise self._failed(problem, f'go on with: {self._ways.go_on}\n(that allows a hard '
                                'stop), or stop the VM yourself: the change is applied when it is '
                                'at rest')
-        self._context.tell(f'{problem}; stopping {self._name} hard')
+        self._context.tell(f'{problem}; stopping {self._brief} hard')
         run_task(self._context, 'VM.hard_shutdown', self._record.ref,
                  timeout_seconds=STOP_SECONDS, progress='hard stop')
 
     def _stage(self) -> Any:
         """Stage, or wait until the daemon has."""
-        self._context.tell(f'staging {self._name}')
+        self._context.tell(f'staging {self._brief}')
         deadline = self._context.clock() + STAGE_SECONDS
         staged = self._stage_once()
         while staged.word == 'by_daemon' and self._context.clock() < deadline:
@@ -196,7 +199,8 @@ class Restart:
             wait_until(self._context, lambda: self._find_settled_plan() or self._is_alone(),
                        deadline - self._context.clock())
             plan = self._find_settled_plan()
-            staged = staged._replace(plan=plan, word='staged', message='the daemon staged it') \
+            staged = staged._replace(plan=plan, word='staged', message='staged by the daemon: '
+                                     f'{say_next_start(plan)}') \
                 if plan else self._stage_once()
         if staged.word == 'by_daemon':
             away = self._context.xapi_problem
@@ -230,14 +234,14 @@ class Restart:
         vm = view.inventory.find_by_uuid(self._record.uuid)
         plan = view.plan(vm) if vm is not None else None
         is_settled = (plan is not None and plan.action is Action.NONE
-                      and plan.reason is not Reason.HALTED_RESIDENT)
+                      and plan.reason is not PlanReason.HALTED_RESIDENT)
         return plan if is_settled else None
 
     def start(self) -> None:
         """Start the VM; once more where XAPI went away at the first try."""
-        self._context.tell(f'starting {self._name}')
+        self._context.tell(f'starting {self._brief}')
         if not self._start_once():
-            self._context.tell(f'starting {self._name} again: XAPI was away')
+            self._context.tell(f'starting {self._brief} again: XAPI was away')
             self._start_once(is_last=True)
 
     def _start_once(self, *, is_last: bool = False) -> bool:
@@ -245,7 +249,7 @@ class Restart:
         try:
             run_task(self._context, 'VM.start', self._record.ref, False, False,
                      timeout_seconds=START_SECONDS, progress='start')
-        except TookTooLong as error:
+        except TaskTookTooLong as error:
             raise self._failed('it is staged, but did not start in time',
                                'the VM may be STOPPED') from error
         except XapiError as error:

@@ -14,7 +14,7 @@ from cli.effects.direct_staging import stage_many
 from cli.effects.restart import AWAY_SECONDS, STAGE_SECONDS, Restart, Ways
 from cli.errors import CommandError, ExitStatus, translate
 from cli.interrupts import Wish, noticed
-from cli.output.text import plural
+from cli.output.text import brief_name, plural
 from cli.queries.boot_check import verify_boot
 from cli.queries.daemon_status import find_daemon
 from cli.queries.pending import Selection, Step, Waiting, name_of, select
@@ -53,7 +53,7 @@ def read_pending(context: Any, contents: Contents) -> Tuple[Waiting, ...]:
     return tuple(found)
 
 
-class Outcome(NamedTuple):
+class RollOutcome(NamedTuple):
     """What became of it all."""
 
     word: str
@@ -82,7 +82,7 @@ class Roll:
         self._problem = ''
         self._says = '' if context.is_json else _FIRST_CTRL_C
 
-    def run(self) -> Outcome:
+    def run(self) -> RollOutcome:
         """Go from step to step until all is done, one fails, or Ctrl-C is pressed."""
         try:
             is_in_time = self._await_window()
@@ -214,7 +214,8 @@ class Roll:
         """Have all staged; what the daemon that runs does is waited for."""
         vm_uuids = [waiting.vm.uuid for waiting in step.vms] + list(step.beside)
         deadline = self._context.clock() + STAGE_SECONDS
-        self._context.tell(f'staging {_list_names(step.vms)}')
+        self._context.tell('staging ' + ', '.join(
+            brief_name(waiting.vm.name, waiting.vm.uuid) for waiting in step.vms))
         while True:
             staged = stage_many(self._context, vm_uuids)
             if any(item.word == 'by_daemon' for item in staged.values()):
@@ -272,9 +273,9 @@ class Roll:
             self._results[waiting.vm.uuid] = ('failed', self._problem) if problems else (
                 'restarted', '')
         if not problems:
-            self._context.tell(f'{_list_names(step.vms)}: as desired after {seconds:.0f} s')
+            self._context.tell(f'{_list_names(step.vms)}: as_desired after {seconds:.0f} s')
 
-    def _finish(self, word: str, status: ExitStatus) -> Outcome:
+    def _finish(self, word: str, status: ExitStatus) -> RollOutcome:
         done = sum(1 for result, _message in self._results.values() if result == 'restarted')
         lines = ['Interrupted.'] if word == 'interrupted' else []
         lines.append(f'{plural(done, "VM")} of {self._total} restarted, and verified.')
@@ -285,7 +286,7 @@ class Roll:
             lines.append(f'Left: {_list_names(self._remaining.values())}.')
         if word != 'applied':
             lines.append(f'go on with: {self._command}')
-        return Outcome(word, lines, self._results, status)
+        return RollOutcome(word, lines, self._results, status)
 
 
 def _find_change(shown: Waiting, found: Optional[Waiting]) -> str:

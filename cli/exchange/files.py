@@ -10,7 +10,7 @@ from typing import Iterable, NamedTuple, Optional
 
 from cli.commandline.options import STREAM
 from cli.errors import CommandError, Kind
-from cli.exchange.output_path import Target, is_trusted, opened
+from cli.exchange.output_path import OpenedPath, is_trusted, opened
 from cli.output.text import escape
 from registry.paths import OwnFile, Place, find_own
 
@@ -30,7 +30,7 @@ _OTHERS = ((_DATABASE, 'it is a database of SQLite, and no export or backup: a r
            (b'\x1f\x8b', 'it is compressed: unpack it first'))
 
 
-class Written(NamedTuple):
+class WrittenFile(NamedTuple):
     """What became of a file."""
 
     is_replaced: bool = False
@@ -95,7 +95,7 @@ def check_output(status: os.stat_result, own: Iterable[OwnFile]) -> None:
     _refuse_own('standard output', Place((0, 0), '', (status.st_dev, status.st_ino)), own)
 
 
-def write_file(path: str, text: str, own: Iterable[OwnFile] = ()) -> Written:
+def write_file(path: str, text: str, own: Iterable[OwnFile] = ()) -> WrittenFile:
     """Write a whole file or none: beside it first, then in its place. Never over a file of ours.
 
     A device or a pipe is written to, and never replaced: root had a file for /dev/null once.
@@ -106,7 +106,7 @@ def write_file(path: str, text: str, own: Iterable[OwnFile] = ()) -> Written:
             if target.is_replaced:
                 return _replace(path, target, text)
             _write_special(target, text)
-            return Written()
+            return WrittenFile()
     except OSError as error:
         raise CommandError(Kind.FAILED,
                            f'{escape(path)}: cannot be written: {_reason(error)}') from error
@@ -125,7 +125,7 @@ def _refusal(name: str, what: str) -> CommandError:
         'written')
 
 
-def _replace(path: str, target: Target, text: str) -> Written:
+def _replace(path: str, target: OpenedPath, text: str) -> WrittenFile:
     _refuse_database(path, target)
     beside = f'.vgpu-admin.{os.urandom(8).hex()}.new'
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE,
@@ -141,10 +141,10 @@ def _replace(path: str, target: Target, text: str) -> Written:
         os.unlink(beside, dir_fd=target.directory)
         raise
     _settle(target)
-    return Written(is_replaced=target.status is not None)
+    return WrittenFile(is_replaced=target.status is not None)
 
 
-def _refuse_database(path: str, target: Target) -> None:
+def _refuse_database(path: str, target: OpenedPath) -> None:
     """A registry of another host, or a copy of ours, is no place either."""
     if target.status is None or not stat.S_ISREG(target.status.st_mode):
         return
@@ -158,7 +158,7 @@ def _refuse_database(path: str, target: Target) -> None:
             raise _refusal(escape(path), 'a database of SQLite')
 
 
-def _keep_owner(descriptor: int, target: Target) -> None:
+def _keep_owner(descriptor: int, target: OpenedPath) -> None:
     """Give a new file mode and owner of the one that was there, unless anybody may have put it."""
     if target.status is None or not stat.S_ISREG(target.status.st_mode):
         return
@@ -169,7 +169,7 @@ def _keep_owner(descriptor: int, target: Target) -> None:
         os.fchmod(descriptor, target.status.st_mode & 0o777)
 
 
-def _settle(target: Target) -> None:
+def _settle(target: OpenedPath) -> None:
     """Have the new name on the disk."""
     with contextlib.suppress(OSError):
         descriptor = os.open('.', os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC,
@@ -180,13 +180,13 @@ def _settle(target: Target) -> None:
             os.close(descriptor)
 
 
-def _write_special(target: Target, text: str) -> None:
+def _write_special(target: OpenedPath, text: str) -> None:
     """Write to a device, a pipe, or a descriptor that the caller has opened for us."""
     with open(_open_special(target), 'wb') as stream:
         stream.write(_encode(text))
 
 
-def _open_special(target: Target) -> int:
+def _open_special(target: OpenedPath) -> int:
     if target.stream is not None:
         return os.dup(target.stream)
     _judge(target.status)

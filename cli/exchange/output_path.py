@@ -21,7 +21,7 @@ _NUMBER = re.compile(r'[0-9]{1,9}\Z')
 _STREAMS = '/proc/self/fd'
 
 
-class Target(NamedTuple):
+class OpenedPath(NamedTuple):
     """The end of a path, open: a name in a directory, or a descriptor of this process."""
 
     directory: Optional[int]
@@ -54,7 +54,7 @@ def is_trusted(status: os.stat_result) -> bool:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Target]:
+def opened(path: str) -> Iterator[OpenedPath]:
     """Go along a path to its end; OSError tells why that cannot be done."""
     with contextlib.ExitStack() as stack:
         yield _Walk(path, stack).run()
@@ -70,7 +70,7 @@ class _Walk:
         self._directory = self._open('.', _DIRECTORY)
         self._go_on(path)
 
-    def run(self) -> Target:
+    def run(self) -> OpenedPath:
         """Take step after step; the target."""
         while True:
             name = self._names.pop()
@@ -82,28 +82,28 @@ class _Walk:
             if target is not None:
                 return target
 
-    def _step(self, name: str) -> Optional[Target]:
+    def _step(self, name: str) -> Optional[OpenedPath]:
         """Take one step: into a directory, along a link, or to the end."""
         try:
             found = self._open(name, _AS_IT_IS)
         except FileNotFoundError:
             if self._names:
                 raise
-            return Target(self._directory, name, None, None)
+            return OpenedPath(self._directory, name, None, None)
         status = os.fstat(found)
         if stat.S_ISLNK(status.st_mode):
             return self._follow(name, found, status)
         if not self._names:
-            return Target(self._directory, name, found, status)
+            return OpenedPath(self._directory, name, found, status)
         self._directory = self._open(name, _DIRECTORY | os.O_NOFOLLOW)
         return None
 
-    def _follow(self, name: str, found: int, status: os.stat_result) -> Optional[Target]:
+    def _follow(self, name: str, found: int, status: os.stat_result) -> Optional[OpenedPath]:
         if not is_trusted(status):
             if self._names:
                 raise PermissionError(errno.EPERM, f'{ascii(name)} is a link of user '
                                       f'{status.st_uid}, which is not followed')
-            return Target(self._directory, name, found, status)
+            return OpenedPath(self._directory, name, found, status)
         self._links += 1
         if self._links > _MAX_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
@@ -121,15 +121,15 @@ class _Walk:
             return False
         return status.st_dev == root.st_dev and here.st_ino != root.st_ino
 
-    def _follow_kernel(self, name: str) -> Optional[Target]:
+    def _follow_kernel(self, name: str) -> Optional[OpenedPath]:
         if self._names:
             self._directory = self._open(name, _DIRECTORY)
             return None
         if _NUMBER.match(name) and os.path.samestat(os.fstat(self._directory), os.stat(_STREAMS)):
             number = int(name)
-            return Target(None, name, None, os.fstat(number), number)
+            return OpenedPath(None, name, None, os.fstat(number), number)
         found = self._open(name, os.O_PATH | os.O_CLOEXEC)
-        return Target(None, name, found, os.fstat(found))
+        return OpenedPath(None, name, found, os.fstat(found))
 
     def _go_on(self, path: str) -> None:
         if path.startswith('/'):

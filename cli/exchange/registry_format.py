@@ -23,7 +23,7 @@ _SHOWN_CHARACTERS = 60
 _MAX_DIGITS = 20
 
 
-class Row(NamedTuple):
+class VmRow(NamedTuple):
     """One VM of a file; what is not said there is None."""
 
     line: int
@@ -48,7 +48,7 @@ class PoolRow(NamedTuple):
 class Parsed(NamedTuple):
     """What a file says, and every line of it that says nothing good."""
 
-    rows: Tuple[Row, ...]
+    rows: Tuple[VmRow, ...]
     pools: Tuple[PoolRow, ...]
     problems: Tuple[str, ...]
     unit: str = 'line'
@@ -185,8 +185,8 @@ def _strip(cells: Optional[Mapping[str, str]]) -> Optional[Dict[str, str]]:
 
 
 def _parse_rows(items: Sequence[Tuple[int, Any]],
-                unit: str) -> Tuple[Tuple[Row, ...], Tuple[str, ...]]:
-    rows: List[Row] = []
+                unit: str) -> Tuple[Tuple[VmRow, ...], Tuple[str, ...]]:
+    rows: List[VmRow] = []
     problems: List[str] = []
     first: Dict[str, int] = {}
     for number, item in items:
@@ -202,7 +202,7 @@ def _parse_rows(items: Sequence[Tuple[int, Any]],
     return tuple(rows), tuple(problems)
 
 
-def _parse_row(number: int, item: Any) -> Row:
+def _parse_row(number: int, item: Any) -> VmRow:
     if not isinstance(item, dict):
         raise InvalidValue('is not a VM with one value per column')
     unknown = sorted(set(item) - set(COLUMNS))
@@ -211,9 +211,9 @@ def _parse_row(number: int, item: Any) -> Row:
     name = _given(item, 'vm_name')
     if name is not None and not isinstance(name, str):
         raise InvalidValue('vm_name: must be text')
-    return Row(number, parse_uuid(item.get('vm_uuid', '')), clean_name(name),
-               _parsed(item, 'vm_id', parse_vm_id), _parsed(item, 'pool_id', parse_pool_id),
-               _parsed(item, 'priority', parse_priority))
+    return VmRow(number, parse_uuid(item.get('vm_uuid', '')), clean_name(name),
+                 _parsed(item, 'vm_id', parse_vm_id), _parsed(item, 'pool_id', parse_pool_id),
+                 _parsed(item, 'priority', parse_priority))
 
 
 def _given(item: Mapping[str, Any], field: str) -> Any:

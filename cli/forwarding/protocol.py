@@ -153,7 +153,7 @@ def _load(text: str, name: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CallInvalid('%s: not JSON' % name) from error
+        raise CallInvalid(f'{name}: not JSON') from error
 
 
 def _named(text: str) -> str:
@@ -172,10 +172,10 @@ def _unpack(packed: Any) -> str:
         unpacking = zlib.decompressobj()
         data = unpacking.decompress(base64.b64decode(packed, validate=True), MAX_TEXT_BYTES)
         if unpacking.unconsumed_tail or not unpacking.eof:
-            raise CallInvalid('input: torn, or more than %d bytes' % MAX_TEXT_BYTES)
+            raise CallInvalid(f'input: torn, or more than {MAX_TEXT_BYTES} bytes')
         return data.decode('utf-8', 'surrogatepass')
     except (binascii.Error, zlib.error, ValueError, TypeError) as error:
-        raise CallInvalid('input: %s' % error) from error
+        raise CallInvalid(f'input: {error}') from error
 
 
 def split_lines(text: str) -> List[str]:

@@ -1,15 +1,15 @@
 """What is said of an edit: the VM by its name, what was, what is, what became of it.  Pure."""
 
-from typing import Any, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping
 
-from cli.output.text import escape
+from cli.output.text import escape, name_vm
 from registry.difference import RowChange
 from registry.values import Vm
 
-
-def name_vm(name: Optional[str], vm_uuid: str) -> str:
-    """A VM by the name that people know, with its UUID: `web01 (d8f33418-…)`."""
-    return f'{escape(name)} ({escape(vm_uuid)})' if name else f'VM {escape(vm_uuid)}'
+# An edit of many VMs says so many different things of them at most.
+MOST_GROUPS = 6
+# So many VMs of which the same is said are named, where something else is said of others.
+_NAMED = 3
 
 
 def say_assignment(vm: Vm) -> str:
@@ -49,6 +49,28 @@ def say_outcome(followed: Any) -> str:
     """What became of an edit in XAPI, as a sentence."""
     message = str(followed.message)
     return escape(f'{message[0].upper()}{message[1:]}.')
+
+
+def say_many(messages: Mapping[str, str], names: Mapping[str, str]) -> List[str]:
+    """What became of many VMs (UUID -> message): those together of which the same can be said."""
+    groups: Dict[str, List[str]] = {}
+    for vm_uuid, message in messages.items():
+        groups.setdefault(message, []).append(vm_uuid)
+    few = _NAMED if len(groups) > 1 else 1
+    lines = [f'{_name_group(found, names, few)}: {escape(message)}'
+             for message, found in groups.items()]
+    if len(lines) <= MOST_GROUPS:
+        return lines
+    rest = sum(len(found) for found in list(groups.values())[MOST_GROUPS - 1:])
+    return lines[:MOST_GROUPS - 1] + [f"{rest} VMs more wait, each for a reason of its own: see "
+                                      "'vgpu-admin status'"]
+
+
+def _name_group(vm_uuids: List[str], names: Mapping[str, str], few: int) -> str:
+    """The VMs of which the same is said; by name where not the same is said of all."""
+    if len(vm_uuids) > few:
+        return f'Each of {len(vm_uuids)} VMs'
+    return ', '.join(names.get(vm_uuid) or name_vm(None, vm_uuid) for vm_uuid in vm_uuids)
 
 
 def say_lines(head: str, followed: Any) -> List[str]:

@@ -71,12 +71,8 @@ class Output:
         self._write_fitted([f'vgpu-admin: {escape(text)}' for text in texts])
 
     def _write_fitted(self, errors: List[str]) -> None:
-        if errors and self._errors.isatty():
-            from cli.output.wrap import fit
-            with contextlib.suppress(OSError, ValueError):
-                width = os.get_terminal_size(self._errors.fileno()).columns
-                errors = fit(errors, Style(width=width))
-        self._write(self._errors, errors)
+        # Before Python 3.9 standard error keeps what is written until the end, but on a terminal.
+        self._write(self._errors, fitted(errors, self._errors), at_once=True)
 
     def print_lines(self, results: List[str], errors: List[str], *,
                     is_data: bool = False) -> None:
@@ -144,6 +140,16 @@ class Output:
                 self._lose(stream, error)
                 return False
         return True
+
+
+def fitted(lines: List[str], stream: Optional[TextIO]) -> List[str]:
+    """Lines broken at blanks, where they go to a terminal."""
+    if not lines or stream is None or not stream.isatty():
+        return lines
+    from cli.output.wrap import fit
+    with contextlib.suppress(OSError, ValueError):
+        return fit(lines, Style(width=os.get_terminal_size(stream.fileno()).columns))
+    return lines
 
 
 def measured(style: Style) -> Style:

@@ -26,19 +26,20 @@ _REASON_HINTS = {
     'no_qemu': 'a PV or PVH guest has no QEMU that could take arguments',
     'fought_over': 'another program keeps changing its arguments',
     'registry_not_accepted': "run 'vgpu-admin accept'",
-    'vm_not_in_xapi': "the VM is not in XAPI; its number stays its row's until 'vgpu-admin "
-                      "transfer-vm' or 'remove-vm --gone'",
-    'vm_is_template': "it is a template now; its number stays its row's, and nothing is written "
-                      'to it',
-    'vm_is_snapshot': "it is a snapshot; its number stays its row's, and nothing is written to it",
+    'vm_not_in_xapi': "the VM is not in XAPI; its row keeps the number until 'vgpu-admin "
+                      "transfer-vm' or 'vgpu-admin remove-vm --gone'",
+    'vm_is_template': 'it is a template now; its row keeps the number, and nothing is written to '
+                      'it',
+    'vm_is_snapshot': 'it is a snapshot; its row keeps the number, and nothing is written to it',
     'number_copied': "it carries the number of another VM's row and loses it when halted: see "
-                     "'vgpu-admin register-vm' and 'transfer-vm'",
+                     "'vgpu-admin register-vm' and 'vgpu-admin transfer-vm'",
     'copy_blocked': "it carries the number of another VM's row; left alone while others block its "
                     'start',
     'row_not_valid': "its row is not valid; run 'vgpu-admin check'",
+    'manual_args': "made by hand, and left alone; 'vgpu-admin adopt' registers it",
     'number_contested': 'another VM bore the number before; choose another for one of them',
-    'value_not_readable': "its device-model-args cannot be told apart; see 'show-vm'",
-    'value_would_be_too_long': "its device-model-args would be too long; see 'show-vm'",
+    'value_not_readable': "its device-model-args cannot be told apart; see 'vgpu-admin show-vm'",
+    'value_would_be_too_long': "its device-model-args would be too long; see 'vgpu-admin show-vm'",
 }
 
 _ARGS = re.compile(r'\bpool_id=([AB]),priority=([a-z]+),vm_id=([0-9]+)')
@@ -92,7 +93,8 @@ def _live_fields(view: VmView) -> 'OrderedDict[str, str]':
     return OrderedDict([
         ('Power state', view.power_state or 'not in XAPI'),
         ('Carried', escape(view.carried) or '-'), ('Desired', escape(view.desired) or '-'),
-        ('State', describe_state(view))])
+        # What mends it stands above.
+        ('State', str(view.state) if view.mend else describe_state(view))])
 
 
 def describe_arrival(view: VmView) -> str:
@@ -104,8 +106,17 @@ def describe_arrival(view: VmView) -> str:
 
 def describe_state(view: VmView) -> str:
     """The state in one word, and what to do about it."""
-    hint = _find_hint(view)
-    return f"{view.state} ({hint})" if hint else str(view.state)
+    return _with_hint(str(view.state), _find_hint(view))
+
+
+def describe_left(state: str, reason: str) -> str:
+    """The state of a VM that is left as it is, and why."""
+    return _with_hint(state, _REASON_HINTS.get(reason, '' if reason == state else reason))
+
+
+def _with_hint(state: str, hint: str) -> str:
+    """The hint behind the state, where there is one."""
+    return f'{state} ({hint})' if hint else state
 
 
 def _find_hint(view: VmView) -> str:
@@ -115,7 +126,16 @@ def _find_hint(view: VmView) -> str:
         return describe_operations(view.operations)
     if view.reason == 'halted_but_resident':
         return describe_resident(view.vm_uuid)
+    if _is_disabled(view):
+        return f'vGPU pool {view.pool_id} is disabled: it gets no arguments'
+    if view.reason == 'not_at_rest' and view.state == 'orphaned':
+        return 'its row was removed; it keeps our arguments until it is shut down'
     return _REASON_HINTS.get(view.reason or '', '')
+
+
+def _is_disabled(view: VmView) -> bool:
+    """Whether it is as the registry asks for, which is nothing: its vGPU pool is disabled."""
+    return view.is_registered and view.state == 'as_desired' and view.desired is None
 
 
 def describe_operations(operations: Iterable[str]) -> str:
@@ -138,7 +158,8 @@ def describe_outcome(boot: Any, host_name: Optional[str] = None) -> str:
     """What kind of boot it was, and what came of it."""
     verdict = boot.verdict or ('given up' if boot.closed_at else 'under way')
     where = f' on {escape(host_name)}' if host_name else ''
-    text = f'{boot.kind}{where}: {verdict}'
+    kind = 'found running' if boot.kind == 'unknown' else boot.kind
+    text = f'{kind}{where}: {verdict}'
     if boot.found and boot.verdict not in (None, 'as_desired'):
         text += f', found {escape(boot.found)}'
     return text + (', rescued' if boot.rescued else '')
@@ -146,8 +167,6 @@ def describe_outcome(boot: Any, host_name: Optional[str] = None) -> str:
 
 def render_vm_table(views: Sequence[VmView], style: Style) -> List[str]:
     """The registered VMs as a table."""
-    if not views:
-        return ['No VM is registered.']
     rows = [(str(view.vm_id), view.vm_uuid, view.pool_id or '-', priority_text(view.priority),
              escape(view.vm_name) or '-') for view in views]
     return table(('VM ID', 'UUID', 'POOL', 'PRIORITY', 'NAME'), rows, style)
@@ -203,28 +222,37 @@ def render_scan_line(view: VmView, style: Style) -> str:
         parts += [f'Pool: {view.pool_id}', f'Priority: {priority_text(view.priority)}',
                   f'VM ID: {view.vm_id}', scan_mark(view, style)]
     else:
-        parts += [f'Status: {scan_mark(view, style)}']
+        parts += [f'Status: {scan_mark(view, style)}', f'Action: {_find_action(view)}']
     parts += [f'Power: {view.power_state or "-"}', f'Carries: {escape(view.carried) or "-"}']
     if view.is_registered and view.state != 'as_desired':
         parts.append(f'Desired: {escape(view.desired) or "-"}')
     if view.arrived is not None:
-        parts += [f'Arrived: {describe_arrival(view)}', "Action: Run 'vgpu-admin adopt'"]
-    elif not view.is_registered:
-        also = " or 'vgpu-admin adopt'" if view.state == 'manual' else ''
-        if view.removed is not None:
-            parts.append(f'Removed: {escape(view.removed)}')
-            also = " or 'vgpu-admin transfer-vm'"
-        parts.append(f"Action: Run 'vgpu-admin register-vm'{also}" if view.state in GOOD_STATES
-                     else f'Action: {_REASON_HINTS.get(view.reason or "", "our span goes away")}')
+        parts.append(f'Arrived: {describe_arrival(view)}')
+    elif view.removed is not None and not view.is_registered:
+        parts.append(f'Removed: {escape(view.removed)}')
     parts += [style.colour(f'{style.warning} Danger: {DANGERS[word]}', 'warn')
               for word in view.dangers]
     return ' | '.join(parts)
 
 
+def _find_action(view: VmView) -> str:
+    """What to do about a VM that is not registered."""
+    if view.arrived is not None:
+        return "Run 'vgpu-admin adopt'"
+    if view.state not in GOOD_STATES:
+        return _REASON_HINTS.get(view.reason or '', 'our arguments go away')
+    also = " or 'vgpu-admin adopt'" if view.state == 'manual' else ''
+    if view.removed is not None:
+        also = " or 'vgpu-admin transfer-vm'"
+    return f"Run 'vgpu-admin register-vm'{also}"
+
+
 def scan_mark(view: VmView, style: Style) -> str:
     """The tick of what is well, the warning of what is not, with the state in words."""
     text = _STATE_WORDS.get(view.state or '', str(view.state))
-    if view.state == 'as_desired':
+    if _is_disabled(view):
+        text = 'Disabled'
+    elif view.state == 'as_desired':
         return style.colour(f'{style.tick} {text}', 'good')
     if view.state == 'manual':
         text += ' (manual args)'

@@ -3,6 +3,7 @@
 Pure: no clock, no I/O, no logging.
 """
 
+import re
 import unicodedata
 from typing import List, Mapping, NamedTuple, Optional, Sequence
 
@@ -18,6 +19,11 @@ _GAP = '  '
 _LEAST_COLUMN = 8
 # A UUID with its heading is never cut: it is what people copy.
 _LONGEST_WORD = 46
+NO_PERMISSION = 'no permission for '
+"""What is said of a socket that only root may use: XAPI itself may be well."""
+# What no shell takes apart, and nobody takes for an option.
+_TYPED = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]*\Z')
+_VM = re.compile(r'\bVM ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?: \(([^()]+)\))?')
 
 
 class Style(NamedTuple):
@@ -55,6 +61,44 @@ def escape(text: Optional[str]) -> str:
     if not text or text.isprintable():
         return text or ''
     return ''.join(_shown(character) for character in text or '')
+
+
+def name_vm(name: Optional[str], vm_uuid: str) -> str:
+    """A VM by the name that people know, with its UUID: `web01 (d8f33418-…)`."""
+    return f'{escape(name)} ({escape(vm_uuid)})' if name else f'VM {escape(vm_uuid)}'
+
+
+def spell_vm(name: Optional[str], vm_uuid: str) -> str:
+    """How a VM is named on a command line: as it was typed, or by its UUID."""
+    return name if name and _TYPED.match(name) else vm_uuid
+
+
+def brief_name(name: Optional[str], vm_uuid: str) -> str:
+    """A VM by its name alone, where its UUID has been shown; one without a name by its UUID."""
+    return escape(name) if name else name_vm(None, vm_uuid)
+
+
+def name_vms(text: str, names: Mapping[str, str]) -> str:
+    """Call the VMs of a message by their names (by UUID): `VM d8f33418-…` becomes `web01 (…)`."""
+    return _VM.sub(lambda found: name_vm(found.group(2) or names.get(found.group(1)),
+                                         found.group(1)), text)
+
+
+def list_vms_named(text: str) -> List[str]:
+    """The UUIDs of the VMs that a message names by nothing else."""
+    return [vm_uuid for vm_uuid, name in _VM.findall(text) if not name]
+
+
+def say_unasked(problem: object) -> str:
+    """Why XAPI could not be asked; that it is not reachable says so already."""
+    text = str(problem)
+    return text if text.startswith('XAPI ') else f'XAPI could not be asked: {text}'
+
+
+def say_unavailable(problem: object) -> str:
+    """The same, and where to look."""
+    text = say_unasked(problem)
+    return text if NO_PERMISSION in text else f"{text}; see 'systemctl status xapi'"
 
 
 def display_width(text: str) -> int:

@@ -2,7 +2,6 @@
 
 from typing import Any, Dict, FrozenSet, List, Optional
 
-from cli.output.repair_hints import describe_unreadable
 from cli.output.result import PoolCount, VmView
 from cli.output.text import iso
 from registry.values import Contents, Pool, Priority, Vm
@@ -29,6 +28,7 @@ def view_record(row: Optional[Vm], record: Any, plan: Any, names: FrozenSet[str]
     if plan is None:
         return view._replace(state='unreadable', reason='row_not_valid')
     if plan.state.value == 'unreadable':
+        from cli.output.repair_hints import describe_unreadable  # costs milliseconds, and is rare
         said, mend = describe_unreadable(record.uuid, record.args, names)
         view = view._replace(problem=problem or said, mend=mend)
     return view._replace(carried=plan.carried, desired=plan.desired, state=plan.state.value,
@@ -99,9 +99,9 @@ def pool_document(pool: PoolCount) -> Dict[str, Any]:
     return dict(pool._asdict())
 
 
-def entry_document(entry: Any) -> Dict[str, Any]:
+def entry_document(entry: Any, vm_name: Optional[str] = None) -> Dict[str, Any]:
     """One change of the history as JSON; a priority is a word there, as everywhere."""
-    document = dict(entry._asdict(), at=iso(entry.at))
+    document = dict(entry._asdict(), at=iso(entry.at), vm_name=vm_name)
     for when in ('before', 'after'):
         fields = document[when]
         if isinstance(fields, dict) and fields.get('priority') in (0, 1, 2):

@@ -18,7 +18,7 @@ from watcher.config import settings as config
 from watcher.errors import HostUnreadable
 from watcher.version import VERSION
 from watcher.xapi.plugin_protocol import (FORMAT, MAX_ANSWER_BYTES, Call, CallInvalid, parse_call,
-                                          parse_look, render_failure, render_finding,
+                                          parse_inspection, render_failure, render_finding,
                                           render_success)
 
 # What a look or a check may take before it is given up; XAPI itself sets no limit.
@@ -59,43 +59,46 @@ def _answer(words: Sequence[str], config_path: Optional[str]) -> str:
             return render_failure('UNKNOWN_XENAPI_PLUGIN_FUNCTION', name)
         value = function(call, config_path)
         if len(value) > MAX_ANSWER_BYTES:
-            raise CallInvalid('the answer has %d bytes, and at most %d can be sent'
-                              % (len(value), MAX_ANSWER_BYTES))
+            raise CallInvalid(f'the answer has {len(value)} bytes, and at most '
+                              f'{MAX_ANSWER_BYTES} can be sent')
         return render_success(value)
-    except (Exception, TookTooLong) as error:  # XAPI is always answered, in its own way
+    except (Exception, CallTookTooLong) as error:  # XAPI is always answered, in its own way
         return render_failure('XENAPI_PLUGIN_FAILURE', name, type(error).__name__, str(error))
 
 
-def _look(call: Call, config_path: Optional[str]) -> str:
+def _inspect(call: Call, config_path: Optional[str]) -> str:
     """What the QEMU of one domain of this host runs with.
 
     Of its devices those with a name of this host's own configuration are told: a caller that could
     choose the names would read any device of any VM.
     """
     from watcher.boots.host import Host
-    from watcher.boots.inspection import look
-    from watcher.vm.boot import Finding
-    request = parse_look(call.arguments)
+    from watcher.boots.inspection import inspect_domain
+    from watcher.loop.steps import run
+    from watcher.vm.boot import BootFinding
+    request = parse_inspection(call.arguments)
     settings = config.load(config_path)
     host = Host(settings.host.xenstore_read, settings.host.proc, settings.run_directory)
     with limited(LOOK_SECONDS):
-        finding = Finding(is_readable=False, problem='this host cannot look at its domains')
+        finding = BootFinding(is_readable=False, problem='this host cannot look at its domains')
         if host.is_available:
-            finding = look(host, settings.device.known_names, request.domid, lambda: True)
+            finding = run(inspect_domain(host, settings.device.known_names, request.domid,
+                                         lambda: True))
             finding = _refuse_another_vm(host, request.domid, request.vm_uuid, finding)
     return render_finding(finding)
 
 
 def _refuse_another_vm(host: Any, domid: int, vm_uuid: str, finding: Any) -> Any:
     """A domain that is another VM's by now says nothing about the one that was meant."""
+    from watcher.loop.steps import run
     try:
-        owner = host.read_vm_uuid(domid)
+        owner = run(host.read_vm_uuid(domid))
     except HostUnreadable as error:
         return finding._replace(is_readable=False, problem=str(error))
     if owner == vm_uuid:
         return finding
     return finding._replace(found=None, delivered=None, is_readable=False,
-                            problem='domain %d is not a domain of this VM' % domid)
+                            problem=f'domain {domid} is not a domain of this VM')
 
 
 def _version(_call: Call, _config_path: Optional[str]) -> str:
@@ -119,9 +122,9 @@ def _mirror(call: Call, config_path: Optional[str]) -> str:
 
 @contextlib.contextmanager
 def limited(seconds: int) -> Iterator[None]:
-    """End the block with TookTooLong after so many seconds."""
+    """End the block with CallTookTooLong after so many seconds."""
     def give_up(_number: int, _frame: Any) -> None:
-        raise TookTooLong('it took more than %d s' % seconds)
+        raise CallTookTooLong(f'it took more than {seconds} s')
 
     signal.signal(signal.SIGALRM, give_up)
     signal.alarm(seconds)
@@ -131,7 +134,7 @@ def limited(seconds: int) -> Iterator[None]:
         signal.alarm(0)
 
 
-class TookTooLong(BaseException):
+class CallTookTooLong(BaseException):
     """It took longer than a caller waits. No error: no check on the way takes it for its own."""
 
 
@@ -160,5 +163,5 @@ def _doctor(_call: Call, config_path: Optional[str]) -> str:
 
 
 FUNCTIONS: Dict[str, Function] = {
-    'doctor': _doctor, 'look': _look, 'mirror': _mirror, 'version': _version, 'admin': _admin,
+    'doctor': _doctor, 'look': _inspect, 'mirror': _mirror, 'version': _version, 'admin': _admin,
     'cancel': _cancel}

@@ -17,7 +17,7 @@ def find_arrivals(context: Any, vms: Iterable[Any],
     if not with_entry:
         return {}
     from watcher.errors import XapiError
-    from watcher.mirror.comparison import Standing, find_standing
+    from watcher.mirror.comparison import EntryKind, find_entry_kind
     from watcher.mirror.slots import find_current
     try:
         resource_pool = context.live().read_pool_record().uuid
@@ -26,7 +26,7 @@ def find_arrivals(context: Any, vms: Iterable[Any],
     found = {}
     for vm in with_entry:
         slots = find_current(vm.mirror)
-        if find_standing(slots, vm.uuid, resource_pool) is Standing.ARRIVED:
+        if find_entry_kind(slots, vm.uuid, resource_pool) is EntryKind.ARRIVED:
             found[vm.uuid] = slots.entry
     return found
 

@@ -6,7 +6,6 @@ from cli.queries.daemon_status import find_daemon
 from cli.queries.xapi_tasks import wait_until
 from registry.journal.receipts import Boot
 from watcher.errors import HostUnreadable
-from watcher.vm.device_args import parse_args
 from watcher.vm.plan import Plan
 from watcher.vm.record import PowerState, VmRecord
 
@@ -15,7 +14,7 @@ _LOOK_SECONDS = 3
 _GOOD = ('as_desired', 'unverified')
 
 
-class Verdict(NamedTuple):
+class BootCheck(NamedTuple):
     """What the boot took, in a word and a sentence."""
 
     word: str
@@ -29,7 +28,7 @@ class Verdict(NamedTuple):
 
 
 def verify_boot(context: Any, record: VmRecord, before: int,
-                seconds: float = RECEIPT_SECONDS) -> Verdict:
+                seconds: float = RECEIPT_SECONDS) -> BootCheck:
     """Find out what the boot after receipt number `before` took."""
     plan = _read_plan(context, record.uuid)
     if find_daemon(context.settings.registry.path) is not None:
@@ -37,8 +36,8 @@ def verify_boot(context: Any, record: VmRecord, before: int,
                           seconds)
         if boot is not None:
             return _describe(boot.verdict or 'unverified', boot.found, plan)
-        return Verdict('unverified', 'the daemon has no receipt of the boot yet', plan)
-    return _look(context, record, plan)
+        return BootCheck('unverified', 'the daemon has no receipt of the boot yet', plan)
+    return _inspect(context, record, plan)
 
 
 def _find_receipt(context: Any, vm_uuid: str, before: int) -> Optional[Boot]:
@@ -56,23 +55,23 @@ def judge_running(context: Any, vm: VmRecord, plan: Plan, staged: FrozenSet[str]
     """
     if vm.power_state not in (PowerState.RUNNING, PowerState.PAUSED):
         return None, 'not_running'
-    from watcher.vm.boot import BootKind, Finding, judge
+    from watcher.vm.boot import BootFinding, BootKind, judge
     finding = _find_running(context, vm)
     if not finding.is_readable and boot is not None and boot.verdict not in (None, 'unverified'):
-        finding = Finding(boot.found)
+        finding = BootFinding(boot.found)
     if boot is not None and boot.verdict == 'as_desired' and finding.found == boot.found:
         staged = frozenset([boot.found or ''])
     return finding.found, judge(BootKind.UNKNOWN, plan.desired, staged, finding).value
 
 
-def _look(context: Any, record: VmRecord, plan: Optional[Plan]) -> Verdict:
+def _inspect(context: Any, record: VmRecord, plan: Optional[Plan]) -> BootCheck:
     """Without a daemon: look at the QEMU, a few times, since it comes up slowly."""
     running = context.live().client.read_vm(record.ref)
     if plan is None or running.domain is None:
-        return Verdict('unverified', 'what it runs with is not known', plan)
+        return BootCheck('unverified', 'what it runs with is not known', plan)
     finding = wait_until(context, lambda: _find_readable(context, running), _LOOK_SECONDS)
     if finding is None:
-        return Verdict('unverified', 'what it runs with can only be seen where it runs', plan)
+        return BootCheck('unverified', 'what it runs with can only be seen where it runs', plan)
     from watcher.vm.boot import BootKind, judge
     return _describe(judge(BootKind.START, plan.desired, frozenset(), finding).value, finding.found,
                      plan)
@@ -86,29 +85,25 @@ def _find_readable(context: Any, vm: VmRecord) -> Optional[Any]:
 def _find_running(context: Any, vm: VmRecord) -> Any:
     """What this host shows of the VM's QEMU, when it runs here."""
     from watcher.boots.host import Host
-    from watcher.boots.inspection import find_in_arguments
-    from watcher.vm.boot import Finding
+    from watcher.boots.inspection import read_finding
+    from watcher.loop.steps import run
+    from watcher.vm.boot import BootFinding
     role, settings = context.live().role, context.settings
     host = Host(settings.host.xenstore_read, settings.host.proc, settings.run_directory)
     is_here = role.is_local and vm.domain is not None and vm.domain[0] == role.host
     if not is_here or not host.is_available:
-        return Finding(is_readable=False)
-    names = settings.device.known_names
+        return BootFinding(is_readable=False)
     try:
-        found = find_in_arguments(host.read_qemu_arguments(vm.domid), names)
-        if found is not None:
-            return Finding(found)
-        delivered, is_withheld = host.read_delivered(vm.domid), host.is_withheld(vm.domid)
+        return run(read_finding(host, settings.device.known_names, vm.domid))
     except HostUnreadable as error:
-        return Finding(is_readable=False, problem=str(error))
-    return Finding(None, parse_args(delivered, names).managed, is_withheld=is_withheld)
+        return BootFinding(is_readable=False, problem=str(error))
 
 
-def _describe(word: str, found: Optional[str], plan: Optional[Plan]) -> Verdict:
+def _describe(word: str, found: Optional[str], plan: Optional[Plan]) -> BootCheck:
     if word == 'as_desired':
-        return Verdict(word, 'it runs with what is desired', plan)
-    return Verdict(word, f"verdict {word}: it runs with {found or 'nothing of ours'}; see "
-                   f"'vgpu-admin show-vm'", plan)
+        return BootCheck(word, 'it runs with what is desired', plan)
+    return BootCheck(word, f"verdict {word}: it runs with {found or 'nothing of ours'}; see "
+                     f"'vgpu-admin show-vm'", plan)
 
 
 def _read_plan(context: Any, vm_uuid: str) -> Optional[Plan]:

@@ -5,7 +5,7 @@ journal about when XAPI answered it last.
 """
 
 import os
-from typing import Any, FrozenSet, NamedTuple, Optional
+from typing import Any, Dict, FrozenSet, NamedTuple, Optional
 
 from cli.output.text import Style, escape, utc
 from registry.errors import RegistryError
@@ -82,17 +82,30 @@ def _find_clock_step(journal: Any, now: float) -> Optional[ClockStep]:
 def parse_note(holder: Optional[str], text: Optional[str], now: float,
                scan_seconds: int) -> Watch:
     """Understand the daemon's note; that of another process, or nonsense, says nothing."""
-    import json  # only where there is a daemon
+    note = read_note(holder, text)
+    if not note:
+        return Watch(holder)
     try:
-        note = json.loads(text or '{}')
-        if f"pid {note.get('pid')}," not in f'{holder},':
-            return Watch(holder)
         since, answer = _timestamp(note.get('since')), _timestamp(note.get('last_answer'))
         silent = int(now - note['last_answer']) if answer is not None else None
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, OverflowError):
         return Watch(holder)
     return Watch(holder, since, answer, max(0, silent) if silent is not None else None,
                  silent is not None and silent > scan_seconds + LATE_SECONDS, since is not None)
+
+
+def read_note(holder: Optional[str], text: Optional[str]) -> Dict[str, Any]:
+    """The fields of the note of whoever holds the lock; none of another process's, or of nonsense.
+
+    A journal may have been copied from another host, and the note be of a daemon that was killed.
+    """
+    import json  # only where there is a daemon
+    try:
+        note = json.loads(text or '{}')
+    except (ValueError, RecursionError):
+        return {}
+    is_of_holder = isinstance(note, dict) and f"pid {note.get('pid')}," in f'{holder},'
+    return note if is_of_holder else {}
 
 
 def read_fought_over(registry_path: str, journal: Any) -> FrozenSet[str]:
@@ -100,14 +113,9 @@ def read_fought_over(registry_path: str, journal: Any) -> FrozenSet[str]:
     text = journal.read_note(WATCH_NOTE) if journal is not None else None
     if text is None or '"fought_over": [' not in text or '"fought_over": []' in text:
         return frozenset()
-    import json
-    try:
-        note = json.loads(text)
-        if f"pid {note.get('pid')}," not in f'{find_daemon(registry_path)},':
-            return frozenset()
-        return frozenset(filter(lambda uuid: isinstance(uuid, str), note['fought_over']))
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        return frozenset()
+    uuids = read_note(find_daemon(registry_path), text).get('fought_over')
+    return frozenset(uuid for uuid in uuids if isinstance(uuid, str)) \
+        if isinstance(uuids, list) else frozenset()
 
 
 def describe_watch(watch: Watch, style: Style) -> str:

@@ -147,7 +147,7 @@ _WORDS = {
     'incomplete': 'is newer than the registry here, and not whole',
     'undecided': 'differs from the registry here, and nothing tells which of them is newer',
     'not_accepted': 'is not written for a registry that another program made',
-    'no_daemon': 'is not written: no daemon runs',
+    'no_daemon': 'is not written: no daemon is running',
     'no_registry': 'is not written: the registry here cannot be used',
 }
 _ADVICE = {

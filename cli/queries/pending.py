@@ -10,17 +10,17 @@ Pure: no clock, no I/O, no logging.
 from typing import (Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Set,
                     Tuple)
 
-from cli.output.text import escape
+from cli.output.text import name_vm
 from registry.values import Vm
-from watcher.vm.plan import Action, Plan, Reason, State
+from watcher.vm.plan import Action, Plan, PlanReason, State
 from watcher.vm.record import PowerState, VmRecord
 
 _RUNNING = (PowerState.RUNNING, PowerState.PAUSED)
 _HALTED = 'it is halted: it is staged as soon as its number is free, and not started'
 _WHY_USELESS = {
-    Reason.NOT_ACCEPTED: "the registry is not accepted: run 'vgpu-admin accept' first",
-    Reason.PLATFORM_UNSETTLED: 'XAPI completes its platform map at its next start first: shut it '
-                               'down and start it twice',
+    PlanReason.NOT_ACCEPTED: "the registry is not accepted: run 'vgpu-admin accept' first",
+    PlanReason.PLATFORM_UNSETTLED: 'XAPI completes its platform map at its next start first: shut '
+                                   'it down and start it twice',
 }
 
 
@@ -99,8 +99,7 @@ def select(pending: Sequence[Waiting], is_chosen: Callable[[Waiting], bool],
 
 def name_of(waiting: Waiting) -> str:
     """A VM as people know it, and as they copy it."""
-    return f'{escape(waiting.vm.name)} ({waiting.vm.uuid})' if waiting.vm.name \
-        else f'VM {waiting.vm.uuid}'
+    return name_vm(waiting.vm.name, waiting.vm.uuid)
 
 
 def _find_obstacle(item: Waiting, is_chosen: bool) -> str:
@@ -136,7 +135,7 @@ def _spread(ordered: Sequence[Waiting], whys: Dict[str, str]) -> None:
 def _describe_holder(holder: VmRecord, waiting: Optional[Waiting]) -> str:
     doing = holder.power_state.value if waiting is not None else \
         f'{holder.power_state.value}, and keeps it'
-    return f'VM {holder.uuid} ({holder.name}) still has its number ({doing})'
+    return f'{name_vm(holder.name, holder.uuid)} still has its number ({doing})'
 
 
 def _needs(circle: Sequence[Waiting]) -> FrozenSet[str]:

@@ -15,7 +15,7 @@ def read_result(client: Any, task: str) -> Any:
     """The value of a task that succeeded, which XAPI keeps as XML."""
     text = client.call('task.get_result', task)
     try:
-        values: Any = xmlrpc.client.loads('<params><param>%s</param></params>' % text)[0]
+        values: Any = xmlrpc.client.loads(f'<params><param>{text}</param></params>')[0]
     except Exception as error:  # the decoder raises whatever the text leads it into
         raise AnswerInvalid('the result of the task cannot be read') from error
     return values[0]

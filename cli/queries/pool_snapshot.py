@@ -4,6 +4,7 @@ The daemon's own pure functions decide; this module only lays before them what o
 read. Nothing is written unless the caller passes a `write` that does.
 """
 
+from cli.output.text import name_vm
 from typing import (Any, Callable, Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Set,
                     Tuple)
 
@@ -13,15 +14,14 @@ from registry.journal.numbers import LARGEST_COUNTED
 from registry.values import Contents
 from watcher.config.policy import build_policy
 from watcher.config.settings import Settings
-from watcher.staging.start_blocks import list_blocks
+from watcher.staging.start_blocks import find_taken, list_blocks
 from watcher.state.inventory import Inventory
 from watcher.state.number_claims import NumberClaims
+from watcher.state.planner import Planner
 from watcher.state.registry_view import RegistryView, build_assignments
-from watcher.vm.hazards import find_dangers
 from watcher.vm.numbers import find_numbers as read_numbers, is_live
-from watcher.vm.plan import (Action, Assignment, Plan, Policy, Reason, State, list_numbers,
-                             plan_restore, plan_vm)
-from watcher.vm.record import Kind, VmRecord
+from watcher.vm.plan import Assignment, Plan, Policy, State, list_numbers
+from watcher.vm.record import VmKind, VmRecord
 
 # Boots that need no look: a pending change shows as the state of its VM, and a resume or a
 # migration keeps what it had.
@@ -34,7 +34,7 @@ BOOTED_OTHERWISE = 'booted_otherwise'
 Write = Callable[[Callable[[Journal], Any]], None]
 
 
-class Numbers(NamedTuple):
+class NumbersInXapi(NamedTuple):
     """The numbers that VMs, templates and snapshots have in XAPI."""
 
     taken: Mapping[int, str]
@@ -53,11 +53,15 @@ class PoolView:
         self.view = _build_view(settings, contents, journal)
         self.inventory = Inventory()
         self._boots = dict(journal.last_boots()) if journal else {}
-        self._saved = {item.vm_uuid: item.after for item in journal.replacements()
-                       if item.after is not None} if journal else {}
+        noted = {item.vm_uuid: item.after
+                 for item in journal.replacements()} if journal else {}
         self._fought_over = read_fought_over(settings.registry.path, journal)
         self.number_claims = NumberClaims(self.view, self.inventory, write, self._boots.get)
         self.number_claims.policy = self.policy
+        self._planner = Planner(
+            self.view, self.number_claims,
+            find_left=lambda vm: find_taken(vm, noted),
+            is_fought_over=lambda vm: vm.uuid in self._fought_over)
         for vm in vms:
             self.inventory.update(vm, self.policy, 0.0)
         for vm_uuid in self._boots:
@@ -72,34 +76,21 @@ class PoolView:
     @property
     def ordinary_vms(self) -> Tuple[VmRecord, ...]:
         """The VMs that are neither templates nor snapshots nor control domains, by name."""
-        found = [vm for vm in self.inventory.vms if vm.kind is Kind.VM]
+        found = [vm for vm in self.inventory.vms if vm.kind is VmKind.VM]
         return tuple(sorted(found, key=lambda vm: (vm.name, vm.uuid)))
 
     def list_templates_with_rows(self) -> Tuple[VmRecord, ...]:
         """What has a row and is an ordinary VM no more: its number stays its row's (P10)."""
         return tuple(vm for vm in self.inventory.vms
-                     if vm.kind is not Kind.VM and vm.uuid in self.view.assignments)
+                     if vm.kind is not VmKind.VM and vm.uuid in self.view.assignments)
 
     def plan(self, vm: VmRecord) -> Optional[Plan]:
-        """Decide about one VM; None while its row cannot be read."""
-        assignment = self.view.assignments.get(vm.uuid)
-        saved = self._saved.get(vm.uuid)
-        is_known = vm.uuid not in self.view.faulty
-        if saved is not None and vm.kind is Kind.VM and vm.args is None:
-            return plan_restore(vm, saved, assignment, self.policy, is_known=is_known)
-        if not is_known:
-            return None
-        plan = plan_vm(vm, assignment, self.number_claims.find(vm), self.policy,
-                       self.number_claims.find_beside(vm))
-        if plan.action is not Action.NONE and vm.uuid in self._fought_over:
-            plan = plan._replace(reason=Reason.FOUGHT_OVER, state=State.FOUGHT_OVER)
-        return plan
+        """What is to be done about the VM; None while its row cannot be read."""
+        return self._planner.assess(vm)
 
     def list_dangers(self, vm: VmRecord) -> Tuple[str, ...]:
         """What cannot be prevented and must be seen of one VM."""
-        found = [danger.kind.value for danger in find_dangers(
-            vm, self.number_claims.find_numbers(vm), self.number_claims.list_having,
-            self.view.owners.get)]
+        found = [danger.kind.value for danger in self._planner.find_dangers(vm)]
         if list_blocks(vm):
             found.append(START_BLOCKED)
         if vm.uuid in self._fought_over:
@@ -114,17 +105,17 @@ class PoolView:
         boot = self._boots.get(vm.uuid)
         return boot if boot is not None and vm.domain == (boot.host, boot.domid) else None
 
-    def find_numbers(self, own: FrozenSet[str]) -> Numbers:
+    def find_numbers(self, own: FrozenSet[str]) -> NumbersInXapi:
         """Find which numbers are taken in XAPI, and by whom; those of `own` VMs are not (P6)."""
         taken: Dict[int, str] = {}
         for vm in self.ordinary_vms:
             for number in self.number_claims.find_numbers(vm) if vm.uuid not in own else ():
                 said = _describe_taken(self.view.assignments.get(vm.uuid), number, is_live(vm))
                 if said:
-                    taken[number] = f'VM {vm.uuid} ({vm.name}), {said}'
+                    taken[number] = f'{name_vm(vm.name, vm.uuid)}, {said}'
         seen = [number for _vm, number in list_numbers(self.inventory.vms, self.policy)
                 if number <= LARGEST_COUNTED]
-        return Numbers(taken, max(seen or [0]))
+        return NumbersInXapi(taken, max(seen or [0]))
 
     def list_plans(self) -> Dict[str, Optional[Plan]]:
         """The plans of all ordinary VMs, by UUID."""
@@ -143,7 +134,7 @@ def _describe_taken(row: Optional[Assignment], number: int, runs: bool) -> str:
 
 
 def find_numbers(context: Any, contents: Contents, vms: Iterable[VmRecord],
-                 own: FrozenSet[str]) -> Numbers:
+                 own: FrozenSet[str]) -> NumbersInXapi:
     """Find which numbers these VMs, all there are, have; those of `own` are not taken."""
     with context.journal() as journal:
         return PoolView(context.settings, contents, journal, vms).find_numbers(own)

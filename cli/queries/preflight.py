@@ -6,7 +6,7 @@ from cli.errors import CommandError, Kind
 from cli.output.text import escape
 from registry.values import Contents
 from watcher.errors import MalformedRecord, XapiError
-from watcher.vm.record import Kind as VmKind, PowerState, VmRecord
+from watcher.vm.record import PowerState, VmKind, VmRecord
 
 if TYPE_CHECKING:
     from registry.edit import Edit
@@ -44,8 +44,8 @@ class Situation(NamedTuple):
         return f"is a {self.record.kind.value.replace('_', ' ')}, not an ordinary VM"
 
 
-def look(context: Any, contents: Optional[Contents], vm_uuid: str, *, with_numbers: bool,
-         own: FrozenSet[str] = frozenset()) -> Situation:
+def read_situation(context: Any, contents: Optional[Contents], vm_uuid: str, *,
+                   with_numbers: bool, own: FrozenSet[str] = frozenset()) -> Situation:
     """Ask XAPI about a VM; an XAPI that cannot be asked is not an error, a member host is.
 
     The numbers that the VM itself, and those in `own`, carry do not count as taken.
@@ -55,7 +55,7 @@ def look(context: Any, contents: Optional[Contents], vm_uuid: str, *, with_numbe
         live = context.live()
         with live.hurried():
             if with_numbers:
-                return _look_at_all(context, live, contents, vm_uuid, own | {vm_uuid})
+                return _read_all(context, live, contents, vm_uuid, own | {vm_uuid})
             return Situation(live.find_vm(vm_uuid))
     except XapiError as error:
         context.lose_live(error)
@@ -86,10 +86,10 @@ def refuse_on_member(context: Any) -> None:
                            f'edited on the master, {escape(master)}; nothing was changed')
 
 
-def _look_at_all(context: Any, live: Any, contents: Optional[Contents],
-                 vm_uuid: str, own: FrozenSet[str]) -> Situation:
+def _read_all(context: Any, live: Any, contents: Optional[Contents], vm_uuid: str,
+              own: FrozenSet[str]) -> Situation:
     from cli.queries.pool_snapshot import find_numbers
-    vms = live.read_vms()
+    vms = live.read_vms(may_be_old=True)
     contents = contents or Contents(1, (), ())
     numbers = find_numbers(context, contents, vms, own)
     record = next((vm for vm in vms if vm.uuid == vm_uuid), None)

@@ -5,13 +5,13 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from cli.commandline.options import VM_NAME, VM_UUID, VMS
 from cli.errors import CommandError, Kind
-from cli.output.text import escape, nearest
+from cli.output.text import escape, nearest, say_unasked
 from registry.errors import InvalidValue
 from registry.values import Contents, clean_name, parse_uuid
 from watcher.errors import XapiError
 
 
-class Target(NamedTuple):
+class NamedVm(NamedTuple):
     """The VM that a command is about."""
 
     vm_uuid: str
@@ -19,7 +19,7 @@ class Target(NamedTuple):
     """The name that was given, or found in looking for it."""
 
 
-def find_target(context: Any, contents: Optional[Contents], *, everywhere: bool = False) -> Target:
+def find_target(context: Any, contents: Optional[Contents], *, everywhere: bool = False) -> NamedVm:
     """Find the VM that the arguments name; with `everywhere` a name must be unique in XAPI too."""
     vm_uuid, name = context.arguments.get(VM_UUID), clean_name(context.arguments.get(VM_NAME))
     if vm_uuid is not None:
@@ -27,9 +27,9 @@ def find_target(context: Any, contents: Optional[Contents], *, everywhere: bool 
     return _find_named(context, contents, name, everywhere=everywhere)
 
 
-def find_targets(context: Any, contents: Contents) -> Tuple[Target, ...]:
+def find_targets(context: Any, contents: Contents) -> Tuple[NamedVm, ...]:
     """Find the VMs that several bare words name, each once; all that cannot be found are told."""
-    found: Dict[str, Target] = {}
+    found: Dict[str, NamedVm] = {}
     problems: List[CommandError] = []
     for word in context.arguments.get(VMS):
         try:
@@ -43,16 +43,16 @@ def find_targets(context: Any, contents: Contents) -> Tuple[Target, ...]:
     return tuple(found.values())
 
 
-def _find_word(context: Any, contents: Contents, word: str) -> Target:
+def _find_word(context: Any, contents: Contents, word: str) -> NamedVm:
     """The VM that a bare word names: a UUID, or a name."""
     try:
-        return Target(parse_uuid(word))
+        return NamedVm(parse_uuid(word))
     except InvalidValue:
         return _find_named(context, contents, clean_name(word))
 
 
 def _find_named(context: Any, contents: Optional[Contents], name: Optional[str], *,
-                everywhere: bool = False) -> Target:
+                everywhere: bool = False) -> NamedVm:
     found = _find_in_registry(contents, name)
     if everywhere or not found:
         found = dict(_find_in_xapi(context, name, is_needed=not found), **found)
@@ -64,16 +64,18 @@ def _find_named(context: Any, contents: Optional[Contents], name: Optional[str],
         listed = ', '.join(f'{uuid} ({where})' for uuid, where in sorted(found.items()))
         raise CommandError(Kind.CONFLICT, f"the name '{escape(name)}' fits {len(found)} VMs: "
                            f"{listed}; say --vm-uuid=UUID")
-    return Target(next(iter(found)), name)
+    vm_uuid = next(iter(found))
+    context.named[vm_uuid] = escape(name)
+    return NamedVm(vm_uuid, name)
 
 
-def _with_name(contents: Optional[Contents], vm_uuid: str, name: Optional[str]) -> Target:
+def _with_name(contents: Optional[Contents], vm_uuid: str, name: Optional[str]) -> NamedVm:
     """With both given, the UUID counts, and the name must not belong to another VM."""
     row = contents.by_uuid.get(vm_uuid) if contents else None
     if name is not None and row is not None and row.vm_name not in (None, name):
         raise CommandError(Kind.CONFLICT, f"VM {vm_uuid} has the name '{escape(row.vm_name)}' in "
                            f"the registry, not '{escape(name)}'; leave --vm-name out")
-    return Target(vm_uuid, name)
+    return NamedVm(vm_uuid, name)
 
 
 def _find_in_registry(contents: Optional[Contents], name: Optional[str]) -> Dict[str, str]:
@@ -92,12 +94,12 @@ def _find_alike(context: Any, contents: Optional[Contents], name: str) -> str:
 def name_alike(name: str, known: Mapping[str, str]) -> str:
     """A hint at the nearest name (name -> UUID); at the UUID where both look the same."""
     for other, vm_uuid in sorted(known.items()):
-        if _look(other) == _look(name):
+        if _appearance_of(other) == _appearance_of(name):
             return f'; VM {vm_uuid} has a name that looks the same: say --vm-uuid={vm_uuid}'
     return nearest(name, list(known))
 
 
-def _look(name: str) -> str:
+def _appearance_of(name: str) -> str:
     """What a person sees of a name: composed, its odd characters as we show them."""
     return ' '.join(unicodedata.normalize('NFC', escape(name)).split())
 
@@ -109,6 +111,6 @@ def _find_in_xapi(context: Any, name: Optional[str], *, is_needed: bool) -> Dict
         if not is_needed:
             return {}
         raise CommandError(Kind.UNAVAILABLE, f"the name '{escape(name)}' is not in the registry, "
-                           f'and XAPI could not be asked: {error}; say --vm-uuid=UUID') from error
+                           f'and {say_unasked(error)}; say --vm-uuid=UUID') from error
     return {vm.uuid: vm.power_state.value for vm in vms
             if vm.kind.value == 'vm' and clean_name(vm.name) == name}

@@ -7,13 +7,15 @@ from cli.interrupts import deferred
 from watcher.errors import XapiError, XapiFailure, XapiUnreachable
 
 _LOOK_SECONDS = 0.25
+# What a daemon is waited for mostly takes less.
+_FIRST_PAUSE_SECONDS = 0.06
 _TELL_SECONDS = 5.0
 _CANCEL_SECONDS = 10.0
 # A connection may drop while a guest stops; an XAPI that stays away is given up.
 _SILENCE_SECONDS = 10.0
 
 
-class TookTooLong(Exception):
+class TaskTookTooLong(Exception):
     """The time limit passed; the operation was cancelled, or `is_cancelled` is False."""
 
     def __init__(self, is_cancelled: bool) -> None:
@@ -25,7 +27,7 @@ def run_task(context: Any, method: str, *params: Any, timeout_seconds: float,
              progress: str) -> None:
     """Run an operation to its end; an operation that is given up is cancelled in XAPI.
 
-    Raises XapiFailure when XAPI says no, TookTooLong, and whatever interrupts the wait.
+    Raises XapiFailure when XAPI says no, TaskTookTooLong, and whatever interrupts the wait.
     """
     client = context.live().client
     task = ''
@@ -36,7 +38,7 @@ def run_task(context: Any, method: str, *params: Any, timeout_seconds: float,
         deadline = context.clock() + timeout_seconds
         status = _wait(context, client, task, deadline, progress)
         if status == 'pending':
-            raise TookTooLong(_cancel(context, client, task))
+            raise TaskTookTooLong(_cancel(context, client, task))
         if status != 'success':
             raise read_failure(client, task, status)
     except KeyboardInterrupt:
@@ -51,12 +53,13 @@ def run_task(context: Any, method: str, *params: Any, timeout_seconds: float,
 
 def wait_until(context: Any, condition: Callable[[], Any], timeout_seconds: float) -> Any:
     """Look again and again until something is there; None when the time is over."""
-    deadline = context.clock() + timeout_seconds
+    deadline, pause = context.clock() + timeout_seconds, _FIRST_PAUSE_SECONDS
     while True:
         value = condition()
         if value or context.clock() >= deadline:
             return value or None
-        context.sleep(_LOOK_SECONDS)
+        context.sleep(pause)
+        pause = min(2.0 * pause, _LOOK_SECONDS)
 
 
 def read_failure(client: Any, task: str, status: str) -> XapiFailure:

@@ -16,7 +16,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Build one form of the package; the exit status."""
-    parser = argparse.ArgumentParser(prog='deploy.package', description=__doc__)
+    parser = argparse.ArgumentParser(prog='deploy.package', description=__doc__,
+                                     allow_abbrev=False)
     parser.add_argument('form', choices=('rpm', 'tarball'))
     parser.add_argument('--output', default=os.path.join(ROOT, 'dist'), metavar='DIR')
     parser.add_argument('--wheels', default=os.path.join(ROOT, 'build/wheels'), metavar='DIR',
@@ -33,7 +34,7 @@ def build(form: str, output: str, wheels: str) -> str:
     """Build `rpm` or `tarball` from the repository that this stands in; its path."""
     os.makedirs(output, exist_ok=True)
     if not re.match(r'[0-9][0-9A-Za-z.]*\Z', VERSION):
-        raise RuntimeError('%s is not a version that an RPM can have' % VERSION)
+        raise RuntimeError(f'{VERSION} is not a version that an RPM can have')
     timestamp = read_timestamp()
     with tempfile.TemporaryDirectory(prefix='vgpu-package') as directory:
         tree = os.path.join(directory, 'tree')

@@ -15,7 +15,7 @@ NAME = 'vgpu-watcher'
 
 def build_tarball(root: str, tree: str, version: str, output: str, timestamp: int) -> str:
     """Pack tree and installer into `output`; the path of the tarball."""
-    top = '%s-%s' % (NAME, version)
+    top = f'{NAME}-{version}'
     path = os.path.join(output, top + '.tar.gz')
 
     def settle(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -30,9 +30,9 @@ def build_tarball(root: str, tree: str, version: str, output: str, timestamp: in
     with tarfile.open(path + '.tar', 'w', format=tarfile.GNU_FORMAT) as archive:
         for source, name in ((os.path.join(root, 'deploy/install.sh'), 'install.sh'),
                              (os.path.join(root, 'deploy/package/removed.sh'), 'removed.sh')):
-            archive.add(source, '%s/%s' % (top, name), filter=settle)
+            archive.add(source, f'{top}/{name}', filter=settle)
         for name in staging.list_staged(tree):
-            archive.add(tree + name, '%s/tree%s' % (top, name), filter=settle)
+            archive.add(tree + name, f'{top}/tree{name}', filter=settle)
     with open(path, 'wb') as stream:
         # Without a name and a time in its header.
         subprocess.check_call(['gzip', '-9', '-n', '-c', path + '.tar'], stdout=stream)
@@ -48,11 +48,11 @@ def build_rpm(tree: str, tarball: str, version: str, output: str, timestamp: int
     shutil.copy(tarball, top + '/SOURCES')
     with open(top + '/files', 'w', encoding='utf-8') as stream:
         stream.writelines(line + '\n' for line in list_rpm_files(tree))
+    place = os.path.abspath(top)
     _run_rpmbuild([
-        '-bb', '--quiet', '--define', '_topdir %s' % os.path.abspath(top),
-        '--define', 'our_version %s' % version,
-        '--define', 'our_files %s/files' % os.path.abspath(top),
-        '--define', 'our_removed %s/removed.sh' % PACKAGE,
+        '-bb', '--quiet', '--define', f'_topdir {place}',
+        '--define', f'our_version {version}', '--define', f'our_files {place}/files',
+        '--define', f'our_removed {PACKAGE}/removed.sh',
         os.path.join(PACKAGE, NAME + '.spec')], timestamp)
     built, = glob.glob(top + '/RPMS/noarch/*.rpm')
     path = os.path.join(output, os.path.basename(built))
@@ -66,11 +66,11 @@ def list_rpm_files(tree: str) -> Iterator[str]:
     directories = {os.path.dirname(path) for path in staging.list_staged(tree)}
     own = {path for path in _with_parents(directories) if _is_own(path)}
     for path in sorted(own):
-        yield '%%dir %%attr(0755,root,root) "%s"' % path
+        yield f'%dir %attr(0755,root,root) "{path}"'
     for mode, kind, path in staging.read_manifest(tree):
         prefix = '%config(noreplace) ' if kind == 'config' else ''
-        yield '%s%%attr(%s,root,root) "%s"' % (prefix, mode, path)
-    yield '%%attr(0644,root,root) "%s"' % staging.MANIFEST
+        yield f'{prefix}%attr({mode},root,root) "{path}"'
+    yield f'%attr(0644,root,root) "{staging.MANIFEST}"'
 
 
 def _with_parents(directories: Set[str]) -> Set[str]:

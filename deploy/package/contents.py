@@ -50,10 +50,10 @@ def list_entries(root: str) -> Iterator[Entry]:
     for package in PACKAGES:
         for name in _list_files(os.path.join(root, package)):
             if name.endswith('.py'):
-                yield Entry('%s/%s' % (package, name), '%s/lib/%s/%s' % (HOME, package, name))
+                yield Entry(f'{package}/{name}', f'{HOME}/lib/{package}/{name}')
     for directory, target in PROGRAMS:
         for name in _list_files(os.path.join(root, directory)):
-            yield Entry('%s/%s' % (directory, name), target.format(name), 0o755)
+            yield Entry(f'{directory}/{name}', target.format(name), 0o755)
 
 
 def _list_files(directory: str) -> Iterator[str]:

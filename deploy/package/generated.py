@@ -21,4 +21,4 @@ def list_manuals(root: str) -> Iterator[Tuple[str, str]]:
     for name in sorted(os.listdir(os.path.join(root, PAGES))):
         section = name.rpartition('.')[2]
         if section.isdigit():
-            yield '%s/%s' % (PAGES, name), '%s/man%s/%s' % (MANUAL, section, name)
+            yield f'{PAGES}/{name}', f'{MANUAL}/man{section}/{name}'

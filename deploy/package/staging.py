@@ -17,7 +17,7 @@ def stage(root: str, tree: str, wheel_directory: str) -> None:
     for entry in entries:
         _write(tree + entry.target, _read(os.path.join(root, entry.source)), entry.mode)
     for vendor_set in wheels.SETS:
-        target = '%s%s/vendor/%s' % (tree, contents.HOME, vendor_set.name)
+        target = f'{tree}{contents.HOME}/vendor/{vendor_set.name}'
         for wheel in wheels.fetch(vendor_set, wheel_directory):
             wheels.unpack(wheel, target)
     _write(tree + generated.COMPLETION, generated.render_completion(root), 0o644)
@@ -48,10 +48,13 @@ def read_manifest(tree: str) -> Iterator[Tuple[str, str, str]]:
 
 def render_manifest(tree: str, configurations: Set[str]) -> str:
     """Render the list that install.sh and the RPM are made from."""
-    return ''.join('%04o\t%s\t%s\t%s\n' % (
-        stat.S_IMODE(os.stat(tree + path).st_mode),
-        'config' if path in configurations else 'file',
-        hashlib.sha256(_read(tree + path)).hexdigest(), path) for path in list_staged(tree))
+    lines = []
+    for path in list_staged(tree):
+        mode = stat.S_IMODE(os.stat(tree + path).st_mode)
+        kind = 'config' if path in configurations else 'file'
+        digest = hashlib.sha256(_read(tree + path)).hexdigest()
+        lines.append(f'{mode:04o}\t{kind}\t{digest}\t{path}\n')
+    return ''.join(lines)
 
 
 def _settle_modes(tree: str) -> None:

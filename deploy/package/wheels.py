@@ -44,7 +44,7 @@ def fetch(vendor_set: VendorSet, directory: str) -> List[str]:
                 os.replace(os.path.join(new, name), os.path.join(directory, name))
     found = _find(hashes, directory)
     if set(found) != hashes:
-        raise RuntimeError('%s: not all of its wheels could be had' % vendor_set.name)
+        raise RuntimeError(f'{vendor_set.name}: not all of its wheels could be had')
     return sorted(found.values())
 
 
@@ -54,7 +54,7 @@ def unpack(wheel: str, directory: str) -> None:
         for name in archive.namelist():
             # A compiled module would fit one Python only.
             if name.endswith(('.so', '.pyc')):
-                raise RuntimeError('%s is not pure Python: %s' % (wheel, name))
+                raise RuntimeError(f'{wheel} is not pure Python: {name}')
             if not name.startswith(LEFT_OUT) and not name.endswith('/'):
                 archive.extract(name, directory)
 

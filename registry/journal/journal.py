@@ -28,11 +28,8 @@ class Replacement(NamedTuple):
     """What a version before 0.2 was replacing when it was killed: the value before and after."""
 
     vm_uuid: str
-    vm_ref: str
     before: Optional[str]
     after: Optional[str]
-    reason: str
-    begun_at: str = ''
 
 
 class Journal:
@@ -97,7 +94,7 @@ class Journal:
         """
         with self.batch():
             return outside_edits.note_contents(self._connection, self._now(), contents,
-                                           allow_loss=allow_loss)
+                                               allow_loss=allow_loss)
 
     # Numbers.
 
@@ -192,10 +189,9 @@ class Journal:
     def replacements(self) -> Tuple[Replacement, ...]:
         """Read what was under way, the oldest first."""
         rows = self._reader().execute(
-            'SELECT vm_uuid, vm_ref, before_json, after_json, reason, begun_at FROM replacements '
-            'ORDER BY begun_at, vm_uuid')
-        return tuple(Replacement(row[0], row[1], json.loads(row[2]), json.loads(row[3]), *row[4:])
-                     for row in rows)
+            'SELECT vm_uuid, before_json, after_json FROM replacements ORDER BY begun_at, vm_uuid')
+        return tuple(Replacement(vm_uuid, json.loads(before), json.loads(after))
+                     for vm_uuid, before, after in rows)
 
     # History and receipts.
 
@@ -291,7 +287,7 @@ class Journal:
         """Record that the registry is at a generation, before anything of it is mirrored."""
         with self.batch():
             generations.note_generation(self._connection, self._now(), generation, digest,
-                                    is_own=is_own, line=line)
+                                        is_own=is_own, line=line)
 
     # Small texts.
 

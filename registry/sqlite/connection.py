@@ -27,7 +27,7 @@ _CURE = "'vgpu-admin registry rebuild' brings the assignments back"
 # of ours takes milliseconds, also with ten thousand rows; so long may it take, and so long all.
 STATEMENT_SECONDS = 3.0
 TRANSACTION_SECONDS = 60.0
-# For callers with less patience, such as the daemon's main thread.
+# For callers with less patience, such as the daemon, whose loop it holds up.
 LEAST_STATEMENT_SECONDS = 0.5
 # So many instructions of SQLite's, some tenths of a millisecond, between two looks at the clock.
 _INSTRUCTIONS = 20000

@@ -12,6 +12,6 @@ _PLAIN = frozenset(b'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 
 def render_uri(path: str, mode: str = 'rw') -> str:
     """Name an existing file; importing `urllib` for that took as long as reading the rows."""
-    quoted = ''.join(chr(byte) if byte in _PLAIN else '%%%02X' % byte
+    quoted = ''.join(chr(byte) if byte in _PLAIN else f'%{byte:02X}'
                      for byte in os.fsencode(os.path.realpath(path)))
-    return 'file:%s?mode=%s' % (quoted, mode)
+    return f'file:{quoted}?mode={mode}'

@@ -26,7 +26,7 @@ def check(wanted: Type[Any], value: Any) -> None:
     elif wanted is bool and not isinstance(value, bool):
         raise _unexpected('bool', value)
     elif wanted is list and not isinstance(value, (list, tuple)):
-        raise internal_error('Failure("Expecting Rpc.Enum, but found \'%s\'")' % show(value))
+        raise internal_error(f'Failure("Expecting Rpc.Enum, but found \'{show(value)}\'")')
     elif wanted is str and not isinstance(value, str):
         raise _unexpected('string', value)
 
@@ -36,16 +36,16 @@ def show(value: Any) -> str:
     if value is None:
         return 'N'
     if isinstance(value, bool):
-        return 'B(%s)' % str(value).lower()
+        return f'B({str(value).lower()})'
     if isinstance(value, int):
-        return 'I(%d)' % value
+        return f'I({value})'
     if isinstance(value, float):
-        return 'F(%g)' % value
+        return f'F({value:g})'
     if isinstance(value, dict):
-        return '{%s}' % ';'.join('%s:%s' % (key, show(item)) for key, item in value.items())
+        return '{' + ';'.join(f'{key}:{show(item)}' for key, item in value.items()) + '}'
     if isinstance(value, (list, tuple)):
-        return '[%s]' % ';'.join(map(show, value))
-    return 'S(%s)' % value
+        return '[' + ';'.join(map(show, value)) + ']'
+    return f'S({value})'
 
 
 @functools.lru_cache(maxsize=None)
@@ -55,10 +55,10 @@ def _names(handler: Callable[..., Any]) -> List[str]:
 
 def _check_map(value: Any) -> None:
     if not isinstance(value, dict):
-        raise internal_error('Failure("Expecting Rpc.Dict, but found \'%s\'")' % show(value))
+        raise internal_error(f'Failure("Expecting Rpc.Dict, but found \'{show(value)}\'")')
     for item in value.values():
         check(str, item)
 
 
 def _unexpected(wanted: str, value: Any) -> Failure:
-    return internal_error('Failure("Expected %s, got \'%s\'")' % (wanted, show(value)))
+    return internal_error(f'Failure("Expected {wanted}, got \'{show(value)}\'")')

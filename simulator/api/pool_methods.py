@@ -94,7 +94,7 @@ def _event_next(state: State, caller: Any) -> List[Dict[str, Any]]:
 def _inject(state: State, caller: Any, table: str, ref: str) -> str:
     if table not in state.database.tables or state.database.find(table, ref) is None:
         raise handle_invalid(table, ref)
-    return '%020d,%020d' % (state.database.touch(table, ref) - 1, 0)
+    return f'{state.database.touch(table, ref) - 1:020d},{0:020d}'
 
 
 def _servertime(state: State, caller: Any, host: str) -> str:

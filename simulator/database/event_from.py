@@ -212,7 +212,7 @@ class Events:
 
     def _answer(self, batch: Batch, events: List[Dict[str, Any]]) -> Dict[str, Any]:
         return {'events': events, 'valid_ref_counts': batch.counts,
-                'token': '%020d,%020d' % (batch.last, batch.last_message)}
+                'token': f'{batch.last:020d},{batch.last_message:020d}'}
 
     def _pause_before(self, waiter: Waiter) -> None:
         before = 0.05 if self._settings.era == 'C' else 0.0

@@ -114,7 +114,7 @@ class LegacyEvents:
             self._known[(table, ref)] = row.snapshot
         snapshot = self._known[(table, ref)] if row is not None else \
             self._known.pop((table, ref), Snapshot({}, {}))
-        return {'id': str(self.current), 'timestamp': '%d.' % time.time(),
+        return {'id': str(self.current), 'timestamp': f'{int(time.time())}.',
                 'class': table.lower(), 'operation': operation, 'ref': ref, 'snapshot': snapshot}
 
     def _get(self, session: str) -> Registration:

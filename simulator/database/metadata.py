@@ -6,7 +6,7 @@ the datamodel nests (name__label); only the ones that xapi nests are written so.
 """
 
 import re
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterable, List, Tuple
 
 from simulator.wire.rpc import Date
 
@@ -19,8 +19,7 @@ def write(ref: str, fields: Dict[str, Any]) -> str:
     """Write a record as snapshot_metadata has it."""
     columns = {column(name): value for name, value in fields.items()}
     columns['_ref'] = ref
-    return '(%s)' % ' '.join('(%s %s)' % (_quote(name), _quote(_marshal(columns[name])))
-                             for name in sorted(columns, reverse=True))
+    return _list_pairs((name, _marshal(columns[name])) for name in sorted(columns, reverse=True))
 
 
 def read(text: str, sample: Dict[str, Any]) -> Dict[str, Any]:
@@ -40,13 +39,16 @@ def _marshal(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return '%g' % value
+        return f'{value:g}'
     if isinstance(value, dict):
-        return '(%s)' % ' '.join('(%s %s)' % (_quote(key), _quote(item))
-                                 for key, item in value.items())
+        return _list_pairs(value.items())
     if isinstance(value, (list, tuple)):
-        return '(%s)' % ' '.join(map(_quote, value))
+        return '(' + ' '.join(map(_quote, value)) + ')'
     return str(value)
+
+
+def _list_pairs(pairs: Iterable[Tuple[Any, Any]]) -> str:
+    return '(' + ' '.join(f'({_quote(name)} {_quote(value)})' for name, value in pairs) + ')'
 
 
 def _unmarshal(text: str, sample: Any) -> Any:
@@ -62,7 +64,7 @@ def _unmarshal(text: str, sample: Any) -> Any:
 
 
 def _quote(text: Any) -> str:
-    return "'%s'" % str(text).replace('\\', '\\\\').replace("'", "\\'")
+    return "'" + str(text).replace('\\', '\\\\').replace("'", "\\'") + "'"
 
 
 def _parse(text: str) -> List[Any]:

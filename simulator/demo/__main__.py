@@ -127,6 +127,7 @@ def summarise(stage: Stage, display: Any, seconds: float) -> bool:
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(prog='python -m simulator.demo', epilog=EXAMPLE,
+                                     allow_abbrev=False,
                                      description=__doc__.partition('\n')[0])
     parser.add_argument('--vms', type=parse_count, default=30, metavar='N',
                         help=f'VMs to register, at least {FEWEST_VMS} (30)')

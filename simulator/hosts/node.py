@@ -67,6 +67,7 @@ class Node:
         self.has_run_scripts = False
         self.life = threading.Event()
         self._listeners: List[Listener] = []
+        self._sockets = threading.Lock()
 
     @property
     def is_master(self) -> bool:
@@ -74,25 +75,30 @@ class Node:
         return self.reign is not None and self.reign.master is self
 
     def open(self, pool: Any) -> None:
-        """Begin a life of xapi: listen on this host's sockets."""
+        """Begin a life of xapi: listen on this host's sockets, unless the pool ends meanwhile."""
         assert self.reign is not None
-        self.life = threading.Event()
-        self.is_open = True
-        dispatcher = MemberDispatcher(pool, self)
-        sockets = [(open_unix(self.socket_path), 'unix')]
-        if self.listen is not None:
-            sockets.append((open_tcp(*self.listen), 'tcp'))
-        for opened, transport in sockets:
-            listener = Listener(self.reign.state, dispatcher, opened, transport, pool.run_fault)
-            self._listeners.append(listener)
-            listener.start()
+        with self._sockets:
+            if pool.over.is_set():
+                return
+            self.life = threading.Event()
+            self.is_open = True
+            dispatcher = MemberDispatcher(pool, self)
+            sockets = [(open_unix(self.socket_path), 'unix')]
+            if self.listen is not None:
+                sockets.append((open_tcp(*self.listen), 'tcp'))
+            for opened, transport in sockets:
+                listener = Listener(self.reign.state, dispatcher, opened, transport,
+                                    pool.run_fault)
+                self._listeners.append(listener)
+                listener.start()
 
     def close(self) -> None:
         """End this life of xapi: the socket is gone, all connections are cut."""
-        self.is_open = False
-        if os.path.lexists(self.socket_path):
-            os.unlink(self.socket_path)
-        listeners, self._listeners = self._listeners, []
+        with self._sockets:
+            self.is_open = False
+            if os.path.lexists(self.socket_path):
+                os.unlink(self.socket_path)
+            listeners, self._listeners = self._listeners, []
         for listener in listeners:
             listener.close()
         self.life.set()

@@ -61,7 +61,7 @@ class Start(NamedTuple):
 
 def render_arguments(start: Start, consumer: str) -> List[str]:
     """Build QEMU's argument list without running anything."""
-    return (['qemu-dm-%d' % start.domid, '-machine', MACHINE] + list_given(start)
+    return ([f'qemu-dm-{start.domid}', '-machine', MACHINE] + list_given(start)
             + ['-device', 'VGA,vgamem_mb=8,addr=2,romfile=', '-S', '-priv']
             + split_value(start.value, consumer))
 
@@ -69,10 +69,10 @@ def render_arguments(start: Start, consumer: str) -> List[str]:
 def list_given(start: Start) -> List[str]:
     """List what xenopsd gives to the wrapper behind the number of the domain."""
     given = ['-xen-domid', str(start.domid), '-m', 'size=8176', '-smp', '4,maxcpus=4', '-vnc',
-             'unix:/var/run/xen/vnc-%d,lock-key-sync=off' % start.domid, '-name',
+             f'unix:/var/run/xen/vnc-{start.domid},lock-key-sync=off', '-name',
              start.name.replace('\0', '')[:MAX_NAME]]
     if start.is_restored:
-        given += ['-loadvm', '/var/lib/xen/qemu-resume.%d' % start.domid]
+        given += ['-loadvm', f'/var/lib/xen/qemu-resume.{start.domid}']
     return given
 
 
@@ -119,8 +119,8 @@ class Wrapper:
                 words = stream.read().decode('utf-8', 'surrogateescape').split('\0')[:-1]
             os.unlink(record)
         except FileNotFoundError as error:
-            raise ConsumerCrashed('status %d' % status) from error
-        return ['qemu-dm-%d' % start.domid] + words
+            raise ConsumerCrashed(f'status {status}') from error
+        return [f'qemu-dm-{start.domid}'] + words
 
     def close(self) -> None:
         """End the process."""

@@ -57,13 +57,18 @@ def write_files(place: str) -> None:
     for name, module, arguments in (('vgpu-admin', 'cli.__main__', ''),
                                     ('vgpu-watcher', 'watcher.__main__', ''),
                                     ('xe', 'simulator.playground.xe', f'sys.argv[1:], {socket!r}')):
-        _write_program(os.path.join(place, 'bin', name), PROGRAM.format(
+        _write_program(find_program(place, name), PROGRAM.format(
             python=sys.executable, path=_list_paths(), module=module, arguments=arguments))
 
 
 def find_configuration(place: str, host: str = HOSTS[0]) -> str:
     """Find the configuration of a host; it is also where the simulated consumer looks for it."""
     return os.path.join(place, host, 'vgpu-watcher.conf')
+
+
+def find_program(place: str, name: str) -> str:
+    """Find a program of ours, as it is called where it is installed."""
+    return os.path.join(place, 'bin', name)
 
 
 def find_log(place: str, host: str) -> str:

@@ -57,8 +57,8 @@ class Programs:
         log = os.path.join(self._place, 'simulator.log')
         with open(log, 'ab') as errors:
             process = self._start(
-                ['simulator', 'serve', '--pool-directory', self._place, '--hosts',
-                 str(len(files.HOSTS)), '--vms', '0', '--snapshots', '0'],
+                [sys.executable, '-m', 'simulator', 'serve', '--pool-directory', self._place,
+                 '--hosts', str(len(files.HOSTS)), '--vms', '0', '--snapshots', '0'],
                 stdout=subprocess.PIPE, stderr=errors)
         assert process.stdout is not None
         if not process.stdout.readline():
@@ -66,7 +66,7 @@ class Programs:
 
     def _start_daemon(self, host: str) -> subprocess.Popen:
         with open(files.find_log(self._place, host), 'ab') as log:
-            return self._start(['watcher', 'run', '--config',
+            return self._start([files.find_program(self._place, 'vgpu-watcher'), 'run', '--config',
                                 files.find_configuration(self._place, host)],
                                stdout=log, stderr=log)
 
@@ -83,7 +83,7 @@ class Programs:
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path))
         environment.pop('NOTIFY_SOCKET', None)
         with held_signals():
-            process = subprocess.Popen([sys.executable, '-m'] + words, stdin=subprocess.DEVNULL,
+            process = subprocess.Popen(words, stdin=subprocess.DEVNULL,
                                        env=environment, start_new_session=True, **streams)
             self._running.append(process)
         return process

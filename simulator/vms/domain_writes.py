@@ -18,7 +18,7 @@ class AlreadyRuns(Failure):
     """A domain of the VM runs already, whatever its record says; its disks are in use."""
 
     def __init__(self, ref: str) -> None:
-        super().__init__('INTERNAL_ERROR', ['xenopsd: Already_exists("domain", "%s")' % ref])
+        super().__init__('INTERNAL_ERROR', [f'xenopsd: Already_exists("domain", "{ref}")'])
 
 
 def build_regardless(running: Operation, host: str, platform: Dict[str, str],

@@ -44,7 +44,7 @@ def create_vm(state: State, name: str, uuid: Optional[str] = None,
               platform: Optional[Dict[str, str]] = None, **fields: Any) -> str:
     """Add a halted ordinary VM; fields override those of the record."""
     record = releases.drop_newer('VM', build_vm(uuid or state.names.uuid(), name),
-                              state.settings.version)
+                                 state.settings.version)
     record['other_config'] = {'mac_seed': state.names.uuid()}
     if state.settings.nvram_bytes:
         record['NVRAM'] = {'EFI-variables': 'V' * state.settings.nvram_bytes}

@@ -74,7 +74,7 @@ def migrate(state: State, task: str, ref: str, host: str, name: str = 'pool_migr
         state.host_access.assert_reachable(host)
         source = state.hypervisor.domains.get(ref)
         if source is None:
-            raise Failure('INTERNAL_ERROR', ['Does_not_exist(["VM", "%s"])' % ref])
+            raise Failure('INTERNAL_ERROR', [f'Does_not_exist(["VM", "{ref}"])'])
         upgrade_rules.assert_not_older(state, source.host, host, ref)
         running.write('scheduled_to_be_resident_on', host)
         running.pause(state.settings.suspend_seconds)

@@ -18,9 +18,9 @@ MAY_IMPORT = {
 # The rooms of each package, lowest first: a module imports from its own room and from those before
 # it. What is no folder is a module at the root.
 LAYERS = {
-    'watcher': ('errors', 'version', 'vm', 'config', 'runtime', 'xapi', 'state', 'consumer',
+    'watcher': ('errors', 'version', 'vm', 'config', 'runtime', 'loop', 'xapi', 'state', 'consumer',
                 'staging', 'boots', 'mirror', 'vm_names', 'numbers_keeper', 'job_dispatch',
-                'daemon', 'metrics', 'service', '__main__'),
+                'daemon', 'metrics', 'writer_guard', 'assembly', 'service', '__main__'),
     'registry': ('errors', 'values', 'paths', 'sqlite', 'inotify', 'kept_copies', 'schema',
                  'rows', 'creation', 'journal', 'writer_lock', 'file_watch', 'quick_read',
                  'file_check', 'difference', 'proposal', 'draft', 'row_writer', 'edit', 'commit',
@@ -55,6 +55,8 @@ ONLY_NAMED_IN = {
     'add_to_blocked_operations': ('simulator/',),
     'set_blocked_operations': ('simulator/',),
 }
+# The daemon has one thread; others ask one question each (decision 15).
+STARTS_A_THREAD = 'watcher/loop/blocking.py'
 # No start is ever held up (P7): by a call of XAPI, or by xe.
 BLOCKING = re.compile(r'(?:add_to|set)_blocked_operations'
                       r'|(?:-add|-set)\b.*blocked[-_]operations')
@@ -191,6 +193,12 @@ def test_no_import_runs_up(path):
     assert list(find_rising_imports(path, read(path))) == []
 
 
+def test_the_daemon_starts_no_thread_but_for_a_question_that_blocks():
+    found = [path for path in MODULES if path.startswith(('watcher/', 'registry/'))
+             and {'threading', 'queue', '_thread'} & set(find_imports(read(path)))]
+    assert found == [STARTS_A_THREAD]
+
+
 def test_import_that_runs_up_is_found():
     assert list(find_rising_imports('watcher/vm/plan.py', 'from watcher.xapi.client import Client'))
     assert not list(find_rising_imports('watcher/service.py', 'import watcher.xapi.client'))
@@ -225,6 +233,35 @@ def test_nothing_that_is_shipped_blocks_an_operation(path):
 def test_what_blocks_an_operation_is_found(text):
     assert BLOCKING.search(text)
     assert not BLOCKING.search(text.replace('set', 'get').replace('add', 'remove'))
+
+
+def find_shared_names(sources):
+    """Public classes of which two modules have one, so that a name says two things."""
+    defined = [node.name for source in sources for node in ast.parse(source).body
+               if isinstance(node, ast.ClassDef) and not node.name.startswith('_')]
+    return sorted({name for name in defined if defined.count(name) > 1})
+
+
+def test_each_class_has_a_name_of_its_own():
+    assert find_shared_names(read(path) for path in MODULES
+                             if not path.startswith('simulator')) == []
+    assert find_shared_names(['class Kind:\n    ...\n', 'class Kind(Enum):\n    ...\n']) == ['Kind']
+
+
+def find_abbreviations(path, source):
+    """Every parser that would take a part of an option's name for the option."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and 'allow_abbrev' not in [word.arg for word in node.keywords] \
+                and getattr(node.func, 'attr', None) in ('ArgumentParser', 'add_parser'):
+            yield '%s:%d: options may be abbreviated' % (path, node.lineno)
+
+
+def test_no_program_takes_abbreviated_options():
+    trees = PACKAGES + ('deploy', 'benchmarks', 'docs', 'tests')
+    paths = [os.path.relpath(os.path.join(directory, name), ROOT) for tree in trees
+             for directory, _names, files in os.walk(os.path.join(ROOT, tree))
+             for name in files if name.endswith('.py')]
+    assert not [found for path in paths for found in find_abbreviations(path, read(path))]
 
 
 @pytest.mark.parametrize('path', MODULES)

@@ -11,7 +11,7 @@ import sys
 
 from tests.unit.watcher.builders import ASSIGNMENT, OTHER_SPAN, POLICY, SPAN, build_vm, uuid_of
 from watcher.vm.plan import Action, Beside, Standing, plan_vm
-from watcher.vm.record import Kind, PowerState
+from watcher.vm.record import PowerState, VmKind
 
 PATH = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
                     'docs', 'decision-table.md')
@@ -32,7 +32,7 @@ DIMENSIONS = collections.OrderedDict([
     ('Registry', ['accepted', 'not accepted']),
 ])
 # What stands for each of these when the code is asked.
-KINDS = dict(zip(DIMENSIONS['Record'], Kind))
+KINDS = dict(zip(DIMENSIONS['Record'], VmKind))
 ROWS = {'enabled pool': ASSIGNMENT, 'disabled pool': ASSIGNMENT._replace(is_pool_enabled=False),
         'no row': None}
 NUMBERS = dict(zip(DIMENSIONS['Number'], [

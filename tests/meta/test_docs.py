@@ -1,6 +1,7 @@
 """The documents against the code: log events, words, configuration, exit statuses, modules."""
 
 import fnmatch
+import functools
 import glob
 import os
 import re
@@ -15,10 +16,11 @@ from tests.support.documents import DOCUMENTS, ROOT, find_rows, read, read_table
 from tests.support.log_calls import collect_events, find_unread_loggers
 from watcher import __main__ as watcher_program
 from watcher.config import settings
+from watcher.service import INSPECTORS
 from watcher.staging.stager import STAGING_AT_ONCE
 from watcher.vm.boot import BootKind, Verdict
-from watcher.vm.plan import SETTLE_SECONDS, Reason, State
-from watcher.xapi.workers import CALLERS, INSPECTORS
+from watcher.vm.plan import SETTLE_SECONDS, PlanReason, State
+from watcher.xapi.callers import CALLERS
 
 EVENT = re.compile(r'[a-z]+\.(?!py\Z)[a-z_]+\Z')
 
@@ -35,6 +37,7 @@ def list_modules(package):
         os.path.join(ROOT, package, '**/*.py'), recursive=True))
 
 
+@functools.lru_cache(maxsize=None)
 def list_events():
     return collect_events([source for _path, source in list_sources()])
 
@@ -83,7 +86,7 @@ def test_log_call_is_read(body, expected):
 
 
 @pytest.mark.parametrize('column, values', [
-    ('verdict', Verdict), ('reason', Reason)])
+    ('verdict', Verdict), ('reason', PlanReason)])
 def test_each_word_of_the_log_is_explained(column, values):
     assert {row[0] for row in find_rows('docs/log-events.md', column)} \
         == {item.value for item in values}
@@ -100,12 +103,12 @@ def test_each_state_is_explained():
         == {item.value for item in State}
 
 
+@functools.lru_cache(maxsize=None)
 def list_functions_by_module():
     """Names in the form of `event_stream.follow`, which look like events."""
-    for path, source in list_sources('watcher', 'registry'):
-        module = os.path.basename(path)[:-len('.py')]
-        for name in re.findall(r'^ *(?:def|class) (\w+)', source, re.MULTILINE):
-            yield '%s.%s' % (module, name)
+    return {'%s.%s' % (os.path.basename(path)[:-len('.py')], name)
+            for path, source in list_sources('watcher', 'registry')
+            for name in re.findall(r'^ *(?:def|class) (\w+)', source, re.MULTILINE)}
 
 
 @pytest.mark.parametrize('path', DOCUMENTS)
@@ -114,7 +117,7 @@ def test_no_document_names_an_event_that_does_not_exist(path):
     subjects = {event.split('.')[0] for event in events}
     named = {word for word in re.findall('`([^`\n]+)`', read(path))
              if EVENT.match(word) and word.split('.')[0] in subjects}
-    known = set(events) | set(list_functions_by_module()) | list_checks()
+    known = set(events) | list_functions_by_module() | list_checks()
     assert named - known == set()
 
 
@@ -198,6 +201,24 @@ def test_each_link_leads_somewhere(path):
         found = os.path.normpath(os.path.join(os.path.dirname(path), name)) if name else path
         assert os.path.exists(os.path.join(ROOT, found)), target
         assert not anchor or anchor in list_anchors(found), target
+
+
+def list_long_lines(text):
+    """Lines of prose of more than 100 columns: no tables, code, headings, nor what a run writes."""
+    kept = re.sub(r'^```.*?^```|^<!-- \w+ of the last run.*?(?=^#|\Z)', '', text,
+                  flags=re.MULTILINE | re.DOTALL)
+    return [line for line in kept.split('\n')
+            if len(line) > 100 and not re.match(r'\||#|    ', line)]
+
+
+@pytest.mark.parametrize('path', DOCUMENTS)
+def test_prose_has_lines_of_100_columns(path):
+    assert list_long_lines(read(path)) == []
+
+
+def test_line_that_is_too_long_is_found():
+    assert list_long_lines('# Title\n\n' + 'word ' * 21 + '\n```\n' + 'x' * 101 + '\n```\n') \
+        == ['word ' * 21]
 
 
 def test_page_of_words_and_events_is_made_from_the_guides_of_now():

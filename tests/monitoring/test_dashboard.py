@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import threading
 import urllib.parse
 import urllib.request
 from typing import Any, Callable, Dict, Iterator, List
@@ -17,6 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List
 import pytest
 
 from simulator.faults import Fault
+from tests.support.serving import serving
 from tests.integration.daemon.test_metrics import read_samples
 from tests.integration.daemon.world import World, span, wait_until
 from tests.monitoring.test_rules import find_anchors
@@ -119,14 +119,8 @@ def telling(text: str) -> Iterator[int]:
             """Say nothing."""
 
     server = http.server.HTTPServer(('127.0.0.1', 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(server):
         yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def find_port() -> int:

@@ -1,5 +1,6 @@
-"""Reads the documents: their tables and their console blocks."""
+"""Reads the documents: their tables, their console blocks, the tests that they name."""
 
+import ast
 import glob
 import os
 import re
@@ -10,7 +11,8 @@ DOCUMENTS = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'] + [
                                      'troubleshooting', 'integration', 'workflows', 'monitoring',
                                      'security', 'consumer', 'deployment', 'cli', 'earlier-tool',
                                      'pool-wide', 'tutorial')] + sorted(
-    os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, 'docs/decisions/*.md')))
+    os.path.relpath(path, ROOT) for folder in ('decisions', 'reference')
+    for path in glob.glob(os.path.join(ROOT, f'docs/{folder}/*.md')))
 
 # Their commands are run by tests/integration/cli/test_guide.py, which has an `xe` for them.
 GUIDES = ('docs/cli.md', 'docs/integration.md', 'docs/workflows.md')
@@ -42,6 +44,24 @@ def find_rows(path, first_head):
     """The rows of all tables whose first column has this head."""
     return [row for _heading, heads, rows in read_tables(path)
             if heads[0] == first_head for row in rows]
+
+
+def find_named_tests(text):
+    """The tests that a text names, each as (path, name)."""
+    return re.findall(r'(tests/[\w/]+\.py)::(test_\w+)', text)
+
+
+def list_missing_tests(path):
+    """The tests that a document names and that do not exist."""
+    return [(where, name) for where, name in find_named_tests(read(path))
+            if name not in _list_tests(where)]
+
+
+def _list_tests(path):
+    if not os.path.exists(os.path.join(ROOT, path)):
+        return set()
+    return {node.name for node in ast.walk(ast.parse(read(path)))
+            if isinstance(node, ast.FunctionDef)}
 
 
 def read_blocks(path, *, is_run):

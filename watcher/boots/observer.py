@@ -11,8 +11,8 @@ from watcher.boots.receipts import Inspected, Receipts
 from watcher.staging.stager import Staging
 from watcher.state.inventory import Inventory
 from watcher.state.registry_view import RegistryView
-from watcher.vm.boot import Finding
-from watcher.vm.record import Kind, VmRecord
+from watcher.vm.boot import BootFinding
+from watcher.vm.record import VmKind, VmRecord
 
 # A journal that stays locked: boots that an earlier daemon has told may then be told again.
 _PATIENCE_SECONDS = 10.0
@@ -48,7 +48,7 @@ class BootWatch:
     def note(self, vms: Iterable[VmRecord]) -> None:
         """Take records. Not before it is known who is registered: a boot is told once."""
         for vm in vms if self._view.was_read else ():
-            if vm.kind is Kind.VM:
+            if vm.kind is VmKind.VM:
                 self._receipts.note_record(
                     vm, self._staging.find_desired(vm), self._staging.policy.read(vm).managed,
                     is_registered=vm.uuid in self._view.assignments)
@@ -66,5 +66,9 @@ class BootWatch:
         """Take what a domain runs with; a guest without QEMU runs with nothing of ours."""
         vm = self._inventory.find_by_uuid(looked.vm_uuid)
         if vm is not None and not vm.has_qemu:
-            looked = looked._replace(finding=Finding())
+            looked = looked._replace(finding=BootFinding())
+        adding = self._staging.busy.get(vm.ref) if vm is not None else None
+        if adding is not None and adding.is_rescue and looked.finding.found == adding.stage:
+            # XAPI has added it, and its answer is still on its way.
+            self._receipts.note_rescued(looked.vm_uuid)
         self._receipts.note_looked(looked, self._view.find_staged(looked.vm_uuid))

@@ -5,16 +5,18 @@ plugin looks patiently there, and a host that has none, or does not answer, is l
 while. There is no network service of ours: XAPI carries the call, and checks who may make it.
 """
 
-import threading
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Optional
 
 from watcher.errors import SessionLost, XapiError, XapiFailure, XapiUnreachable
-from watcher.vm.boot import Finding
+from watcher.loop.loop import Loop
+from watcher.loop.steps import Steps
+from watcher.vm.boot import BootFinding
+from watcher.xapi.callers import Callers
+from watcher.xapi.client import Client, NoteCall
 from watcher.xapi.plugin_protocol import (PLUGIN, AnswerInvalid, InspectionRequest, parse_finding,
-                                          render_look)
-from watcher.xapi.workers import Clients, Workers
+                                          render_inspection)
 
-# Their own threads: a host that hangs must not hold up the looks at this one.
+# Their own connections: a host that hangs must not hold up calls for others.
 INSPECTORS = 4
 # The plugin starts in a fraction of a second and looks for two.
 CALL_SECONDS = 10.0
@@ -29,36 +31,25 @@ _LACKING = frozenset(['XENAPI_MISSING_PLUGIN', 'UNKNOWN_XENAPI_PLUGIN_FUNCTION',
 class RemoteHosts:
     """The plugins of the other hosts, and which of them are left in peace until when."""
 
-    def __init__(self, clients: Clients, put: Callable[[Any], None],
-                 clock: Callable[[], float]) -> None:
-        self._clients = clients
+    def __init__(self, loop: Loop, put: Callable[[Any], None], clock: Callable[[], float],
+                 note_call: Optional[NoteCall] = None) -> None:
         self._clock = clock
-        self._workers = Workers('remote-inspector', INSPECTORS, put)
+        self.callers = Callers('remote-inspector', INSPECTORS, loop, put, note_call)
         self._silent: Dict[str, float] = {}
 
-    @property
-    def threads(self) -> Tuple[threading.Thread, ...]:
-        """Those that wait for other hosts."""
-        return self._workers.threads
-
-    def submit(self, job: Callable[[], Any]) -> None:
-        """Have a look done by a thread that may wait for another host. Main thread only."""
-        self._workers.submit(job)
-
-    def look(self, host: str, request: InspectionRequest) -> Finding:
+    def inspect(self, client: Client, host: str, request: InspectionRequest) -> Steps[BootFinding]:
         """Ask a host what a domain of its runs with; not readable when it does not say."""
         if self._clock() < self._silent.get(host, 0.0):
             return _unreadable('the host that runs the VM has not answered lately')
         began_at = self._clock()
         try:
-            client = self._clients.current()
             with client.limited(CALL_SECONDS):
-                answer = client.call('host.call_plugin', host, PLUGIN, 'look',
-                                     render_look(request))
+                answer = yield from client.call('host.call_plugin', host, PLUGIN, 'look',
+                                                render_inspection(request))
             return parse_finding(answer)
         except (XapiError, AnswerInvalid) as error:
             self._note_failure(host, error, self._clock() - began_at)
-            return _unreadable('the host that runs the VM cannot be asked: %s' % error)
+            return _unreadable(f'the host that runs the VM cannot be asked: {error}')
 
     def _note_failure(self, host: str, error: Exception, seconds: float) -> None:
         """Leave the host in peace, unless it is our own XAPI that failed."""
@@ -70,5 +61,5 @@ class RemoteHosts:
                                                   else SILENT_SECONDS)
 
 
-def _unreadable(problem: str) -> Finding:
-    return Finding(is_readable=False, problem=problem[:200])
+def _unreadable(problem: str) -> BootFinding:
+    return BootFinding(is_readable=False, problem=problem[:200])

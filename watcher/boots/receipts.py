@@ -9,17 +9,19 @@ what the VM has (P6).
 
 import calendar
 import time
-from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
 from registry.journal.journal import Boot, Journal
 from watcher.boots.host import Host
-from watcher.boots.inspection import look
+from watcher.boots.inspection import inspect_domain
 from watcher.boots.other_hosts import RemoteHosts
+from watcher.loop.steps import TURN, Steps
 from watcher.runtime.line_damper import Damper
 from watcher.runtime.logs import get_logger
-from watcher.vm.boot import (GOOD_VERDICTS, BootKind, Finding, Sign, Track, Verdict, follow, judge,
-                             resume_track)
+from watcher.vm.boot import (GOOD_VERDICTS, BootFinding, BootKind, Sign, Track, Verdict, follow,
+                             judge, resume_track)
 from watcher.vm.record import VmRecord
+from watcher.xapi.client import Client
 from watcher.xapi.plugin_protocol import InspectionRequest
 
 # So long more than five boots of a VM are lines of one kind.
@@ -33,7 +35,10 @@ class Inspected(NamedTuple):
     """What the host showed of one domain."""
     vm_uuid: str
     domain: Tuple[str, int]
-    finding: Finding
+    finding: BootFinding
+
+
+_NOT_HERE = BootFinding(is_readable=False, problem='this host cannot look where the VM runs')
 
 
 class _Open:
@@ -55,17 +60,21 @@ class _Open:
 class Receipts:
     """The tracks of all VMs, the boots under way, and those that wait to be looked at."""
 
-    def __init__(self, *, look: Callable[[Callable[[], Any]], None],
+    def __init__(self, *, inspect: Callable[[Callable[[], Steps[Inspected]]], None],
                  write: Callable[[Callable[[Journal], None]], None],
-                 clock: Callable[[], float], wall: Callable[[], float]) -> None:
-        self._submit = look
+                 clock: Callable[[], float], wall: Callable[[], float],
+                 say: Callable[[Callable[[], None]], None] = lambda line: line()) -> None:
+        self._submit = inspect
         self._write = write
+        self._say = say
         self._clock = clock
         self._wall = wall
         self._tracks: Dict[str, Track] = {}
         self._recalled: Dict[str, Optional[Tuple[str, int]]] = {}
         """Of VMs whose boot an earlier daemon left open: the domain that runs now."""
         self._seen: Dict[str, Tuple[Tuple[str, int], ...]] = {}
+        self._ended: Set[str] = set()
+        """VMs whose domain was watched to its end: the next one is new, whatever its number."""
         self._held_back: Optional[List[Tuple[Any, ...]]] = None
         self._past: Dict[str, Track] = {}
         self._last: Dict[str, Boot] = {}
@@ -126,7 +135,7 @@ class Receipts:
                     self._close(opened)  # told meanwhile: the journal was locked for long
                     continue
                 self._recalled[boot.vm_uuid] = domain
-                self._await_look(opened, self._build_check(boot.vm_uuid, domain))
+                self._await_inspection(opened, self._build_check(boot.vm_uuid, domain))
             else:
                 self._under_way[boot.vm_uuid] = opened
                 before = self._past.get(boot.vm_uuid, resume_track(None))
@@ -135,6 +144,7 @@ class Receipts:
 
     def doubt(self) -> None:
         """The stream was interrupted: how the next new domains came up was not watched."""
+        self._ended.clear()
         for ref, track in self._tracks.items():
             self._tracks[ref] = track._replace(is_certain=False)
 
@@ -148,11 +158,13 @@ class Receipts:
         if self._held_back is not None:
             self._held_back.append((vm, desired, carried, is_registered))
             return
-        track = self._tracks.get(vm.ref)
-        if track is None:
-            track = self._past.pop(vm.uuid, Track())
-        track, sign, kind = follow(track, vm)
+        before = self._tracks.get(vm.ref)
+        if before is None:
+            before = self._past.pop(vm.uuid, Track())
+        track, sign, kind = follow(before, vm)
         self._tracks[vm.ref] = track
+        if before.is_certain and before.domain is not None and track.domain is None:
+            self._ended.add(vm.uuid)
         if vm.is_at_rest and vm.resident_on is None:
             self._forget_last(vm.uuid)
         if vm.uuid in self._recalled:
@@ -183,6 +195,7 @@ class Receipts:
         if is_replaced:
             return
         self._seen.pop(vm.uuid, None)
+        self._ended.discard(vm.uuid)
         self._forget_last(vm.uuid)
         if vm.uuid in self._recalled:
             self._recalled[vm.uuid] = None
@@ -219,8 +232,8 @@ class Receipts:
         if not boot.quiet or verdict is Verdict.WITHHELD:
             is_the_masters = self._is_member and boot.host != self._local_host
             if self._lines.admit(boot.vm_uuid, self._clock()):
-                _tell(boot, verdict, looked.finding,
-                      is_well=verdict in GOOD_VERDICTS or is_the_masters)
+                is_well = verdict in GOOD_VERDICTS or is_the_masters
+                self._say(lambda: _tell(boot, verdict, looked.finding, is_well=is_well))
 
     def _begin(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
                carried: Optional[str], *, quiet: bool) -> _Open:
@@ -232,8 +245,9 @@ class Receipts:
     def _arrive(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
                 carried: Optional[str], *, quiet: bool) -> None:
         domain = vm.domain or ('', -1)
-        if not self._note_seen(vm.uuid, domain):
+        if not self._note_seen(vm.uuid, domain) and vm.uuid not in self._ended:
             return
+        self._ended.discard(vm.uuid)
         opened = (self._under_way.get(vm.uuid)
                   or self._begin(vm, kind, desired, carried, quiet=quiet))
         del self._under_way[vm.uuid]
@@ -243,7 +257,7 @@ class Receipts:
             quiet=quiet and opened.boot.quiet)
         self._note_last(opened.boot)
         self._write(opened.write)
-        self._await_look(opened, lambda: self._is_running(vm.ref, domain))
+        self._await_inspection(opened, lambda: self._is_running(vm.ref, domain))
 
     def _note_last(self, boot: Boot) -> None:
         """Keep the newest boot of a VM; one that was looked at late is none any more."""
@@ -260,7 +274,7 @@ class Receipts:
         """Remember a domain of our own host; False when it was seen before.
 
         The database of a xapi that crashed is older than what it has shown: until xenopsd tells,
-        a VM may seem to run in the domain before. Numbers of domains do not come again while this
+        a VM may seem to run in the domain before. Numbers of domains hardly come again while this
         host runs; of other hosts we do not know for how long they have.
         """
         seen = self._seen.get(vm_uuid, ())
@@ -271,15 +285,18 @@ class Receipts:
     def _list_arrived(self, vm_uuid: str) -> List[_Open]:
         return [opened for key, opened in self._arrived.items() if key[0] == vm_uuid]
 
-    def _await_look(self, opened: _Open, is_running: Callable[[], bool]) -> None:
+    def _await_inspection(self, opened: _Open, is_running: Callable[[], bool]) -> None:
         boot = opened.boot
         domain = (boot.host or '', -1 if boot.domid is None else boot.domid)
         self._arrived[(boot.vm_uuid,) + domain] = opened
         is_here = domain[0] == self._local_host
         elsewhere = None if is_here or not domain[0] else self._other_hosts
-        inspector = _Inspector(self._host if is_here else None, elsewhere, self._names,
-                               boot.vm_uuid, domain, is_running)
-        (self._submit if elsewhere is None else elsewhere.submit)(inspector.look)
+        inspector = _Inspector(self._host if is_here else None, self._names, boot.vm_uuid, domain,
+                               is_running)
+        if elsewhere is None:
+            self._submit(inspector.inspect)
+        else:
+            elsewhere.callers.submit(lambda client: inspector.ask(client, elsewhere))
 
     def _is_running(self, ref: str, domain: Tuple[str, int]) -> bool:
         track = self._tracks.get(ref)
@@ -330,30 +347,35 @@ class Receipts:
 
 
 class _Inspector:
-    """Reads, in a worker thread, what one domain runs with: here, or where it runs."""
+    """Reads what one domain runs with: here, or where it runs."""
 
-    def __init__(self, host: Optional[Host], other_hosts: Optional[RemoteHosts],
-                 names: FrozenSet[str], vm_uuid: str, domain: Tuple[str, int],
-                 is_running: Callable[[], bool]) -> None:
+    def __init__(self, host: Optional[Host], names: FrozenSet[str], vm_uuid: str,
+                 domain: Tuple[str, int], is_running: Callable[[], bool]) -> None:
         self._host = host
-        self._other_hosts = other_hosts
         self._is_running = is_running
         self._names = names
         self._vm_uuid = vm_uuid
         self._domain = domain
 
-    def look(self) -> Inspected:
-        """Look, and say what was found."""
-        finding = Finding(is_readable=False, problem='this host cannot look where the VM runs')
+    def inspect(self) -> Steps[Inspected]:
+        """Look here, and say what was found."""
+        yield TURN  # before a program is started, what starting VMs wait for is sent
+        finding = _NOT_HERE
         if self._host is not None:
-            finding = look(self._host, self._names, self._domain[1], self._is_running)
-        elif self._other_hosts is not None and self._is_running():
-            finding = self._other_hosts.look(self._domain[0], InspectionRequest(
+            finding = yield from inspect_domain(self._host, self._names, self._domain[1],
+                                                self._is_running)
+        return Inspected(self._vm_uuid, self._domain, finding)
+
+    def ask(self, client: Client, other_hosts: RemoteHosts) -> Steps[Inspected]:
+        """Ask the host where it runs."""
+        finding = _NOT_HERE
+        if self._is_running():
+            finding = yield from other_hosts.inspect(client, self._domain[0], InspectionRequest(
                 self._domain[1], self._vm_uuid, self._names))
         return Inspected(self._vm_uuid, self._domain, finding)
 
 
-def _tell(boot: Boot, verdict: Verdict, finding: Finding, *, is_well: bool) -> None:
+def _tell(boot: Boot, verdict: Verdict, finding: BootFinding, *, is_well: bool) -> None:
     log = get_logger()
     say = log.info if is_well else log.warning
     fields = dict(vm_uuid=boot.vm_uuid, vm_name=boot.vm_name, kind=boot.kind, domid=boot.domid,

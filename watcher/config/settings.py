@@ -164,8 +164,7 @@ def _refuse_own_files(settings: Settings, path: str) -> None:
         place = locate(value)
         found = find_own(place, taken) if place is not None else None
         if found is not None:
-            problems.append('%s: [%s] %s: %s is %s' % (path, key.section, key.name, value,
-                                                       found.what))
+            problems.append(f'{path}: [{key.section}] {key.name}: {value} is {found.what}')
     if problems:
         raise ConfigError(problems)
 
@@ -176,7 +175,7 @@ def _load(path: Optional[str]) -> Settings:
     except FileNotFoundError as error:
         if path is None:
             return Settings()
-        raise ConfigError('%s: there is no such file' % path) from error
+        raise ConfigError(f'{path}: there is no such file') from error
     return parse(text, DEFAULT_PATH if path is None else path)
 
 
@@ -189,8 +188,8 @@ def parse(text: str, path: str) -> Settings:
         try:
             values[section, name] = _parse_item(known, section, name, value)
         except ValueError as error:
-            place = '[%s] %s' % (section, name) if name else '[%s]' % section
-            problems.append('%s: %s: %s' % (path, place, error))
+            place = f'[{section}] {name}' if name else f'[{section}]'
+            problems.append(f'{path}: {place}: {error}')
     if problems:
         raise ConfigError(problems)
     return _build(values)
@@ -200,8 +199,8 @@ def render(settings: Settings) -> str:
     """The settings as the text of a file."""
     lines: List[str] = []
     for section in Settings._fields:
-        lines.append('[%s]' % section)
-        lines += [('%s = %s' % (key.name, key.render(settings))).rstrip()
+        lines.append(f'[{section}]')
+        lines += [f'{key.name} = {key.render(settings)}'.rstrip()
                   for key in KEYS if key.section == section]
     return '\n'.join(lines) + '\n'
 
@@ -214,19 +213,23 @@ def _read_text(path: str) -> str:
         raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError('%s: cannot be read: %s' % (path, reason)) from error
+        raise ConfigError(f'{path}: cannot be read: {reason}') from error
     if content.startswith(b'\xef\xbb\xbf'):
-        raise ConfigError('%s: begins with a byte order mark; save it as UTF-8 without one' % path)
+        raise ConfigError(f'{path}: begins with a byte order mark; save it as UTF-8 without one')
     if content.startswith((b'\xff\xfe', b'\xfe\xff')):
-        raise ConfigError('%s: is UTF-16; save it as UTF-8' % path)
+        raise ConfigError(f'{path}: is UTF-16; save it as UTF-8')
     if b'\0' in content:
-        raise ConfigError('%s: line %d holds a NUL byte'
-                          % (path, content[:content.index(b'\0')].count(b'\n') + 1))
+        number = _count_lines(content[:content.index(b'\0')])
+        raise ConfigError(f'{path}: line {number} holds a NUL byte')
     try:
         return content.decode('utf-8')
     except UnicodeDecodeError as error:
-        raise ConfigError('%s: line %d is not UTF-8'
-                          % (path, content[:error.start].count(b'\n') + 1)) from error
+        number = _count_lines(content[:error.start])
+        raise ConfigError(f'{path}: line {number} is not UTF-8') from error
+
+
+def _count_lines(content: bytes) -> int:
+    return content.count(b'\n') + 1
 
 
 def read_regular_file(path: str) -> bytes:
@@ -236,7 +239,7 @@ def read_regular_file(path: str) -> bytes:
             raise ValueError('it is not a regular file')
         content = stream.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise ValueError('it is larger than %d bytes' % MAX_BYTES)
+        raise ValueError(f'it is larger than {MAX_BYTES} bytes')
     return content
 
 
@@ -255,19 +258,20 @@ def _read_items(text: str, path: str) -> List[Tuple[str, str, str]]:
     try:
         parser.read_string(text, path)
     except configparser.Error as error:
-        raise ConfigError('%s: %s' % (path, ' '.join(str(error).split()))) from error
+        problem = ' '.join(str(error).split())
+        raise ConfigError(f'{path}: {problem}') from error
     return [(section, name, value) for section in parser.sections()
             for name, value in parser.items(section) or [('', '')]]
 
 
 def _parse_item(known: Dict[Tuple[str, str], Key], section: str, name: str, value: str) -> Any:
     if section not in Settings._fields:
-        raise ValueError('there is no such section; there are %s' % ' '.join(Settings._fields))
+        raise ValueError('there is no such section; there are ' + ' '.join(Settings._fields))
     if not name:
         return None
     if (section, name) not in known:
-        raise ValueError('there is no such key; there are %s'
-                         % ' '.join(key for part, key in known if part == section))
+        raise ValueError('there is no such key; there are '
+                         + ' '.join(key for part, key in known if part == section))
     if _CONTROL.search(value):
         raise ValueError('holds a control character')
     return known[section, name].parse(value)

@@ -50,14 +50,14 @@ def parse_url(text: str) -> XapiAddress:
         return _parse_socket_path(text[len('unix:'):])
     match = _URL.match(text)
     if match is None:
-        raise ValueError('%r is none of unix:/path, http://host:port, https://host' % text)
+        raise ValueError(f'{text!r} is none of unix:/path, http://host:port, https://host')
     scheme, address, name, port = match.groups()
     if address:
         import ipaddress  # costs 2 ms, and hardly anybody writes one
         ipaddress.IPv6Address(address)
     number = int(port) if port else _PORTS[scheme]
     if not 1 <= number <= 65535:
-        raise ValueError('port %d is not between 1 and 65535' % number)
+        raise ValueError(f'port {number} is not between 1 and 65535')
     return XapiAddress(scheme, host=address or name, port=number)
 
 
@@ -78,7 +78,7 @@ def parse_path(text: str) -> str:
     """An absolute path."""
     # The daemon's working directory is the service manager's business.
     if not parse_word(text).startswith('/'):
-        raise ValueError('%r is not an absolute path' % text)
+        raise ValueError(f'{text!r} is not an absolute path')
     return text
 
 
@@ -91,14 +91,14 @@ def parse_listen(text: str) -> Tuple[str, int]:
     """An address of the loopback and a port: 127.0.0.1:9477 or [::1]:9477."""
     match = re.match(r'(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})\Z', text)
     if match is None:
-        raise ValueError('%r is no address and port: 127.0.0.1:9477' % text)
+        raise ValueError(f'{text!r} is no address and port: 127.0.0.1:9477')
     import ipaddress
     address = ipaddress.ip_address(match.group(1) or match.group(2))
     if not address.is_loopback:
-        raise ValueError('%s is not an address of the loopback: dom0 opens no port to the network'
-                         % address)
+        raise ValueError(f'{address} is not an address of the loopback: dom0 opens no port to '
+                         'the network')
     if not 1 <= int(match.group(3)) <= 65535:
-        raise ValueError('port %s is not between 1 and 65535' % match.group(3))
+        raise ValueError(f'port {match.group(3)} is not between 1 and 65535')
     return str(address), int(match.group(3))
 
 
@@ -112,7 +112,7 @@ def parse_listen_or_nothing(text: str) -> str:
 def parse_flag(text: str) -> bool:
     """Yes or no, in any spelling that INI files know."""
     if text.lower() not in _FLAGS:
-        raise ValueError('%r is neither yes nor no' % text)
+        raise ValueError(f'{text!r} is neither yes nor no')
     return _FLAGS[text.lower()]
 
 
@@ -121,21 +121,21 @@ def parse_device_template(text: str) -> Template:
     try:
         return parse_template(text)
     except InvalidTemplate as error:
-        raise ValueError('%r %s' % (text, error)) from error
+        raise ValueError(f'{text!r} {error}') from error
 
 
 def parse_names(text: str) -> Tuple[str, ...]:
     """Names of devices with blanks between."""
     for name in text.split():
         if not _DEVICE_NAME.match(name):
-            raise ValueError('%r is no name of a device: [A-Za-z][A-Za-z0-9_-]*' % name)
+            raise ValueError(f'{name!r} is no name of a device: [A-Za-z][A-Za-z0-9_-]*')
     return tuple(text.split())
 
 
 def parse_interval(text: str) -> int:
     """Whole seconds."""
     if not re.match(r'[0-9]{1,6}\Z', text) or not 1 <= int(text) <= MAX_INTERVAL_SECONDS:
-        raise ValueError('%r is no whole number from 1 to %d' % (text, MAX_INTERVAL_SECONDS))
+        raise ValueError(f'{text!r} is no whole number from 1 to {MAX_INTERVAL_SECONDS}')
     return int(text)
 
 
@@ -152,12 +152,12 @@ def parse_level(text: str) -> LogLevel:
 def _parse_choice(choices: Type[_Choice], text: str) -> _Choice:
     words = [item.value for item in choices]
     if text not in words:
-        raise ValueError('%r is none of %s' % (text, ' '.join(words)))
+        raise ValueError(f'{text!r} is none of ' + ' '.join(words))
     return choices(text)
 
 
 def _parse_socket_path(path: str) -> XapiAddress:
     parse_path(path)
     if len(path.encode('utf-8')) > MAX_SOCKET_PATH:
-        raise ValueError('the path of a socket may have at most %d bytes' % MAX_SOCKET_PATH)
+        raise ValueError(f'the path of a socket may have at most {MAX_SOCKET_PATH} bytes')
     return XapiAddress('unix', path=path)

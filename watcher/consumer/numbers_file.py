@@ -77,15 +77,15 @@ class Withheld(NamedTuple):
 
 def render_numbers(numbers: Numbers) -> bytes:
     """The content of the file of the numbers."""
-    confirmed_at = '' if numbers.confirmed_at is None else '%.3f' % numbers.confirmed_at
+    confirmed_at = '' if numbers.confirmed_at is None else f'{numbers.confirmed_at:.3f}'
     # Other programs' text stands in none of these; what does not fit is left out.
     fields = [('boot_id', numbers.boot_id), ('confirmed_at', confirmed_at),
               ('pool', numbers.pool), ('generation', numbers.generation)]
-    head = ''.join('%s %s\n' % (key, value if _WORD.match(value) else '')
-                   for key, value in fields)
-    rest = '%s\n%s' % (head, ''.join('%d %s\n' % row for row in numbers.rows))
+    lines = [f'{key} {value}' if _WORD.match(value) else f'{key} ' for key, value in fields]
+    lines += [''] + [f'{vm_id} {vm_uuid}' for vm_id, vm_uuid in numbers.rows]
+    rest = ''.join(line + '\n' for line in lines)
     digest = hashlib.sha256(rest.encode('ascii')).hexdigest()
-    return ('%s%s\n%s' % (_NUMBERS, digest, rest)).encode('ascii')
+    return f'{_NUMBERS}{digest}\n{rest}'.encode('ascii')
 
 
 def parse_numbers(content: bytes) -> Numbers:
@@ -131,5 +131,5 @@ def _parse_fields(text: str) -> Dict[str, str]:
 
 def _parse_seconds(text: str) -> float:
     if not _SECONDS.match(text):
-        raise NumberFileInvalid('%s is no time' % ascii(text[:40]))
+        raise NumberFileInvalid(f'{ascii(text[:40])} is no time')
     return float(text)

@@ -52,7 +52,7 @@ class RunDirectory:
         """Write the numbers file, and the directory when it is missing."""
         content = render_numbers(numbers)
         if len(content) > MAX_BYTES:
-            raise NumberFileInvalid('%d rows are too many for it' % len(numbers.rows))
+            raise NumberFileInvalid(f'{len(numbers.rows)} rows are too many for it')
         self._write(NUMBERS, content)
 
     def write_names(self, content: bytes) -> None:
@@ -64,7 +64,7 @@ class RunDirectory:
         with contextlib.suppress(FileExistsError):
             os.mkdir(self.path, 0o700)
         with _opened(self.path) as place:
-            made = '.%s.%d' % (name, os.getpid())
+            made = f'.{name}.{os.getpid()}'
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(made, dir_fd=place)
             descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600,
@@ -126,7 +126,7 @@ def _read(place: int, name: str, limit: int) -> bytes:
         found = os.fstat(descriptor)
         _check_owner(found, name)
         if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
-            raise NumberFileInvalid('%s is no file, or too large' % name)
+            raise NumberFileInvalid(f'{name} is no file, or too large')
         with open(descriptor, 'rb', closefd=False) as stream:
             return stream.read(limit)
     finally:
@@ -136,5 +136,5 @@ def _read(place: int, name: str, limit: int) -> bytes:
 def _check_owner(found: os.stat_result, path: str) -> None:
     others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if found.st_uid not in (0, os.geteuid()) or others:
-        raise NumberFileInvalid('%s belongs to user %d, or others may write it (%04o)' % (
-            path, found.st_uid, stat.S_IMODE(found.st_mode)))
+        raise NumberFileInvalid(f'{path} belongs to user {found.st_uid}, or others may write it '
+                                f'({stat.S_IMODE(found.st_mode):04o})')

@@ -8,7 +8,6 @@ Rule: counting never raises and never waits. Labels have values of closed sets o
 neither a VM's name nor an answer of XAPI can make the text grow.
 """
 
-import threading
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
@@ -95,11 +94,10 @@ _ZEROES = tuple(
 
 
 class Metrics:
-    """The values of all metrics; may be used by any thread."""
+    """The values of all metrics."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
         self._values: Dict[Tuple[str, _Labels], float] = dict.fromkeys(_ZEROES, 0.0)
         self._staged: Dict[str, float] = {}
         self._had_session = False
@@ -107,13 +105,11 @@ class Metrics:
     def add(self, name: str, *labels: str, amount: float = 1.0) -> None:
         """Raise a counter."""
         key = (name, labels)
-        with self._lock:
-            self._values[key] = self._values.get(key, 0.0) + amount
+        self._values[key] = self._values.get(key, 0.0) + amount
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge."""
-        with self._lock:
-            self._values[name, labels] = float(value)
+        self._values[name, labels] = float(value)
 
     def observe(self, name: str, seconds: float) -> None:
         """Put a duration into its buckets."""
@@ -126,11 +122,10 @@ class Metrics:
 
     def set_table(self, name: str, table: Mapping[_Labels, float]) -> None:
         """Set a gauge with labels as a whole: what the table does not name is gone."""
-        with self._lock:
-            for key in [key for key in self._values if key[0] == name]:
-                del self._values[key]
-            for labels, value in table.items():
-                self._values[name, labels] = float(value)
+        for key in [key for key in self._values if key[0] == name]:
+            del self._values[key]
+        for labels, value in table.items():
+            self._values[name, labels] = float(value)
 
     def count_call(self, method: str, error_kind: str = '') -> None:
         """Count a call of XAPI; `error_kind` when it failed."""
@@ -150,9 +145,8 @@ class Metrics:
 
     def render(self) -> str:
         """The text for Prometheus; a counter without labels is there from the start."""
-        with self._lock:
-            values = dict(self._values)
-        return ''.join(line + '\n' for metric in METRICS for line in _render_metric(metric, values))
+        return ''.join(line + '\n' for metric in METRICS
+                       for line in _render_metric(metric, self._values))
 
     # What single events tell.
 
@@ -207,8 +201,8 @@ _NOTES = {
 
 
 def _render_metric(metric: Metric, values: Mapping[Tuple[str, _Labels], float]) -> List[str]:
-    lines = ['# HELP %s %s' % (metric.full_name, metric.help),
-             '# TYPE %s %s' % (metric.full_name, metric.type)]
+    lines = [f'# HELP {metric.full_name} {metric.help}',
+             f'# TYPE {metric.full_name} {metric.type}']
     if metric.buckets:
         return lines + _render_histogram(metric, values)
     found = sorted((labels, value) for (name, labels), value in values.items()
@@ -230,8 +224,8 @@ def _render_histogram(metric: Metric, values: Mapping[Tuple[str, _Labels], float
 
 
 def _render_sample(name: str, heads: _Labels, labels: _Labels, value: float) -> str:
-    pairs = ','.join('%s="%s"' % (head, _escape(label)) for head, label in zip(heads, labels))
-    return '%s%s %s' % (name, '{%s}' % pairs if pairs else '', _render_number(value))
+    pairs = ','.join(f'{head}="{_escape(label)}"' for head, label in zip(heads, labels))
+    return name + (f'{{{pairs}}}' if pairs else '') + ' ' + _render_number(value)
 
 
 def _escape(text: str) -> str:
@@ -239,4 +233,4 @@ def _escape(text: str) -> str:
 
 
 def _render_number(value: float) -> str:
-    return '%d' % value if value == int(value) else repr(value)
+    return str(int(value)) if value == int(value) else repr(value)

@@ -5,13 +5,13 @@ to. A file that cannot be written and a port that is taken are reported and are 
 """
 
 import os
-import threading
 import time
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, Optional
 
 from watcher.config.settings import MetricsSettings
 from watcher.config.values import parse_listen
 from watcher.daemon import Watcher
+from watcher.loop.loop import Loop
 from watcher.metrics.counters import Metrics
 from watcher.mirror.mirror import Mirroring
 from watcher.runtime.logs import Tap, get_logger
@@ -34,7 +34,7 @@ class Reporter:
         self._clock = clock
         self._wall = wall
         self._port: Any = None
-        self._on_death: Callable[[Any], None] = lambda death: None
+        self._loop: Any = None
         self._next_write = clock()
         self._told: Optional[str] = None
         self.metrics = Metrics(clock)
@@ -56,20 +56,15 @@ class Reporter:
         if self.is_on:
             self.metrics.count_call(method, error_kind)
 
-    @property
-    def threads(self) -> Tuple[threading.Thread, ...]:
-        """The port's, where one is open."""
-        return (self._port.thread,) if self._port is not None else ()
-
-    def start(self, on_death: Callable[[Any], None]) -> None:
+    def start(self, loop: Loop) -> None:
         """Open the port, where one is wanted."""
-        self._on_death = on_death
+        self._loop = loop
         if self._settings.listen:
             # Half a megabyte of modules that only a daemon with a port needs.
             from watcher.metrics.http_endpoint import MetricsPort
             try:
                 self._port = MetricsPort(*parse_listen(self._settings.listen),
-                                         self.metrics.render, on_death)
+                                         self.metrics.render, loop)
             except OSError as error:
                 get_logger().error('metrics.not_listening', address=self._settings.listen,
                                    error=str(error))
@@ -88,7 +83,7 @@ class Reporter:
             self.stop()
             self._settings = settings
             self._next_write = self._clock()
-            self.start(self._on_death)
+            self.start(self._loop)
 
     def tick(self, watcher: Watcher, view: RegistryView, *, is_due: bool = False) -> None:
         """Take the gauges' values; write the file when its time has come, or it `is_due`."""
@@ -103,7 +98,7 @@ class Reporter:
     def _measure(self, watcher: Watcher, view: RegistryView, now: float) -> None:
         offset = self._wall() - now
         for name, value in (
-                ('in_sync', watcher.is_synced), ('writer', watcher.may_write),
+                ('in_sync', watcher.permit.is_synced), ('writer', watcher.permit.may_write),
                 ('stream_start_time_seconds', _time(watcher.synced_at, offset)),
                 ('last_answer_time_seconds', _time(watcher.last_answer, offset)),
                 ('registry_available', view.is_available),

@@ -1,4 +1,4 @@
-"""The metrics on a local port: one thread that answers `GET /metrics`, one request at a time.
+"""The metrics on a local port: a task that answers `GET /metrics`, one request at a time.
 
 It sleeps until a request comes. A request has a limit on the whole of it, from the connection to
 the last byte of the answer, and what comes is looked at once: a slow client keeps others from
@@ -6,71 +6,56 @@ asking for that long, and nothing else.
 """
 
 import socket
-import threading
 import time
 from typing import Callable
 
-from watcher.xapi.event_stream import ThreadDied
+from watcher.loop.loop import Loop
+from watcher.loop.steps import FOREVER, WRITE, Steps, Wait, pause
 
 # A scrape on the loopback takes some milliseconds.
 TIMEOUT_SECONDS = 2.0
-# The main loop waits so long for the thread; a slow reader may keep it longer.
-CLOSE_SECONDS = 0.5
 NAME = 'metrics'
 CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 # Prometheus sends a few hundred bytes.
 _MAX_REQUEST = 16 * 1024
 _WAITING = 16
+_PAUSE_SECONDS = 0.1
 _REASONS = {200: 'OK', 400: 'Bad Request', 404: 'Not Found', 501: 'Not Implemented'}
 
 
 class MetricsPort:
     """Listens on one address of the loopback; raises OSError when it cannot."""
 
-    def __init__(self, host: str, port: int, render: Callable[[], str],
-                 on_death: Callable[[ThreadDied], None]) -> None:
-        self._is_closed = False
+    def __init__(self, host: str, port: int, render: Callable[[], str], loop: Loop) -> None:
         self._render = render
-        self._on_death = on_death
+        self._loop = loop
         self._listener = _listen(host, port)
         self.port = self._listener.getsockname()[1]
-        self.thread = threading.Thread(target=self._serve, name=NAME, daemon=True)
-        self.thread.start()
+        self._task = loop.start(NAME, self._answer_all())
 
     def close(self) -> None:
         """Stop answering, and free the port."""
-        self._is_closed = True
-        try:
-            # Its wait ends only with a connection.
-            socket.create_connection(self._listener.getsockname()[:2], CLOSE_SECONDS).close()
-        except OSError:
-            return
-        self.thread.join(CLOSE_SECONDS)
+        self._loop.cancel(self._task)
 
-    def _serve(self) -> None:
-        try:
-            self._answer_all()
-        except BaseException as error:  # the thread's body: the main thread ends the process
-            self._on_death(ThreadDied(NAME, error))
-
-    def _answer_all(self) -> None:
+    def _answer_all(self) -> Steps[None]:
         with self._listener:
-            while not self._is_closed:
+            while True:
+                yield Wait(FOREVER, self._listener.fileno())
                 try:
                     connection = self._listener.accept()[0]
-                except OSError:
-                    continue  # who called has gone again
+                except OSError:  # the caller has gone again, or no descriptor is free
+                    yield from pause(_PAUSE_SECONDS)
+                    continue
                 with connection:
-                    self._answer(connection, time.monotonic() + TIMEOUT_SECONDS)
+                    yield from self._answer(connection, time.monotonic() + TIMEOUT_SECONDS)
 
-    def _answer(self, connection: socket.socket, deadline: float) -> None:
+    def _answer(self, connection: socket.socket, until: float) -> Steps[None]:
         try:
-            request = _read_request(connection, deadline)
+            connection.setblocking(False)
+            request = yield from _read_request(connection, until)
             status = _judge(request)
             body = self._render() if status == 200 else _REASONS[status] + '\n'
-            connection.settimeout(max(0.001, deadline - time.monotonic()))
-            # All of it within the time that is left, however the other side reads.
-            connection.sendall(_render_answer(status, body))
+            yield from _send(connection, _render_answer(status, body), until)
         except OSError:
             return  # the client has gone, or took too long
 
@@ -82,20 +67,19 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(_WAITING)
+        listener.setblocking(False)
     except BaseException:
         listener.close()
         raise
     return listener
 
 
-def _read_request(connection: socket.socket, deadline: float) -> bytes:
+def _read_request(connection: socket.socket, until: float) -> Steps[bytes]:
     """The head of a request; a body is not waited for, since nothing here takes one."""
     request = bytearray()
     while len(request) < _MAX_REQUEST:
-        left = deadline - time.monotonic()
-        if left <= 0.0:
+        if not (yield Wait(until, connection.fileno())):
             raise socket.timeout('a request that does not end')
-        connection.settimeout(left)
         data = connection.recv(_MAX_REQUEST)
         looked_at = max(0, len(request) - 3)
         request += data
@@ -103,6 +87,14 @@ def _read_request(connection: socket.socket, deadline: float) -> bytes:
                 or request.find(b'\n\n', looked_at) >= 0:
             break
     return bytes(request)
+
+
+def _send(connection: socket.socket, data: bytes, until: float) -> Steps[None]:
+    """All of it within the time that is left, however the other side reads."""
+    while data:
+        if not (yield Wait(until, connection.fileno(), WRITE)):
+            raise socket.timeout('an answer that nobody reads')
+        data = data[connection.send(data):]
 
 
 def _judge(request: bytes) -> int:
@@ -117,6 +109,6 @@ def _judge(request: bytes) -> int:
 
 def _render_answer(status: int, body: str) -> bytes:
     content = body.encode('utf-8')
-    head = ('HTTP/1.0 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n'
-            % (status, _REASONS[status], CONTENT_TYPE, len(content)))
+    head = (f'HTTP/1.0 {status} {_REASONS[status]}\r\nContent-Type: {CONTENT_TYPE}\r\n'
+            f'Content-Length: {len(content)}\r\nConnection: close\r\n\r\n')
     return head.encode('ascii') + content

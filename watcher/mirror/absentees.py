@@ -7,12 +7,12 @@ and no row any more. Pure.
 from typing import Dict, Iterable, Optional, Set
 
 
-class Roll:
+class Absentees:
     """What the VMs looked at last mean for the pool's entry."""
 
     def __init__(self) -> None:
         self._present: Dict[str, str] = {}
-        self._bearers: Dict[str, Set[str]] = {}
+        self._bearers: Dict[str, int] = {}
         self._gone: Dict[str, str] = {}
         self._rows: Set[str] = set()
         self.absent: Set[str] = set()
@@ -34,12 +34,13 @@ class Roll:
     def note(self, ref: str, vm_uuid: Optional[str], *, is_gone: bool = False) -> None:
         """This is what the VM counts as now; without a UUID it is not there."""
         before = self._present.get(ref)
-        if before is not None and before != vm_uuid:
-            self._leave(ref, before)
-        if vm_uuid is not None:
-            self._present[ref] = vm_uuid
-            self._bearers.setdefault(vm_uuid, set()).add(ref)
-            self.absent.discard(vm_uuid)
+        if before != vm_uuid:
+            if before is not None:
+                self._leave(ref, before)
+            if vm_uuid is not None:
+                self._present[ref] = vm_uuid
+                self._bearers[vm_uuid] = self._bearers.get(vm_uuid, 0) + 1
+                self.absent.discard(vm_uuid)
         if vm_uuid is not None and is_gone:
             self._gone[ref] = vm_uuid
         else:
@@ -47,9 +48,8 @@ class Roll:
 
     def _leave(self, ref: str, vm_uuid: str) -> None:
         del self._present[ref]
-        bearers = self._bearers[vm_uuid]
-        bearers.discard(ref)
-        if not bearers:
+        self._bearers[vm_uuid] -= 1
+        if not self._bearers[vm_uuid]:
             del self._bearers[vm_uuid]
             if vm_uuid in self._rows:
                 self.absent.add(vm_uuid)

@@ -14,10 +14,10 @@ from typing import Container, Dict, Iterable, List, Mapping, NamedTuple, Optiona
 from registry.values import Image, Vm
 from watcher.mirror.codes import NO_TRUST, Trust
 from watcher.mirror.completion import prove
-from watcher.mirror.entries import (SLOTS, Generation, PoolEntry, Row, VmEntry, digest_contents,
-                                    row_of_entry)
-from watcher.mirror.slots import Change, Found, Slots, attach_vm, find_current, plan_entry
-from watcher.vm.record import Kind, VmRecord
+from watcher.mirror.entries import (SLOTS, Generation, MirroredRow, PoolEntry, VmEntry,
+                                    digest_contents, row_of_entry)
+from watcher.mirror.slots import Found, SlotChange, Slots, attach_vm, find_current, plan_entry
+from watcher.vm.record import VmKind, VmRecord
 
 # A number that only an unsigned entry names, and no row has, counts up to here only: numbers
 # cannot be used up by those who may write there.
@@ -40,7 +40,7 @@ class Judgement(enum.Enum):
     """They differ, and the journal, new or lost, does not tell where the registry has been."""
 
 
-class Standing(enum.Enum):
+class EntryKind(enum.Enum):
     """What an entry is to the VM that it was found on."""
     NONE = 'none'
     """No slot is taken."""
@@ -83,23 +83,23 @@ def judge(mirror: Optional[PoolEntry], lineage: Sequence[str], noted_digest: Opt
     return Judgement.OLDER if generation in lineage else Judgement.NEWER
 
 
-def find_standing(found: Found, vm_uuid: str, resource_pool: str) -> Standing:
+def find_entry_kind(found: Found, vm_uuid: str, resource_pool: str) -> EntryKind:
     """What the entry found on a VM is to it."""
     entry = found.entry
     if entry is None:
         is_taken = any(key in SLOTS for key in found.spare)
-        return Standing.INVALID if is_taken else Standing.NONE
+        return EntryKind.INVALID if is_taken else EntryKind.NONE
     if entry.vm_uuid != vm_uuid:
-        return Standing.COPY
+        return EntryKind.COPY
     if entry.resource_pool != resource_pool:
-        return Standing.ARRIVED
+        return EntryKind.ARRIVED
     if not entry.is_ours:
-        return Standing.BY_HAND
-    return Standing.OWN if found.is_trusted else Standing.FORGED
+        return EntryKind.BY_HAND
+    return EntryKind.OWN if found.is_trusted else EntryKind.FORGED
 
 
-def plan_row(slots: Slots, row: Row, resource_pool: str, generation: Generation,
-             committed: Optional[PoolEntry], trust: Trust = NO_TRUST) -> Optional[Change]:
+def plan_row(slots: Slots, row: MirroredRow, resource_pool: str, generation: Generation,
+             committed: Optional[PoolEntry], trust: Trust = NO_TRUST) -> Optional[SlotChange]:
     """Decide how the slots of a registered VM come to say what its row says.
 
     `committed` is the pool's entry as it stands. What it goes by stays until it is of this
@@ -112,14 +112,14 @@ def plan_row(slots: Slots, row: Row, resource_pool: str, generation: Generation,
         # One of this very generation could not be told from the new one.
         kept = find_current(slots, committed=min(committed.generation.number, number - 1),
                             trust=trust, record=row.vm_uuid)
-        if find_standing(kept, row.vm_uuid, resource_pool) is Standing.OWN:
+        if find_entry_kind(kept, row.vm_uuid, resource_pool) is EntryKind.OWN:
             keep = kept.slot
     text, attached = attach_vm(VmEntry(row.vm_uuid, resource_pool, generation, row.pool_id,
                                        row.priority, row.vm_id), trust)
     return plan_entry(found, text, is_right, keep, attached)
 
 
-def is_entry_right(found: Found, row: Row, resource_pool: str, generation: int) -> bool:
+def is_entry_right(found: Found, row: MirroredRow, resource_pool: str, generation: int) -> bool:
     """Whether the entry on a registered VM says what its row says.
 
     It may be of an earlier generation: entries are written on change only. A later one would
@@ -131,7 +131,7 @@ def is_entry_right(found: Found, row: Row, resource_pool: str, generation: int) 
             and found.is_trusted and found.is_fresh)
 
 
-def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry, known: Mapping[str, Row] = {},
+def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry, known: Mapping[str, MirroredRow] = {},
                   trust: Trust = NO_TRUST) -> Collected:
     """Put the registry together from the mirror: VM entries, and what the pool entry holds.
 
@@ -141,7 +141,7 @@ def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry, known: Mapping[str
     (`completion.py`). Otherwise it is not complete, and later entries are taken as well, for
     people to look at. Of two rows with one number the higher generation wins.
     """
-    vms = [vm for vm in vms if vm.kind is Kind.VM]
+    vms = [vm for vm in vms if vm.kind is VmKind.VM]
     names = {vm.uuid: vm.name for vm in vms}
     candidates = _list_candidates(vms, mirror, mirror.generation.number, trust)
     rows, problems = _settle(candidates)
@@ -155,10 +155,10 @@ def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry, known: Mapping[str
     if not is_complete:
         rows, problems = _settle(_list_candidates(vms, mirror, None, trust))
         found = {row.vm_uuid for row in rows}
-        problems += ['VM %s is registered here (vm_id %d), and has no entry' % (uuid, row.vm_id)
+        problems += [f'VM {uuid} is registered here (vm_id {row.vm_id}), and has no entry'
                      for uuid, row in sorted(known.items()) if uuid not in found]
-        problems.append('%d of %d assignments are there, or some are not those of generation %s'
-                        % (len(rows), mirror.vms, mirror.generation.text))
+        problems.append(f'{len(rows)} of {mirror.vms} assignments are there, or some are not '
+                        f'those of generation {mirror.generation.text}')
     largest = max([_bound_largest(mirror, trust)] + [row.vm_id for row in rows])
     image = Image(tuple(_build_vm(row, names) for row in rows), mirror.pools, largest)
     return Collected(image, is_complete, tuple(problems))
@@ -169,15 +169,16 @@ def _bound_largest(mirror: PoolEntry, trust: Trust) -> int:
 
 
 def list_kept_rows(vms: Iterable[VmRecord], resource_pool: str, faulty: Container[str],
-                   rows: Mapping[str, Row], trust: Trust = NO_TRUST) -> Dict[str, Row]:
+                   rows: Mapping[str, MirroredRow],
+                   trust: Trust = NO_TRUST) -> Dict[str, MirroredRow]:
     """What the mirror has of VMs whose row cannot be understood just now: that stays there.
 
     Two rows with one number are both faulty; what is kept must not double a number either.
     """
     numbers = {row.vm_id for row in rows.values()}
-    kept: Dict[str, Row] = {}
+    kept: Dict[str, MirroredRow] = {}
     for vm in vms:
-        if vm.kind is not Kind.VM or vm.uuid not in faulty:
+        if vm.kind is not VmKind.VM or vm.uuid not in faulty:
             continue
         entry = _find_own(vm, resource_pool, None, trust)
         if entry is not None and entry.vm_id not in numbers:
@@ -186,16 +187,16 @@ def list_kept_rows(vms: Iterable[VmRecord], resource_pool: str, faulty: Containe
     return kept
 
 
-def _tell_proved(entries: Mapping[str, Row], proved: Iterable[Row],
+def _tell_proved(entries: Mapping[str, MirroredRow], proved: Iterable[MirroredRow],
                  mirror: PoolEntry) -> List[str]:
     rows = {row.vm_uuid: row for row in proved}
-    return ['VM %s: its entry is not that of generation %s; the digest proves what the registry '
-            'here has' % (uuid, mirror.generation.text)
+    return [f'VM {uuid}: its entry is not that of generation {mirror.generation.text}; the digest '
+            'proves what the registry here has'
             for uuid in sorted(set(entries) | set(rows)) if entries.get(uuid) != rows.get(uuid)]
 
 
 def _list_candidates(vms: Iterable[VmRecord], mirror: PoolEntry, committed: Optional[int],
-                     trust: Trust) -> List[Tuple[int, Row]]:
+                     trust: Trust) -> List[Tuple[int, MirroredRow]]:
     """The rows that entries tell of, each with its generation's number."""
     candidates = [(mirror.generation.number, row) for row in mirror.absent]
     gone = frozenset(mirror.gone)
@@ -211,26 +212,26 @@ def _find_own(vm: VmRecord, resource_pool: str, committed: Optional[int],
               trust: Trust) -> Optional[VmEntry]:
     """The VM's entry, when we wrote it for this VM in this resource pool."""
     found = find_current(vm.mirror, committed=committed, trust=trust, record=vm.uuid)
-    is_own = find_standing(found, vm.uuid, resource_pool) is Standing.OWN
+    is_own = find_entry_kind(found, vm.uuid, resource_pool) is EntryKind.OWN
     return found.entry if is_own else None
 
 
-def _settle(candidates: Iterable[Tuple[int, Row]]) -> Tuple[List[Row], List[str]]:
+def _settle(candidates: Iterable[Tuple[int, MirroredRow]]) -> Tuple[List[MirroredRow], List[str]]:
     """One row per VM and per number; the higher generation goes first."""
-    rows: Dict[str, Row] = {}
+    rows: Dict[str, MirroredRow] = {}
     owners: Dict[int, str] = {}
     problems: List[str] = []
     for _number, row in sorted(candidates, key=lambda item: (-item[0], item[1].vm_uuid)):
         if row.vm_uuid in rows:
             continue
         if row.vm_id in owners:
-            problems.append('vm_id %d: VM %s has it in an older entry than VM %s, and is left out'
-                            % (row.vm_id, row.vm_uuid, owners[row.vm_id]))
+            problems.append(f'vm_id {row.vm_id}: VM {row.vm_uuid} has it in an older entry than '
+                            f'VM {owners[row.vm_id]}, and is left out')
             continue
         rows[row.vm_uuid] = row
         owners[row.vm_id] = row.vm_uuid
     return sorted(rows.values()), problems
 
 
-def _build_vm(row: Row, names: Mapping[str, str]) -> Vm:
+def _build_vm(row: MirroredRow, names: Mapping[str, str]) -> Vm:
     return Vm(row.vm_id, row.vm_uuid, names.get(row.vm_uuid), row.pool_id, row.priority)

@@ -3,8 +3,8 @@
 from typing import Any, Dict, Iterable, Optional, Set, Tuple
 
 from watcher.mirror.codes import Trust
-from watcher.mirror.comparison import Standing
-from watcher.mirror.entries import PoolEntry, Row, VmEntry, row_of_entry
+from watcher.mirror.comparison import EntryKind
+from watcher.mirror.entries import MirroredRow, PoolEntry, VmEntry, row_of_entry
 from watcher.mirror.slots import Found, find_current
 from watcher.runtime.logs import RateLimiter, get_logger
 from watcher.vm.record import VmRecord
@@ -18,16 +18,16 @@ _UNREADABLE = 'nothing that can be read'
 _AT_ONCE = 5
 _WITHIN_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 30.0
-_CHANGED = {Standing.COPY: 'copy', Standing.OWN: 'reverted', Standing.NONE: 'taken_away'}
+_CHANGED = {EntryKind.COPY: 'copy', EntryKind.OWN: 'reverted', EntryKind.NONE: 'taken_away'}
 
 
-def judge_changed(standing: Standing, found: Found, trust: Trust) -> Tuple[str, Any]:
+def judge_changed(kind: EntryKind, found: Found, trust: Trust) -> Tuple[str, Any]:
     """Why the entry of a VM is put right that was right before, and what it says when forged."""
-    if standing is Standing.FORGED:
+    if kind is EntryKind.FORGED:
         return FORGED, found.entry
-    if standing is Standing.INVALID:
+    if kind is EntryKind.INVALID:
         return FORGED if trust.is_required else 'damaged', None
-    return _CHANGED.get(standing, ''), None
+    return _CHANGED.get(kind, ''), None
 
 
 def judge_pool(found: Found, wanted: PoolEntry, trust: Trust) -> Tuple[str, Any]:
@@ -82,8 +82,8 @@ class Told:
             vm.ref: find_current(vm.mirror, trust=trust, record=vm.uuid).untrusted
             for vm in vms if vm.mirror}
 
-    def find_forged(self, vm: VmRecord, found: Found, row: Optional[Row], resource_pool: str,
-                    number: int) -> Optional[VmEntry]:
+    def find_forged(self, vm: VmRecord, found: Found, row: Optional[MirroredRow],
+                    resource_pool: str, number: int) -> Optional[VmEntry]:
         """What no known key has signed, when it says something else than the row."""
         for entry in found.untrusted:
             if (entry.vm_uuid, entry.resource_pool) == (vm.uuid, resource_pool) \
@@ -98,11 +98,11 @@ class Told:
         if held_back is None or self._is_contended(vm.ref, now):
             return
         if reason == FORGED:
+            found = f'vm_id {entry.vm_id}, pool {entry.pool_id}, {entry.priority.word}' \
+                if entry else _UNREADABLE
             get_logger().warning('mirror.forged', table='VM', vm_uuid=vm.uuid, vm_name=vm.name,
                                  generation=entry.generation.text if entry else None,
-                                 held_back=held_back, found='vm_id %d, pool %s, %s' % (
-                                     entry.vm_id, entry.pool_id, entry.priority.word)
-                                 if entry else _UNREADABLE)
+                                 held_back=held_back, found=found)
         elif entry is None:
             get_logger().warning('mirror.corrected', vm_uuid=vm.uuid, vm_name=vm.name,
                                  reason=reason, held_back=held_back)
@@ -119,7 +119,7 @@ class Told:
             get_logger().warning('mirror.forged', table='pool', vm_uuid=None, vm_name=None,
                                  generation=entry.generation.text if entry else None,
                                  held_back=held_back,
-                                 found='%d VMs' % entry.vms if entry else _UNREADABLE)
+                                 found=f'{entry.vms} VMs' if entry else _UNREADABLE)
 
     def _is_contended(self, ref: str, now: float) -> bool:
         """Whether that is what is told of a VM now."""

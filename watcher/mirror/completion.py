@@ -8,17 +8,17 @@ digest of all assignments: a guess that has it is no guess. Pure: no clock, no I
 import itertools
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 
-from watcher.mirror.entries import PoolEntry, Row, digest_contents
+from watcher.mirror.entries import MirroredRow, PoolEntry, digest_contents
 
-# This runs in the main thread: so many choices of VMs are looked at, and so many rows are put
+# Nothing else goes on meanwhile: so many choices of VMs are looked at, and so many rows are put
 # through the digest, which is 75 ms of a slow processor.
 _MOST_CHOICES = 20000
 _MOST_ROWS = 50000
 _LEAST_DIGESTS = 8
 
 
-def prove(entries: Mapping[str, Row], known: Mapping[str, Row],
-          mirror: PoolEntry) -> Optional[List[Row]]:
+def prove(entries: Mapping[str, MirroredRow], known: Mapping[str, MirroredRow],
+          mirror: PoolEntry) -> Optional[List[MirroredRow]]:
     """The rows of which the pool's entry has the digest: those of the entries, and of as few VMs
     as possible what is known here instead. None when none of what was tried is that."""
     doubtful = sorted(uuid for uuid in set(entries) | set(known)
@@ -30,8 +30,8 @@ def prove(entries: Mapping[str, Row], known: Mapping[str, Row],
     return None
 
 
-def _guess(entries: Mapping[str, Row], known: Mapping[str, Row], doubtful: Sequence[str],
-           count: int) -> Iterator[List[Row]]:
+def _guess(entries: Mapping[str, MirroredRow], known: Mapping[str, MirroredRow],
+           doubtful: Sequence[str], count: int) -> Iterator[List[MirroredRow]]:
     """So many rows with as many numbers, the likeliest first."""
     gains = {uuid: (uuid in known) - (uuid in entries) for uuid in doubtful}
     choices = itertools.chain.from_iterable(
@@ -39,7 +39,7 @@ def _guess(entries: Mapping[str, Row], known: Mapping[str, Row], doubtful: Seque
     for chosen in itertools.islice(choices, _MOST_CHOICES):
         if len(entries) + sum(gains[uuid] for uuid in chosen) != count:
             continue
-        rows: Dict[str, Row] = dict(entries)
+        rows: Dict[str, MirroredRow] = dict(entries)
         for uuid in chosen:
             rows.pop(uuid, None)
             if uuid in known:

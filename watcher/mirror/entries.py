@@ -64,7 +64,7 @@ class Generation(NamedTuple):
     @property
     def text(self) -> str:
         """As it stands in entries and in the lineage."""
-        return '%d-%s' % (self.number, self.token)
+        return f'{self.number}-{self.token}'
 
 
 class VmEntry(NamedTuple):
@@ -80,7 +80,7 @@ class VmEntry(NamedTuple):
     """With a checksum; one without was written by hand."""
 
 
-class Row(NamedTuple):
+class MirroredRow(NamedTuple):
     """An assignment without its VM's name: what the mirror is about."""
     vm_uuid: str
     vm_id: int
@@ -98,7 +98,7 @@ class PoolEntry(NamedTuple):
     largest: int
     """The largest vm_id ever given out."""
     pools: Tuple[Pool, ...]
-    absent: Tuple[Row, ...] = ()
+    absent: Tuple[MirroredRow, ...] = ()
     """Rows of VMs that XAPI does not have, which have no other place."""
     gone: Tuple[str, ...] = ()
     """VMs whose row was removed with this generation: their entries do not count."""
@@ -106,10 +106,10 @@ class PoolEntry(NamedTuple):
     """The generations that led here, the newest last: what is among them is not lost."""
 
 
-class Target(NamedTuple):
+class MirrorContent(NamedTuple):
     """What the mirror shall say."""
     generation: Generation
-    rows: Dict[str, Row]
+    rows: Dict[str, MirroredRow]
     entry: PoolEntry
     """The pool's entry, but for who is absent and gone."""
 
@@ -122,14 +122,14 @@ def parse_generation(text: Any) -> Generation:
     return Generation(int(match.group(1)), match.group(2))
 
 
-def row_of(vm: Vm) -> Row:
+def row_of(vm: Vm) -> MirroredRow:
     """What the mirror keeps of a registered VM."""
-    return Row(vm.vm_uuid, vm.vm_id, vm.pool_id, Priority(vm.priority))
+    return MirroredRow(vm.vm_uuid, vm.vm_id, vm.pool_id, Priority(vm.priority))
 
 
-def row_of_entry(entry: VmEntry) -> Row:
+def row_of_entry(entry: VmEntry) -> MirroredRow:
     """The assignment that an entry holds."""
-    return Row(entry.vm_uuid, entry.vm_id, entry.pool_id, entry.priority)
+    return MirroredRow(entry.vm_uuid, entry.vm_id, entry.pool_id, entry.priority)
 
 
 def render_vm_entry(entry: VmEntry) -> str:
@@ -174,7 +174,7 @@ def _render_head(entry: PoolEntry) -> str:
     return _render(dict(fields, sum=_sum_of(fields)))
 
 
-def _list_rows(rows: Iterable[Row]) -> List[List[Any]]:
+def _list_rows(rows: Iterable[MirroredRow]) -> List[List[Any]]:
     return [[row.vm_uuid, row.vm_id, row.pool_id, int(row.priority)] for row in rows]
 
 
@@ -204,7 +204,7 @@ def _count_fitting(items: Sequence[Any], free: int) -> int:
     return count
 
 
-def _render_parts(generation: Generation, rows: Sequence[Row],
+def _render_parts(generation: Generation, rows: Sequence[MirroredRow],
                   gone: Sequence[str]) -> Iterator[str]:
     while rows or gone:
         taken = _count_fitting(_list_rows(rows[:_ROWS_OF_A_PART]), MAX_PART_BYTES)
@@ -239,7 +239,8 @@ def parse_pool_entry(text: str, parts: Sequence[str] = ()) -> PoolEntry:
         raise MirrorInvalid(str(error)) from error
 
 
-def _parse_part(text: str, generation: Generation) -> Tuple[Tuple[Row, ...], Tuple[str, ...]]:
+def _parse_part(text: str,
+                generation: Generation) -> Tuple[Tuple[MirroredRow, ...], Tuple[str, ...]]:
     try:
         # A little more than the bound: brackets, generation, checksum.
         fields = _load(text, MAX_PART_BYTES + 512)
@@ -257,7 +258,7 @@ def _parse_gone(value: Any) -> Tuple[str, ...]:
 
 
 def digest_contents(vms: Iterable[Any], pools: Iterable[Pool]) -> str:
-    """One word for all assignments (Vm or Row) and vGPU pools; names of VMs do not count."""
+    """One word for all assignments (Vm, MirroredRow) and vGPU pools; names of VMs do not count."""
     rows = sorted([vm.vm_uuid.lower(), vm.vm_id, vm.pool_id, int(vm.priority)] for vm in vms)
     heads = sorted([pool.pool_id, pool.pool_name, pool.description or '', int(pool.enabled)]
                    for pool in pools)
@@ -266,7 +267,7 @@ def digest_contents(vms: Iterable[Any], pools: Iterable[Pool]) -> str:
 
 def _load(text: Any, most: int) -> Dict[str, Any]:
     if not isinstance(text, str) or len(text) > most:
-        raise MirrorInvalid('longer than %d bytes' % most)
+        raise MirrorInvalid(f'longer than {most} bytes')
     try:
         fields = json.loads(text, object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError) as error:
@@ -275,9 +276,9 @@ def _load(text: Any, most: int) -> Dict[str, Any]:
         raise MirrorInvalid('not a JSON object')
     # True is 1 to Python, and so is 1.0.
     if type(fields.get('format')) is not int or fields['format'] < FORMAT:
-        raise MirrorInvalid('format: another than %d' % FORMAT)
+        raise MirrorInvalid(f'format: another than {FORMAT}')
     if fields['format'] > FORMAT:
-        raise MirrorTooNew('format: later than %d' % FORMAT)
+        raise MirrorTooNew(f'format: later than {FORMAT}')
     return fields
 
 
@@ -290,7 +291,7 @@ def _without_doubles(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
 
 def _check_fields(fields: Mapping[str, Any], wanted: Iterable[str]) -> None:
     if set(fields) != set(wanted):
-        raise MirrorInvalid('fields: others than %s' % ' '.join(sorted(wanted)))
+        raise MirrorInvalid('fields: others than ' + ' '.join(sorted(wanted)))
 
 
 def _check_sum(fields: Mapping[str, Any]) -> None:
@@ -305,7 +306,8 @@ def _check_sum(fields: Mapping[str, Any]) -> None:
 
 def _sum_of(fields: Mapping[str, Any]) -> str:
     text = json.dumps(fields, sort_keys=True, separators=(',', ':'), ensure_ascii=True)
-    return '%08x' % (zlib.crc32(text.encode('ascii')) & 0xffffffff)
+    checksum = zlib.crc32(text.encode('ascii'))
+    return f'{checksum:08x}'
 
 
 def _render(value: Any) -> str:
@@ -347,16 +349,16 @@ def _parse_pools(value: Any) -> Tuple[Pool, ...]:
         pools.append(Pool(parse_pool_id(item[0]), clean_name(item[1]) or '',
                           clean_name(item[2]), item[3] == 1))
     if tuple(pool.pool_id for pool in pools) != POOL_IDS:
-        raise MirrorInvalid('pools: others than %s' % ' '.join(POOL_IDS))
+        raise MirrorInvalid('pools: others than ' + ' '.join(POOL_IDS))
     return tuple(pools)
 
 
-def _parse_absent(value: Any) -> Tuple[Row, ...]:
+def _parse_absent(value: Any) -> Tuple[MirroredRow, ...]:
     rows = []
     for item in _parse_list(value):
         if not (isinstance(item, list) and len(item) == 4 and type(item[3]) is int
                 and item[3] in tuple(Priority)):
             raise MirrorInvalid('absent: not UUID, number, vGPU pool, priority')
-        rows.append(Row(parse_uuid(item[0]), _parse_number(item[1]), parse_pool_id(item[2]),
-                        Priority(item[3])))
+        rows.append(MirroredRow(parse_uuid(item[0]), _parse_number(item[1]), parse_pool_id(item[2]),
+                                Priority(item[3])))
     return tuple(rows)

@@ -19,10 +19,10 @@ def take_edit(view: RegistryView, inventory: Inventory, vm: VmRecord,
     """Take it: '' when that was done, the reason when it is refused, None for later."""
     others = inventory.carriers_of(entry.vm_id) - {vm.ref}
     carriers = [vm for vm in map(inventory.find, others) if vm is not None]
-    taken = {entry.vm_id: 'VM %s, which carries it' % carriers[-1].uuid} if carriers else {}
+    taken = {entry.vm_id: f'VM {carriers[-1].uuid}, which carries it'} if carriers else {}
     try:
         with view.registry.edit(who=BY_HAND_WHO, command=BY_HAND_COMMAND,
-                                 needs_journal=True) as edit:
+                                needs_journal=True) as edit:
             before, after = edit.change_vm(vm.uuid, pool_id=entry.pool_id,
                                            priority=entry.priority, vm_id=entry.vm_id,
                                            taken=taken)

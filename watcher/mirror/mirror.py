@@ -4,7 +4,7 @@ On the master the registry is mirrored (`push.py`); on a member the mirror keeps
 here current. Which of the two is newer is judged whenever either has changed, before anything is
 staged (`comparison.py`). A generation is in the journal before anything of it is in XAPI.
 
-Main thread only. Nothing here waits for XAPI, and 250 ms at most for the registry.
+Nothing here waits for XAPI, and 250 ms at most for the registry.
 """
 
 import json
@@ -16,17 +16,18 @@ from registry.schema import MIRROR_NOTE
 from watcher.config.settings import MirrorSettings
 from watcher.mirror.comparison import Judgement, judge
 from watcher.mirror.complaints import LastTold
-from watcher.mirror.entries import (LINE_LENGTH, MAX_GENERATION, MAX_JUMP, Generation, PoolEntry,
-                                    Target, VmEntry, parse_generation)
+from watcher.mirror.entries import (LINE_LENGTH, MAX_GENERATION, MAX_JUMP, Generation,
+                                    MirrorContent, PoolEntry, VmEntry, parse_generation)
 from watcher.mirror.manual_edits import take_edit
 from watcher.mirror.push import Push, Submit
 from watcher.mirror.reading import Reader
-from watcher.mirror.rebuild import Local, Rebuilder, Result
+from watcher.mirror.rebuild import Local, Rebuilder, RebuildResult
 from watcher.mirror.witnesses import HostsListed, Testimony, Witnesses
 from watcher.mirror.writes import MirrorWritten
 from watcher.runtime.logs import get_logger
 from watcher.state.inventory import Inventory
 from watcher.state.registry_view import RegistryView
+from watcher.state.write_permit import WritePermit
 from watcher.vm.record import PoolRecord, VmRecord
 from watcher.xapi.role import Role
 
@@ -50,24 +51,23 @@ _NO_LINEAGE = 'the journal does not tell at which generations the registry has b
 class Mirroring:
     """Judges, follows, and has the registry mirrored."""
 
-    def __init__(self, view: RegistryView, inventory: Inventory, *, settings: MirrorSettings,
-                 submit: Submit, poll: Callable[[], None],
+    def __init__(self, view: RegistryView, inventory: Inventory, permit: WritePermit, *,
+                 settings: MirrorSettings, submit: Submit, poll: Callable[[], None],
                  write: Callable[[Callable[..., None]], None],
-                 look: Callable[[Tuple[str, ...]], None],
+                 review: Callable[[Tuple[str, ...]], None],
                  witnesses: Optional[Witnesses] = None) -> None:
         self._view = view
         self._inventory = inventory
+        self._permit = permit
         self._rebuilder = Rebuilder(view, inventory, poll)
         self._reader = Reader(view, inventory)
         self._witnesses = witnesses
         self._write = write
-        self._look = look
+        self._review = review
         self.settings = settings
         self.push = Push(view, inventory, submit=submit, take_edit=self._take_edit,
                          note_orphan=self._note_orphan)
         self.state, self.generation = WAITING, ''
-        self.is_overtaken = False
-        """The mirror is newer and cannot be taken over: nothing is staged from the copy here."""
         self._must_judge = True
         self._judge_at = 0.0
         self._judged: Any = None
@@ -88,7 +88,8 @@ class Mirroring:
         self.push.restart()
         if self._witnesses is not None:
             self._witnesses.restart()
-        self.is_overtaken, self._must_judge, self._judge_at = False, True, 0.0
+        self._permit.is_overtaken = False
+        self._must_judge, self._judge_at = True, 0.0
         self._has_led, self._edited_at, self._waiting_since = False, None, None
         self._judged, self._rebuilder.incomplete_since = None, None
         self.state = WAITING
@@ -128,43 +129,44 @@ class Mirroring:
             self._witnesses.hear(message)
             self._must_judge, self._judge_at = True, 0.0
 
-    def find_due(self, role: Optional[Role], may_write: bool) -> Optional[float]:
+    def find_due(self) -> Optional[float]:
         """When `attend` has something to do."""
         times = []
         if self.settings.enabled and self.push.pool is not None:
             if self._must_judge:
                 times.append(self._judge_at)
-            if role is not None and role.is_writer and may_write \
-                    and self.push.next_due is not None:
+            if self._permit.may_write and self.push.next_due is not None:
                 times.append(self._pushed_at + _DEFER_SECONDS if self._is_held_up
                              else self.push.next_due)
         return min(times, default=None)
 
-    def attend(self, role: Optional[Role], now: float, *, may_write: bool, is_locked: bool,
-               jobs: int, is_staging: bool) -> None:
+    def attend(self, now: float, *, jobs: int, is_staging: bool) -> None:
         """Judge when something has changed; write what is to be written, after staging."""
+        role, may_write = self._permit.role, self._permit.may_write
         if role is None or not self.settings.enabled or self.push.pool is None:
-            self.state, self.is_overtaken = OFF if not self.settings.enabled else WAITING, False
+            self.state = OFF if not self.settings.enabled else WAITING
+            self._permit.is_overtaken = False
             self._tell_waiting(role, now)
             self._leave_note(role, now)
             return
         if self._reader.has_changed(self.settings.key_file, now):
             self._must_judge = True
-        self._judge(role, now, is_locked)
+        self._judge(role, now)
         self._is_held_up = is_staging and now - self._pushed_at < _DEFER_SECONDS
-        if role.is_writer and may_write and not self._is_held_up:
+        # A rebuild just now has VMs to stage first.
+        if may_write and self._permit.may_write and not self._is_held_up:
             self.push.pump(now, jobs)
         self._tell_pushed(now)
         self._leave_note(role, now)
 
-    def _judge(self, role: Role, now: float, is_locked: bool) -> None:
+    def _judge(self, role: Role, now: float) -> None:
         """At most a few times: after a rebuild it is judged what that has led to."""
         for _ in range(3):
             if not self._must_judge or now < self._judge_at:
                 return
             self._must_judge = False
             try:
-                self._decide(role, now, is_locked)
+                self._decide(role, now)
                 self._last_told.forget('problem')
             except RegistryError as error:
                 self._tell_problem(error, now)
@@ -173,8 +175,8 @@ class Mirroring:
     def _judge_later(self, now: float) -> None:
         self._must_judge, self._judge_at = True, now + _RETRY_SECONDS
 
-    def _decide(self, role: Role, now: float, is_locked: bool) -> None:
-        self.is_overtaken = False
+    def _decide(self, role: Role, now: float) -> None:
+        self._permit.is_overtaken = False
         pool, view = self.push.pool, self._view
         assert pool is not None, 'attend has looked'
         reading = self._reader.read_mirror(pool, self.settings.key_file)
@@ -190,7 +192,7 @@ class Mirroring:
         elif not view.is_available:
             self._aim(None, NO_REGISTRY)
             if self._reader.is_wiped:
-                self._make_anew(mirror, reading.is_signed, role, now, is_locked)
+                self._recreate(mirror, reading.is_signed, role, now)
             elif view.journal_problem:
                 self._judge_later(now)
         elif not view.is_accepted:
@@ -208,13 +210,13 @@ class Mirroring:
                     and local.digest == mirror.digest:
                 # Both say the same: only the line is another.
                 view.journal.note_generation(mirror.generation.text, local.digest, is_own=False,
-                                              line=mirror.line)
+                                             line=mirror.line)
                 local, judgement = self._read_local(), Judgement.SAME
             (self._lead if role.is_writer else self._follow)(
-                judgement, mirror, local, role, now, is_locked)
+                judgement, mirror, local, role, now)
 
-    def _make_anew(self, mirror: Optional[PoolEntry], is_signed: bool, role: Role, now: float,
-                   is_locked: bool) -> None:
+    def _recreate(self, mirror: Optional[PoolEntry], is_signed: bool, role: Role,
+                  now: float) -> None:
         """A host without registry and journal: from a complete, valid mirror only, and on the
         master from one that no other host knows better."""
         if mirror is None:
@@ -229,15 +231,15 @@ class Mirroring:
         elif doubt:
             self._leave_undecided(mirror, role, 0, now, doubt)
         else:
-            self._rebuild(mirror, None, role, now, is_locked)
+            self._rebuild(mirror, None, role, now)
 
     def _lead(self, judgement: Judgement, mirror: Optional[PoolEntry], local: Local, role: Role,
-              now: float, is_locked: bool) -> None:
+              now: float) -> None:
         """On the master."""
         if judgement is Judgement.NEWER and mirror is not None:
-            self.is_overtaken = True
+            self._permit.is_overtaken = True
             self._aim(None, INCOMPLETE)
-            self.is_overtaken = not self._rebuild(mirror, local, role, now, is_locked)
+            self._permit.is_overtaken = not self._rebuild(mirror, local, role, now)
             return
         # The file is the registry of record: it is staged from, and people decide the rest.
         if judgement is Judgement.UNDECIDED and mirror is not None:
@@ -265,7 +267,7 @@ class Mirroring:
                       + [row.vm_id for row in local.rows.values()])
         if self.push.target is None or self.push.target.generation != generation:
             self._pushed_at = now
-        self._aim(Target(generation, local.rows, PoolEntry(
+        self._aim(MirrorContent(generation, local.rows, PoolEntry(
             self.push.pool.uuid if self.push.pool else '', generation, len(local.rows),
             local.digest, largest, local.pools, line=local.lineage[-LINE_LENGTH - 1:-1])),
             PUSHING)
@@ -291,8 +293,8 @@ class Mirroring:
         generation = Generation(number, os.urandom(4).hex())
         self._view.journal.note_generation(generation.text, local.digest)
 
-    def _follow(self, judgement: Judgement, mirror: Optional[PoolEntry], local: Local,
-                role: Role, now: float, is_locked: bool) -> None:
+    def _follow(self, judgement: Judgement, mirror: Optional[PoolEntry], local: Local, role: Role,
+                now: float) -> None:
         """On a member."""
         self._aim(None, FOLLOWING)
         self.generation = local.lineage[-1] if local.lineage else ''
@@ -312,18 +314,19 @@ class Mirroring:
                 get_logger().warning('mirror.older', generation=local.lineage[-1],
                                      found=mirror.generation.text)
         else:
-            self._rebuild(mirror, local, role, now, is_locked)
+            self._rebuild(mirror, local, role, now)
 
-    def _rebuild(self, mirror: PoolEntry, local: Optional[Local], role: Role, now: float,
-                 is_locked: bool) -> bool:
+    def _rebuild(self, mirror: PoolEntry, local: Optional[Local], role: Role,
+                 now: float) -> bool:
         """Rebuild the registry from the mirror; False when that cannot be done now."""
         result = self._rebuilder.rebuild(mirror, local, is_master=role.is_writer,
-                                         is_locked=is_locked, now=now, trust=self.push.trust)
-        if result is Result.DONE:
+                                         is_locked=self._permit.is_locked, now=now,
+                                         trust=self.push.trust)
+        if result is RebuildResult.DONE:
             self.generation = mirror.generation.text
             self._must_judge = True
             return True
-        if result is Result.INCOMPLETE:
+        if result is RebuildResult.INCOMPLETE:
             self.state = INCOMPLETE
         self._judge_later(now)
         return False
@@ -332,7 +335,7 @@ class Mirroring:
         pool = self.push.pool
         return self._reader.read_local(pool.uuid if pool is not None else '', self.push.trust)
 
-    def _aim(self, target: Optional[Target], state: str) -> None:
+    def _aim(self, target: Optional[MirrorContent], state: str) -> None:
         self.state = state
         self.push.aim(target)
         if target is not None:
@@ -348,7 +351,7 @@ class Mirroring:
         """Another host's daemon staged it, and its row is gone: so does what it carries (P12)."""
         self._view.note_orphan(vm.uuid)
         self._write(lambda journal: journal.note_orphan(vm.uuid, vm_id))
-        self._look((vm.uuid,))
+        self._review((vm.uuid,))
 
     # What is said.
 

@@ -1,4 +1,4 @@
-"""Brings the mirror in XAPI to what the registry says; on the master, in the main thread.
+"""Brings the mirror in XAPI to what the registry says; on the master.
 
 Entries of VMs first, the pool's entry when they all stand; then what those of VMs have replaced
 goes, and the entries of VMs that have no row any more, which the pool's entry has named as gone.
@@ -11,19 +11,19 @@ import collections
 import itertools
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from watcher.mirror.absentees import Roll
+from watcher.mirror.absentees import Absentees
 from watcher.mirror.codes import NO_TRUST, Trust
-from watcher.mirror.comparison import Standing, find_standing, is_entry_right, plan_row
+from watcher.mirror.comparison import EntryKind, find_entry_kind, is_entry_right, plan_row
 from watcher.mirror.complaints import FORGED, Told, judge_changed, judge_pool
-from watcher.mirror.entries import Row, Target, VmEntry, row_of_entry
-from watcher.mirror.slots import (Change, Found, Slots, apply_change, attach_pool, find_current,
+from watcher.mirror.entries import MirrorContent, MirroredRow, VmEntry, row_of_entry
+from watcher.mirror.slots import (Found, SlotChange, Slots, apply_change, attach_pool, find_current,
                                   plan_entry, read_pool_entry)
 from watcher.mirror.writes import POOL, VM, MirrorWritten
 from watcher.runtime.logs import get_logger
 from watcher.runtime.timers import DueTimes
 from watcher.state.inventory import Inventory
 from watcher.state.registry_view import RegistryView
-from watcher.vm.record import Kind, PoolRecord, VmRecord
+from watcher.vm.record import PoolRecord, VmKind, VmRecord
 from watcher.xapi.identity import NOT_FOR_US
 
 WRITES_AT_ONCE = 4
@@ -36,13 +36,13 @@ _HOLD_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 # A VM whose entry XAPI refuses so often is kept in the pool's entry, so that others do not wait.
 _GIVEN_UP = 3
 
-Submit = Callable[[str, str, Change], None]
+Submit = Callable[[str, str, SlotChange], None]
 NoteOrphan = Callable[[VmRecord, int], None]
 # The error for an edit that is refused, '' for one that was taken, None for later.
 TakeEdit = Callable[[VmRecord, VmEntry], Optional[str]]
 
 # Why an entry was corrected, by what it was; and when it was right before.
-_REASONS = {Standing.COPY: 'copy', Standing.INVALID: 'damaged'}
+_REASONS = {EntryKind.COPY: 'copy', EntryKind.INVALID: 'damaged'}
 
 
 class Push:
@@ -61,7 +61,7 @@ class Push:
         self.writes = 0
         self.all_writes = 0
         """Calls that were carried out since the daemon began."""
-        self.target: Optional[Target] = None
+        self.target: Optional[MirrorContent] = None
         self.trust = NO_TRUST
         """By which keys entries are judged and signed."""
         self._dirty: Dict[str, None] = collections.OrderedDict()
@@ -72,11 +72,11 @@ class Push:
         self._echo = DueTimes()
         self._held = DueTimes()
         self._failures: Dict[str, int] = {}
-        self._right: Dict[str, Row] = {}
+        self._right: Dict[str, MirroredRow] = {}
         self._reasons: Dict[str, Tuple[str, Any]] = {}
         self._read: Dict[str, Tuple[Slots, Found]] = {}
-        self._roll = Roll()
-        self._pool_change: Optional[Change] = None
+        self._absentees = Absentees()
+        self._pool_change: Optional[SlotChange] = None
         self._is_pool_stale = True
         self._told = Told()
 
@@ -91,13 +91,13 @@ class Push:
                        self._reasons):
             memory.clear()  # type: ignore
 
-    def aim(self, target: Optional[Target]) -> None:
+    def aim(self, target: Optional[MirrorContent]) -> None:
         """From now on this is what the mirror shall say (None: not ours to say)."""
         if target is None:
             for memory in (self._dirty, self._writes, self._removals):
                 memory.clear()
         elif target != self.target:
-            self._roll.begin(target.rows)
+            self._absentees.begin(target.rows)
             for vm in self._inventory.vms:
                 self._dirty[vm.ref] = None
         self.target = target
@@ -131,7 +131,7 @@ class Push:
             memory.pop(ref, None)  # type: ignore
         for times in (self._echo, self._held):
             times.pop(ref)
-        self._roll.note(ref, None)
+        self._absentees.note(ref, None)
         self._told.drop(ref)
         self._is_pool_stale = True
 
@@ -172,7 +172,7 @@ class Push:
         for ref in list(itertools.islice(self._dirty, _LOOKS_PER_TURN)):
             del self._dirty[ref]
             self._enrol(ref)
-            self._look(ref, now)
+            self._review(ref, now)
         if self._may_plan_pool:
             self._pool_change = self._plan_pool()
             self._is_pool_stale = False
@@ -246,7 +246,7 @@ class Push:
             self._busy[ref] = VM
             self._submit(VM, ref, change)
 
-    def _look(self, ref: str, now: float) -> None:
+    def _review(self, ref: str, now: float) -> None:
         vm = self._inventory.find(ref)
         if vm is None or ref in self._busy or ref in self._held or not self._is_judged(vm):
             return
@@ -266,10 +266,10 @@ class Push:
 
     def _is_judged(self, vm: VmRecord) -> bool:
         """Whether an entry may be written there at all, and we know whether one belongs there."""
-        return (vm.kind is Kind.VM and vm.ref not in self._inventory.aside
+        return (vm.kind is VmKind.VM and vm.ref not in self._inventory.aside
                 and vm.uuid not in self._view.faulty)
 
-    def _plan_vm(self, vm: Optional[VmRecord]) -> Optional[Change]:
+    def _plan_vm(self, vm: Optional[VmRecord]) -> Optional[SlotChange]:
         if vm is None or self.target is None or self.pool is None:
             return None
         found, row = self._find(vm.ref), self.target.rows.get(vm.uuid)
@@ -280,27 +280,27 @@ class Push:
             committed = self._find(self.pool.ref)
             return plan_row(self._slots_of(vm.ref), row, self.pool.uuid, generation,
                             committed.entry if committed.is_trusted else None, self.trust)
-        standing = find_standing(found, vm.uuid, self.pool.uuid)
+        kind = find_entry_kind(found, vm.uuid, self.pool.uuid)
         # Of what is not there a code may be left.
-        if standing not in (Standing.ARRIVED, Standing.INVALID):
+        if kind not in (EntryKind.ARRIVED, EntryKind.INVALID):
             return plan_entry(found, None, False)
         return None  # nothing there, arrived, or not to be understood: left alone
 
     def _enrol(self, ref: str) -> None:
         """Have the pool's entry name the VM as what its record shows."""
         vm = self._inventory.find(ref)
-        if vm is None or vm.kind is not Kind.VM or self._failures.get(ref, 0) >= _GIVEN_UP:
-            self._roll.note(ref, None)
+        if vm is None or vm.kind is not VmKind.VM or self._failures.get(ref, 0) >= _GIVEN_UP:
+            self._absentees.note(ref, None)
         elif self.target is not None and self.pool is not None:
-            is_gone = bool(vm.uuid not in self.target.rows and vm.mirror and find_standing(
-                self._find(vm.ref), vm.uuid, self.pool.uuid) is Standing.OWN)
-            self._roll.note(ref, vm.uuid, is_gone=is_gone)
+            is_gone = bool(vm.uuid not in self.target.rows and vm.mirror and find_entry_kind(
+                self._find(vm.ref), vm.uuid, self.pool.uuid) is EntryKind.OWN)
+            self._absentees.note(ref, vm.uuid, is_gone=is_gone)
 
-    def _plan_pool(self) -> Optional[Change]:
+    def _plan_pool(self) -> Optional[SlotChange]:
         if self.target is None or self.pool is None:
             return None
-        absent = tuple(self.target.rows[uuid] for uuid in sorted(self._roll.absent))
-        gone = tuple(sorted(self._roll.gone))
+        absent = tuple(self.target.rows[uuid] for uuid in sorted(self._absentees.absent))
+        gone = tuple(sorted(self._absentees.gone))
         wanted = self.target.entry._replace(absent=absent, gone=gone)
         found = self._find(self.pool.ref)
         # Who was gone stays named until the next generation.
@@ -321,6 +321,8 @@ class Push:
 
     def _find(self, ref: str) -> Found:
         slots = self._slots_of(ref)
+        if not slots:
+            return Found()
         known = self._read.get(ref)
         if known is None or known[0] != slots:
             is_pool = self.pool is not None and ref == self.pool.ref
@@ -337,24 +339,24 @@ class Push:
         if self.target is None or self.pool is None:
             return False
         found, row = self._find(vm.ref), self.target.rows.get(vm.uuid)
-        standing = find_standing(found, vm.uuid, self.pool.uuid)
+        kind = find_entry_kind(found, vm.uuid, self.pool.uuid)
         self._reasons.pop(vm.ref, None)
-        if row is None and standing is Standing.ARRIVED:
+        if row is None and kind is EntryKind.ARRIVED:
             self._told.arrived(vm, found.entry)
-        elif standing is Standing.BY_HAND and row is not None \
+        elif kind is EntryKind.BY_HAND and row is not None \
                 and row_of_entry(found.entry) != row:
             return self._judge_edit(vm, found.entry, now)
         else:
-            if row is None and standing is Standing.OWN:
+            if row is None and kind is EntryKind.OWN:
                 self._judge_leftover(vm, found.entry)
-            is_stray = row is None and standing is Standing.BY_HAND
+            is_stray = row is None and kind is EntryKind.BY_HAND
             self._reasons[vm.ref] = (
-                'not_registered' if is_stray else _REASONS.get(standing, ''), None)
+                'not_registered' if is_stray else _REASONS.get(kind, ''), None)
             if row is not None and self._right.get(vm.uuid) == row and not is_entry_right(
                     found._replace(is_fresh=True), row, self.pool.uuid,
                     self.target.generation.number):
                 # The row is as it was when the entry was right: it is the entry that changed.
-                self._reasons[vm.ref] = judge_changed(standing, found, self.trust)
+                self._reasons[vm.ref] = judge_changed(kind, found, self.trust)
             forged = self._told.find_forged(vm, found, row, self.pool.uuid,
                                             self.target.generation.number)
             if forged is not None:

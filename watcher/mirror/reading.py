@@ -7,8 +7,9 @@ from registry.errors import JournalUnavailable, Reason
 from registry.values import Pool
 from watcher.mirror.codes import Trust
 from watcher.mirror.comparison import list_kept_rows
-from watcher.mirror.entries import MirrorInvalid, Row, digest_contents, parse_generation, row_of
-from watcher.mirror.slots import CODE, Reading, read_mirror
+from watcher.mirror.entries import (MirroredRow, MirrorInvalid, digest_contents, parse_generation,
+                                    row_of)
+from watcher.mirror.slots import CODE, MirrorReading, read_mirror
 from watcher.mirror.trust import Keeper, find_evidence
 from watcher.runtime.logs import get_logger
 from watcher.state.inventory import Inventory
@@ -21,7 +22,7 @@ class Local(NamedTuple):
     lineage: Tuple[str, ...]
     noted_digest: Optional[str]
     """What the contents were at the newest generation."""
-    rows: Dict[str, Row]
+    rows: Dict[str, MirroredRow]
     digest: str
     pools: Tuple[Pool, ...]
 
@@ -65,7 +66,7 @@ class Reader:
         self._openings = self._view.journal_openings
         return self.keeper.has_changed(key_file, now) or is_reopened
 
-    def read_mirror(self, pool: PoolRecord, key_file: str) -> Reading:
+    def read_mirror(self, pool: PoolRecord, key_file: str) -> MirrorReading:
         """What the pool's record holds, by the keys that are known now."""
         journal = self._view.journal if self._view.is_journal_open else None
         self.keeper.refresh(key_file, journal)

@@ -5,6 +5,7 @@ known, the file is kept beside it, and the log tells each difference.
 """
 
 import enum
+import math
 from typing import Callable, FrozenSet, Optional, Sequence, Tuple
 
 from registry.difference import Replaced
@@ -22,13 +23,15 @@ COMMAND = 'rebuild'
 _PATIENCE_SECONDS = 10.0
 # On the master nothing is staged meanwhile: this is told again, for operators who come later.
 _REPEAT_SECONDS = 600.0
+# Generations that come one after the other are told once a minute (P30).
+_LEAST_SECONDS = 60.0
 _REMEDY = ("vgpu-admin registry compare, then 'vgpu-admin registry rebuild' (the mirror counts, "
            "as far as it is there) or 'vgpu-admin registry keep' (the file counts)")
 # How many differences one line of the log shows.
 _SHOWN = 20
 
 
-class Result(enum.Enum):
+class RebuildResult(enum.Enum):
     """What became of a rebuild."""
     DONE = 'done'
     INCOMPLETE = 'incomplete'
@@ -42,12 +45,12 @@ class Rebuilder:
         self._view = view
         self._inventory = inventory
         self._poll = poll
-        self._told: Tuple[str, float] = ('', 0.0)
+        self._told: Tuple[str, float] = ('', -math.inf)
         self.incomplete_since: Optional[float] = None
         """Since when the mirror is waited for to be whole."""
 
     def rebuild(self, mirror: PoolEntry, local: Optional[Local], *, is_master: bool,
-                is_locked: bool, now: float, trust: Trust = NO_TRUST) -> Result:
+                is_locked: bool, now: float, trust: Trust = NO_TRUST) -> RebuildResult:
         """Rebuild the registry from the mirror; RegistryError when the file does not let us.
 
         Only from one that is complete and counts in all its parts: the rest is for people.
@@ -55,10 +58,10 @@ class Rebuilder:
         collected = collect_image(self._inventory.vms, mirror, local.rows if local else {}, trust)
         if not collected.is_complete:
             self._wait(collected, mirror, is_master, now)
-            return Result.INCOMPLETE
+            return RebuildResult.INCOMPLETE
         self.incomplete_since = None
         if not is_locked:
-            return Result.NOT_LOCKED
+            return RebuildResult.NOT_LOCKED
         is_lost = local is not None and may_lose(local, mirror)
         replaced = self._view.registry.replace_contents(
             collected.image, who=WHO, command=COMMAND, may_create=local is None,
@@ -73,7 +76,7 @@ class Rebuilder:
                               changed=len(replaced.changed), removed=len(replaced.removed))
         else:
             _tell(replaced, collected, mirror, is_lost)
-        return Result.DONE
+        return RebuildResult.DONE
 
     def _list_borne(self, rows: Sequence[Vm]) -> FrozenSet[int]:
         """The numbers of rows that a VM carries whose row it is not, by what XAPI shows now."""
@@ -88,8 +91,9 @@ class Rebuilder:
             self.incomplete_since = now
         is_late = is_master or now - self.incomplete_since > _PATIENCE_SECONDS
         generation, told_at = self._told
-        if is_late and (generation != mirror.generation.text
-                        or is_master and now - told_at >= _REPEAT_SECONDS):
+        is_new = generation != mirror.generation.text
+        if (is_late and (is_new or is_master)
+                and now - told_at >= (_LEAST_SECONDS if is_new else _REPEAT_SECONDS)):
             self._told = (mirror.generation.text, now)
             log = get_logger().error if is_master else get_logger().warning
             log('mirror.incomplete', generation=mirror.generation.text,
@@ -107,7 +111,7 @@ def may_lose(local: Local, mirror: PoolEntry) -> bool:
 
 def show_vm(vm: Vm) -> str:
     """An assignment for the log."""
-    return '%s: vm_id %d, pool %s, %s' % (vm.vm_uuid, vm.vm_id, vm.pool_id, vm.priority.word)
+    return f'{vm.vm_uuid}: vm_id {vm.vm_id}, pool {vm.pool_id}, {vm.priority.word}'
 
 
 def _tell(replaced: Replaced, collected: Collected, mirror: PoolEntry, is_lost: bool) -> None:

@@ -45,7 +45,7 @@ class Found(NamedTuple):
     """All entries here that can be read, and do not count because no known key has signed them."""
 
 
-class Reading(NamedTuple):
+class MirrorReading(NamedTuple):
     """The pool's record, as far as the mirror is about it."""
     mirror: Optional[PoolEntry]
     """The entry that counts."""
@@ -57,7 +57,7 @@ class Reading(NamedTuple):
     """A later version has written it."""
 
 
-class Change(NamedTuple):
+class SlotChange(NamedTuple):
     """What is to be done with the keys of one record, in this order.
 
     Whatever `before` takes away does not count; then what belongs to the new entry is added, and
@@ -110,7 +110,7 @@ def find_current(slots: Iterable[Tuple[str, str]],
         try:
             entry = parse(item.text, item.parts) if item.parts else parse(item.text)
         except MirrorInvalid as error:
-            problem = '%s: %s' % (item.slot, error)
+            problem = f'{item.slot}: {error}'
             is_too_new = is_too_new or isinstance(error, MirrorTooNew)
             continue
         number, is_by_hand = entry.generation.number, not getattr(entry, 'is_ours', True)
@@ -136,7 +136,8 @@ def read_pool_entry(slots: Iterable[Tuple[str, str]], trust: Trust = NO_TRUST,
     return find_current(slots, parse_pool_entry, None, trust, resource_pool)
 
 
-def read_mirror(slots: Iterable[Tuple[str, str]], trust: Trust, resource_pool: str) -> Reading:
+def read_mirror(slots: Iterable[Tuple[str, str]], trust: Trust,
+                resource_pool: str) -> MirrorReading:
     """What the resource pool's record is to its mirror; from the first valid code on nothing counts
     without one."""
     slots = tuple(slots)
@@ -148,8 +149,8 @@ def read_mirror(slots: Iterable[Tuple[str, str]], trust: Trust, resource_pool: s
     if entry is not None and entry.resource_pool != resource_pool:
         entry = None
     rivals = [item for item in found.untrusted if item.resource_pool == resource_pool]
-    return Reading(entry, max(rivals, key=lambda item: item.generation, default=None), trust,
-                   bool(found.signer), found.is_too_new)
+    rival = max(rivals, key=lambda item: item.generation, default=None)
+    return MirrorReading(entry, rival, trust, bool(found.signer), found.is_too_new)
 
 
 def attach_vm(entry: VmEntry, trust: Trust) -> Tuple[str, Attached]:
@@ -168,7 +169,7 @@ def attach_pool(entry: PoolEntry, trust: Trust) -> Tuple[str, Attached]:
 
 
 def plan_entry(found: Found, text: Optional[str], is_right: bool, keep: Optional[str] = None,
-               attached: Attached = ()) -> Optional[Change]:
+               attached: Attached = ()) -> Optional[SlotChange]:
     """Decide how the slots come to hold this text, or nothing; None when they do.
 
     `is_right` says that the entry that counts may stay as it is. The slot `keep` is left alone
@@ -176,20 +177,20 @@ def plan_entry(found: Found, text: Optional[str], is_right: bool, keep: Optional
     """
     taken = found.spare + ((found.slot,) + found.attached if found.slot else ())
     if text is None:
-        return Change(before=taken) if taken else None
+        return SlotChange(before=taken) if taken else None
     if is_right:
-        return Change(before=found.spare) if found.spare else None
+        return SlotChange(before=found.spare) if found.spare else None
     if keep is not None:
         slot = SLOTS[1 - SLOTS.index(keep)]
-        return Change(_of_slot(taken, slot), slot, text, (), attached)
+        return SlotChange(_of_slot(taken, slot), slot, text, (), attached)
     free = [slot for slot in SLOTS if slot not in taken]
     # Both are taken: one that does not count makes room.
     slot = free[0] if free else [key for key in found.spare if key in SLOTS][-1]
-    return Change(_of_slot(taken, slot), slot, text, _of_slot(taken, SLOTS[1 - SLOTS.index(slot)]),
-                  attached)
+    replaced = _of_slot(taken, SLOTS[1 - SLOTS.index(slot)])
+    return SlotChange(_of_slot(taken, slot), slot, text, replaced, attached)
 
 
-def apply_change(slots: Slots, change: Change) -> Slots:
+def apply_change(slots: Slots, change: SlotChange) -> Slots:
     """The slots after a change."""
     after = {slot: text for slot, text in slots if slot not in change.before}
     after.update(change.additions)

@@ -20,7 +20,7 @@ CHECK_SECONDS = 2.0
 _MAX_POOLS = 8
 
 
-class Memory(NamedTuple):
+class TrustMemory(NamedTuple):
     """What the journal keeps."""
     keys: Tuple[bytes, ...] = ()
     """The newest first."""
@@ -37,24 +37,25 @@ def read_key(path: str) -> Tuple[Optional[bytes], str]:
     try:
         secret = read_regular_file(path).strip()
     except (OSError, ValueError) as error:
-        return None, '%s: %s' % (path, getattr(error, 'strerror', None) or error)
-    return (derive_key(secret), '') if secret else (None, '%s: it is empty' % path)
+        reason = getattr(error, 'strerror', None) or error
+        return None, f'{path}: {reason}'
+    return (derive_key(secret), '') if secret else (None, f'{path}: it is empty')
 
 
-def read_memory(journal: Any) -> Memory:
+def read_memory(journal: Any) -> TrustMemory:
     """What the journal keeps; what is not understood says nothing."""
     if journal is None:
-        return Memory()
+        return TrustMemory()
     try:
         note = json.loads(journal.read_note(TRUST_NOTE) or '{}')
         keys = tuple(bytes.fromhex(text) for text in note.get('keys', ()))
         pools = tuple(str(item) for item in note.get('pools', ()))
-        return Memory(keys[:KEYS], pools[-_MAX_POOLS:], str(note.get('refused', '')))
+        return TrustMemory(keys[:KEYS], pools[-_MAX_POOLS:], str(note.get('refused', '')))
     except (ValueError, TypeError, AttributeError, RecursionError):
-        return Memory()
+        return TrustMemory()
 
 
-def write_memory(journal: Any, memory: Memory) -> None:
+def write_memory(journal: Any, memory: TrustMemory) -> None:
     """Keep it in the journal, which only root may read."""
     journal.write_note(TRUST_NOTE, json.dumps({
         'keys': [key.hex() for key in memory.keys], 'pools': list(memory.pools),
@@ -66,13 +67,13 @@ def refuse(journal: Any, generation: str) -> None:
     write_memory(journal, read_memory(journal)._replace(refused=generation))
 
 
-def build_trust(memory: Memory, key: Optional[bytes], resource_pool: str) -> Trust:
+def build_trust(memory: TrustMemory, key: Optional[bytes], resource_pool: str) -> Trust:
     """By which keys the entries of a resource pool are judged."""
     return Trust(_with_key(memory.keys, key), resource_pool in memory.pools)
 
 
 class Keeper:
-    """The keys and what else is known, in memory and in the journal. Main thread only."""
+    """The keys and what else is known, in memory and in the journal."""
 
     def __init__(self) -> None:
         self._path: Optional[str] = None
@@ -81,7 +82,7 @@ class Keeper:
         self._key: Optional[bytes] = None
         self.problem = ''
         """Why no key could be derived from the file."""
-        self.memory = Memory()
+        self.memory = TrustMemory()
 
     def has_changed(self, path: str, now: float) -> bool:
         """Whether the file is another than when it was read; looks now and then."""
@@ -100,9 +101,9 @@ class Keeper:
             self._path, self._file = path, found
             self._key, self.problem = read_key(path)
         stored = read_memory(journal)
-        merged = Memory(_with_key(_join(self.memory.keys, stored.keys), self._key),
-                        _join(stored.pools, self.memory.pools)[-_MAX_POOLS:],
-                        stored.refused if journal is not None else self.memory.refused)
+        merged = TrustMemory(_with_key(_join(self.memory.keys, stored.keys), self._key),
+                             _join(stored.pools, self.memory.pools)[-_MAX_POOLS:],
+                             stored.refused if journal is not None else self.memory.refused)
         self.memory = merged
         if journal is not None and merged != stored:
             write_memory(journal, merged)

@@ -9,9 +9,10 @@ import json
 from typing import Any, Callable, NamedTuple, Optional, Tuple, Union
 
 from watcher.errors import XapiError
+from watcher.loop.steps import Steps
 from watcher.mirror.entries import MirrorInvalid, PoolEntry, parse_generation
+from watcher.xapi.client import Client
 from watcher.xapi.plugin_protocol import PLUGIN
-from watcher.xapi.workers import Clients
 
 FUNCTION = 'mirror'
 # A busy host may take seconds to start its plugin, and must not lose its say by that. Nothing is
@@ -35,23 +36,21 @@ class Testimony(NamedTuple):
     """It has seen a valid code in this resource pool."""
 
 
-def list_hosts(clients: Clients) -> HostsListed:
+def list_hosts(client: Client) -> Steps[HostsListed]:
     """Ask which hosts there are. Never raises for XAPI's sake."""
     try:
-        client = clients.current()
         with client.limited(PATIENCE_SECONDS):
-            return HostsListed(client.read_refs('host.get_all')[:_MAX_HOSTS])
+            return HostsListed((yield from client.read_refs('host.get_all'))[:_MAX_HOSTS])
     except XapiError:
         return HostsListed()
 
 
-def ask_host(clients: Clients, host: str, resource_pool: str) -> Testimony:
+def ask_host(client: Client, host: str, resource_pool: str) -> Steps[Testimony]:
     """Ask one host. Never raises for XAPI's sake."""
     try:
-        client = clients.current()
         with client.limited(PATIENCE_SECONDS):
-            answer = client.call('host.call_plugin', host, PLUGIN, FUNCTION,
-                                 {'resource_pool': resource_pool})
+            answer = yield from client.call('host.call_plugin', host, PLUGIN, FUNCTION,
+                                            {'resource_pool': resource_pool})
     except XapiError:
         return Testimony(host)
     return parse_testimony(host, answer)
@@ -71,7 +70,7 @@ def parse_testimony(host: str, answer: Any) -> Testimony:
 
 
 class Witnesses:
-    """Asks, and weighs what was said. Main thread only."""
+    """Asks, and weighs what was said."""
 
     def __init__(self, list_them: Callable[[], None], ask: Callable[[str, str], None]) -> None:
         self._list = list_them
@@ -107,7 +106,7 @@ class Witnesses:
             return None
         for testimony in self._heard:
             if testimony.number > mirror.generation.number:
-                return 'another host has been at generation %d' % testimony.number
+                return f'another host has been at generation {testimony.number}'
             if testimony.is_signed and not is_signed:
                 return 'another host has seen it signed'
         return ''

@@ -31,7 +31,7 @@ def fit(fields: Dict[str, Any], room: int = MAX_LINE_BYTES) -> Dict[str, Any]:
                           [_size(key) + len(': , ') for key, _value in items], room)
     shown = {key: _shorten(value, share, key == 'exception') for key, value in items[:kept]}
     if kept < len(items):
-        shown['...'] = '%d more' % (len(items) - kept)
+        shown['...'] = f'{len(items) - kept} more'
     return shown
 
 
@@ -84,21 +84,28 @@ def _shorten(value: Any, room: int, keeps_end: bool = False) -> Any:
 def _shorten_list(items: List[Any], room: int) -> List[Any]:
     kept, share = _choose([_size(item) for item in items], [len(', ')] * len(items), room)
     shown = [_shorten(item, share) for item in items[:kept]]
-    return shown + (['... (%d more items)' % (len(items) - kept)] if kept < len(items) else [])
+    return shown + ([f'... ({len(items) - kept} more items)'] if kept < len(items) else [])
 
 
 def _shorten_text(text: str, room: int) -> str:
     text, before = _unmark(text, _MARKED_BEHIND)
-    kept = _count_fitting(text, room, lambda count: '... (%d more characters)' % count, before)
-    return text[:kept] + '... (%d more characters)' % (len(text) - kept + before)
+    kept = _count_fitting(text, room, _mark_behind, before)
+    return text[:kept] + _mark_behind(len(text) - kept + before)
 
 
 def _shorten_end(text: str, room: int) -> str:
     """The end of a traceback names the error."""
     text, before = _unmark(text, _MARKED_BEFORE)
-    kept = _count_fitting(text[::-1], room, lambda count: '... (%d more characters) ...' % count,
-                          before)
-    return '... (%d more characters) ...' % (len(text) - kept + before) + text[len(text) - kept:]
+    kept = _count_fitting(text[::-1], room, _mark_before, before)
+    return _mark_before(len(text) - kept + before) + text[len(text) - kept:]
+
+
+def _mark_behind(count: int) -> str:
+    return f'... ({count} more characters)'
+
+
+def _mark_before(count: int) -> str:
+    return f'... ({count} more characters) ...'
 
 
 def _unmark(text: str, mark: Any) -> Tuple[str, int]:

@@ -35,10 +35,10 @@ def render_console(fields: Mapping[str, Any], *, is_coloured: bool) -> str:
     rest = _order(_clean_fields(fields))
     event, level, timestamp = [str(rest.pop(key, '')) for key in _LEADING]
     exception = rest.pop('exception', None)
-    label = '%-7s' % escape(level)
+    label = f'{escape(level):<7}'
     if is_coloured:
         label = _COLOURS.get(level, '') + label + _RESET
-    words = ['%s=%s' % (escape(key), _render_value(value)) for key, value in rest.items()]
+    words = [f'{escape(key)}={_render_value(value)}' for key, value in rest.items()]
     line = ' '.join([escape(timestamp), label, escape(event)] + words)
     rest_lines = [] if exception is None else str(exception).split('\n')
     return '\n'.join([cut_line(line)] + [cut_line('    ' + escape(part)) for part in rest_lines])
@@ -89,7 +89,7 @@ def _clean_container(value: Any, depth: int) -> Any:
             return items + _mark_rest(len(value) - MAX_ITEMS, 'items')
         return _cut(str(value))
     except Exception as error:  # whatever a foreign __str__ raises: the line matters more
-        return '(%s that cannot be shown: %s)' % (type(value).__name__, type(error).__name__)
+        return f'({type(value).__name__} that cannot be shown: {type(error).__name__})'
 
 
 def _clean_map(value: Mapping[Any, Any], depth: int) -> Dict[str, Any]:
@@ -105,7 +105,7 @@ def _cut(text: str) -> str:
 
 
 def _mark_rest(count: int, unit: str) -> List[str]:
-    return ['... (%d more %s)' % (count, unit)] if count > 0 else []
+    return [f'... ({count} more {unit})'] if count > 0 else []
 
 
 def _order(fields: Dict[str, Any]) -> Dict[str, Any]:
@@ -117,5 +117,5 @@ def _order(fields: Dict[str, Any]) -> Dict[str, Any]:
 def _render_value(value: Any) -> str:
     if isinstance(value, str):
         bare = value and ' ' not in value and '"' not in value and '=' not in value
-        return escape(value) if bare else '"%s"' % escape(value.replace('"', '\\"'))
+        return escape(value) if bare else '"' + escape(value.replace('"', '\\"')) + '"'
     return escape(json.dumps(value, ensure_ascii=False))

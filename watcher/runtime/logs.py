@@ -11,7 +11,6 @@ import logging
 import os
 import select
 import sys
-import threading
 import time
 from datetime import datetime, timezone
 from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Union
@@ -94,7 +93,7 @@ class _LibraryHandler(logging.Handler):
         try:
             message = record.getMessage()
         except Exception as error:  # arguments that do not fit their format
-            message = '%r, which does not fit its arguments: %s' % (record.msg, error)
+            message = f'{record.msg!r}, which does not fit its arguments: {error}'
         log = get_logger()
         say = log.error if record.levelno >= logging.ERROR else log.warning
         say('library.logged', logger=record.name, message=message,
@@ -106,23 +105,21 @@ class LineWriter:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._lock = threading.Lock()
         self._is_blocked = False
         self._is_torn = False
         self._dropped = 0
 
     def write(self, line: str) -> None:
         """Write the line, or drop it and count."""
-        with self._lock:
-            if self._dropped:
-                mark = '(%d log lines were dropped: nobody read them)' % self._dropped
-                line = render_json({'event': 'log.dropped', 'level': 'warning', 'message': mark,
-                                    'count': self._dropped}) + '\n' + line
-            data = ('\n' if self._is_torn else '') + line + '\n'
-            if self._write(data.encode('utf-8', 'backslashreplace')):
-                self._dropped = 0
-            else:
-                self._dropped += 1
+        if self._dropped:
+            mark = f'({self._dropped} log lines were dropped: nobody read them)'
+            line = render_json({'event': 'log.dropped', 'level': 'warning', 'message': mark,
+                                'count': self._dropped}) + '\n' + line
+        data = ('\n' if self._is_torn else '') + line + '\n'
+        if self._write(data.encode('utf-8', 'backslashreplace')):
+            self._dropped = 0
+        else:
+            self._dropped += 1
 
     def _write(self, data: bytes) -> bool:
         # Once the reader has gone, no further line waits.

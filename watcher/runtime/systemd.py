@@ -38,7 +38,7 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """Say in one line how things are."""
-        self._send('STATUS=%s' % _NOT_PRINTABLE.sub(' ', text)[:MAX_STATUS_CHARACTERS])
+        self._send('STATUS=' + _NOT_PRINTABLE.sub(' ', text)[:MAX_STATUS_CHARACTERS])
 
     def watchdog(self) -> None:
         """Say that the main loop is alive; may be called as often as one likes."""

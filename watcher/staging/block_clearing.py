@@ -8,9 +8,10 @@ from typing import Callable
 
 from watcher.config.settings import Settings
 from watcher.errors import MalformedRecord, VmVanished, WatcherError
+from watcher.loop.steps import run
 from watcher.staging.start_blocks import lift, list_blocks
-from watcher.vm.record import Kind, parse_records
-from watcher.xapi.client import Client
+from watcher.vm.record import VmKind, parse_records
+from watcher.xapi.blocking_client import BlockingClient
 from watcher.xapi.role import decide_role
 
 
@@ -20,27 +21,27 @@ class NotTheWriter(WatcherError):
 
 def clear_blocks(settings: Settings, tell: Callable[[str], None]) -> int:
     """Lift all start blocks of ours; how many VMs had one. Raises WatcherError."""
-    client = Client(settings.xapi)
+    client = BlockingClient(settings.xapi)
     client.login()
     try:
         role = decide_role(client.read_identity(),
                            is_local=settings.xapi.address.scheme == 'unix')
         vms, _malformed = parse_records(client.read_vms())
-        blocked = [vm for vm in vms if vm.kind is Kind.VM and list_blocks(vm)]
+        blocked = [vm for vm in vms if vm.kind is VmKind.VM and list_blocks(vm)]
         if blocked and not role.is_writer:
-            raise NotTheWriter('%d VMs have a start block of ours, and nothing is written from '
-                               'here: %s' % (len(blocked), role.refusal))
+            raise NotTheWriter(f'{len(blocked)} VMs have a start block of ours, and nothing is '
+                               f'written from here: {role.refusal}')
         return sum(_clear(client, vm.ref, tell) for vm in blocked)
     finally:
         client.logout()
 
 
-def _clear(client: Client, ref: str, tell: Callable[[str], None]) -> bool:
+def _clear(client: BlockingClient, ref: str, tell: Callable[[str], None]) -> bool:
     """Lift those of one VM; False when it has none any more."""
     try:
-        vm, operations = lift(client, ref)
+        vm, operations = run(lift(client.steps, ref))
     except (VmVanished, MalformedRecord):
         return False
     if operations:
-        tell('lifted the start block of VM %s' % vm.uuid)
+        tell(f'lifted the start block of VM {vm.uuid}')
     return bool(operations)

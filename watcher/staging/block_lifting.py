@@ -1,7 +1,7 @@
 """When start blocks of a version before 0.2 are lifted: whenever a record shows one (P7).
 
-A dead daemon left them, or a revert has brought one back. `start_blocks.lift` does it, in a
-worker; what XAPI refuses, and what comes back again and again, is tried with growing pauses.
+A dead daemon left them, or a revert has brought one back. `start_blocks.lift` does it, in a job;
+what XAPI refuses, and what comes back again and again, is tried with growing pauses.
 """
 
 from typing import Callable, Dict, Optional, Tuple
@@ -12,7 +12,7 @@ from watcher.runtime.logs import RateLimiter, get_logger
 from watcher.runtime.timers import DueTimes
 from watcher.staging.jobs import BlocksLifted
 from watcher.staging.start_blocks import list_blocks
-from watcher.vm.record import Kind, VmRecord
+from watcher.vm.record import VmKind, VmRecord
 
 # The same VM is told of once in this time.
 _REPEAT_SECONDS = 60.0
@@ -41,7 +41,7 @@ class Lifting:
 
     def note(self, vm: VmRecord, now: float) -> None:
         """Take a record that shows blocks."""
-        if vm.kind is Kind.VM and vm.ref not in self._failures and list_blocks(vm):
+        if vm.kind is VmKind.VM and vm.ref not in self._failures and list_blocks(vm):
             self._failures[vm.ref] = 0
             self._due.set(vm.ref, self._fights.paused_until(vm.ref, now))
             self.check(now)

@@ -5,7 +5,7 @@ replaced by writing back the whole platform map of a record read immediately bef
 value changed (P5). At no moment is the key absent, nothing blocks a start, and whoever is killed
 leaves the old value or the new one.
 
-Knows neither registry nor journal; runs in any thread, on the client it is given.
+Knows neither registry nor journal.
 """
 
 import contextlib
@@ -15,8 +15,9 @@ from typing import Any, Callable, Dict, NamedTuple, Optional
 
 from watcher.errors import (AnswerTooOld, MalformedRecord, SessionLost, VmVanished, XapiError,
                             XapiFailure, XapiNonsense, XapiUnreachable)
+from watcher.loop.steps import Steps
 from watcher.vm.numbers import is_blocked_by_others
-from watcher.vm.plan import Action, Plan, Reason
+from watcher.vm.plan import Action, Plan, PlanReason
 from watcher.vm.record import ARGS_KEY, VmRecord
 from watcher.xapi.client import Client
 
@@ -62,13 +63,13 @@ class _Overtaken(Exception):
 
 
 def carry_out(client: Client, plan: Plan, *,
-              clock: Callable[[], float] = time.monotonic) -> Outcome:
+              clock: Callable[[], float] = time.monotonic) -> Steps[Outcome]:
     """Carry out a plan. Never raises for XAPI's sake: the outcome tells."""
     writing = _Writing(client, plan, clock)
     started_at = clock()
     kind, error, lost_session = OutcomeKind.WRITTEN, '', None
     try:
-        writing.run()
+        yield from writing.run()
     except _Overtaken:
         kind = OutcomeKind.OVERTAKEN
     except VmVanished:
@@ -86,7 +87,7 @@ def is_current(plan: Plan, vm: Optional[VmRecord]) -> bool:
     """Whether a record of the VM still is what the plan rests on."""
     if vm is None or (plan.action is Action.REPLACE and vm.settles_platform):
         return False
-    if plan.reason is Reason.NUMBER_COPIED and is_blocked_by_others(vm):
+    if plan.reason is PlanReason.NUMBER_COPIED and is_blocked_by_others(vm):
         return False  # a replica, blocked since it was decided on
     is_writable = vm.is_starting if plan.is_rescue else vm.is_at_rest
     return is_writable and (vm.uuid, vm.kind, vm.args) == (plan.vm.uuid, plan.vm.kind,
@@ -105,61 +106,61 @@ class _Writing:
         self.read_at = 0.0
         self.is_sent = False
 
-    def run(self) -> None:
+    def run(self) -> Steps[None]:
         """Write; what it raises, carry_out tells."""
         if self._plan.action is Action.ADD:
-            self._add()
+            yield from self._add()
         elif self._plan.action is Action.REMOVE:
-            self._read_current()
-            self._send(self._client.remove_args, self._ref)
+            yield from self._read_current()
+            yield from self._send(self._client.remove_args, self._ref)
         else:
-            self._replace()
+            yield from self._replace()
 
-    def _add(self) -> None:
+    def _add(self) -> Steps[None]:
         try:
-            self._send(self._client.add_args, self._ref, self._plan.value or '')
+            yield from self._send(self._client.add_args, self._ref, self._plan.value or '')
         except XapiFailure as error:
             if error.code != 'MAP_DUPLICATE_KEY':
                 raise
-            self._read()
+            yield from self._read()
             raise _Overtaken() from error
 
-    def _replace(self) -> None:
+    def _replace(self) -> Steps[None]:
         """Read, write the map that was read, and read again: still at rest is the proof."""
         try:
-            self._write_map()
+            yield from self._write_map()
         except (XapiUnreachable, XapiNonsense):
-            if not self.is_sent or self._read().args != self._plan.value:
+            if not self.is_sent or (yield from self._read()).args != self._plan.value:
                 raise
             return  # XAPI did it, and the answer was lost
         with contextlib.suppress(XapiUnreachable, XapiNonsense, MalformedRecord):
-            self._read()
+            yield from self._read()
 
-    def _write_map(self) -> None:
+    def _write_map(self) -> Steps[None]:
         for attempts_left in reversed(range(READS_AT_MOST)):
-            platform = self._read_current()
+            platform = yield from self._read_current()
             platform[ARGS_KEY] = self._plan.value or ''
             try:
-                self._send(self._client.set_platform, self._ref, platform)
+                yield from self._send(self._client.set_platform, self._ref, platform)
                 return
             except AnswerTooOld:
                 self.is_sent = False
                 if not attempts_left:
                     raise
 
-    def _send(self, call: Callable[..., None], *params: Any) -> None:
+    def _send(self, call: Callable[..., Steps[None]], *params: Any) -> Steps[None]:
         self.is_sent, self.vm = True, None
-        call(*params)
+        yield from call(*params)
 
-    def _read_current(self) -> Dict[str, str]:
+    def _read_current(self) -> Steps[Dict[str, str]]:
         """Read the record; go on with its platform map only when it is as the plan saw it."""
         self.read_at = self._clock()
-        self.vm, platform = self._client.read_platform(self._ref)
+        self.vm, platform = yield from self._client.read_platform(self._ref)
         if not is_current(self._plan, self.vm):
             raise _Overtaken()
         return platform
 
-    def _read(self) -> VmRecord:
+    def _read(self) -> Steps[VmRecord]:
         self.read_at = self._clock()
-        self.vm = self._client.read_vm(self._ref)
-        return self.vm
+        vm = self.vm = yield from self._client.read_vm(self._ref)
+        return vm

@@ -1,4 +1,4 @@
-"""What the workers do with XAPI, besides carrying out plans; each job ends in a message.
+"""Jobs that call XAPI, besides carrying out plans; each ends in a message.
 
 None of them decides anything, and none raises for XAPI's sake: the message tells.
 """
@@ -6,9 +6,10 @@ None of them decides anything, and none raises for XAPI's sake: the message tell
 from typing import Callable, NamedTuple, Optional, Tuple
 
 from watcher.errors import MalformedRecord, SessionLost, VmVanished, XapiError
+from watcher.loop.steps import Steps
 from watcher.staging import start_blocks
 from watcher.vm.record import VmRecord, parse_records
-from watcher.xapi.workers import Clients
+from watcher.xapi.client import Client
 
 
 class VmRead(NamedTuple):
@@ -41,41 +42,42 @@ class Scan(NamedTuple):
     lost_session: Optional[str] = None
 
 
-def read_vm(clients: Clients, ref: str, clock: Callable[[], float]) -> VmRead:
+def read_vm(client: Client, ref: str, clock: Callable[[], float]) -> Steps[VmRead]:
     """Read one record as it is now."""
     began_at = clock()
     try:
-        return VmRead(ref, clients.current().read_vm(ref), began_at=began_at)
+        return VmRead(ref, (yield from client.read_vm(ref)), began_at=began_at)
     except VmVanished:
         return VmRead(ref, None)
     except MalformedRecord as error:
         return VmRead(ref, None, malformed=error)
     except XapiError as error:
-        return VmRead(ref, None, str(error), lost_session=_find_lost(clients, error))
+        return VmRead(ref, None, str(error), lost_session=_find_lost(client, error))
 
 
-def lift_blocks(clients: Clients, ref: str, clock: Callable[[], float]) -> BlocksLifted:
+def lift_blocks(client: Client, ref: str, clock: Callable[[], float]) -> Steps[BlocksLifted]:
     """Lift what the record, read for it, shows as ours."""
     began_at = clock()
     try:
-        vm, operations = start_blocks.lift(clients.current(), ref)
+        vm, operations = yield from start_blocks.lift(client, ref)
         return BlocksLifted(ref, vm, operations, began_at=began_at)
     except VmVanished:
         return BlocksLifted(ref)
     except (XapiError, MalformedRecord) as error:
-        return BlocksLifted(ref, error=str(error), lost_session=_find_lost(clients, error))
+        return BlocksLifted(ref, error=str(error), lost_session=_find_lost(client, error))
 
 
-def read_scan(clients: Clients, clock: Callable[[], float]) -> Scan:
+def read_scan(client: Client, clock: Callable[[], float]) -> Steps[Scan]:
     """Read all VM records."""
     began_at = clock()
     try:
-        vms, malformed = parse_records(clients.current().read_vms())
+        records = yield from client.read_vms()
+        vms, malformed = parse_records(records)
         return Scan(vms, malformed, began_at)
     except XapiError as error:
-        return Scan(began_at=began_at, error=str(error), lost_session=_find_lost(clients, error))
+        return Scan(began_at=began_at, error=str(error), lost_session=_find_lost(client, error))
 
 
-def _find_lost(clients: Clients, error: Exception) -> Optional[str]:
+def _find_lost(client: Client, error: Exception) -> Optional[str]:
     """The session that XAPI does not know any more, when that is the error."""
-    return clients.current().handle if isinstance(error, SessionLost) else None
+    return client.handle if isinstance(error, SessionLost) else None

@@ -7,9 +7,9 @@ written there any more.
 
 from typing import Any, Callable, Dict, FrozenSet, Optional
 
-from registry.journal.journal import Journal, Replacement
+from registry.journal.journal import Journal
 from watcher.runtime.logs import get_logger
-from watcher.staging.start_blocks import read_value
+from watcher.staging.start_blocks import find_taken
 from watcher.state.registry_view import RegistryView
 from watcher.vm.record import VmRecord
 
@@ -21,29 +21,22 @@ class Leftovers:
                  write: Callable[[Callable[[Journal], Any]], None]) -> None:
         self._view = view
         self._write = write
-        self._left: Dict[str, Replacement] = {}
+        self._left: Dict[str, Optional[str]] = {}
 
     def recall(self) -> None:
         """Read what the journal holds."""
         for item in self._view.journal.replacements():
-            self._left[item.vm_uuid] = item
+            self._left[item.vm_uuid] = item.after
             get_logger().warning('replacement.recovered', vm_uuid=item.vm_uuid,
                                  before=item.before, after=item.after)
 
     def find(self, vm: VmRecord) -> Optional[str]:
-        """The whole value that belongs where the VM's key is absent; None when nothing does.
-
-        Where the journal is lost with its host, or locked, the text of a start block tells.
-        """
-        if vm.args is not None:
-            return None
-        item = self._left.get(vm.uuid)
-        return item.after if item is not None else read_value(vm)
+        """The whole value that belongs where the VM's key is absent; None when nothing does."""
+        return find_taken(vm, self._left)
 
     def note(self, vm: VmRecord) -> None:
         """Take a record: one that has the key, or shall have none, needs nothing any more."""
-        item = self._left.get(vm.uuid)
-        if item is not None and (vm.args is not None or item.after is None):
+        if vm.uuid in self._left and (vm.args is not None or self._left[vm.uuid] is None):
             self.forget(vm.uuid)
 
     def forget_vanished(self, known: FrozenSet[str]) -> None:
@@ -53,5 +46,6 @@ class Leftovers:
 
     def forget(self, vm_uuid: str) -> None:
         """The value is back, or its VM is gone."""
-        if self._left.pop(vm_uuid, None) is not None:
+        if vm_uuid in self._left:
+            del self._left[vm_uuid]
             self._write(lambda journal: journal.end_replacement(vm_uuid))

@@ -3,17 +3,17 @@
 import time
 from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
 
-from registry.errors import Reason as FileReason
+from registry.errors import Reason
 from watcher.errors import MalformedRecord
 from watcher.runtime.line_damper import Damper
 from watcher.runtime.logs import RateLimiter, get_logger
 from watcher.staging.injector import Outcome
-from watcher.state.number_claims import NumberClaims
+from watcher.state.planner import Planner
 from watcher.state.registry_view import WHO, RegistryView, Change
 from watcher.vm.device_args import parse_args
-from watcher.vm.hazards import Danger, find_dangers
-from watcher.vm.plan import Action, Plan, Reason, State
-from watcher.vm.record import Kind, VmRecord
+from watcher.vm.hazards import Danger
+from watcher.vm.plan import Action, Plan, PlanReason, State
+from watcher.vm.record import VmKind, VmRecord
 from watcher.xapi.role import Role
 
 # So long may the mirror take to make a registry that was never there.
@@ -63,14 +63,14 @@ class DaemonNotices:
         """
         now = self._clock()
         if change.became_unavailable or change.became_available:
-            is_new = change.reason == FileReason.MISSING.value and not self._view.was_read
+            is_new = change.reason == Reason.MISSING.value and not self._view.was_read
             self._unsaid = (change, now) if change.became_unavailable and is_new else None
             return Change() if self._unsaid is not None else change
         if self._unsaid is not None and now - self._unsaid[1] >= _HEALS_SECONDS:
             change, self._unsaid = self._unsaid[0], None
         return change
 
-    def tell_lost(self, vm: VmRecord, kind: Optional[Kind]) -> None:
+    def tell_lost(self, vm: VmRecord, kind: Optional[VmKind]) -> None:
         """Say that a registered VM is gone, or is none any more: its number stays its row's."""
         assignment = self._view.assignments.get(vm.uuid)
         if assignment is None:
@@ -104,9 +104,8 @@ class DaemonNotices:
 class VmNotices:
     """Remembers what was said last of each VM."""
 
-    def __init__(self, number_claims: NumberClaims, view: RegistryView) -> None:
-        self._number_claims = number_claims
-        self._view = view
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
         self._told: Dict[str, Tuple[Any, ...]] = {}
         self._endangered: Dict[str, FrozenSet[Danger]] = {}
         self._lines = Damper()
@@ -114,8 +113,7 @@ class VmNotices:
     def tell_dangers(self, plan: Plan, now: float) -> None:
         """Say what threatens a VM, where that is new."""
         vm = plan.vm
-        found = frozenset(find_dangers(vm, self._number_claims.find_numbers(vm),
-                                       self._number_claims.list_having, self._view.owners.get))
+        found = frozenset(self._planner.find_dangers(vm))
         told = found & self._endangered.get(vm.ref, frozenset())
         for danger in found - told:
             if self._lines.admit(vm.ref, now):
@@ -123,7 +121,10 @@ class VmNotices:
                 get_logger().warning('vm.endangered', vm_uuid=vm.uuid, vm_name=vm.name,
                                      danger=danger.kind.value, vm_id=danger.vm_id,
                                      others=list(danger.others))
-        self._endangered[vm.ref] = told
+        if told:
+            self._endangered[vm.ref] = told
+        else:
+            self._endangered.pop(vm.ref, None)
 
     def tell(self, plan: Plan, names: FrozenSet[str], now: float) -> None:
         """Say what keeps a VM from being as desired, when it is not simply under way.
@@ -133,7 +134,7 @@ class VmNotices:
         ref, said = plan.vm.ref, (plan.state, plan.reason, plan.desired, plan.holder)
         if self._told.get(ref) != said:
             if not _is_worth_saying(plan):
-                self._told[ref] = said
+                self._told.pop(ref, None)
             elif self._lines.admit(ref, now):
                 self._told[ref] = said
                 _tell_state(plan, names)
@@ -152,7 +153,7 @@ def _is_worth_saying(plan: Plan) -> bool:
 
 def _tell_state(plan: Plan, names: FrozenSet[str]) -> None:
     vm = plan.vm
-    if plan.reason is Reason.HALTED_RESIDENT:
+    if plan.reason is PlanReason.HALTED_RESIDENT:
         get_logger().warning('vm.left_alone', vm_uuid=vm.uuid, vm_name=vm.name,
                              state=plan.state.value, reason=plan.reason.value,
                              desired=plan.desired, carried=plan.carried,
@@ -187,7 +188,7 @@ class WriteNotices:
         get_logger().info(event, vm_uuid=vm.uuid, vm_name=vm.name, action=plan.action.value,
                           reason=plan.reason.value, before=vm.args, after=plan.value,
                           rescue=plan.is_rescue, elapsed_ms=round(outcome.elapsed_ms, 1))
-        if plan.reason is Reason.NUMBER_COPIED:
+        if plan.reason is PlanReason.NUMBER_COPIED:
             get_logger().info('vm.number_taken_back', vm_uuid=vm.uuid, vm_name=vm.name,
                               removed=plan.carried, owner=plan.owner,
                               hint=_COPY_HINT % (vm.uuid, plan.owner, vm.uuid))
@@ -228,16 +229,16 @@ def describe_watch(view: RegistryView, role: Optional[Role], *, known: int, sinc
                    waiting: int, is_locked: bool, silent_seconds: float) -> str:
     """The STATUS= line for systemd; without a role XAPI is waited for."""
     if role is None:
-        return 'waiting for XAPI; %d VMs known' % known
+        return f'waiting for XAPI; {known} VMs known'
     if not view.is_available:
-        return 'watching; registry unavailable: %s' % view.unavailable
-    text = 'watching %d VMs since %s, %d registered, %d wait for a write' % (
-        known, render_time(since), len(view.assignments), waiting)
+        return f'watching; registry unavailable: {view.unavailable}'
+    text = (f'watching {known} VMs since {render_time(since)}, {len(view.assignments)} '
+            f'registered, {waiting} wait for a write')
     if not (role.is_writer and is_locked):
-        text += ', read-only: %s' % (role.refusal or 'the writer\'s lock is not ours')
+        text += ', read-only: ' + (role.refusal or 'the writer\'s lock is not ours')
     if view.journal_problem:
         text += ', journal unavailable'
-    return '%s; last answer %.0f s ago' % (text, silent_seconds)
+    return f'{text}; last answer {silent_seconds:.0f} s ago'
 
 
 def render_time(at: float) -> str:

@@ -10,6 +10,7 @@ from watcher.runtime.logs import get_logger
 from watcher.staging.stager import Staging
 from watcher.state.inventory import Inventory
 from watcher.state.number_claims import NumberClaims
+from watcher.state.write_permit import WritePermit
 from watcher.vm.record import VmRecord
 
 # A VM that we fail at is left alone for so long.
@@ -19,18 +20,18 @@ _HOLD_SECONDS = 30.0
 class Reviews:
     """Has staging look at VMs, in the order in which they matter."""
 
-    def __init__(self, inventory: Inventory, staging: Staging, number_claims: NumberClaims, *,
-                 may_write: Callable[[], bool], clock: Callable[[], float]) -> None:
+    def __init__(self, inventory: Inventory, staging: Staging, number_claims: NumberClaims,
+                 permit: WritePermit, clock: Callable[[], float]) -> None:
         self._inventory = inventory
         self._staging = staging
         self._number_claims = number_claims
-        self._may_write = may_write
+        self._permit = permit
         self._clock = clock
 
     def at(self, ref: str, now: float, is_fresh: bool = False) -> None:
         """Look at one VM; what goes wrong with it costs that VM."""
         try:
-            self._staging.look(ref, now, may_write=self._may_write(), is_fresh=is_fresh)
+            self._staging.review(ref, now, may_write=self._permit.may_write, is_fresh=is_fresh)
         except MemoryError:
             raise  # whatever is begun now may be half done: the service manager starts us again
         except Exception as error:  # around one VM: say it, hold it off, go on

@@ -1,8 +1,8 @@
 """What follows from a scan: every VM held against the registry, some at a time (P25).
 
-The reading is one call, made by a worker (`jobs.read_scan`). Going through thousands of records
-takes the main thread tens of milliseconds; so it goes a few at a time, and takes what came into
-the inbox in between: a VM that starts meanwhile waits no longer than one slice.
+The reading is one call, made by a job (`jobs.read_scan`). Going through thousands of records
+takes tens of milliseconds; so it goes a few at a time, and takes what came into the inbox in
+between: a VM that starts meanwhile waits no longer than one slice.
 """
 
 import collections
@@ -13,10 +13,11 @@ from watcher.staging.scan_summary import NO_POOL, Count, Summary, is_renamed, su
 from watcher.staging.stager import Staging
 from watcher.state.inventory import Inventory
 from watcher.state.registry_view import RegistryView
+from watcher.state.write_permit import WritePermit
 from watcher.vm.plan import State
-from watcher.vm.record import Kind, VmRecord
+from watcher.vm.record import VmKind, VmRecord
 
-# How long the main thread stays with it at a stretch.
+# How long the daemon stays with it at a stretch.
 SLICE_SECONDS = 0.002
 
 
@@ -33,15 +34,15 @@ class Scanned(NamedTuple):
 class Scanning:
     """Goes through the records of one scan at a time."""
 
-    def __init__(self, view: RegistryView, inventory: Inventory, staging: Staging, *,
-                 look: Callable[[str, float], None], reread: Callable[[str], None],
-                 may_write: Callable[[], bool], clock: Callable[[], float]) -> None:
+    def __init__(self, view: RegistryView, inventory: Inventory, staging: Staging,
+                 permit: WritePermit, *, review: Callable[[str, float], None],
+                 reread: Callable[[str], None], clock: Callable[[], float]) -> None:
         self._view = view
         self._inventory = inventory
         self._staging = staging
-        self._look = look
+        self._review = review
         self._reread = reread
-        self._may_write = may_write
+        self._permit = permit
         self._clock = clock
         self._walk: Optional[Generator[None, None, Scanned]] = None
 
@@ -76,7 +77,7 @@ class Scanning:
         for vm in scan.vms:
             known.add(vm.ref)
             differing += self._compare(vm)
-            if vm.kind is Kind.VM:
+            if vm.kind is VmKind.VM:
                 uuids.add(vm.uuid)
                 self._count(vm, counts)
                 if is_renamed(vm, names):
@@ -88,7 +89,7 @@ class Scanning:
         yield
         # Whatever kept a VM from being looked at in its time: here it ends (P25).
         for ref in (yield from self._order()):
-            self._look(ref, self._clock())
+            self._review(ref, self._clock())
             yield
         self._count_vanished(uuids, counts)
         yield
@@ -116,7 +117,7 @@ class Scanning:
         return [ref for _precedence, ref in keys]
 
     def _count(self, vm: VmRecord, counts: Any) -> None:
-        plan = self._staging.plan(vm)
+        plan = self._staging.planner.assess(vm)
         if plan is not None:
             assignment = self._view.assignments.get(vm.uuid)
             counts[assignment.pool_id if assignment else NO_POOL, plan.state] += 1
@@ -129,6 +130,6 @@ class Scanning:
 
     def _rename(self, names: Dict[str, str]) -> int:
         """Bring the names in the registry up to date; how many were not."""
-        if not (names and self._view.is_accepted and self._may_write()):
+        if not (names and self._view.is_accepted and self._permit.may_write):
             return 0
         return self._view.rename(names)

@@ -4,10 +4,9 @@ The job does nothing but call `on_scan`, which puts a message into the inbox. AP
 the wall clock: after a step back of an hour a job did not run for that hour, and after one of 26
 years it listed every run that it had missed, for a minute and in 1.6 GB, under a lock for which
 others waited (tried). So here it has a trigger on the monotonic clock that never names a time in
-the past, a thread of ours that waits on that clock, and only that thread calls it.
+the past, and no thread: the main loop asks when it is due.
 """
 
-import threading
 import time
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Optional
@@ -16,55 +15,44 @@ from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from watcher.runtime.waiting import Inbox
-from watcher.xapi.event_stream import ThreadDied
-
 _JOB = 'scan'
-NAME = 'schedule'
 
 
 class Schedule:
-    """Calls `on_scan` in a thread of its own, first after one interval, until it is stopped."""
+    """Calls `on_scan` from `run_due`, first after one interval, until it is stopped."""
 
-    def __init__(self, interval_seconds: int, on_scan: Callable[[], None],
-                 on_death: Callable[[ThreadDied], None], *,
+    def __init__(self, interval_seconds: int, on_scan: Callable[[], None], *,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._interval_seconds = interval_seconds
         self._on_scan = on_scan
-        self._on_death = on_death
         self._trigger = Trigger(interval_seconds, clock)
-        self._intervals = Inbox()
-        self._is_stopped = False
-        self.thread = threading.Thread(target=self._run, name=NAME, daemon=True)
+        self._scheduler = _Scheduler(self._trigger)
 
     def start(self) -> None:
         """Begin; the first scan is due after one interval."""
-        self.thread.start()
+        self._scheduler.add_job(self._on_scan, self._trigger, id=_JOB)
+        self._trigger.begin(self._interval_seconds)
+        self._scheduler.start()
+
+    @property
+    def due_at(self) -> float:
+        """When `run_due` has something to do, on the monotonic clock."""
+        return self._trigger.due_at
+
+    def run_due(self) -> None:
+        """Call `on_scan` if it is time."""
+        self._scheduler.run_due()
 
     def change_interval(self, interval_seconds: int) -> None:
         """Scan at another interval from now on; the same one changes nothing."""
         if interval_seconds != self._interval_seconds:
             self._interval_seconds = interval_seconds
-            self._intervals.put(interval_seconds)
+            self._trigger.begin(interval_seconds)
 
     def stop(self) -> None:
-        """Call `on_scan` no more; does not wait for a call under way."""
-        self._is_stopped = True
-        self._intervals.wake()
-
-    def _run(self) -> None:
-        try:
-            scheduler = _Scheduler(self._trigger)
-            scheduler.add_job(self._on_scan, self._trigger, id=_JOB)
-            self._trigger.begin(self._interval_seconds)
-            scheduler.start()
-            while not self._is_stopped:
-                scheduler.run_due()
-                for interval_seconds in self._intervals.take(self._trigger.left_seconds):
-                    self._trigger.begin(interval_seconds)
-            scheduler.shutdown()
-        except BaseException as error:  # the thread's body: the main thread ends the process
-            self._on_death(ThreadDied(NAME, error))
+        """Call `on_scan` no more."""
+        if self._scheduler.running:
+            self._scheduler.shutdown()
 
 
 class Trigger(BaseTrigger):
@@ -77,25 +65,25 @@ class Trigger(BaseTrigger):
     def begin(self, interval_seconds: int) -> None:
         """Count one interval from now on."""
         self._interval_seconds = interval_seconds
-        self._due_at = self._clock() + interval_seconds
+        self.due_at = self._clock() + interval_seconds
 
     @property
     def left_seconds(self) -> float:
         """How long until it is due; 0 when it is."""
-        return max(0.0, self._due_at - self._clock())
+        return max(0.0, self.due_at - self._clock())
 
     def get_next_fire_time(self, previous_fire_time: Optional[datetime],
                            now: datetime) -> datetime:
-        """Give a time after `now`, as APScheduler asks when the job was added and when it ran."""
-        if previous_fire_time is not None:
-            self._due_at += self._interval_seconds
+        """Give a time after `now`; APScheduler asks when the job is added, and twice per run."""
+        if previous_fire_time is not None and not self.left_seconds:
+            self.due_at += self._interval_seconds
             if not self.left_seconds:  # what was missed while the host slept is not made up for
                 self.begin(self._interval_seconds)
         return now + timedelta(seconds=max(self.left_seconds, 0.001))
 
 
 class _Scheduler(BaseScheduler):
-    """APScheduler, worked by the thread that calls `run_due`, which runs the job as well."""
+    """APScheduler, worked by whoever calls `run_due`, which runs the job as well."""
 
     def __init__(self, trigger: Trigger) -> None:
         # In UTC: local time needs what dom0 may lack.
@@ -110,7 +98,7 @@ class _Scheduler(BaseScheduler):
 
         A clock that is set back between the two calls leaves it due, and it is asked again.
         """
-        if not self._trigger.left_seconds:
+        if self.running and not self._trigger.left_seconds:
             self.modify_job(_JOB, next_run_time=datetime.now(timezone.utc))
             self._process_jobs()
 
@@ -119,4 +107,4 @@ class _Scheduler(BaseScheduler):
         super().shutdown(wait)
 
     def wakeup(self, *_nothing: Any) -> None:
-        """Required of a scheduler: here the thread that changes something is the one that waits."""
+        """Required of a scheduler: here whoever changes something is who waits."""

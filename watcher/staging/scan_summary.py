@@ -1,6 +1,6 @@
 """The scan: all VMs as XAPI has them, held against the registry (P25).
 
-The reading is one call, made by a worker (`jobs.read_scan`); `scan.py` goes through it.
+The reading is one call, made by a job (`jobs.read_scan`); `scan.py` goes through it.
 
 Pure: no clock, no I/O, no logging.
 """

@@ -1,6 +1,6 @@
 """Staging: has each VM carry its desired span while it rests, and adds it to those that start.
 
-Between the decision (`plan.py`) and the hands (`injector.py`, run by workers). Per VM at most one
+Between the decision (`plan.py`) and the hands (`injector.py`, run by callers). Per VM at most one
 job is under way; `due` says when a VM deserves the next look.
 """
 
@@ -16,13 +16,13 @@ from watcher.staging.notices import VmNotices, WriteNotices
 from watcher.staging.vm_progress import Progress, Start, Wrote
 from watcher.state.inventory import Inventory
 from watcher.state.number_claims import NumberClaims
+from watcher.state.planner import Planner
 from watcher.state.registry_view import RegistryView
 from watcher.state.staged_record import StagedRecord
-from watcher.vm.plan import (SETTLE_SECONDS, Action, Plan, Policy, Reason, State, plan_restore,
-                             plan_vm, render_desired)
-from watcher.vm.record import Kind, VmRecord
+from watcher.vm.plan import SETTLE_SECONDS, Action, Plan, PlanReason, Policy, render_desired
+from watcher.vm.record import VmRecord
 
-# Rest of the workers stays free for VMs that start.
+# The rest of the callers stays free for VMs that start.
 STAGING_AT_ONCE = 8
 # A span that keeps vanishing during one start is removed by another program.
 _ADDS_PER_START = 5
@@ -56,10 +56,12 @@ class Staging:
         self._later = DueTimes()
         """Reviews that no write waits for."""
         self._fights = Fights()
-        self._notices = VmNotices(number_claims, view)
         self._writes = WriteNotices(write)
         self._record = StagedRecord(view, inventory, number_claims, write)
         self.leftovers = Leftovers(view, write)
+        self.planner = Planner(view, number_claims, find_left=self.leftovers.find,
+                               is_fought_over=lambda vm: vm.ref in self._fights.keys)
+        self._notices = VmNotices(self.planner)
 
     @property
     def policy(self) -> Policy:
@@ -130,21 +132,6 @@ class Staging:
             refs += [self._ready.popitem(last=False)[0] for _ in range(free)]
         return tuple(refs)
 
-    def plan(self, vm: VmRecord) -> Optional[Plan]:
-        """Decide about one VM; None while the registry or its row cannot be read."""
-        saved = self.leftovers.find(vm)
-        assignment = self._view.assignments.get(vm.uuid)
-        is_known = self._view.is_available and vm.uuid not in self._view.faulty
-        if saved is not None and vm.kind is Kind.VM:
-            return plan_restore(vm, saved, assignment, self.policy, is_known=is_known)
-        if not is_known:
-            return None
-        plan = plan_vm(vm, assignment, self._number_claims.find(vm), self.policy,
-                       self._number_claims.find_beside(vm))
-        if plan.action is not Action.NONE and vm.ref in self._fights.keys:
-            plan = plan._replace(reason=Reason.FOUGHT_OVER, state=State.FOUGHT_OVER)
-        return plan
-
     def find_desired(self, vm: VmRecord) -> Optional[str]:
         """The span that the VM's row asks for, by the registry as it was last readable."""
         assignment = self._view.assignments.get(vm.uuid)
@@ -153,14 +140,16 @@ class Staging:
         return render_desired(self.policy.read(vm), assignment, self.policy,
                               self._view.removed.get(vm.uuid))
 
-    def look(self, ref: str, now: float, *, may_write: bool, is_fresh: bool = False) -> None:
+    def review(self, ref: str, now: float, *, may_write: bool, is_fresh: bool = False) -> None:
         """Decide about a VM, and begin what is to be done as soon as it may be."""
         vm = self._inventory.find(ref)
         self.calm.discard(ref)
         if vm is None or ref in self.busy or ref in self._inventory.aside:
             return
         self._fights.expire(ref, now)
-        plan = self.plan(vm)
+        if vm.start_task is None and ref in self._progress:
+            self._progress[ref].start = None  # the next one counts afresh, whatever its task
+        plan = self.planner.assess(vm)
         if plan is None:
             return
         self._settle_doubt(vm)
@@ -171,7 +160,8 @@ class Staging:
             self._due.pop(ref)
             if plan.action is Action.NONE:
                 self.calm.add(ref)
-                self._of(ref).overtaken = 0
+                if ref in self._progress:
+                    self._progress[ref].overtaken = 0
             return
         ready_at = self._ready_at(plan, now)
         if ready_at > now:
@@ -179,7 +169,7 @@ class Staging:
         elif not is_fresh and self._is_echo(vm, now):
             self._reread(vm)
         elif plan.is_rescue:
-            self._rescue(plan, is_fresh, now)
+            self._rescue(plan, is_fresh)
         elif self._is_full():
             self._ready[ref] = None
         else:
@@ -229,7 +219,7 @@ class Staging:
     def _is_passing(self, plan: Plan, now: float) -> bool:
         """Whether the VM is in a state that is told, and decided on, only when it lasts (P6)."""
         ref, progress = plan.vm.ref, self._progress.get(plan.vm.ref)
-        if plan.reason is not Reason.HALTED_RESIDENT:
+        if plan.reason is not PlanReason.HALTED_RESIDENT:
             if progress is not None:
                 progress.resident_since = None
             return False
@@ -273,7 +263,7 @@ class Staging:
             progress.start = Start(vm.start_task)
             progress.forgive()
 
-    def _rescue(self, plan: Plan, is_fresh: bool, now: float) -> None:
+    def _rescue(self, plan: Plan, is_fresh: bool) -> None:
         """Add the absent key, as often as it goes, within a bound.
 
         An event may still show what stood before our own write: a second one for the same start
@@ -325,7 +315,9 @@ class Staging:
                 and current.args != plan.value:
             claimed = current._replace(args=plan.value)
             self._inventory.update(claimed, self.policy, now)
-            if current is not plan.vm:
+            if current is not plan.vm and plan.is_rescue:
+                self._reread(claimed)  # the start does not wait
+            elif current is not plan.vm:
                 self._of(plan.vm.ref).unproven = claimed
                 self._later.set(plan.vm.ref, now + _PROOF_SECONDS)
 

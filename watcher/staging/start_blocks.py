@@ -6,9 +6,10 @@ any more. An entry is ours by its text and by nothing else, as it stands there w
 XAPI removes by key, and others use the map too.
 """
 
-from typing import List, Optional, Tuple
+from typing import List, Mapping, Optional, Tuple
 
 from watcher.errors import XapiFailure
+from watcher.loop.steps import Steps
 from watcher.vm.record import VmRecord
 from watcher.xapi.client import Client
 
@@ -36,27 +37,40 @@ def read_value(vm: VmRecord) -> Optional[str]:
     return None
 
 
-def lift(client: Client, ref: str) -> Tuple[VmRecord, Tuple[str, ...]]:
+def find_taken(vm: VmRecord, noted: Mapping[str, Optional[str]]) -> Optional[str]:
+    """The whole value that was taken away and belongs back; None when nothing does.
+
+    `noted` is what the journal has, by UUID. Where it is lost with its host, or locked, the text of
+    a start block tells.
+    """
+    if vm.args is not None:
+        return None
+    return noted[vm.uuid] if vm.uuid in noted else read_value(vm)
+
+
+def lift(client: Client, ref: str) -> Steps[Tuple[VmRecord, Tuple[str, ...]]]:
     """Remove our entries from a VM: the record after that, and the operations freed.
 
     A value whose replacement was interrupted comes back first: the block's text tells it.
     """
-    vm = client.read_vm(ref)
+    vm = yield from client.read_vm(ref)
     value = read_value(vm)
     if value is not None and vm.args is None and vm.is_at_rest:
-        _put_back(client, ref, value)
+        yield from _put_back(client, ref, value)
     lifted: List[str] = []
     for operation in list_blocks(vm):
         # Back to back: what stands there now is what counts.
-        if operation in list_blocks(client.read_vm(ref)):
-            client.remove_block(ref, operation)
+        if operation in list_blocks((yield from client.read_vm(ref))):
+            yield from client.remove_block(ref, operation)
             lifted.append(operation)
-    return (client.read_vm(ref) if lifted else vm), tuple(lifted)
+    if lifted:
+        vm = yield from client.read_vm(ref)
+    return vm, tuple(lifted)
 
 
-def _put_back(client: Client, ref: str, value: str) -> None:
+def _put_back(client: Client, ref: str, value: str) -> Steps[None]:
     try:
-        client.add_args(ref, value)
+        yield from client.add_args(ref, value)
     except XapiFailure as error:
         if error.code != 'MAP_DUPLICATE_KEY':  # another program was quicker
             raise

@@ -8,7 +8,7 @@ the monotonic clock, handed in by the caller.
 from typing import Any, Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Set, Tuple
 
 from watcher.vm.plan import Policy, Standing
-from watcher.vm.record import Kind, VmRecord
+from watcher.vm.record import VmKind, VmRecord
 
 
 class Claim(NamedTuple):
@@ -112,7 +112,7 @@ class Inventory:
 
     def _note_number(self, vm: VmRecord, policy: Policy) -> None:
         number = policy.number_of(vm) if vm.args is not None else None
-        self._set_number(vm.ref, number, is_carrier=vm.kind is Kind.VM)
+        self._set_number(vm.ref, number, is_carrier=vm.kind is VmKind.VM)
 
     def _set_number(self, ref: str, number: Optional[int], is_carrier: bool = False) -> None:
         before = self._numbers.pop(ref, None)

@@ -2,7 +2,8 @@
 
 Many parts of the daemon have something to write down; it is collected here, in order, and
 committed in one transaction when the main loop has done what was urgent. What cannot be written
-now is kept for later, within a bound.
+now is kept for later, within a bound. A log line that a commit proves follows it: the other way
+round, a daemon that is killed between the two would have the next one say the line again.
 """
 
 import json
@@ -16,6 +17,7 @@ from registry.schema import WATCH_NOTE
 from watcher.runtime.logs import get_logger
 from watcher.state.registry_view import RegistryView
 from watcher.version import VERSION
+from watcher.xapi.role import Role
 
 # A journal that cannot be written for days: the oldest are given up then.
 _KEPT = 10000
@@ -29,30 +31,45 @@ class JournalQueue:
     def __init__(self, view: RegistryView) -> None:
         self._view = view
         self._writes: List[Write] = []
+        self._lines: List[Callable[[], None]] = []
         self._error = ''
 
     def add(self, write: Write) -> None:
         """Have this written with the next commit."""
         self._writes.append(write)
 
+    def say(self, line: Callable[[], None]) -> None:
+        """Have this logged after the next commit, also when that fails."""
+        self._lines.append(line)
+
     def note_watch(self, since: Optional[float], last_answer: Optional[float],
-                   is_member: bool, fought_over: Sequence[str] = (),
+                   role: Optional[Role], fought_over: Sequence[str] = (),
                    clock_step: Optional[ClockStep] = None) -> None:
         """Leave word for vgpu-admin: who watches, since when, when XAPI answered (Unix times).
 
-        Also whether this is a member: then vgpu-admin asks the master what it is asked. And the
-        UUIDs of VMs that are fought over, which no record shows. And by how much the clock was
-        set, if it was.
+        Also which host this is, and whether it is a member: then vgpu-admin asks the master what it
+        is asked. And the UUIDs of VMs that are fought over, which no record shows. And by how much
+        the clock was set, if it was.
         """
         text = json.dumps({'pid': os.getpid(), 'version': VERSION, 'since': since,
-                           'last_answer': last_answer, 'is_member': is_member,
+                           'last_answer': last_answer,
+                           'host': role.host if role and role.is_local else '',
+                           'is_member': bool(role and role.is_member),
                            'fought_over': list(fought_over)})
         self.add(lambda journal: journal.write_note(WATCH_NOTE, text))
         if clock_step is not None:
             self.add(lambda journal: journal.note_clock_step(clock_step))
 
     def flush(self) -> None:
-        """Commit all of it in one transaction."""
+        """Commit all of it in one transaction, and say what was waiting for that."""
+        try:
+            self._commit()
+        finally:
+            lines, self._lines = self._lines, []
+            for line in lines:
+                line()
+
+    def _commit(self) -> None:
         if not self._writes or not self._view.is_journal_open:
             del self._writes[:-_KEPT]
             return

@@ -15,7 +15,7 @@ from watcher.vm.numbers import (Owner, Run, Spans, find_circle, find_holders, fi
                                 find_numbers, find_parking, find_spans, find_taken,
                                 is_blocked_by_others, is_live, is_ordinary, steps_aside)
 from watcher.vm.plan import Beside, Plan, Policy, Standing
-from watcher.vm.record import Kind, VmRecord
+from watcher.vm.record import VmKind, VmRecord
 
 _UNVERIFIED = (None, 'unverified')
 _Spans = Tuple[Optional[str], Optional[str]]
@@ -109,7 +109,7 @@ class NumberClaims:
         """Note what the records show; those that began or ceased to bear a number."""
         changed: List[VmRecord] = []
         for vm in vms:
-            if vm.kind is Kind.CONTROL_DOMAIN:
+            if vm.kind is VmKind.CONTROL_DOMAIN:
                 continue
             if vm.uuid in self._unproven:
                 self._note_proof(vm, is_fresh)

@@ -56,6 +56,10 @@ class RegistryChanges:
         found, self._found = self._found, _NOTHING
         return found
 
+    def settle(self) -> None:
+        """Forget what was found: the caller looks at all VMs anyway."""
+        self._found = _NOTHING
+
 
 def _merge(before: Change, after: Change) -> Change:
     return after._replace(

@@ -18,12 +18,13 @@ from registry.journal.numbers import Written
 from registry.journal.outside_edits import (NO_MEMORY, UNKNOWN_EDITION, compare_missing,
                                             refuse_loss, seen_in)
 from registry.sqlite.connection import unavailable
+from registry.sqlite.lock_holders import is_shut
 from registry.store import Registry
 from registry.values import Contents
 from watcher.state.inventory import Claim
 from watcher.vm.plan import Assignment
 
-# Longer, and SQLite would hold up the main thread and its signals (P17).
+# Longer, and SQLite would hold up the daemon and its signals (P17).
 REGISTRY_TIMEOUT_SECONDS = 0.25
 WHO = 'vgpu-watcher'
 # A journal that is locked costs a part of the above each time, and starts must not wait for it.
@@ -63,6 +64,7 @@ class RegistryView:
         self.watch = FileWatch(self.path, clock=clock)
         self._must_read = True
         self._retry_at = 0.0
+        self._is_shut = False
         self._last_seen = NO_MEMORY.seen
         """The rows last taken: what is held against the file while the journal cannot be read."""
         self.is_journal_readable = False
@@ -108,7 +110,7 @@ class RegistryView:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether we may replace and remove, or only add (interface.md, Taking over)."""
+        """Whether we may replace and remove, or only add (docs/operations.md)."""
         return self.contents is not None and self.contents.accepted
 
     def listen(self) -> None:
@@ -290,6 +292,16 @@ class RegistryView:
     def reread(self) -> None:
         """Have the next poll read the file, changed or not."""
         self._must_read, self._retry_at = True, 0.0
+
+    def look_for_lock(self) -> None:
+        """Have the next poll meet a lock that keeps everybody from reading.
+
+        The file's status does not show such a lock. It must stand at two looks: a transaction that
+        comes to its end is no trouble.
+        """
+        was_shut, self._is_shut = self._is_shut, is_shut(self.path)
+        if was_shut and self._is_shut:
+            self.reread()
 
     def close(self) -> None:
         """Close the journal."""

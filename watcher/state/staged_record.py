@@ -13,7 +13,7 @@ from watcher.state.number_claims import NumberClaims
 from watcher.state.registry_view import RegistryView
 from watcher.vm.numbers import find_numbers, is_live
 from watcher.vm.plan import Action, Plan, Policy, State
-from watcher.vm.record import Kind
+from watcher.vm.record import VmKind, VmRecord
 
 _IN_PLACE = (State.AS_DESIRED, State.PENDING)
 
@@ -31,7 +31,7 @@ class StagedRecord:
     def note_state(self, plan: Plan, policy: Policy) -> None:
         """Note what a VM has in place, when it is known that its next start takes it."""
         vm = plan.vm
-        if vm.kind is not Kind.VM:
+        if vm.kind is not VmKind.VM:
             return
         if vm.uuid not in self._view.assignments:
             if vm.uuid in self._view.orphans and vm.is_at_rest and plan.carried is None \
@@ -40,9 +40,9 @@ class StagedRecord:
             if vm.is_at_rest and not self._number_claims.is_unproven(vm.uuid):
                 self._forget_written(vm.uuid)
         elif is_live(vm):
-            if vm.uuid not in self._view.staged:
-                # It got its row while it ran: what it rested with last is what it carries.
-                self._note(vm.uuid, self._inventory.number_of(vm.ref) or 0, plan.carried or '')
+            # Of a contested number no stop and start brings what the VM lacks: nothing is pending.
+            if plan.state is not State.CONTESTED:
+                self._note_rested_with(vm, plan.carried or '')
         elif (plan.action is Action.NONE and plan.state in _IN_PLACE
               and plan.carried == plan.stage and not self._number_claims.is_unproven(vm.uuid)):
             self._note_place(plan, policy)
@@ -56,7 +56,9 @@ class StagedRecord:
         written = Written(vm.uuid, policy.read(vm).managed or '',
                           policy.read(vm._replace(args=plan.value)).managed or '')
         known = self._view.written.get(vm.uuid)
-        if known is not None and known.value == written.before:
+        if plan.is_rescue:
+            self._note_rested_with(vm, written.before)
+        elif known is not None and known.value == written.before:
             # The write before is in place; its row has changed again.
             self._note_value(vm.uuid, written.before, policy)
         self._view.written[vm.uuid] = written
@@ -79,6 +81,11 @@ class StagedRecord:
             self._forget(vm_uuid)
         for vm_uuid in set(self._view.written) - known:
             self._forget_written(vm_uuid)
+
+    def _note_rested_with(self, vm: VmRecord, value: str) -> None:
+        """A VM that got its row while it ran rested last with what it carries."""
+        if vm.uuid not in self._view.staged and vm.uuid not in self._view.written:
+            self._note(vm.uuid, self._inventory.number_of(vm.ref) or 0, value)
 
     def _note_place(self, plan: Plan, policy: Policy) -> None:
         vm_uuid = plan.vm.uuid

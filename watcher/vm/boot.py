@@ -71,7 +71,7 @@ class Track(NamedTuple):
     """False after an interruption: how the next new domain came up was not watched."""
 
 
-class Finding(NamedTuple):
+class BootFinding(NamedTuple):
     """What the host that runs the domain shows."""
     found: Optional[str] = None
     """Our spans in the arguments of the domain's QEMU."""
@@ -104,7 +104,7 @@ def follow(track: Track, vm: VmRecord) -> Tuple[Track, Sign, BootKind]:
 
 
 def judge(kind: BootKind, desired: Optional[str], staged: FrozenSet[str],
-          finding: Finding) -> Verdict:
+          finding: BootFinding) -> Verdict:
     """Compare what a QEMU runs with what was desired when it came up.
 
     `staged` is what was in place when the VM last rested: '' for nothing of ours. It may be one

@@ -1,9 +1,9 @@
 """The grammar of platform:device-model-args: find our span, merge it, render it.
 
 In the value we own one span, `-device NAME,prop=value,...`. Everything else is foreign text and
-is preserved byte for byte. Three forms of the consumer exist in the field (dom0.md): one splits
-the value at white space, two split it like a shell. A value that these would read differently,
-or that could not be written back as it was read, is not touched: it has a `problem`.
+is preserved byte for byte. Three forms of the consumer exist in the field (docs/consumer.md): one
+splits the value at white space, two split it like a shell. A value that these would read
+differently, or that could not be written back as it was read, is not touched: it has a `problem`.
 
 Pure: no clock, no I/O, no logging.
 """
@@ -14,7 +14,7 @@ import re
 from typing import FrozenSet, List, NamedTuple, Optional, Tuple
 
 MAX_SPAN = 255
-# XAPI accepts more, but xenstore and the consumers do not promise it (xapi-boot-path.md).
+# XAPI accepts more, but xenstore and the consumers do not promise it (docs/reference/boot-path.md).
 MAX_VALUE = 1023
 MAX_VM_ID = 2147483646
 # What stands behind this is not read: it could not be written back, and one who may write a VM's
@@ -37,7 +37,7 @@ class Problem(enum.Enum):
     UNBALANCED = 'has an unbalanced quote or a trailing backslash'
     QUOTED_DEVICE = 'names our device inside quotes, which consumers read differently'
     DANGLING = 'ends in -device without a device'
-    TOO_LONG = 'would be longer than %d bytes' % MAX_VALUE
+    TOO_LONG = f'would be longer than {MAX_VALUE} bytes'
 
 
 class InvalidTemplate(ValueError):
@@ -76,7 +76,7 @@ class Template(NamedTuple):
     def render(self, pool_id: str, priority: int, vm_id: int) -> str:
         """The span for one assignment; built from validated enumerations and integers only."""
         if pool_id not in ('A', 'B') or priority not in (0, 1, 2) or not 1 <= vm_id <= MAX_VM_ID:
-            raise ValueError('not an assignment: %r %r %r' % (pool_id, priority, vm_id))
+            raise ValueError(f'not an assignment: {pool_id!r} {priority!r} {vm_id!r}')
         return self.text.format(pool_id=pool_id, priority=_PRIORITY_WORDS[priority],
                                 priority_level=int(priority), vm_id=int(vm_id))
 
@@ -100,21 +100,21 @@ def parse_template(text: str) -> Template:
     for item in properties:
         key, equals, value = item.partition('=')
         if not equals or not _KEY.match(key) or key in keys:
-            raise InvalidTemplate('property %r must be key=value, each key once' % item)
+            raise InvalidTemplate(f'property {item!r} must be key=value, each key once')
         if not _PROPERTY_VALUE.match(_fill(value)):
-            raise InvalidTemplate('value of %r may hold [A-Za-z0-9._:-] and placeholders' % key)
+            raise InvalidTemplate(f'value of {key!r} may hold [A-Za-z0-9._:-] and placeholders')
         keys.append(key)
         number_key = key if value == '{vm_id}' else number_key
     if number_key is None:
         raise InvalidTemplate('needs a property whose value is {vm_id}')
     template = Template(text, name, frozenset(keys), number_key)
     if len(template.render('A', 1, MAX_VM_ID)) > MAX_SPAN:
-        raise InvalidTemplate('is longer than %d bytes when filled in' % MAX_SPAN)
+        raise InvalidTemplate(f'is longer than {MAX_SPAN} bytes when filled in')
     return template
 
 
-# A value is read once for each change: by the thread that it came in with, as long as there are not
-# more VMs than this, and looked up after that.
+# A value is read once for each change, as long as there are not more VMs than this, and looked up
+# after that.
 @functools.lru_cache(maxsize=1024)
 def parse_args(value: Optional[str], names: FrozenSet[str]) -> Reading:
     """Find our spans in a value of device-model-args; in a long one, in its beginning."""
@@ -156,7 +156,7 @@ def parse_number(reading: Reading, template: Template) -> Optional[int]:
 def mentions(value: Optional[str], names: FrozenSet[str]) -> bool:
     """Whether one of the device names stands in the value at all, however it is written."""
     return value is not None and any(
-        re.search(r'(?<![A-Za-z0-9_-])%s(?![A-Za-z0-9_-])' % re.escape(name), value)
+        re.search(rf'(?<![A-Za-z0-9_-]){re.escape(name)}(?![A-Za-z0-9_-])', value)
         for name in names)
 
 
@@ -164,7 +164,7 @@ def render_span(reading: Reading, rendered: str, template: Template) -> str:
     """The desired span: what the template says, and behind it the properties set by hand."""
     span, seen = rendered, set(template.keys)
     for key, value in (pair for found in reading.spans for pair in found.properties):
-        extended = '%s,%s=%s' % (span, key, value)
+        extended = f'{span},{key}={value}'
         if key not in seen and _fits(key, value) and len(extended) <= MAX_SPAN:
             span = extended
             seen.add(key)

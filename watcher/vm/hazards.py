@@ -9,7 +9,7 @@ Pure: no clock, no I/O, no logging.
 import enum
 from typing import Callable, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
-from watcher.vm.record import Kind, PowerState, VmRecord
+from watcher.vm.record import PowerState, VmKind, VmRecord
 
 _RUNNING = (PowerState.RUNNING, PowerState.PAUSED)
 _MOVES = frozenset(['pool_migrate', 'migrate_send'])
@@ -43,7 +43,7 @@ def find_dangers(vm: VmRecord, numbers: FrozenSet[int],
     `list_having` gives the ordinary VMs that have a number, `find_owner` the VM whose row has it.
     """
     found: List[Danger] = []
-    for vm_id in sorted(numbers) if vm.kind is Kind.VM else ():
+    for vm_id in sorted(numbers) if vm.kind is VmKind.VM else ():
         others = [other for other in list_having(vm_id) if other.uuid != vm.uuid]
         owner = find_owner(vm_id)
         found += _find_doubled(vm, vm_id, others, owner)

@@ -13,7 +13,7 @@ from typing import Callable, FrozenSet, Iterable, NamedTuple, Optional, Sequence
 
 from watcher.vm.device_args import MAX_VM_ID, parse_args, parse_number
 from watcher.vm.plan import Policy
-from watcher.vm.record import Kind, PowerState, VmRecord
+from watcher.vm.record import PowerState, VmKind, VmRecord
 
 # Numbers above it are parked: the largest there are, which nothing gives out by itself.
 PARKED_ABOVE = MAX_VM_ID - 1000000
@@ -152,4 +152,4 @@ def find_interim(staged: Optional[int], carried: FrozenSet[int],
 
 def is_ordinary(vm: Optional[VmRecord]) -> bool:
     """Whether a VM is one that can run: templates and snapshots have no numbers."""
-    return vm is not None and vm.kind is Kind.VM
+    return vm is not None and vm.kind is VmKind.VM

@@ -12,7 +12,7 @@ from typing import FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
 
 from watcher.vm.device_args import (MAX_VALUE, Reading, Template, mentions, merge, parse_args,
                                     parse_number, render_span)
-from watcher.vm.record import Kind, VmRecord
+from watcher.vm.record import VmKind, VmRecord
 
 # XAPI writes to the map itself within 25 ms after the power state: what removes or replaces
 # begins this long after the VM was first seen at rest (P7).
@@ -59,7 +59,7 @@ class Standing(enum.Enum):
     """Unregistered: its row was deleted and our span is still there."""
 
 
-class Reason(enum.Enum):
+class PlanReason(enum.Enum):
     """Why the plan is what it is."""
     NOT_ORDINARY = 'not_an_ordinary_vm'
     UNREADABLE = 'value_not_readable'
@@ -104,11 +104,6 @@ class Policy(NamedTuple):
         """Find our spans in what the VM carries."""
         return parse_args(vm.args, self.names)
 
-    def read_ahead(self, vms: Iterable[VmRecord]) -> None:
-        """Read what VMs carry in the thread that it came in with, not in the one that decides."""
-        for vm in vms:
-            self.read(vm)
-
     def number_of(self, vm: VmRecord) -> Optional[int]:
         """The vm_id that the VM carries; None when it carries none."""
         return parse_number(self.read(vm), self.template)
@@ -133,7 +128,7 @@ class Beside(NamedTuple):
 class Plan(NamedTuple):
     """What to do about one VM, and why."""
     action: Action
-    reason: Reason
+    reason: PlanReason
     state: State
     vm: VmRecord
     value: Optional[str] = None
@@ -158,9 +153,9 @@ def plan_vm(vm: VmRecord, assignment: Optional[Assignment], standing: Standing,
             policy: Policy, beside: Beside = Beside()) -> Plan:
     """Decide what to do about one VM."""
     reading = policy.read(vm)
-    plan = Plan(Action.NONE, Reason.NOT_ORDINARY, State.UNREGISTERED, vm,
+    plan = Plan(Action.NONE, PlanReason.NOT_ORDINARY, State.UNREGISTERED, vm,
                 carried=reading.managed, runs=beside.runs, owner=beside.owner)
-    if vm.kind is not Kind.VM:
+    if vm.kind is not VmKind.VM:
         return plan
     if assignment is None:
         return _plan_unregistered(plan, reading, standing, policy, beside)
@@ -181,12 +176,12 @@ def plan_restore(vm: VmRecord, saved: Optional[str], assignment: Optional[Assign
     plan = plan_vm(as_if, assignment, Standing.ORPHAN, policy)._replace(vm=vm, carried=None)
     value = saved if plan.action is Action.NONE else plan.value
     if not (vm.is_at_rest or vm.is_starting):
-        return plan._replace(action=Action.NONE, reason=Reason.NOT_AT_REST, state=State.PENDING)
+        return plan._replace(action=Action.NONE, reason=PlanReason.NOT_AT_REST, state=State.PENDING)
     if value is None:
-        return plan._replace(action=Action.NONE, reason=Reason.INTERRUPTED, value=None)
+        return plan._replace(action=Action.NONE, reason=PlanReason.INTERRUPTED, value=None)
     # What would be right if it stood there is not there yet.
     state = State.DRIFT if plan.state is State.AS_DESIRED else plan.state
-    return plan._replace(action=Action.ADD, reason=Reason.INTERRUPTED, state=state, value=value,
+    return plan._replace(action=Action.ADD, reason=PlanReason.INTERRUPTED, state=state, value=value,
                          is_rescue=vm.is_starting)
 
 
@@ -219,19 +214,19 @@ def _plan_registered(plan: Plan, reading: Reading, assignment: Assignment, stand
     desired = render_desired(reading, assignment, policy, beside.removed)
     plan = plan._replace(desired=desired, stage=desired)
     if not plan.vm.has_qemu:
-        return plan._replace(reason=Reason.NO_QEMU, state=State.NO_QEMU)
+        return plan._replace(reason=PlanReason.NO_QEMU, state=State.NO_QEMU)
     if reading.problem:
-        return plan._replace(reason=Reason.UNREADABLE, state=State.UNREADABLE,
+        return plan._replace(reason=PlanReason.UNREADABLE, state=State.UNREADABLE,
                              carried=plan.vm.args)
     if standing is Standing.CONTESTED:
-        return plan._replace(reason=Reason.NUMBER_CONTESTED, state=State.CONTESTED)
+        return plan._replace(reason=PlanReason.NUMBER_CONTESTED, state=State.CONTESTED)
     if beside.holder is not None and desired is not None:
         plan = plan._replace(holder=beside.holder, stage=_render_interim(
             reading, assignment, policy, beside))
     value = merge(reading, plan.stage)
     if value == plan.vm.args:
         return _plan_unchanged(plan)
-    reason = (Reason.NUMBER_HELD if plan.holder is not None and plan.stage is None else
+    reason = (PlanReason.NUMBER_HELD if plan.holder is not None and plan.stage is None else
               _reason_to_change(reading, plan.stage))
     planned = _plan_change(plan, reading, value, reason, policy)
     is_waiting = planned.holder is not None and planned.state is State.DRIFT
@@ -250,69 +245,69 @@ def _render_interim(reading: Reading, assignment: Assignment, policy: Policy,
 def _plan_unchanged(plan: Plan) -> Plan:
     """The record carries what belongs there now: the rest is a matter of what runs."""
     if plan.holder is not None:
-        return plan._replace(reason=Reason.NUMBER_HELD, state=State.PENDING)
+        return plan._replace(reason=PlanReason.NUMBER_HELD, state=State.PENDING)
     if plan.runs is not None and plan.runs != {plan.desired}:
-        return plan._replace(reason=Reason.NOT_AT_REST, state=State.PENDING)
-    return plan._replace(reason=Reason.AS_DESIRED, state=State.AS_DESIRED)
+        return plan._replace(reason=PlanReason.NOT_AT_REST, state=State.PENDING)
+    return plan._replace(reason=PlanReason.AS_DESIRED, state=State.AS_DESIRED)
 
 
-def _reason_to_change(reading: Reading, desired: Optional[str]) -> Reason:
+def _reason_to_change(reading: Reading, desired: Optional[str]) -> PlanReason:
     if desired is None:
-        return Reason.POOL_DISABLED
-    return Reason.SPAN_DIFFERS if reading.spans else Reason.SPAN_MISSING
+        return PlanReason.POOL_DISABLED
+    return PlanReason.SPAN_DIFFERS if reading.spans else PlanReason.SPAN_MISSING
 
 
-def _plan_change(plan: Plan, reading: Reading, value: Optional[str], reason: Reason,
+def _plan_change(plan: Plan, reading: Reading, value: Optional[str], reason: PlanReason,
                  policy: Policy) -> Plan:
     """A registered VM carries something else than it should."""
     vm = plan.vm
     if value is not None and len(value) > MAX_VALUE:
-        return plan._replace(reason=Reason.TOO_LONG, state=State.UNREADABLE)
+        return plan._replace(reason=PlanReason.TOO_LONG, state=State.UNREADABLE)
     action = _action_for(vm.args, value)
     if not (vm.is_at_rest or (vm.is_starting and action is Action.ADD)):
         return plan._replace(reason=_reason_to_wait(vm), state=State.PENDING)
     if reading.spans and not policy.is_accepted:
-        return plan._replace(reason=Reason.NOT_ACCEPTED, state=State.DRIFT)
+        return plan._replace(reason=PlanReason.NOT_ACCEPTED, state=State.DRIFT)
     if action is Action.REPLACE and vm.settles_platform:
-        return plan._replace(reason=Reason.PLATFORM_UNSETTLED, state=State.WAITS_FOR_XAPI)
+        return plan._replace(reason=PlanReason.PLATFORM_UNSETTLED, state=State.WAITS_FOR_XAPI)
     return plan._replace(action=action, reason=reason, state=State.DRIFT, value=value,
                          is_rescue=vm.is_starting)
 
 
-def _reason_to_wait(vm: VmRecord) -> Reason:
-    return Reason.HALTED_RESIDENT if vm.is_halted_resident else Reason.NOT_AT_REST
+def _reason_to_wait(vm: VmRecord) -> PlanReason:
+    return PlanReason.HALTED_RESIDENT if vm.is_halted_resident else PlanReason.NOT_AT_REST
 
 
 def _plan_unregistered(plan: Plan, reading: Reading, standing: Standing, policy: Policy,
                        beside: Beside) -> Plan:
     if reading.problem and mentions(reading.value, policy.names):
-        return plan._replace(reason=Reason.UNREADABLE, state=State.UNREADABLE,
+        return plan._replace(reason=PlanReason.UNREADABLE, state=State.UNREADABLE,
                              carried=plan.vm.args)
     if not reading.spans:
-        return plan._replace(reason=Reason.NOT_REGISTERED)
+        return plan._replace(reason=PlanReason.NOT_REGISTERED)
     if standing is Standing.ORPHAN:
-        return _plan_removal(plan._replace(state=State.ORPHANED), reading, Reason.ROW_DELETED,
+        return _plan_removal(plan._replace(state=State.ORPHANED), reading, PlanReason.ROW_DELETED,
                              policy)
     if standing is Standing.COPY and beside.is_blocked_by_others:
-        return plan._replace(state=State.DOUBLED, reason=Reason.COPY_BLOCKED)
+        return plan._replace(state=State.DOUBLED, reason=PlanReason.COPY_BLOCKED)
     if standing is Standing.COPY:
-        return _plan_removal(plan._replace(state=State.DOUBLED), reading, Reason.NUMBER_COPIED,
+        return _plan_removal(plan._replace(state=State.DOUBLED), reading, PlanReason.NUMBER_COPIED,
                              policy)
     if standing is Standing.CONTESTED:
-        return plan._replace(reason=Reason.NUMBER_CONTESTED, state=State.CONTESTED)
-    return plan._replace(reason=Reason.MANUAL_ARGS, state=State.MANUAL)
+        return plan._replace(reason=PlanReason.NUMBER_CONTESTED, state=State.CONTESTED)
+    return plan._replace(reason=PlanReason.MANUAL_ARGS, state=State.MANUAL)
 
 
-def _plan_removal(plan: Plan, reading: Reading, reason: Reason, policy: Policy) -> Plan:
+def _plan_removal(plan: Plan, reading: Reading, reason: PlanReason, policy: Policy) -> Plan:
     """Our span goes from an unregistered VM, at rest only: its start is not promised."""
     if not plan.vm.is_at_rest:
         return plan._replace(reason=_reason_to_wait(plan.vm))
     if not policy.is_accepted:
-        return plan._replace(reason=Reason.NOT_ACCEPTED)
+        return plan._replace(reason=PlanReason.NOT_ACCEPTED)
     value = merge(reading, None)
     action = _action_for(plan.vm.args, value)
     if action is Action.REPLACE and plan.vm.settles_platform:
-        return plan._replace(reason=Reason.PLATFORM_UNSETTLED)
+        return plan._replace(reason=PlanReason.PLATFORM_UNSETTLED)
     return plan._replace(action=action, reason=reason, value=value)
 
 

@@ -20,7 +20,7 @@ NULL_REF = 'OpaqueRef:NULL'
 _SLOTS = ('vgpu-watcher-1', 'vgpu-watcher-2')
 MIRROR_KEYS = frozenset(_SLOTS) | frozenset(slot + '-code' for slot in _SLOTS)
 MAX_PARTS = 64
-_PART_KEYS = frozenset('%s-more-%d' % (slot, number) for slot in _SLOTS
+_PART_KEYS = frozenset(f'{slot}-more-{number}' for slot in _SLOTS
                        for number in range(1, MAX_PARTS + 1))
 # No entry of the mirror is as long; what is cut does not pass for one.
 _MAX_MIRROR = 9000
@@ -52,7 +52,7 @@ class PowerState(enum.Enum):
 _POWER_STATES: Dict[Any, PowerState] = {state.value: state for state in PowerState}
 
 
-class Kind(enum.Enum):
+class VmKind(enum.Enum):
     """What a row of XAPI's VM table is; only an ordinary VM is ever written to."""
     VM = 'vm'
     TEMPLATE = 'template'
@@ -65,7 +65,7 @@ class VmRecord(NamedTuple):
     ref: str
     uuid: str
     name: str
-    kind: Kind
+    kind: VmKind
     power_state: PowerState
     operations: Tuple[Tuple[str, str], ...] = ()
     """(task ref, operation) of each current operation."""
@@ -315,14 +315,14 @@ def _parse_count(answer: Mapping[str, Any]) -> Optional[int]:
         return None
 
 
-def _parse_kind(reader: '_Reader') -> Kind:
+def _parse_kind(reader: '_Reader') -> VmKind:
     template, default, snapshot, scheduled, control = [
         reader.read_flag(name) for name in _KIND_FLAGS]
     if control:
-        return Kind.CONTROL_DOMAIN
+        return VmKind.CONTROL_DOMAIN
     if snapshot or scheduled:
-        return Kind.SNAPSHOT
-    return Kind.TEMPLATE if template or default else Kind.VM
+        return VmKind.SNAPSHOT
+    return VmKind.TEMPLATE if template or default else VmKind.VM
 
 
 class _Reader:

@@ -1,10 +1,11 @@
 """XAPI as the watcher uses it; the only module that knows `XenAPI`.
 
-A `Client` is one session over one connection. Nothing else of XAPI's errors leaves this module
-than the classes of `errors.py`: who answered comes first (nobody, XAPI, or something that is not
-the protocol). Two habits of `XenAPI.Session` are avoided by calling its methods by their wire
-names: it logs in again silently and repeats the call, so that a restarted XAPI would be asked
-with an old token (tried, xapi-events.md section 4).
+A `Client` is one session over one connection; each of its calls is steps (`loop/steps.py`).
+Nothing else of XAPI's errors leaves this module than the classes of `errors.py`: who answered comes
+first (nobody, XAPI, or something that is not the protocol). `XenAPI.Session` only writes requests
+here, since it would wait for the answer; and by their wire names, since by its own way it logs in
+again silently and repeats the call, so that a restarted XAPI would be asked with an old token
+(tried, docs/reference/wire.md).
 
 Reads go by JSON-RPC where XAPI offers it, which costs a twentieth of XML-RPC to decode; and all
 else too, once it is known to be offered: a write is never the first to try, a login may be. Where
@@ -17,6 +18,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, T
 from watcher.config.settings import XapiSettings
 from watcher.errors import (NoAnswer, NotTheMaster, SessionLost, StreamLost, VmVanished, XapiError,
                             XapiFailure, XapiNonsense, XapiUnreachable)
+from watcher.loop.steps import FOREVER, Steps
 from watcher.version import VERSION
 from watcher.vm.record import (ARGS_KEY, NULL_REF, PoolRecord, VmRecord, list_records, parse_pool,
                                parse_vm, reduce_event, reduce_record)
@@ -42,7 +44,7 @@ MAP_FRESH_SECONDS = 0.02
 # Beside the VMs the resource pool: its record names the master, and holds the mirror.
 CLASSES = ('vm', 'pool')
 
-_JSON_PATH = '/jsonrpc'
+_JSON_PATH, _XML_PATH = '/jsonrpc', '/'
 _LOGIN = 'session.login_with_password'
 # With these JSON-RPC may be tried first: reads, and the login, since an unknown session
 # of does no harm. What is large is decoded part by part, and reduced at once to what the watcher
@@ -69,24 +71,23 @@ NoteCall = Callable[[str, str], None]
 
 
 class Client:
-    """One session with XAPI over one connection; not to be shared between threads."""
+    """One session with XAPI over one connection, for one call at a time."""
 
     def __init__(self, settings: XapiSettings, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS,
-                 handle: Optional[str] = None,
-                 is_given_up: Optional[Callable[[], bool]] = None,
+                 handle: Optional[str] = None, ends_at: float = FOREVER,
                  note_call: Optional[NoteCall] = None, speaks_json: bool = False) -> None:
         self.settings = settings
         self._note_call = note_call
         self._timeout_seconds = timeout_seconds
         self._transport = Transport(settings.address, timeout_seconds=timeout_seconds,
-                                    verify_tls=settings.verify_tls, is_given_up=is_given_up)
-        self._proxy: Any = None
+                                    verify_tls=settings.verify_tls, ends_at=ends_at)
+        self._envelope: Optional[_Envelope] = None
         self.speaks_json = speaks_json
         """Whether XAPI is known to offer JSON-RPC."""
         self._is_json_refused = False
         self.handle = handle
 
-    def login(self) -> None:
+    def login(self) -> Steps[None]:
         """Open a session. Any failure here can be the start-up of XAPI: all are transient.
 
         An XAPI that does not take our version and name gets name and password only.
@@ -94,18 +95,18 @@ class Client:
         password = read_password(self.settings)
         credentials = (self.settings.username, password)
         try:
-            self.handle = self._log_in(*credentials, VERSION, ORIGINATOR)
+            self.handle = yield from self._log_in(*credentials, VERSION, ORIGINATOR)
         except (XapiFailure, XapiNonsense) as error:
             if isinstance(error, XapiFailure) and not _is_about_parameters(error):
                 self._explain(error, password)
                 raise
-            self.handle = self._log_in(*credentials)
+            self.handle = yield from self._log_in(*credentials)
 
-    def _log_in(self, *params: str) -> str:
+    def _log_in(self, *params: str) -> Steps[str]:
         """The session; while XAPI ends or starts, a login may be answered without one."""
-        handle = self._call(_LOGIN, *params)
+        handle = yield from self._call(_LOGIN, *params)
         if not isinstance(handle, str) or not handle or handle == NULL_REF:
-            raise XapiNonsense('%s did not answer with a session' % _LOGIN)
+            raise XapiNonsense(f'{_LOGIN} did not answer with a session')
         return handle
 
     def _explain(self, error: XapiFailure, password: str) -> None:
@@ -114,13 +115,13 @@ class Client:
         if error.code == 'SESSION_AUTHENTICATION_FAILED' and oddity:
             raise XapiFailure(error.code, error.params + (oddity,)) from error
 
-    def logout(self) -> bool:
+    def logout(self) -> Steps[bool]:
         """Close the session if XAPI can be reached; False, and no error, when it cannot."""
         if self.handle is None:
             self.close()
             return True
         try:
-            self.call('session.logout')
+            yield from self.call('session.logout')
             return True
         except XapiFailure:
             return True  # the session was gone already
@@ -134,15 +135,11 @@ class Client:
         """Close the connection; the session stays."""
         self._transport.close()
 
-    def abort(self) -> None:
-        """Make a call that waits in another thread fail now."""
-        self._transport.abort()
-
-    def call(self, method: str, *params: Any) -> Any:
+    def call(self, method: str, *params: Any) -> Steps[Any]:
         """Call a method with the session in front; raise what `errors.py` names."""
         if not self.handle:
             raise SessionLost('SESSION_INVALID', ('no session',))
-        return self._call(method, self.handle, *params)
+        return (yield from self._call(method, self.handle, *params))
 
     @contextlib.contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
@@ -154,43 +151,43 @@ class Client:
         finally:
             self._transport.limit_seconds = before
 
-    def end_session(self, handle: str) -> None:
+    def end_session(self, handle: str) -> Steps[None]:
         """Give back another session than this client's own; it may be gone already."""
         with contextlib.suppress(XapiFailure):
-            self._call('session.logout', handle)
+            yield from self._call('session.logout', handle)
 
     def event_from(self, token: str, timeout_seconds: Optional[float] = None,
-                   classes: Tuple[str, ...] = CLASSES) -> Any:
+                   classes: Tuple[str, ...] = CLASSES) -> Steps[Any]:
         """The long poll, for `parse_batch`. The time goes over the wire as a float."""
         if timeout_seconds is None:
             timeout_seconds = POLL_SECONDS if token else FIRST_POLL_SECONDS
-        return self.call('event.from', list(classes), token, float(timeout_seconds))
+        return (yield from self.call('event.from', list(classes), token, float(timeout_seconds)))
 
-    def read_vm(self, ref: str) -> VmRecord:
+    def read_vm(self, ref: str) -> Steps[VmRecord]:
         """Read one VM record as it is now."""
-        return parse_vm(ref, self.call('VM.get_record', ref))
+        return parse_vm(ref, (yield from self.call('VM.get_record', ref)))
 
-    def read_platform(self, ref: str) -> Tuple[VmRecord, Dict[str, str]]:
+    def read_platform(self, ref: str) -> Steps[Tuple[VmRecord, Dict[str, str]]]:
         """Read one VM record as it is now, and its whole platform map."""
-        raw = self.call('VM.get_record', ref)
+        raw = yield from self.call('VM.get_record', ref)
         return parse_vm(ref, raw), dict(raw['platform'])
 
-    def set_platform(self, ref: str, platform: Mapping[str, str]) -> None:
+    def set_platform(self, ref: str, platform: Mapping[str, str]) -> Steps[None]:
         """Write the whole platform map, which `read_platform` has read immediately before.
 
         AnswerTooOld, and nothing is sent, when that answer is older than 20 ms.
         """
         self._transport.freshness_seconds = MAP_FRESH_SECONDS
         try:
-            self.call('VM.set_platform', ref, dict(platform))
+            yield from self.call('VM.set_platform', ref, dict(platform))
         finally:
             self._transport.freshness_seconds = None
 
-    def read_vm_refs(self) -> Tuple[str, ...]:
+    def read_vm_refs(self) -> Steps[Tuple[str, ...]]:
         """The refs of all rows of the VM table."""
-        return self.read_refs('VM.get_all')
+        return (yield from self.read_refs('VM.get_all'))
 
-    def read_vms(self) -> Dict[str, Any]:
+    def read_vms(self) -> Steps[Dict[str, Any]]:
         """All VM records in one call, for `parse_records`.
 
         Where XAPI does not have it, or fails to carry it out, as the events of an empty token:
@@ -198,99 +195,99 @@ class Client:
         """
         with self.limited(self._timeout_seconds * _BULK_FACTOR):
             try:
-                records = self.call('VM.get_all_records')
+                records = yield from self.call('VM.get_all_records')
                 if isinstance(records, dict):
                     return records
             except SessionLost:
                 raise
             except (XapiFailure, XapiNonsense, NoAnswer):
                 pass
-            return list_records(self.event_from('', 0.0, ('vm',)))
+            return list_records((yield from self.event_from('', 0.0, ('vm',))))
 
-    def add_args(self, ref: str, value: str) -> None:
+    def add_args(self, ref: str, value: str) -> Steps[None]:
         """Set the absent key; MAP_DUPLICATE_KEY when it is there, even with the same value."""
-        self.call('VM.add_to_platform', ref, ARGS_KEY, value)
+        yield from self.call('VM.add_to_platform', ref, ARGS_KEY, value)
 
-    def remove_args(self, ref: str) -> None:
+    def remove_args(self, ref: str) -> Steps[None]:
         """Remove the key; nothing happens when it is absent."""
-        self.call('VM.remove_from_platform', ref, ARGS_KEY)
+        yield from self.call('VM.remove_from_platform', ref, ARGS_KEY)
 
-    def remove_block(self, ref: str, operation: str) -> None:
+    def remove_block(self, ref: str, operation: str) -> Steps[None]:
         """Lift a block; nothing happens when there is none."""
-        self.call('VM.remove_from_blocked_operations', ref, operation)
+        yield from self.call('VM.remove_from_blocked_operations', ref, operation)
 
-    def add_to_other_config(self, table: str, ref: str, key: str, text: str) -> None:
+    def add_to_other_config(self, table: str, ref: str, key: str, text: str) -> Steps[None]:
         """Add a key to a VM's or a pool's other_config; MAP_DUPLICATE_KEY when it is there."""
-        self.call('%s.add_to_other_config' % table, ref, key, text)
+        yield from self.call(f'{table}.add_to_other_config', ref, key, text)
 
-    def remove_from_other_config(self, table: str, ref: str, key: str) -> None:
+    def remove_from_other_config(self, table: str, ref: str, key: str) -> Steps[None]:
         """Remove a key from other_config; nothing happens when it is absent."""
-        self.call('%s.remove_from_other_config' % table, ref, key)
+        yield from self.call(f'{table}.remove_from_other_config', ref, key)
 
-    def read_pool_ref(self) -> str:
+    def read_pool_ref(self) -> Steps[str]:
         """The ref of the resource pool."""
-        refs = self.read_refs('pool.get_all')
+        refs = yield from self.read_refs('pool.get_all')
         if not refs:
             raise XapiNonsense('XAPI knows no resource pool yet')
         return refs[0]
 
-    def read_pool(self, ref: str) -> Optional[PoolRecord]:
+    def read_pool(self, ref: str) -> Steps[Optional[PoolRecord]]:
         """Read the resource pool's record as it is now; None when it is an odd one."""
-        return parse_pool(ref, self.call('pool.get_record', ref))
+        return parse_pool(ref, (yield from self.call('pool.get_record', ref)))
 
-    def read_fresh_token(self) -> str:
+    def read_fresh_token(self) -> Steps[str]:
         """A token after everything written so far, without reading any record.
 
         event.inject touches the pool's row and changes no field; xapi's own events use it so.
         """
-        return str(self.call('event.inject', 'pool', self.read_pool_ref()))
+        pool = yield from self.read_pool_ref()
+        return str((yield from self.call('event.inject', 'pool', pool)))
 
-    def read_identity(self, *, is_forgiving: bool = False) -> Identity:
+    def read_identity(self, *, is_forgiving: bool = False) -> Steps[Identity]:
         """Which host answers, which is master, and in which version."""
-        return read_identity(self.call, str(self.handle), is_forgiving=is_forgiving)
+        return (yield from read_identity(self.call, str(self.handle), is_forgiving=is_forgiving))
 
-    def read_refs(self, method: str) -> Tuple[str, ...]:
+    def read_refs(self, method: str) -> Steps[Tuple[str, ...]]:
         """What a method answers that lists the refs of a class."""
-        refs = self.call(method)
+        refs = yield from self.call(method)
         if not isinstance(refs, list) or not all(isinstance(ref, str) for ref in refs):
-            raise XapiNonsense('%s did not answer with refs' % method)
+            raise XapiNonsense(f'{method} did not answer with refs')
         return tuple(refs)
 
-    def _call(self, method: str, *params: Any) -> Any:
+    def _call(self, method: str, *params: Any) -> Steps[Any]:
         if self._note_call is None:
-            return self._call_unnoted(method, *params)
+            return (yield from self._call_unnoted(method, *params))
         kind = ''
         try:
-            return self._call_unnoted(method, *params)
+            return (yield from self._call_unnoted(method, *params))
         except XapiError as error:
             kind = type(error).__name__
             raise
         finally:
             self._note_call(method, kind)
 
-    def _call_unnoted(self, method: str, *params: Any) -> Any:
+    def _call_unnoted(self, method: str, *params: Any) -> Steps[Any]:
         with _without_secrets(method, params), _translated(method):
             if self.speaks_json or (method in _JSON_FIRST and not self._is_json_refused):
-                answer = self._call_json(method, params)
+                answer = yield from self._call_json(method, params)
                 if answer is not None:
                     return _parse_json(method, answer)
-            return _parse_envelope(method, self._call_xml(method, params))
+            return _parse_envelope(method, (yield from self._call_xml(method, params)))
 
-    def _call_xml(self, method: str, params: Tuple[Any, ...]) -> Any:
+    def _call_xml(self, method: str, params: Tuple[Any, ...]) -> Steps[Any]:
         """The answer by XML-RPC, which is imported when it is spoken."""
         import xml.parsers.expat
         import xmlrpc.client
-        if self._proxy is None:
-            import XenAPI
-            self._proxy = XenAPI.Session('http://localhost/', transport=self._transport)
+        if self._envelope is None:
+            self._envelope = _Envelope()
         try:
-            # By its wire name: XenAPI's own way would log in again and repeat the call.
-            return getattr(self._proxy, method)(*params)
+            return (yield from self._transport.post_xml(
+                _XML_PATH, self._envelope.write(method, params)))
         except (xml.parsers.expat.ExpatError, xmlrpc.client.Fault,
                 xmlrpc.client.ResponseError) as error:
-            raise XapiNonsense('%s: %s' % (method, error)) from error
+            raise XapiNonsense(f'{method}: {error}') from error
 
-    def _call_json(self, method: str, params: Tuple[Any, ...]) -> Any:
+    def _call_json(self, method: str, params: Tuple[Any, ...]) -> Steps[Any]:
         """The JSON-RPC answer; None when XAPI does not seem to speak it.
 
         From then on it is not tried again, unless all that failed was a login: while XAPI starts
@@ -299,10 +296,10 @@ class Client:
         answer, is_certain = None, method != _LOGIN
         try:
             parts = _JSON_FIRST.get(method)
-            answer = self._transport.post_json(
+            answer = yield from self._transport.post_json(
                 _JSON_PATH, method, params,
-                lambda text: json_stream.decode(text, parts) if parts
-                else json_stream.decode_whole(text))
+                lambda read: json_stream.decode(read, parts) if parts
+                else json_stream.decode_whole(read))
         except _NO_JSON_HERE as error:
             if self.speaks_json:
                 raise
@@ -311,9 +308,29 @@ class Client:
             self.speaks_json = True
             return answer
         if self.speaks_json:
-            raise XapiNonsense('%s: not a JSON-RPC answer' % method)
+            raise XapiNonsense(f'{method}: not a JSON-RPC answer')
         self._is_json_refused = is_certain
         return None
+
+
+class _Envelope:
+    """XAPI's calls as XenAPI writes them: the transport of its session, which sends nothing."""
+
+    def __init__(self) -> None:
+        import XenAPI
+        self._body = b''
+        self._session = XenAPI.Session('http://localhost/', transport=self)
+
+    def write(self, method: str, params: Tuple[Any, ...]) -> bytes:
+        """The request for a call."""
+        # By its wire name: XenAPI's own way would log in again and repeat the call.
+        getattr(self._session, method)(*params)
+        return self._body
+
+    def request(self, _host: Any, _handler: str, body: bytes, verbose: bool = False) -> Any:
+        """Keep what is to be sent; as XenAPI calls it."""
+        self._body = body
+        return ({},)
 
 
 @contextlib.contextmanager
@@ -335,15 +352,15 @@ def _translated(method: str) -> Iterator[None]:
     except (XapiUnreachable, XapiNonsense, XapiFailure):
         raise
     except UnicodeError as error:
-        raise XapiNonsense('%s: %s' % (method, error)) from error
+        raise XapiNonsense(f'{method}: {error}') from error
     except Disconnected as error:
-        raise NoAnswer('%s: %s' % (method, error)) from error
+        raise NoAnswer(f'{method}: {error}') from error
     except (OSError, NotHttp) as error:
-        raise XapiUnreachable('%s: %s' % (method, _describe(error))) from error
+        raise XapiUnreachable(f'{method}: {_describe(error)}') from error
     except (ValueError, TypeError, KeyError, IndexError, OverflowError,
             RecursionError, EOFError, AttributeError, AssertionError) as error:
         # The decoders raise these on answers that only look like the protocol.
-        raise XapiNonsense('%s: %r' % (method, error)) from error
+        raise XapiNonsense(f'{method}: {error!r}') from error
 
 
 def _is_about_parameters(error: XapiFailure) -> bool:
@@ -357,7 +374,7 @@ def _describe(error: Exception) -> str:
 
 def _parse_envelope(method: str, answer: Any) -> Any:
     if not isinstance(answer, dict) or 'Status' not in answer:
-        raise XapiNonsense('%s: an answer without a status' % method)
+        raise XapiNonsense(f'{method}: an answer without a status')
     if answer['Status'] == 'Success' and 'Value' in answer:
         return answer['Value']
     raise _build_failure(method, answer.get('ErrorDescription'))
@@ -376,7 +393,7 @@ def _parse_json(method: str, answer: Mapping[str, Any]) -> Any:
 
 def _build_failure(method: str, details: Any) -> Exception:
     if not isinstance(details, list) or not details or not isinstance(details[0], str):
-        return XapiNonsense('%s: a failure without a code' % method)
+        return XapiNonsense(f'{method}: a failure without a code')
     code, params = details[0], tuple(str(item) for item in details[1:])
     if code == 'HANDLE_INVALID' and params[:1] == ('VM',):
         return VmVanished(code, params)

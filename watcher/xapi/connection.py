@@ -1,9 +1,9 @@
 """One HTTP connection to XAPI: over the Unix socket, plain TCP or TLS.
 
 Stands under `client.py`. It differs from the standard library's XML-RPC transport in three ways,
-each the answer to a trap of xapi-events.md section 4: every wait has an end; a request is sent
-exactly once (the standard one repeats a call when a kept connection drops, so that a start was
-executed twice); and a waiting call can be given up, from the same thread or from another.
+each the answer to a trap of docs/reference/wire.md: it waits in steps, and every wait has an end;
+a request is sent exactly once (the standard one repeats a call when a kept connection drops, so
+that a start was executed twice); and whoever runs the steps may end them at any wait.
 """
 
 import codecs
@@ -11,17 +11,17 @@ import json
 import select
 import socket
 import time
-from typing import Any, Callable, Iterator, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 from watcher.config.settings import XapiAddress
 from watcher.errors import AnswerTooOld, NoAnswer, XapiNonsense, XapiUnreachable
+from watcher.loop.steps import FOREVER, READ, Steps, Wait
 from watcher.version import USER_AGENT
-from watcher.xapi.http1 import Line, open_tcp, open_unix
+from watcher.xapi.http1 import Line
+from watcher.xapi.json_stream import ReadText
+from watcher.xapi.sockets import list_would_block, open_tcp, open_unix, start_tls
 
-# How often a waiting call looks whether it is to be given up.
-_LOOK_SECONDS = 0.2
 _CONNECT_SECONDS = 10.0
-_HEAD = 'POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nContent-Type: %s\r\n'
 _encode_json = json.JSONEncoder(separators=(',', ':')).encode
 
 
@@ -29,7 +29,7 @@ class Refused(NoAnswer):
     """Somebody answered, with another status than 200."""
 
     def __init__(self, status: int) -> None:
-        super().__init__('XAPI answered HTTP %d' % status)
+        super().__init__(f'XAPI answered HTTP {status}')
         self.status = status
 
     @property
@@ -39,57 +39,60 @@ class Refused(NoAnswer):
 
 
 class Transport:
-    """A kept-alive connection that sends each request once and never waits for ever.
-
-    Fits `XenAPI.Session` as its transport, and imports nothing of it: on the local socket all
-    goes by JSON, and XML-RPC with what it needs takes 50 ms and 8 MB to import.
-    """
+    """A kept-alive connection that sends each request once and never waits for ever."""
 
     def __init__(self, address: XapiAddress, *, timeout_seconds: float, verify_tls: bool = True,
-                 is_given_up: Optional[Callable[[], bool]] = None) -> None:
+                 ends_at: float = FOREVER) -> None:
         self._address = address
         self._timeout_seconds = timeout_seconds
         self._verify_tls = verify_tls
-        self._is_given_up = is_given_up
-        self._is_aborted = False
+        self._ends_at = ends_at
         self._line: Optional[Line] = None
-        host = '[%s]' % address.host if ':' in address.host else address.host
-        self._host = '%s:%d' % (host, address.port) if host else 'localhost'
+        host = f'[{address.host}]' if ':' in address.host else address.host
+        self._host = f'{host}:{address.port}' if host else 'localhost'
         self.limit_seconds: Optional[float] = None
         """Another limit for the calls of the moment."""
+        self._seconds = 0.0
+        """How long the call of the moment may take, and until when."""
         self._deadline = 0.0
         self.freshness_seconds: Optional[float] = None
         """A request is not sent when the last answer is older than this."""
-        self._answered_at = time.monotonic()
+        self._answered_at = self._heard_at = time.monotonic()
 
-    def request(self, host: Any, handler: str, request_body: bytes,
-                verbose: bool = False) -> Any:
-        """Send one XML-RPC request, once; on any error the connection is closed."""
-        self._send(handler, request_body, 'text/xml')
+    def post_xml(self, path: str, body: bytes) -> Steps[Any]:
+        """Send one XML-RPC request, once; its answer. On any error the connection is closed."""
+        import xmlrpc.client
         try:
-            import xmlrpc.client
+            yield from self._send(path, body, 'text/xml')
             parser, unmarshaller = xmlrpc.client.getparser()
-            for chunk in self._receive():
-                parser.feed(chunk)
+            part = yield from self._receive()
+            while part:
+                parser.feed(part)
+                part = yield from self._read_part()
             parser.close()
-            return unmarshaller.close()
+            answer = unmarshaller.close()
+            return answer[0] if len(answer) == 1 else answer
+        except AnswerTooOld:
+            raise
         except BaseException:
             self.close()
             raise
 
     def post_json(self, path: str, method: str, params: Tuple[Any, ...],
-                  decode: Callable[[Iterator[str]], Any]) -> Any:
+                  decode: Callable[[ReadText], Steps[Any]]) -> Steps[Any]:
         """Call by JSON-RPC 2.0 and return what `decode` makes of the answer's text.
 
-        XapiNonsense when that is no JSON.
+        XapiNonsense when that is no JSON; on any error the connection is closed.
         """
         body = _encode_json({'jsonrpc': '2.0', 'method': method, 'params': params, 'id': 1})
-        self._send(path, body.encode('ascii'), 'application/json')
         try:
-            return decode(_read_text(self._receive()))
+            yield from self._send(path, body.encode('ascii'), 'application/json')
+            return (yield from decode(_Text(self).read))
+        except AnswerTooOld:
+            raise
         except (ValueError, RecursionError) as error:
             self.close()
-            raise XapiNonsense('not JSON: %s' % error) from error
+            raise XapiNonsense(f'not JSON: {error}') from error
         except BaseException:
             self.close()
             raise
@@ -100,117 +103,100 @@ class Transport:
         if line is not None:
             line.close()
 
-    def abort(self) -> None:
-        """Make a call that waits in another thread fail now, and all later ones."""
-        self._is_aborted = True
-        line = self._line
-        if line is not None:
-            try:
-                line.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it is closed already, which is what was wanted
-
-    def _send(self, path: str, body: bytes, content_type: str) -> None:
+    def _send(self, path: str, body: bytes, content_type: str) -> Steps[None]:
         """The limit is on the whole of a call: on connecting, sending, waiting and reading."""
-        self._deadline = time.monotonic() + self._limit
-        line = self._find_line()
-        head = (_HEAD % (path, self._host, USER_AGENT, content_type)).encode('ascii')
+        now = time.monotonic()
+        self._seconds = max(0.0, min(self._limit, self._ends_at - now))
+        self._deadline = now + self._seconds
+        if self._line is not None and not self._is_quiet(self._line):
+            self.close()  # XAPI has closed it meanwhile
+        if self._line is None:
+            self._line = Line((yield from self._open()), self._wait,
+                              list_would_block(self._address.scheme == 'https'))
+        head = (f'POST {path} HTTP/1.1\r\nHost: {self._host}\r\nUser-Agent: {USER_AGENT}\r\n'
+                f'Content-Type: {content_type}\r\n').encode('ascii')
         limit = self.freshness_seconds
         # Last of all: opening another connection may have taken its time.
         if limit is not None and time.monotonic() - self._answered_at > limit:
-            raise AnswerTooOld('the answer that this rests on is older than %g s' % limit)
-        try:
-            line.sock.settimeout(self._left())
-            line.send(head, body)
-        except BaseException:
-            self.close()
-            raise
+            raise AnswerTooOld(f'the answer that this rests on is older than {limit:g} s')
+        self._check_time()
+        yield from self._line.send(head, body)
 
-    def _receive(self) -> Iterator[bytes]:
-        """The body of the answer; Refused when its status is not 200."""
-        line = self._line
-        if line is None:
-            raise XapiUnreachable('the connection was closed')
-        line.before_read = lambda: self._await_more(line.sock)
-        status = line.read_status()
+    def _receive(self) -> Steps[bytes]:
+        """The first part of the answer's body; Refused when its status is not 200."""
+        status = yield from self._line.read_status()  # type: ignore
         if status != 200:
             raise Refused(status)
-        for chunk in line.read_chunks():
-            yield chunk
-        self._answered_at = time.monotonic()
-        if not line.keeps_alive:
-            self.close()
+        return (yield from self._read_part())
 
-    def _find_line(self) -> Line:
-        """The kept connection, or a new one when there is none or XAPI has closed it meanwhile."""
-        if self._line is not None and not self._is_quiet(self._line):
-            self.close()
-        if self._is_aborted:
-            raise XapiUnreachable('the connection was given up')
-        if self._line is None:
-            self._line = Line(self._open())
-            if self._is_aborted:
+    def _read_part(self) -> Steps[bytes]:
+        """More of the body; b'' at its end."""
+        line = self._line
+        part = yield from line.read_part()  # type: ignore
+        if not part:
+            self._answered_at = self._heard_at
+            if not line.keeps_alive:  # type: ignore
                 self.close()
-                raise XapiUnreachable('the connection was given up')
-        return self._line
+        return part
 
     def _is_quiet(self, line: Line) -> bool:
         """Whether nothing lies there: it would be the connection's end, or another's answer."""
-        return line.is_read and not select.select([line.sock], [], [], 0)[0]
+        poller = select.poll()
+        poller.register(line.sock, READ)
+        return line.is_read and not poller.poll(0)
 
-    def _open(self) -> socket.socket:
+    def _open(self) -> Steps[socket.socket]:
+        self._check_time()
         address = self._address
-        left = self._left()
+        until = min(time.monotonic() + _CONNECT_SECONDS, self._deadline)
         if address.scheme == 'unix':
-            return open_unix(address.path, _CONNECT_SECONDS, left)
-        sock = open_tcp(address.host, address.port, min(_CONNECT_SECONDS, left), left)
+            return (yield from open_unix(address.path, until))
+        sock = yield from open_tcp(address.host, address.port, until)
         if address.scheme == 'http':
             return sock
-        try:
-            import ssl
-            context = ssl.create_default_context()
-            if not self._verify_tls:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            return context.wrap_socket(sock, server_hostname=address.host)
-        except BaseException:
-            sock.close()
-            raise
+        return (yield from start_tls(sock, address.host, verify=self._verify_tls,
+                                     until=self._deadline))
 
     @property
     def _limit(self) -> float:
         return self._timeout_seconds if self.limit_seconds is None else self.limit_seconds
 
-    def _left(self) -> float:
-        """What is left of the call's time; XapiUnreachable when nothing is."""
-        left = self._deadline - time.monotonic()
-        if left <= 0.0:
-            raise XapiUnreachable('no whole answer within %g s' % self._limit)
-        return left
+    def _check_time(self) -> None:
+        if time.monotonic() >= self._deadline:
+            self._raise_late()
 
-    def _await_more(self, sock: socket.socket) -> None:
-        """Wait for the next bytes, looking now and then whether to give up.
+    def _raise_late(self) -> None:
+        raise XapiUnreachable(f'no whole answer within {self._seconds:.2g} s')
 
-        What is left of the time is the socket's limit too: over TLS what has come may be less
-        than what can be read.
+    def _wait(self, sock: socket.socket, events: int) -> Steps[None]:
+        """Wait for the socket, as long as the call has time, however much there is to read.
+
+        Over TLS what has come may be more than what the socket shows.
         """
-        if self._is_given_up is not None and self._is_given_up():
-            raise XapiUnreachable('the call was given up')
-        left = self._left()
-        sock.settimeout(left)
-        if self._is_given_up is None or getattr(sock, 'pending', int)():
+        self._check_time()
+        if events == READ and getattr(sock, 'pending', int)():
             return
-        poller = select.poll()
-        poller.register(sock, select.POLLIN)
-        while not poller.poll(int(min(_LOOK_SECONDS, left) * 1000) + 1):
-            if self._is_given_up():
-                raise XapiUnreachable('the call was given up')
-            left = self._left()
+        heard_at = yield Wait(self._deadline, sock.fileno(), events)
+        if not heard_at:
+            self._raise_late()
+        self._heard_at = heard_at
 
 
-def _read_text(chunks: Iterator[bytes]) -> Iterator[str]:
-    """The answer's text; a character may be cut by the end of a chunk."""
-    decoder = codecs.getincrementaldecoder('utf-8')()
-    for chunk in chunks:
-        yield decoder.decode(chunk)
-    decoder.decode(b'', True)
+class _Text:
+    """The text of an answer, as it arrives; a character may be cut by the end of a part."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._decoder = codecs.getincrementaldecoder('utf-8')()
+        self._read_part = transport._receive
+        self._has_ended = False
+
+    def read(self) -> Steps[str]:
+        """More of it; '' at its end, and from then on."""
+        text = ''
+        while not (text or self._has_ended):
+            part = yield from self._read_part()
+            self._read_part = self._transport._read_part
+            self._has_ended = not part
+            text = self._decoder.decode(part, self._has_ended)
+        return text

@@ -4,41 +4,37 @@
 stream is lost for whatever reason. `poll_once` is one call. Every interruption is answered in
 the same way: a new session, and the empty token, whose first batch names every VM there is.
 
-Runs in a thread of its own and talks to the main thread by messages only.
+A task of the loop; what it has found it puts into the inbox.
 """
 
 import time
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Iterator, NamedTuple, Optional, Set, Tuple
 
 from watcher.errors import (MalformedRecord, NoAnswer, NotTheMaster, SessionLost, StreamLost,
-                            VmVanished, XapiError, XapiFailure, XapiNonsense)
+                            VmVanished, XapiError, XapiFailure, XapiNonsense,
+                            XapiUnreachable)
+from watcher.loop.loop import Loop, Task
+from watcher.loop.steps import TURN, Steps, pause
 from watcher.runtime.logs import get_logger
-from watcher.runtime.waiting import StopFlag
-from watcher.vm.record import Batch, PoolRecord, VmRecord, parse_batch, parse_vm
+from watcher.vm.record import Batch, PoolRecord, parse_batch, parse_vm
+from watcher.xapi.callers import URGENT_SECONDS
 from watcher.xapi.client import CLASSES, Client
 
 # Two answers in a row that count other VMs than we know mean that a deletion was forgotten
 # (xapi keeps 512 of them); more often than this we do not start afresh for it, since a VM that
 # vanished before its record was taken is counted and never shown.
 _RECOUNT_SECONDS = 60.0
-# Yield the interpreter lock this long, so that the main thread can queue its write, when a VM
-# starts: a write that it needs should not wait until the next long poll is under way. XAPI holds
-# its answers back for 50 ms anyway.
-_HEAD_START_SECONDS = 0.001
 # An XAPI that answers at once with nothing, or with the same, is not asked without end: a pause
 # that grows with each such answer.
 _QUICK_SECONDS = 0.2
 _EMPTY_SECONDS = (0.0, 0.05, 0.1, 0.2)
+# How often a stream that is put off for VMs that start looks whether it may go on.
+_STARTS_PAUSE_SECONDS = 0.005
 # The pool's record was refused: it is asked for again so long after.
 _POOL_AGAIN_SECONDS = 60.0
 _WITHOUT_POOL = ('vm',)
 # Without a token all VMs are read one by one, over and over.
 _READ_AGAIN_SECONDS = 2.0
-
-
-class StreamStarted(NamedTuple):
-    """A session for events was opened."""
-    client: Client
 
 
 class StreamBroken(NamedTuple):
@@ -47,84 +43,93 @@ class StreamBroken(NamedTuple):
     retry_seconds: float
 
 
-class ThreadDied(NamedTuple):
-    """A thread of ours ended in a way that was not foreseen."""
-    name: str
-    error: BaseException
-
-
 class Stream:
-    """Follows XAPI's events and puts Batch, StreamStarted and StreamBroken into the inbox."""
+    """Follows XAPI's events and puts Batch and StreamBroken into the inbox."""
 
-    def __init__(self, connect: Callable[[], Client], put: Callable[[Any], None], *,
-                 stop: StopFlag, build_delays: Callable[[], Iterator[float]],
-                 read_ahead: Callable[[Iterable[VmRecord]], None] = lambda _vms: None,
+    def __init__(self, connect: Callable[[], Steps[Client]], put: Callable[[Any], None], *,
+                 build_delays: Callable[[], Iterator[float]],
+                 has_starts: Callable[[], bool] = lambda: False,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._connect = connect
         self._put = put
-        self._stop = stop
         self._build_delays = build_delays
+        self._has_starts = has_starts
         self._clock = clock
-        self._read_ahead = read_ahead
-        self._client: Optional[Client] = None
+        self._loop: Optional[Loop] = None
+        self._task: Optional[Task] = None
+        self._is_following = False
         self._recounted_at = -_RECOUNT_SECONDS
         self._has_met_nonsense = False
         self._has_delivered = False
         self._has_failed_at_once = False
         self._pool_again_at = clock()
 
-    def forever(self) -> None:
-        """Follow the stream until stopped; the body of the stream thread."""
-        try:
-            delays = self._build_delays()
-            while not self._stop.is_set():
-                self._has_delivered = False
-                error = self._follow_until_lost()
-                if self._has_delivered:
-                    delays = self._build_delays()
-                pause = next(delays)
-                if not self._stop.is_set():
-                    self._put(StreamBroken(error, pause))
-                self._stop.wait(pause)
-        except BaseException as error:  # the thread's body: the main thread ends the process
-            self._put(ThreadDied('stream', error))
+    def start(self, loop: Loop) -> None:
+        """Follow the stream in a task of this loop."""
+        self._loop = loop
+        self._task = loop.start('stream', self.forever())
 
     def restart(self) -> None:
         """Give up the call that waits now; the stream starts afresh."""
-        client = self._client
-        if client is not None:
-            client.abort()
+        if self._is_following and self._loop is not None and self._task is not None:
+            self._loop.interrupt(self._task, XapiUnreachable('the connection was given up'))
 
-    def follow(self, client: Client) -> None:
+    def stop(self) -> None:
+        """Follow it no more."""
+        if self._loop is not None and self._task is not None:
+            self._loop.cancel(self._task)
+
+    def forever(self) -> Steps[None]:
+        """Follow the stream, again and again."""
+        delays = self._build_delays()
+        while True:
+            self._has_delivered = False
+            error = yield from self._follow_until_lost()
+            if self._has_delivered:
+                delays = self._build_delays()
+            delay = next(delays)
+            self._put(StreamBroken(error, delay))
+            yield from pause(delay)
+
+    def follow(self, client: Client) -> Steps[None]:
         """Deliver batches from the empty token on; ends by raising an XapiError."""
         known: Set[str] = set()
         token, miscounts, empty = '', 0, 0
-        while not self._stop.is_set():
+        while True:
             asked_at = self._clock()
-            batch = self._read_batch(client, token)
-            self._read_ahead(batch.vms)
+            batch = yield from self._read_batch(client, token)
             self._put(batch)
+            yield from self._let_starts_go_first()
             is_idle = is_idle_answer(batch, token) and self._clock() - asked_at < _QUICK_SECONDS
             empty = min(empty + 1, len(_EMPTY_SECONDS) - 1) if is_idle else 0
-            is_start = any(vm.is_starting for vm in batch.vms)
-            pause = _EMPTY_SECONDS[empty] + (_HEAD_START_SECONDS if is_start else 0.0)
-            if pause:
-                self._stop.wait(pause)
-            self._has_delivered = True
+            if _EMPTY_SECONDS[empty]:
+                yield from pause(_EMPTY_SECONDS[empty])
+            # A connection that breaks after its first batch, again and again, is given pauses.
+            self._has_delivered = bool(token)
             known = _update_known(known, batch)
             miscounts = self._count_miscounts(batch, len(known), miscounts)
             token = batch.token
 
-    def poll_once(self, client: Client, token: str) -> Batch:
+    def _let_starts_go_first(self) -> Steps[None]:
+        """Ask for more only when the writes that the batch asks for have been sent.
+
+        While all connections are taken by VMs that start, more news could not be acted upon.
+        """
+        yield TURN
+        until = self._clock() + URGENT_SECONDS
+        while self._has_starts() and self._clock() < until:
+            yield from pause(_STARTS_PAUSE_SECONDS)
+
+    def poll_once(self, client: Client, token: str) -> Steps[Batch]:
         """Wait for one answer.
 
         Without the resource pool's record where XAPI refuses that: the mirror waits, and nothing
         else does.
         """
         if self._clock() < self._pool_again_at:
-            return self._ask(client, token, _WITHOUT_POOL)
+            return (yield from self._ask(client, token, _WITHOUT_POOL))
         try:
-            batch = self._ask(client, token, CLASSES)
+            batch = yield from self._ask(client, token, CLASSES)
             self._has_failed_at_once = False
             return batch
         except (SessionLost, StreamLost, NotTheMaster):
@@ -134,30 +139,31 @@ class Stream:
             has_failed, self._has_failed_at_once = self._has_failed_at_once, not token
             if not (isinstance(error, XapiFailure) or (not token and has_failed)):
                 raise
-            batch = self._ask(client, token, _WITHOUT_POOL)
+            batch = yield from self._ask(client, token, _WITHOUT_POOL)
         self._pool_again_at = self._clock() + _POOL_AGAIN_SECONDS
         return batch
 
-    def _ask(self, client: Client, token: str, classes: Tuple[str, ...]) -> Batch:
-        return parse_batch(client.event_from(token, classes=classes), is_first=not token)
+    def _ask(self, client: Client, token: str, classes: Tuple[str, ...]) -> Steps[Batch]:
+        answer = yield from client.event_from(token, classes=classes)
+        return parse_batch(answer, is_first=not token)
 
-    def _follow_until_lost(self) -> str:
+    def _follow_until_lost(self) -> Steps[str]:
         client = None
         try:
-            client = self._client = self._connect()
-            self._put(StreamStarted(client))
-            self.follow(client)
-            return 'stopped'
+            client = yield from self._connect()
+            self._is_following = True
+            yield from self.follow(client)
+            return ''
         except XapiError as error:
             return str(error)
         finally:
-            self._client = None
+            self._is_following = False
             if client is not None:
                 client.close()
 
-    def _read_batch(self, client: Client, token: str) -> Batch:
+    def _read_batch(self, client: Client, token: str) -> Steps[Batch]:
         try:
-            batch = self.poll_once(client, token)
+            batch = yield from self.poll_once(client, token)
             self._has_met_nonsense = False
             return batch
         except XapiNonsense:
@@ -166,9 +172,9 @@ class Stream:
                 self._has_met_nonsense = True
                 raise
             self._has_met_nonsense = False
-            batch = read_one_by_one(client)
+            batch = yield from read_one_by_one(client)
             if not batch.token:
-                self._stop.wait(_READ_AGAIN_SECONDS)
+                yield from pause(_READ_AGAIN_SECONDS)
             return batch
 
     def _count_miscounts(self, batch: Batch, known: int, miscounts: int) -> int:
@@ -181,18 +187,18 @@ class Stream:
         return miscounts + 1
 
 
-def read_one_by_one(client: Client) -> Batch:
+def read_one_by_one(client: Client) -> Steps[Batch]:
     """Read every VM with a call of its own, when one record spoils the answer for all (P15).
 
     The token is taken first, so that nothing is missed in between. What cannot be read even so
     is reported as malformed and stays aside until XAPI shows a change of it.
     """
-    token = _read_fresh_token(client)
+    token = yield from _read_fresh_token(client)
     vms, malformed = [], []
-    refs = client.read_vm_refs()
+    refs = yield from client.read_vm_refs()
     for ref in refs:
         try:
-            vms.append(parse_vm(ref, client.call('VM.get_record', ref)))
+            vms.append(parse_vm(ref, (yield from client.call('VM.get_record', ref))))
         except MalformedRecord as error:
             malformed.append(error)
         except VmVanished:
@@ -200,12 +206,13 @@ def read_one_by_one(client: Client) -> Batch:
         except SessionLost:
             raise
         except XapiNonsense as error:
-            malformed.append(MalformedRecord(ref, 'record', 'cannot be decoded: %s' % error))
+            malformed.append(MalformedRecord(ref, 'record', f'cannot be decoded: {error}'))
         except XapiFailure as error:
-            malformed.append(MalformedRecord(ref, 'record', 'cannot be read: %s' % error))
+            malformed.append(MalformedRecord(ref, 'record', f'cannot be read: {error}'))
+    pools = yield from _read_pools(client)
     get_logger().warning('stream.read_one_by_one', vms=len(vms), set_aside=len(malformed))
     return Batch(token, tuple(vms), (), tuple(malformed), len(refs), is_first=True,
-                 pools=_read_pools(client))
+                 pools=pools)
 
 
 def is_idle_answer(batch: Batch, token: str) -> bool:
@@ -213,20 +220,20 @@ def is_idle_answer(batch: Batch, token: str) -> bool:
     return batch.token == token or not (batch.vms or batch.gone or batch.malformed or batch.pools)
 
 
-def _read_fresh_token(client: Client) -> str:
+def _read_fresh_token(client: Client) -> Steps[str]:
     """Without one, '': what comes next is asked for afresh."""
     try:
-        return client.read_fresh_token()
+        return (yield from client.read_fresh_token())
     except SessionLost:
         raise
     except (XapiFailure, XapiNonsense, NoAnswer):
         return ''
 
 
-def _read_pools(client: Client) -> Tuple[PoolRecord, ...]:
+def _read_pools(client: Client) -> Steps[Tuple[PoolRecord, ...]]:
     """The resource pool's record; without it the mirror waits, and nothing else does."""
     try:
-        pool = client.read_pool(client.read_pool_ref())
+        pool = yield from client.read_pool((yield from client.read_pool_ref()))
     except SessionLost:
         raise
     except (XapiFailure, XapiNonsense):

@@ -5,17 +5,18 @@ session some may be forbidden. What none of them tells stays unknown, and decide
 (role.py).
 """
 
-from typing import Any, Callable, List, Mapping, NamedTuple
+from typing import Any, Callable, List, Mapping, NamedTuple, Tuple
 
 from watcher.errors import (NoAnswer, NotTheMaster, SessionLost, XapiError, XapiFailure,
                             XapiNonsense, XapiUnreachable)
+from watcher.loop.steps import Steps
 
 # XAPI does not have the call, or not for us: it need not be tried again in this session.
 NOT_FOR_US = frozenset(['MESSAGE_METHOD_UNKNOWN', 'MESSAGE_REMOVED', 'RBAC_PERMISSION_DENIED',
                         'MESSAGE_PARAMETER_COUNT_MISMATCH', 'NOT_IMPLEMENTED'])
 
-Call = Callable[..., Any]
-_Way = Callable[[], Any]
+Call = Callable[..., Steps[Any]]
+_Way = Tuple[Any, ...]
 
 
 class Identity(NamedTuple):
@@ -28,23 +29,25 @@ class Identity(NamedTuple):
     """False when something is unknown because XAPI failed to tell it: it may do so later."""
 
 
-def read_identity(call: Call, session: str, *, is_forgiving: bool = False) -> Identity:
+def read_identity(call: Call, session: str, *, is_forgiving: bool = False) -> Steps[Identity]:
     """Ask who answers. `is_forgiving` once it has failed before: what fails stays unknown then.
 
     While XAPI starts, each of these calls fails in its own way, and succeeds a moment later.
     """
     asking = _Asking(call, is_forgiving)
-    pool = asking.ask(lambda: _first(call('pool.get_all')),
-                      lambda: _first(list(call('pool.get_all_records'))))
-    master = asking.ask(lambda: _text(call('pool.get_master', pool)),
-                        lambda: _text(call('pool.get_record', pool)['master'])) if pool else ''
-    host = asking.ask(lambda: _text(call('session.get_this_host', session)),
-                      lambda: _text(call('session.get_record', session)['this_host']),
-                      lambda: _only(call('host.get_all')))
+    pool = yield from asking.ask((_first, 'pool.get_all'), (_first_key, 'pool.get_all_records'))
+    master = (yield from asking.ask(
+        (_text, 'pool.get_master', pool),
+        (lambda record: _text(record['master']), 'pool.get_record', pool))) if pool else ''
+    host = yield from asking.ask(
+        (_text, 'session.get_this_host', session),
+        (lambda record: _text(record['this_host']), 'session.get_record', session),
+        (_only, 'host.get_all'))
     asked = host or master
-    versions = asking.ask(
-        lambda: _map(call('host.get_software_version', asked)),
-        lambda: _map(call('host.get_record', asked)['software_version'])) if asked else {}
+    versions = (yield from asking.ask(
+        (_map, 'host.get_software_version', asked),
+        (lambda record: _map(record['software_version']), 'host.get_record', asked))
+    ) if asked else {}
     return Identity(host or '', master or '', versions or {}, asking.is_certain)
 
 
@@ -56,16 +59,19 @@ class _Asking:
         self._is_forgiving = is_forgiving
         self.is_certain = True
 
-    def ask(self, *ways: _Way) -> Any:
-        """The first answer; None when XAPI has no way to tell."""
+    def ask(self, *ways: _Way) -> Steps[Any]:
+        """The first answer; None when XAPI has no way to tell.
+
+        A way is what is made of the answer, the method, and its parameters.
+        """
         failed: List[XapiError] = []
-        for way in ways:
+        for read, method, *params in ways:
             try:
-                return way()
+                return read((yield from self._call(method, *params)))
             except (SessionLost, NotTheMaster):
                 raise
             except (TypeError, KeyError, IndexError) as error:
-                failed.append(XapiNonsense('XAPI does not tell who it is: %r' % error))
+                failed.append(XapiNonsense(f'XAPI does not tell who it is: {error!r}'))
             except XapiError as error:
                 self._check(error)
                 failed.append(error)
@@ -92,6 +98,10 @@ def _first(items: Any) -> str:
     return _text(items[0])
 
 
+def _first_key(items: Any) -> str:
+    return _first(list(items))
+
+
 def _only(items: Any) -> str:
     """The one host of a pool of one."""
     if not isinstance(items, list) or len(items) != 1:
@@ -101,12 +111,12 @@ def _only(items: Any) -> str:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise XapiNonsense('XAPI does not tell who it is: %r' % (value,))
+        raise XapiNonsense(f'XAPI does not tell who it is: {value!r}')
     return value
 
 
 def _map(value: Any) -> Mapping[str, str]:
     """What is no map tells no version, and that is an answer (P23)."""
     if not isinstance(value, dict):
-        raise XapiFailure('NOT_IMPLEMENTED', ('the version is no map: %r' % (value,),))
+        raise XapiFailure('NOT_IMPLEMENTED', (f'the version is no map: {value!r}',))
     return value

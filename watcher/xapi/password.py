@@ -22,8 +22,7 @@ def read_password(settings: XapiSettings) -> str:
         problem = 'it is not UTF-8'
     except (OSError, ValueError) as error:
         problem = str(error)
-    raise XapiUnreachable('cannot read the password file %s: %s'
-                          % (settings.password_file, problem))
+    raise XapiUnreachable(f'cannot read the password file {settings.password_file}: {problem}')
 
 
 def describe_oddity(password: str, settings: XapiSettings) -> str:
@@ -35,7 +34,7 @@ def describe_oddity(password: str, settings: XapiSettings) -> str:
         problem = 'holds a control character'
     elif any(ord(character) > 126 for character in password):
         problem = 'holds characters beyond ASCII'
-    return 'the password in %s %s' % (settings.password_file, problem) if problem else ''
+    return f'the password in {settings.password_file} {problem}' if problem else ''
 
 
 def _parse(content: bytes) -> str:

@@ -14,7 +14,7 @@ import re
 from typing import Any, Dict, FrozenSet, Mapping, NamedTuple, Optional
 
 from watcher.errors import WatcherError
-from watcher.vm.boot import Finding
+from watcher.vm.boot import BootFinding
 
 # The file's name in /etc/xapi.d/plugins, by which XAPI calls it.
 PLUGIN = 'vgpu-watcher'
@@ -70,7 +70,7 @@ def parse_call(text: str) -> Call:
         params, function = xmlrpc.client.loads(text)
     except (xml.parsers.expat.ExpatError, xmlrpc.client.Error, ValueError, TypeError,
             KeyError, IndexError, AttributeError, AssertionError) as error:
-        raise CallInvalid('not an XML-RPC call: %s' % error) from error
+        raise CallInvalid(f'not an XML-RPC call: {error}') from error
     if function is None or len(params) != 2 or not isinstance(params[0], str):
         raise CallInvalid('a call is function(session, arguments)')
     arguments = params[1]
@@ -95,31 +95,31 @@ def render_failure(code: str, *params: str) -> str:
                                methodresponse=True)
 
 
-def render_look(request: InspectionRequest) -> Dict[str, str]:
+def render_inspection(request: InspectionRequest) -> Dict[str, str]:
     """The arguments of the function `look`."""
     return {'domid': str(request.domid), 'vm_uuid': request.vm_uuid,
             'names': ' '.join(sorted(request.names))}
 
 
-def parse_look(arguments: Mapping[str, str]) -> InspectionRequest:
+def parse_inspection(arguments: Mapping[str, str]) -> InspectionRequest:
     """Read and check the arguments of the function `look`."""
     domid, vm_uuid = arguments.get('domid', ''), arguments.get('vm_uuid', '')
     names = arguments.get('names', '').split(' ')
     if not _DOMID.match(domid):
-        raise CallInvalid('domid: %s is no domain number' % ascii(domid[:40]))
+        raise CallInvalid(f'domid: {ascii(domid[:40])} is no domain number')
     if not _UUID.match(vm_uuid):
-        raise CallInvalid('vm_uuid: %s is no UUID' % ascii(vm_uuid[:40]))
+        raise CallInvalid(f'vm_uuid: {ascii(vm_uuid[:40])} is no UUID')
     if len(names) > _MAX_NAMES or not all(_NAME.match(name) for name in names):
         raise CallInvalid('names: device names are wanted, with blanks between them')
     return InspectionRequest(int(domid), vm_uuid, frozenset(names))
 
 
-def render_finding(finding: Finding) -> str:
+def render_finding(finding: BootFinding) -> str:
     """What was found, for the host that asked."""
     return json.dumps(dict(finding._asdict(), format=FORMAT), sort_keys=True)
 
 
-def parse_finding(text: Any) -> Finding:
+def parse_finding(text: Any) -> BootFinding:
     """Read what another host found; it is checked like any other input."""
     document = parse_document(text)
     found, delivered = document.get('found'), document.get('delivered')
@@ -129,7 +129,7 @@ def parse_finding(text: Any) -> Finding:
     if not (_is_short(found) and _is_short(delivered) and isinstance(is_readable, bool)
             and isinstance(is_withheld, bool) and isinstance(problem, str)):
         raise AnswerInvalid('not a finding')
-    return Finding(found, delivered, is_readable, problem[:200], is_withheld)
+    return BootFinding(found, delivered, is_readable, problem[:200], is_withheld)
 
 
 def parse_document(text: Any) -> Dict[str, Any]:
@@ -139,7 +139,7 @@ def parse_document(text: Any) -> Dict[str, Any]:
     except (ValueError, TypeError, RecursionError) as error:
         raise AnswerInvalid('the answer is not JSON') from error
     if not isinstance(document, dict) or document.get('format') != FORMAT:
-        raise AnswerInvalid('the answer is not in format %d' % FORMAT)
+        raise AnswerInvalid(f'the answer is not in format {FORMAT}')
     return document
 
 

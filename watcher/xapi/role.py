@@ -1,8 +1,8 @@
 """May we write now: is this host the master, and is its XAPI new enough?
 
 Asked once per connection: a change of master restarts XAPI on every host, and with it every
-connection (xapi-boot-path.md, "One pool, several hosts"). The resource pool's record names the
-master as well: when it names another one, nothing is written until it has been asked again.
+connection (docs/reference/wire.md). The resource pool's record names the master as well: when it
+names another one, nothing is written until it has been asked again.
 """
 
 import re
@@ -61,12 +61,13 @@ def decide_role(identity: Identity, *, is_local: bool) -> Role:
     is_member = bool(is_local and host and master and host != master)
     role = Role(True, is_local, host, text, is_member=is_member, master=master,
                 is_certain=identity.is_certain)
+    oldest = '.'.join(map(str, OLDEST_XAPI))
     if version is None:
         return role._replace(is_writer=False, refusal='XAPI does not tell a version that can be '
-                             'read (%r); %d.%d or later is needed' % ((text,) + OLDEST_XAPI))
+                             f'read ({text!r}); {oldest} or later is needed')
     if version < OLDEST_XAPI:
-        return role._replace(is_writer=False, refusal='XAPI %s is older than %d.%d: it keeps no '
-                             'frozen copy of a running VM\'s arguments' % ((text,) + OLDEST_XAPI))
+        return role._replace(is_writer=False, refusal=f'XAPI {text} is older than {oldest}: it '
+                             'keeps no frozen copy of a running VM\'s arguments')
     if role.is_member:
         return role._replace(is_writer=False, refusal='this host is not the master of its pool')
     if is_local and not (host and master):

@@ -1,6 +1,6 @@
 """The two sessions with XAPI: one for the long poll, one for everything else.
 
-Opened together by the stream thread, and given back together. XAPI keeps a session that nobody
+Opened together by the stream, and given back together. XAPI keeps a session that nobody
 gives back for a day, and 500 of them for one originator.
 """
 
@@ -9,6 +9,7 @@ from typing import Callable, List, NamedTuple, Optional
 
 from watcher.config.settings import XapiSettings
 from watcher.errors import SessionLost, XapiError, XapiUnreachable
+from watcher.loop.steps import Steps, run
 from watcher.xapi.client import LOGOUT_TIMEOUT_SECONDS, POLL_TIMEOUT_SECONDS, Client, NoteCall
 from watcher.xapi.identity import Identity
 from watcher.xapi.role import Role, decide_role
@@ -30,32 +31,35 @@ class Sessions:
 
     def __init__(self, read_settings: Callable[[], XapiSettings],
                  put: Callable[[SessionOpened], None],
-                 is_given_up: Callable[[], bool],
                  note_call: Optional[NoteCall] = None) -> None:
         self._read_settings = read_settings
         self._put = put
-        self._is_given_up = is_given_up
         self._note_call = note_call
         self._handles: List[str] = []
+        self._opening: List[str] = []
+        """Those of sessions that are open and not yet told."""
         self._speaks_json = False
         self._failures = 0
 
-    def open(self) -> Client:
+    def open(self) -> Steps[Client]:
         """Open both; the client of the long poll is returned, the other told in a message."""
         settings = self._read_settings()
         stream = Client(settings, timeout_seconds=POLL_TIMEOUT_SECONDS, note_call=self._note_call)
-        calls = Client(settings, is_given_up=self._is_given_up, note_call=self._note_call)
+        calls = Client(settings, note_call=self._note_call)
         try:
-            calls.login()
-            identity = self._read_identity(calls)
-            stream.login()
+            yield from calls.login()
+            self._opening.append(str(calls.handle))
+            identity = yield from self._read_identity(calls)
+            yield from stream.login()
+            self._opening.append(str(stream.handle))
+            yield from self._end_former(calls)
             if settings is not self._read_settings():
                 raise XapiUnreachable('the configuration changed meanwhile')
         except XapiError:
-            _give_back(calls, stream)
+            yield from _give_back(calls, stream)
+            del self._opening[:]
             raise
-        self._end_former(calls)
-        self._handles[:] = [str(calls.handle), str(stream.handle)]
+        self._handles, self._opening = self._opening, []
         self._speaks_json = calls.speaks_json
         calls.close()
         is_local = settings.address.scheme == 'unix'
@@ -63,10 +67,11 @@ class Sessions:
                                 calls.speaks_json))
         return stream
 
-    def _read_identity(self, client: Client) -> Identity:
+    def _read_identity(self, client: Client) -> Steps[Identity]:
         """While XAPI starts its answers come and go; what fails again and again is done without."""
         try:
-            identity = client.read_identity(is_forgiving=self._failures >= _PATIENCE)
+            identity = yield from client.read_identity(
+                is_forgiving=self._failures >= _PATIENCE)
         except SessionLost:
             raise
         except XapiError:
@@ -76,26 +81,26 @@ class Sessions:
         return identity
 
     def log_out(self) -> None:
-        """Give both back, unless XAPI does not answer."""
-        for handle in self._handles:
+        """Give both back, unless XAPI does not answer; waits for it."""
+        for handle in self._handles + self._opening:
             client = Client(self._read_settings(), handle=handle,
                             timeout_seconds=LOGOUT_TIMEOUT_SECONDS,
                             speaks_json=self._speaks_json)
-            if not client.logout():
+            if not run(client.logout()):
                 return
 
-    def _end_former(self, client: Client) -> None:
+    def _end_former(self, client: Client) -> Steps[None]:
         for handle in self._handles:
             try:
-                client.end_session(handle)
+                yield from client.end_session(handle)
             except XapiError:
                 return
 
 
-def _give_back(calls: Client, stream: Client) -> None:
+def _give_back(calls: Client, stream: Client) -> Steps[None]:
     """End both, as far as they were opened, over the connection that does not wait for long."""
     if stream.handle is not None:
         with contextlib.suppress(XapiError):
-            calls.end_session(stream.handle)
+            yield from calls.end_session(stream.handle)
     stream.close()
-    calls.logout()
+    yield from calls.logout()

@@ -101,13 +101,18 @@ class Restart:
         xapi = self.place.xapi
         called = {call.method for call in xapi.calls[self._seen:]}
         operations = set(xapi.vm(self.ref)['current_operations'].values())
-        return {'question': '(yes/no): ' in self.told,
+        return {'question': '(yes/no): ' in self.told and self._is_asleep(),
                 'asking_for_the_stop': 'Async.VM.clean_shutdown' in called,
                 'stopping': 'clean_shutdown' in operations,
                 'staging': 'staging ' in self.told,
                 'asking_for_the_start': 'Async.VM.start' in called,
                 'starting': 'start' in operations,
                 'verifying': len(xapi.boots) > self._boots}[self.step]
+
+    def _is_asleep(self) -> bool:
+        """Whether it waits for the answer: a signal just before that would be forgotten by read."""
+        with open(f'/proc/{self.process.pid}/stat', 'rb') as file:
+            return file.read().rpartition(b') ')[2].startswith(b'S')
 
     def _read(self) -> None:
         while True:

@@ -116,7 +116,7 @@ def test_what_the_daemon_has_not_staged_yet_is_not_called_drift_without_a_word(
         with open(pool.directory + '/list', 'w', encoding='utf-8') as stream:
             stream.write('other\n')
         run = pool.run('register-vm', '--from-file=' + pool.directory + '/list')
-    assert 'In XAPI: 1 left to the daemon.' in run.out
+    assert 'other: not staged: the daemon has not done it within 3 s' in run.out
 
 
 def test_a_registry_that_somebody_writes_is_shown_all_the_same(pool: Place) -> None:
@@ -131,9 +131,9 @@ import os, pkgutil, importlib, sys
 import configparser, json  # nobody may read what is imported later
 import cli, registry, watcher
 for package in (cli, registry, watcher):
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.name not in ('__main__', 'schedule', 'logs'):
-            importlib.import_module(package.__name__ + '.' + module.name)
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
+        if not module.name.endswith('.__main__'):
+            importlib.import_module(module.name)
 from cli.__main__ import main
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sys.exit(main(sys.argv[1:]))
@@ -159,9 +159,22 @@ def test_whoever_is_not_root_is_told_what_cannot_be_seen_and_nothing_that_is_wro
         assert lock.acquire()
         _status, out, err = run('status')
     assert 'pid %d' % os.getpid() in out, err
-    for words in (['history'], ['explain', '--vm-name=web']):
+    assert 'XAPI: \u26a0 is not reachable: no permission for ' + pool.socket in out
+    assert 'you are not root' in err and 'systemctl' not in out
+    for words in (['history'], ['explain', '--vm-name=web'], ['watch']):
         status, out, err = run(*words)
-        assert (status, out) == (5, '') and 'cannot be read' in err, (words, out, err)
+        assert (status, out) == (5, '') and err.count('cannot be read') == 1, (words, out, err)
+        assert err.endswith('\nvgpu-admin: you are not root: run vgpu-admin as root\n')
+    status, out, err = run('plan')
+    assert (status, out) == (5, '') and 'no permission for ' + pool.socket in err
+    assert 'Errno' not in err and 'systemctl' not in err
+    os.chmod(pool.config, 0o600)
+    status, out, err = run('list-vms')
+    assert (status, out) == (2, '') and err.endswith('you are not root: run vgpu-admin as root\n')
+    status, out, err = run('doctor')
+    assert f"'vgpu-watcher check-config --config={pool.config}'" in out
+    assert status == 1 and 'you are not root' in err and '\n1 check: ' in out
+    os.chmod(pool.config, 0o644)
     status, out, err = run('set-pool', '--vm-name=web', '--pool=B')
     assert (status, out) == (5, '') and 'cannot be written' in err
     assert pool.rows()[0][3] == 'A'
@@ -228,6 +241,64 @@ def test_what_a_daemon_leaves_alone_is_not_said_to_be_staged_by_it(pool: Place) 
         assert (run.document['vm']['state'], run.document['vm']['desired']) == ('orphaned', None)
 
 
+def test_a_vgpu_pool_that_is_disabled_is_why_a_vm_gets_nothing(pool: Place) -> None:
+    said = "vGPU pool B is disabled: its VMs get no arguments until 'vgpu-admin enable-pool " \
+        "--pool-id=B'"
+    for name in ('web', 'db', 'runs'):
+        pool.create_vm(name)
+    assert pool.run('disable-pool', '--pool-id=B', '--yes').status == 0
+    run = pool.run('register-vm', 'web', '--pool=B')
+    assert run.status == 0 and said in run.err
+    assert 'Staged: its next start takes none of our arguments.' in run.out
+    assert said not in pool.run('set-priority', 'web', '--priority=high').err
+    run = pool.run('register-vm', 'db')
+    assert run.err == '' and 'Staged: its next start takes it.' in run.out
+    run = pool.run('set-pool', 'db', '--pool=B', '--json')
+    assert run.document['notes'] == [said]
+    run = pool.run('enable-pool', '--pool-id=B')
+    assert run.err == '' and run.out.endswith('Each of 2 VMs: staged: its next start takes it\n')
+
+
+def test_a_running_vm_whose_row_was_removed_keeps_its_arguments_until_it_is_shut_down(
+        pool: Place) -> None:
+    web, other = pool.create_vm('web'), pool.create_vm('other')
+    assert pool.run('register-vm', 'web', 'other').status == 0
+    for ref in (web, other):
+        pool.start_vm(ref)
+    late = pool.create_vm('late')
+    pool.start_vm(late)
+    assert pool.run('register-vm', 'late').status == 0
+    assert pool.run('plan').out == (f'late ({pool.uuid(late)}), Running: waits for shutdown: '
+                                    'nothing -> A/medium/3\n')
+    asked = pool.answer('no\n', 'apply-pending')
+    assert asked.status == 1 and 'Do you want to restart it? (yes/no)' in asked.err
+    assert pool.run('apply-pending', '--dry-run').out.endswith('Nothing was restarted (dry run).\n')
+    assert pool.run('remove-vm', 'web', '--no-restart').status == 0
+    assert pool.run('remove-vm', 'web').err == (
+        f"vgpu-admin: web ({pool.uuid(web)}) is not registered; see 'vgpu-admin list-vms'\n")
+    said = 'orphaned (its row was removed; it keeps our arguments until it is shut down)'
+    assert 'State: ' + said in pool.run('show-vm', 'web').out
+    assert said in pool.run('status').out
+    run = pool.run('remove-vm', 'other', '--yes')
+    assert run.out.endswith('The VM was stopped; staged: its next start takes none of our '
+                            'arguments.\n')
+
+
+def test_what_was_made_by_hand_is_not_replaced_without_a_word(pool: Place) -> None:
+    refs = {name: pool.create_vm(name, args=span(number, 'B', 'low'))
+            for number, name in ((40, 'one'), (41, 'two'), (42, 'same'))}
+    pool.create_vm('new')
+    said = "{} ({}) carries B/low/{}, made by hand, which is replaced; 'vgpu-admin adopt' " \
+        'registers a VM with what it carries'
+    expected = said.format('one', pool.uuid(refs['one']), 40)
+    for words in (['--dry-run'], []):
+        assert pool.run('register-vm', 'one', *words).err == f'vgpu-admin: {expected}\n'
+    run = pool.run('register-vm', 'two', 'new', '--json')
+    assert run.document['notes'] == [said.format('two', pool.uuid(refs['two']), 41)]
+    run = pool.run('register-vm', 'same', '--pool=B', '--priority=low', '--vm-id=42')
+    assert (run.status, run.err) == (0, '')
+
+
 def test_an_adoption_names_what_cannot_be_adopted_and_what_to_do(pool: Place) -> None:
     for name, args in (('odd', '-device vgpu-stub,pool_id="A'), ('one', span(7)),
                        ('two', span(7)), ('none', '-device vgpu-stub,pool_id=A')):
@@ -255,3 +326,89 @@ def test_an_xapi_that_went_away_is_named(pool: Place) -> None:
     with open(pool.socket, 'w', encoding='utf-8'):
         run = pool.run('scan-vms')
     assert run.status == 5 and 'XAPI is not reachable: ' in run.err
+
+
+# What is said of a system that is not well.
+
+def test_what_waits_for_a_shutdown_without_a_daemon_says_so(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    assert pool.run('register-vm', 'web').err == ''
+    pool.start_vm(ref)
+    for words in (['set-pool', 'web', '--pool=B', '--no-restart'],
+                  ['set-priority', 'web', pool.uuid(ref), '--priority=low', '--no-restart'],
+                  ['disable-pool', '--pool-id=B', '--yes']):
+        run = pool.run(*words)
+        assert run.status == 0, run.err
+        assert run.err.count('no daemon is running to stage this: systemctl start') == 1
+    with WriterLock(pool.db) as lock:
+        assert lock.acquire()
+        run = pool.run('set-pool', 'web', '--pool=A', '--no-restart')
+    assert run.status == 0 and 'no daemon' not in run.err
+    assert pool.run('set-pool', 'web', '--pool=B', '--no-restart', '--json').document['notes'][1:] == [
+        'no daemon is running to stage this: systemctl start vgpu-watcher']
+
+
+def test_an_xapi_that_is_away_is_said_once_with_where_to_look(pool: Place) -> None:
+    pool.create_vm('web')
+    assert pool.run('register-vm', 'web').status == 0
+    pool.xapi.stop()
+    pool.xapi = None
+    for words in (['plan'], ['scan-vms'], ['adopt'], ['registry', 'compare'], ['fence', 'clear'],
+                  ['transfer-vm', '--gone'], ['show-vm', 'web'], ['set-pool', 'web', '--pool=B'],
+                  ['register-vm', 'other'], ['disable-pool', '--pool-id=B', '--yes']):
+        run = pool.run(*words)
+        said = run.err + run.out
+        assert said.count('XAPI is not reachable: no socket at ' + pool.socket) == 1, words
+        assert 'could not be asked' not in said and 'Errno' not in said, words
+    assert pool.run('plan').err.endswith("; see 'systemctl status xapi'\n")
+
+
+def test_errors_call_vms_by_the_names_that_were_typed(pool: Place) -> None:
+    web, other = (pool.create_vm(name) for name in ('web', 'other'))
+    assert pool.run('register-vm', 'web', '--vm-id=7').status == 0
+    for words, said in (
+            (['remove-vm', 'other'], f'other ({pool.uuid(other)}) is not registered'),
+            (['set-pool', 'other', '--pool=B'], "register it with 'vgpu-admin register-vm other'"),
+            (['register-vm', 'other', '--vm-id=7'], f'taken by web ({pool.uuid(web)})'),
+            (['transfer-vm', '--from=' + pool.uuid(other), '--to=web'], pool.uuid(other)),
+            (['explain', 'other'], f'no boot of other ({pool.uuid(other)})')):
+        run = pool.run(*words)
+        assert run.status in (3, 4) and said in run.err, run.err
+
+
+def test_what_there_is_nothing_to_do_for_says_why(pool: Place) -> None:
+    hand = pool.create_vm('hand', args='-device vgpu-stub,pool_id=B,priority=high,vm_id=40')
+    for words, said in (
+            (['transfer-vm', '--gone'], 'XAPI has the VM of every row; nothing to do.\n'),
+            (['remove-vm', '--gone'], 'XAPI has the VM of every row; nothing to do.\n'),
+            (['init'], f'The registry {pool.db} is there already; nothing to do.\n'),
+            (['accept'], f'The registry {pool.db} is ours already; nothing to do.\n')):
+        run = pool.run(*words)
+        assert (run.status, run.out) == (0, said)
+    assert pool.run('adopt', '--dry-run').out == (
+        f'hand ({pool.uuid(hand)}): pool B, priority high, vm_id 40\n'
+        '1 VM would be registered (dry run).\n')
+
+
+def test_a_vm_that_is_left_alone_is_told_with_the_reason_in_words(pool: Place) -> None:
+    pool.create_vm('odd', args='-device vgpu-stub,pool_id="A')
+    said = 'unreadable (its device-model-args cannot be told apart; see '
+    assert f'left alone: {said}' in pool.run('plan').out
+    assert said in pool.run('status').out
+    assert 'State: unreadable\n' in pool.run('show-vm', 'odd').out  # the cure stands above it
+
+
+def test_an_empty_list_says_of_what_there_is_none(pool: Place) -> None:
+    pool.registry_row(pool.create_vm('web'), 1)
+    for words, said in ((['--pool=B'], ' in vGPU pool B'), (['--priority=high'],
+                                                            ' with priority high'),
+                        (['--pool=A', '--priority=low'], ' in vGPU pool A with priority low')):
+        assert pool.run('list-vms', *words).out == f'No VM is registered{said}.\n'
+
+
+def test_a_plan_calls_vms_by_their_names(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    pool.registry_row(ref, 1)
+    assert pool.run('plan').out.startswith(f'web ({pool.uuid(ref)}), Halted: add: ')
+    assert pool.run('reconcile').out == (
+        f'web ({pool.uuid(ref)}): staged: its next start takes it\n')

@@ -397,7 +397,7 @@ def test_a_boot_that_is_not_right_ends_it(pool: Pool) -> None:
 
 
 def _clock(shift_hours: float) -> str:
-    at = datetime.datetime.utcnow() + datetime.timedelta(hours=shift_hours)
+    at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=shift_hours)
     return at.strftime('%H:%M')
 
 

@@ -5,19 +5,22 @@ import os
 import sqlite3
 import subprocess
 import time
-from types import SimpleNamespace
 from typing import Any, Callable, Dict, Iterator, Tuple
 
 import pytest
+from pytest_mock import MockerFixture
 
+from cli.__main__ import main
+from cli.consumer import withholding
 from cli.consumer.installation import FRAGMENTS, OURS, SETTING, STOCK
-from cli.doctor import registry_checks, xapi_checks
-from cli.doctor.findings import Finding, Judgement, bad, doubtful, good, render_findings, skipped
+from cli.doctor import registry_checks
+from cli.doctor.findings import CheckResult, Finding, bad, doubtful, good, render_findings, skipped
 from cli.output.text import Style
 from cli.queries.daemon_status import parse_note
 from registry.journal.journal import Journal
 from registry.journal.receipts import Boot
 from registry.sqlite.timestamps import render_timestamp
+from registry.writer_lock import WriterLock
 from tests.integration.cli.program import Place, span, wait_until
 from tests.support import programs
 from tests.support.left_by_0_1 import BLOCK, add_replacement
@@ -34,12 +37,17 @@ HOOK = '/etc/xapi.d/pool-pre-ha-vm-restart/50-vgpu-watcher'
 def examine(place: Place) -> Dict[str, Tuple[str, str]]:
     """Check -> (verdict, what it saw)."""
     run = place.run('doctor', '--json', '--root', place.directory)
-    found = {item['check']: (item['verdict'], item['saw']) for item in run.document['checks']}
+    found = list_findings(run.document)
     is_failed = any(verdict == 'fail' for verdict, _saw in found.values())
     assert run.status == (1 if is_failed else 0), run
     assert all(item['advice'] or item['verdict'] in ('ok', 'skip')
                for item in run.document['checks'])
     return found
+
+
+def list_findings(document: Dict[str, Any]) -> Dict[str, Tuple[str, str]]:
+    """Check -> (verdict, what it saw)."""
+    return {item['check']: (item['verdict'], item['saw']) for item in document['checks']}
 
 
 def write(place: Place, path: str, text: str, mode: int = 0o644) -> None:
@@ -116,6 +124,16 @@ def test_nothing_there_at_all_is_told_and_not_an_error_of_ours(place: Place) -> 
     found = examine(place)
     assert found['registry'][0] == found['daemon'][0] == found['xapi'][0] == 'fail'
     assert found['consumer'][0] == found['hooks'][0] == found['clock'][0] == 'skip'
+
+
+def test_what_comes_with_the_registry_is_no_fault_of_a_daemon_that_waits_for_it(
+        place: Place) -> None:
+    with WriterLock(place.db) as lock:
+        assert lock.acquire()
+        found = examine(place)
+    assert found['registry'][0] == 'fail' and found['daemon'][0] == 'ok'
+    for check in ('journal', 'daemon.watching', 'mirror'):
+        assert found[check][0] == 'skip', found[check]
 
 
 def test_bad_configuration_is_a_finding(place: Place) -> None:
@@ -241,15 +259,11 @@ def pause_consumer(place: Place) -> None:
     write(place, '/etc/vgpu/consumer.paused', '')
 
 
-def confirm_numbers(place: Place, age: float = 1.0) -> None:
+def confirm_numbers(place: Place) -> None:
     prepare_dom0(place)
     now = read_instant()
     RunDirectory(place.host + '/run/vgpu-watcher').write_numbers(Numbers(
-        ((5, '11111111-1111-4111-8111-111111111111'),), now.boot_id, now.seconds - age))
-
-
-def leave_old_numbers(place: Place) -> None:
-    confirm_numbers(place, 600.0)
+        ((5, '11111111-1111-4111-8111-111111111111'),), now.boot_id, now.seconds))
 
 
 def show_password(place: Place) -> None:
@@ -313,8 +327,8 @@ def change_config(old: str, new: str) -> Callable[[Place], None]:
     (hide_filter, 'platform-filter', 'warn', 'not told'),
     (leave_block, 'fences', 'fail', '1 VM cannot be started'),
     (drift, 'drift', 'warn', 'drift: '),
-    (lose_vm, 'drift', 'warn', 'orphaned: 0a0b0c0d'),
-    (double_number, 'numbers', 'fail', '1 number on several VMs: 5: '),
+    (lose_vm, 'drift', 'warn', 'orphaned: VM 0a0b0c0d'),
+    (double_number, 'numbers', 'fail', '1 number on several VMs: 5 on one ('),
     (patch_wrapper, 'consumer', 'warn', 'patched by hand'),
     (forget_consumer, 'consumer', 'fail', 'not enabled'),
     (lose_consumer, 'consumer', 'fail', 'no VM can start'),
@@ -324,7 +338,6 @@ def change_config(old: str, new: str) -> Callable[[Place], None]:
     (patch_wrapper, 'consumer', 'warn', 'no stolen number is withheld'),
     (pause_consumer, 'consumer', 'warn', 'paused'),
     (confirm_numbers, 'consumer', 'ok', 'withholds stolen numbers; 1 row confirmed '),
-    (leave_old_numbers, 'consumer', 'warn', 'which is more than 300 s'),
     (show_password, 'password', 'fail', 'has mode 0640'),
     (lose_password, 'password', 'fail', 'No such file'),
     (lambda place: save_password(place, '\ufeffsesame'), 'password', 'fail', 'byte order mark'),
@@ -343,6 +356,16 @@ def test_what_is_wrong_is_found(pool: Place, arrange: Callable[[Place], None], c
     arrange(pool)
     found = examine(pool)[check]
     assert found[0] == verdict and words in found[1]
+
+
+def test_numbers_that_no_daemon_confirms_any_more_are_told(
+        pool: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    confirm_numbers(pool)
+    now = read_instant()
+    monkeypatch.setattr(withholding, 'read_instant',
+                        lambda: now._replace(seconds=now.seconds + 301.0))
+    main(['--config', pool.config, 'doctor', '--root', pool.directory])
+    assert 'which is more than 300 s' in ' '.join(capsys.readouterr().out.split())
 
 
 def test_registry_of_another_program_is_doubtful(pool: Place) -> None:
@@ -375,52 +398,52 @@ def test_member_is_told_its_master(place: Place) -> None:
 # What takes long to bring about.
 
 @pytest.mark.parametrize('free, verdict', [
-    (1 << 20, Judgement.FAIL), (20 << 20, Judgement.WARN), (1 << 30, Judgement.OK)])
-def test_space_is_judged(monkeypatch: Any, tmp_path: Any, free: int, verdict: Judgement) -> None:
-    monkeypatch.setattr(registry_checks.os, 'statvfs', lambda path: SimpleNamespace(
-        f_bavail=free // 4096, f_frsize=4096))
-    registry = SimpleNamespace(path=str(tmp_path / 'x.db'))
-    examination = SimpleNamespace(context=SimpleNamespace(registry=registry))
-    assert [item.judgement for item in registry_checks.check_space(examination)] == [verdict]
+    (1 << 20, 'fail'), (20 << 20, 'warn'), (1 << 30, 'ok')])
+def test_space_is_judged(pool: Place, mocker: MockerFixture, capsys: pytest.CaptureFixture,
+                         free: int, verdict: str) -> None:
+    mocker.patch('os.statvfs', autospec=True, return_value=os.statvfs_result(
+        (4096, 4096, 1 << 30, free // 4096, free // 4096, 1 << 20, 1 << 20, 1 << 20, 0, 255)))
+    main(['--config', pool.config, 'doctor', '--json', '--root', pool.directory])
+    assert list_findings(json.loads(capsys.readouterr().out))['space'][0] == verdict
 
 
-def build_examination(answer: str) -> Any:
-    client = SimpleNamespace(handle='h', call=lambda *_words: answer)
-    return SimpleNamespace(live=SimpleNamespace(client=client, role=SimpleNamespace(host='h')))
+def tell_time(place: Place, text: str) -> None:
+    """Have XAPI say that its clock shows this."""
+    place.xapi.add_fault('replace_body', method='host.get_servertime', parameters={
+        'body': json.dumps({'jsonrpc': '2.0', 'result': text, 'id': 1})})
 
 
 @pytest.mark.parametrize('apart, verdict', [
-    (0, Judgement.OK), (-3, Judgement.OK), (20, Judgement.WARN), (-20, Judgement.WARN),
-    (4000, Judgement.FAIL)])
+    (4, 'ok'), (30, 'warn'), (-30, 'warn'), (4000, 'fail')])
 @pytest.mark.parametrize('form', ['%Y%m%dT%H:%M:%SZ', '%Y-%m-%dT%H:%M:%SZ'])
-def test_clock_is_judged(apart: int, verdict: Judgement, form: str) -> None:
-    text = time.strftime(form, time.gmtime(time.time() + apart))
-    assert [item.judgement for item in xapi_checks.check_clock(build_examination(text))] \
-        == [verdict]
+def test_clock_is_judged(pool: Place, apart: int, verdict: str, form: str) -> None:
+    tell_time(pool, time.strftime(form, time.gmtime(time.time() + apart)))
+    assert examine(pool)['clock'][0] == verdict
 
 
-def test_clock_that_is_not_understood_is_doubtful() -> None:
-    found = list(xapi_checks.check_clock(build_examination('noon\x1b[2J')))
-    assert found[0].judgement is Judgement.WARN and '\x1b' not in found[0].saw
+def test_clock_that_is_not_understood_is_doubtful(pool: Place) -> None:
+    tell_time(pool, 'noon\x1b[2J')
+    verdict, saw = examine(pool)['clock']
+    assert verdict == 'warn' and 'noon' in saw and '\x1b' not in saw
 
 
 @pytest.mark.parametrize('silent, since, verdict', [
-    (10, 1000.0, Judgement.OK), (500, 1000.0, Judgement.FAIL), (10, None, Judgement.FAIL),
-    (None, None, Judgement.WARN)])
+    (10, 1000.0, CheckResult.OK), (500, 1000.0, CheckResult.FAIL), (10, None, CheckResult.FAIL),
+    (None, None, CheckResult.WARN)])
 def test_daemon_that_does_not_hear_from_xapi_is_found(silent: Any, since: Any,
-                                                      verdict: Judgement) -> None:
+                                                      verdict: CheckResult) -> None:
     now = 5000.0
     note_text = json.dumps({'pid': 1, 'since': since,
                             'last_answer': None if silent is None else now - silent})
     watch = parse_note('pid 1, vgpu-watcher', note_text, now, 60)
-    assert registry_checks._judge_watch(watch).judgement is verdict
+    assert registry_checks._judge_watch(watch).result is verdict
 
 
 @pytest.mark.parametrize('text, verdict', [
-    ('{"version": "%s"}' % VERSION, Judgement.OK), ('{"version": "0.0.1"}', Judgement.WARN),
-    (None, Judgement.SKIP), ('nonsense', Judgement.SKIP), ('[]', Judgement.SKIP)])
-def test_daemon_of_another_version_is_found(text: Any, verdict: Judgement) -> None:
-    assert registry_checks._judge_version(text).judgement is verdict
+    ('{"version": "%s"}' % VERSION, CheckResult.OK), ('{"version": "0.0.1"}', CheckResult.WARN),
+    (None, CheckResult.SKIP), ('nonsense', CheckResult.SKIP), ('[]', CheckResult.SKIP)])
+def test_daemon_of_another_version_is_found(text: Any, verdict: CheckResult) -> None:
+    assert registry_checks._judge_version(text).result is verdict
 
 
 def test_check_that_stumbles_is_a_finding_and_the_others_go_on() -> None:
@@ -430,8 +453,8 @@ def test_check_that_stumbles_is_a_finding_and_the_others_go_on() -> None:
         yield good('first', 'seen')
         raise XapiUnreachable('gone')
     found = _make(check_platform_filter, None)
-    assert [(item.check, item.judgement, item.saw) for item in found] \
-        == [('platform-filter', Judgement.FAIL, 'XAPI is not reachable: gone')]
+    assert [(item.check, item.result, item.saw) for item in found] \
+        == [('platform-filter', CheckResult.FAIL, 'XAPI is not reachable: gone')]
 
 
 def test_findings_are_shown_with_their_advice_and_harmless() -> None:

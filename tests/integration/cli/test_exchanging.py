@@ -57,7 +57,7 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing(filled: Place) -> No
     before = filled.rows()
     path = _write(filled, 'vm_uuid,pool_id,priority\n%s,B,high\n' % FIRST)
     run = filled.run('import', path, '--dry-run')
-    assert run.status == 0 and 'added    ' + FIRST in run.out and 'dry run' in run.out
+    assert run.status == 0 and 'added    VM ' + FIRST in run.out and 'dry run' in run.out
     assert filled.rows() == before
     assert filled.run('import', path).status == 0
     assert len(filled.rows()) == len(before) + 1
@@ -114,7 +114,7 @@ def test_a_restore_shows_the_difference_and_asks(filled: Place) -> None:
     assert filled.answer('no\n', 'restore', path).status == 1
     assert filled.rows() == changed
     run = filled.answer('yes\n', 'restore', path)
-    assert run.status == 0 and 'removed  ' + FIRST in run.err
+    assert run.status == 0 and 'removed  VM ' + FIRST in run.err
     assert filled.rows() == before
 
 
@@ -170,6 +170,14 @@ _vgpu_admin; echo "${COMPREPLY[*]}"
 def test_the_completion_script_is_one_that_bash_takes(place: Place) -> None:
     script = place.run('completion').out
     assert subprocess.call(['bash', '-n', '-c', script]) == 0
+
+
+def test_json_under_the_name_of_a_csv_file_is_told(filled: Place, tmp_path: Any) -> None:
+    path = str(tmp_path / 'vms.CSV')
+    assert filled.run('export', path).err == (
+        f'vgpu-admin: {path} holds JSON: --format=csv writes CSV\n')
+    for words in (['--format=csv', path], ['--format=json', path], [str(tmp_path / 'vms.json')]):
+        assert filled.run('export', *words).err == ''
 
 
 def test_exports_name_their_format(filled: Place) -> None:

@@ -90,7 +90,7 @@ def test_an_import_takes_the_names_from_xapi(pool: Place, text: str) -> None:
     ref = pool.create_vm('\u6570\u636e')
     path = _write(pool, text.format(pool.uuid(ref)))
     run = pool.run('import', path)
-    assert run.status == 0 and '\u6570\u636e' in run.out and 'In XAPI: 1 staged.' in run.out
+    assert run.status == 0 and '\u6570\u636e' in run.out and ': staged: its next start takes it' in run.out
     assert pool.rows() == [(1, pool.uuid(ref), '\u6570\u636e', 'A', 1)]
     assert pool.args(ref) == span(1)
     assert pool.run('import', path).out == '1 unchanged.\n'
@@ -130,5 +130,5 @@ def test_a_restore_that_was_asked_about_does_not_say_everything_twice(pool: Plac
     uuid = pool.rows()[0][1]
     assert pool.run('remove-vm', '--vm-uuid=' + uuid).status == 0
     run = pool.answer('yes\n', 'restore', path)
-    assert run.status == 0 and 'added    ' + uuid in run.err and uuid not in run.out
+    assert run.status == 0 and f'added    web ({uuid}): ' in run.err and uuid not in run.out
     assert run.out.splitlines()[0] == '1 added.'

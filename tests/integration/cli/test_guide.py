@@ -16,12 +16,14 @@ from tests.meta.test_docs_commands import Dom0, matches
 from tests.support.documents import GUIDES, find_rows, read, read_blocks, read_steps
 
 GUIDE = 'docs/cli.md'
+_NO_DAEMON = ('vgpu-admin: no daemon is running to stage this: systemctl start '
+              'vgpu-watcher\n')
 # As much of xe as the guides show: a VM starts, a VM stops.
 _XE = '''#!{python}
 import sys
 from watcher.config.settings import XapiSettings
-from watcher.xapi.client import Client
-client = Client(XapiSettings(url='unix:{socket}'))
+from watcher.xapi.blocking_client import BlockingClient
+client = BlockingClient(XapiSettings(url='unix:{socket}'))
 client.login()
 ref = client.call('VM.get_by_uuid', sys.argv[2].partition('=')[2])
 method, more = {{'vm-start': ('VM.start', [False, False]),
@@ -41,6 +43,8 @@ def test_the_commands_of_the_guide_do_what_it_shows(path: str) -> None:
             python=sys.executable, socket=directory + '/xapi'))
         for command, expected in steps:
             status, printed = dom0.run(command)
+            # The guides are about hosts with a daemon; here vgpu-admin stages by itself.
+            printed = printed.replace(_NO_DAEMON, '')
             assert status == 0 and matches(expected, printed), '$ %s\n%s\nexit status %d' % (
                 command, printed, status)
 

@@ -21,6 +21,7 @@ from watcher.consumer.run_directory import RunDirectory
 NEVER = {'XenAPI', 'xmlrpc', 'http', 'email', 'ssl', 'structlog', 'apscheduler', 'urllib',
          'logging', 'subprocess', 'tempfile', 'asyncio', 'difflib', 'ipaddress', 'concurrent',
          'hashlib', 'registry.commit', 'registry.edit', 'registry.kept_copies',
+         'cli.output.repair_hints', 'cli.queries.arrivals',
          'watcher.mirror.entries', 'watcher.xapi.event_stream', 'watcher.daemon'}
 # That of Python 3.8 is brought by its argparse, whatever we do.
 if sys.version_info[:2] != (3, 8):

@@ -84,7 +84,7 @@ def test_what_is_for_one_vm_does_not_go_with_a_file(place: Place, words: Any) ->
 
 def test_without_xapi_uuids_are_registered_and_names_are_not(place: Place) -> None:
     run = place.run('register-vm', _write(place, UUID + '\n'))
-    assert run.status == 0 and 'could not be asked' in run.err
+    assert run.status == 0 and 'nothing was checked there' in run.err
     assert place.rows() == [(1, UUID, None, 'A', 1)]
     assert place.run('register-vm', _write(place, 'web\n')).status == 5
 
@@ -106,5 +106,5 @@ def test_a_read_that_hangs_holds_an_edit_up_for_five_seconds_at_most(
     elapsed = time.monotonic() - before
     pool.xapi.faults.clear()
     assert run.status == 0 and elapsed < 5.0 * LOADED, run
-    assert any(words in run.out + run.err for words in ('no answer', 'given up')), run
+    assert 'no whole answer within' in ' '.join((run.out + run.err).split()), run
     assert len(pool.rows()) == 2 or pool.rows()[0][3] == 'B'

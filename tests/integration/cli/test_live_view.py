@@ -71,11 +71,11 @@ def test_changes_and_boots_come_as_lines_and_ctrl_c_is_success(filled: Place) ->
     watched = Watched(filled)
     watched.wait('vm_added VM ' + UUID)
     assert filled.run('set-pool', '--vm-uuid=' + UUID, '--pool=B').status == 0
-    watched.wait('pool_id A -> B')
+    watched.wait('pool A -> B')
     number = _boot(filled)
-    watched.wait('boot %d  start of VM %s (web) began' % (number, UUID))
+    watched.wait('boot %d  start of web (%s) began' % (number, UUID))
     _close(filled, number, 'missing')
-    watched.wait('boot %d  start of VM %s (web): missing, found nothing of ours' % (number, UUID))
+    watched.wait('boot %d  start of web (%s): missing, found nothing of ours' % (number, UUID))
     assert watched.end() == 0
     assert watched.text.count('vm_added VM') == 1 and '\x1b' not in watched.text
 
@@ -99,7 +99,7 @@ def test_hosts_are_called_by_their_names(filled: Place) -> None:
     number = _boot(filled, host=host)
     _close(filled, number, 'missing')
     watched = Watched(filled)
-    watched.wait(f'start of VM {UUID} (web) on {name}: missing')
+    watched.wait(f'start of web ({UUID}) on {name}: missing')
     assert watched.end() == 0
     watched = Watched(filled, '--json')
     watched.wait(f'"host_name": "{name}"')
@@ -117,7 +117,7 @@ def test_one_vm_is_watched_without_the_others(filled: Place) -> None:
     watched.wait(UUID)
     assert filled.run('register-vm', '--vm-uuid=' + OTHER).status == 0
     assert filled.run('set-pool', '--vm-uuid=' + UUID, '--pool=B').status == 0
-    watched.wait('pool_id A -> B')
+    watched.wait('pool A -> B')
     assert watched.end() == 0 and OTHER not in watched.text
 
 

@@ -250,7 +250,7 @@ def test_edits_that_wait_are_told_without_a_daemon(four: Place) -> None:
     with Journal(four.registry.journal_path, timeout_seconds=5) as journal:
         journal.note_generation('7-0123abcd', 'x' * 32)
     assert four.run('set-priority', '--vm-name=web1', '--priority=high').status == 0
-    assert 'no daemon runs; one edit waits' in four.run('status').out
+    assert 'no daemon is running; one edit waits' in four.run('status').out
 
 
 # What is lost comes back: from the history, and from a copy.

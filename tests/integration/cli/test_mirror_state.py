@@ -98,14 +98,14 @@ def test_switched_off_by_the_configuration_is_no_fault(pool: Place) -> None:
 def test_a_dead_daemons_note_says_nothing(pool: Place) -> None:
     leave(pool)
     found = find(pool)
-    assert (found['verdict'], found['saw'], found['status']) == ('skip', 'no daemon runs', None)
+    assert (found['verdict'], found['saw'], found['status']) == ('skip', 'no daemon is running', None)
     assert 'Mirror: ! not known' in found['panel'] or 'not known: no daemon' in found['panel']
 
 
 @pytest.mark.parametrize('text', [None, '', 'x', '[]', '3', '{}', '{"state": 3}', '{"state": ""}'])
 def test_a_note_that_is_not_understood_says_nothing(text: Any) -> None:
     assert parse_note(text, True) is None
-    assert judge_mirror(None, None).judgement.value == 'warn'
+    assert judge_mirror(None, None).result.value == 'warn'
 
 
 def test_odd_fields_of_a_note_do_no_harm() -> None:
@@ -120,8 +120,8 @@ def test_what_gets_on_is_well() -> None:
     before = MirrorState('pushing', '7-0123abcd', 900)
     for later in (before._replace(waiting=500), before._replace(generation='8-0123abcd'),
                   before._replace(state='mirrored', waiting=0)):
-        assert judge_mirror(before, later).judgement.value == 'ok'
-    assert judge_mirror(before, before).judgement.value == 'warn'
+        assert judge_mirror(before, later).result.value == 'ok'
+    assert judge_mirror(before, before).result.value == 'warn'
 
 
 def test_a_real_daemons_mirror_is_shown(pool: Place, daemon: Any) -> None:  # noqa: F811

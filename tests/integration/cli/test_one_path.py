@@ -12,8 +12,9 @@ from typing import Any, List, Optional
 import pytest
 
 from registry.values import Priority, Vm
+from registry.writer_lock import WriterLock
 from tests.integration.cli.mirror import mirror
-from tests.integration.cli.program import Place, span, wait_until
+from tests.integration.cli.program import KEY, Place, span, wait_until
 
 GUARD = 'CREATE TRIGGER "the guard" BEFORE %s ON %s BEGIN SELECT RAISE(IGNORE); END'
 
@@ -467,6 +468,7 @@ def test_rows_of_vms_that_are_gone_are_proposed_and_removed(four: Any) -> None:
     assert numbers(place) == {place.uuid(back): 1, uuids[1]: 2, uuids[2]: 3, uuids[3]: 4}
     said = ' '.join(run.document['notes'])
     assert 'several VMs' in said and 'no VM has brought' in said
+    assert f"'vgpu-admin transfer-vm --from={uuids[2]} --to=VM' gives the row to one, " in said
     run = place.run('remove-vm', '--gone', '--dry-run', '--json')
     assert run.document['counts'] == {'removed': 2} and len(place.rows()) == 4
     assert place.run('remove-vm', '--gone').status == 2
@@ -488,3 +490,89 @@ def test_number_that_a_vm_bears_does_not_use_up_the_automatic_ones(four: Any) ->
     new = place.uuid(place.create_vm(name='new'))
     assert place.run('register-vm', '--vm-uuid=' + new).status == 0
     wait_until(lambda: numbers(place).get(new) == 5, 'the next number')
+
+
+# What was shown is not said a second time.
+
+@pytest.mark.parametrize('is_asked', [False, True], ids=['told', 'asked'])
+def test_a_vgpu_pool_that_is_disabled_is_said_once(four: Any, is_asked: bool) -> None:
+    place, uuids, _good = four
+    words = ['disable-pool', '--pool-id=A']
+    run = place.answer('yes\n', *words) if is_asked else place.run(*words, '--yes')
+    assert run.status == 0 and run.err.count('enabled -> disabled') == 1
+    assert all(run.err.count(f'({uuid})') == 1 and uuid not in run.out for uuid in uuids)
+    assert run.out == ('vGPU pool A is disabled.\n'
+                       'Each of 4 VMs: staged: its next start takes none of our arguments\n')
+
+
+def test_the_assignment_of_a_vm_that_is_removed_is_said_once(four: Any) -> None:
+    place, uuids, _good = four
+    place.start_vm(place.xapi.find(uuids[0]))
+    run = place.run('remove-vm', 'vm-001', '--yes')
+    assert run.status == 0 and 'VM ID: 1' in run.err
+    assert run.out.splitlines()[0] == f'vm-001 ({uuids[0]}): registration removed'
+    assert place.run('remove-vm', 'vm-002').out.splitlines()[0] == (
+        f'vm-002 ({uuids[1]}): registration removed (pool A, priority medium, vm_id 2)')
+
+
+def test_an_import_without_xapi_says_that_its_vms_wait(four: Any) -> None:
+    place, uuids, _good = four
+    place.xapi.stop()
+    place.xapi = None
+    run = place.run('import', write(place, 'vm_uuid,pool_id\n%s,B\n' % uuids[0]))
+    assert run.status == 0 and run.out.splitlines()[2].startswith(
+        'vm-001: not staged: XAPI is not reachable')
+
+
+def test_a_transfer_that_is_asked_for_again_changes_nothing_and_says_so(four: Any) -> None:
+    place, uuids, _good = four
+    copy = place.uuid(place.create_vm(name='restored', args=span(2)))
+    words = ['transfer-vm', '--from=' + uuids[1], '--to=' + copy]
+    assert place.run(*words).status == 0
+    rows, history = place.rows(), place.history()
+    for more in ([], ['--dry-run']):
+        run = place.run(*words, *more)
+        assert run.status == 0 and run.out == (
+            f'restored ({copy}) already has the row of VM {uuids[1]} (pool A, priority medium, '
+            'vm_id 2); nothing to do\n')
+    assert place.run(*words, '--json').document['result'] == 'unchanged'
+    assert (place.rows(), place.history()) == (rows, history)
+    # What was not moved from there is no such transfer, nor one that was changed since.
+    assert place.run('transfer-vm', '--from=' + uuids[1], '--to=' + uuids[0]).status == 3
+    assert place.run('remove-vm', copy).status == 0
+    assert place.run('register-vm', copy).status == 0
+    assert place.run(*words).status == 3
+
+
+# An edit waits for the daemon, unless told not to.
+
+@pytest.mark.parametrize('words', [
+    ['import', 'LIST'], ['restore', 'NONE', '--yes'], ['adopt', '--yes'],
+    ['transfer-vm', '--from=FIRST', '--to=manual'], ['transfer-vm', '--gone', '--yes'],
+    ['disable-pool', '--pool-id=A', '--yes'], ['enable-pool', '--pool-id=B'],
+    ['update-pool', '--pool-id=A', '--disable', '--yes'],
+    ['registry', 'rebuild', '--source=history', '--yes'],
+], ids=lambda words: '-'.join(word.strip('-') for word in words[:2]))
+def test_every_edit_that_waits_for_the_daemon_can_be_told_not_to(four: Any,
+                                                                 words: List[str]) -> None:
+    place, uuids, _good = four
+    sql(place, "UPDATE pools SET enabled = 0 WHERE pool_id = 'B'")
+    place.create_vm(name='manual', args='-device vgpu-cuda,pool_id=A,priority=1,vm_id=40')
+    for number, pool_id in ((50, 'B'), (60, 'A')):
+        ref = place.create_vm(name=f'vm-{number}')
+        with place.registry.edit(who='test', command='test') as edit:
+            edit.add_vm(place.uuid(ref), vm_name=f'vm-{number}', vm_id=number, pool_id=pool_id)
+    place.create_vm(name='back', args=span(60, 'A', 'low'))
+    place.xapi.call('VM.destroy', ref)
+    if words[0] == 'registry':
+        sql(place, 'DELETE FROM vms WHERE vm_id = 1')
+        place.xapi.call('VM.remove_from_platform', place.xapi.find(uuids[0]), KEY)
+    files = {'LIST': 'vm_uuid,pool_id\n%s,B\n' % uuids[0],
+             'NONE': {'format': 1, 'pools': [{'pool_id': 'A'}], 'vms': []}}
+    words = [write(place, files[word]) if word in files else
+             word.replace('FIRST', uuids[0]) for word in words]
+    with WriterLock(place.db) as lock:
+        assert lock.acquire()
+        run = place.run(*words, '--no-wait')
+    assert run.status == 0, run.err
+    assert 'the daemon that runs stages it' in run.out and 'within 3 s' not in run.out

@@ -9,7 +9,7 @@ import pytest
 
 from registry.journal.journal import Boot, Journal
 from registry.writer_lock import WriterLock
-from tests.integration.cli.program import KEY, Place, span
+from tests.integration.cli.program import KEY, Place, span, wait_until
 from tests.support.documents import ROOT
 from tests.support.left_by_0_1 import add_replacement
 
@@ -102,6 +102,22 @@ def test_the_history_tells_who_changed_what(pool: Place, drifted: str) -> None:
     assert len(pool.run('history', '--limit=1', '--json').document['history']) == 1
 
 
+def test_the_history_calls_vms_and_vgpu_pools_what_people_call_them(pool: Place,
+                                                                    drifted: str) -> None:
+    named = 'web (%s)' % pool.uuid(drifted)
+    assert pool.run('set-pool', 'web', '--pool=B').status == 0
+    assert pool.run('disable-pool', '--pool-id=B', '--yes').status == 0
+    assert pool.run('remove-vm', 'web').status == 0
+    lines = [line.split('  ', 2)[2] for line in pool.run('history').out.splitlines()]
+    for line in (f'set-pool: vm_changed {named}: pool A -> B',
+                 'disable-pool: pool_changed vGPU pool B: enabled yes -> no',
+                 f'remove-vm: vm_removed {named}: pool B, priority medium, vm_id 1'):
+        assert line in lines
+    assert any(line.startswith(f'set-pool: args_added {named}: ') for line in lines)
+    entries = pool.run('history', 'uuid=' + pool.uuid(drifted), '--json').document['history']
+    assert {entry['vm_name'] for entry in entries} == {'web'}
+
+
 def test_explain_tells_the_chain_from_the_change_to_the_verdict(pool: Place,
                                                                 drifted: str) -> None:
     assert pool.run('explain', '--vm-name=web').status == 3
@@ -126,10 +142,10 @@ def test_changes_of_a_pool_are_said_briefly(pool: Place) -> None:
     assert pool.run('set-pool-name', '--pool-id=A', '--name=Fast').out == (
         'vGPU pool A: name Pool A \u2192 Fast\n')
     assert pool.run('set-pool-name', '--pool-id=A', '--name=Fast').out == (
-        'vGPU pool A already is called Fast; nothing to do.\n')
+        'vGPU pool A is already called Fast; nothing to do.\n')
     lines = pool.run('disable-pool', '--pool-id=A', '--yes').out.splitlines()
-    assert lines[0] == 'vGPU pool A: enabled \u2192 disabled'
-    assert len(lines) == 2 and lines[1].startswith('2 VMs: ')
+    assert lines == ['vGPU pool A is disabled.',
+                     'Each of 2 VMs: staged: its next start takes none of our arguments']
     whole = pool.run('enable-pool', '--pool-id=A', '--verbose').out
     assert 'web (' in whole and 'db (' in whole and 'Enabled: yes' in whole
 
@@ -161,7 +177,7 @@ def test_explain_tells_one_boot_and_with_all_the_life(pool: Place, drifted: str)
     [line] = list_indented(third, 'What led to it:')
     assert 'medium -> high' in line and line.endswith('(before boot 2)')
     assert list_indented(third, 'Now:') == ['  that domain has ended; the VM is Halted.']
-    assert '2 other boots and ' in third and third.rstrip().endswith("explain VM --all'")
+    assert '2 other boots and ' in third and third.rstrip().endswith("'vgpu-admin explain web --all'")
     life = pool.run('explain', 'web', '--all').out
     told = [life.index(text) for text in ('  boot 1, start: as_desired', 'register-vm: vm_added',
                                           'medium -> high', '  boot 2, start', '  boot 3, start',
@@ -172,9 +188,28 @@ def test_explain_tells_one_boot_and_with_all_the_life(pool: Place, drifted: str)
     assert document['boot']['boot'] == 3 and document['now']['power_state'] == 'Halted'
 
 
+def test_explain_waits_for_the_verdict_on_a_boot_that_has_just_begun(pool: Place) -> None:
+    vm_uuid = pool.uuid(pool.create_vm('web'))
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        boot = Boot(0, vm_uuid, 'web', 'unknown', 'host', 1, 'boot', None, '2099-01-01 00:00:00',
+                    carried=span(1), desired=span(1))
+        number = journal.open_boot(boot)
+        run = pool.run('explain', 'web')
+        assert run.status == 0 and 'found running: under way' in run.out
+        assert 'Meaning: what QEMU runs with has not been looked at yet; ask again.' in run.out
+        assert '(not yet)  verdict: desired ' + span(1) + '\n' in run.out
+        before = len(pool.xapi.calls)
+        process = pool.start('explain', 'web')
+        wait_until(lambda: len(pool.xapi.calls) > before, 'the command to look for the VM')
+        journal.write_boot(number, boot._replace(closed_at='2099-01-01 00:00:01', found=span(1),
+                                                 verdict='as_desired'))
+        out, _err = process.communicate(timeout=60)
+    assert b'found running: as_desired' in out, out
+
+
 def test_explain_of_a_vm_without_boots_tells_its_changes(pool: Place, drifted: str) -> None:
     run = pool.run('explain', 'web')
-    assert run.status == 3 and '--all' in run.err
+    assert run.status == 3 and "'vgpu-admin explain web --all'" in run.err
     run = pool.run('explain', 'web', '--all')
     assert run.status == 0 and 'register-vm: vm_added' in run.out
     assert pool.run('explain', '--vm-uuid=' + '0' * 8 + '-0000' * 3 + '-' + '0' * 12,

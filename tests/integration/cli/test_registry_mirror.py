@@ -44,8 +44,12 @@ def test_differences_are_shown_and_nothing_is_done_without_a_yes(two: Any) -> No
     mirror(place, vm_of(one, 4, 'B'), vm_of(other, 1))
     run = place.run('registry', 'compare', '--exit-code')
     assert run.status == 6 and 'Nothing here tells which is newer' in run.out
-    assert 'changed  %s: one, pool A, medium, 1 -> one, pool B, medium, 4' % one in run.out
-    assert 'added    %s: two, pool A, medium, 1' % other in run.out
+    assert 'changed  one (%s): pool A -> B, vm_id 1 -> 4' % one in run.out
+    assert 'added    two (%s): pool A, priority medium, vm_id 1' % other in run.out
+    assert run.out.endswith("(the registry counts) decides it.\n")
+    kept = place.run('registry', 'keep', '--dry-run').out
+    assert 'the mirror needs:\n  changed  one (%s): pool B -> A, vm_id 4 -> 1\n' % one in kept
+    assert 'removed  two (%s)' % other in kept and 'decides it' not in kept
     assert place.run('registry', 'compare').status == 0
     for words, status in ((('--dry-run',), 0), ((), 2)):
         assert place.run('registry', 'rebuild', *words).status == status
@@ -217,3 +221,13 @@ def test_adopt_avoids_a_number_that_is_borne_and_one_that_two_bring(two: Any) ->
     assert place.run('adopt', '--yes').status == 0
     found = numbers(place)
     assert len(set(found.values())) == len(found) and {found[other], found[third]} == {41, 42}
+
+
+def test_comparing_nothing_with_nothing_names_what_else_there_is(place: Place) -> None:
+    place.start_xapi()
+    run = place.run('registry', 'compare')
+    assert run.status == 0 and 'makes one from the mirror' not in run.out
+    assert 'There is no mirror either.' in run.out and "'vgpu-admin init'" in run.out
+    place.registry.create('test')
+    assert place.run('registry', 'compare').out.endswith(
+        'There is no mirror in the database of XAPI.\nThe daemon on the master makes one.\n')

@@ -148,3 +148,26 @@ def test_a_dry_run_says_before_after_and_what_restarts(four: Any) -> None:
         'a (%s): pool A \u2192 B (dry run)' % a,
         'b (%s): pool A \u2192 B (dry run; would be restarted)' % b]
     assert four.rows() == before
+
+
+@pytest.mark.parametrize('words, change', [
+    (('set-pool', 'b', 'd', '--pool=B'), 'pool A -> B'),
+    (('remove-vm', 'b', 'd'), 'registration removed')])
+def test_what_was_told_before_it_is_done_is_not_said_again(four: Any, words: Tuple[str, ...],
+                                                           change: str) -> None:
+    run = four.run(*words, '--yes')
+    assert run.status == 0, run.err
+    assert run.err.count(change) == 2 and change.replace('->', '\u2192') not in run.out
+    assert [line.split(' (')[0] for line in run.out.splitlines()] == ['b', 'd']
+    told = run.err.splitlines()
+    b = four.uuid(four.refs['b'])
+    assert told[0] == 'Current configuration:' and 'New configuration:' in told
+    assert '  b (%s): pool A, priority medium, vm_id 2' % b in told
+    assert '  b (%s): %s' % (b, change) in [line.split(' (pool')[0] for line in told]
+    assert 'the VMs, one after the other: b, d.' in run.err
+
+
+def test_what_programs_are_not_told_before_stands_in_the_result(four: Any) -> None:
+    run = four.run('set-pool', 'b', 'd', '--pool=B', '--yes', '--json')
+    assert 'pool A -> B' not in run.err
+    assert [item['after']['pool_id'] for item in run.document['changes']] == ['B', 'B']

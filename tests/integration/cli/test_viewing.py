@@ -91,7 +91,7 @@ def test_options_stand_before_or_after_the_command(later: Place, words: list) ->
     pytest.param(['list-vms', '--pool'], 'needs a value', id='no-value'),
     pytest.param(['list-vms', '--json=yes'], 'takes no value', id='value-of-a-flag'),
     pytest.param(['list-vms', '--vm-id=1'], 'not an option of list-vms', id='of-another'),
-    pytest.param(['list-vms', 'extra'], 'not understood', id='extra-word'),
+    pytest.param(['list-vms', 'extra'], "options only, not 'extra'", id='extra-word'),
     pytest.param(['show-vm'], '--vm-uuid', id='no-vm'),
     pytest.param(['update-vm', '--vm-uuid=' + UUID], '--pool', id='nothing-to-change'),
     pytest.param(['set-pool', '--vm-uuid=' + UUID], '--pool', id='no-new-value'),
@@ -136,7 +136,7 @@ def test_a_registry_that_cannot_be_read_is_unavailable(place: Place, content: by
 def test_scan_and_status_without_xapi_are_unavailable(later: Place) -> None:
     assert later.run('scan-vms').status == 5
     run = later.run('status')
-    assert run.status == 5 and '=== Pool A: Pool A' in run.out and 'cannot be asked' in run.out
+    assert run.status == 5 and '=== Pool A: Pool A' in run.out and 'XAPI does not answer' in run.out
 
 
 def test_hostile_names_are_shown_escaped(pool: Place) -> None:
@@ -166,7 +166,7 @@ def test_the_scan_shows_each_group_and_what_each_vm_carries(pool: Place) -> None
     ref = pool.create_vm('web')
     pool.run('register-vm', '--vm-name=web', '--priority=high')
     pool.create_vm('manual', args=span(40))
-    pool.create_vm('plain')
+    plain = pool.create_vm('plain')
     run = pool.run('scan-vms')
     lines = run.out.splitlines()
     assert lines[0] == '=== Pool A: 1 VMs ==='
@@ -174,9 +174,23 @@ def test_the_scan_shows_each_group_and_what_each_vm_carries(pool: Place) -> None
                         '\u2713 Configured | Power: Halted | Carries: %s'
                         % (pool.uuid(ref), span(1, 'A', 'high')))
     assert '=== Unregistered VMs: 2 ===' in lines
-    assert "Action: Run 'vgpu-admin register-vm'" in lines[-1]
+    assert lines[-1] == ("UUID: %s | Name: plain | Status: \u26a0 Not registered | "
+                         "Action: Run 'vgpu-admin register-vm' | Power: Halted | Carries: -"
+                         % pool.uuid(plain))
     states = pool.run('scan-vms', '--json').document['states']
     assert states == {'as_desired': 1, 'manual': 1, 'unregistered': 1}
+
+
+def test_a_disabled_pool_s_vm_is_not_called_configured(pool: Place) -> None:
+    pool.create_vm('web')
+    pool.run('register-vm', '--vm-name=web')
+    pool.run('disable-pool', '--pool-id=A', '--yes')
+    scan = pool.run('scan-vms').out
+    assert ('| \u26a0 Disabled (vGPU pool A is disabled: it gets no arguments) | Power: Halted | '
+            'Carries: -') in scan
+    shown = pool.run('show-vm', 'web').out
+    assert 'State: as_desired (vGPU pool A is disabled: it gets no arguments)' in shown
+    assert pool.run('show-vm', 'web', '--json').document['vm']['state'] == 'as_desired'
 
 
 def test_the_scan_tells_drift_by_its_exit_status_when_asked(pool: Place) -> None:

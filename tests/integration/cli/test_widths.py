@@ -47,7 +47,7 @@ def _shown(place: Place, columns: int, *words: str, shows_errors: bool = False,
             break
         data += part
     os.close(ours)
-    assert (process.wait(20) in (0, 1)) is not shows_errors
+    assert (process.wait(20) in (0, 1)) is not shows_errors or '--yes' in words
     return data.decode('utf-8').replace('\r', '').splitlines()
 
 
@@ -79,7 +79,7 @@ def test_no_line_is_wider_than_the_terminal(named: Place, columns: int) -> None:
 
 @pytest.mark.parametrize('words, command', [
     ('register-vm web --pool=A', "'vgpu-admin update-vm'"),
-    ('explain hand', "'vgpu-admin explain VM --all'"),
+    ('explain web', "'vgpu-admin explain web --all'"),
     ('set-pool nobody-of-this-name --pool=A', "'vgpu-admin scan-vms'")])
 def test_errors_are_broken_at_blanks_and_no_command_is(named: Place, words: str,
                                                        command: str) -> None:
@@ -91,6 +91,13 @@ def test_errors_are_broken_at_blanks_and_no_command_is(named: Place, words: str,
     [line] = _shown(named, 300, *words.split(), shows_errors=True)
     narrow = _shown(named, 50, *words.split(), shows_errors=True)
     assert ' '.join(part.strip() for part in narrow) == line
+
+
+def test_what_is_told_before_it_is_done_is_broken_at_blanks(named: Place) -> None:
+    lines = _shown(named, 50, 'disable-pool', '--pool-id=A', '--yes', shows_errors=True)
+    assert [line for line in lines if display_width(line) > 50 and not _UUID.search(line)] == []
+    at = lines.index('Disabling vGPU pool A affects 2 VMs, which lose')
+    assert lines[at + 1] == '  their arguments when they are halted:'
 
 
 @pytest.mark.parametrize('words', ['show-vm --vm-name=web', 'history', 'help import', 'plan'])

@@ -6,7 +6,7 @@ from registry.values import Priority
 from tests.integration.daemon.world import World, span, wait_until
 
 
-def test_three_hundred_replacements_are_done_at_ten_a_second_with_three_calls_each(
+def test_three_hundred_replacements_are_done_at_ten_a_second_with_one_write_each(
         build_world: Callable[..., World]) -> None:
     world = build_world(call_delay_seconds=0.005).start()
     refs = [world.create_vm('vm%d' % number, args=span(number + 1)) for number in range(300)]
@@ -24,8 +24,9 @@ def test_three_hundred_replacements_are_done_at_ten_a_second_with_three_calls_ea
     calls = [call for call in world.xapi.calls
              if call.originator == 'vgpu-watcher' and call.method.startswith('VM.')
              and not call.method.endswith('other_config')]
-    times = [call.at for call in calls if call.method == 'VM.set_platform']
-    assert len(times) == 300 and max(times) - min(times) < 30.0
-    # Where an event crosses the write, the record is read once more: seldom, on a busy machine.
-    assert len(calls) <= 3 * 300 + 15
+    writes = [call for call in calls if call.method == 'VM.set_platform']
+    assert len(writes) == 300 and {call.params[0] for call in writes} == set(refs)
+    assert max(call.at for call in writes) - min(call.at for call in writes) < 30.0
+    # On a busy machine a record is read once more: the answer was too old when its map could be
+    # sent. That three calls are enough, tests/unit/watcher/staging/test_injector.py shows.
     assert {call.method for call in calls} == {'VM.get_record', 'VM.set_platform'}

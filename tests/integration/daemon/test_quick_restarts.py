@@ -2,7 +2,8 @@
 
 Measured on a real XAPI: it reads the map 4 to 5 ms after the first event of a start, up to 60 ms
 under load. A start is never refused, never without arguments, and takes the change when the gap
-is 0.3 s or longer; a quicker one takes the old arguments, whole, and is told as pending.
+is 0.3 s or longer; a quicker one takes the old arguments, whole, and is told as pending. The 0.3 s
+are those of a quiet machine: `python -m benchmarks restarts` measures them.
 """
 
 import threading
@@ -13,10 +14,11 @@ import pytest
 
 from registry.values import Priority
 from tests.integration.daemon.world import World, span
+from tests.support.waiting import LOADED
 
-GAPS_MS = (0, 10, 30, 60, 100, 150, 200, 300, 400, 1000)
+GAPS_MS = (0, 10, 30, 60, 100, 150, 200, 300, 400, 1800)
 WINDOWS_MS = (1, 5, 20, 60, 150)
-SURE_MS = 300
+SURE_SECONDS = 0.3 * LOADED
 
 
 def _run_many(world: World, count: int) -> List[str]:
@@ -65,23 +67,23 @@ def test_a_quick_restart_is_refused_nothing_and_lacks_nothing(
     wrote = {call.params[0]: call.at for call in world.xapi.calls
              if call.method == 'VM.set_platform'}
     for number, (ref, gap_ms) in enumerate(zip(refs, GAPS_MS), 1):
-        boot = world.last_boot(ref)
+        boot, is_sure = world.last_boot(ref), gap_ms >= SURE_SECONDS * 1000
         new, old = span(number, priority='high'), span(number)
-        assert boot.args == new if gap_ms >= SURE_MS else boot.args in (new, old), gap_ms
+        assert boot.args == new if is_sure else boot.args in (new, old), gap_ms
         line = world.booted(ref, domid=boot.domid)
         assert line['verdict'] == ('as_desired' if boot.args == new else 'pending')
-        if gap_ms >= SURE_MS:
-            assert 0.05 <= wrote[ref] - rested[ref] + 0.01 <= 0.3, (gap_ms, wrote[ref] - rested[ref])
+        if is_sure:
+            assert 0.05 <= wrote[ref] - rested[ref] + 0.01 <= SURE_SECONDS
     assert not [method for method, _params in world.writes() if 'blocked' in method]
 
 
-def test_twenty_vms_at_once_take_the_change_after_a_third_of_a_second(
+def test_twenty_vms_at_once_take_the_change_when_the_gap_is_long_enough(
         build_world: Callable[..., World]) -> None:
     world = build_world(cutoff_seconds=0.005, call_delay_seconds=0.005).start()
     refs = _run_many(world, 20)
     rested: Dict[str, float] = {}
     errors: List[Any] = []
-    threads = [threading.Thread(target=_restart, args=(world, ref, 1.0, rested, errors))
+    threads = [threading.Thread(target=_restart, args=(world, ref, SURE_SECONDS, rested, errors))
                for ref in refs]
     for thread in threads:
         thread.start()

@@ -156,7 +156,7 @@ def test_a_boot_by_a_value_that_nothing_has_proven_is_pending(pool: World,
     subject, = scenes.stage(pool)
     wait_until(lambda: _staged(pool, subject) == span(subject.number), 'the first value noted')
     checkpoint = scenes.Checkpoint(pool)
-    checkpoint.hold(subject.ref, 2)
+    checkpoint.hold(subject.ref, 1, method='VM.set_platform')
     scenes.prioritise(pool, [subject])
     # The write is carried out; before its answer comes somebody starts the VM.
     checkpoint.wait()

@@ -1,14 +1,16 @@
 """P14: XAPI restarts, refuses, hangs or cuts; soon after a login works all is as promised."""
 
+import signal
 import time
-from typing import Callable, List
+from typing import Any, Callable, List
 
 import pytest
 
 from simulator.faults import Fault
-from tests.integration.daemon.world import World, wait_until
+from tests.integration.daemon.world import KEY, World, wait_until
 from tests.support import scenes
 from tests.support.waiting import LOADED
+from watcher.xapi.callers import CALLERS
 
 RECOVERY_SECONDS = 5.0 * LOADED
 LOGIN = 'session.login_with_password'
@@ -187,6 +189,31 @@ def test_a_call_that_hangs_holds_up_its_own_vm_only(pool: World, kind: str) -> N
     pool.xapi.faults.remove(fault)
     pool.wait_settled(stuck.ref, stuck.value('high'))
     assert scenes.start(pool, stuck) == stuck.value('high')
+
+
+def test_starts_whose_calls_all_hang_hold_up_neither_an_edit_nor_a_signal(pool: World) -> None:
+    other, *stuck = scenes.stage(pool, 1 + CALLERS + 8, foreign='')
+    fault = pool.xapi.faults.add(Fault('hang', method='VM.add_to_platform', count=1000))
+    for subject in stuck:
+        pool.xapi.call('VM.remove_from_platform', subject.ref, KEY)
+    beside = [pool.xapi.spawn('VM.start', subject.ref, False, False) for subject in stuck]
+    wait_until(lambda: len(_list_adds(pool)) >= CALLERS, 'a call over each connection')
+    pool.daemon.process.send_signal(signal.SIGHUP)
+    pool.daemon.wait_for('settings.reloaded')
+    known = _count(pool, 'registry.changed')
+    scenes.prioritise(pool, [other])
+    wait_until(lambda: _count(pool, 'registry.changed') > known, 'the edit is noticed')
+    # The log begins with the tests before, whose sessions were lost in the midst of a replacement.
+    assert not pool.daemon.events('vm.injection_failed', action='add'), 'the calls were waited for'
+    pool.xapi.faults.remove(fault)
+    for start in beside:
+        start.join()
+    pool.wait_settled(other.ref, other.value('high'))
+
+
+def _list_adds(world: World) -> List[Any]:
+    return [call for call in world.xapi.calls if call.method == 'VM.add_to_platform'
+            and KEY in call.params]
 
 
 def test_a_deletion_that_xapi_forgot_is_found_by_counting(

@@ -12,8 +12,8 @@ from tests.integration.daemon.world import span, wait_until
 from tests.integration.pool.world import Assignments, Host, PoolWorld
 from watcher.mirror.comparison import collect_image
 from watcher.mirror.entries import SLOTS, digest_contents
-from watcher.mirror.slots import read_pool_entry
-from watcher.vm.record import Kind, PowerState, VmRecord
+from watcher.mirror.slots import CODE, read_pool_entry
+from watcher.vm.record import PowerState, VmKind, VmRecord
 
 FOREIGN = '-foo "a  b"'
 # The numbers of the VMs whose edits come next; those of a round stand below.
@@ -226,10 +226,22 @@ def is_mirrored(pool: PoolWorld, host: Host) -> bool:
     entry = read_pool_entry(slots).entry
     if entry is None or entry.digest != digest_contents(contents.vms, contents.pools):
         return False
+    if len(slots) > 1 or has_codes_left(pool):
+        return False
     rows = {vm.vm_uuid for vm in contents.vms}
     image = collect_image(vms, entry).image
     return digest_contents(image.vms, image.pools) == entry.digest and all(
         len(vm.mirror) == (1 if vm.uuid in rows else 0) for vm in vms)
+
+
+def has_codes_left(pool: PoolWorld) -> bool:
+    """Whether a record has the code of an entry that is removed: one write is still to come."""
+    database = pool.xapi.state.database
+    with database.lock:
+        configs = [row.fields['other_config'] for table in ('VM', 'pool')
+                   for row in database.tables[table].rows.values()]
+        return any(slot + CODE in config and slot not in config
+                   for config in configs for slot in SLOTS)
 
 
 def read_slots(pool: PoolWorld) -> Tuple[Any, List[VmRecord]]:
@@ -238,7 +250,7 @@ def read_slots(pool: PoolWorld) -> Tuple[Any, List[VmRecord]]:
     with database.lock:
         vms = {ref: row.fields for ref, row in database.tables['VM'].rows.items()}
         slots = _ours(database.read('pool', pool.xapi.pool, 'other_config'))
-    return slots, [VmRecord(ref, fields['uuid'], '', Kind.VM, PowerState.HALTED,
+    return slots, [VmRecord(ref, fields['uuid'], '', VmKind.VM, PowerState.HALTED,
                             mirror=_ours(fields['other_config']))
                    for ref, fields in vms.items()
                    if not (fields['is_a_template'] or fields['is_a_snapshot']

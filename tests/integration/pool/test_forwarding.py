@@ -253,7 +253,8 @@ def test_only_pool_administrators_edit_also_by_way_of_a_vm(build_pool, role, is_
 
 def check_caller(world, call, ref, is_taken):
     """Have an edit made through a VM's host."""
-    words = {'words': json.dumps(['set-pool-name', '--pool-id=A', '--name=mine'])}
+    words = {'words': json.dumps(['set-pool-name', '--pool-id=A', '--name=mine']),
+             'user': 'somebody else'}
     if is_taken:
         assert json.loads(call(ref, 'vgpu-watcher', 'admin', words))['status'] == 0
         assert history(world)[0].who == 'bob through XAPI'

@@ -123,6 +123,17 @@ def test_installed_host_is_disabled_until_asked(host: Host) -> None:
             document['in_use']) == (1, 'stock', False, True, False, 'unaware', None, False)
 
 
+def test_status_says_how_it_is_switched_on_where_nothing_else_hands_arguments_on(
+        host: Host) -> None:
+    said = "To switch it on: 'vgpu-admin consumer enable'\n"
+    assert said in host.run('status').out
+    host.run('enable')
+    assert said not in host.run('status').out
+    host.run('disable')
+    host.put_stock(stock.PATCHED_1)
+    assert said not in host.run('status').out
+
+
 def test_enable_writes_a_fragment_that_everybody_can_read(host: Host) -> None:
     done = host.run('enable')
     assert done.status == 0 and 'was enabled' in done.out

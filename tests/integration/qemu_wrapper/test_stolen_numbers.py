@@ -200,6 +200,9 @@ def test_vm_that_is_registered_without_a_daemon_is_not_taken_for_a_thief(host: A
 
 def test_rows_that_are_lost_at_once_are_not_confirmed(host: Any) -> None:
     """P17: the registry is unavailable, and what stands in the file ages."""
+    wait_until(lambda: host.world.daemon.events(
+        'mirror.written', generation=host.run.read_numbers().generation, vms=1),
+        'the generation of the row, in the file as well')
     before = host.run.read_numbers()
     os.rename(host.world.registry_path, host.world.registry_path + '.away')
     host.world.daemon.wait_for('registry.unavailable')

@@ -447,6 +447,8 @@ def test_rows_of_vms_that_are_gone_come_back_however_many_there_are(mirrored: Mi
     mirrored.wipe()
     world.start_daemon()
     wait_until(lambda: mirrored.assignments() == wanted, lambda: '\n'.join(world.daemon.raw[-20:]))
+    # What was taken over is written once more, as the master's own; before that two are there.
+    world.daemon.wait_for('mirror.written')
     # Without one of these keys it is not complete, and not taken.
     mirrored.wipe()
     wait_until(lambda: mirrored.entry, 'one entry')

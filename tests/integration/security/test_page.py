@@ -1,36 +1,22 @@
 """docs/security.md names, for each threat, tests that exist; and what only it promises."""
 
-import ast
-import os
-import re
-
 import pytest
 
-from tests.support.documents import ROOT, read, read_tables
+from tests.support.documents import find_named_tests, list_missing_tests, read, read_tables
 from watcher.config.values import parse_listen
 
 PAGE = 'docs/security.md'
-REFERENCE = re.compile(r'(tests/[\w/]+\.py)::(test_\w+)')
-
-
-def list_tests(path):
-    full = os.path.join(ROOT, path)
-    if not os.path.exists(full):
-        return set()
-    return {node.name for node in ast.walk(ast.parse(read(path)))
-            if isinstance(node, ast.FunctionDef)}
 
 
 def test_each_test_that_the_page_names_exists():
-    named = REFERENCE.findall(read(PAGE))
-    assert len(named) > 40
-    assert [(path, name) for path, name in named if name not in list_tests(path)] == []
+    assert len(find_named_tests(read(PAGE))) > 40
+    assert list_missing_tests(PAGE) == []
 
 
 def test_each_threat_has_its_test():
     rows = [row for _heading, heads, rows in read_tables(PAGE)
             if heads[-1] == 'shown by' for row in rows]
-    assert len(rows) > 25 and [row[0] for row in rows if not REFERENCE.search(row[-1])] == []
+    assert len(rows) > 25 and [row[0] for row in rows if not find_named_tests(row[-1])] == []
 
 
 @pytest.mark.parametrize('text, address', [

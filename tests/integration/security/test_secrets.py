@@ -14,7 +14,7 @@ from tests.integration.daemon.conftest import build_world as build_world  # noqa
 from tests.integration.daemon.world import World, span, wait_until
 from watcher.config.settings import XapiSettings
 from watcher.errors import XapiError, XapiUnreachable
-from watcher.xapi.client import Client
+from watcher.xapi.blocking_client import BlockingClient
 
 
 def test_no_session_is_logged_open_or_refused(build_world: Callable[..., World]) -> None:
@@ -122,7 +122,7 @@ def password_path(tmp_path: Any) -> str:
 
 
 def log_in(impostor: Impostor, password_path: str, verify_tls: bool) -> None:
-    client = Client(XapiSettings(impostor.url, 'root', password_path, verify_tls))
+    client = BlockingClient(XapiSettings(impostor.url, 'root', password_path, verify_tls))
     try:
         client.login()
     finally:

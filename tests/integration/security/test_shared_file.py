@@ -51,7 +51,7 @@ def test_table_that_is_really_a_view_is_refused(registry: Registry) -> None:
 @pytest.mark.parametrize('value', [
     "x'; DROP TABLE vms; --", '-priv', 'A,addr=5', 'A\n-priv', "A' -chardev file"])
 def test_row_with_a_hostile_vgpu_pool_is_a_fault_and_gives_no_assignment(registry: Registry,
-                                                                        value: str) -> None:
+                                                                         value: str) -> None:
     run(registry, 'PRAGMA foreign_keys=OFF',
         "INSERT INTO vms (vm_id, vm_uuid, pool_id) VALUES (5, '%s', '%s')"
         % (UUID, value.replace("'", "''")))

@@ -1,4 +1,4 @@
-"""Every way in which a QEMU comes up (xapi-boot-path.md, "Other ways a QEMU comes up")."""
+"""Every way in which a QEMU comes up (docs/reference/boot-path.md, "Other ways a QEMU comes up")."""
 
 import os
 from typing import Callable, List, Sequence

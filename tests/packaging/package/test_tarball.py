@@ -14,7 +14,8 @@ MANIFEST = '/opt/vgpu-watcher/MANIFEST'
 def installed_once(tmp_path_factory, bare_python, installer):
     """Installed once, since that takes a second."""
     host = Host(tmp_path_factory.mktemp('installed') / 'root', bare_python)
-    assert host.run_installer(installer) == (0, '')
+    done = host.run_installer(installer)
+    assert done.status == 0 and 'vgpu-watcher is installed below' in done.said
     return host
 
 
@@ -52,17 +53,21 @@ def test_check_where_nothing_is_installed(host, installer):
 def test_edited_configuration_is_no_damage_and_survives(installed, installer):
     installed.write(CONFIGURATION, '[log]\nlevel = debug\n')
     assert installed.run_installer(installer, '--check').status == 0
-    assert installed.run_installer(installer).status == 0
+    done = installed.run_installer(installer)
+    assert done.status == 0 and 'vgpu-watcher is upgraded below' in done.said
     assert installed.read(CONFIGURATION) == '[log]\nlevel = debug\n'
     done = installed.run_installer(installer, '--uninstall')
     assert done.status == 0 and 'edited' in done.said
+    assert done.said.endswith('; registry and journal stay\n')
     assert installed.files() == {CONFIGURATION + '.save'}
 
 
 def test_uninstallation_leaves_the_registry_and_nothing_else(installed, installer):
     installed.write(REGISTRY, 'registry')
     installed.write('/usr/bin/other', '')
-    assert installed.run_installer(installer, '--uninstall') == (0, '')
+    done = installed.run_installer(installer, '--uninstall')
+    assert done == (0, 'vgpu-watcher is removed from %s; registry and journal stay\n'
+                    % installed.path)
     assert installed.files() == {REGISTRY, '/usr/bin/other'}
     assert not os.path.exists(installed.path + '/opt/vgpu-watcher')
     assert not os.path.exists(installed.path + '/etc/xensource/bugtool/vgpu-watcher')

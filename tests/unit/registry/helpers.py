@@ -25,6 +25,31 @@ def other_program(path):
         connection.close()
 
 
+_HOLD = '''
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute(sys.argv[2])
+if sys.argv[2] == 'BEGIN':
+    connection.execute('SELECT count(*) FROM vms').fetchone()
+print('held', flush=True)
+sys.stdin.read()
+'''
+
+
+@contextlib.contextmanager
+def locked_elsewhere(path, statement):
+    """Another process begins a transaction, and keeps it; its number."""
+    child = subprocess.Popen([sys.executable, '-c', _HOLD, path, statement],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             universal_newlines=True)
+    try:
+        assert child.stdout.readline() == 'held\n'
+        yield child.pid
+    finally:
+        child.kill()
+        child.communicate()
+
+
 def start_child(code, *arguments, without=()):
     """Start Python code as a process of its own, with our packages on its path."""
     environment = {name: value for name, value in os.environ.items() if name not in without}

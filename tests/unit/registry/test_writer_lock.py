@@ -57,6 +57,21 @@ def test_holder_that_makes_no_sense_is_nobody(path, text):
     assert WriterLock(path).holder() is None
 
 
+@pytest.mark.parametrize('replace', [False, True])
+def test_lock_whose_file_is_not_there_any_more_is_lost(path, replace):
+    with WriterLock(path) as lock:
+        assert not lock.is_lost
+        lock.acquire()
+        assert not lock.is_lost
+        os.unlink(lock.path)
+        if replace:
+            with open(lock.path, 'w'):
+                pass
+        assert lock.is_held and lock.is_lost
+        lock.release()
+        assert lock.acquire() and not lock.is_lost
+
+
 def test_lock_of_a_killed_process_is_free(path):
     child = start_child(HOLD_UNTIL_KILLED, path)
     try:

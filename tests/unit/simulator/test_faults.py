@@ -196,7 +196,7 @@ def test_the_consumer_can_be_away_for_one_boot(simulator: Simulator) -> None:
 
 
 def test_a_guest_can_ignore_its_shutdown_until_somebody_cancels_it(simulator: Simulator,
-                                                                  vm: str) -> None:
+                                                                   vm: str) -> None:
     simulator.call('VM.start', vm, False, False)
     simulator.faults.add(Fault('operation_hang', method='VM.clean_shutdown', ref=vm))
     task = simulator.call('Async.VM.clean_shutdown', vm)

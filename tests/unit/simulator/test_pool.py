@@ -93,3 +93,10 @@ def test_a_start_on_a_silent_host_says_so(pool):
     assert caught.value.description == ['HOST_OFFLINE', pool.hosts[2]]
     assert pool.vm(vm)['power_state'] == 'Halted'
     assert pool.vm(vm)['current_operations'] == {}
+
+
+def test_hosts_that_are_still_restarting_when_the_pool_ends_open_nothing(pool):
+    restarting = list(pool.nodes.values())
+    pool.stop()
+    pool.boot(restarting, pool.reigns[-1])
+    assert [node.name for node in restarting if os.path.lexists(node.socket_path)] == []

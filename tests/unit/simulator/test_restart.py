@@ -176,3 +176,11 @@ def test_a_members_json_errors_are_bare_arrays(build: Callable[..., Simulator]) 
 def _connects(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         return client.connect_ex(path) == 0
+
+
+def test_a_start_that_the_end_overtakes_opens_nothing(
+        build: Callable[..., Simulator], directory: str) -> None:
+    simulator = build()
+    simulator.stop()
+    simulator.start()
+    assert os.listdir(directory) == []

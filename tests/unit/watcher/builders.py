@@ -3,9 +3,11 @@
 import copy
 
 from watcher.errors import AnswerTooOld, VmVanished, XapiFailure, XapiUnreachable
+from watcher.state.write_permit import WritePermit
 from watcher.vm.device_args import parse_template
 from watcher.vm.plan import Assignment, Policy
-from watcher.vm.record import ARGS_KEY, Kind, PowerState, VmRecord, parse_vm
+from watcher.vm.record import ARGS_KEY, PowerState, VmKind, VmRecord, parse_vm
+from watcher.xapi.role import Role
 
 TEMPLATE = parse_template(
     '-device vgpu-stub,pool_id={pool_id},priority={priority},vm_id={vm_id}')
@@ -29,8 +31,15 @@ def build_vm(args=None, *, operation=None, **fields):
     """A halted VM with nothing of ours, unless told otherwise."""
     if operation is not None:
         fields['operations'] = (('OpaqueRef:task-1', operation),)
-    vm = VmRecord(REF, UUID, 'web-01', Kind.VM, PowerState.HALTED, args=args)
+    vm = VmRecord(REF, UUID, 'web-01', VmKind.VM, PowerState.HALTED, args=args)
     return vm._replace(**fields)
+
+
+def build_permit(role=Role(True, True, HOST, '26.1.4', master=HOST)):
+    """The permit of a daemon that has seen all VMs and holds the lock."""
+    permit = WritePermit()
+    permit.role, permit.is_locked, permit.is_synced = role, True, True
+    return permit
 
 
 def build_raw(**fields):

@@ -1,10 +1,13 @@
-"""What every test of the daemon's modules leaves behind is put away."""
+"""What tests of the daemon's modules share, and what each leaves behind is put away."""
 
-from typing import Iterator, List
+from typing import Any, Iterator, List
 
 import pytest
 
 from registry.sqlite.connection import Connection
+from simulator.server import Simulator
+from simulator.settings import Settings
+from watcher.loop.loop import Loop
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +28,19 @@ def connections_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for connection in opened:
         connection.close()
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def simulator(tmp_path: Any) -> Iterator[Simulator]:
+    """A simulated XAPI without VMs, on a Unix socket."""
+    simulator = Simulator(Settings(socket_path=str(tmp_path / 'xapi')))
+    simulator.start()
+    yield simulator
+    simulator.stop()

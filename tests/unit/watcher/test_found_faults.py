@@ -6,6 +6,7 @@ from tests.unit.watcher.boots.test_receipts import build_desk, desk, halted, lin
 from tests.unit.watcher.builders import SPAN, UUID, build_raw
 from tests.unit.watcher.xapi.test_event_stream import END, Script
 from watcher.errors import SessionLost
+from watcher.loop.steps import run
 from watcher.xapi.event_stream import read_one_by_one
 
 # Fixtures are found by name in this module.
@@ -58,4 +59,4 @@ def test_rescue_survives_a_restart_of_the_daemon(desk, build_desk, machine, line
 
 def test_reading_vm_by_vm_ends_with_the_session():
     with pytest.raises(SessionLost):
-        read_one_by_one(Script(records={'a': build_raw(), 'b': END}))
+        run(read_one_by_one(Script(records={'a': build_raw(), 'b': END})))

@@ -23,10 +23,10 @@ def test_a_number_that_a_vm_rested_with_before_is_free_when_it_rests_with_anothe
     falling = second._replace(power_state=PowerState.HALTED, resident_on=HOST)
     watcher.handle(Batch('1', (first, falling), is_first=True))
     watcher.pump()
-    assert watcher.staging.plan(first).holder == second.uuid and not watcher.staging.is_waiting
+    assert watcher.staging.planner.assess(first).holder == second.uuid and not watcher.staging.is_waiting
     watcher.handle(Batch('2', (second,)))
     watcher.pump()
-    assert watcher.staging.plan(first).holder is None
+    assert watcher.staging.planner.assess(first).holder is None
     assert watcher.staging.is_waiting
 
 
@@ -48,8 +48,8 @@ def test_a_number_of_a_vm_without_a_row_is_free_when_it_rests_without_arguments(
     falling = second._replace(power_state=PowerState.HALTED, resident_on=HOST)
     watcher.handle(Batch('1', (first, falling), is_first=True))
     watcher.pump()
-    assert watcher.staging.plan(first).holder == second.uuid and not watcher.staging.is_waiting
+    assert watcher.staging.planner.assess(first).holder == second.uuid and not watcher.staging.is_waiting
     watcher.handle(Batch('2', (second,)))
     watcher.pump()
-    assert watcher.staging.plan(first).holder is None
+    assert watcher.staging.planner.assess(first).holder is None
     assert watcher.staging.is_waiting

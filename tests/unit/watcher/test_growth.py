@@ -1,4 +1,4 @@
-"""What an event makes the main thread do does not depend on how many VMs there are."""
+"""What an event makes the daemon do does not depend on how many VMs there are."""
 
 from typing import Any, Iterator, List
 
@@ -7,9 +7,9 @@ import pytest
 from registry.values import Pool, Priority
 from tests.unit.watcher.builders import POLICY, build_vm, uuid_of
 from tests.unit.watcher.watchers import build_watcher, build_writer, create_registry
-from watcher.mirror.absentees import Roll
-from watcher.mirror.entries import Generation, PoolEntry, Row
-from watcher.mirror.push import Push, Target
+from watcher.mirror.absentees import Absentees
+from watcher.mirror.entries import Generation, MirrorContent, MirroredRow, PoolEntry
+from watcher.mirror.push import Push
 from watcher.mirror.writes import MirrorWritten
 from watcher.runtime.timers import DueTimes
 from watcher.state.inventory import Inventory
@@ -68,6 +68,25 @@ def test_an_event_touches_as_many_records_in_a_large_pool(tmp_path: Any) -> None
     assert 0 < count_touched(tmp_path, VMS) < 20
 
 
+def test_each_vm_is_looked_at_once_when_the_daemon_starts(
+        tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, vms = str(tmp_path / 'vgpu_config.db'), build_vms(VMS)
+    create_registry(path, {vm.uuid: number for number, vm in enumerate(vms, 1)})
+    watcher = build_watcher(path)
+    looked: List[str] = []
+    real = watcher.staging.review
+
+    def look(ref: str, now: float, **options: Any) -> None:
+        looked.append(ref)
+        real(ref, now, **options)
+    monkeypatch.setattr(watcher.staging, 'review', look)
+    watcher.poll_registry()
+    watcher.handle(Batch('1', vms, is_first=True))
+    watcher.poll_registry()
+    watcher.pump()
+    assert sorted(looked) == sorted(vm.ref for vm in vms)
+
+
 def test_who_has_a_number_is_asked_of_few_while_many_are_written_to(tmp_path: Any) -> None:
     path = str(tmp_path / 'vgpu_config.db')
     vms = build_vms(VMS)
@@ -75,7 +94,7 @@ def test_who_has_a_number_is_asked_of_few_while_many_are_written_to(tmp_path: An
     watcher.handle(Batch('1', vms, is_first=True))
     number_claims = watcher._number_claims
     for vm in vms:
-        number_claims.note_writing(watcher.staging.plan(vm))
+        number_claims.note_writing(watcher.staging.planner.assess(vm))
     assert all(number_claims.is_unproven(vm.uuid) for vm in vms)
     counting = watcher.inventory._vms = _Counting(watcher.inventory._vms)
     assert [vm.uuid for vm in number_claims.list_having(7)] == [vms[6].uuid]
@@ -97,10 +116,10 @@ class Mirror:
                          take_edit=lambda _vm, _entry: '', note_orphan=lambda _vm, _number: None)
         self.push.note_pool(PoolRecord('OpaqueRef:pool', POOL_UUID, 'OpaqueRef:host'))
         generation = Generation(1, 'aabbccdd')
-        rows = {vm.uuid: Row(vm.uuid, number, 'A', Priority.LOW)
+        rows = {vm.uuid: MirroredRow(vm.uuid, number, 'A', Priority.LOW)
                 for number, vm in enumerate(self.vms, 1)}
-        self.push.aim(Target(generation, rows,
-                             PoolEntry(POOL_UUID, generation, count, 'd' * 32, count, POOLS)))
+        self.push.aim(MirrorContent(
+            generation, rows, PoolEntry(POOL_UUID, generation, count, 'd' * 32, count, POOLS)))
         self.pump_until_whole(0.0)
 
     def pump_until_whole(self, now: float) -> List[str]:
@@ -158,14 +177,14 @@ def test_due_times_give_the_earliest_and_forget_what_was_put_off() -> None:
 
 @pytest.mark.parametrize('order', [('one', 'two'), ('two', 'one')])
 def test_a_row_is_absent_when_the_last_of_its_vms_is_gone(order: Any) -> None:
-    roll = Roll()
-    roll.begin(['u', 'v'])
+    absentees = Absentees()
+    absentees.begin(['u', 'v'])
     for ref in ('one', 'two'):
-        roll.note(ref, 'u')
-    roll.note('three', 'stray', is_gone=True)
-    assert roll.absent == {'v'} and roll.gone == {'stray'}
-    roll.note(order[0], None)
-    assert roll.absent == {'v'}
-    roll.note(order[1], 'other')
-    roll.note('three', None)
-    assert roll.absent == {'u', 'v'} and roll.gone == set()
+        absentees.note(ref, 'u')
+    absentees.note('three', 'stray', is_gone=True)
+    assert absentees.absent == {'v'} and absentees.gone == {'stray'}
+    absentees.note(order[0], None)
+    assert absentees.absent == {'v'}
+    absentees.note(order[1], 'other')
+    absentees.note('three', None)
+    assert absentees.absent == {'u', 'v'} and absentees.gone == set()

@@ -18,19 +18,21 @@ from watcher.config import settings as config
 from watcher.consumer import numbers_file
 from watcher.consumer.numbers_file import NumberFileInvalid
 from watcher.errors import ConfigError, MalformedRecord, XapiNonsense
+from watcher.loop.steps import run
 from watcher.metrics.http_endpoint import _judge
 from watcher.mirror import entries, slots, trust as mirror_trust
 from watcher.mirror.codes import derive_key
 from watcher.mirror.entries import MirrorInvalid
-from watcher.mirror.trust import Memory
+from watcher.mirror.trust import TrustMemory
 from watcher.vm import device_args, record as records
 from watcher.xapi import json_stream, plugin_protocol, role
 from watcher.xapi.plugin_protocol import AnswerInvalid, CallInvalid
 
 from .builders import NAMES, TEMPLATE, build_raw
+from .steps import answer
 
 PARTS = json_stream.list_parts('events', records.reduce_event)
-TRUST = mirror_trust.build_trust(Memory(), derive_key(b'secret'), 'pool')
+TRUST = mirror_trust.build_trust(TrustMemory(), derive_key(b'secret'), 'pool')
 
 
 class Notes:
@@ -57,12 +59,13 @@ def read_slots(text):
 
 
 def read_json(text, size=64):
-    chunks = (text[at:at + size] for at in range(0, len(text), size))
-    records.parse_batch(json_stream.decode(chunks, PARTS).get('result'), is_first=True)
+    pieces = iter([text[at:at + size] for at in range(0, len(text), size)])
+    decoded = run(json_stream.decode(lambda: answer(next(pieces, '')), PARTS))
+    records.parse_batch(decoded.get('result'), is_first=True)
 
 
 def call_plugin(text):
-    plugin_protocol.parse_look({'domid': text, 'vm_uuid': text, 'names': text})
+    plugin_protocol.parse_inspection({'domid': text, 'vm_uuid': text, 'names': text})
 
 
 def forward(text):

@@ -1,4 +1,4 @@
-"""Memory that runs out in the main thread ends the process; a fault met at one VM does not."""
+"""Memory that runs out ends the process; a fault met at one VM does not."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def build_watcher(monkeypatch: Any, tmp_path: Any, error: BaseException) -> Watc
 
     def fail(*_args: Any, **_options: Any) -> None:
         raise error
-    monkeypatch.setattr(watcher.staging, 'look', fail)
+    monkeypatch.setattr(watcher.staging, 'review', fail)
     return watcher
 
 

@@ -39,8 +39,8 @@ class Bench:
 
     def build(self) -> NumberKeeper:
         """A keeper, as a daemon that starts has it."""
-        keeper = NumberKeeper(self.view, self.watcher.inventory, self.watcher.mirroring,
-                              instant=lambda: Instant(self.boot_id, self.now + 5000.0))
+        keeper = NumberKeeper(self.view, self.watcher.inventory, self.watcher.permit,
+                              self.watcher.mirroring, instant=lambda: Instant(self.boot_id, self.now + 5000.0))
         keeper.use(self.directory.path)
         return keeper
 
@@ -50,8 +50,14 @@ class Bench:
 
     def attend(self, role: Any = MASTER, is_synced: bool = True, silent: float = 1.0) -> Any:
         """One turn of the main loop; what stands in the file after it."""
-        self.keeper.attend(self.now, role, is_synced=is_synced, answered_at=self.now - silent)
+        self.turn(role, is_synced, silent)
         return self.directory.read_numbers()
+
+    def turn(self, role: Any = MASTER, is_synced: bool = True, silent: float = 1.0) -> None:
+        """One turn of the main loop, some seconds after the last answer."""
+        permit = self.watcher.permit
+        permit.role, permit.is_synced, permit.is_locked = role, is_synced, True
+        self.keeper.attend(self.now, self.now - silent)
 
     def edit(self, rows: Dict[str, int]) -> None:
         """Another program writes the registry."""
@@ -125,7 +131,7 @@ UNCERTAIN = [
     pytest.param(lambda bench: bench.attend(is_synced=False), id='not-in-sync'),
     pytest.param(lambda bench: bench.attend(silent=SILENT_SECONDS + 1), id='silent-stream'),
     pytest.param(lambda bench: bench.attend(role=None), id='no-session'),
-    pytest.param(lambda bench: (setattr(bench.watcher.mirroring, 'is_overtaken', True),
+    pytest.param(lambda bench: (setattr(bench.watcher.permit, 'is_overtaken', True),
                                 bench.attend())[1], id='overtaken'),
     pytest.param(lambda bench: (setattr(bench.watcher.mirroring, 'state', UNDECIDED),
                                 bench.attend(role=MEMBER))[1], id='undecided-member'),
@@ -207,7 +213,7 @@ def test_directory_that_cannot_be_trusted_is_told_and_nothing_is_written(
     told = []
     monkeypatch.setattr(NumberKeeper, '_tell', lambda _keeper, problem: told.append(problem))
     make(bench.directory.path)
-    bench.keeper.attend(bench.now, MASTER, is_synced=True, answered_at=bench.now)
+    bench.turn()
     assert any(told) and not os.path.exists('/tmp/numbers')
 
 

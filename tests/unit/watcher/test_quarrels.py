@@ -15,10 +15,12 @@ from registry.values import Priority
 from tests.integration.security.forging import SLOTS, forge_pool, forge_vm, write_secret
 from tests.support.figures import leave
 from tests.unit.watcher.builders import HOST, OTHER_SPAN, POLICY, SPAN, UUID, FakeXapi, build_raw, uuid_of
+from tests.unit.watcher.steps import AtOnce
 from tests.unit.watcher.watchers import Callers, create_registry
 from watcher.config.settings import MirrorSettings
-from watcher.daemon import Watcher
+from watcher.assembly import build_watcher
 from watcher.errors import MalformedRecord
+from watcher.loop.steps import run
 from watcher.state.registry_view import RegistryView
 from watcher.vm.record import Batch, parse_pool, parse_vm
 from watcher.xapi.role import Role
@@ -50,19 +52,6 @@ class Xapi(FakeXapi):
         self.other_config[ref].pop(key, None)
 
 
-class Clients:
-    """The same XAPI, whoever asks."""
-
-    def __init__(self, xapi: Xapi) -> None:
-        self._xapi = xapi
-
-    def current(self) -> Xapi:
-        return self._xapi
-
-    def is_current(self, _session: str) -> bool:
-        return True
-
-
 class Quarrel:
     """A Watcher that leads, the VM that is fought over, and one that stays as it is."""
 
@@ -72,12 +61,12 @@ class Quarrel:
         self.callers, self.inspectors = Callers(), Callers()
         self.xapi = Xapi(SPAN)
         self.view = RegistryView(path)
-        self.watcher = Watcher(self.view, POLICY, callers=self.callers, inspectors=self.inspectors,
-                               clients=Clients(self.xapi), restart_stream=lambda: None,
-                               clock=lambda: self.now,
-                               mirror=MirrorSettings(key_file=write_secret(path + '.secret')))
+        self.watcher = build_watcher(
+            self.view, POLICY, callers=self.callers, inspectors=self.inspectors,
+            restart_stream=lambda: None, clock=lambda: self.now,
+            mirror=MirrorSettings(key_file=write_secret(path + '.secret')))
         self.watcher.begin_session(Role(True, True, HOST, '26.1.4', master=HOST))
-        self.watcher.is_locked = True
+        self.watcher.permit.is_locked = True
         self._handle(Batch('0', self._read(), is_first=True, pools=(self._read_pool(),)))
         while self.watcher.mirroring.push.waiting:
             self.go_on(STEP_SECONDS)
@@ -114,10 +103,12 @@ class Quarrel:
         self._run_jobs()
 
     def _run_jobs(self) -> None:
-        for workers in (self.callers, self.inspectors):
-            jobs, workers.jobs = workers.jobs, []
-            for job in jobs:
-                self.watcher.handle(job())
+        calls, self.callers.jobs = self.callers.jobs, []
+        looks, self.inspectors.jobs = self.inspectors.jobs, []
+        for call in calls:
+            self.watcher.handle(run(call(AtOnce(self.xapi))))
+        for look in looks:
+            self.watcher.handle(run(look()))
 
     def _read(self) -> Any:
         peer = build_raw(uuid=PEER, platform={ARGS: PEER_SPAN},

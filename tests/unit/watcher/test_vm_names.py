@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.watcher.builders import build_vm
 from watcher.consumer.run_directory import NAMES, RunDirectory
-from watcher.vm.record import Kind
+from watcher.vm.record import VmKind
 from watcher.vm_names import LOOK_SECONDS, MAX_BYTES, VmNames, render_names
 
 
@@ -54,8 +54,8 @@ def test_names_are_looked_at_now_and_then_and_written_when_they_changed(bench: B
 
 
 def test_only_ordinary_vms_are_named(bench: Bench) -> None:
-    bench.names.attend(0.0, [build_vm(name='copy', kind=Kind.SNAPSHOT), build_vm(name='web'),
-                             build_vm(name='Debian', kind=Kind.TEMPLATE)])
+    bench.names.attend(0.0, [build_vm(name='copy', kind=VmKind.SNAPSHOT), build_vm(name='web'),
+                             build_vm(name='Debian', kind=VmKind.TEMPLATE)])
     assert bench.read() == ['web']
 
 

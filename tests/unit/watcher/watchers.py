@@ -1,17 +1,17 @@
 """A real Watcher over a real registry, whose jobs are kept and not run."""
 
-from typing import Any, Dict, List, Type
+from typing import Any, Dict, List
 
 from registry.store import Registry
 from registry.values import Priority
 from tests.unit.watcher.builders import HOST, POLICY
-from watcher.daemon import Watcher
+from watcher import assembly
 from watcher.state.registry_view import RegistryView
 from watcher.xapi.role import Role
 
 
 class Callers:
-    """In the place of the workers: keeps what it is given."""
+    """In the place of callers and inspectors: keeps what it is given."""
 
     def __init__(self) -> None:
         self.jobs: List[Any] = []
@@ -20,18 +20,13 @@ class Callers:
         """Take it."""
         self.jobs.append(job)
 
-    def give_way(self) -> None:
-        """There is nobody to give way to."""
 
-    def note_finished(self) -> None:
-        """A message was taken."""
-
-
-def build_watcher(path: str, kind: Type[Watcher] = Watcher, **options: Any) -> Any:
+def build_watcher(path: str, **options: Any) -> Any:
     """A Watcher of the registry at a path; its time stands still at 100."""
     options.setdefault('clock', lambda: 100.0)
-    return kind(RegistryView(path), POLICY, callers=Callers(), inspectors=Callers(), clients=None,
-                restart_stream=lambda: None, **options)
+    return assembly.build_watcher(
+        RegistryView(path), POLICY, callers=Callers(), inspectors=Callers(),  # type: ignore
+        restart_stream=lambda: None, **options)
 
 
 def create_registry(path: str, rows: Dict[str, int],
@@ -44,11 +39,11 @@ def create_registry(path: str, rows: Dict[str, int],
             edit.add_vm(vm_uuid, vm_id=number, priority=priority)
 
 
-def build_writer(path: str, rows: Dict[str, int], kind: Type[Watcher] = Watcher,
+def build_writer(path: str, rows: Dict[str, int],
                  priority: Priority = Priority.MEDIUM) -> Any:
     """One with a registry of its own that may write, as soon as it is in sync."""
     create_registry(path, rows, priority)
-    watcher = build_watcher(path, kind)
+    watcher = build_watcher(path)
     watcher.begin_session(Role(True, True, HOST, '26.1.4'))
-    watcher.is_locked = True
+    watcher.permit.is_locked = True
     return watcher

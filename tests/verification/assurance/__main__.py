@@ -33,13 +33,14 @@ STAGES = (('storm',), ('model', 'pools'), ('kills', 'masters'), ('commands', 're
 
 def main(argv: Sequence[str]) -> int:
     """Run the parts and print their table."""
-    parser = argparse.ArgumentParser(prog='python -m tests.verification.assurance', description=__doc__)
+    parser = argparse.ArgumentParser(prog='python -m tests.verification.assurance',
+                                     description=__doc__, allow_abbrev=False)
     parser.add_argument('--boots', type=int, default=BOOTS)
     parser.add_argument('--minutes', type=float, default=30.0, help='the end of the storm')
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--storms', type=int, default=0,
                         help='storms at once, with a seed each; as many as processors')
-    parser.add_argument('--deeper', type=int, default=0, help='steps beyond the model of CI')
+    parser.add_argument('--deeper', type=int, default=0, help='further steps of the model')
     parser.add_argument('--jobs', type=int, default=4, help='tests at once: most of them wait')
     parser.add_argument('--only', nargs='+', choices=list(PARTS), default=list(PARTS))
     parser.add_argument('--write', action='store_true', help='into docs/assurance.md')

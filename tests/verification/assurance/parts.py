@@ -27,6 +27,8 @@ BUSY = 'tests/integration/faults/test_busy.py'
 # Orders of what may happen to the registry: so many seeds, examples each, and steps each.
 SEEDS, EXAMPLES, STEPS = 8, 12, 25
 KILLED = 'SIGKILL at a system call that writes'
+# Steps of the model beyond those of CI, which has ten minutes.
+_DEEPER_THAN_CI = 2
 # Of all other figures of attacks the worst is told.
 COUNTED = ('forgeries', 'accepted', 'quarrels', 'clock_steps')
 
@@ -51,13 +53,13 @@ def run_storm(arguments: Any) -> Part:
         'windows': figures.windows,
         'refused': figures.refused, 'faults': figures.faults,
         'recoveries': figures.recoveries, 'restarts': figures.restarts,
-        'repeated': figures.repeated, 'rounds': figures.rounds}, tuple(problems[:20]))
+        'repeated': figures.repeated, 'unsaid': figures.unsaid, 'rounds': figures.rounds}, tuple(problems[:20]))
 
 
 def run_model(arguments: Any) -> Part:
     """States and schedules."""
-    return _run_model('model', '-m', 'tests.verification.model_checker', '--json', '--deeper', str(arguments.deeper),
-                      '--jobs', str(os.cpu_count() or 1))
+    return _run_model('model', '-m', 'tests.verification.model_checker', '--json', '--deeper',
+                      str(_DEEPER_THAN_CI + arguments.deeper), '--jobs', str(os.cpu_count() or 1))
 
 
 def run_pools(arguments: Any) -> Part:

@@ -60,7 +60,9 @@ class Figures(NamedTuple):
     restarts: Dict[str, float]
     """The same with what came before the login: the start of a new daemon, where one was dead."""
     repeated: int
-    """Boots told once more by the next daemon: killed between the line and its receipt."""
+    """Boots told once more by the next daemon, which found no receipt."""
+    unsaid: int
+    """Boots told by their receipt alone: lines of a VM that boots all the time are damped (P30)."""
     rounds: int
     seconds: float
 
@@ -115,7 +117,8 @@ class Storm:
                        tuple(self.fleet.unreported), self.fleet.refused,
                        self.fleet.outrun, self.fleet.bare, dict(self._windows),
                        dict(self._faults), self._recoveries, self._restarts,
-                       self.fleet.repeated, rounds, time.monotonic() - began)
+                       self.fleet.repeated, len(self.fleet.unsaid), rounds,
+                       time.monotonic() - began)
 
     def close(self) -> None:
         """End daemon, simulator and threads."""

@@ -66,7 +66,8 @@ def _join(mine: Dict[str, Any], theirs: Dict[str, Any], both: Any) -> Dict[str, 
 
 def main(argv: List[str]) -> int:
     """One storm, in this process."""
-    parser = argparse.ArgumentParser(prog='python -m tests.verification.assurance.storms')
+    parser = argparse.ArgumentParser(prog='python -m tests.verification.assurance.storms',
+                                     allow_abbrev=False)
     parser.add_argument('--boots', type=int, required=True)
     parser.add_argument('--seconds', type=float, required=True)
     parser.add_argument('--seed', type=int, required=True)

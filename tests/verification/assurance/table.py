@@ -7,11 +7,11 @@ from tests.verification.assurance.parts import Part
 BOOTS = 100000
 STATES = 100000
 MUTANTS = 20
-# interface.md P14: from the moment in which a login succeeds again.
+# P14: from the moment in which a login succeeds again.
 RECOVERY_SECONDS = 5.0
 
 
-# interface.md P28 and P30; of a quarrel some lines come before it is one.
+# P28 and P30; of a quarrel some lines come before it is one.
 GAP_SECONDS, DELAY_SECONDS, HOURLY_LINES = 5.0, 2.0, 75
 ATTACKS = {
     'forgeries': 'entries and codes of the mirror that were forged, moved, cut, mixed, put back or '
@@ -118,7 +118,10 @@ def _list_figures(total: Total) -> List[Tuple[str, str]]:
                  ('had none, because the key was absent when the start began; each told `missing`',
                   found['bare'])]
     if 'repeated' in found:
-        rows += [('told once more: killed between the line and its receipt', found['repeated'])]
+        rows += [('told once more by the next daemon, which found no receipt', found['repeated'])]
+    if 'unsaid' in found:
+        rows += [('told by the receipt alone: a VM that boots more than five times in a minute has '
+                  'one line in it', found['unsaid'])]
     if model:
         rows += [('distinct states of %d worlds' % model['worlds'], model['states']),
                  ('schedules (steps taken, each from a state)', model['schedules']),

@@ -7,10 +7,10 @@ import os
 import signal
 import tempfile
 from typing import Any, Iterator
-from unittest import mock
 
 import pytest
 
+from simulator.hypervisor.hardware import Boot
 from tests.integration.daemon.world import KEY, wait_until
 from tests.verification.assurance import fleet, storm
 from tests.verification.assurance.storm import Storm, weather
@@ -62,7 +62,8 @@ def test_a_count_of_boots_that_are_told_otherwise_is_a_failure(
         kind: str, verdict: str, small: Storm) -> None:
     member = small.fleet.members[0]
     took = None if kind == fleet.KEYLESS else '-device vgpu-stub,vm_id=99'
-    boot = mock.Mock(ref=member.ref, args=took, qemu_arguments=(took or '').split())
+    boot = Boot('uuid', member.ref, 'name', 'start', 1, 'host', took, (took or '').split(), 0.0,
+                None)
     said = {'found': took, 'desired': member.span, 'verdict': verdict}
     small.fleet._judge(kind, boot, said, {member.ref: member})
     assert len(small.fleet.unreported) == 1

@@ -18,7 +18,7 @@ def build(**changes: Dict[str, Any]) -> List[Part]:
                   'outrun': 311, 'bare': 12, 'windows': {'1 ms': 40, '20 ms': 60, '5 ms': 50},
                   'faults': {'daemon killed': 90, 'call: late': 0},
                   'recoveries': {'daemon killed': 2.5}, 'restarts': {'daemon killed': 6.5},
-                  'repeated': 7},
+                  'repeated': 7, 'unsaid': 2},
         'model': {'model': MODEL},
         'pools': {'pools': {'states': 49546, 'schedules': 88587, 'worlds': 11}},
         'kills': {'kills': 468, 'calls': 528, 'boots': {'start after a SIGKILL': 1557},

@@ -19,7 +19,8 @@ from tests.verification.model_checker.worlds import WORLDS
 
 def main(argv: Sequence[str]) -> int:
     """Explore what is asked for."""
-    parser = argparse.ArgumentParser(prog='python -m tests.verification.model_checker', description=__doc__)
+    parser = argparse.ArgumentParser(prog='python -m tests.verification.model_checker',
+                                     description=__doc__, allow_abbrev=False)
     parser.add_argument('--deeper', type=int, default=0, help='steps beyond the depth of CI')
     parser.add_argument('--jobs', type=int, default=1, help='worlds at once')
     parser.add_argument('--json', action='store_true', help='print one JSON document at the end')

@@ -1,6 +1,6 @@
 """The client that lets a job make one call more than it has made before.
 
-A job of the workers is a function that calls XAPI a few times. It is started again from the top
+A job is steps that call XAPI a few times. It is started again from the top
 with the answers it has had so far, and left where it asks for the next one: so anything may
 happen between two calls, and a job under way is a value that can be copied.
 """
@@ -8,6 +8,7 @@ happen between two calls, and a job under way is a value that can be copied.
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from watcher.errors import VmVanished, XapiFailure, XapiUnreachable
+from watcher.loop.steps import Steps
 from watcher.vm.record import ARGS_KEY, VmRecord
 
 Answer = Tuple[str, Any]
@@ -19,7 +20,7 @@ class Paused(BaseException):
 
 
 class Job(NamedTuple):
-    """What a worker does, with the answers it has had, and the record it set out from."""
+    """What a caller does, with the answers it has had, and the record it set out from."""
     kind: str
     ref: str
     params: Tuple[Any, ...] = ()
@@ -41,27 +42,31 @@ class Client:
         self.known = job.known
         self.answers = job.answers
 
-    def read_vm(self, ref: str) -> VmRecord:
+    def read_vm(self, ref: str) -> Steps[VmRecord]:
         """As the real one."""
         self.known = self._call('read_vm', ref)
         return self.known
+        yield
 
-    def read_platform(self, ref: str) -> Tuple[VmRecord, Dict[str, str]]:
+    def read_platform(self, ref: str) -> Steps[Tuple[VmRecord, Dict[str, str]]]:
         """As the real one; the other keys are not part of this model."""
-        vm = self.read_vm(ref)
+        vm = yield from self.read_vm(ref)
         return vm, {} if vm.args is None else {ARGS_KEY: vm.args}
 
-    def set_platform(self, ref: str, platform: Dict[str, str]) -> None:
+    def set_platform(self, ref: str, platform: Dict[str, str]) -> Steps[None]:
         """As the real one."""
         self._call('set_args', ref, platform[ARGS_KEY])
+        yield from ()
 
-    def add_args(self, ref: str, value: str) -> None:
+    def add_args(self, ref: str, value: str) -> Steps[None]:
         """As the real one."""
         self._call('add_args', ref, value)
+        yield from ()
 
-    def remove_args(self, ref: str) -> None:
+    def remove_args(self, ref: str) -> Steps[None]:
         """As the real one."""
         self._call('remove_args', ref)
+        yield from ()
 
     def _call(self, name: str, ref: str, *params: Any) -> Any:
         if self._index == len(self.answers):

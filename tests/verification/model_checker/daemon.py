@@ -1,4 +1,4 @@
-"""The real Watcher, with its workers taken apart, as something that can be put back in time.
+"""The real Watcher, with its callers taken apart, as something that can be put back in time.
 
 One Watcher serves all states: `save` copies what it and its parts remember, `restore` puts it
 back. Jobs are not run but kept, for the world to run one call at a time.
@@ -9,12 +9,13 @@ import math
 from typing import Any, Callable, Dict, List, Optional, Tuple
 from unittest import mock
 
-from tests.unit.watcher.builders import HOST, POLICY
+from tests.unit.watcher.builders import HOST, POLICY, build_permit
 from tests.verification.model_checker.calls import Client, Job, Paused
 from tests.verification.model_checker.disk import Journal, Registry, build_view
-from watcher import daemon, numbers_keeper
+from watcher import assembly, numbers_keeper
 from watcher.consumer.run_directory import Instant
 from watcher.job_dispatch import JobDispatch
+from watcher.loop.steps import Steps, run
 from watcher.runtime.timers import DueTimes
 from watcher.staging.injector import Outcome
 from watcher.staging.jobs import VmRead
@@ -30,7 +31,7 @@ _PLAIN = frozenset([str, int, bool, type(None)])
 UNTOLD = frozenset(['_told', 'last_answer', '_watching_since', '_error', '_refs',
                     '_numbers', '_carriers', 'owners', '_sequence', 'contents', 'staged',
                     'bearers', 'claims', '_staged_at', '_last_seen', '_retry_at', '_last',
-                    '_ran_with', '_runners', '_stirred', 'must_order_claims'])
+                    '_ran_with', '_runners', '_stirred', 'must_order_claims', '_handlers'])
 # Maps whose values can change.
 _DEEP = frozenset(['_carriers', '_under_way', '_arrived', '_progress', '_lately', '_fights',
                    '_staged_at', '_runners'])
@@ -44,7 +45,7 @@ class Keeping:
         self._known: Optional[VmRecord] = None
         self._client: Any = None
         self._message: Any = None
-        self._dispatch = JobDispatch(self, self, self)  # type: ignore
+        self._dispatch = JobDispatch(self, self, build_permit())  # type: ignore
 
     # As JobDispatch.
 
@@ -63,6 +64,9 @@ class Keeping:
     def lift(self, ref: str) -> None:
         """There is nothing to lift in these worlds."""
 
+    def write_mirror(self, *_task: Any) -> None:
+        """There is no resource pool's record in these worlds, and so no mirror."""
+
     def list_hosts(self) -> None:
         """There is one host that counts in these worlds."""
 
@@ -74,15 +78,11 @@ class Keeping:
     def let_go(self) -> None:
         """Nothing is held: a job's first call is a step of its own, after the journal's."""
 
-    # As the workers, the clients and the inventory that the real JobDispatch know.
+    # As the callers and the inventory that the real JobDispatch knows.
 
-    def submit(self, job: Callable[[], Any], _urgency: int) -> None:
-        """Run it at once."""
-        self._message = job()
-
-    def current(self) -> Any:
-        """The client that makes one call more."""
-        return self._client
+    def submit(self, job: Callable[[Any], Steps[Any]], _urgency: int) -> None:
+        """Run it at once, with the client that makes one call more."""
+        self._message = run(job(self._client))
 
     def find(self, _ref: str) -> Optional[VmRecord]:
         """The newest record when the job began."""
@@ -111,19 +111,16 @@ class Daemon:
         self.view = build_view(journal, registry)
         self._journal = journal
         self.keeping = Keeping(submit)
-        workers, clients = mock.Mock(), mock.Mock()
-        workers.submit = lambda job: look(job.__self__._vm_uuid, job.__self__._domain)
-        clients.is_current = lambda _handle: False
-        with mock.patch.object(daemon, 'JobDispatch', lambda *_args: self.keeping):
-            self.watcher = daemon.Watcher(
-                self.view, POLICY, callers=_Idle(), inspectors=workers, clients=clients,
+        with mock.patch.object(assembly, 'JobDispatch', lambda *_args: self.keeping):
+            self.watcher = assembly.build_watcher(
+                self.view, POLICY, callers=_Idle(), inspectors=_Inspectors(look),
                 restart_stream=lambda: None, clock=clock, wall=lambda: 0.0)
-        self.watcher.is_locked = True
+        self.watcher.permit.is_locked = True
         self.watcher.receipts.attend(None, HOST, POLICY.names)
         watcher = self.watcher
         self._parts = [(part, [name for name, value in vars(part).items()
                                if isinstance(value, _MEMORY)]) for part in (
-            watcher, watcher.inventory, watcher.staging, watcher.staging._fights,
+            watcher, watcher.permit, watcher.inventory, watcher.staging, watcher.staging._fights,
             watcher._lifting, watcher.receipts, watcher._journal_queue, watcher._number_claims,
             watcher._changes,
             self.view)]
@@ -177,14 +174,23 @@ class Daemon:
         return tuple(frozen)
 
 
+class _Inspectors:
+    """Passes on whose QEMU is to be looked at."""
+
+    def __init__(self, look: Callable[[str, Tuple[str, int]], None]) -> None:
+        self._look = look
+
+    def submit(self, job: Any) -> None:
+        """As the real ones."""
+        self._look(job.__self__._vm_uuid, job.__self__._domain)
+
+
 class _Idle:
-    """Counts nothing."""
+    """Has no session of now."""
 
-    def note_finished(self) -> None:
-        """As the real one."""
-
-    def give_way(self) -> None:
-        """Jobs are steps of their own here."""
+    def is_current(self, _handle: Optional[str]) -> bool:
+        """As the real ones."""
+        return False
 
 
 def run_job(daemon_: Daemon, job: Job, client: Client) -> Tuple[Optional[Job], Any]:

@@ -7,7 +7,7 @@ from tests.verification.model_checker import xapi
 from tests.verification.model_checker.world import OTHER_REF, World
 from tests.verification.model_checker.xapi import foreign_in
 from watcher.vm.device_args import parse_args
-from watcher.vm.record import Kind, PowerState
+from watcher.vm.record import PowerState, VmKind
 
 # Where only rows change: the new arguments, or the old ones, whole, and said to wait; what was
 # moved or resumed meanwhile is called frozen.
@@ -37,7 +37,7 @@ def find_unfinished(world: World) -> str:
 
 def _find_difference(world: World, vm: xapi.Vm) -> str:
     args, contents = vm.record.args, world.journal.disk.contents
-    if vm.record.kind is not Kind.VM:
+    if vm.record.kind is not VmKind.VM:
         return ''
     spans = parse_args(args, POLICY.names).spans
     if not contents.accepted and spans:
@@ -114,7 +114,7 @@ def _find_missing_receipt(world: World, seen: Dict) -> str:
     hidden = world.hidden
     watcher = world.daemon.watcher
     if not hidden.is_alive or hidden.inbox or hidden.jobs or hidden.inspections or hidden.changed \
-            or hidden.needs_first or world.registry.is_touched or not watcher.is_synced:
+            or hidden.needs_first or world.registry.is_touched or not watcher.permit.is_synced:
         return ''
     for vm in world.vms.values():
         domain = vm.record.domain

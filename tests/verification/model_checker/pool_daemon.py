@@ -12,15 +12,18 @@ from unittest import mock
 
 from registry.difference import Replaced
 from registry.values import Contents, Image, Vm
+from tests.unit.watcher.builders import build_permit
 from tests.verification.model_checker.pool_world import (POOL_REF, VGPU_POOLS, Db, Ghost, Host, Job,
                                                          Pool, Rows, digest_of, generation_in,
                                                          mirror_rows, pool_record_of, record_of,
                                                          slots_of, uuid_of, with_slots)
 from watcher.config.settings import MirrorSettings
 from watcher.errors import VmVanished, XapiFailure
+from watcher.loop.steps import Steps, run
 from watcher.mirror import comparison, mirror as mirroring, push, reading, slots as mirror_slots
 from watcher.mirror.entries import MirrorInvalid, parse_pool_entry, parse_vm_entry
 from watcher.mirror.writes import write_entry
+from watcher.state.write_permit import WritePermit
 from watcher.xapi.role import Role
 
 # Who does this writes entries besides the daemon.
@@ -235,14 +238,14 @@ def _take_turn(host: Host, db: Db, is_master: bool, ghosts: Any,
     # Any two generations have different tokens.
     _CHANCE[0] = bytes.fromhex('%08x' % len(ghosts))
     watcher = mirroring.Mirroring(
-        _RegistryView(disk), _Inventory(db), settings=MirrorSettings(key_file=''),  # type: ignore
+        _RegistryView(disk), _Inventory(db), _permit(is_master),  # type: ignore
+        settings=MirrorSettings(key_file=''),
         submit=lambda table, ref, change: jobs.append(Job(table, ref, change)),
-        poll=lambda: None, write=lambda action: action(disk), look=lambda _uuids: None)
+        poll=lambda: None, write=lambda action: action(disk), review=lambda _uuids: None)
     watcher.begin_session()
     watcher.note_pool(pool_record_of(db, 0))
     try:
-        watcher.attend(_role(is_master), 100.0, may_write=is_master, is_locked=True, jobs=0,
-                       is_staging=False)
+        watcher.attend(100.0, jobs=0, is_staging=False)
     except Killed:
         return (disk.host._replace(has_daemon=False, jobs=()), disk.ghosts, disk.problem,
                 disk.commits)
@@ -250,9 +253,10 @@ def _take_turn(host: Host, db: Db, is_master: bool, ghosts: Any,
     return (host if after == host else after, disk.ghosts, disk.problem, disk.commits)
 
 
-def _role(is_master: bool) -> Role:
-    return Role(is_master, True, 'OpaqueRef:here', '22.7', is_member=not is_master,
+def _permit(is_master: bool) -> WritePermit:
+    role = Role(is_master, True, 'OpaqueRef:here', '22.7', is_member=not is_master,
                 master='OpaqueRef:here' if is_master else 'OpaqueRef:there')
+    return build_permit(role)
 
 
 @contextlib.contextmanager
@@ -284,12 +288,9 @@ class _Client:
         self.count = 0
         self.added: Optional[Tuple[str, str]] = None
 
-    def current(self) -> '_Client':
-        """The session."""
-        return self
-
-    def add_to_other_config(self, _table: str, ref: str, slot: str, text: str) -> None:
+    def add_to_other_config(self, _table: str, ref: str, slot: str, text: str) -> Steps[None]:
         """VM.add_to_other_config."""
+        yield from ()
         if self._is_due():
             slots = dict(self._read(ref))
             if slot in slots:
@@ -297,19 +298,22 @@ class _Client:
             slots[slot] = text
             self.db, self.added = with_slots(self.db, ref, slots), (ref, text)
 
-    def remove_from_other_config(self, _table: str, ref: str, slot: str) -> None:
+    def remove_from_other_config(self, _table: str, ref: str, slot: str) -> Steps[None]:
         """VM.remove_from_other_config: what is not there is gone."""
+        yield from ()
         if self._is_due():
             slots = dict(self._read(ref))
             slots.pop(slot, None)
             self.db = with_slots(self.db, ref, slots)
 
-    def read_vm(self, ref: str) -> Any:
+    def read_vm(self, ref: str) -> Steps[Any]:
         """VM.get_record."""
+        yield from ()
         return record_of(int(ref.rsplit('-', 1)[1]), self._read(ref))
 
-    def read_pool(self, _ref: str) -> Any:
+    def read_pool(self, _ref: str) -> Steps[Any]:
         """pool.get_record."""
+        yield from ()
         return pool_record_of(self.db, 0)
 
     def _read(self, ref: str) -> Any:
@@ -334,7 +338,7 @@ def run_call(pool: Pool, number: int, index: int) -> Pool:
         return pool.put(number, jobs=rest)
     client = _Client(pool.hosts[live].db, job.progress)
     try:
-        write_entry(client, job.table, job.ref, job.change, lambda: True)  # type: ignore
+        run(write_entry(client, job.table, job.ref, job.change))  # type: ignore
     except _Pause:
         rest = host.jobs[:index] + (job._replace(progress=job.progress + 1),) + rest[index:]
     problem = (_judge_write(pool, pool.hosts[live].db, client.added)

@@ -17,7 +17,7 @@ from tests.verification.model_checker.pool_daemon import in_model, rows_in_mirro
 from tests.verification.model_checker.pool_steps import Step, list_disturbances, list_undisturbed
 from tests.verification.model_checker.pool_world import (RESOURCE_POOL, Pool, build_pool,
                                                          generation_in, mirror_rows, uuid_of)
-from watcher.mirror.comparison import Standing, find_standing, is_entry_right
+from watcher.mirror.comparison import EntryKind, find_entry_kind, is_entry_right
 from watcher.mirror.entries import parse_pool_entry
 from watcher.mirror.slots import find_current
 
@@ -149,9 +149,9 @@ def _find_disagreement(pool: Pool, master: int, mirror: Optional[str]) -> str:
     rows = {row.vm_uuid: row for row in mirror_rows(host.rows)}
     for vm, slots in host.db.vms:
         found = find_current(slots)
-        standing = find_standing(found, uuid_of(vm), RESOURCE_POOL)
+        kind = find_entry_kind(found, uuid_of(vm), RESOURCE_POOL)
         row = rows.get(uuid_of(vm))
-        if row is None and standing not in (Standing.NONE, Standing.INVALID):
+        if row is None and kind not in (EntryKind.NONE, EntryKind.INVALID):
             return 'an entry on VM %d, which is not registered' % vm
         if row is not None and not is_entry_right(found, row, RESOURCE_POOL,
                                                   entry.generation.number):
@@ -221,7 +221,8 @@ PLOTS: Dict[str, Plot] = {
 
 def main(argv: Sequence[str]) -> int:
     """Explore what is asked for."""
-    parser = argparse.ArgumentParser(prog='python -m tests.verification.model_checker.pool_model', description=__doc__)
+    parser = argparse.ArgumentParser(prog='python -m tests.verification.model_checker.pool_model',
+                                     description=__doc__, allow_abbrev=False)
     parser.add_argument('--deeper', type=int, default=0, help='steps beyond the depth of CI')
     parser.add_argument('--json', action='store_true', help='print one JSON document at the end')
     parser.add_argument('worlds', nargs='*', metavar='WORLD', default=sorted(PLOTS))

@@ -9,9 +9,9 @@ import functools
 from typing import Any, Dict, FrozenSet, NamedTuple, Optional, Tuple
 
 from registry.values import Pool as VgpuPool, Priority
-from watcher.mirror.entries import Row, digest_contents, parse_pool_entry
+from watcher.mirror.entries import MirroredRow, digest_contents, parse_pool_entry
 from watcher.mirror.slots import find_current
-from watcher.vm.record import Kind, PoolRecord, PowerState, VmRecord
+from watcher.vm.record import PoolRecord, PowerState, VmKind, VmRecord
 
 Slots = Tuple[Tuple[str, str], ...]
 Rows = Tuple[Tuple[int, int, int], ...]
@@ -103,7 +103,7 @@ def ref_of(vm: int) -> str:
 @functools.lru_cache(maxsize=None)
 def record_of(vm: int, slots: Slots) -> VmRecord:
     """The record that XAPI gives of a VM."""
-    return VmRecord(ref_of(vm), uuid_of(vm), 'vm-%d' % vm, Kind.VM, PowerState.HALTED,
+    return VmRecord(ref_of(vm), uuid_of(vm), 'vm-%d' % vm, VmKind.VM, PowerState.HALTED,
                     mirror=slots)
 
 
@@ -113,9 +113,9 @@ def pool_record_of(db: Db, master: int) -> PoolRecord:
 
 
 @functools.lru_cache(maxsize=None)
-def mirror_rows(rows: Rows) -> Tuple[Row, ...]:
+def mirror_rows(rows: Rows) -> Tuple[MirroredRow, ...]:
     """Rows as the mirror has them."""
-    return tuple(Row(uuid_of(vm), number, 'A', Priority(priority))
+    return tuple(MirroredRow(uuid_of(vm), number, 'A', Priority(priority))
                  for vm, number, priority in rows)
 
 

@@ -11,7 +11,7 @@ from tests.verification.model_checker import xapi
 from tests.verification.model_checker.calls import Job
 from tests.verification.model_checker.world import (OTHER_REF, OTHER_UUID, World, is_running)
 from tests.verification.model_checker.xapi import foreign_in
-from watcher.vm.record import Batch, Kind, PowerState
+from watcher.vm.record import Batch, PowerState, VmKind
 
 Step = Tuple[str, Callable[[World], None]]
 _START = ('start', 'early')
@@ -114,7 +114,7 @@ def _list_vm_steps(world: World, ref: str, vm: xapi.Vm) -> List[Step]:
             steps.append((_name(world, ref, what), _spend(kind, take)))
 
     is_blocked = bool(vm.record.start_blocks)
-    if vm.record.is_at_rest and not vm.phase and vm.record.kind is Kind.VM and not is_blocked:
+    if vm.record.is_at_rest and not vm.phase and vm.record.kind is VmKind.VM and not is_blocked:
         add('start', 'start', lambda world: _start(world, ref))
         if ref == REF and OTHER_REF not in world.vms:
             add('clone', 'clone', _clone)

@@ -16,12 +16,13 @@ from tests.verification.model_checker.lines import hear
 from tests.verification.model_checker.world import World
 from tests.verification.model_checker.worlds import WORLDS
 from watcher.boots.observer import BootWatch
+from watcher.loop.steps import Steps
 from watcher.numbers_keeper import NumberKeeper
 from watcher.staging.stager import Staging
 from watcher.vm.boot import judge
 from watcher.vm.record import ARGS_KEY
 
-LEAST_STATES = 150000
+LEAST_STATES = 55000
 
 
 @pytest.mark.parametrize('name', sorted(WORLDS))
@@ -49,7 +50,7 @@ def write_whatever_the_record_says(monkeypatch: Any) -> None:
 
 
 def stage_nothing(monkeypatch: Any) -> None:
-    monkeypatch.setattr(Staging, 'look', lambda *_args, **_options: None)
+    monkeypatch.setattr(Staging, 'review', lambda *_args, **_options: None)
 
 
 def believe_in_what_is_desired(monkeypatch: Any) -> None:
@@ -62,9 +63,9 @@ def note_no_boots(monkeypatch: Any) -> None:
 
 
 def replace_by_two_calls(monkeypatch: Any) -> None:
-    def remove_and_add(client: Client, ref: str, platform: Any) -> None:
-        client.remove_args(ref)
-        client.add_args(ref, platform[ARGS_KEY])
+    def remove_and_add(client: Client, ref: str, platform: Any) -> Steps[None]:
+        yield from client.remove_args(ref)
+        yield from client.add_args(ref, platform[ARGS_KEY])
     monkeypatch.setattr(Client, 'set_platform', remove_and_add)
 
 

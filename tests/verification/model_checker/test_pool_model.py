@@ -12,7 +12,7 @@ import pytest
 from tests.verification.model_checker import pool_daemon
 from tests.verification.model_checker.pool_model import PLOTS, Plot, Seen, add, explore, render
 from watcher.mirror import comparison, mirror, push, rebuild
-from watcher.mirror.comparison import Judgement, Standing, find_standing, judge
+from watcher.mirror.comparison import EntryKind, Judgement, find_entry_kind, judge
 
 # One process explores the pools and counts them all.
 pytestmark = pytest.mark.xdist_group('pool-model')
@@ -66,10 +66,10 @@ def keep_no_copies(monkeypatch: Any) -> None:
 
 
 def let_clones_be(monkeypatch: Any) -> None:
-    def look(*arguments: Any) -> Standing:
-        found = find_standing(*arguments)
-        return Standing.ARRIVED if found is Standing.COPY else found
-    monkeypatch.setattr(push, 'find_standing', look)
+    def look(*arguments: Any) -> EntryKind:
+        found = find_entry_kind(*arguments)
+        return EntryKind.ARRIVED if found is EntryKind.COPY else found
+    monkeypatch.setattr(push, 'find_entry_kind', look)
 
 
 _FRESH = Plot(2, 11, dict(edit=1, split=1, sync=1), 1, is_settled=False)

@@ -20,8 +20,8 @@ from watcher.boots.inspection import find_in_arguments
 from watcher.boots.receipts import Inspected
 from watcher.consumer.numbers_file import MAX_AGE_SECONDS, Numbers, render_numbers
 from watcher.vm.device_args import parse_args
-from watcher.vm.boot import Finding
-from watcher.vm.record import Batch, Kind, PowerState, VmRecord
+from watcher.vm.boot import BootFinding
+from watcher.vm.record import Batch, PowerState, VmKind, VmRecord
 from watcher.xapi.event_stream import StreamBroken
 
 # Longer than quiet time, echo and the first hold-offs.
@@ -306,10 +306,10 @@ class World:
         """The host shows what runs in the oldest domain that waits for a look."""
         (vm_uuid, domain), *rest = self.hidden.inspections
         vm = next((vm for vm in self.vms.values() if vm.record.uuid == vm_uuid), None)
-        finding = Finding(is_readable=False, problem='not here')
+        finding = BootFinding(is_readable=False, problem='not here')
         if vm is not None and vm.record.domain == domain and domain[0] == HOST:
-            finding = Finding(find_in_arguments(tuple((vm.taken or '').split()), POLICY.names),
-                              is_withheld=vm.is_withheld)
+            finding = BootFinding(find_in_arguments(tuple((vm.taken or '').split()), POLICY.names),
+                                  is_withheld=vm.is_withheld)
         self._set(inspections=tuple(rest),
                   inbox=self.hidden.inbox + (Inspected(vm_uuid, domain, finding),))
 
@@ -397,7 +397,7 @@ class World:
 
     def _check_may_write(self, known: Optional[VmRecord], name: str) -> None:
         """P6, by the record that the job has read last or set out from."""
-        may = known is not None and known.kind is Kind.VM and (
+        may = known is not None and known.kind is VmKind.VM and (
             known.is_at_rest
             or known.is_starting and name == 'add_args')
         if not may:

@@ -1,14 +1,14 @@
 """The model of XAPI and its hypervisor: one VM as a value, and the steps that its life is made of.
 
-Every operation is a chain of phases; each writes once, so that an event, a call of ours or
-somebody else's write may fall between any two (xapi-boot-path.md). What starts with `ghost` is
+Every operation is a chain of phases (docs/reference/boot-path.md); each writes once, so that an
+event, a call of ours or somebody else's write may fall between any two. What starts with `ghost` is
 known to the model only and says what the daemon is held to.
 """
 
 from typing import Dict, NamedTuple, Optional, Tuple
 
 from tests.unit.watcher.builders import HOST, OTHER_HOST
-from watcher.vm.record import Kind, PowerState, VmRecord
+from watcher.vm.record import PowerState, VmKind, VmRecord
 
 FOREIGN = '-a'
 # What xapi does within milliseconds: nothing waits for it, and no time of ours passes.
@@ -70,7 +70,7 @@ def foreign_in(args: Optional[str]) -> str:
 
 def make_template(vm: Vm) -> Vm:
     """Somebody makes a template of it: nothing of ours is written to it any more."""
-    return vm.write(kind=Kind.TEMPLATE)
+    return vm.write(kind=VmKind.TEMPLATE)
 
 
 def begin(vm: Vm, operation: str, phase: str, task: str) -> Vm:

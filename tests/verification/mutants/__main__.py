@@ -41,7 +41,8 @@ class Verdict(NamedTuple):
 
 def main(argv: Sequence[str]) -> int:
     """Run the mutants that are asked for."""
-    parser = argparse.ArgumentParser(prog='python -m tests.verification.mutants', description=__doc__)
+    parser = argparse.ArgumentParser(prog='python -m tests.verification.mutants',
+                                     description=__doc__, allow_abbrev=False)
     parser.add_argument('--only', type=int, nargs='+', metavar='N', help='numbers from 1')
     parser.add_argument('--jobs', type=int, default=1, help='mutants at once')
     parser.add_argument('--markdown', metavar='FILE', help='write the table there')

@@ -6,60 +6,75 @@ each, to the file that VGPU_SQL_RECORDING names; without it nothing happens. Onl
 nothing of ours, since it runs in processes whose path is not ours to choose.
 """
 
+import contextlib
 import json
 import os
 import re
-import signal
 import sqlite3
 import sys
-import threading
 
 VARIABLE = 'VGPU_SQL_RECORDING'
 RECORDED_MODULE = 'registry.sqlite.connection'
 LONG_LITERAL_CHARACTERS = 100
-AGAIN_SECONDS = 0.05
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _NUMBER = re.compile(r'(?<![A-Za-z_?])-?\d+(?:\.\d+)?')
+_recorded = set()
 
 
-class Recorder:
-    """Append each distinct statement of one connection to the recording."""
+class Heard(list):
+    """What SQLite has told; with a hash, which sqlite3 asks of whoever listens before Python 3.8."""
 
-    def __init__(self, main, recorded):
+    __hash__ = object.__hash__
+
+
+class RecordingConnection(sqlite3.Connection):
+    """Append each distinct statement to the recording, once it was executed.
+
+    SQLite tells of statements in the middle of its work, and sqlite3 swallows what is raised there:
+    a Ctrl-C too, which is raised as soon as Python code begins to run. So what listens is no Python
+    code, and what it heard is written afterwards.
+    """
+
+    role = ''
+
+    def begin(self, main):
+        """Record from now on."""
         self.role = 'memory' if main == ':memory:' else 'journal'
-        self._recorded = recorded
+        self._heard = Heard()
+        self.set_trace_callback(self._heard.append)
 
-    def __call__(self, statement):
+    def execute(self, *arguments):
+        """Execute a statement."""
         try:
-            self._record(statement)
-        except KeyboardInterrupt:
-            # sqlite3 would swallow it, and a Ctrl-C be lost that without us is not.
-            again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
-            again.daemon = True
-            again.start()
+            return super().execute(*arguments)
+        finally:
+            self._write_down()
 
-    def _record(self, statement):
-        if statement.startswith('--'):
-            return
-        key = (self.role, _NUMBER.sub('?', _LITERAL.sub('?', statement)))
-        if key not in self._recorded:
-            self._recorded.add(key)
-            _append({'role': self.role, 'sql': _LITERAL.sub(_shortened, statement)})
-        if statement.startswith('ATTACH '):
-            self.role += '+registry'
+    def _write_down(self):
+        while self.role and self._heard:
+            statement = self._heard.pop(0)
+            if statement.startswith('--'):
+                continue
+            key = (self.role, _NUMBER.sub('?', _LITERAL.sub('?', statement)))
+            if key not in _recorded:
+                _recorded.add(key)
+                _append({'role': self.role, 'sql': _LITERAL.sub(_shortened, statement)})
+            if statement.startswith('ATTACH '):
+                self.role += '+registry'
 
 
 def install():
     """Wrap sqlite3.connect once."""
     if getattr(sqlite3.connect, 'is_recording', False):
         return
-    connect, recorded = sqlite3.connect, set()
+    connect = sqlite3.connect
 
     def recording_connect(*arguments, **keywords):
-        connection = connect(*arguments, **keywords)
         caller = sys._getframe(1).f_globals.get('__name__')
-        if caller == RECORDED_MODULE and os.environ.get(VARIABLE):
-            connection.set_trace_callback(Recorder(arguments[0], recorded))
+        if caller != RECORDED_MODULE or not os.environ.get(VARIABLE):
+            return connect(*arguments, **keywords)
+        connection = connect(*arguments, factory=RecordingConnection, **keywords)
+        connection.begin(arguments[0])
         return connection
 
     recording_connect.is_recording = True
@@ -71,12 +86,17 @@ def _shortened(match):
 
 
 def _append(line):
-    """Write with one call, so that lines of several processes do not mix."""
-    descriptor = os.open(os.environ[VARIABLE], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(descriptor, (json.dumps(line) + '\n').encode('ascii'))
-    finally:
-        os.close(descriptor)
+    """Write with one call, so that lines of several processes do not mix.
+
+    Where nothing can be written (a full disk, a process that has become somebody else), nothing is
+    recorded: what is tested is not to fail for us.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = os.open(os.environ[VARIABLE], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(descriptor, (json.dumps(line) + '\n').encode('ascii'))
+        finally:
+            os.close(descriptor)
 
 
 if os.environ.get(VARIABLE):

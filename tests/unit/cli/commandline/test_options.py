@@ -2,7 +2,10 @@
 
 import pytest
 
+from cli.commandline.commands import BY_NAME
 from cli.commandline.options import parse_time
+from cli.commands import history, watch
+from cli.effects import restart
 from registry.errors import InvalidValue
 
 
@@ -30,3 +33,11 @@ def test_time_is_understood_as_utc(text, at):
 def test_what_is_no_time_is_refused_with_the_form(text):
     with pytest.raises(InvalidValue, match='YYYY-MM-DDTHH:MM:SSZ'):
         parse_time(text)
+
+
+@pytest.mark.parametrize('command, option, default', [
+    ('history', 'limit', history.DEFAULT_LIMIT), ('watch', 'limit', watch.DEFAULT_LIMIT),
+    ('set-pool', 'timeout', restart.STOP_SECONDS)])
+def test_help_names_the_default_that_holds(command, option, default):
+    known = {item.name: item.summary for item in BY_NAME[command].options}
+    assert f'({default})' in known[option]

@@ -63,8 +63,28 @@ def test_what_is_not_understood_is_a_usage_error(words: list) -> None:
     (['export', '--format=cvs'], "--format: 'cvs' is not understood; allowed: json, csv; did you "
                                  "mean 'csv'?"),
     (['list-vms', '--json', '--minimal'], '--minimal and --json exclude each other'),
-    (['registry'], 'registry needs compare|rebuild|keep|copies (or --with-mirror=...)'),
+    (['registry'], 'registry needs compare|rebuild|keep|copies'),
+    (['registry', 'kep'], "registry: 'kep' is not understood; allowed: compare, rebuild, keep, "
+                          "copies; did you mean 'keep'?"),
+    (['consumer'], 'consumer needs enable|disable|pause|resume|status'),
+    (['restore'], 'restore needs FILE or --at=TIME'),
+    (['update-vm', 'x'], 'update-vm needs at least one of --pool=A|B, --priority=low|medium|high, '
+                         '--vm-id=N'),
+    (['set-vm-id', 'x', 'y', '--vm-id=9'], 'vm_id 9 can be that of one VM only: name one; nothing '
+                                           'was changed'),
+    (['transfer-vm', '--from=x', '--to=y'], "--from: 'x' is not a UUID; allowed: 32 hexadecimal "
+                                            'digits in the form '
+                                            'xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx'),
+    (['show-vm', 'x', 'y'], "show-vm takes one VM; 'y' is one too many; example: vgpu-admin show-vm "
+                            'web01 --json'),
+    (['show-vm', '--vm-name=x', 'y'], "show-vm takes one VM; 'y' is one too many; example: "
+                                      'vgpu-admin show-vm web01 --json'),
+    (['backup', 'x', 'y'], "backup takes one FILE; 'y' is one too many; example: vgpu-admin backup "
+                           '/root/vgpu.json'),
+    (['list-pools', 'x'], "list-pools takes options only, not 'x'; example: vgpu-admin list-pools"),
     (['list-vms', '--pool', '--json'], '--pool needs a value: --pool=A|B'),
+    (['list-vms', '--pool=--'], "--pool: '--' is not a vGPU pool; allowed: A, B"),
+    (['export', '--format=--'], "--format: '--' is not understood; allowed: json, csv"),
     (['list-vms', '--pool=A', '--pool=A'], '--pool is given twice'),
 ])
 def test_what_argparse_finds_is_said_in_our_words(words: list, said: str) -> None:
@@ -78,6 +98,8 @@ def test_values_that_look_like_something_else_are_values() -> None:
     assert parse(['history', '--who=%(prog)s']).get(options.WHO) == '%(prog)s'
     assert parse(['history', '--who=@/etc/passwd']).get(options.WHO) == '@/etc/passwd'
     assert parse(['show-vm', '--', '--json']).get(options.VM_NAME) == '--json'
+    assert parse(['backup', '--file=--']).get(options.FILE) == '--'
+    assert parse(['remove-vm', '--', '--', 'a']).get(options.VMS) == ['--', 'a']
 
 
 def test_every_command_can_be_imported_and_shows_a_good_example() -> None:

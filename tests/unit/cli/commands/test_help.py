@@ -73,8 +73,23 @@ def test_the_help_of_a_command(command: object) -> None:
     ('set-pool', 'set-pool VM... --pool=A|B [--yes] [--no-restart] [--force] '
                  '[--timeout=SECONDS] [--no-wait] [--verbose] [--dry-run]'),
     ('registry', 'registry compare|rebuild|keep|copies [--source=mirror|history|FILE] '
-                 '[--at=TIME] [--yes] [--dry-run] [--exit-code]'),
+                 '[--at=TIME] [--yes] [--no-wait] [--dry-run] [--exit-code]'),
     ('update-pool', 'update-pool --pool-id=A|B [--name=TEXT] [--description=TEXT] '
-                    '[--enable | --disable] [--yes] [--verbose] [--dry-run]')])
+                    '[--enable | --disable] [--yes] [--no-wait] [--verbose] [--dry-run]')])
 def test_usage_is_what_is_typed(name: str, usage: str) -> None:
     assert render_usage(BY_NAME[name]) == usage
+
+
+def test_what_is_usual_comes_first_and_what_cannot_be_taken_back_last() -> None:
+    first = {name: list_examples(BY_NAME[name])[0] for name in BY_NAME}
+    assert {name: first[name] for name in ('init', 'remove-vm', 'status', 'registry')} == {
+        'init': 'init', 'remove-vm': 'remove-vm web01', 'status': 'status',
+        'registry': 'registry compare'}
+    assert list_examples(BY_NAME['init'])[-1] == 'init --empty'
+
+
+def test_help_says_what_stands_for_what_is_left_out() -> None:
+    text = '\n'.join(render_help('register-vm', 200))
+    for said in ('the vGPU pool (A)', 'the priority (medium)', '(one more than the largest so far)'):
+        assert said in text
+    assert render_usage(BY_NAME['help']) == 'help [COMMAND | GROUP] [--all]'

@@ -55,7 +55,7 @@ def test_what_cannot_be_read_is_a_line_with_what_to_do() -> None:
                    registry_problem='registry is away; wait', xapi_problem='XAPI is not reachable')
     text = '\n'.join(render_panel(panel._replace(watch=Watch()), Style()))
     for part in ('the configuration: [x]: no such section', 'check-config', 'registry is away',
-                 'XAPI cannot be asked', 'systemctl start vgpu-watcher',
+                 'XAPI does not answer', 'systemctl start vgpu-watcher',
                  'XAPI: ! is not reachable'):
         assert part in text
     assert '=== Summary ===' in text and '=== Pool B' in text

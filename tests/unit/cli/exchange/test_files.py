@@ -1,6 +1,7 @@
 """What is written to a file: whole or not at all, and never where somebody else points."""
 
 import contextlib
+import errno
 import os
 import threading
 
@@ -28,8 +29,8 @@ def test_link_of_somebody_else_is_replaced_and_not_followed(tmp_path):
     assert victim.read_text(encoding='utf-8') == 'precious' and not os.path.islink(link)
 
 
-def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, 'fsync', lambda _descriptor: os.stat('/nowhere/at/all'))
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, mocker):
+    mocker.patch('os.fsync', autospec=True, side_effect=OSError(errno.ENOSPC, 'no room'))
     with pytest.raises(CommandError, match='cannot be written'):
         write_file(str(tmp_path / 'backup.json'), 'text')
     assert os.listdir(str(tmp_path)) == []

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given, strategies as some
 
-from cli.exchange.registry_format import (COLUMNS, Parsed, Row, is_table, parse, render_csv,
+from cli.exchange.registry_format import (COLUMNS, Parsed, VmRow, is_table, parse, render_csv,
                                           render_json)
 from registry.values import Contents, Priority, Vm
 
@@ -37,7 +37,7 @@ def test_no_text_whatever_breaks_the_reader(text: str) -> None:
 
 
 UUID = '0a0b0c0d-1111-2222-3333-444455556666'
-ROW = Row(2, UUID, vm_id=7, pool_id='B')
+ROW = VmRow(2, UUID, vm_id=7, pool_id='B')
 
 
 @pytest.mark.parametrize('text, line', [

@@ -2,7 +2,8 @@
 
 import pytest
 
-from cli.output.text import Style, cut, display_width, escape, nearest, pad, table
+from cli.output.text import (Style, cut, display_width, escape, list_vms_named, name_vms, nearest, pad,
+                             say_unasked, table)
 
 
 @pytest.mark.parametrize('text,shown', [
@@ -60,3 +61,25 @@ def test_a_near_name_is_hinted_at_and_a_far_one_is_not() -> None:
 ])
 def test_a_table_fits_the_terminal(width: int, lines: list) -> None:
     assert table(('KEY', 'NAME'), [('a', 'x' * 30)], Style(width=width)) == lines
+
+
+UUID = 'd8f33418-0000-4000-8000-000000000001'
+
+
+@pytest.mark.parametrize('text,said', [
+    (f'VM {UUID} is not registered', f'web01 ({UUID}) is not registered'),
+    (f'vm_id 2 is taken by VM {UUID} (desk06), which', f'vm_id 2 is taken by desk06 ({UUID}), which'),
+    (f"remove it with 'vgpu-admin remove-vm --vm-uuid={UUID}'",) * 2,
+    (f'VM {UUID[:-1]}2: gone',) * 2,
+    ('the VM is gone',) * 2])
+def test_a_message_calls_vms_by_their_names(text: str, said: str) -> None:
+    assert name_vms(text, {UUID: 'web01'}) == said
+
+
+def test_vms_without_a_name_in_the_message_are_listed() -> None:
+    assert list_vms_named(f'VM {UUID} (web01) and VM {UUID[:-1]}2') == [f'{UUID[:-1]}2']
+
+
+def test_that_xapi_could_not_be_asked_is_said_once() -> None:
+    assert say_unasked('XAPI is not reachable: no socket') == 'XAPI is not reachable: no socket'
+    assert say_unasked(OSError('torn')) == 'XAPI could not be asked: torn'

@@ -3,7 +3,7 @@
 import pytest
 
 from cli.commands.feed import Item
-from cli.output.text import Style
+from cli.output.text import Style, name_vm
 from cli.queries.daemon_status import Watch, describe_watch, parse_note
 from registry.journal.clock_steps import ClockStep
 
@@ -54,6 +54,6 @@ def test_one_line_tells_whether_it_watches_and_how_late(watch: Watch, line: str)
     ('', '22:13:20  boot 1  start of VM 2f4e6c9a: missing')])
 def test_on_a_terminal_a_line_has_the_name_instead_of_the_uuid(name: str, brief: str) -> None:
     vm_uuid = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
-    text = f'2023-11-14 22:13:20  boot 1  start of VM {vm_uuid}{" (web)" if name else ""}: missing'
-    item = Item('2023-11-14 22:13:20', text, {}, 'bad', vm_uuid)
+    text = f'2023-11-14 22:13:20  boot 1  start of {name_vm(name, vm_uuid)}: missing'
+    item = Item('2023-11-14 22:13:20', text, {}, 'bad', vm_uuid, name)
     assert item.brief({vm_uuid: name}) == brief

@@ -5,17 +5,17 @@ import pytest
 from cli.queries.pending import Waiting, select
 from registry.values import Priority, Vm
 from tests.unit.watcher.builders import HOST, build_vm
-from watcher.vm.plan import Action, Plan, Reason, State
+from watcher.vm.plan import Action, Plan, PlanReason, State
 from watcher.vm.record import PowerState
 
 RUNNING = dict(power_state=PowerState.RUNNING, domid=7, resident_on=HOST)
 
 
-def build(name, *holders, at_rest=(Action.REPLACE, Reason.SPAN_DIFFERS, State.DRIFT), **fields):
+def build(name, *holders, at_rest=(Action.REPLACE, PlanReason.SPAN_DIFFERS, State.DRIFT), **fields):
     """A pending VM; its UUID and its name are one."""
     vm = build_vm(**dict(RUNNING, **fields))._replace(uuid=name, name=name, ref=name)
     row = Vm(1, name, name, 'A', Priority.LOW)
-    plan = Plan(Action.NONE, Reason.NOT_AT_REST, State.PENDING, vm,
+    plan = Plan(Action.NONE, PlanReason.NOT_AT_REST, State.PENDING, vm,
                 holder=holders[0] if holders else None)
     halted = Plan(at_rest[0], at_rest[1], at_rest[2], vm, holder=plan.holder)
     return Waiting(row, vm, plan, halted, tuple(
@@ -57,13 +57,13 @@ def test_the_order_of_the_steps(items, steps):
     pytest.param([build('a', **SUSPENDED)], [], 'a', 'it is Suspended', id='suspended'),
     pytest.param([build('a', operation='pool_migrate')], [], 'a', 'busy (pool_migrate)',
                  id='busy'),
-    pytest.param([build('a', 'x'), build('b')], ['b'], 'a', 'VM x (x) still has its number '
+    pytest.param([build('a', 'x'), build('b')], ['b'], 'a', 'x (x) still has its number '
                  '(Running, and keeps it)', id='waits-for-one-that-is-not-pending'),
     pytest.param([build('a', 'b'), build('b', 'c'), build('c', **SUSPENDED)], [], 'a',
-                 'VM b (b) still has its number', id='waits-for-one-that-cannot-be-helped'),
-    pytest.param([build('a', at_rest=(Action.NONE, Reason.NOT_ACCEPTED, State.DRIFT))], [], 'a',
+                 'b (b) still has its number', id='waits-for-one-that-cannot-be-helped'),
+    pytest.param([build('a', at_rest=(Action.NONE, PlanReason.NOT_ACCEPTED, State.DRIFT))], [], 'a',
                  'vgpu-admin accept', id='not-accepted'),
-    pytest.param([build('a', at_rest=(Action.NONE, Reason.PLATFORM_UNSETTLED,
+    pytest.param([build('a', at_rest=(Action.NONE, PlanReason.PLATFORM_UNSETTLED,
                                       State.WAITS_FOR_XAPI))], [], 'a', 'twice',
                  id='xapi-completes-it-first')])
 def test_what_is_left(items, steps, left, why):
@@ -72,7 +72,7 @@ def test_what_is_left(items, steps, left, why):
 
 
 def test_what_only_needs_a_restart_is_restarted():
-    ready = (Action.NONE, Reason.AS_DESIRED, State.AS_DESIRED)
+    ready = (Action.NONE, PlanReason.AS_DESIRED, State.AS_DESIRED)
     assert run([build('a', at_rest=ready)]) == (['a'], {})
 
 

@@ -5,7 +5,7 @@ import pytest
 from cli.queries.pool_snapshot import PoolView
 from registry.journal.journal import Journal
 from registry.values import Contents, Pool, RowFault
-from tests.support.left_by_0_1 import add_replacement
+from tests.support.left_by_0_1 import BLOCK, add_replacement
 from tests.unit.watcher.builders import SPAN, UUID, build_vm
 from watcher.config.settings import RegistrySettings, Settings
 from watcher.vm.plan import Action
@@ -39,4 +39,10 @@ def test_row_that_is_not_understood_has_its_vm_left_alone(tmp_path, journal):
 def test_value_of_a_vm_without_a_row_comes_back_without_our_span(tmp_path, journal):
     add_replacement(journal.path, UUID, 'ref', '-snapshot', VALUE)
     plan = view(tmp_path, journal, build_vm(None)).plan(build_vm(None))
+    assert (plan.action, plan.value) == (Action.ADD, '-snapshot')
+
+
+def test_value_that_only_the_text_of_a_block_tells_comes_back_as_well(tmp_path, journal):
+    vm = build_vm(None, start_blocks=(('start', BLOCK % (UUID, 'start', VALUE)),))
+    plan = view(tmp_path, journal, vm).plan(vm)
     assert (plan.action, plan.value) == (Action.ADD, '-snapshot')

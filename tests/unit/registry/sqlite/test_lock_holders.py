@@ -1,36 +1,16 @@
 """Who has the locks of a file, from what the kernel tells."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
-from registry.sqlite.lock_holders import describe_holders
-from tests.unit.registry.helpers import other_program
-
-HOLD = '''
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute(sys.argv[2])
-if sys.argv[2] == 'BEGIN':
-    connection.execute('SELECT count(*) FROM vms').fetchone()
-print('held', flush=True)
-sys.stdin.read()
-'''
-
+from registry.sqlite.lock_holders import describe_holders, is_shut
+from tests.unit.registry.helpers import locked_elsewhere, other_program
 
 @pytest.mark.parametrize('lock', ['BEGIN', 'BEGIN IMMEDIATE', 'BEGIN EXCLUSIVE'])
 def test_program_that_reads_or_writes_is_named(registry, lock):
-    child = subprocess.Popen([sys.executable, '-c', HOLD, registry.path, lock],
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             universal_newlines=True)
-    try:
-        assert child.stdout.readline() == 'held\n'
-        assert f'(process {child.pid})' in describe_holders(registry.path)
-    finally:
-        child.kill()
-        child.communicate()
+    with locked_elsewhere(registry.path, lock) as process:
+        assert f'(process {process})' in describe_holders(registry.path)
     assert describe_holders(registry.path) == ''
 
 
@@ -38,6 +18,14 @@ def test_this_program_is_not_its_own_holder(registry):
     with other_program(registry.path) as other:
         other.execute('BEGIN IMMEDIATE')
         assert describe_holders(registry.path) == ''
+
+
+@pytest.mark.parametrize('lock, shuts', [
+    ('BEGIN', False), ('BEGIN IMMEDIATE', False), ('BEGIN EXCLUSIVE', True)])
+def test_only_an_exclusive_lock_keeps_others_from_reading(registry, lock, shuts):
+    with locked_elsewhere(registry.path, lock):
+        assert is_shut(registry.path) == shuts
+    assert not is_shut(registry.path)
 
 
 @pytest.mark.parametrize('line', [

@@ -1,13 +1,18 @@
 """What this host runs, read from a real program and real files."""
 
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+from tests.unit.watcher.steps import answer
 from watcher.boots.host import Host
 from watcher.consumer.run_directory import read_instant
 from watcher.errors import HostUnreadable, WatcherError
+from watcher.loop.loop import Loop
+from watcher.loop.steps import run
 
 QEMU = b'qemu-dm\0-xen-domid\x007\0-device\0vgpu-stub,vm_id=1\0'
 
@@ -25,8 +30,9 @@ class Xenstore:
         if isinstance(value, Exception):
             raise value
         if isinstance(value, int):
-            return value, b'', b'cannot connect'
-        return (1, b'', b"couldn't read path") if value is None else (0, value + b'\n', b'')
+            return answer((value, b'', b'cannot connect'))
+        return answer(
+            (1, b'', b"couldn't read path") if value is None else (0, value + b'\n', b''))
 
 
 @pytest.fixture
@@ -37,8 +43,8 @@ def build(tmp_path):
             path = tmp_path / 'proc' / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        run = Xenstore({'/local/domain/7/' + key: value for key, value in values.items()})
-        return Host('/bin/xenstore-read', str(tmp_path / 'proc'), run=run), run
+        xenstore = Xenstore({'/local/domain/7/' + key: value for key, value in values.items()})
+        return Host('/bin/xenstore-read', str(tmp_path / 'proc'), run=xenstore), xenstore
     return build_host
 
 
@@ -48,22 +54,22 @@ def build(tmp_path):
     pytest.param(b'qemu\0\xff\xc3\xa9\0', ('qemu', '\\xff\\xc3\\xa9'), id='not-ascii'),
 ])
 def test_arguments_are_split_at_nul(build, content, words):
-    host, _run = build({'qemu-pid': b'42'}, {'42/cmdline': content})
-    assert host.read_qemu_arguments(7) == words
+    host, _xenstore = build({'qemu-pid': b'42'}, {'42/cmdline': content})
+    assert run(host.read_qemu_arguments(7)) == words
 
 
 def test_each_call_asks_for_one_path_with_a_time_limit(build):
-    host, run = build({'qemu-pid': b'42'}, {'42/cmdline': QEMU})
-    host.read_qemu_arguments(7)
-    assert run.calls == [(('/bin/xenstore-read', '/local/domain/7/qemu-pid'), 2.0)]
+    host, xenstore = build({'qemu-pid': b'42'}, {'42/cmdline': QEMU})
+    run(host.read_qemu_arguments(7))
+    assert xenstore.calls == [(('/bin/xenstore-read', '/local/domain/7/qemu-pid'), 2.0)]
 
 
 @pytest.mark.parametrize('pid', [
     b'0', b'-1', b'4194305', b'99999999999', b'', b'42 43', b'4x', b'../1', b'\xd9\xa4', b'42\n43'])
 def test_odd_process_number_is_refused(build, pid):
-    host, _run = build({'qemu-pid': pid}, {'42/cmdline': QEMU})
+    host, _xenstore = build({'qemu-pid': pid}, {'42/cmdline': QEMU})
     with pytest.raises(HostUnreadable, match='no process number'):
-        host.read_qemu_arguments(7)
+        run(host.read_qemu_arguments(7))
 
 
 @pytest.mark.parametrize('values, files, problem', [
@@ -74,21 +80,19 @@ def test_odd_process_number_is_refused(build, pid):
                  'runs domain 8', id='number-went-to-another-domain'),
     pytest.param({'qemu-pid': 2}, {}, 'exit status 2: cannot connect', id='xenstore-down'),
     pytest.param({'qemu-pid': OSError('no program')}, {}, 'no program', id='no-program'),
-    pytest.param({'qemu-pid': subprocess.TimeoutExpired('xenstore-read', 2)}, {}, 'timed out',
-                 id='hangs'),
 ])
 def test_what_cannot_be_read_is_told_with_its_reason(build, values, files, problem):
-    host, _run = build(values, files)
+    host, _xenstore = build(values, files)
     with pytest.raises(HostUnreadable, match=problem):
-        host.read_qemu_arguments(7)
+        run(host.read_qemu_arguments(7))
 
 
 @pytest.mark.parametrize('domid', [-1, '7', '7/../0', None])
 def test_only_numbers_of_domains_are_looked_up(build, domid):
-    host, run = build({'qemu-pid': b'42'})
+    host, xenstore = build({'qemu-pid': b'42'})
     with pytest.raises(HostUnreadable, match='no domain number'):
-        host.read_qemu_arguments(domid)
-    assert run.calls == []
+        run(host.read_qemu_arguments(domid))
+    assert xenstore.calls == []
 
 
 @pytest.mark.parametrize('value, delivered', [
@@ -99,14 +103,14 @@ def test_only_numbers_of_domains_are_looked_up(build, domid):
     pytest.param(None, None, id='absent'),
 ])
 def test_delivered_value_is_read_as_it_stands(build, value, delivered):
-    host, _run = build({'platform/device-model-args': value})
-    assert host.read_delivered(7) == delivered
+    host, _xenstore = build({'platform/device-model-args': value})
+    assert run(host.read_delivered(7)) == delivered
 
 
 def test_delivered_value_of_a_broken_xenstore_is_an_error_and_not_absent(build):
-    host, _run = build({'platform/device-model-args': 3})
+    host, _xenstore = build({'platform/device-model-args': 3})
     with pytest.raises(HostUnreadable):
-        host.read_delivered(7)
+        run(host.read_delivered(7))
 
 
 def test_boot_id_is_empty_when_the_kernel_does_not_say(build):
@@ -117,8 +121,8 @@ def test_boot_id_is_empty_when_the_kernel_does_not_say(build):
 @pytest.fixture
 def program(tmp_path):
     """Write a real xenstore-read."""
-    def write(body):
-        path = tmp_path / 'xenstore-read'
+    def write(body, name='xenstore-read'):
+        path = tmp_path / name
         path.write_text('#!%s\nimport os, sys, time\n%s\n' % (sys.executable, body))
         path.chmod(0o755)
         return str(path)
@@ -127,14 +131,44 @@ def program(tmp_path):
 
 def test_real_program_gets_one_path_no_shell_and_no_input(program, tmp_path):
     path = program('print(sys.argv[1:], sys.stdin.read())')
-    assert Host(path, str(tmp_path), timeout_seconds=30).read_delivered(7) == (
+    assert run(Host(path, str(tmp_path), timeout_seconds=30).read_delivered(7)) == (
         "['/local/domain/7/platform/device-model-args'] ")
 
 
-def test_real_program_that_hangs_is_given_up(program, tmp_path):
-    host = Host(program('time.sleep(60)'), str(tmp_path), timeout_seconds=0.2)
-    with pytest.raises(HostUnreadable, match='timed out'):
-        host.read_delivered(7)
+@pytest.fixture
+def started(monkeypatch):
+    """The processes of the programs that were started."""
+    processes, start = [], subprocess.Popen
+    monkeypatch.setattr(subprocess, 'Popen', lambda *words, **options: (
+        processes.append(start(*words, **options)) or processes[-1]))
+    return processes
+
+
+@pytest.mark.parametrize('body', [
+    pytest.param('time.sleep(60)', id='says-nothing'),
+    pytest.param('os.close(1); os.close(2); time.sleep(60)', id='has-closed-its-output'),
+    pytest.param('while True: os.write(1, b"x" * 4096)', id='never-stops-talking'),
+    pytest.param('while True: os.write(2, b"x" * 4096)', id='never-stops-complaining')])
+def test_real_program_that_hangs_is_given_up_and_ended(program, started, tmp_path, body):
+    host, began_at = Host(program(body), str(tmp_path), timeout_seconds=1.0), time.monotonic()
+    with pytest.raises(HostUnreadable, match='does not end'):
+        run(host.read_delivered(7))
+    assert 1.0 <= time.monotonic() - began_at < 10.0
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
+
+
+def test_real_program_that_hangs_holds_up_no_other_and_is_ended_with_its_task(
+        program, started, tmp_path):
+    loop, found = Loop(), []
+    quick = Host(program('print("quick")', 'quick'), str(tmp_path), timeout_seconds=30)
+    hanging = Host(program('time.sleep(60)'), str(tmp_path), timeout_seconds=30)
+    task = loop.start('hanging', hanging.read_delivered(7))
+    loop.start('quick', quick.read_delivered(7), found.append)
+    while not found:
+        assert loop.turn(30.0)
+    assert found == ['quick']
+    loop.cancel(task)
+    assert [process.returncode for process in started] == [-signal.SIGKILL, 0]
 
 
 @pytest.mark.parametrize('make, is_available', [
@@ -173,19 +207,19 @@ def marked(tmp_path):
             'vgpu-watcher withheld 1\nboot_id %s\nvm_uuid %s\ndomid 7\nat 1.0\nnumber 10\n'
             'owner x\nspan -device vgpu-stub,vm_id=10\n' % (boot_id or read_instant().boot_id, VM))
         (place / '7').chmod(0o600)
-        run = Xenstore({'/local/domain/7/vm': b'/vm/' + vm.encode('ascii')})
-        return Host('/bin/xenstore-read', str(tmp_path), str(tmp_path / 'run'), run=run)
+        xenstore = Xenstore({'/local/domain/7/vm': b'/vm/' + vm.encode('ascii')})
+        return Host('/bin/xenstore-read', str(tmp_path), str(tmp_path / 'run'), run=xenstore)
     return build_host
 
 
 def test_marker_of_the_consumer_says_that_a_span_was_withheld(marked):
     host = marked()
-    assert host.is_withheld(7) and not host.is_withheld(8)
+    assert run(host.is_withheld(7)) and not run(host.is_withheld(8))
 
 
 def test_marker_of_another_vm_or_another_boot_of_the_host_says_nothing(marked):
-    assert not marked(vm=VM.replace('2', '3')).is_withheld(7)
-    assert not marked(boot_id='another').is_withheld(7)
+    assert not run(marked(vm=VM.replace('2', '3')).is_withheld(7))
+    assert not run(marked(boot_id='another').is_withheld(7))
 
 
 @pytest.mark.parametrize('spoil', [
@@ -195,8 +229,8 @@ def test_marker_of_another_vm_or_another_boot_of_the_host_says_nothing(marked):
 def test_marker_that_cannot_be_trusted_says_nothing(marked, tmp_path, spoil):
     host = marked()
     spoil(tmp_path / 'run' / 'withheld' / '7')
-    assert not host.is_withheld(7)
+    assert not run(host.is_withheld(7))
 
 
 def test_without_a_run_directory_nothing_is_withheld(build):
-    assert not build({})[0].is_withheld(7)
+    assert not run(build({})[0].is_withheld(7))

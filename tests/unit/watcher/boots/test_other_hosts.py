@@ -4,28 +4,28 @@ import contextlib
 
 import pytest
 
+from tests.unit.watcher.steps import AtOnce
 from watcher.boots.other_hosts import LACKING_SECONDS, SILENT_SECONDS, RemoteHosts
 from watcher.errors import SessionLost, XapiFailure, XapiUnreachable
-from watcher.vm.boot import Finding
+from watcher.loop.loop import Loop
+from watcher.loop.steps import run
+from watcher.vm.boot import BootFinding
 from watcher.xapi.plugin_protocol import InspectionRequest, render_finding
 
 UUID = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
 REQUEST = InspectionRequest(7, UUID, frozenset(['vgpu-stub']))
-FOUND = Finding('-device vgpu-stub,vm_id=1')
+FOUND = BootFinding('-device vgpu-stub,vm_id=1')
 
 
 class Xapi:
-    """Answers calls of the plugin as told, and stands for the clients of all threads."""
+    """Answers calls of the plugin as told."""
 
     def __init__(self):
         self.calls = []
         self.answer = render_finding(FOUND)
         self.seconds = 0.0
         self.now = 1000.0
-        self.hosts = RemoteHosts(self, lambda message: None, lambda: self.now)
-
-    def current(self):
-        return self
+        self.hosts = RemoteHosts(Loop(), lambda message: None, lambda: self.now)
 
     @contextlib.contextmanager
     def limited(self, seconds):
@@ -39,7 +39,7 @@ class Xapi:
         return self.answer
 
     def look(self, host='OpaqueRef:b'):
-        return self.hosts.look(host, REQUEST)
+        return run(self.hosts.inspect(AtOnce(self), host, REQUEST))
 
 
 @pytest.fixture

@@ -6,10 +6,12 @@ import pytest
 
 from registry.journal.journal import Journal
 from tests.unit.watcher.builders import HOST, NAMES, OTHER_HOST, OTHER_SPAN, SPAN, UUID, build_vm
+from tests.unit.watcher.steps import answer
 from watcher.boots.host import Host
 from watcher.boots.inspection import find_in_arguments
 from watcher.boots.receipts import Inspected, Receipts
-from watcher.vm.boot import Finding
+from watcher.loop.steps import run
+from watcher.vm.boot import BootFinding
 from watcher.vm.record import PowerState
 
 TEXT_PATH = '/local/domain/%d/platform/device-model-args'
@@ -46,7 +48,8 @@ class Machine:
 
     def _run(self, arguments, _timeout_seconds):
         value = self.values.get(arguments[1])
-        return (1, b'', b'') if value is None else (0, value.encode('ascii') + b'\n', b'')
+        return answer(
+            (1, b'', b'') if value is None else (0, value.encode('ascii') + b'\n', b''))
 
 
 class Desk:
@@ -57,7 +60,7 @@ class Desk:
         self.jobs = []
         self.journal = Journal(os.path.join(directory, 'vgpu_journal.db'), timeout_seconds=1.0)
         self.journal.open()
-        self.receipts = Receipts(look=self.jobs.append, write=lambda write: write(self.journal),
+        self.receipts = Receipts(inspect=self.jobs.append, write=lambda write: write(self.journal),
                                  clock=lambda: self.now, wall=lambda: self.wall)
         self.receipts.attend(machine.host, HOST, NAMES)
 
@@ -69,7 +72,7 @@ class Desk:
         """Run the looks that wait, and take what they found."""
         jobs, self.jobs[:] = self.jobs[:], []
         for job in jobs:
-            self.receipts.note_looked(job(), frozenset([] if staged is None else [staged]))
+            self.receipts.note_looked(run(job()), frozenset([] if staged is None else [staged]))
         return len(jobs)
 
     @property
@@ -160,19 +163,24 @@ class Afar:
     """Other hosts whose plugin always finds our span; looks wait like the desk's."""
 
     def __init__(self, desk):
-        self.submit = desk.jobs.append
+        self.callers = self
         self.asked = []
+        self._jobs = desk.jobs
 
-    def look(self, host, request):
-        self.asked.append((host, request.domid, request.vm_uuid))
-        return Finding(SPAN)
+    def submit(self, job):
+        self._jobs.append(lambda: job('the client'))
+
+    def inspect(self, client, host, request):
+        self.asked.append((client, host, request.domid, request.vm_uuid))
+        return answer(BootFinding(SPAN))
 
 
 def test_master_has_the_host_that_runs_the_vm_asked_once(desk, machine, lines):
     other_hosts = Afar(desk)
     desk.receipts.attend(machine.host, HOST, NAMES, other_hosts)
     desk.show(halted(), running(7, host=OTHER_HOST), running(7, host=OTHER_HOST))
-    assert desk.look() == 1 and other_hosts.asked == [(OTHER_HOST, 7, UUID)]
+    assert desk.look() == 1 and other_hosts.asked == [
+        ('the client', OTHER_HOST, 7, UUID)]
     assert [line['verdict'] for line in lines()] == ['as_desired']
     assert desk.boots == [('start', 7, 'as_desired')]
 
@@ -193,8 +201,8 @@ def test_over_tcp_every_boot_is_unverified(desk, machine, lines):
 
 
 def test_host_that_does_not_show_it_at_once_is_asked_again(desk, machine, lines, monkeypatch):
-    monkeypatch.setattr('watcher.boots.inspection.time.sleep',
-                        lambda _seconds: machine.run_domain(7, SPAN))
+    monkeypatch.setattr('watcher.boots.inspection.pause',
+                        lambda _seconds: answer(machine.run_domain(7, SPAN)))
     desk.show(halted(), running(7))
     desk.look()
     assert [line['verdict'] for line in lines()] == ['as_desired']
@@ -202,7 +210,8 @@ def test_host_that_does_not_show_it_at_once_is_asked_again(desk, machine, lines,
 
 def test_host_that_never_shows_it_leaves_the_boot_unverified(desk, lines, monkeypatch):
     pauses = []
-    monkeypatch.setattr('watcher.boots.inspection.time.sleep', pauses.append)
+    monkeypatch.setattr('watcher.boots.inspection.pause',
+                        lambda seconds: answer(pauses.append(seconds)))
     desk.show(halted(), running(7))
     desk.look()
     assert [line['verdict'] for line in lines()] == ['unverified'] and 0 < sum(pauses) <= 2
@@ -253,7 +262,7 @@ def test_what_runs_is_looked_at_once_when_it_becomes_our_business(desk, machine,
 def test_withheld_arguments_of_an_unregistered_vm_are_told(desk, machine, lines):
     machine.run_domain(7, delivered=SPAN)
     desk.show(halted(), running(7), is_registered=False, desired=None)
-    looked = desk.jobs.pop()()
+    looked = run(desk.jobs.pop()())
     desk.receipts.note_looked(
         looked._replace(finding=looked.finding._replace(is_withheld=True)), frozenset())
     assert [(line['verdict'], line['log_level'], line['found']) for line in lines()] == [
@@ -310,8 +319,8 @@ def test_each_reboot_has_a_line_of_its_own(desk, machine, lines):
 
 def test_late_word_of_another_domain_is_ignored(desk, lines):
     desk.show(halted(), running(7))
-    desk.receipts.note_looked(Inspected(UUID, (HOST, 6), Finding(SPAN)), frozenset([SPAN]))
-    desk.receipts.note_looked(Inspected('unknown', (HOST, 7), Finding(SPAN)), frozenset([SPAN]))
+    desk.receipts.note_looked(Inspected(UUID, (HOST, 6), BootFinding(SPAN)), frozenset([SPAN]))
+    desk.receipts.note_looked(Inspected('unknown', (HOST, 7), BootFinding(SPAN)), frozenset([SPAN]))
     assert lines() == []
 
 

@@ -7,6 +7,7 @@ import pytest
 from registry.errors import JournalUnavailable
 from tests.unit.watcher.boots.test_receipts import build_desk, desk, halted, lines, machine, running
 from tests.unit.watcher.builders import HOST, NAMES, OTHER_HOST, SPAN, uuid_of
+from watcher.loop.steps import run
 
 # Fixtures are found by name in this module.
 __all__ = ['build_desk', 'desk', 'lines', 'machine']
@@ -89,6 +90,20 @@ def test_domain_that_a_xapi_after_a_crash_shows_again_is_not_told_again(
     assert [line['domid'] for line in lines()] == [7, 8, 9]
 
 
+def test_domain_that_has_ended_may_come_again_unless_the_stream_broke_in_between(
+        desk, machine, lines):
+    machine.run_domain(7, SPAN)
+    desk.show(running(7))
+    desk.look()
+    desk.show(halted(), halted('start'), running(7))
+    desk.look()
+    assert [(line['kind'], line['domid']) for line in lines()] == [('unknown', 7), ('start', 7)]
+    desk.show(halted())
+    desk.receipts.doubt()
+    desk.show(running(7))
+    assert desk.look() == 0
+
+
 def test_domain_of_another_host_may_come_again(desk, lines):
     for domid in (7, 8, 7):
         desk.show(running(domid, host=OTHER_HOST))
@@ -158,5 +173,5 @@ def test_vm_that_is_gone_when_its_look_ends_is_judged_by_what_was(desk, machine,
     machine.run_domain(7, SPAN)
     desk.show(halted(), running(7))
     desk.receipts.note_gone(running(7))
-    desk.receipts.note_looked(desk.jobs.pop()(), frozenset())
+    desk.receipts.note_looked(run(desk.jobs.pop()()), frozenset())
     assert [line['verdict'] for line in lines()] == ['as_desired']

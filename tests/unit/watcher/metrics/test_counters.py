@@ -13,18 +13,18 @@ import time
 import pytest
 
 from tests.support.documents import find_rows, read
-from tests.support.waiting import wait_until
 from watcher.config.settings import MetricsSettings
-from watcher.errors import SessionLost
+from watcher.errors import SessionLost, XapiUnreachable
+from watcher.loop.loop import JobDied, Loop
+from watcher.loop.steps import pause
 from watcher.metrics import http_endpoint
 from watcher.metrics.counters import MAX_STAGED, METRICS, Metrics
 from watcher.metrics.exporter import Reporter, write_textfile
 from watcher.metrics.http_endpoint import MetricsPort
 from watcher.runtime import logs
 from watcher.vm.boot import BootKind, Verdict
+from watcher.xapi.callers import Callers
 from watcher.xapi.client import XapiSettings
-from watcher.xapi.event_stream import ThreadDied
-from watcher.xapi.workers import Clients
 
 BOOT = dict(event='vm.booted', level='info', vm_uuid='u', kind='start', verdict='as_desired',
             rescued=False, elapsed_ms=500)
@@ -145,17 +145,20 @@ def test_calls_are_counted_by_method_and_errors_by_kind(metrics):
 
 
 def test_client_tells_of_each_call_that_fails_and_of_its_kind():
-    told = []
-    clients = Clients(lambda: False, lambda *words: told.append(words))
-    clients.begin(XapiSettings(url='unix:/nowhere/xapi'), 'OpaqueRef:1')
-    client = clients.current()
-    with pytest.raises(Exception):
-        client.call('VM.get_all')
-    client.handle = None
-    with pytest.raises(SessionLost):
-        client.call('VM.get_all')
+    told, ended = [], []
+    callers = Callers('caller', 1, Loop(), ended.append, lambda *words: told.append(words))
+    callers.begin(XapiSettings(url='unix:/nowhere/xapi'), 'OpaqueRef:1')
+
+    def call_twice(client):
+        with pytest.raises(XapiUnreachable):
+            yield from client.call('VM.get_all')
+        client.handle = None
+        with pytest.raises(SessionLost):
+            yield from client.call('VM.get_all')
+        return 'both failed'
+    callers.submit(call_twice)
     # Without a session nothing goes over the wire.
-    assert told == [('VM.get_all', 'XapiUnreachable')]
+    assert told == [('VM.get_all', 'XapiUnreachable')] and ended == ['both failed']
 
 
 def test_text_has_a_type_and_a_help_for_each_metric_and_nothing_odd(metrics):
@@ -252,15 +255,34 @@ def test_link_that_somebody_put_in_the_way_is_not_followed(tmp_path):
     assert not (tmp_path / 'vgpu.prom').is_symlink()
 
 
-def ignore(death):
-    raise AssertionError(death)
+@contextlib.contextmanager
+def open_port(render):
+    """A port, answered by a loop in a thread: the test is who asks."""
+    loop, is_over, died = Loop(), threading.Event(), []
+    port = MetricsPort('127.0.0.1', 0, render, loop)
+
+    def turn():
+        try:
+            while not is_over.is_set():
+                loop.turn(60.0)
+        except JobDied as error:
+            died.append(error)
+    turning = threading.Thread(target=turn)
+    turning.start()
+    try:
+        yield port
+    finally:
+        is_over.set()
+        loop.wake()
+        turning.join(60.0)
+        port.close()
+    assert died == []
 
 
 @pytest.fixture
 def port(metrics):
-    port = MetricsPort('127.0.0.1', 0, metrics.render, ignore)
-    yield port
-    port.close()
+    with open_port(metrics.render) as port:
+        yield port
 
 
 def ask(port, path='/metrics', method='GET'):
@@ -291,18 +313,37 @@ def test_port_survives_whoever_talks_nonsense_or_goes_away(port, capfd):
     assert capfd.readouterr().err == ''
 
 
-def test_thread_that_dies_says_so():
-    """Whatever it died of: the main thread ends the process."""
-    deaths, error = [], RuntimeError('boo')
-
+@pytest.mark.parametrize('error, told, lines', [
+    pytest.param(RuntimeError('boo'), JobDied, [('job.died', 'metrics')], id='a-fault'),
+    pytest.param(MemoryError(), MemoryError, [], id='no-memory-left-to-tell-with')])
+def test_port_that_dies_ends_the_loop(log_output, error, told, lines):
+    """Whatever it died of: the process ends."""
     def fail():
         raise error
-    port = MetricsPort('127.0.0.1', 0, fail, deaths.append)
+    loop = Loop()
+    port = MetricsPort('127.0.0.1', 0, fail, loop)
     with socket.create_connection(('127.0.0.1', port.port), 10) as connection:
         connection.sendall(b'GET /metrics HTTP/1.0\r\n\r\n')
-        wait_until(lambda: deaths)
-    assert deaths == [ThreadDied('metrics', error)]
-    wait_until(lambda: not port.thread.is_alive())
+        with pytest.raises(told):
+            while loop.turn(60.0):
+                pass
+    assert [(line['event'], line['job']) for line in log_output] == lines
+
+
+@pytest.mark.parametrize('words', [b'', b'GET /metr', b'GET /metrics HTTP/1.1\r\n\r\n'],
+                         ids=['says-nothing', 'asks-slowly', 'does-not-read'])
+def test_who_is_slow_holds_up_no_job_of_the_daemon(words):
+    loop, ended, calls = Loop(), [], []
+    port = MetricsPort('127.0.0.1', 0, lambda: calls.append(1) or 'x' * (1 << 24), loop)
+    with socket.create_connection(('127.0.0.1', port.port), 10) as connection:
+        connection.sendall(words)
+        while loop.turn(0.5):
+            pass
+        assert len(calls) == words.count(b'\n\r')
+        loop.start('job', pause(0.01), ended.append)
+        while not ended:
+            assert loop.turn(60.0)
+    port.close()
 
 
 def test_who_drips_keeps_others_waiting_for_one_request_only(port):
@@ -326,26 +367,18 @@ def test_who_drips_keeps_others_waiting_for_one_request_only(port):
 
 def test_who_does_not_read_keeps_others_waiting_for_one_request_only(monkeypatch):
     monkeypatch.setattr(http_endpoint, 'TIMEOUT_SECONDS', 0.5)
-    large = MetricsPort('127.0.0.1', 0, lambda: 'x' * (1 << 24), ignore)
-    try:
-        with socket.create_connection(('127.0.0.1', large.port), 10) as connection:
-            connection.sendall(b'GET /metrics HTTP/1.1\r\n\r\n')
-            began_at = time.monotonic()
-            assert ask(large)[0] == 200
-            assert time.monotonic() - began_at < 5.0
-    finally:
-        large.close()
+    with open_port(lambda: 'x' * (1 << 24)) as large, \
+            socket.create_connection(('127.0.0.1', large.port), 10) as connection:
+        connection.sendall(b'GET /metrics HTTP/1.1\r\n\r\n')
+        began_at = time.monotonic()
+        assert ask(large)[0] == 200
+        assert time.monotonic() - began_at < 5.0
 
 
 def test_closed_port_is_free_again(metrics):
-    port = MetricsPort('127.0.0.1', 0, metrics.render, ignore)
+    loop = Loop()
+    port = MetricsPort('127.0.0.1', 0, metrics.render, loop)
     port.close()
-
-    def is_free():
-        try:
-            again = MetricsPort('127.0.0.1', port.port, metrics.render, ignore)
-        except OSError:
-            return False
-        again.close()
-        return True
-    wait_until(is_free)
+    again = MetricsPort('127.0.0.1', port.port, metrics.render, loop)
+    again.close()
+    assert again.port == port.port

@@ -6,12 +6,12 @@ import pytest
 
 from registry.values import Pool, Priority
 from tests.unit.watcher.builders import UUID, build_vm, uuid_of
-from watcher.mirror.comparison import (Judgement, Standing, collect_image, find_standing,
+from watcher.mirror.comparison import (Judgement, EntryKind, collect_image, find_entry_kind,
                                        is_entry_right, judge, plan_row)
-from watcher.mirror.entries import (SLOTS, Generation, PoolEntry, Row, VmEntry, digest_contents,
-                                    parse_vm_entry, render_vm_entry)
-from watcher.mirror.slots import Change, find_current, plan_entry
-from watcher.vm.record import Kind
+from watcher.mirror.entries import (SLOTS, Generation, MirroredRow, PoolEntry, VmEntry,
+                                    digest_contents, parse_vm_entry, render_vm_entry)
+from watcher.mirror.slots import SlotChange, find_current, plan_entry
+from watcher.vm.record import VmKind
 
 HERE, ELSEWHERE = uuid_of(900), uuid_of(901)
 POOLS = (Pool('A', 'Pool A'), Pool('B', 'Pool B', None, False))
@@ -20,7 +20,7 @@ BEFORE, AFTER = Generation(4, '0000000b'), Generation(6, '0000000c')
 
 
 def row_of(number, **changes):
-    return Row(uuid_of(number), number, 'A', Priority.MEDIUM)._replace(**changes)
+    return MirroredRow(uuid_of(number), number, 'A', Priority.MEDIUM)._replace(**changes)
 
 
 def entry_of(row, generation=AT, resource_pool=HERE):
@@ -59,22 +59,22 @@ def test_which_is_newer(mirror, lineage, noted, digest, judgement):
     assert judge(mirror, lineage, noted, digest) is judgement
 
 
-@pytest.mark.parametrize('slots, standing', [
-    pytest.param({}, Standing.NONE, id='none'),
-    pytest.param({0: entry_of(row_of(10))}, Standing.OWN, id='own'),
-    pytest.param({0: entry_of(row_of(11))}, Standing.COPY, id='names-another-vm'),
-    pytest.param({0: entry_of(row_of(11), AT, ELSEWHERE)}, Standing.COPY, id='and-pool'),
-    pytest.param({0: entry_of(row_of(10), AT, ELSEWHERE)}, Standing.ARRIVED, id='arrived'),
-    pytest.param({0: 'x'}, Standing.INVALID, id='invalid')])
-def test_what_an_entry_is_to_its_vm(slots, standing):
+@pytest.mark.parametrize('slots, kind', [
+    pytest.param({}, EntryKind.NONE, id='none'),
+    pytest.param({0: entry_of(row_of(10))}, EntryKind.OWN, id='own'),
+    pytest.param({0: entry_of(row_of(11))}, EntryKind.COPY, id='names-another-vm'),
+    pytest.param({0: entry_of(row_of(11), AT, ELSEWHERE)}, EntryKind.COPY, id='and-pool'),
+    pytest.param({0: entry_of(row_of(10), AT, ELSEWHERE)}, EntryKind.ARRIVED, id='arrived'),
+    pytest.param({0: 'x'}, EntryKind.INVALID, id='invalid')])
+def test_what_an_entry_is_to_its_vm(slots, kind):
     texts = [(SLOTS[number], item if isinstance(item, str) else render_vm_entry(item))
              for number, item in slots.items()]
-    assert find_standing(find_current(texts), UUID, HERE) is standing
+    assert find_entry_kind(find_current(texts), UUID, HERE) is kind
 
 
 def test_entry_without_a_checksum_is_by_hand():
     text = render_vm_entry(entry_of(row_of(10))).partition(',"sum"')[0] + '}'
-    assert find_standing(find_current([(SLOTS[0], text)]), UUID, HERE) is Standing.BY_HAND
+    assert find_entry_kind(find_current([(SLOTS[0], text)]), UUID, HERE) is EntryKind.BY_HAND
 
 
 @pytest.mark.parametrize('generation, resource_pool, row, is_right', [
@@ -126,9 +126,9 @@ def test_an_entry_is_replaced_without_a_moment_without_one(slots):
 
 def test_what_is_right_stays_and_what_does_not_count_goes():
     both = find_current(zip(SLOTS, (OLD, NEW)))
-    assert plan_entry(both, NEW, is_right=True) == Change(before=(SLOTS[0],))
+    assert plan_entry(both, NEW, is_right=True) == SlotChange(before=(SLOTS[0],))
     assert plan_entry(find_current([(SLOTS[1], NEW)]), NEW, is_right=True) is None
-    assert plan_entry(both, None, is_right=False) == Change(before=(SLOTS[0], SLOTS[1]))
+    assert plan_entry(both, None, is_right=False) == SlotChange(before=(SLOTS[0], SLOTS[1]))
     assert plan_entry(find_current([]), None, is_right=False) is None
 
 
@@ -168,7 +168,7 @@ def rows_in(slots, mirror):
     vm = build_vm(ref='OpaqueRef:1', uuid=uuid_of(1), mirror=tuple(slots.items()))
     image = collect_image([vm], mirror).image
     assert digest_contents(image.vms, image.pools) == mirror.digest
-    return [Row(item.vm_uuid, item.vm_id, item.pool_id, item.priority) for item in image.vms]
+    return [MirroredRow(item.vm_uuid, item.vm_id, item.pool_id, item.priority) for item in image.vms]
 
 
 def test_wrong_entry_of_the_same_generation_is_replaced_once():
@@ -205,8 +205,8 @@ def test_registry_comes_back_from_its_mirror():
 
 @pytest.mark.parametrize('vm', [
     pytest.param(vm_with(row_of(1), number=7), id='clone'),
-    pytest.param(vm_with(row_of(7), kind=Kind.SNAPSHOT), id='snapshot'),
-    pytest.param(vm_with(row_of(7), kind=Kind.TEMPLATE), id='template'),
+    pytest.param(vm_with(row_of(7), kind=VmKind.SNAPSHOT), id='snapshot'),
+    pytest.param(vm_with(row_of(7), kind=VmKind.TEMPLATE), id='template'),
     pytest.param(vm_with(row_of(7), mirror=((SLOTS[0], 'x'),)), id='damaged'),
     pytest.param(vm_with(row_of(7), mirror=((SLOTS[0], render_vm_entry(
         entry_of(row_of(7), AT, ELSEWHERE))),)), id='arrived'),

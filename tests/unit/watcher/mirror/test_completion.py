@@ -43,7 +43,7 @@ def test_nothing_else_is(entries, known):
 
 
 def test_no_search_takes_long(mocker):
-    """The main thread does it: however much differs, so many rows are put through the digest."""
+    """The loop is held up by it: however much differs, so many rows are put through the digest."""
     digest = mocker.spy(completion, 'digest_contents')
     many = [row_of(number) for number in range(1, 1001)]
     entries = {row.vm_uuid: row._replace(pool_id='B') for row in many}

@@ -7,8 +7,8 @@ import pytest
 from registry.values import Pool, Priority, Vm
 from tests.unit.watcher.builders import UUID, uuid_of
 from watcher.mirror.entries import (MAX_GENERATION, MAX_PART_BYTES, MAX_POOL_BYTES, MAX_VM_BYTES,
-                                    SLOTS, Generation, MirrorInvalid, PoolEntry, Row, VmEntry,
-                                    digest_contents, parse_generation, parse_pool_entry,
+                                    SLOTS, Generation, MirroredRow, MirrorInvalid, PoolEntry,
+                                    VmEntry, digest_contents, parse_generation, parse_pool_entry,
                                     parse_vm_entry, render_pool_entry, render_vm_entry)
 from watcher.mirror.slots import Found, find_current
 
@@ -17,7 +17,7 @@ GENERATION = Generation(12, '1a2b3c4d')
 ENTRY = VmEntry(UUID, RESOURCE_POOL, GENERATION, 'A', Priority.HIGH, 10)
 POOLS = (Pool('A', 'Pool A'), Pool('B', 'Büro "B"\n', 'für später', False))
 WHOLE = PoolEntry(RESOURCE_POOL, GENERATION, 1, '0' * 32, 17, POOLS,
-                  (Row(uuid_of(3), 3, 'B', Priority.LOW),), (uuid_of(4),), ('10-00000001', '11-00000002'))
+                  (MirroredRow(uuid_of(3), 3, 'B', Priority.LOW),), (uuid_of(4),), ('10-00000001', '11-00000002'))
 
 
 def render_by_hand(**changes):
@@ -120,7 +120,7 @@ def build_large(absent=500, gone=500):
     line = tuple('%d-%08x' % (10 ** 8 + number, number) for number in range(100))
     return WHOLE._replace(
         pools=pools, line=line, gone=tuple(uuid_of(20000 + number) for number in range(gone)),
-        absent=tuple(Row(uuid_of(number), number, 'A', Priority.LOW)
+        absent=tuple(MirroredRow(uuid_of(number), number, 'A', Priority.LOW)
                      for number in range(1, absent + 1)))
 
 
@@ -152,7 +152,7 @@ def test_digest_knows_every_assignment_and_no_order_or_name():
     one, two = Vm(1, uuid_of(1), 'a', 'A', Priority.LOW), Vm(2, uuid_of(2), 'b', 'B', Priority.HIGH)
     digest = digest_contents((one, two), POOLS)
     assert digest == digest_contents((two._replace(vm_name='z'), one), reversed(POOLS))
-    assert digest == digest_contents([Row(vm.vm_uuid, vm.vm_id, vm.pool_id, vm.priority)
+    assert digest == digest_contents([MirroredRow(vm.vm_uuid, vm.vm_id, vm.pool_id, vm.priority)
                                       for vm in (one, two)], POOLS)
     assert digest != digest_contents((one, two._replace(vm_id=3)), POOLS)
     assert digest != digest_contents((one,), POOLS)

@@ -9,11 +9,11 @@ import pytest
 from registry.journal.journal import Journal
 from registry.store import Registry
 from registry.values import Pool, Priority
-from tests.unit.watcher.builders import POLICY, SPAN, build_vm, uuid_of
+from tests.unit.watcher.builders import POLICY, SPAN, build_permit, build_vm, uuid_of
 from watcher.config.settings import MirrorSettings
 from watcher.mirror import mirror
 from watcher.mirror.codes import NO_TRUST
-from watcher.mirror.entries import Generation, PoolEntry, Row, digest_contents
+from watcher.mirror.entries import Generation, MirroredRow, PoolEntry, digest_contents
 from watcher.mirror.slots import SLOTS, attach_pool
 from watcher.state.inventory import Inventory
 from watcher.state.registry_view import RegistryView
@@ -23,7 +23,7 @@ from watcher.xapi.role import Role
 RESOURCE_POOL = '0f3ad6ee-1111-2222-3333-44444444abcd'
 VM = '00000001-1111-2222-3333-44444444abcd'
 POOLS = (Pool('A', 'Pool A'), Pool('B', 'Pool B'))
-ROW = Row(VM, 7, 'A', Priority.HIGH)
+ROW = MirroredRow(VM, 7, 'A', Priority.HIGH)
 MIRROR = PoolEntry(RESOURCE_POOL, Generation(3, '0000abcd'), 1, digest_contents([ROW], POOLS), 7,
                    POOLS, absent=(ROW,))
 ROLES = {'master': Role(True, True, 'host', '26.1', master='host'),
@@ -37,10 +37,11 @@ class Daemon:
         self.view = RegistryView(path)
         self.writes: list = []
         self.inventory = Inventory()
+        self.permit = build_permit(ROLES['master'])
         self.mirroring = mirror.Mirroring(
-            self.view, self.inventory, settings=MirrorSettings(key_file=''),
+            self.view, self.inventory, self.permit, settings=MirrorSettings(key_file=''),
             submit=lambda *task: self.writes.append(task), poll=self.poll,
-            write=lambda _action: None, look=lambda _uuids: None)
+            write=lambda _action: None, review=lambda _uuids: None)
         text, attached = attach_pool(MIRROR, NO_TRUST)
         self.mirroring.note_pool(PoolRecord(
             'OpaqueRef:pool', RESOURCE_POOL, 'host', ((SLOTS[0], text),) + attached))
@@ -53,8 +54,8 @@ class Daemon:
     def attend(self, role: Role, now: float) -> None:
         """One turn."""
         self.poll()
-        self.mirroring.attend(role, now, may_write=role.is_writer, is_locked=True, jobs=0,
-                              is_staging=False)
+        self.permit.role = role
+        self.mirroring.attend(now, jobs=0, is_staging=False)
 
 
 @pytest.fixture
@@ -141,7 +142,7 @@ def test_a_row_that_is_followed_claims_its_number(path: str) -> None:
     """As one does of a registry that is made anew."""
     daemon = Daemon(path)
     daemon.attend(ROLES['member'], 100.0)
-    row = Row(uuid_of(9), 9, 'A', Priority.LOW)
+    row = MirroredRow(uuid_of(9), 9, 'A', Priority.LOW)
     generation = Generation(4, '0000abce')
     newer = MIRROR._replace(
         generation=generation, digest=digest_contents([ROW, row], POOLS), largest=9,
@@ -151,3 +152,20 @@ def test_a_row_that_is_followed_claims_its_number(path: str) -> None:
         'OpaqueRef:pool', RESOURCE_POOL, 'host', ((SLOTS[0], text),) + attached))
     daemon.attend(ROLES['member'], 101.0)
     assert sorted(daemon.view.claims) == [7, 9]
+
+
+@pytest.mark.parametrize('role', sorted(ROLES))
+def test_generations_that_come_incomplete_again_and_again_are_told_once_a_minute(
+        path: str, role: str, log_output: Any) -> None:
+    daemon = Daemon(path)
+    daemon.attend(ROLES[role], 90.0)
+    digest = digest_contents([ROW, MirroredRow(uuid_of(9), 9, 'A', Priority.LOW)], POOLS)
+    for second in range(300):
+        text, attached = attach_pool(MIRROR._replace(
+            generation=Generation(4 + second, '0000abce'), vms=2, digest=digest,
+            line=(MIRROR.generation.text,)), NO_TRUST)
+        daemon.mirroring.note_pool(PoolRecord(
+            'OpaqueRef:pool', RESOURCE_POOL, 'host', ((SLOTS[0], text),) + attached))
+        daemon.attend(ROLES[role], 100.0 + second)
+    told = [line for line in log_output if line['event'] == 'mirror.incomplete']
+    assert len(told) == 5 and told[-1]['problems']

@@ -10,10 +10,10 @@ from registry.values import Pool, Priority
 from tests.unit.watcher.builders import uuid_of
 from tests.unit.watcher.mirror.test_comparison import carry_out
 from watcher.mirror.codes import Trust, derive_key
-from watcher.mirror.comparison import Standing, find_standing, plan_row
-from watcher.mirror.entries import (SLOTS, Generation, PoolEntry, Row, VmEntry, digest_contents,
-                                    parse_pool_entry, parse_vm_entry, render_pool_entry,
-                                    render_vm_entry)
+from watcher.mirror.comparison import EntryKind, find_entry_kind, plan_row
+from watcher.mirror.entries import (SLOTS, Generation, MirroredRow, PoolEntry, VmEntry,
+                                    digest_contents, parse_pool_entry, parse_vm_entry,
+                                    render_pool_entry, render_vm_entry)
 from watcher.mirror.slots import (CODE, MORE, Found, apply_change, attach_pool, attach_vm,
                                   find_current, plan_entry, read_pool_entry)
 
@@ -23,7 +23,7 @@ TRUST = Trust((NEW, OLD), True)
 AT = Generation(12, '1a2b3c4d')
 ENTRY = VmEntry(VM, HERE, AT, 'A', Priority.HIGH, 10)
 POOLS = (Pool('A', 'Pool A'), Pool('B', 'Büro', 'für später', False))
-ROWS = (Row(VM, 10, 'A', Priority.HIGH), Row(OTHER, 11, 'B', Priority.LOW))
+ROWS = (MirroredRow(VM, 10, 'A', Priority.HIGH), MirroredRow(OTHER, 11, 'B', Priority.LOW))
 WHOLE = PoolEntry(HERE, AT, 2, digest_contents(ROWS, POOLS), 17, POOLS, ROWS[1:], (uuid_of(12),),
                   ('10-00000001', '11-00000002'))
 # Made by version 0.1: what it reads and writes.
@@ -76,32 +76,32 @@ def test_key_tells_nothing_of_the_secret_and_is_another_for_another():
     assert b'a' * 8 not in derive_key(b'a' * 8)
 
 
-@pytest.mark.parametrize('slots, standing, signer', [
-    pytest.param(signed(ENTRY), Standing.OWN, 1, id='signed'),
-    pytest.param(signed(ENTRY, OLD), Standing.OWN, 2, id='with-the-key-before'),
-    pytest.param(signed(ENTRY, derive_key(b'x')), Standing.FORGED, 0, id='with-an-unknown-key'),
-    pytest.param({SLOTS[0]: VM_OF_0_1}, Standing.FORGED, 0, id='without-a-code'),
-    pytest.param(dict(signed(ENTRY), **{SLOTS[0] + CODE: ''}), Standing.FORGED, 0, id='empty'),
-    pytest.param(dict(signed(ENTRY), **{SLOTS[0] + CODE: '1-é' * 9}), Standing.FORGED, 0,
+@pytest.mark.parametrize('slots, kind, signer', [
+    pytest.param(signed(ENTRY), EntryKind.OWN, 1, id='signed'),
+    pytest.param(signed(ENTRY, OLD), EntryKind.OWN, 2, id='with-the-key-before'),
+    pytest.param(signed(ENTRY, derive_key(b'x')), EntryKind.FORGED, 0, id='with-an-unknown-key'),
+    pytest.param({SLOTS[0]: VM_OF_0_1}, EntryKind.FORGED, 0, id='without-a-code'),
+    pytest.param(dict(signed(ENTRY), **{SLOTS[0] + CODE: ''}), EntryKind.FORGED, 0, id='empty'),
+    pytest.param(dict(signed(ENTRY), **{SLOTS[0] + CODE: '1-é' * 9}), EntryKind.FORGED, 0,
                  id='not-ascii'),
     pytest.param(dict(signed(ENTRY), **{SLOTS[0]: render_vm_entry(ENTRY._replace(vm_id=11))}),
-                 Standing.FORGED, 0, id='another-content'),
+                 EntryKind.FORGED, 0, id='another-content'),
     pytest.param(dict(signed(ENTRY), **{SLOTS[0]: render_vm_entry(ENTRY._replace(
-        generation=Generation(13, AT.token)))}), Standing.FORGED, 0, id='another-generation'),
+        generation=Generation(13, AT.token)))}), EntryKind.FORGED, 0, id='another-generation'),
     pytest.param({SLOTS[1]: VM_OF_0_1, SLOTS[0] + CODE: signed(ENTRY)[SLOTS[0] + CODE]},
-                 Standing.FORGED, 0, id='code-of-another-slot'),
-    pytest.param(signed(ENTRY, record=OTHER), Standing.FORGED, 0, id='signed-for-another-vm'),
-    pytest.param(signed(ENTRY._replace(vm_uuid=OTHER)), Standing.COPY, 0, id='moved'),
+                 EntryKind.FORGED, 0, id='code-of-another-slot'),
+    pytest.param(signed(ENTRY, record=OTHER), EntryKind.FORGED, 0, id='signed-for-another-vm'),
+    pytest.param(signed(ENTRY._replace(vm_uuid=OTHER)), EntryKind.COPY, 0, id='moved'),
     pytest.param(signed(ENTRY._replace(resource_pool=uuid_of(901)), derive_key(b'x')),
-                 Standing.ARRIVED, 0, id='of-another-pool')])
-def test_what_counts_where_codes_are_demanded(slots, standing, signer):
+                 EntryKind.ARRIVED, 0, id='of-another-pool')])
+def test_what_counts_where_codes_are_demanded(slots, kind, signer):
     found = find(slots)
-    assert (find_standing(found, VM, HERE), found.signer) == (standing, signer)
+    assert (find_entry_kind(found, VM, HERE), found.signer) == (kind, signer)
     assert found.is_fresh == (signer == 1)
     # Where no valid code was ever seen all of them count as before.
     before = find(slots, Trust((NEW, OLD)))
-    assert find_standing(before, VM, HERE) is (
-        Standing.OWN if standing is Standing.FORGED else standing)
+    assert find_entry_kind(before, VM, HERE) is (
+        EntryKind.OWN if kind is EntryKind.FORGED else kind)
 
 
 def test_signed_entry_counts_before_a_later_one_that_is_not():
@@ -114,7 +114,7 @@ def test_signed_entry_counts_before_a_later_one_that_is_not():
 
 
 def test_code_covers_all_parts_of_the_pools_entry():
-    rows = tuple(Row(uuid_of(number), number, 'A', Priority.LOW) for number in range(100, 2500))
+    rows = tuple(MirroredRow(uuid_of(number), number, 'A', Priority.LOW) for number in range(100, 2500))
     entry = WHOLE._replace(absent=rows)
     text, attached = attach_pool(entry, TRUST)
     slots = {SLOTS[0]: text}

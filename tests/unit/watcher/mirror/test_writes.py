@@ -3,12 +3,14 @@
 import pytest
 
 from tests.unit.watcher.builders import build_vm, uuid_of
+from tests.unit.watcher.steps import AtOnce
 from watcher.errors import VmVanished, XapiFailure, XapiUnreachable
-from watcher.mirror.slots import Change
+from watcher.loop.steps import run
+from watcher.mirror.slots import SlotChange
 from watcher.mirror.writes import POOL, VM, write_entry
 from watcher.vm.record import PoolRecord
 
-CHANGE = Change((), 'vgpu-watcher-1', 'text', ())
+CHANGE = SlotChange((), 'vgpu-watcher-1', 'text', ())
 POOL_RECORD = PoolRecord('ref', uuid_of(1), 'host')
 
 
@@ -19,9 +21,6 @@ class Client:
 
     def __init__(self, record):
         self.record = record
-
-    def current(self):
-        return self
 
     def add_to_other_config(self, *_words):
         raise XapiFailure('MAP_DUPLICATE_KEY')
@@ -34,18 +33,22 @@ class Client:
     read_pool = read_vm
 
 
+def write(client, table):
+    return run(write_entry(AtOnce(client), table, 'ref', CHANGE))
+
+
 @pytest.mark.parametrize('table, record', [(VM, build_vm()), (POOL, POOL_RECORD)])
 def test_slot_that_is_taken_has_the_record_read_again(table, record):
-    written = write_entry(Client(record), table, 'ref', CHANGE, lambda: True)
+    written = write(Client(record), table)
     assert (written.is_done, written.record, written.error) == (False, record, '')
 
 
 def test_pool_whose_record_is_odd_is_an_error_and_so_is_waited_for():
-    written = write_entry(Client(None), POOL, 'ref', CHANGE, lambda: True)
+    written = write(Client(None), POOL)
     assert written.record is None and 'cannot be understood' in written.error
 
 
 def test_record_that_cannot_be_read_again_is_told():
-    gone = write_entry(Client(VmVanished('HANDLE_INVALID')), VM, 'ref', CHANGE, lambda: True)
-    lost = write_entry(Client(XapiUnreachable('cut')), VM, 'ref', CHANGE, lambda: True)
+    gone = write(Client(VmVanished('HANDLE_INVALID')), VM)
+    lost = write(Client(XapiUnreachable('cut')), VM)
     assert gone.is_gone and not lost.is_gone and lost.error == 'cut'

@@ -2,8 +2,6 @@
 
 import pytest
 
-from simulator.server import Simulator
-from simulator.settings import Settings as SimulatorSettings
 from tests.unit.watcher.builders import OTHER_SPAN, SPAN
 from watcher.errors import XapiUnreachable
 from watcher.staging import block_clearing
@@ -14,14 +12,6 @@ from watcher.xapi.role import Role
 OURS = MARK + ' owner dom0 pid 1'
 TELLING = OURS + ' value: -a ' + SPAN
 KEY = 'device-model-args'
-
-
-@pytest.fixture
-def simulator(tmp_path):
-    simulator = Simulator(SimulatorSettings(socket_path=str(tmp_path / 'xapi')))
-    simulator.start()
-    yield simulator
-    simulator.stop()
 
 
 @pytest.fixture

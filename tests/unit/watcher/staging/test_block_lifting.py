@@ -9,7 +9,7 @@ from tests.unit.watcher.watchers import build_writer
 from watcher.daemon import Watcher
 from watcher.staging.block_lifting import Lifting
 from watcher.staging.jobs import BlocksLifted
-from watcher.vm.record import Batch, Kind
+from watcher.vm.record import Batch, VmKind
 
 BLOCKED = build_vm(None, start_blocks=(('start', 'vgpu-watcher: dom0, 1'),))
 FREE = BLOCKED._replace(start_blocks=())
@@ -18,7 +18,7 @@ OTHER = build_vm(None, ref='OpaqueRef:other', uuid=uuid_of(11))
 
 @pytest.fixture
 def submitted() -> List[str]:
-    """The refs handed to the workers."""
+    """The refs handed to the callers."""
     return []
 
 
@@ -43,7 +43,7 @@ def test_block_that_a_revert_brings_back_is_lifted_again(lifting, submitted, log
 
 
 @pytest.mark.parametrize('vm', [
-    FREE, BLOCKED._replace(kind=Kind.SNAPSHOT), BLOCKED._replace(kind=Kind.TEMPLATE),
+    FREE, BLOCKED._replace(kind=VmKind.SNAPSHOT), BLOCKED._replace(kind=VmKind.TEMPLATE),
     BLOCKED._replace(start_blocks=(('start', 'a replica'),))])
 def test_others_are_left_alone(lifting, submitted, vm):
     lifting.note(vm, 100.0)
@@ -100,6 +100,6 @@ def test_block_that_shows_later_is_lifted_too(watcher):
 
 
 def test_member_lifts_nothing(watcher):
-    watcher.role = watcher.role._replace(is_writer=False)
+    watcher.permit.role = watcher.permit.role._replace(is_writer=False)
     watcher.handle(Batch('1', (BLOCKED, OTHER), is_first=True))
     assert watcher._callers.jobs == []

@@ -6,7 +6,9 @@ import pytest
 
 from tests.unit.watcher.builders import (ASSIGNMENT, OTHER_SPAN, POLICY, REF, SPAN, FakeXapi,
                                          build_vm)
+from tests.unit.watcher.steps import AtOnce
 from watcher.errors import MalformedRecord, SessionLost, XapiFailure, XapiNonsense, XapiUnreachable
+from watcher.loop.steps import run
 from watcher.staging.injector import READS_AT_MOST, OutcomeKind, carry_out, is_current
 from watcher.vm.plan import Action, Standing, plan_vm
 from watcher.vm.record import ARGS_KEY, parse_vm
@@ -23,9 +25,9 @@ def plan_for(xapi, assignment=ASSIGNMENT, standing=Standing.CLEAR):
     return plan_vm(parse_vm(REF, xapi.raw), assignment, standing, POLICY)
 
 
-def run(xapi, plan):
+def attempt(xapi, plan):
     ticks = itertools.count()
-    return carry_out(xapi, plan, clock=lambda: float(next(ticks)))
+    return run(carry_out(AtOnce(xapi), plan, clock=lambda: float(next(ticks))))
 
 
 # Without trouble: how many calls, and which.
@@ -40,7 +42,7 @@ def run(xapi, plan):
 def test_plan_costs_no_more_calls_than_promised_and_one_that_writes(args, fields, assignment,
                                                                     calls, after):
     xapi = FakeXapi(args, **fields)
-    outcome = run(xapi, plan_for(xapi, assignment, Standing.COPY))
+    outcome = attempt(xapi, plan_for(xapi, assignment, Standing.COPY))
     assert (outcome.kind, xapi.names, xapi.args) == (OutcomeKind.WRITTEN, calls, after)
     assert len([name for name in xapi.names if name in WRITES]) == 1
     assert xapi.blocks == {} and xapi.raw['platform']['timeoffset'] == '0'
@@ -49,7 +51,7 @@ def test_plan_costs_no_more_calls_than_promised_and_one_that_writes(args, fields
 
 def test_every_other_key_and_value_is_written_back_as_it_was_read():
     xapi = FakeXapi(OTHER_SPAN, platform=dict(MAP))
-    assert run(xapi, plan_for(xapi)).kind is OutcomeKind.WRITTEN
+    assert attempt(xapi, plan_for(xapi)).kind is OutcomeKind.WRITTEN
     assert xapi.raw['platform'] == dict(MAP, **{ARGS_KEY: SPAN})
 
 
@@ -57,28 +59,28 @@ def test_key_that_changed_before_the_reading_is_written_back_as_it_is_now():
     xapi = FakeXapi(OTHER_SPAN)
     plan = plan_for(xapi)
     xapi.raw['platform']['timeoffset'] = '3600'
-    run(xapi, plan)
+    attempt(xapi, plan)
     assert (xapi.args, xapi.raw['platform']['timeoffset']) == (SPAN, '3600')
 
 
 def test_map_that_is_too_old_when_it_could_be_sent_is_read_again():
     xapi = FakeXapi(OTHER_SPAN)
     xapi.late_writes = READS_AT_MOST - 1
-    assert run(xapi, plan_for(xapi)).kind is OutcomeKind.WRITTEN
+    assert attempt(xapi, plan_for(xapi)).kind is OutcomeKind.WRITTEN
     assert xapi.names == ['read_vm'] * READS_AT_MOST + ['set_platform', 'read_vm']
 
 
 def test_map_is_not_read_again_without_end():
     xapi = FakeXapi(OTHER_SPAN)
     xapi.late_writes = 100
-    outcome = run(xapi, plan_for(xapi))
+    outcome = attempt(xapi, plan_for(xapi))
     assert (outcome.kind, outcome.is_sent) == (OutcomeKind.REFUSED, False)
     assert xapi.names == ['read_vm'] * READS_AT_MOST
 
 
 def test_record_after_the_write_that_still_rests_is_the_proof():
     xapi = FakeXapi(OTHER_SPAN)
-    outcome = run(xapi, plan_for(xapi))
+    outcome = attempt(xapi, plan_for(xapi))
     assert outcome.is_proven and outcome.vm == parse_vm(REF, xapi.raw)
     assert outcome.read_at > 0
 
@@ -87,7 +89,7 @@ def test_add_never_overwrites_what_somebody_put_there_meanwhile():
     xapi = FakeXapi(None)
     plan = plan_for(xapi)
     xapi.args = '-theirs'
-    outcome = run(xapi, plan)
+    outcome = attempt(xapi, plan)
     assert (outcome.kind, xapi.args, xapi.names) == (
         OutcomeKind.OVERTAKEN, '-theirs', ['add_args', 'read_vm'])
     assert outcome.vm.args == '-theirs'
@@ -124,7 +126,7 @@ def interrupted(request):
     xapi.error, xapi.is_executed, xapi.is_down_for_good = TROUBLES[trouble]
     xapi.fail_at = fail_at
     plan = plan_for(xapi, assignment)
-    return xapi, plan, run(xapi, plan), args
+    return xapi, plan, attempt(xapi, plan), args
 
 
 def test_interruption_leaves_the_old_value_or_the_new_one(interrupted):
@@ -154,7 +156,7 @@ def test_interruption_is_told_as_what_it_was(interrupted):
 def test_lost_answer_of_a_replacement_is_found_written_by_reading():
     xapi = FakeXapi(OTHER_SPAN)
     xapi.fail_at, xapi.is_executed = 2, True
-    outcome = run(xapi, plan_for(xapi))
+    outcome = attempt(xapi, plan_for(xapi))
     assert outcome.kind is OutcomeKind.WRITTEN and outcome.is_proven
     assert xapi.names == REPLACE_CALLS
 
@@ -162,7 +164,7 @@ def test_lost_answer_of_a_replacement_is_found_written_by_reading():
 def test_lost_request_of_a_replacement_is_not_sent_again_on_the_same_reading():
     xapi = FakeXapi(OTHER_SPAN)
     xapi.fail_at = 2
-    outcome = run(xapi, plan_for(xapi))
+    outcome = attempt(xapi, plan_for(xapi))
     assert (outcome.kind, outcome.is_sent, xapi.args) == (
         OutcomeKind.UNREACHABLE, True, OTHER_SPAN)
     assert xapi.names == REPLACE_CALLS
@@ -171,7 +173,7 @@ def test_lost_request_of_a_replacement_is_not_sent_again_on_the_same_reading():
 def test_write_whose_proof_could_not_be_read_is_written_and_not_proven():
     xapi = FakeXapi(OTHER_SPAN)
     xapi.fail_at = 3
-    outcome = run(xapi, plan_for(xapi))
+    outcome = attempt(xapi, plan_for(xapi))
     assert (outcome.kind, outcome.vm, outcome.is_proven) == (OutcomeKind.WRITTEN, None, False)
 
 
@@ -247,7 +249,7 @@ def run_meddled(shape, meddler, at):
     xapi = FakeXapi(args, **fields)
     plan = plan_for(xapi, assignment)
     xapi.meddle = lambda number, xapi: MEDDLERS[meddler](xapi) if number == at else None
-    return xapi, plan, run(xapi, plan)
+    return xapi, plan, attempt(xapi, plan)
 
 
 @pytest.mark.parametrize('at', range(1, LONGEST + 1))

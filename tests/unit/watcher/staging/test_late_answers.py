@@ -29,7 +29,7 @@ def render() -> str:
 
 
 def end_rescue(watcher: Watcher) -> None:
-    """The rescue under way has written, says its worker."""
+    """The rescue under way has written, says its job."""
     plan = watcher.staging.busy[STARTING.ref]
     assert plan.is_rescue and plan.value == render()
     watcher.handle(Outcome(OutcomeKind.WRITTEN, plan))

@@ -5,7 +5,7 @@ import pytest
 from tests.unit.watcher.builders import ASSIGNMENT, UUID, build_vm
 from watcher.staging.notices import DaemonNotices
 from watcher.state.registry_view import RegistryView, Change
-from watcher.vm.record import Kind
+from watcher.vm.record import VmKind
 
 
 class Desk:
@@ -62,6 +62,6 @@ def test_registered_vm_that_is_gone_or_a_template_is_told(desk, log_output):
     assert desk.said == []
     desk.view.assignments = {UUID: ASSIGNMENT}
     desk.teller.tell_lost(vm, None)
-    desk.teller.tell_lost(vm, Kind.TEMPLATE)
+    desk.teller.tell_lost(vm, VmKind.TEMPLATE)
     assert [(line['event'], line['vm_id'], line.get('kind')) for line in log_output] == [
         ('vm.vanished', 10, None), ('vm.converted', 10, 'template')]

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.unit.watcher.builders import POLICY, SPAN, build_vm, uuid_of
+from tests.unit.watcher.builders import POLICY, SPAN, build_permit, build_vm, uuid_of
 from watcher.errors import MalformedRecord
 from watcher.staging.jobs import Scan
 from watcher.staging.scan import Scanning
@@ -39,7 +39,12 @@ class Staging:
         self.busy = {}
         self._view = view
 
-    def plan(self, vm):
+    @property
+    def planner(self):
+        """It decides itself."""
+        return self
+
+    def assess(self, vm):
         """Give the plan."""
         return plan_vm(vm, self._view.assignments.get(vm.uuid), Standing.CLEAR, POLICY)
 
@@ -52,11 +57,11 @@ class Scene:
         self.staging = Staging(self.view)
         for vm in known:
             self.inventory.update(vm, POLICY, 0.0)
-        self.looked, self.reread, self.may_write = [], [], True
+        self.looked, self.reread, self.permit = [], [], build_permit()
         ticks = itertools.count()
         self.scanning = Scanning(
-            self.view, self.inventory, self.staging, reread=self.reread.append,
-            look=lambda ref, _now: self.looked.append(ref), may_write=lambda: self.may_write,
+            self.view, self.inventory, self.staging, self.permit, reread=self.reread.append,
+            review=lambda ref, _now: self.looked.append(ref),
             clock=lambda: next(ticks) / 1000.0)
 
     def finish(self):
@@ -109,7 +114,7 @@ def test_states_are_counted_rows_without_a_vm_too():
 @pytest.mark.parametrize('may_write, renamed', [(True, {uuid_of(1): 'vm'}), (False, {})])
 def test_names_are_brought_up_to_date_by_the_writer_only(may_write, renamed):
     scene = Scene()
-    scene.may_write = may_write
+    scene.permit.is_synced = may_write
     scene.scanning.begin(Scan(VMS))
     assert scene.finish().renamed == len(renamed) and scene.view.renamed == renamed
 

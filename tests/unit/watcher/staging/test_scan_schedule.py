@@ -1,13 +1,10 @@
 """The scan's schedule: APScheduler's wall clock is in the test's hands, and so is the other one."""
 
 import datetime
-import threading
 
 import pytest
 
-from tests.support.waiting import wait_until
 from watcher.staging.scan_schedule import Schedule, Trigger
-from watcher.xapi.event_stream import ThreadDied
 
 DECADES = datetime.timedelta(days=26 * 365)
 STEPS = [DECADES, -DECADES, datetime.timedelta(hours=1), datetime.timedelta(hours=-1),
@@ -46,22 +43,17 @@ def wall(monkeypatch):
 
 @pytest.fixture
 def scans():
+    """When each scan was called."""
     return []
 
 
 @pytest.fixture
-def deaths():
-    return []
-
-
-@pytest.fixture
-def build(scans, deaths):
+def build(clock, scans):
     schedules = []
 
-    def build_schedule(interval_seconds, on_scan=None, **kwargs):
+    def build_schedule(interval_seconds, on_scan=None):
         schedules.append(Schedule(
-            interval_seconds, on_scan or (lambda: scans.append(threading.current_thread())),
-            deaths.append, **kwargs))
+            interval_seconds, on_scan or (lambda: scans.append(clock.now)), clock=clock))
         return schedules[-1]
 
     yield build_schedule
@@ -69,10 +61,24 @@ def build(scans, deaths):
         schedule.stop()
 
 
-def test_scan_is_called_again_and_again_in_another_thread(build, scans, deaths):
-    build(1).start()
-    wait_until(lambda: len(scans) >= 2, timeout=60)
-    assert threading.main_thread() not in scans and deaths == []
+@pytest.fixture
+def go_on(clock):
+    """Let time pass, second by second, as the main loop does."""
+    def pass_time(schedule, seconds):
+        for _second in range(seconds):
+            clock.now += 1.0
+            schedule.run_due()
+    return pass_time
+
+
+def test_scan_is_called_again_and_again_when_it_is_due(build, go_on, scans):
+    schedule = build(60)
+    schedule.start()
+    assert schedule.due_at == 1060.0
+    go_on(schedule, 200)
+    assert scans == [1060.0, 1120.0, 1180.0] and schedule.due_at == 1240.0
+    schedule.run_due()
+    assert len(scans) == 3
 
 
 def test_first_scan_comes_after_one_interval(clock):
@@ -85,23 +91,46 @@ def test_first_scan_comes_after_one_interval(clock):
 
 
 @pytest.mark.parametrize('step', STEPS, ids=str)
-def test_step_of_the_wall_clock_delays_no_scan(build, scans, wall, step):
-    build(1).start()
-    wait_until(lambda: scans)
+def test_step_of_the_wall_clock_delays_no_scan(build, go_on, scans, wall, step):
+    schedule = build(10)
+    schedule.start()
+    go_on(schedule, 15)
     wall.offset = step
-    seen = len(scans)
-    wait_until(lambda: len(scans) > seen + 1, timeout=60)
+    go_on(schedule, 15)
+    wall.offset = -step
+    go_on(schedule, 30)
+    assert scans == [1010.0, 1020.0, 1030.0, 1040.0, 1050.0, 1060.0]
 
 
 @pytest.mark.parametrize('step', STEPS, ids=str)
-def test_step_in_the_middle_of_a_scan_delays_no_scan(build, wall, step):
+def test_step_in_the_middle_of_a_scan_delays_no_scan(build, go_on, clock, wall, step):
     calls = []
 
     def scan():
-        calls.append(1)
+        calls.append(clock.now)
         wall.offset = -wall.offset if wall.offset else step
-    build(1, scan).start()
-    wait_until(lambda: len(calls) > 3, timeout=60)
+    schedule = build(10, scan)
+    schedule.start()
+    go_on(schedule, 50)
+    assert calls == [1010.0, 1020.0, 1030.0, 1040.0, 1050.0]
+
+
+@pytest.mark.parametrize('step', STEPS, ids=str)
+def test_step_between_two_looks_at_the_wall_clock_delays_a_scan_by_one_turn(
+        build, go_on, scans, wall, monkeypatch, step):
+    """The time that is named for the scan may not have come, when APScheduler looks."""
+    schedule = build(10)
+    schedule.start()
+    modify = schedule._scheduler.modify_job
+
+    def modify_and_step(*words, **fields):
+        modify(*words, **fields)
+        if not wall.offset:
+            wall.offset = step
+    monkeypatch.setattr(schedule._scheduler, 'modify_job', modify_and_step)
+    go_on(schedule, 40)
+    first = 1010.0 if step > datetime.timedelta(0) else 1011.0
+    assert scans == [first, 1020.0, 1030.0, 1040.0]
 
 
 def test_trigger_names_one_time_after_now_however_late_it_is(clock):
@@ -124,68 +153,55 @@ def test_scan_that_is_late_moves_no_later_one_and_missed_ones_are_not_made_up_fo
     assert trigger.left_seconds == 60.0
 
 
-def test_new_interval_counts_from_now(build, scans):
+def test_new_interval_counts_from_now(build, go_on, scans):
     schedule = build(3600)
     schedule.start()
-    schedule.change_interval(1)
-    wait_until(lambda: scans)
+    go_on(schedule, 100)
+    schedule.change_interval(30)
+    assert schedule.due_at == 1130.0
+    go_on(schedule, 70)
+    assert scans == [1130.0, 1160.0]
 
 
-def test_same_interval_changes_nothing(build):
+def test_same_interval_changes_nothing(build, clock):
     schedule = build(60)
+    schedule.start()
+    clock.now += 10.0
     schedule.change_interval(60)
-    assert schedule._intervals.take(0) == []
+    assert schedule.due_at == 1060.0
     schedule.change_interval(600)
-    assert schedule._intervals.take(0) == [600]
+    assert schedule.due_at == 1610.0
 
 
-def test_nobody_waits_for_a_scan_that_hangs(build):
-    """Neither whoever changes the interval nor whoever stops: no lock is shared."""
-    release, calls = threading.Event(), []
-
-    def scan():
-        calls.append(1)
-        release.wait(60)
-    schedule = build(1, scan)
+def test_what_was_stopped_or_not_started_calls_nothing_and_may_be_stopped_again(
+        build, go_on, scans):
+    schedule = build(10)
+    schedule.stop()
+    go_on(schedule, 30)
     schedule.start()
-    try:
-        wait_until(lambda: calls)
-        schedule.change_interval(7)
-        schedule.stop()
-        assert schedule.thread.is_alive()
-    finally:
-        release.set()
-    schedule.thread.join(10.0)
-    assert not schedule.thread.is_alive() and len(calls) == 1
-
-
-def test_stopping_twice_or_before_the_start_is_harmless(build, scans, deaths):
-    schedule = build(1)
+    go_on(schedule, 5)
     schedule.stop()
-    schedule.start()
+    go_on(schedule, 30)
     schedule.stop()
-    schedule.stop()
-    schedule.thread.join(10.0)
-    assert not schedule.thread.is_alive() and scans == [] and deaths == []
+    assert scans == []
 
 
-def test_failing_scan_does_not_end_the_schedule(build, deaths):
+def test_failing_scan_does_not_end_the_schedule(build, go_on):
     calls = []
 
     def scan():
         calls.append(1)
         raise ValueError('boo')
-    build(1, scan).start()
-    wait_until(lambda: len(calls) >= 2, timeout=60)
-    assert deaths == []
+    schedule = build(10, scan)
+    schedule.start()
+    go_on(schedule, 30)
+    assert len(calls) == 3
 
 
-def test_thread_that_dies_says_so(build, deaths, monkeypatch):
-    error = MemoryError()
-
-    def fail(self, *args, **kwargs):
-        raise error
-    monkeypatch.setattr('watcher.staging.scan_schedule.BaseScheduler.modify_job', fail)
-    build(1).start()
-    wait_until(lambda: deaths)
-    assert deaths == [ThreadDied('schedule', error)]
+def test_schedule_that_fails_tells_the_main_loop(build, clock, mocker):
+    schedule = build(10)
+    schedule.start()
+    mocker.patch.object(schedule._scheduler, 'modify_job', autospec=True, side_effect=MemoryError)
+    clock.now += 10.0
+    with pytest.raises(MemoryError):
+        schedule.run_due()

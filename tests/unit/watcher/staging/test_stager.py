@@ -11,13 +11,15 @@ from registry.store import Registry
 from registry.values import Priority
 from tests.support.left_by_0_1 import BLOCK, add_replacement
 from tests.unit.watcher.builders import OTHER_SPAN, POLICY, SPAN, UUID, FakeXapi, build_vm, uuid_of
+from tests.unit.watcher.steps import AtOnce
 from watcher.errors import XapiFailure
+from watcher.loop.steps import run
 from watcher.staging.injector import Outcome, OutcomeKind, carry_out
 from watcher.staging.stager import STAGING_AT_ONCE, Staging
 from watcher.state.inventory import Inventory
 from watcher.state.number_claims import NumberClaims
 from watcher.state.registry_view import RegistryView
-from watcher.vm.plan import SETTLE_SECONDS, Action, Reason, State
+from watcher.vm.plan import SETTLE_SECONDS, Action, PlanReason, State
 from watcher.vm.record import PowerState, parse_vm
 
 REF = 'OpaqueRef:vm-10'
@@ -57,11 +59,11 @@ class Stage:
         self.look(now, vm.ref, **options)
 
     def look(self, now, ref=REF, may_write=True, **options):
-        self.staging.look(ref, now, may_write=may_write, **options)
+        self.staging.review(ref, now, may_write=may_write, **options)
 
     def finish(self, xapi, now):
         """Carry out the plan begun last; its outcome."""
-        outcome = carry_out(xapi, self.begun[-1], clock=lambda: now)
+        outcome = run(carry_out(AtOnce(xapi), self.begun[-1], clock=lambda: now))
         self.staging.finish(outcome, now)
         return outcome
 
@@ -253,11 +255,26 @@ def test_span_that_vanishes_during_a_start_is_added_on_a_record_read_for_it(stag
     assert plan.action is Action.ADD
 
 
+def test_record_that_came_before_the_outcome_of_an_add_is_read_again_at_once(stage):
+    stage.show(starting(None), 100.0)
+    plan, = stage.begun
+    stage.show(starting(None), 100.01)  # older than the add, or its removal by another program
+    stage.staging.finish(Outcome(OutcomeKind.WRITTEN, plan), 100.02)
+    assert [vm.ref for vm in stage.reread] == [REF]
+
+
 def test_span_that_keeps_vanishing_during_a_start_is_not_added_for_ever(stage):
     adds = sum(len(rescue(stage, starting(None), 100.0 + 2 * attempt, is_fresh=True))
                for attempt in range(20))
     assert adds == 5
     assert rescue(stage, starting(None, 'OpaqueRef:task-2'), 200.0)
+
+
+def test_start_after_another_counts_its_adds_afresh_though_its_task_has_the_same_name(stage):
+    for start in range(8):
+        at = 100.0 + 10 * start
+        assert rescue(stage, starting(None), at)
+        stage.show(build_vm(SPAN), at + 5)
 
 
 # Failures.
@@ -397,7 +414,7 @@ def test_vm_that_is_fought_over_is_written_with_pauses_and_told_once(stage, log_
     assert events.count('vm.fought_over') == 1
     assert events.count('vm.args_injected') <= 8
     assert len(stage.view.journal.list_history(UUID)) <= 8
-    assert stage.staging.plan(build_vm(None)).state is State.FOUGHT_OVER
+    assert stage.staging.planner.assess(build_vm(None)).state is State.FOUGHT_OVER
 
 
 def test_new_edit_of_its_row_ends_the_pause(stage):
@@ -434,7 +451,7 @@ def successor(path, log_output):
 def test_value_comes_back_whole_and_its_entry_goes(successor, log_output):
     successor.show(build_vm(None))
     plan, = successor.begun
-    assert (plan.action, plan.reason, plan.value) == (Action.ADD, Reason.INTERRUPTED, LEFT)
+    assert (plan.action, plan.reason, plan.value) == (Action.ADD, PlanReason.INTERRUPTED, LEFT)
     assert [line['event'] for line in log_output] == ['replacement.recovered']
     assert successor.replacements == {UUID: LEFT}
     xapi = FakeXapi()
@@ -516,7 +533,7 @@ def test_vm_is_left_as_it_is_while_the_registry_is_unavailable(stage):
     stage.view.contents = None
     stage.show(build_vm(OTHER_SPAN), 100.0)
     stage.look(500.0)
-    assert stage.begun == [] and stage.staging.plan(build_vm()) is None
+    assert stage.begun == [] and stage.staging.planner.assess(build_vm()) is None
 
 
 def test_what_was_found_staged_is_kept_in_the_journal(stage):
@@ -549,7 +566,7 @@ def test_vm_without_a_row_any_more_loses_the_span_and_is_forgotten(stage):
     assert stage.finish(xapi, RESTED).kind is OutcomeKind.WRITTEN
     stage.show(build_vm(None), RESTED + 2.0)
     assert stage.view.journal.orphans() == {} == stage.view.journal.staged()
-    assert stage.staging.plan(build_vm(None)).state is State.UNREGISTERED
+    assert stage.staging.planner.assess(build_vm(None)).state is State.UNREGISTERED
 
 
 def test_state_is_said_once_and_again_when_it_changes(stage, log_output):

@@ -3,7 +3,9 @@
 import pytest
 
 from tests.unit.watcher.builders import OTHER_SPAN, REF, SPAN, FakeXapi, build_vm
+from tests.unit.watcher.steps import AtOnce
 from watcher.errors import XapiFailure, XapiUnreachable
+from watcher.loop.steps import run
 from watcher.staging.start_blocks import MARK, lift, list_blocks, read_value
 
 OURS, THEIRS = MARK + ' replacing device-model-args; owner dom0 pid 1', 'ask Anna'
@@ -34,14 +36,14 @@ def test_text_that_tells_no_value_is_as_none(text):
 
 def test_ours_are_lifted_and_others_stay():
     xapi = FakeXapi(SPAN, blocked_operations=dict(BOTH, destroy=OURS, start_on=THEIRS))
-    vm, operations = lift(xapi, REF)
+    vm, operations = run(lift(AtOnce(xapi), REF))
     assert operations == ('start',) and vm.start_blocks == (('start_on', THEIRS),)
     assert xapi.blocks == {'destroy': OURS, 'start_on': THEIRS}
 
 
 def test_vm_without_one_costs_one_reading():
     xapi = FakeXapi(SPAN, blocked_operations={'start': THEIRS})
-    assert lift(xapi, REF)[1] == () and xapi.names == ['read_vm']
+    assert run(lift(AtOnce(xapi), REF))[1] == () and xapi.names == ['read_vm']
 
 
 @pytest.mark.parametrize('at', [2, 3, 4])
@@ -52,7 +54,7 @@ def test_block_that_somebody_put_in_the_place_of_ours_is_not_touched(at):
         if number == at:
             xapi.blocks.update((key, THEIRS) for key in xapi.blocks)
     xapi.meddle = replace
-    lift(xapi, REF)
+    run(lift(AtOnce(xapi), REF))
     # Between the reading and the removal (call 3) is the one moment that XAPI does not let us see.
     assert set(xapi.blocks.values()) <= {THEIRS}
     assert len(xapi.blocks) == (1 if at in (3, 4) else 2)
@@ -60,7 +62,7 @@ def test_block_that_somebody_put_in_the_place_of_ours_is_not_touched(at):
 
 def test_value_comes_back_before_the_block_goes():
     xapi = FakeXapi(None, blocked_operations=dict.fromkeys(BOTH, TELLING))
-    lift(xapi, REF)
+    run(lift(AtOnce(xapi), REF))
     assert xapi.args == '-a ' + SPAN and xapi.blocks == {}
     assert xapi.names.index('add_args') < xapi.names.index('remove_block')
 
@@ -68,14 +70,14 @@ def test_value_comes_back_before_the_block_goes():
 @pytest.mark.parametrize('args, fields', [(OTHER_SPAN, {}), (None, RUNNING)])
 def test_value_comes_back_only_where_the_key_is_absent_and_the_vm_rests(args, fields):
     xapi = FakeXapi(args, blocked_operations=dict.fromkeys(BOTH, TELLING), **fields)
-    lift(xapi, REF)
+    run(lift(AtOnce(xapi), REF))
     assert xapi.args == args and xapi.blocks == {} and 'add_args' not in xapi.names
 
 
 def test_key_that_somebody_else_added_first_is_no_error():
     xapi = FakeXapi(None, blocked_operations={'start': TELLING})
     xapi.meddle = lambda number, xapi: setattr(xapi, 'args', SPAN) if number == 2 else None
-    lift(xapi, REF)
+    run(lift(AtOnce(xapi), REF))
     assert (xapi.args, xapi.blocks) == (SPAN, {})
 
 
@@ -84,5 +86,5 @@ def test_block_stays_while_the_value_cannot_be_put_back(error):
     xapi = FakeXapi(None, blocked_operations={'start': TELLING})
     xapi.fail_at, xapi.error = 2, error
     with pytest.raises(type(error)):
-        lift(xapi, REF)
+        run(lift(AtOnce(xapi), REF))
     assert xapi.blocks == {'start': TELLING}

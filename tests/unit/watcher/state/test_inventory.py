@@ -6,7 +6,7 @@ from tests.unit.watcher.builders import NAMES, OTHER_SPAN, POLICY, SPAN, build_v
 from watcher.state.inventory import Claim, Inventory, find_standing
 from watcher.vm.device_args import parse_template
 from watcher.vm.plan import Policy, Standing
-from watcher.vm.record import Kind, PowerState
+from watcher.vm.record import PowerState, VmKind
 
 OWNER, OTHER = uuid_of(1), uuid_of(2)
 
@@ -74,7 +74,7 @@ def test_rest_counts_from_the_first_record_that_shows_it(inventory, take):
     pytest.param({'operation': 'start'}, id='an-operation'),
     pytest.param({'power_state': PowerState.RUNNING}, id='running'),
     pytest.param({'power_state': PowerState.SUSPENDED}, id='suspended'),
-    pytest.param({'kind': Kind.TEMPLATE}, id='another-kind')])
+    pytest.param({'kind': VmKind.TEMPLATE}, id='another-kind')])
 def test_rest_counts_afresh_after(between, inventory, take):
     take(vm_of(1), 100.0)
     take(vm_of(1, **between), 101.0)
@@ -108,7 +108,7 @@ def test_interruption_makes_all_rest_count_afresh(inventory, take):
 def test_carriers_of_a_number_are_ordinary_vms_only(inventory, take):
     take(vm_of(1, SPAN))
     take(vm_of(2, OTHER_SPAN))
-    take(vm_of(3, SPAN, kind=Kind.SNAPSHOT))
+    take(vm_of(3, SPAN, kind=VmKind.SNAPSHOT))
     assert inventory.carriers_of(10) == {'OpaqueRef:1', 'OpaqueRef:2'}
     assert inventory.number_of('OpaqueRef:3') == 10
 
@@ -124,7 +124,7 @@ def test_carrier_changes_with_the_args(inventory, take):
 
 def test_vm_made_into_a_template_is_no_carrier_any_more(inventory, take):
     take(vm_of(1, SPAN))
-    take(vm_of(1, SPAN, kind=Kind.TEMPLATE))
+    take(vm_of(1, SPAN, kind=VmKind.TEMPLATE))
     assert inventory.carriers_of(10) == frozenset() and inventory.number_of('OpaqueRef:1') == 10
 
 

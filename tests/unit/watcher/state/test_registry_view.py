@@ -11,6 +11,7 @@ from registry.journal.journal import Bearer
 from registry.store import Registry
 from registry.values import Priority
 from tests.support.waiting import LOADED
+from tests.unit.registry.helpers import locked_elsewhere
 from tests.unit.watcher.builders import SPAN, uuid_of
 from watcher.state.inventory import Claim
 from watcher.state.registry_view import RegistryView
@@ -160,6 +161,39 @@ def test_locked_file_is_unavailable_until_it_is_free(view, path):
     assert view.assignments[ONE].priority == 0
 
 
+@pytest.fixture
+def calm_view(registry, build_view):
+    """One that has looked a second time at what it saw first."""
+    now = [0.0]
+    view = build_view(clock=lambda: now[0])
+    view.poll()
+    now[0] += 1.0
+    view.poll()
+    return view
+
+
+def test_lock_that_no_status_shows_is_met_at_the_second_look(calm_view, path):
+    view = calm_view
+    with locked_elsewhere(path, 'BEGIN EXCLUSIVE'):
+        view.look_for_lock()
+        assert not view.poll().is_changed
+        view.look_for_lock()
+        assert view.poll().reason == 'locked' and not view.is_available
+        view.look_for_lock()
+        assert not view.poll().is_changed  # told once
+    view.look_for_lock()
+    assert view.poll().became_available
+
+
+def test_program_that_writes_and_lets_others_read_is_no_lock(calm_view, path):
+    view = calm_view
+    with locked_elsewhere(path, 'BEGIN IMMEDIATE'):
+        for _look in range(3):
+            view.look_for_lock()
+            assert not view.poll().is_changed
+    assert view.is_available
+
+
 def test_registry_is_never_created(build_view, path):
     view = build_view()
     assert view.poll().became_unavailable
@@ -262,7 +296,7 @@ def test_edit_of_another_program_while_the_journal_was_locked_is_recorded_later(
     view.poll()
     with lock_journal(registry.journal_path):
         execute(path, 'UPDATE vms SET priority = 0')
-        assert view.poll().edits == 0
+        assert view.poll().edits == 0 and view.is_journal_readable
     now[0] += 5
     assert view.poll().edits == 1 and not view.journal_problem
 

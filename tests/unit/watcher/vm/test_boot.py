@@ -3,8 +3,8 @@
 import pytest
 
 from tests.unit.watcher.builders import HOST, OTHER_HOST, OTHER_SPAN, SPAN, build_vm
-from watcher.vm.boot import (GOOD_VERDICTS, BootKind, Finding, Sign, Track, Verdict, follow, judge,
-                             resume_track)
+from watcher.vm.boot import (GOOD_VERDICTS, BootFinding, BootKind, Sign, Track, Verdict, follow,
+                             judge, resume_track)
 from watcher.vm.record import PowerState
 
 NOTHING, UNDER_WAY, ARRIVED, GIVEN_UP = (
@@ -158,39 +158,39 @@ def test_interruption_neither_repeats_nor_guesses_a_boot(track, records, told):
 
 
 @pytest.mark.parametrize('kind, desired, staged, finding, verdict', [
-    pytest.param(START, SPAN, SPAN, Finding(SPAN, SPAN), Verdict.AS_DESIRED, id='as-desired'),
-    pytest.param(START, None, '', Finding(None), Verdict.AS_DESIRED, id='nothing-desired'),
-    pytest.param(RESUME, SPAN, None, Finding(SPAN), Verdict.AS_DESIRED, id='resumed-as-desired'),
-    pytest.param(REBOOT, SPAN, OTHER_SPAN, Finding(OTHER_SPAN, OTHER_SPAN), Verdict.PENDING,
+    pytest.param(START, SPAN, SPAN, BootFinding(SPAN, SPAN), Verdict.AS_DESIRED, id='as-desired'),
+    pytest.param(START, None, '', BootFinding(None), Verdict.AS_DESIRED, id='nothing-desired'),
+    pytest.param(RESUME, SPAN, None, BootFinding(SPAN), Verdict.AS_DESIRED, id='resumed-as-desired'),
+    pytest.param(REBOOT, SPAN, OTHER_SPAN, BootFinding(OTHER_SPAN, OTHER_SPAN), Verdict.PENDING,
                  id='took-what-was-staged-while-a-change-waits'),
-    pytest.param(REBOOT, SPAN, '', Finding(None), Verdict.PENDING,
+    pytest.param(REBOOT, SPAN, '', BootFinding(None), Verdict.PENDING,
                  id='took-nothing-while-a-registration-waits'),
-    pytest.param(REBOOT, None, SPAN, Finding(SPAN), Verdict.PENDING,
+    pytest.param(REBOOT, None, SPAN, BootFinding(SPAN), Verdict.PENDING,
                  id='took-the-span-while-its-removal-waits'),
-    pytest.param(RESUME, SPAN, SPAN, Finding(OTHER_SPAN), Verdict.FROZEN, id='resumed-with-others'),
-    pytest.param(MIGRATION, SPAN, OTHER_SPAN, Finding(OTHER_SPAN), Verdict.FROZEN,
+    pytest.param(RESUME, SPAN, SPAN, BootFinding(OTHER_SPAN), Verdict.FROZEN, id='resumed-with-others'),
+    pytest.param(MIGRATION, SPAN, OTHER_SPAN, BootFinding(OTHER_SPAN), Verdict.FROZEN,
                  id='migrated-with-what-it-booted-with'),
-    pytest.param(RESUME, SPAN, SPAN, Finding(None), Verdict.FROZEN, id='resumed-without'),
-    pytest.param(START, SPAN, SPAN, Finding(OTHER_SPAN, OTHER_SPAN), Verdict.STALE,
+    pytest.param(RESUME, SPAN, SPAN, BootFinding(None), Verdict.FROZEN, id='resumed-without'),
+    pytest.param(START, SPAN, SPAN, BootFinding(OTHER_SPAN, OTHER_SPAN), Verdict.STALE,
                  id='took-something-else'),
-    pytest.param(START, SPAN, None, Finding(OTHER_SPAN), Verdict.STALE,
+    pytest.param(START, SPAN, None, BootFinding(OTHER_SPAN), Verdict.STALE,
                  id='took-something-else-and-nobody-knows-what-was-staged'),
-    pytest.param(START, None, '', Finding(SPAN), Verdict.STALE, id='took-what-nobody-desires'),
-    pytest.param(START, SPAN, SPAN, Finding(None), Verdict.MISSING, id='took-nothing'),
-    pytest.param(UNKNOWN, SPAN, None, Finding(None), Verdict.MISSING, id='found-without'),
-    pytest.param(START, SPAN, SPAN, Finding(None, SPAN), Verdict.NOT_CONSUMED,
+    pytest.param(START, None, '', BootFinding(SPAN), Verdict.STALE, id='took-what-nobody-desires'),
+    pytest.param(START, SPAN, SPAN, BootFinding(None), Verdict.MISSING, id='took-nothing'),
+    pytest.param(UNKNOWN, SPAN, None, BootFinding(None), Verdict.MISSING, id='found-without'),
+    pytest.param(START, SPAN, SPAN, BootFinding(None, SPAN), Verdict.NOT_CONSUMED,
                  id='delivered-and-not-consumed'),
-    pytest.param(RESUME, SPAN, SPAN, Finding(None, SPAN), Verdict.NOT_CONSUMED,
+    pytest.param(RESUME, SPAN, SPAN, BootFinding(None, SPAN), Verdict.NOT_CONSUMED,
                  id='delivered-to-a-resume-and-not-consumed'),
-    pytest.param(START, None, '', Finding(None, SPAN, is_withheld=True), Verdict.WITHHELD,
+    pytest.param(START, None, '', BootFinding(None, SPAN, is_withheld=True), Verdict.WITHHELD,
                  id='withheld-from-a-vm-without-a-row'),
-    pytest.param(START, SPAN, SPAN, Finding(None, SPAN, is_withheld=True), Verdict.WITHHELD,
+    pytest.param(START, SPAN, SPAN, BootFinding(None, SPAN, is_withheld=True), Verdict.WITHHELD,
                  id='withheld-and-registered-meanwhile'),
-    pytest.param(START, SPAN, SPAN, Finding(SPAN, SPAN, is_withheld=True), Verdict.AS_DESIRED,
+    pytest.param(START, SPAN, SPAN, BootFinding(SPAN, SPAN, is_withheld=True), Verdict.AS_DESIRED,
                  id='qemu-has-it-whatever-the-consumer-says'),
-    pytest.param(START, SPAN, SPAN, Finding(SPAN, is_readable=False), Verdict.UNVERIFIED,
+    pytest.param(START, SPAN, SPAN, BootFinding(SPAN, is_readable=False), Verdict.UNVERIFIED,
                  id='nobody-could-look'),
-    pytest.param(START, None, '', Finding(None, is_readable=False), Verdict.UNVERIFIED,
+    pytest.param(START, None, '', BootFinding(None, is_readable=False), Verdict.UNVERIFIED,
                  id='nobody-could-look-where-nothing-is-desired'),
 ])
 def test_verdict_compares_what_runs_with_what_was_desired(kind, desired, staged, finding, verdict):

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.watcher.builders import build_vm
 from watcher.vm.hazards import DangerKind, find_dangers
-from watcher.vm.record import Kind, PowerState
+from watcher.vm.record import PowerState, VmKind
 
 OTHER = '99999999-1111-2222-3333-444455556666'
 
@@ -76,5 +76,5 @@ def test_migration_of_our_device_is_a_danger(name: str, number: Optional[int],
 
 
 def test_templates_and_snapshots_are_in_no_danger() -> None:
-    vm = in_state(PowerState.SUSPENDED, kind=Kind.SNAPSHOT)
+    vm = in_state(PowerState.SUSPENDED, kind=VmKind.SNAPSHOT)
     assert kinds_of(vm, owner=OTHER) == []

@@ -8,8 +8,8 @@ import pytest
 from tests.unit.watcher.builders import (ASSIGNMENT, NAMES, OTHER_SPAN, POLICY, SPAN, TEMPLATE,
                                          build_vm, uuid_of)
 from watcher.vm.device_args import MAX_VALUE, parse_args
-from watcher.vm.plan import Action, Beside, Reason, Standing, State, plan_restore, plan_vm
-from watcher.vm.record import START_OPERATIONS, Kind, PowerState
+from watcher.vm.plan import Action, Beside, PlanReason, Standing, State, plan_restore, plan_vm
+from watcher.vm.record import START_OPERATIONS, PowerState, VmKind
 
 DISABLED = ASSIGNMENT._replace(is_pool_enabled=False)
 UNACCEPTED = POLICY._replace(is_accepted=False)
@@ -21,54 +21,54 @@ SUSPENDED = {'power_state': PowerState.SUSPENDED}
 
 
 @pytest.mark.parametrize('args, fields, action, reason, state, value', [
-    pytest.param(None, {}, Action.ADD, Reason.SPAN_MISSING, State.DRIFT, SPAN,
+    pytest.param(None, {}, Action.ADD, PlanReason.SPAN_MISSING, State.DRIFT, SPAN,
                  id='halted-without-args'),
-    pytest.param(None, STARTING, Action.ADD, Reason.SPAN_MISSING, State.DRIFT, SPAN,
+    pytest.param(None, STARTING, Action.ADD, PlanReason.SPAN_MISSING, State.DRIFT, SPAN,
                  id='starting-without-args'),
-    pytest.param(None, RUNNING, Action.NONE, Reason.NOT_AT_REST, State.PENDING, None,
+    pytest.param(None, RUNNING, Action.NONE, PlanReason.NOT_AT_REST, State.PENDING, None,
                  id='running-without-args'),
-    pytest.param(SPAN, {}, Action.NONE, Reason.AS_DESIRED, State.AS_DESIRED, None,
+    pytest.param(SPAN, {}, Action.NONE, PlanReason.AS_DESIRED, State.AS_DESIRED, None,
                  id='halted-as-desired'),
-    pytest.param(FOREIGN + '  ' + SPAN, RUNNING, Action.NONE, Reason.AS_DESIRED,
+    pytest.param(FOREIGN + '  ' + SPAN, RUNNING, Action.NONE, PlanReason.AS_DESIRED,
                  State.AS_DESIRED, None, id='running-as-desired-with-foreign-text'),
-    pytest.param(SPAN + ',addr=5', {}, Action.NONE, Reason.AS_DESIRED, State.AS_DESIRED, None,
+    pytest.param(SPAN + ',addr=5', {}, Action.NONE, PlanReason.AS_DESIRED, State.AS_DESIRED, None,
                  id='halted-as-desired-with-a-property-by-hand'),
-    pytest.param(OTHER_SPAN, {}, Action.REPLACE, Reason.SPAN_DIFFERS, State.DRIFT, SPAN,
+    pytest.param(OTHER_SPAN, {}, Action.REPLACE, PlanReason.SPAN_DIFFERS, State.DRIFT, SPAN,
                  id='halted-with-drift'),
-    pytest.param(OTHER_SPAN, STARTING, Action.NONE, Reason.NOT_AT_REST, State.PENDING, None,
+    pytest.param(OTHER_SPAN, STARTING, Action.NONE, PlanReason.NOT_AT_REST, State.PENDING, None,
                  id='starting-with-drift'),
-    pytest.param('-foo', STARTING, Action.NONE, Reason.NOT_AT_REST, State.PENDING, None,
+    pytest.param('-foo', STARTING, Action.NONE, PlanReason.NOT_AT_REST, State.PENDING, None,
                  id='starting-with-foreign-text-only'),
     pytest.param(None, dict(STARTING, resident_on='OpaqueRef:host-1'), Action.NONE,
-                 Reason.NOT_AT_REST, State.PENDING, None, id='starting-and-past-the-cut-off'),
-    pytest.param(None, RESIDENT, Action.NONE, Reason.HALTED_RESIDENT, State.PENDING, None,
+                 PlanReason.NOT_AT_REST, State.PENDING, None, id='starting-and-past-the-cut-off'),
+    pytest.param(None, RESIDENT, Action.NONE, PlanReason.HALTED_RESIDENT, State.PENDING, None,
                  id='halted-and-resident'),
-    pytest.param(SPAN, RESIDENT, Action.NONE, Reason.AS_DESIRED, State.AS_DESIRED, None,
+    pytest.param(SPAN, RESIDENT, Action.NONE, PlanReason.AS_DESIRED, State.AS_DESIRED, None,
                  id='halted-and-resident-as-desired'),
-    pytest.param(OTHER_SPAN, UNSETTLED, Action.NONE, Reason.PLATFORM_UNSETTLED,
+    pytest.param(OTHER_SPAN, UNSETTLED, Action.NONE, PlanReason.PLATFORM_UNSETTLED,
                  State.WAITS_FOR_XAPI, None, id='map-that-xapi-will-complete'),
-    pytest.param(None, UNSETTLED, Action.ADD, Reason.SPAN_MISSING, State.DRIFT, SPAN,
+    pytest.param(None, UNSETTLED, Action.ADD, PlanReason.SPAN_MISSING, State.DRIFT, SPAN,
                  id='absent-key-in-a-map-that-xapi-will-complete'),
-    pytest.param(SPAN, UNSETTLED, Action.NONE, Reason.AS_DESIRED, State.AS_DESIRED, None,
+    pytest.param(SPAN, UNSETTLED, Action.NONE, PlanReason.AS_DESIRED, State.AS_DESIRED, None,
                  id='as-desired-in-a-map-that-xapi-will-complete'),
-    pytest.param(OTHER_SPAN, {'has_qemu': False}, Action.NONE, Reason.NO_QEMU, State.NO_QEMU,
+    pytest.param(OTHER_SPAN, {'has_qemu': False}, Action.NONE, PlanReason.NO_QEMU, State.NO_QEMU,
                  None, id='paravirtualised'),
-    pytest.param(OTHER_SPAN, BUSY, Action.NONE, Reason.NOT_AT_REST, State.PENDING, None,
+    pytest.param(OTHER_SPAN, BUSY, Action.NONE, PlanReason.NOT_AT_REST, State.PENDING, None,
                  id='drift-while-it-is-cloned'),
-    pytest.param(OTHER_SPAN, SUSPENDED, Action.NONE, Reason.NOT_AT_REST, State.PENDING, None,
+    pytest.param(OTHER_SPAN, SUSPENDED, Action.NONE, PlanReason.NOT_AT_REST, State.PENDING, None,
                  id='suspended-with-drift'),
-    pytest.param('-foo', {}, Action.REPLACE, Reason.SPAN_MISSING, State.DRIFT, '-foo ' + SPAN,
+    pytest.param('-foo', {}, Action.REPLACE, PlanReason.SPAN_MISSING, State.DRIFT, '-foo ' + SPAN,
                  id='halted-with-foreign-text-only'),
-    pytest.param(SPAN + ' -foo ' + OTHER_SPAN, {}, Action.REPLACE, Reason.SPAN_DIFFERS,
+    pytest.param(SPAN + ' -foo ' + OTHER_SPAN, {}, Action.REPLACE, PlanReason.SPAN_DIFFERS,
                  State.DRIFT, SPAN + ' -foo', id='halted-with-two-spans'),
-    pytest.param('"' + SPAN, {}, Action.NONE, Reason.UNREADABLE, State.UNREADABLE, None,
+    pytest.param('"' + SPAN, {}, Action.NONE, PlanReason.UNREADABLE, State.UNREADABLE, None,
                  id='halted-with-an-open-quote'),
-    pytest.param('"x', {}, Action.NONE, Reason.UNREADABLE, State.UNREADABLE, None,
+    pytest.param('"x', {}, Action.NONE, PlanReason.UNREADABLE, State.UNREADABLE, None,
                  id='halted-with-an-open-quote-in-foreign-text'),
-    pytest.param('x' * (MAX_VALUE - len(SPAN) - 1), {}, Action.REPLACE, Reason.SPAN_MISSING,
+    pytest.param('x' * (MAX_VALUE - len(SPAN) - 1), {}, Action.REPLACE, PlanReason.SPAN_MISSING,
                  State.DRIFT, 'x' * (MAX_VALUE - len(SPAN) - 1) + ' ' + SPAN,
                  id='halted-with-just-enough-room'),
-    pytest.param('x' * (MAX_VALUE - len(SPAN)), {}, Action.NONE, Reason.TOO_LONG,
+    pytest.param('x' * (MAX_VALUE - len(SPAN)), {}, Action.NONE, PlanReason.TOO_LONG,
                  State.UNREADABLE, None, id='halted-with-one-byte-too-many'),
 ])
 def test_registered_vm_is_brought_to_what_its_row_says(args, fields, action, reason, state, value):
@@ -78,43 +78,43 @@ def test_registered_vm_is_brought_to_what_its_row_says(args, fields, action, rea
 
 
 @pytest.mark.parametrize('args, assignment, standing, policy, action, reason, state, value', [
-    pytest.param(SPAN, DISABLED, Standing.CLEAR, POLICY, Action.REMOVE, Reason.POOL_DISABLED,
+    pytest.param(SPAN, DISABLED, Standing.CLEAR, POLICY, Action.REMOVE, PlanReason.POOL_DISABLED,
                  State.DRIFT, None, id='disabled-pool'),
     pytest.param('-a ' + SPAN, DISABLED, Standing.CLEAR, POLICY, Action.REPLACE,
-                 Reason.POOL_DISABLED, State.DRIFT, '-a', id='disabled-pool-with-foreign-text'),
-    pytest.param(None, DISABLED, Standing.CLEAR, POLICY, Action.NONE, Reason.AS_DESIRED,
+                 PlanReason.POOL_DISABLED, State.DRIFT, '-a', id='disabled-pool-with-foreign-text'),
+    pytest.param(None, DISABLED, Standing.CLEAR, POLICY, Action.NONE, PlanReason.AS_DESIRED,
                  State.AS_DESIRED, None, id='disabled-pool-and-nothing-there'),
     pytest.param(None, ASSIGNMENT, Standing.CONTESTED, POLICY, Action.NONE,
-                 Reason.NUMBER_CONTESTED, State.CONTESTED, None, id='contested-without-args'),
+                 PlanReason.NUMBER_CONTESTED, State.CONTESTED, None, id='contested-without-args'),
     pytest.param(OTHER_SPAN, ASSIGNMENT, Standing.CONTESTED, POLICY, Action.NONE,
-                 Reason.NUMBER_CONTESTED, State.CONTESTED, None, id='contested-with-drift'),
-    pytest.param(SPAN, None, Standing.CONTESTED, POLICY, Action.NONE, Reason.NUMBER_CONTESTED,
+                 PlanReason.NUMBER_CONTESTED, State.CONTESTED, None, id='contested-with-drift'),
+    pytest.param(SPAN, None, Standing.CONTESTED, POLICY, Action.NONE, PlanReason.NUMBER_CONTESTED,
                  State.CONTESTED, None, id='bore-the-number-before'),
-    pytest.param(SPAN, None, Standing.CLEAR, POLICY, Action.NONE, Reason.MANUAL_ARGS,
+    pytest.param(SPAN, None, Standing.CLEAR, POLICY, Action.NONE, PlanReason.MANUAL_ARGS,
                  State.MANUAL, None, id='args-by-hand'),
-    pytest.param(None, None, Standing.CLEAR, POLICY, Action.NONE, Reason.NOT_REGISTERED,
+    pytest.param(None, None, Standing.CLEAR, POLICY, Action.NONE, PlanReason.NOT_REGISTERED,
                  State.UNREGISTERED, None, id='unregistered'),
-    pytest.param(FOREIGN, None, Standing.CLEAR, POLICY, Action.NONE, Reason.NOT_REGISTERED,
+    pytest.param(FOREIGN, None, Standing.CLEAR, POLICY, Action.NONE, PlanReason.NOT_REGISTERED,
                  State.UNREGISTERED, None, id='unregistered-with-foreign-text'),
-    pytest.param('"x', None, Standing.CLEAR, POLICY, Action.NONE, Reason.NOT_REGISTERED,
+    pytest.param('"x', None, Standing.CLEAR, POLICY, Action.NONE, PlanReason.NOT_REGISTERED,
                  State.UNREGISTERED, None, id='unregistered-with-an-open-quote'),
-    pytest.param('"' + SPAN, None, Standing.COPY, POLICY, Action.NONE, Reason.UNREADABLE,
+    pytest.param('"' + SPAN, None, Standing.COPY, POLICY, Action.NONE, PlanReason.UNREADABLE,
                  State.UNREADABLE, None, id='copy-that-cannot-be-read'),
-    pytest.param(SPAN, None, Standing.COPY, POLICY, Action.REMOVE, Reason.NUMBER_COPIED,
+    pytest.param(SPAN, None, Standing.COPY, POLICY, Action.REMOVE, PlanReason.NUMBER_COPIED,
                  State.DOUBLED, None, id='copy'),
-    pytest.param('-a ' + SPAN, None, Standing.COPY, POLICY, Action.REPLACE, Reason.NUMBER_COPIED,
+    pytest.param('-a ' + SPAN, None, Standing.COPY, POLICY, Action.REPLACE, PlanReason.NUMBER_COPIED,
                  State.DOUBLED, '-a', id='copy-with-foreign-text'),
-    pytest.param(SPAN, None, Standing.ORPHAN, POLICY, Action.REMOVE, Reason.ROW_DELETED,
+    pytest.param(SPAN, None, Standing.ORPHAN, POLICY, Action.REMOVE, PlanReason.ROW_DELETED,
                  State.ORPHANED, None, id='row-deleted'),
-    pytest.param(None, None, Standing.ORPHAN, POLICY, Action.NONE, Reason.NOT_REGISTERED,
+    pytest.param(None, None, Standing.ORPHAN, POLICY, Action.NONE, PlanReason.NOT_REGISTERED,
                  State.UNREGISTERED, None, id='row-deleted-and-nothing-left'),
-    pytest.param(None, ASSIGNMENT, Standing.CLEAR, UNACCEPTED, Action.ADD, Reason.SPAN_MISSING,
+    pytest.param(None, ASSIGNMENT, Standing.CLEAR, UNACCEPTED, Action.ADD, PlanReason.SPAN_MISSING,
                  State.DRIFT, SPAN, id='not-accepted-adds'),
     pytest.param(OTHER_SPAN, ASSIGNMENT, Standing.CLEAR, UNACCEPTED, Action.NONE,
-                 Reason.NOT_ACCEPTED, State.DRIFT, None, id='not-accepted-replaces-nothing'),
-    pytest.param(SPAN, DISABLED, Standing.CLEAR, UNACCEPTED, Action.NONE, Reason.NOT_ACCEPTED,
+                 PlanReason.NOT_ACCEPTED, State.DRIFT, None, id='not-accepted-replaces-nothing'),
+    pytest.param(SPAN, DISABLED, Standing.CLEAR, UNACCEPTED, Action.NONE, PlanReason.NOT_ACCEPTED,
                  State.DRIFT, None, id='not-accepted-removes-nothing'),
-    pytest.param(SPAN, None, Standing.COPY, UNACCEPTED, Action.NONE, Reason.NOT_ACCEPTED,
+    pytest.param(SPAN, None, Standing.COPY, UNACCEPTED, Action.NONE, PlanReason.NOT_ACCEPTED,
                  State.DOUBLED, None, id='not-accepted-leaves-a-copy'),
 ])
 def test_vm_at_rest_is_treated_as_it_stands(args, assignment, standing, policy, action, reason,
@@ -128,13 +128,13 @@ INTERIM = '-device vgpu-stub,pool_id=A,priority=high,vm_id=3'
 
 
 @pytest.mark.parametrize('args, beside, action, reason, value', [
-    pytest.param(INTERIM, HELD, Action.NONE, Reason.NUMBER_HELD, None, id='it-has-its-old-number'),
-    pytest.param(OTHER_SPAN, HELD, Action.REPLACE, Reason.SPAN_DIFFERS, INTERIM,
+    pytest.param(INTERIM, HELD, Action.NONE, PlanReason.NUMBER_HELD, None, id='it-has-its-old-number'),
+    pytest.param(OTHER_SPAN, HELD, Action.REPLACE, PlanReason.SPAN_DIFFERS, INTERIM,
                  id='the-old-number-with-the-new-pool-and-priority'),
-    pytest.param(SPAN, HELD, Action.REPLACE, Reason.SPAN_DIFFERS, INTERIM,
+    pytest.param(SPAN, HELD, Action.REPLACE, PlanReason.SPAN_DIFFERS, INTERIM,
                  id='the-new-number-by-the-hand-of-others'),
-    pytest.param(None, HELD, Action.ADD, Reason.SPAN_MISSING, INTERIM, id='it-has-nothing'),
-    pytest.param(SPAN, HELD._replace(interim=None), Action.REMOVE, Reason.NUMBER_HELD, None,
+    pytest.param(None, HELD, Action.ADD, PlanReason.SPAN_MISSING, INTERIM, id='it-has-nothing'),
+    pytest.param(SPAN, HELD._replace(interim=None), Action.REMOVE, PlanReason.NUMBER_HELD, None,
                  id='there-is-no-number-for-it')])
 def test_number_that_another_vm_has_is_not_staged(args, beside, action, reason, value):
     plan = plan_vm(build_vm(args), ASSIGNMENT, Standing.CLEAR, POLICY, beside)
@@ -157,7 +157,7 @@ def test_change_is_pending_by_what_runs(args, runs, state):
 
 def test_copy_that_others_keep_from_starting_is_left_alone():
     plan = plan_vm(build_vm(SPAN), None, Standing.COPY, POLICY, Beside(is_blocked_by_others=True))
-    assert (plan.action, plan.reason, plan.state) == (Action.NONE, Reason.COPY_BLOCKED,
+    assert (plan.action, plan.reason, plan.state) == (Action.NONE, PlanReason.COPY_BLOCKED,
                                                       State.DOUBLED)
 
 
@@ -174,13 +174,13 @@ def test_properties_of_what_was_removed_come_back():
     pytest.param(Standing.ORPHAN, State.ORPHANED, id='row-deleted')])
 def test_unregistered_vm_that_starts_keeps_what_it_has(standing, state):
     plan = plan_vm(build_vm(SPAN, operation='start'), None, standing, POLICY)
-    assert (plan.action, plan.reason, plan.state) == (Action.NONE, Reason.NOT_AT_REST, state)
+    assert (plan.action, plan.reason, plan.state) == (Action.NONE, PlanReason.NOT_AT_REST, state)
 
 
-@pytest.mark.parametrize('kind', [Kind.TEMPLATE, Kind.SNAPSHOT, Kind.CONTROL_DOMAIN])
+@pytest.mark.parametrize('kind', [VmKind.TEMPLATE, VmKind.SNAPSHOT, VmKind.CONTROL_DOMAIN])
 def test_whatever_is_no_ordinary_vm_is_left_alone(kind):
     plan = plan_vm(build_vm(OTHER_SPAN, kind=kind), ASSIGNMENT, Standing.CLEAR, POLICY)
-    assert (plan.action, plan.reason) == (Action.NONE, Reason.NOT_ORDINARY)
+    assert (plan.action, plan.reason) == (Action.NONE, PlanReason.NOT_ORDINARY)
 
 
 # Every combination.
@@ -202,11 +202,11 @@ VALUES = (
 def combinations():
     """(vm, assignment, standing, policy, plan) of every combination there is."""
     dimensions = itertools.product(
-        Kind, PowerState, OPERATIONS, VALUES, (ASSIGNMENT, DISABLED, None), Standing,
+        VmKind, PowerState, OPERATIONS, VALUES, (ASSIGNMENT, DISABLED, None), Standing,
         (POLICY, UNACCEPTED))
     found = []
     for kind, power_state, names, args, assignment, standing, policy in dimensions:
-        if kind is not Kind.VM and names not in OPERATIONS[:3]:
+        if kind is not VmKind.VM and names not in OPERATIONS[:3]:
             continue
         operations = tuple(('OpaqueRef:%d' % i, name) for i, name in enumerate(names))
         vm = build_vm(args, kind=kind, power_state=power_state, operations=operations)
@@ -227,7 +227,7 @@ def foreign_words(value):
 def test_nothing_is_written_but_on_an_ordinary_vm_that_rests_or_starts(combinations):
     for vm, _assignment, _standing, _policy, plan in combinations:
         if plan.action is not Action.NONE:
-            assert vm.kind is Kind.VM and vm.power_state is PowerState.HALTED
+            assert vm.kind is VmKind.VM and vm.power_state is PowerState.HALTED
             assert {name for _task, name in vm.operations} <= START_OPERATIONS
 
 
@@ -250,7 +250,7 @@ def test_action_is_the_one_that_leads_to_the_value(combinations):
 
 def test_what_cannot_be_read_is_never_touched(combinations):
     for vm, assignment, _standing, _policy, plan in combinations:
-        if parse_args(vm.args, NAMES).problem is not None and vm.kind is Kind.VM:
+        if parse_args(vm.args, NAMES).problem is not None and vm.kind is VmKind.VM:
             assert plan.action is Action.NONE
             if assignment is not None or 'vgpu-stub' in vm.args:
                 assert plan.state is State.UNREADABLE and plan.carried == vm.args
@@ -301,7 +301,7 @@ def test_after_the_write_nothing_more_is_to_be_done(combinations):
 
 def test_as_desired_is_said_of_exactly_what_needs_no_write(combinations):
     for vm, assignment, standing, _policy, plan in combinations:
-        is_right = (vm.kind is Kind.VM and assignment is not None
+        is_right = (vm.kind is VmKind.VM and assignment is not None
                     and standing is not Standing.CONTESTED
                     and parse_args(vm.args, NAMES).problem is None
                     and plan.carried == plan.desired)
@@ -310,7 +310,7 @@ def test_as_desired_is_said_of_exactly_what_needs_no_write(combinations):
 
 def test_drift_of_a_registered_vm_at_rest_or_starting_is_always_mended(combinations):
     for vm, assignment, standing, policy, plan in combinations:
-        can_be = (vm.kind is Kind.VM and assignment is not None and policy.is_accepted
+        can_be = (vm.kind is VmKind.VM and assignment is not None and policy.is_accepted
                   and standing is not Standing.CONTESTED
                   and plan.state not in (State.UNREADABLE, State.AS_DESIRED))
         if can_be:
@@ -321,7 +321,7 @@ def test_drift_of_a_registered_vm_at_rest_or_starting_is_always_mended(combinati
 
 def test_span_is_desired_exactly_by_a_row_in_an_enabled_pool(combinations):
     for vm, assignment, _standing, _policy, plan in combinations:
-        if vm.kind is Kind.VM:
+        if vm.kind is VmKind.VM:
             is_desired = assignment is not None and assignment.is_pool_enabled
             assert (plan.desired is not None) == is_desired
 
@@ -360,7 +360,7 @@ def test_while_nobody_knows_what_the_row_says_the_value_comes_back_whole(saved):
 
 def test_value_that_is_still_missing_is_not_said_to_be_as_desired():
     plan = plan_restore(build_vm(None), SPAN, ASSIGNMENT, POLICY)
-    assert (plan.reason, plan.state, plan.desired) == (Reason.INTERRUPTED, State.DRIFT, SPAN)
+    assert (plan.reason, plan.state, plan.desired) == (PlanReason.INTERRUPTED, State.DRIFT, SPAN)
 
 
 def test_policy_reads_the_number_that_a_vm_carries():

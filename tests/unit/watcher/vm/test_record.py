@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.watcher.builders import HOST, SPAN, UUID, build_raw, build_vm, uuid_of
 from watcher.errors import MalformedRecord, XapiNonsense
-from watcher.vm.record import Kind, PoolRecord, PowerState, parse_batch, parse_records, parse_vm
+from watcher.vm.record import PoolRecord, PowerState, VmKind, parse_batch, parse_records, parse_vm
 
 REF = 'OpaqueRef:1'
 
@@ -27,7 +27,7 @@ def test_fields_that_decisions_need_are_read():
         platform={'device-model-args': SPAN, 'vga': 'std'},
         current_operations={'OpaqueRef:b': 'start', 'OpaqueRef:a': 'clone'},
         blocked_operations={'start_on': 'x', 'destroy': 'y', 'start': 'z'}))
-    assert vm == (REF, UUID, 'web-01', Kind.VM, PowerState.PAUSED,
+    assert vm == (REF, UUID, 'web-01', VmKind.VM, PowerState.PAUSED,
                   (('OpaqueRef:a', 'clone'), ('OpaqueRef:b', 'start')), SPAN,
                   (('start', 'z'), ('start_on', 'x')), 7, HOST, (), True, True)
 
@@ -56,17 +56,17 @@ def test_vm_that_a_host_still_has_is_neither_at_rest_nor_starting():
 
 
 @pytest.mark.parametrize('flag, kind', [
-    pytest.param('is_a_template', Kind.TEMPLATE, id='template'),
-    pytest.param('is_default_template', Kind.TEMPLATE, id='default-template'),
-    pytest.param('is_a_snapshot', Kind.SNAPSHOT, id='snapshot'),
-    pytest.param('is_vmss_snapshot', Kind.SNAPSHOT, id='scheduled-snapshot'),
-    pytest.param('is_control_domain', Kind.CONTROL_DOMAIN, id='control-domain')])
+    pytest.param('is_a_template', VmKind.TEMPLATE, id='template'),
+    pytest.param('is_default_template', VmKind.TEMPLATE, id='default-template'),
+    pytest.param('is_a_snapshot', VmKind.SNAPSHOT, id='snapshot'),
+    pytest.param('is_vmss_snapshot', VmKind.SNAPSHOT, id='scheduled-snapshot'),
+    pytest.param('is_control_domain', VmKind.CONTROL_DOMAIN, id='control-domain')])
 def test_each_flag_alone_makes_it_no_ordinary_vm(flag, kind):
     assert parse_vm(REF, build_raw(**{flag: True})).kind is kind
 
 
 def test_snapshot_which_is_a_template_too_is_a_snapshot():
-    assert parse_vm(REF, build_raw(is_a_template=True, is_a_snapshot=True)).kind is Kind.SNAPSHOT
+    assert parse_vm(REF, build_raw(is_a_template=True, is_a_snapshot=True)).kind is VmKind.SNAPSHOT
 
 
 @pytest.mark.parametrize('field, value', [
@@ -105,7 +105,7 @@ SAID_AGAIN = ('is_default_template', 'is_vmss_snapshot')
 def test_flag_that_only_says_another_one_again_may_be_missing(field):
     raw = build_raw()
     del raw[field]
-    assert parse_vm(REF, raw).kind is Kind.VM
+    assert parse_vm(REF, raw).kind is VmKind.VM
 
 
 @pytest.mark.parametrize('field', sorted(set(build_raw()) - set(SAID_AGAIN)))

@@ -2,21 +2,35 @@
 
 import contextlib
 import http.server
-import threading
+import select
+import time
 
 import pytest
 
 from simulator.server import Simulator
 from simulator.settings import Settings
-from tests.support.waiting import wait_until
+from tests.support.serving import serving
+from tests.support.waiting import LOADED
 from tests.unit.watcher.builders import SPAN
+from tests.unit.watcher.steps import answer as answer_at_once
 from watcher.config.settings import XapiSettings
 from watcher.errors import (AnswerTooOld, NotTheMaster, SessionLost, StreamLost, VmVanished,
                             XapiError, XapiFailure, XapiNonsense, XapiUnreachable)
+from watcher.loop.loop import Loop
+from watcher.loop.steps import FOREVER, run
 from watcher.vm.record import PowerState, parse_batch, parse_records
-from watcher.xapi.client import MAP_FRESH_SECONDS, Client
+from watcher.xapi.blocking_client import BlockingClient
+from watcher.xapi.client import MAP_FRESH_SECONDS
 
 NO_VM = 'OpaqueRef:99999999-0000-0000-0000-000000000000'
+
+
+class Blocking(BlockingClient):
+    """Waits for each of the client's calls, those of the daemon alone too."""
+
+    def __getattr__(self, name):
+        steps = getattr(self.steps, name)
+        return lambda *params, **options: run(steps(*params, **options))
 
 
 @pytest.fixture
@@ -44,9 +58,9 @@ def build_client():
     """Build a client; all of them are closed at the end."""
     clients = []
 
-    def build(url, handle=None, timeout_seconds=5.0, is_given_up=None, **fields):
-        clients.append(Client(XapiSettings(url=url, **fields), handle=handle,
-                              timeout_seconds=timeout_seconds, is_given_up=is_given_up))
+    def build(url, handle=None, timeout_seconds=5.0, ends_at=FOREVER, **fields):
+        clients.append(Blocking(XapiSettings(url=url, **fields), handle=handle,
+                                timeout_seconds=timeout_seconds, ends_at=ends_at))
         return clients[-1]
     yield build
     for client in clients:
@@ -72,7 +86,8 @@ def ref(simulator):
 
 def build_speaker(client, wire):
     """Have a client speak one of the two."""
-    client.speaks_json, client._is_json_refused = wire == 'json', wire == 'xml'
+    client.steps.speaks_json = wire == 'json'
+    client.steps._is_json_refused = wire == 'xml'
     return client
 
 
@@ -188,7 +203,7 @@ def test_failure_becomes_the_error_of_its_code(simulator, client, ref, code, kin
 @pytest.mark.parametrize('answer', [None, {}, 7, 'OpaqueRef:x', [7], ['OpaqueRef:x', None]])
 def test_what_is_no_list_of_refs_is_nonsense(build_client, url, monkeypatch, answer):
     client = build_client(url)
-    monkeypatch.setattr(client, 'call', lambda _method: answer)
+    monkeypatch.setattr(client.steps, 'call', lambda _method: answer_at_once(answer))
     for read in (client.read_vm_refs, client.read_pool_ref, client.read_fresh_token):
         with pytest.raises(XapiNonsense):
             read()
@@ -196,7 +211,7 @@ def test_what_is_no_list_of_refs_is_nonsense(build_client, url, monkeypatch, ans
 
 def test_xapi_without_a_pool_is_nonsense(build_client, url, monkeypatch):
     client = build_client(url)
-    monkeypatch.setattr(client, 'call', lambda _method: [])
+    monkeypatch.setattr(client.steps, 'call', lambda _method: answer_at_once([]))
     with pytest.raises(XapiNonsense):
         client.read_pool_ref()
 
@@ -249,32 +264,44 @@ def test_answer_that_never_comes_is_given_up(simulator, build_client, url, clien
         slow.read_vm(ref)
 
 
-def test_call_is_given_up_when_asked_to(simulator, build_client, url, client, ref):
+def test_call_ends_when_all_that_it_belongs_to_has_to(simulator, build_client, url, client, ref):
     simulator.add_fault('hang', method='VM.get_record')
-    asked = []
     hurried = build_client(url, client.handle, timeout_seconds=30.0,
-                           is_given_up=lambda: asked.append(1) or True)
-    with pytest.raises(XapiUnreachable, match='given up'):
+                           ends_at=time.monotonic() + 0.2)
+    began_at = time.monotonic()
+    with pytest.raises(XapiUnreachable, match='no whole answer'):
         hurried.read_vm(ref)
-    assert asked
+    assert 0.1 < time.monotonic() - began_at < 3.0 * LOADED
+    with pytest.raises(XapiUnreachable, match='no whole answer'):
+        hurried.read_fresh_token()
 
 
-def test_long_poll_is_aborted_from_another_thread(simulator, client):
-    token, errors = parse_batch(client.event_from(''), is_first=True).token, []
+def test_long_poll_that_is_ended_where_it_waits_is_not_answered_to_the_next_call(simulator, client):
+    token = parse_batch(client.event_from(''), is_first=True).token
+    loop = Loop()
+    task = loop.start('poll', client.steps.event_from(token, 30.0))
+    while count(simulator, 'event.from') < 2:
+        loop.turn(0.01)
+    loop.cancel(task)
+    assert client.read_fresh_token() != token
+
+
+def test_error_that_is_raised_where_a_call_waits_ends_it_and_its_connection(simulator, client):
+    token, errors, loop = parse_batch(client.event_from(''), is_first=True).token, [], Loop()
 
     def poll():
         try:
-            client.event_from(token, 30.0)
+            yield from client.steps.event_from(token, 30.0)
         except XapiError as error:
             errors.append(error)
-    thread = threading.Thread(target=poll)
-    thread.start()
-    wait_until(lambda: count(simulator, 'event.from') == 2)
-    client.abort()
-    thread.join(5.0)
-    assert len(errors) == 1 and isinstance(errors[0], XapiUnreachable)
-    with pytest.raises(XapiUnreachable, match='given up'):
-        client.read_fresh_token()
+    task = loop.start('poll', poll())
+    while count(simulator, 'event.from') < 2:
+        loop.turn(0.01)
+    given_up = XapiUnreachable('the connection was given up')
+    loop.interrupt(task, given_up)
+    loop.turn(0.0)
+    assert errors == [given_up]
+    assert client.read_fresh_token() != token
 
 
 # Login and logout.
@@ -360,12 +387,8 @@ def xml_only():
     server = http.server.HTTPServer(('127.0.0.1', 0), XmlOnly)
     server.paths = []
     server.url = 'http://127.0.0.1:%d' % server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 def test_xapi_without_json_is_asked_by_xml_from_then_on(xml_only, build_client):
@@ -393,10 +416,23 @@ def test_map_is_not_sent_when_the_answer_it_rests_on_is_too_old(client, ref):
         with contextlib.suppress(AnswerTooOld):
             client.set_platform(ref, dict(platform, **{'device-model-args': SPAN}))
     _vm, platform = client.read_platform(ref)
-    client._transport._answered_at -= MAP_FRESH_SECONDS + 0.001
+    client.steps._transport._answered_at -= MAP_FRESH_SECONDS + 0.001
     with pytest.raises(AnswerTooOld):
         client.set_platform(ref, dict(platform, **{'device-model-args': 'late'}))
     assert client.read_vm(ref).args == SPAN
+
+
+def test_answer_counts_from_when_it_may_have_come_and_not_from_when_it_was_read(client, ref):
+    """The loop may have been away while it lay in the socket."""
+    client.read_vm(ref)
+    steps, heard_at = client.steps.read_platform(ref), None
+    with pytest.raises(StopIteration):
+        while True:
+            wait = steps.send(heard_at)
+            select.select([wait.descriptor], [], [])
+            heard_at = time.monotonic() - MAP_FRESH_SECONDS - 0.001
+    with pytest.raises(AnswerTooOld):
+        client.set_platform(ref, {'device-model-args': 'late'})
 
 
 def test_login_finds_out_that_xapi_speaks_no_json(xml_only, build_client):

@@ -4,6 +4,7 @@ import pytest
 
 from watcher.errors import (NoAnswer, SessionLost, XapiError, XapiFailure, XapiNonsense,
                             XapiUnreachable)
+from watcher.loop.steps import TURN, run
 from watcher.xapi.identity import read_identity
 from watcher.xapi.role import decide_role
 
@@ -15,6 +16,14 @@ ANSWERS = {'pool.get_all': ['pool'], 'pool.get_all_records': {'pool': {'master':
 UNKNOWN = XapiFailure('MESSAGE_METHOD_UNKNOWN', ('x',))
 
 
+def answer_or_raise(answer):
+    """Steps of a call that ends in this way."""
+    yield TURN
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
 def ask(failing, is_forgiving=False, **answers):
     """The identity that an XAPI tells in which these calls fail."""
     calls = []
@@ -22,10 +31,8 @@ def ask(failing, is_forgiving=False, **answers):
     def call(method, *_params):
         calls.append(method)
         answer = failing.get(method, answers.get(method.replace('.', '_'), ANSWERS[method]))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-    identity = read_identity(call, 'session', is_forgiving=is_forgiving)
+        return answer_or_raise(answer)
+    identity = run(read_identity(call, 'session', is_forgiving=is_forgiving))
     return identity, calls
 
 
@@ -85,7 +92,7 @@ def test_nobody_is_asked_again_where_nobody_is():
 
     def call(method, *_params):
         calls.append(method)
-        raise XapiUnreachable('no answer within 15 s')
+        return answer_or_raise(XapiUnreachable('no answer within 15 s'))
     with pytest.raises(XapiUnreachable):
-        read_identity(call, 'session')
+        run(read_identity(call, 'session'))
     assert calls == ['pool.get_all']

@@ -5,10 +5,10 @@ import xmlrpc.client
 
 import pytest
 
-from watcher.vm.boot import Finding
+from watcher.vm.boot import BootFinding
 from watcher.xapi.plugin_protocol import (AnswerInvalid, Call, CallInvalid, InspectionRequest, parse_call,
-                                          parse_document, parse_finding, parse_look, render_call,
-                                          render_failure, render_finding, render_look,
+                                          parse_document, parse_finding, parse_inspection, render_call,
+                                          render_failure, render_finding, render_inspection,
                                           render_success)
 
 UUID = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
@@ -48,7 +48,7 @@ def test_responses_are_those_that_xapi_understands():
 
 
 def test_request_for_a_look_comes_back():
-    assert parse_look(render_look(REQUEST)) == REQUEST
+    assert parse_inspection(render_inspection(REQUEST)) == REQUEST
 
 
 @pytest.mark.parametrize('changes', [
@@ -60,22 +60,22 @@ def test_request_for_a_look_comes_back():
 ])
 def test_odd_request_for_a_look_is_refused(changes):
     with pytest.raises(CallInvalid):
-        parse_look(dict(render_look(REQUEST), **changes))
+        parse_inspection(dict(render_inspection(REQUEST), **changes))
 
 
 @pytest.mark.parametrize('finding', [
-    Finding('-device vgpu-stub,vm_id=1'), Finding(None, '-device vgpu-stub,vm_id=1'), Finding(),
-    Finding(is_readable=False, problem='the process is gone'), Finding(is_withheld=True),
-    Finding('-device \udcff\u2713\n')])
+    BootFinding('-device vgpu-stub,vm_id=1'), BootFinding(None, '-device vgpu-stub,vm_id=1'), BootFinding(),
+    BootFinding(is_readable=False, problem='the process is gone'), BootFinding(is_withheld=True),
+    BootFinding('-device \udcff\u2713\n')])
 def test_finding_comes_back_through_xml(finding):
     answer = xmlrpc.client.loads(render_success(render_finding(finding)))[0][0]['Value']
     assert parse_finding(answer) == finding
 
 
 def test_finding_of_an_older_host_tells_of_nothing_withheld():
-    document = json.loads(render_finding(Finding('x')))
+    document = json.loads(render_finding(BootFinding('x')))
     del document['is_withheld']
-    assert parse_finding(json.dumps(document)) == Finding('x')
+    assert parse_finding(json.dumps(document)) == BootFinding('x')
 
 
 @pytest.mark.parametrize('changes', [
@@ -83,7 +83,7 @@ def test_finding_of_an_older_host_tells_of_nothing_withheld():
     {'is_readable': 'yes'}, {'problem': None}, {'is_withheld': 1}])
 def test_odd_finding_is_refused(changes):
     with pytest.raises(AnswerInvalid):
-        parse_finding(json.dumps(dict(json.loads(render_finding(Finding())), **changes)))
+        parse_finding(json.dumps(dict(json.loads(render_finding(BootFinding())), **changes)))
 
 
 @pytest.mark.parametrize('text', ['', 'null', '[]', '{}', None, 7, '[' * 100000])

@@ -2,19 +2,10 @@
 
 import pytest
 
-from simulator.server import Simulator
-from simulator.settings import Settings
 from watcher.config.settings import XapiSettings
 from watcher.errors import XapiError, XapiUnreachable
+from watcher.loop.steps import run
 from watcher.xapi.sessions import SessionOpened, Sessions
-
-
-@pytest.fixture
-def simulator(tmp_path):
-    with_socket = Simulator(Settings(socket_path=str(tmp_path / 'xapi')))
-    with_socket.start()
-    yield with_socket
-    with_socket.stop()
 
 
 @pytest.fixture
@@ -29,8 +20,8 @@ def count_open(simulator):
 
 def test_both_are_opened_and_told(simulator, settings):
     told = []
-    sessions = Sessions(lambda: settings, told.append, lambda: False)
-    stream = sessions.open()
+    sessions = Sessions(lambda: settings, told.append)
+    stream = run(sessions.open())
     opened, = told
     assert isinstance(opened, SessionOpened) and opened.role.is_writer
     assert stream.handle and stream.handle != opened.handle and count_open(simulator) == 2
@@ -40,9 +31,9 @@ def test_both_are_opened_and_told(simulator, settings):
 
 
 def test_those_of_before_are_given_back_when_new_ones_are_open(simulator, settings):
-    sessions = Sessions(lambda: settings, lambda _message: None, lambda: False)
-    sessions.open().close()
-    sessions.open().close()
+    sessions = Sessions(lambda: settings, lambda _message: None)
+    run(sessions.open()).close()
+    run(sessions.open()).close()
     assert count_open(simulator) == 2
     sessions.log_out()
     assert count_open(simulator) == 0
@@ -50,9 +41,9 @@ def test_those_of_before_are_given_back_when_new_ones_are_open(simulator, settin
 
 def test_none_is_left_when_the_configuration_changes_meanwhile(simulator, settings):
     told = []
-    sessions = Sessions(lambda: settings._replace(), told.append, lambda: False)
+    sessions = Sessions(lambda: settings._replace(), told.append)
     with pytest.raises(XapiUnreachable, match='changed meanwhile'):
-        sessions.open()
+        run(sessions.open())
     assert told == [] and count_open(simulator) == 0
 
 
@@ -63,12 +54,12 @@ def test_none_is_left_when_xapi_does_not_say_who_it_is(simulator, settings, meth
     for method in methods:
         simulator.add_fault('failure', method=method, parameters={'code': 'INTERNAL_ERROR'})
     told = []
-    sessions = Sessions(lambda: settings, told.append, lambda: False)
+    sessions = Sessions(lambda: settings, told.append)
     for _attempt in range(3):
         with pytest.raises(XapiError):
-            sessions.open()
+            run(sessions.open())
         assert count_open(simulator) == 0 and not told
     # What fails again and again is done without, and asked for again before long.
-    sessions.open().close()
+    run(sessions.open()).close()
     assert not told[0].role.is_writer and not told[0].role.is_certain
     sessions.log_out()

@@ -1,1 +1,0 @@
-"""Two loops in one thread, from the event to the write: what decision 15 was measured with."""
