@@ -6,7 +6,6 @@ one in nothing that our programs look at: tests/meta/test_programs.py compares t
 """
 
 import atexit
-import ctypes
 import gc
 import importlib
 import io
@@ -17,12 +16,12 @@ import runpy
 import socket
 import struct
 import sys
+import threading
 from typing import Any, Dict, List, NamedTuple, Optional
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Before each request: its length, and beside it the three standard descriptors.
 HEADER = struct.Struct('!I')
-_NEEDED_AT_THE_END = {'__main__', 'threading', 'io', 'encodings', 'codecs', 'os'}
 PACKAGES = ('registry', 'watcher', 'cli')
 
 
@@ -45,8 +44,7 @@ def serve(descriptor: int) -> None:
         return  # Ctrl-C reaches all processes of the terminal
     if request is not None:
         _become(request)
-        # What the interpreter itself calls for `python -m`.
-        runpy._run_module_as_main(request.module)  # type: ignore[attr-defined]
+        _run(request.module)
 
 
 def _serve(connection: socket.socket) -> Optional[Request]:
@@ -102,18 +100,31 @@ def _become(request: Request) -> None:
         stream = _open_stream(number, getattr(sys, name))
         setattr(sys, name, stream)
         setattr(sys, '__%s__' % name, stream)
-    atexit.register(_spare_modules)
     random.seed()  # Python 3.6 leaves every child with the same numbers
 
 
-def _spare_modules() -> None:
-    """Have the interpreter not take the modules apart at its end: that would copy all the memory
-    that is shared with the server."""
-    modules = dict(sys.modules)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(modules))
-    for name in modules:
-        if name not in sys.builtin_module_names and name not in _NEEDED_AT_THE_END:
-            del sys.modules[name]
+def _run(module: str) -> None:
+    """Run the program, and end without taking the interpreter apart, where nobody could tell.
+
+    That would copy the memory which is shared with the server, and takes longer than most programs.
+    """
+    status = 0
+    try:
+        # What the interpreter itself calls for `python -m`.
+        runpy._run_module_as_main(module)  # type: ignore[attr-defined]
+    except SystemExit as end:
+        if type(end.code) not in (int, type(None)):
+            raise
+        status = end.code or 0  # type: ignore[assignment]
+    if threading.active_count() > 1:
+        sys.exit(status)  # they are waited for
+    atexit._run_exitfuncs()  # type: ignore[attr-defined]
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.exit(status)  # the interpreter tells of it
+    os._exit(status & 0xff)
 
 
 def _open_stream(number: int, model: Any) -> io.TextIOWrapper:
