@@ -7,6 +7,7 @@ happens without asking XAPI.
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from cli.commands.history import describe_entry
+from cli.output.tables import describe_verdict, is_unasked
 from cli.output.text import escape, name_vm, utc
 from cli.output.vm_view import boot_document, entry_document
 from cli.queries.vm_names import find_names, name_in
@@ -95,10 +96,14 @@ def _describe_boot(boot: Boot, host_name: Optional[str]) -> Item:
     if not boot.closed_at:
         return Item(boot.opened_at, f'{utc(boot.opened_at)}  boot {boot.id}  {kind} of {vm} began',
                     document, '', boot.vm_uuid, name)
-    text = f"{utc(boot.closed_at)}  boot {boot.id}  {kind} of {vm}: {boot.verdict or 'given up'}"
+    at = boot.closed_at or boot.opened_at
+    text = f'{utc(at)}  boot {boot.id}  {kind} of {vm}: '
+    if is_unasked(boot):
+        return Item(at, text + describe_verdict(boot), document, '', boot.vm_uuid, name)
+    text += boot.verdict or 'given up'
     is_good = boot.verdict in _GOOD_VERDICTS
     if not is_good:
         text += f", found {escape(boot.found) or 'nothing of ours'}"
     colour = 'good' if is_good else 'warn' if boot.verdict in ('pending', 'unverified') else 'bad'
-    return Item(boot.closed_at, text + (', rescued' if boot.rescued else ''), document, colour,
+    return Item(at, text + (', rescued' if boot.rescued else ''), document, colour,
                 boot.vm_uuid, name)

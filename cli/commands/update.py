@@ -18,6 +18,8 @@ from cli.queries.vm_lookup import find_target
 from registry.edit import Edit
 from registry.values import Priority, Vm
 
+_OLDER = 'it runs with older settings until it is shut down and started'
+
 
 def change_vm(arguments: Arguments, context: Context) -> Result:
     """Change an assignment; everything is checked before anything is touched."""
@@ -79,12 +81,11 @@ def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situatio
         return build_answer(context, 'unchanged', lambda _arrow: f'{head}; nothing to do', row,
                             situation, None)
     if arguments.get(options.DRY_RUN) or arguments.get(options.NO_RESTART):
-        return build_answer(context, 'unchanged', lambda _arrow: f'{head}, pending until it is '
-                            'shut down and started; nothing to do', row, situation, None)
+        return build_answer(context, 'unchanged', lambda _arrow: f'{head}; {_OLDER}; nothing to do',
+                            row, situation, None)
     if not arguments.get(options.YES) and not context.can_ask:
-        return build_answer(context, 'unchanged', lambda _arrow: f'{head}; it runs without that '
-                            'until it is shut down and started: --yes restarts it', row,
-                            situation, None)
+        return build_answer(context, 'unchanged', lambda _arrow: f'{head}; {_OLDER}: --yes '
+                            'restarts it', row, situation, None)
     from cli.effects.restart import refuse_useless_restart, restart
     refuse_useless_restart(context, row, situation.record)
     plan = plan_row(context, row, situation.record)

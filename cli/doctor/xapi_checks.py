@@ -155,8 +155,8 @@ def _judge_numbers(pool: Any) -> Finding:
     if doubled:
         saw = '; '.join(f'{number} on {_some(vms)}' for number, vms in doubled[:_SHOWN])
         return bad('numbers', f'{plural(len(doubled), "number")} on several VMs: {saw}',
-                   "give one of them another: 'vgpu-admin set-vm-id'; a copy at rest is mended "
-                   'by the daemon')
+                   "one without a row: 'vgpu-admin register-vm' gives it another, and the daemon "
+                   "mends a copy at rest; one with a row: 'vgpu-admin set-vm-id'")
     return good('numbers', f'{plural(len(bearers), "number")}, each on one VM')
 
 

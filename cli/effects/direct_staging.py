@@ -114,8 +114,11 @@ def _withdraw_numbers(context: Any) -> None:
 
     The consumer withholds nothing then, until a daemon runs: no VM is taken for a thief.
     """
+    directory = RunDirectory(context.settings.run_directory)
     with contextlib.suppress(OSError, NumberFileInvalid):
-        RunDirectory(context.settings.run_directory).remove_numbers()
+        if directory.remove_numbers():
+            context.note("no daemon is running: until one does, a VM that starts with the number "
+                         "of another VM's row gets it: systemctl start vgpu-watcher")
 
 
 def _all(vm_uuids: Sequence[str], staged: StageResult) -> Dict[str, StageResult]:

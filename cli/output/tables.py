@@ -36,7 +36,8 @@ _REASON_HINTS = {
     'copy_blocked': "it carries the number of another VM's row; left alone while others block its "
                     'start',
     'row_not_valid': "its row is not valid; run 'vgpu-admin check'",
-    'manual_args': "made by hand, and left alone; 'vgpu-admin adopt' registers it",
+    'manual_args': "made by hand, and left alone; 'vgpu-admin adopt' registers it where no other "
+                   'VM has its number',
     'number_contested': 'another VM bore the number before; choose another for one of them',
     'value_not_readable': "its device-model-args cannot be told apart; see 'vgpu-admin show-vm'",
     'value_would_be_too_long': "its device-model-args would be too long; see 'vgpu-admin show-vm'",
@@ -46,7 +47,7 @@ _ARGS = re.compile(r'\bpool_id=([AB]),priority=([a-z]+),vm_id=([0-9]+)')
 # A terminal of so many columns has room for UUIDs beside the rest.
 FULL_WIDTH = 92
 DANGERS = {
-    'number_runs_twice': 'this number runs in two QEMUs: shut the wrong one down',
+    'number_runs_twice': 'its number runs in another QEMU, too: shut down the VM that has no row',
     'number_borne_twice': "another unregistered VM carries its number: 'vgpu-admin register-vm' "
                           'gives it one of its own',
     'resumes_with_anothers_number': "a resume takes another VM's number: shut it down instead",
@@ -77,7 +78,8 @@ def render_vm(view: VmView, boot: Any = None, host_name: Optional[str] = None,
     if view.arrived is not None:
         values['Arrived'] = f'{describe_arrival(view)}; see \'vgpu-admin adopt\''
     if view.removed is not None:
-        values['Removed'] = f"{escape(view.removed)}; 'vgpu-admin register-vm' brings it back"
+        values['Removed'] = (f"{escape(view.removed)}; 'vgpu-admin register-vm' gives it a number "
+                             'of its own')
     if view.problem:
         values['Problem'] = escape(view.problem)
     if view.mend:
@@ -156,13 +158,24 @@ def describe_boot(boot: Any, host_name: Optional[str] = None) -> str:
 
 def describe_outcome(boot: Any, host_name: Optional[str] = None) -> str:
     """What kind of boot it was, and what came of it."""
-    verdict = boot.verdict or ('given up' if boot.closed_at else 'under way')
     where = f' on {escape(host_name)}' if host_name else ''
     kind = 'found running' if boot.kind == 'unknown' else boot.kind
-    text = f'{kind}{where}: {verdict}'
+    return f'{kind}{where}: {describe_verdict(boot)}'
+
+
+def describe_verdict(boot: Any) -> str:
+    """What came of a boot; of a VM that had no row nothing was asked for."""
+    if is_unasked(boot):
+        return f"had no row then, found {escape(boot.found) or 'nothing of ours'}"
+    text = boot.verdict or ('given up' if boot.closed_at else 'under way')
     if boot.found and boot.verdict not in (None, 'as_desired'):
         text += f', found {escape(boot.found)}'
     return text + (', rescued' if boot.rescued else '')
+
+
+def is_unasked(boot: Any) -> bool:
+    """Whether a boot was looked at and had no row by which it could be right or wrong."""
+    return boot.quiet and boot.verdict not in (None, 'withheld', 'unverified')
 
 
 def render_vm_table(views: Sequence[VmView], style: Style) -> List[str]:
@@ -265,5 +278,7 @@ def scan_mark(view: VmView, style: Style) -> str:
 def render_change(before: Mapping[str, str], after: Mapping[str, str], *,
                   starts: bool = True) -> List[str]:
     """The block that people know: what is, and what shall be."""
+    needs = ('This change requires stopping and restarting the VM.' if starts else
+             'This change requires stopping the VM. It stays stopped; --restart starts it again.')
     return (fields('Current configuration:', before) + fields('New configuration:', after)
-            + [f"This change requires stopping{' and restarting' if starts else ''} the VM."])
+            + [needs])

@@ -4,6 +4,7 @@ from typing import Any, FrozenSet, NamedTuple, Optional, Tuple
 
 from cli.queries.daemon_status import find_daemon
 from cli.queries.xapi_tasks import wait_until
+from registry.errors import RegistryError
 from registry.journal.receipts import Boot
 from watcher.errors import HostUnreadable
 from watcher.vm.plan import Plan
@@ -71,10 +72,31 @@ def _inspect(context: Any, record: VmRecord, plan: Optional[Plan]) -> BootCheck:
         return BootCheck('unverified', 'what it runs with is not known', plan)
     finding = wait_until(context, lambda: _find_readable(context, running), _LOOK_SECONDS)
     if finding is None:
+        _open_receipt(context, running, plan)
         return BootCheck('unverified', 'what it runs with can only be seen where it runs', plan)
     from watcher.vm.boot import BootKind, judge
-    return _describe(judge(BootKind.START, plan.desired, frozenset(), finding).value, finding.found,
-                     plan)
+    verdict = judge(BootKind.START, plan.desired, frozenset(), finding).value
+    _open_receipt(context, running, plan, found=finding.found, verdict=verdict)
+    return _describe(verdict, finding.found, plan)
+
+
+def _open_receipt(context: Any, vm: VmRecord, plan: Plan, **seen: Any) -> None:
+    """Leave a receipt of a boot that no daemon saw: what the VM runs with is known from now on.
+
+    It stays open: the next daemon looks, too, and tells of the boot.
+    """
+    host_ref, domid = vm.domain or ('', -1)
+    host = _find_host(context, vm)
+    boot = Boot(0, vm.uuid, vm.name, 'start', host_ref, domid,
+                host.read_boot_id() if host is not None else '', None, '',
+                desired=plan.desired, carried=plan.carried, **seen)
+    with context.journal() as journal:
+        if journal is None:
+            return
+        try:
+            journal.open_boot(boot)
+        except RegistryError as error:
+            context.note(f'the boot is not recorded: {error}')
 
 
 def _find_readable(context: Any, vm: VmRecord) -> Optional[Any]:
@@ -84,19 +106,26 @@ def _find_readable(context: Any, vm: VmRecord) -> Optional[Any]:
 
 def _find_running(context: Any, vm: VmRecord) -> Any:
     """What this host shows of the VM's QEMU, when it runs here."""
-    from watcher.boots.host import Host
     from watcher.boots.inspection import read_finding
     from watcher.loop.steps import run
     from watcher.vm.boot import BootFinding
-    role, settings = context.live().role, context.settings
-    host = Host(settings.host.xenstore_read, settings.host.proc, settings.run_directory)
-    is_here = role.is_local and vm.domain is not None and vm.domain[0] == role.host
-    if not is_here or not host.is_available:
+    host = _find_host(context, vm)
+    if host is None:
         return BootFinding(is_readable=False)
     try:
-        return run(read_finding(host, settings.device.known_names, vm.domid))
+        return run(read_finding(host, context.settings.device.known_names, vm.domid))
     except HostUnreadable as error:
         return BootFinding(is_readable=False, problem=str(error))
+
+
+def _find_host(context: Any, vm: VmRecord) -> Optional[Any]:
+    """This host, when the VM runs here and its QEMU can be looked at."""
+    from watcher.boots.host import Host
+    role, settings = context.live().role, context.settings
+    if not role.is_local or vm.domain is None or vm.domain[0] != role.host:
+        return None
+    host = Host(settings.host.xenstore_read, settings.host.proc, settings.run_directory)
+    return host if host.is_available else None
 
 
 def _describe(word: str, found: Optional[str], plan: Optional[Plan]) -> BootCheck:

@@ -91,11 +91,11 @@ def list_last_boots(connection: Connection) -> Tuple[Boot, ...]:
 
 
 def count_verdicts(connection: Connection, since: str) -> Mapping[str, int]:
-    """Count the boots closed at or after a time, by verdict."""
+    """Count the boots closed at or after a time, by verdict: those of which a line tells."""
     closed_at = render_corrected('closed_at', read_steps(connection))
     return dict(connection.execute(
         f'SELECT verdict, count(*) FROM receipts WHERE {closed_at} >= ? AND verdict IS NOT NULL '
-        'GROUP BY verdict', (since,)))
+        "AND (NOT quiet OR verdict = 'withheld') GROUP BY verdict", (since,)))
 
 
 def _prune(connection: Connection, vm_uuid: str) -> None:

@@ -39,6 +39,7 @@ class Inspected(NamedTuple):
 
 
 _NOT_HERE = BootFinding(is_readable=False, problem='this host cannot look where the VM runs')
+_GONE = BootFinding(is_readable=False, problem='the host has booted since')
 
 
 class _Open:
@@ -129,7 +130,9 @@ class Receipts:
                 self._note_seen(vm_uuid, track.domain)
         for boot in unfinished:
             opened = _Open(boot, self._guess_beginning(boot), boot.id)
-            if boot.host is not None and boot.domid is not None:
+            if boot.domid is not None and self._is_of_earlier_host_boot(boot, local_host):
+                self._conclude(opened, _GONE, frozenset())
+            elif boot.host is not None and boot.domid is not None:
                 domain = boot.host, boot.domid
                 if not self._note_seen(boot.vm_uuid, domain):
                     self._close(opened)  # told meanwhile: the journal was locked for long
@@ -221,11 +224,18 @@ class Receipts:
         opened = self._arrived.pop((looked.vm_uuid,) + looked.domain, None)
         if opened is None:
             return
+        self._conclude(opened, looked.finding, staged)
+
+    def _conclude(self, opened: _Open, finding: BootFinding, staged: FrozenSet[str]) -> None:
         boot = opened.boot
-        expected = boot.carried if boot.quiet else boot.desired
-        verdict = judge(BootKind(boot.kind), expected, staged, looked.finding)
+        if boot.verdict is not None and not finding.is_readable:
+            # It is over; vgpu-admin, which started it while no daemon ran, had looked.
+            finding, verdict = BootFinding(boot.found), Verdict(boot.verdict)
+        else:
+            expected = boot.carried if boot.quiet else boot.desired
+            verdict = judge(BootKind(boot.kind), expected, staged, finding)
         boot = opened.boot = boot._replace(
-            closed_at=self._now_text(), found=looked.finding.found, verdict=verdict.value,
+            closed_at=self._now_text(), found=finding.found, verdict=verdict.value,
             elapsed_ms=int((self._clock() - opened.began) * 1000))
         self._note_last(boot)
         self._write(opened.write)
@@ -233,7 +243,7 @@ class Receipts:
             is_the_masters = self._is_member and boot.host != self._local_host
             if self._lines.admit(boot.vm_uuid, self._clock()):
                 is_well = verdict in GOOD_VERDICTS or is_the_masters
-                self._say(lambda: _tell(boot, verdict, looked.finding, is_well=is_well))
+                self._say(lambda: _tell(boot, verdict, finding, is_well=is_well))
 
     def _begin(self, vm: VmRecord, kind: BootKind, desired: Optional[str],
                carried: Optional[str], *, quiet: bool) -> _Open:
@@ -328,11 +338,14 @@ class Receipts:
                     desired=desired, carried=carried, quiet=quiet)
 
     def _recall_track(self, boot: Boot, local_host: Optional[str]) -> Track:
-        is_earlier_host_boot = (boot.host == local_host and self._boot_id and boot.boot_id
-                                and boot.boot_id != self._boot_id)
-        if boot.domid is None or boot.host is None or is_earlier_host_boot:
+        if boot.domid is None or boot.host is None \
+                or self._is_of_earlier_host_boot(boot, local_host):
             return resume_track(None)
         return resume_track((boot.host, boot.domid), task=boot.task)
+
+    def _is_of_earlier_host_boot(self, boot: Boot, local_host: Optional[str]) -> bool:
+        return bool(boot.host == local_host and self._boot_id and boot.boot_id
+                    and boot.boot_id != self._boot_id)
 
     def _guess_beginning(self, boot: Boot) -> float:
         try:

@@ -81,10 +81,14 @@ class RunDirectory:
         except FileNotFoundError:
             return None
 
-    def remove_numbers(self) -> None:
-        """Have the consumer withhold nothing until the daemon writes again."""
-        with contextlib.suppress(FileNotFoundError), _opened(self.path) as place:
-            os.unlink(NUMBERS, dir_fd=place)
+    def remove_numbers(self) -> bool:
+        """Have the consumer withhold nothing until the daemon writes again; False: it did not."""
+        try:
+            with _opened(self.path) as place:
+                os.unlink(NUMBERS, dir_fd=place)
+                return True
+        except FileNotFoundError:
+            return False
 
     def read_marker(self, domid: int) -> Optional[Withheld]:
         """What the consumer left about a domain; None when its span was not withheld."""

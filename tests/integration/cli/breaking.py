@@ -4,10 +4,11 @@ What the steps are held by: a question that nobody answers, a call that hangs, a
 hangs in XAPI, or just the moment when the command says what it does next.
 """
 
+import json
 import os
 import pty
 import threading
-from typing import Any, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 from tests.integration.cli.program import Place, span, wait_until
 from tests.support import programs
@@ -28,11 +29,10 @@ class Daemon:
     def start(self) -> None:
         """Start it, and wait until it has taken its first look."""
         self._starts += 1
-        path = os.path.join(self._place.directory, 'log%d' % self._starts)
-        with open(path, 'wb') as log:
+        with open(self._log, 'wb') as log:
             self._process = programs.start('watcher', ['run', '--config', self._place.config],
                                            stderr=log, **programs.surroundings())
-        wait_until(lambda: self._is_synced(path), 'the daemon in sync')
+        wait_until(self._is_synced, 'the daemon in sync')
 
     def kill(self) -> None:
         """End it at once."""
@@ -45,8 +45,18 @@ class Daemon:
             self._process.terminate()
             self._process.wait(10)
 
-    def _is_synced(self, path: str) -> bool:
-        with open(path, 'rb') as log:
+    def booted(self) -> List[Dict[str, Any]]:
+        """The lines `vm.booted` since it was started last."""
+        with open(self._log, encoding='utf-8') as log:
+            lines = [json.loads(line) for line in log if line.endswith('}\n')]
+        return [line for line in lines if line['event'] == 'vm.booted']
+
+    @property
+    def _log(self) -> str:
+        return os.path.join(self._place.directory, 'log%d' % self._starts)
+
+    def _is_synced(self) -> bool:
+        with open(self._log, 'rb') as log:
             text = log.read()
         assert self._process.poll() is None, text
         return b'stream.synced' in text or b'session.opened' in text

@@ -288,6 +288,22 @@ def test_numbers_are_swapped_without_a_daemon(pool: Pool) -> None:
     assert pool.boots(before) == [('db', span(1)), ('web', span(2))]
 
 
+def test_what_was_verified_without_a_daemon_is_known_from_then_on(pool: Pool) -> None:
+    pool.add('web')
+    pool.change('web', pool_id='B')
+    pool.daemon.kill()
+    assert pool.run('apply-pending', '--yes').status == 0
+    before = len(pool.xapi.boots)
+    assert pool.state('web') == 'as_desired'
+    assert pool.run('apply-pending', '--yes', '--json').document['result'] == 'nothing_to_do'
+    assert len(pool.xapi.boots) == before
+    told = pool.run('explain', 'web').out
+    assert 'start on' in told and 'it took what the registry asked for then.' in told, told
+    pool.daemon.start()
+    boot = wait_until(pool.daemon.booted, 'the line')[0]
+    assert (boot['kind'], boot['verdict'], boot['found']) == ('start', 'as_desired', span(1, 'B'))
+
+
 def test_a_daemon_that_is_killed_on_the_way(pool: Pool) -> None:
     pool.add('app', 'web')
     pool.change('app', 'web', pool_id='B')

@@ -207,6 +207,21 @@ def test_explain_waits_for_the_verdict_on_a_boot_that_has_just_begun(pool: Place
     assert b'found running: as_desired' in out, out
 
 
+def test_a_boot_without_a_row_is_neither_right_nor_wrong(pool: Place) -> None:
+    vm_uuid = pool.uuid(pool.create_vm('web'))
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        boot = Boot(0, vm_uuid, 'web', 'unknown', 'host', 1, 'boot', None, '2099-01-01 00:00:00',
+                    closed_at='2099-01-01 00:00:01', carried=span(7), found=span(7),
+                    verdict='as_desired', quiet=True)
+        journal.open_boot(boot)
+        assert journal.count_verdicts() == {}
+    told = pool.run('explain', 'web').out
+    assert f'found running: had no row then, found {span(7)}' in told
+    assert 'Meaning: it had no row when it came up, so nothing was asked for.' in told
+    assert 'as_desired' not in told, told
+    assert 'had no row then, found' in pool.run('show-vm', 'web').out
+
+
 def test_explain_of_a_vm_without_boots_tells_its_changes(pool: Place, drifted: str) -> None:
     run = pool.run('explain', 'web')
     assert run.status == 3 and "'vgpu-admin explain web --all'" in run.err

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from registry.journal.journal import Journal
+from registry.journal.receipts import Boot
 from tests.unit.watcher.builders import HOST, NAMES, OTHER_HOST, OTHER_SPAN, SPAN, UUID, build_vm
 from tests.unit.watcher.steps import answer
 from watcher.boots.host import Host
@@ -377,6 +378,46 @@ def test_open_boot_is_closed_by_the_next_daemon(desk, build_desk, machine, lines
     line, = lines()
     assert (line['kind'], line['verdict'], line['elapsed_ms']) == ('start', 'as_desired', 30000)
     assert successor.boots == [('start', 7, 'as_desired')]
+
+
+def open_seen_boot(desk, **fields):
+    """What vgpu-admin leaves of a restart while no daemon runs."""
+    desk.journal.open_boot(Boot(**dict({
+        'id': 0, 'vm_uuid': UUID, 'vm_name': 'web01', 'kind': 'start', 'host': HOST, 'domid': 7,
+        'boot_id': 'boot-1', 'task': None, 'opened_at': '', 'desired': SPAN, 'carried': SPAN,
+        'found': SPAN, 'verdict': 'as_desired'}, **fields)))
+
+
+def test_what_vgpu_admin_saw_while_no_daemon_ran_is_looked_at_and_told(desk, machine, lines):
+    machine.run_domain(7, OTHER_SPAN)
+    open_seen_boot(desk)
+    desk.receipts.recall(desk.journal, HOST)
+    desk.show(running(7))
+    desk.look()
+    assert desk.boots == [('start', 7, 'stale')] and len(lines()) == 1
+
+
+def test_what_vgpu_admin_saw_stands_where_it_cannot_be_looked_at_any_more(desk, lines):
+    open_seen_boot(desk)
+    desk.receipts.recall(desk.journal, HOST)
+    desk.show(halted())
+    desk.look()
+    assert desk.boots == [('start', 7, 'as_desired')]
+    line, = lines()
+    assert (line['verdict'], line['found'], line['log_level']) == ('as_desired', SPAN, 'info')
+
+
+def test_open_boot_of_an_earlier_boot_of_the_host_is_none_of_the_domain_that_runs(
+        desk, build_desk, machine, lines):
+    open_seen_boot(desk)
+    machine.set_boot_id('boot-2')
+    machine.run_domain(7, OTHER_SPAN)
+    successor = build_desk()
+    successor.receipts.recall(successor.journal, HOST)
+    successor.show(running(7))
+    successor.look()
+    assert [(line['kind'], line['verdict']) for line in lines()] == [
+        ('start', 'as_desired'), ('unknown', 'stale')]
 
 
 def test_open_boot_that_came_to_nothing_is_closed_without_a_verdict(desk, build_desk, lines):
