@@ -31,7 +31,7 @@ playground: $(VENV)/.installed
 test: export VGPU_SQL_RECORDING := $(CURDIR)/build/sqlite_floor/recording-make.jsonl
 test: $(VENV)/.installed-test
 	mkdir -p build/sqlite_floor && rm -f $(VGPU_SQL_RECORDING)
-	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup -m "not runs_last" $(TESTS)
+	$(VENV)/bin/python -m pytest -n $(JOBS) -m "not runs_last" $(TESTS)
 	$(VENV)/bin/python -m pytest -m runs_last tests/packaging/sqlite_3_7
 
 ## lint: ruff and mypy, as CI runs them

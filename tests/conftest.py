@@ -22,20 +22,32 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _LONGEST = ('tests/packaging/package/', 'tests/verification/model_checker/',
             'tests/verification/assurance/test_storm.py', 'tests/meta/test_demo.py',
             'is_given_up_after_forty_seconds')
+# What each of these builds, or runs, it needs once: one process of those that run the tests takes
+# all that begins so.
+_TOGETHER = ('tests/packaging/package/test_tarball.py', 'tests/packaging/package/',
+             'tests/verification/model_checker/test_pool_model.py', 'tests/meta/test_demo.py',
+             'tests/monitoring/test_dashboard.py')
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """Put what judges the other tests behind them, what takes longest before them, and tests that
-    share what is built once into one process."""
+    """Put what judges the other tests behind them, and what takes longest before them."""
     items.sort(key=lambda item: (item.get_closest_marker('runs_last') is not None,
                                  not any(part in item.nodeid for part in _LONGEST)))
-    for item in items:
-        if 'tests/packaging/package/' in item.nodeid:
-            names = set(getattr(item, 'fixturenames', ()))
-            is_tarball = 'installer' in names and 'rpm_file' not in names
-            item.add_marker(pytest.mark.xdist_group('tarball' if is_tarball else 'package'))
-        elif 'tests/meta/test_demo.py' in item.nodeid:
-            item.add_marker(pytest.mark.xdist_group('demo'))
+
+
+# Marks of groups are xdist's own way, which pytest 9.2 does not hear of any more.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out the tests one by one, but for those that go together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        """Scopes are what goes together."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            return next((part for part in _TOGETHER if nodeid.startswith(part)), nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture

@@ -131,7 +131,6 @@ def find_port() -> int:
 
 
 @needs_prometheus
-@pytest.mark.xdist_group('dashboard')
 @pytest.mark.parametrize('title', sorted(list_queries()))
 def test_panel_shows_something_of_a_run(prometheus: Callable[[str], Any], title: str) -> None:
     for query in list_queries()[title]:
@@ -139,7 +138,6 @@ def test_panel_shows_something_of_a_run(prometheus: Callable[[str], Any], title:
 
 
 @needs_prometheus
-@pytest.mark.xdist_group('dashboard')
 def test_panels_show_what_happened(prometheus: Callable[[str], Any]) -> None:
     queries = list_queries()
     pending, = prometheus(queries['Pending'][0])

@@ -14,9 +14,6 @@ from tests.verification.model_checker.pool_model import PLOTS, Plot, Seen, add, 
 from watcher.mirror import comparison, mirror, push, rebuild
 from watcher.mirror.comparison import EntryKind, Judgement, find_entry_kind, judge
 
-# One process explores the pools and counts them all.
-pytestmark = pytest.mark.xdist_group('pool-model')
-
 LEAST_STATES = 40000
 
 
