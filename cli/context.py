@@ -62,6 +62,8 @@ class Context:
         """How to go on, told when a command is interrupted after it has done something."""
         self.config_problem = ''
         """Why the configuration cannot be gone by, for `status`."""
+        self.journal_problem = ''
+        """Why the journal could not be read."""
         self._errors = errors
         self._answers = answers
         self._ask = ask
@@ -230,7 +232,8 @@ class Context:
             if getattr(error, 'reason', None) is Reason.LOCKED:
                 # Once in a run it is waited for in vain.
                 self._journal_seconds = _AGAIN_SECONDS
-            self.note(str(error))
+            self.journal_problem = str(error)
+            self.note(self.journal_problem)
             yield None
             return
         with contextlib.closing(journal):

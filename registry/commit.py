@@ -83,7 +83,7 @@ class Commit:
             'vms': len(image.vms), 'kept': kept_as, 'is_new': is_new})
 
     def create(self, image: Image, *, is_rebuilt: bool,
-               claims: Sequence[int] = ()) -> Replaced:
+               claims: Sequence[int] = (), moved_to: str = '') -> Replaced:
         """Make tables and rows in a file without content; tell what differs from the one before."""
         connection = self._connection
         if connection.execute('SELECT count(*) FROM registry.sqlite_master') != [(0,)]:
@@ -94,17 +94,17 @@ class Commit:
         edit.make_like(image)
         proposal = edit.settle()
         write_difference(connection, (), proposal.slots, proposal.difference.pools)
-        replaced = self._record_new(image, is_rebuilt)
+        replaced = self._record_new(image, is_rebuilt, moved_to)
         self._claim(claims)
         return replaced
 
-    def _record_new(self, image: Image, is_rebuilt: bool) -> Replaced:
+    def _record_new(self, image: Image, is_rebuilt: bool, moved_to: str) -> Replaced:
         source = os.path.basename(self._path)
         contents = read_contents(self._connection)._replace(source=source)
         vms, pools = outside_edits.last_seen(self._connection, source)
         difference = find_difference(vms, pools or contents.pools, image)
         if is_rebuilt:
-            self._add_rebuilt(image, '', is_new=True)
+            self._add_rebuilt(image, moved_to, is_new=True)
         else:
             self._add('registry_created', None, None, {'path': self._path})
         bearers.note_number(self._connection, image.largest)

@@ -144,19 +144,22 @@ class Registry:
                          generation: Optional[Tuple[str, str]] = None,
                          line: Sequence[str] = (), needs_journal: bool = False,
                          shown: 'Optional[Proposal]' = None,
-                         borne: Optional[Container[int]] = None) -> 'Replaced':
+                         borne: Optional[Container[int]] = None,
+                         moved_to: str = '') -> 'Replaced':
         """Make the registry what an image says, in place; the history tells each difference.
 
         `generation` (and the digest of the contents at it) is noted in the same transaction, as
         the newest of `line`, from which it came. With `shown` it must still be as it was shown.
         Without `may_create` a file that is missing stays missing. For a caller who knows which
-        numbers others bear (`borne`), the rows hold the rest from the commit on (P10).
+        numbers others bear (`borne`), the rows hold the rest from the commit on (P10). `moved_to`
+        is where the caller has put the file that could not be used.
         """
         if may_create and not self._is_there():
             claims = () if borne is None else tuple(
                 vm.vm_id for vm in image.vms if vm.vm_id not in borne)
             return self._create(image, who, command, is_rebuilt=True, generation=generation,
-                                line=line, needs_journal=needs_journal, claims=claims)
+                                line=line, needs_journal=needs_journal, claims=claims,
+                                moved_to=moved_to)
         with self._changing(who, command, allow_loss, needs_journal=needs_journal) as commit:
             edit = commit.begin()
             if not edit.contents().accepted:
@@ -174,7 +177,8 @@ class Registry:
 
     def _create(self, image: Image, who: str, command: str, *, is_rebuilt: bool,
                 generation: Optional[Tuple[str, str]] = None, line: Sequence[str] = (),
-                needs_journal: bool = False, claims: Sequence[int] = ()) -> 'Replaced':
+                needs_journal: bool = False, claims: Sequence[int] = (),
+                moved_to: str = '') -> 'Replaced':
         """Create the registry, whole, and known to the journal before it is there."""
         from registry.creation import making
         with making(self.path, self._patience()) as path:
@@ -183,7 +187,8 @@ class Registry:
                 from registry.commit import Commit
                 commit = Commit(connection, now=self._clock(), who=who, command=command,
                                 journal_problem=problem, path=self.path)
-                replaced = commit.create(image, is_rebuilt=is_rebuilt, claims=claims)
+                replaced = commit.create(image, is_rebuilt=is_rebuilt, claims=claims,
+                                         moved_to=moved_to)
                 commit.note_generation(image.largest, generation, line)
         return replaced._replace(journal_problem=problem)
 

@@ -166,8 +166,14 @@ def _describe_then(boot: Any) -> List[str]:
         return [first, f'{looked_at}  found {escape(boot.found) or "nothing of ours"}']
     return [first,
             f'{looked_at}  verdict {boot.verdict or "none"}: desired '
-            f'{escape(boot.desired) or "nothing"}, found {escape(boot.found) or "nothing"}'
+            f'{escape(boot.desired) or "nothing"}, found {_say_found(boot)}'
             + (' (written after the start was seen)' if boot.rescued else '')]
+
+
+def _say_found(boot: Any) -> str:
+    if boot.verdict == 'unverified':
+        return 'is not known'
+    return escape(boot.found) or 'nothing'
 
 
 def _count_rest(life: Life, boot: Any, entries: Sequence[Any], whole: str) -> List[str]:
@@ -237,7 +243,7 @@ def _say_now(boot: Any, vm: Any, plan: Any) -> str:
     if plan is not None and plan.state.value == 'pending':
         return (f"{escape(plan.desired) or 'nothing'} is asked for; this waits until the VM is "
                 'shut down and started.')
-    return 'the VM runs.' if _is_open(boot) else 'it still runs with this.'
+    return 'the VM runs.' if _is_open(boot) else 'it still runs so.'
 
 
 _MEANINGS = {

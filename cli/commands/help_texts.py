@@ -35,11 +35,11 @@ TEXTS = {
          'transfer-vm --gone --dry-run')),
     'set-pool': Text(
         'Moves VMs to another vGPU pool. A running VM is stopped and started after a question; '
-        '--no-restart leaves it running, and its next boot takes the change.',
+        '--no-restart leaves it running; the change is taken when it is shut down and started.',
         ('set-pool web01 web02 --pool=B', 'set-pool web01 --pool=A --no-restart')),
     'set-priority': Text(
         'Changes the priority of VMs. A running VM is stopped and started after a question; '
-        '--no-restart leaves it running, and its next boot takes the change.',
+        '--no-restart leaves it running; the change is taken when it is shut down and started.',
         ('set-priority web01 --priority=high', 'set-priority web01 web02 --priority=low --yes')),
     'set-vm-id': Text(
         'Gives a VM another number. A number that another VM has is refused, and the message '

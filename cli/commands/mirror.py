@@ -17,8 +17,9 @@ from cli.errors import CommandError, ExitStatus, Kind
 from cli.interrupts import deferred
 from cli.output.result import Result, build_document
 from cli.output.text import escape, name_vm, plural, say_unasked, say_unavailable
+from cli.queries.daemon_status import find_daemon
 from registry.difference import Difference, find_difference
-from registry.errors import Conflict
+from registry.errors import Conflict, RegistryUnavailable
 from registry.proposal import Proposal
 from registry.values import Contents, Pool
 from watcher.errors import XapiError
@@ -64,6 +65,8 @@ class View(NamedTuple):
     """Whether a key that is known here has signed the pool's entry."""
     is_trusted: bool = True
     """Whether the daemon goes by it: signed, or nothing in this pool needs to be."""
+    trouble: str = ''
+    """Why nothing can be said of the two: the registry is doubtful, or the journal unreadable."""
 
     proposal: Optional[Proposal] = None
     """What a rebuild is about to do, where one is."""
@@ -103,7 +106,8 @@ def registry(arguments: Arguments, context: Context) -> Result:
 def _compare(arguments: Arguments, context: Context, view: View) -> Result:
     differs = (view.judgement != 'same' or view.difference.has_any or bool(view.entries)
                or not view.collected.is_complete)
-    status = ExitStatus.DRIFT if differs and arguments.get(options.EXIT_CODE) else ExitStatus.DONE
+    status = (ExitStatus.UNAVAILABLE if view.trouble else
+              ExitStatus.DRIFT if differs and arguments.get(options.EXIT_CODE) else ExitStatus.DONE)
     lines = _lines(context, view) + _list_next(view)
     return Result(_document(context, view, view.judgement), lambda _style: lines, status,
                   minimal=tuple(view.difference.vm_uuids))
@@ -114,7 +118,7 @@ def _list_next(view: View) -> List[str]:
     if view.contents is None and view.mirror is None:
         return [f'There is no mirror either. The assignments come back by: {_SOURCES}; only for a '
                 "first registry: 'vgpu-admin init'."]
-    return [_NEXT[view.judgement]] if view.judgement in _NEXT else []
+    return [_NEXT[view.judgement]] if view.judgement in _NEXT and not view.trouble else []
 
 
 def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
@@ -150,7 +154,8 @@ def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
 def _keep(arguments: Arguments, context: Context, view: View) -> Result:
     """The registry counts: it is noted as what came after the mirror, and the daemon mirrors it."""
     if view.contents is None:
-        raise CommandError(Kind.UNAVAILABLE, f'there is no registry to keep: {view.problem}')
+        raise CommandError(Kind.UNAVAILABLE, f'there is no registry to keep ({view.problem}): '
+                           f'{context.registry.path}; {_NEXT["no_registry"]}')
     if view.mirror is None:
         raise CommandError(Kind.NOT_FOUND, 'there is no mirror in the database of XAPI; the daemon '
                            'on the master makes one')
@@ -168,7 +173,8 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
         result = 'would_be_kept' if is_needed else 'unchanged'
         return Result(_document(context, view, result), lambda _style: _lines(
             context, view, is_kept=True)
-            + ['Nothing to do.' if not is_needed else 'Nothing was changed (dry run).'])
+            + [_say_unneeded(context, view) if not is_needed else
+               'Nothing was changed (dry run).'])
     shown = rehearse(context, lambda edit: None)
     context.confirm(_lines(context, view, is_kept=True), 'Do you want to keep the registry as it '
                     'is, and have the mirror overwritten?')
@@ -179,6 +185,15 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
         context.done.append('the registry counts, and not the mirror')
     return Result(_document(context, view, 'kept'), lambda _style: [
         f'The registry {context.registry.path} is kept; the daemon mirrors it.'])
+
+
+def _say_unneeded(context: Context, view: View) -> str:
+    """What is said where the registry counts already."""
+    if not view.difference.has_any:
+        return 'Nothing to do.'
+    if find_daemon(context.registry.path) is None:
+        return 'The registry counts already; a daemon mirrors it: systemctl start vgpu-watcher'
+    return 'The registry counts already; the daemon mirrors it.'
 
 
 def _replace(context: Context, view: View) -> str:
@@ -224,6 +239,7 @@ def read_mirror_view(context: Context) -> View:
         lineage = journal.lineage() if journal is not None else ()
         noted = journal.generation() if journal is not None else None
         memory = read_memory(journal)
+    trouble = _find_trouble(context, contents)
     key = read_key(context.settings.mirror.key_file)[0]
     reading = read_mirror(pool.mirror, build_trust(memory, key, pool.uuid), pool.uuid)
     mirror, trust = reading.mirror, reading.trust
@@ -246,7 +262,19 @@ def read_mirror_view(context: Context) -> View:
         collected = collect_image(vms, mirror, known)
     return View(judgement, contents, problem, noted[0] if noted else '', mirror, collected,
                 _find_odd_entries(vms, pool.uuid, contents, trust),
-                reading.is_signed and is_trusted, is_trusted)
+                reading.is_signed and is_trusted, is_trusted, trouble)
+
+
+def _find_trouble(context: Context, contents: Optional[Contents]) -> str:
+    """What keeps the registry from being held against its mirror."""
+    if context.journal_problem:
+        return f'which of the two is newer stands in the journal: {context.journal_problem}'
+    if contents is not None:
+        try:
+            context.registry.read()
+        except RegistryUnavailable as error:
+            return str(error)
+    return ''
 
 
 def _read_number(generation: str) -> int:
@@ -297,7 +325,7 @@ def _lines(context: Context, view: View, *, is_kept: bool = False) -> List[str]:
         signed = 'signed' if view.is_signed else 'not signed by a key that is known here'
         lines.append(f'mirror    generation {view.mirror.generation.text}, '
                      f'{plural(view.mirror.vms, "VM")}, {signed}')
-    lines += ['', _WORDS[view.judgement]]
+    lines += ['', view.trouble or _WORDS[view.judgement]]
     if view.difference.has_any:
         lines.append('To be as the registry, the mirror needs:' if is_kept else
                      'To be as the mirror, the registry needs:')

@@ -118,7 +118,7 @@ def replace(context: Context, image: Image, contents: Optional[Contents], proble
             replaced = context.registry.replace_contents(
                 image, who=context.who, command='registry rebuild', keep_copy=True,
                 may_create=contents is None, allow_loss=True, generation=generation, line=line,
-                shown=proposal if contents is not None else None)
+                shown=proposal if contents is not None else None, moved_to=aside)
         except RegistryError:
             if aside:
                 context.registry.put_back(aside)

@@ -77,7 +77,9 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
     proposal = rehearse(context, build)
     before = removed[0]
     is_stopped = situation.is_running and not arguments.get(options.NO_RESTART)
-    head = _say_removed(before)
+    is_fault = any(fault.vm_uuid == target.vm_uuid for fault in contents.faults)
+    head = (f'{name_vm(before.vm_name, before.vm_uuid)}: registration removed; its row could not '
+            'be understood' if is_fault else _say_removed(before))
     if arguments.get(options.DRY_RUN):
         also = '; the VM would be stopped' if is_stopped else ''
         return build_answer(context, 'would_be_removed', lambda _arrow: f'{head} (dry run{also})',

@@ -131,6 +131,9 @@ def check(_arguments: Arguments, context: Context) -> Result:
                          "are added, nothing is replaced or removed; see 'vgpu-admin accept'")
     lines = [f'{registry.path}: {escape(problem)}' for problem in problems]
     lines += [f'{registry.path}: {escape(warning)} (a warning)' for warning in warnings]
+    if contents is not None and contents.faults:
+        lines.append("A row that cannot be understood goes with 'vgpu-admin remove-vm "
+                     "--vm-uuid=UUID'; 'vgpu-admin register-vm' makes a new one.")
     counted = [plural(len(contents.vms), 'VM')] if contents is not None else []
     counted += [plural(len(problems), 'problem')]
     counted += [plural(len(warnings), 'warning')] if warnings else []

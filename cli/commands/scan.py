@@ -166,7 +166,7 @@ def _build_panel(context: Context, contents: Contents, survey: Survey, problem: 
     pools = tuple((pool, tuple(survey.groups[pool.pool_id])) for pool in count_pools(contents))
     return Panel(context.registry.path, contents.accepted, watch, problem, pools,
                  tuple(survey.unregistered), odd_boots, replacements, len(contents.faults), mirror,
-                 consumer=_read_consumer(context))
+                 consumer=_read_consumer(context), journal_problem=context.journal_problem)
 
 
 def _read_consumer(context: Context) -> ConsumerState:
@@ -197,7 +197,8 @@ def _scan_document(survey: Survey) -> Dict[str, Any]:
 def _status_document(contents: Contents, survey: Survey, panel: Panel) -> Dict[str, Any]:
     return build_document(
         configuration={'problem': panel.config_problem or None},
-        registry={'path': panel.path, 'accepted': panel.is_accepted,
+        registry={'path': panel.path,
+                  'accepted': None if panel.registry_problem else panel.is_accepted,
                   'problem': panel.registry_problem or None,
                   'faults': [dict(fault._asdict()) for fault in contents.faults]},
         daemon=_describe_daemon(panel.watch),

@@ -8,7 +8,7 @@ from cli.consumer.withholding import (NO_DOM0, ConsumerState, advise_consumer,
 from cli.mediator import describe_excess
 from cli.output.result import PoolCount, VmView
 from cli.output.tables import DANGERS, FULL_WIDTH, GOOD_STATES, describe_boot, describe_state
-from cli.output.text import NO_PERMISSION, Style, cut, escape, name_vm, plural, table
+from cli.output.text import NO_PERMISSION, Style, cut, escape, name_vm, plural, spell_vm, table
 from cli.output.vm_view import word
 from cli.queries.daemon_status import Watch, describe_watch
 from cli.queries.mirror_status import MirrorState, describe_mirror, render_mirror
@@ -20,7 +20,7 @@ _FEW = 3
 _MOST_VMS = 9
 _MOST_LINES = 12
 _NAME_WIDTH = 12
-_NEXT = {'pending': ": 'vgpu-admin apply-pending'"}
+_RUNNING = ('Running', 'Paused')
 # A terminal of less has room for nothing beside UUIDs.
 _LEAST_WIDTH = 48
 
@@ -46,6 +46,8 @@ class Panel(NamedTuple):
     """What the consumer of this host does."""
     host_names: Mapping[str, Optional[str]] = {}
     """Of the hosts on which odd boots were, by their references."""
+    journal_problem: str = ''
+    """Why history, receipts and what the daemon notes cannot be read."""
     config_problem: str = ''
     """Why the configuration cannot be gone by."""
     check_config: str = "'vgpu-watcher check-config'"
@@ -69,7 +71,8 @@ def _head(panel: Panel, style: Style) -> List[str]:
     if panel.registry_problem:
         accepted = f': {style.warning} cannot be used; what follows is how it was last seen'
     return [f'Registry: {panel.path}{accepted}', describe_watch(panel.watch, style),
-            f'XAPI: {xapi}', render_mirror(panel.mirror, style)] + _consumer(panel.consumer, style)
+            f'XAPI: {xapi}', render_mirror(panel.mirror, style, panel.journal_problem)
+            ] + _consumer(panel.consumer, style)
 
 
 def _consumer(consumer: Optional[ConsumerState], style: Style) -> List[str]:
@@ -155,13 +158,22 @@ def _list_vms(panel: Panel) -> List[str]:
         kinds.setdefault("last boot not as desired: 'vgpu-admin explain VM'", []).append(
             (boot, f'last boot {describe_boot(boot, panel.host_names.get(boot.host))}'))
     if sum(len(items) for items in kinds.values()) <= _MOST_VMS:
-        return [f'{_say(*item)}{_NEXT.get(said, "")}'
-                for said, items in kinds.items() for item in items]
-    return [_say(*items[0]) if len(items) == 1 else
+        return [_say(*item) + _say_next([item[0]]) for items in kinds.values() for item in items]
+    return [_say(*items[0]) + _say_next([items[0][0]]) if len(items) == 1 else
             f"{len(items)} VMs ({', '.join(_brief_name(vm) for vm, _text in items[:_FEW])}"
-            f"{', ...' if len(items) > _FEW else ''}): {said}{_NEXT.get(said, '')}"
+            f"{', ...' if len(items) > _FEW else ''}): {said}{_say_next([vm for vm, _ in items])}"
             for said, items in kinds.items()] + [
                 "'vgpu-admin scan-vms --state=STATE' lists the VMs in a state"]
+
+
+def _say_next(vms: Sequence[Any]) -> str:
+    """The command that applies what waits, where one of the VMs runs that wait."""
+    waiting = [vm for vm in vms if isinstance(vm, VmView) and vm.state == 'pending'
+               and vm.power_state in _RUNNING]
+    if not waiting:
+        return ''
+    named = f' {spell_vm(vms[0].vm_name, vms[0].vm_uuid)}' if len(vms) == 1 else ''
+    return f": 'vgpu-admin apply-pending{named}'"
 
 
 def _say(vm: Any, text: str) -> str:
@@ -180,6 +192,9 @@ def _list_troubles(panel: Panel) -> List[str]:
                      f'see {panel.check_config}')
     if panel.registry_problem:
         found.append(escape(panel.registry_problem))
+    if panel.journal_problem:
+        found.append(f'{escape(panel.journal_problem)}; receipts and what the daemon noted are not '
+                     'known')
     if panel.xapi_problem:
         found.append('XAPI does not answer; what VMs carry is not known'
                      + ('' if NO_PERMISSION in panel.xapi_problem else ': systemctl status xapi'))

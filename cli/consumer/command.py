@@ -136,7 +136,7 @@ def _resume(place: ConsumerPlace, _context: Context) -> Result:
         os.unlink(place.paused)
     except FileNotFoundError:
         return _build(place, 'already_resumed', ['The consumer is not paused.'])
-    return _build(place, 'resumed', ['The consumer withholds stolen numbers again.'])
+    return _build(place, 'resumed', ['The consumer is not paused any more.'])
 
 
 def _status(place: ConsumerPlace, context: Context) -> Result:

@@ -99,8 +99,8 @@ def check_journal(examination: Any) -> Iterator[Finding]:
         yield good('journal.mode', 'it is for root only')
     with examination.context.journal() as journal:
         if journal is None:
-            yield bad('journal', f'{path} cannot be used; see the notes',
-                      'do what the note says; history and receipts wait for it')
+            yield bad('journal', examination.context.journal_problem,
+                      'do what this says; history and receipts wait for it')
             return
         left = len(journal.replacements())
     if left and find_daemon(examination.context.registry.path) is None:

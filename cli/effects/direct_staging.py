@@ -29,7 +29,8 @@ _WRITTEN = {Action.ADD: 'args_added', Action.REMOVE: 'args_removed',
             Action.REPLACE: 'args_replaced'}
 _SAID = {
     State.AS_DESIRED: 'staged: it carries what is assigned',
-    State.PENDING: 'saved; applied at its next boot: pending until it is shut down and started',
+    State.PENDING: 'saved; applied at its next boot: pending until it is shut down and started (a '
+                   'reboot is not enough)',
     State.CONTESTED: 'not staged: its number is contested: another VM had it before; neither is '
                      'changed',
     State.UNREADABLE: 'not staged: its device-model-args cannot be told apart and are left alone',

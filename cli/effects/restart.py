@@ -251,7 +251,7 @@ class Restart:
                      timeout_seconds=START_SECONDS, progress='start')
         except TaskTookTooLong as error:
             raise self._failed('it is staged, but did not start in time',
-                               'the VM may be STOPPED') from error
+                               'the VM may be STOPPED', 'staged') from error
         except XapiError as error:
             is_gone = isinstance(error, _GONE)
             if is_gone:
@@ -261,7 +261,7 @@ class Restart:
             if is_gone and not is_last:
                 return False
             raise self._failed(f'it is staged and STOPPED: XAPI could not start it ({error})',
-                               'see to what XAPI says, and start it') from error
+                               'see to what XAPI says, and start it', 'staged') from error
         return True
 
     def _verify(self, before: int, row: Vm) -> Follow:
@@ -277,7 +277,7 @@ class Restart:
             boot = journal.last_boot(self._record.uuid) if journal is not None else None
             return boot.id if boot is not None else 0
 
-    def _failed(self, problem: str, advice: str) -> CommandError:
+    def _failed(self, problem: str, advice: str, state: str = 'pending') -> CommandError:
         return CommandError(Kind.FAILED, '\n'.join(
             [f'{self._name}: {problem}'] + self._context.done
-            + ['the change is committed and pending', advice] + self._ways.say_take_back()))
+            + [f'the change is committed and {state}', advice] + self._ways.say_take_back()))

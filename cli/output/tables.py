@@ -43,6 +43,8 @@ _REASON_HINTS = {
     'value_would_be_too_long': "its device-model-args would be too long; see 'vgpu-admin show-vm'",
 }
 
+# What a halted VM differs by, for the moment until it is staged.
+_DAEMON_STAGES = ('span_missing', 'span_differs', 'pool_disabled', 'row_deleted')
 _ARGS = re.compile(r'\bpool_id=([AB]),priority=([a-z]+),vm_id=([0-9]+)')
 # A terminal of so many columns has room for UUIDs beside the rest.
 FULL_WIDTH = 92
@@ -132,6 +134,8 @@ def _find_hint(view: VmView) -> str:
         return f'vGPU pool {view.pool_id} is disabled: it gets no arguments'
     if view.reason == 'not_at_rest' and view.state == 'orphaned':
         return 'its row was removed; it keeps our arguments until it is shut down'
+    if view.state in ('drift', 'orphaned') and view.reason in _DAEMON_STAGES:
+        return "the daemon stages it; without one: 'vgpu-admin reconcile'"
     return _REASON_HINTS.get(view.reason or '', '')
 
 

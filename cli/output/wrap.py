@@ -6,8 +6,10 @@ from typing import List
 from cli.output.text import Style, display_width
 
 # Somebody marks a command with the mouse: it must stay one line.
-_COMMAND = re.compile(r'(?:^|: |with: )(?:xe|vgpu-admin|vgpu-watcher|systemctl) ')
+_COMMAND = re.compile(r'(?:^|: )(?=(?:xe|vgpu-admin|vgpu-watcher|systemctl) )')
 _USAGE = 'usage: '
+# A line in columns: what goes on stands below the last.
+_COLUMNS = re.compile(r'(?:[^ ]+ {2,}){1,2}(?=[^ ])')
 # A command in quotes counts as one.
 _WORD = re.compile(r" *(?:[^ ']*'(?:vgpu-admin|vgpu-watcher|xe|systemctl) [^']*'[^ ]*|[^ ]+)")
 _PLAIN_WORD = re.compile(r' *[^ ]+')
@@ -27,14 +29,28 @@ def fit(lines: List[str], style: Style) -> List[str]:
 
 
 def wrap(line: str, width: int) -> List[str]:
-    """Break one line; what goes on is indented a little more."""
-    if _width(line) <= width or (_COMMAND.search(line) and not line.startswith(_USAGE)):
+    """Break one line; what goes on is indented a little more, a command stands on its own line."""
+    if _width(line) <= width:
         return [line]
-    lead = min(len(line) - len(line.lstrip(' ')), width // 3)
+    command = None if line.startswith(_USAGE) else _COMMAND.search(line)
+    if command is None:
+        return _break(line, width)
+    before, copied = line[:command.end()].rstrip(' '), line[command.end():]
+    if not before:
+        return [line]
+    lead = len(before) - len(before.lstrip(' '))
+    return _break(before, width) + [' ' * (lead + 2) + copied]
+
+
+def _break(line: str, width: int) -> List[str]:
+    text = line.lstrip(' ')
+    lead = min(len(line) - len(text), width // 2)
+    columns = _COLUMNS.match(text)
+    hang = len(columns.group()) if columns and lead + columns.end() <= width // 2 else 2
     lines: List[str] = []
-    indent = ' ' * (lead + 2)
+    indent = ' ' * (lead + hang)
     current = ''
-    for word in _list_words(line.lstrip(' '), width - len(indent)):
+    for word in _list_words(text, width - len(indent)):
         start = indent if lines else ' ' * lead
         if current and _width(start + current + word) > width:
             lines.append((start + current).rstrip(' '))

@@ -2,6 +2,7 @@
 
 from typing import Any, FrozenSet, NamedTuple, Optional, Tuple
 
+from cli.output.text import spell_vm
 from cli.queries.daemon_status import find_daemon
 from cli.queries.xapi_tasks import wait_until
 from registry.errors import RegistryError
@@ -131,8 +132,9 @@ def _find_host(context: Any, vm: VmRecord) -> Optional[Any]:
 def _describe(word: str, found: Optional[str], plan: Optional[Plan]) -> BootCheck:
     if word == 'as_desired':
         return BootCheck(word, 'it runs with what is desired', plan)
+    of_which = f' {spell_vm(plan.vm.name, plan.vm.uuid)}' if plan is not None else ''
     return BootCheck(word, f"verdict {word}: it runs with {found or 'nothing of ours'}; see "
-                     f"'vgpu-admin show-vm'", plan)
+                     f"'vgpu-admin explain{of_which}'", plan)
 
 
 def _read_plan(context: Any, vm_uuid: str) -> Optional[Plan]:

@@ -127,7 +127,7 @@ def describe_watch(watch: Watch, style: Style) -> str:
     if watch.since is not None:
         parts.append(f'since {utc(watch.since)}')
     if watch.silent_seconds is not None:
-        parts.append(f'an answer of XAPI noted {watch.silent_seconds} s ago'
+        parts.append(f'XAPI answered {watch.silent_seconds} s ago'
                      + (', which is late' if watch.is_late else ''))
     if watch.clock_step is not None:
         parts.append(watch.clock_step.describe())

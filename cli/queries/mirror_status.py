@@ -126,10 +126,11 @@ def advise(mirror: MirrorState) -> str:
                        "'vgpu-admin registry compare'")
 
 
-def render_mirror(mirror: Optional[MirrorState], style: Style) -> str:
+def render_mirror(mirror: Optional[MirrorState], style: Style, journal_problem: str = '') -> str:
     """The line of the control panel."""
     if mirror is None:
-        return f'Mirror: {style.warning} not known: no daemon has noted it'
+        why = 'the journal cannot be read' if journal_problem else 'no daemon has noted it'
+        return f'Mirror: {style.warning} not known: {why}'
     sign = style.tick if mirror.is_well and not mirror.edits else style.warning
     return f'Mirror: {sign} {escape(describe_mirror(mirror))}'
 

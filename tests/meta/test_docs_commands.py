@@ -65,7 +65,7 @@ class Dom0:
         os.makedirs(directory + '/etc/vgpu')
         self._write('etc/vgpu/vgpu-watcher.conf',
                     '[xapi]\nurl = unix:{0}/xapi\n[registry]\npath = {0}/etc/vgpu/vgpu_config.db\n'
-                    '[host]\nxenstore_read =\n'.format(directory))
+                    '[host]\nxenstore_read =\nproc = {0}/host/proc\n'.format(directory))
         for program, package in (('vgpu-admin', 'cli'), ('vgpu-watcher', 'watcher')):
             self._write(program, '#!/bin/sh\nexec %s -m %s "$@" --config %s\n' % (
                 shlex.quote(sys.executable), package, directory + '/etc/vgpu/vgpu-watcher.conf'))

@@ -266,12 +266,12 @@ def _read_items(text: str, path: str) -> List[Tuple[str, str, str]]:
 
 def _parse_item(known: Dict[Tuple[str, str], Key], section: str, name: str, value: str) -> Any:
     if section not in Settings._fields:
-        raise ValueError('there is no such section; there are ' + ' '.join(Settings._fields))
+        raise ValueError('there is no such section; there are ' + ', '.join(Settings._fields))
     if not name:
         return None
     if (section, name) not in known:
         raise ValueError('there is no such key; there are '
-                         + ' '.join(key for part, key in known if part == section))
+                         + ', '.join(key for part, key in known if part == section))
     if _CONTROL.search(value):
         raise ValueError('holds a control character')
     return known[section, name].parse(value)

@@ -152,7 +152,7 @@ def parse_level(text: str) -> LogLevel:
 def _parse_choice(choices: Type[_Choice], text: str) -> _Choice:
     words = [item.value for item in choices]
     if text not in words:
-        raise ValueError(f'{text!r} is none of ' + ' '.join(words))
+        raise ValueError(f'{text!r} is none of ' + ', '.join(words))
     return choices(text)
 
 

@@ -319,7 +319,7 @@ def change_config(old: str, new: str) -> Callable[[Place], None]:
     (open_to_all, 'registry.mode', 'fail', '0666'),
     (give_registry_away, 'registry.mode', 'fail', 'belongs to user 12345'),
     (open_journal, 'journal.mode', 'fail', '0644'),
-    (damage_journal, 'journal', 'fail', 'cannot be used'),
+    (damage_journal, 'journal', 'fail', 'is damaged'),
     (leave_replacement, 'journal', 'fail', '1 value that a version before 0.2'),
     (boot_wrong, 'boots', 'warn', 'not_consumed 1'),
     (lambda place: None, 'daemon', 'fail', 'no daemon is running'),

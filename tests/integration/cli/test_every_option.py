@@ -181,7 +181,8 @@ def test_the_options_that_every_command_has(table: Pool, command: Any, monkeypat
     assert command.name == 'help' or helped.out.rstrip().endswith(
         list_examples(command)[-1])
     with open(table.path('other.conf'), 'w', encoding='utf-8') as stream:
-        stream.write('[xapi]\nurl = unix:%s\n' % table.socket)
+        stream.write('[xapi]\nurl = unix:%s\n[consumer]\nrun_directory = %s\n'
+                     % (table.socket, table.path('run')))
     shutil.copy(table.db, table.path('copy.db'))
     run = table.run(*words, '--minimal', '--db=' + table.path('copy.db')) \
         if command.name != 'watch' else Run(0, '\n', '')

@@ -1,6 +1,8 @@
 """registry compare, registry rebuild, and VMs that arrived from another resource pool."""
 
+import contextlib
 import os
+import sqlite3
 from typing import Any, Tuple
 
 import pytest
@@ -74,6 +76,38 @@ def test_rebuilding_swaps_rows_keeps_the_old_file_and_is_told_in_the_history(two
     run = place.run('registry', 'compare', '--exit-code', '--json')
     assert (run.status, run.document['result'], run.document['changes']) == (0, 'same', [])
     assert place.run('registry', 'rebuild', '--yes', '--json').document['result'] == 'unchanged'
+
+
+def test_what_cannot_be_told_is_no_choice(two: Any) -> None:
+    place, one, other = two
+    mirror(place, vm_of(one, 4), vm_of(other, 1))
+    with open(place.registry.journal_path, 'wb') as stream:
+        stream.write(b'garbage' * 1000)
+    run = place.run('registry', 'compare')
+    assert run.status == 5 and 'which of the two is newer stands in the journal: ' in run.out
+    assert 'decides it' not in run.out
+
+
+def test_a_registry_that_lost_its_rows_was_not_just_edited(two: Any) -> None:
+    place, one, other = two
+    with place.registry.edit(who='test', command='test') as edit:
+        for number in range(3):
+            edit.add_vm('%08d-0000-4000-8000-000000000000' % number)
+    mirror(place, vm_of(one, 1), vm_of(other, 2))
+    with contextlib.closing(sqlite3.connect(place.db)) as connection, connection:
+        connection.execute('DELETE FROM vms')
+    run = place.run('registry', 'compare')
+    assert run.status == 5 and 'doubtful' in run.out and 'edited since' not in run.out
+
+
+def test_where_the_unusable_file_went_stands_in_the_history(two: Any) -> None:
+    place, one, _other = two
+    mirror(place, vm_of(one, 1))
+    with open(place.db, 'wb') as stream:
+        stream.write(b'garbage' * 1000)
+    kept = place.run('registry', 'rebuild', '--yes', '--json').document['kept']
+    told = [entry.after for entry in place.history() if entry.what == 'registry_rebuilt']
+    assert kept and told == [{'vms': 1, 'kept': kept, 'is_new': True}]
 
 
 def test_keeping_the_registry_makes_it_count_and_changes_no_row(two: Any) -> None:

@@ -48,7 +48,8 @@ def installed(request, rpm_file):
             stack.callback(simulator.stop)
             config = host.write('/etc/test.conf', (
                 '[xapi]\nurl = unix:%s/xapi\n[registry]\npath = %s\n[host]\nxenstore_read =\n'
-                % (directory, host.path + REGISTRY)))
+                '[consumer]\nrun_directory = %s/run\n'
+                % (directory, host.path + REGISTRY, directory)))
             yield host, simulator, config
 
 

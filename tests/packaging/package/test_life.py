@@ -230,8 +230,8 @@ def test_removal_lifts_our_fences_and_only_ours(running, rpm_file):
             for operation, text in (('start', 'vgpu-watcher: pid 1'), ('suspend', 'theirs')):
                 simulator.call('VM.add_to_blocked_operations', ref, operation, text)
             running.write(CONFIGURATION, (
-                '[xapi]\nurl = unix:%s/xapi\n[registry]\npath = %s\n'
-                % (directory, running.path + REGISTRY)))
+                '[xapi]\nurl = unix:%s/xapi\n[registry]\npath = %s\n[consumer]\nrun_directory = %s/run\n'
+                % (directory, running.path + REGISTRY, directory)))
             create_registry(running)
             assert running.remove(rpm_file).status == 0
             assert simulator.vm(ref)['blocked_operations'] == {'suspend': 'theirs'}

@@ -59,3 +59,20 @@ def test_what_cannot_be_read_is_a_line_with_what_to_do() -> None:
                  'XAPI: ! is not reachable'):
         assert part in text
     assert '=== Summary ===' in text and '=== Pool B' in text
+
+
+@pytest.mark.parametrize('power_state, said', [
+    ('Running', "pending: 'vgpu-admin apply-pending vm-1'"), ('Suspended', 'pending')])
+def test_the_command_that_applies_what_waits_is_named_where_it_helps(power_state, said) -> None:
+    panel = _panel(2, ('as_desired', 'pending'))
+    pools = tuple((pool, tuple(view._replace(power_state=power_state) for view in views))
+                  for pool, views in panel.pools)
+    lines = render_panel(panel._replace(pools=pools), TERMINAL)
+    assert [line.partition('): ')[2] for line in lines if line.startswith('\u26a0 vm-1')] == [said]
+
+
+def test_a_journal_that_cannot_be_read_is_told_as_such() -> None:
+    panel = _panel(2, ('as_desired',), journal_problem='journal /j is damaged')
+    text = '\n'.join(render_panel(panel, Style()))
+    assert '! journal /j is damaged; receipts and what the daemon noted are not known' in text
+    assert 'Mirror: ! not known: the journal cannot be read' in text
