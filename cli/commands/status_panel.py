@@ -157,20 +157,23 @@ def _list_vms(panel: Panel) -> List[str]:
     for boot in panel.odd_boots:
         kinds.setdefault("last boot not as desired: 'vgpu-admin explain VM'", []).append(
             (boot, f'last boot {describe_boot(boot, panel.host_names.get(boot.host))}'))
-    if sum(len(items) for items in kinds.values()) <= _MOST_VMS:
-        return [_say(*item) + _say_next([item[0]]) for items in kinds.values() for item in items]
-    return [_say(*items[0]) + _say_next([items[0][0]]) if len(items) == 1 else
-            f"{len(items)} VMs ({', '.join(_brief_name(vm) for vm, _text in items[:_FEW])}"
-            f"{', ...' if len(items) > _FEW else ''}): {said}{_say_next([vm for vm, _ in items])}"
-            for said, items in kinds.items()] + [
-                "'vgpu-admin scan-vms --state=STATE' lists the VMs in a state"]
+    is_brief = sum(len(items) for items in kinds.values()) > _MOST_VMS
+    lines: List[str] = []
+    for said, items in kinds.items():
+        if is_brief and len(items) > 1:
+            names = ', '.join(_brief_name(vm) for vm, _text in items[:_FEW])
+            more = ', ...' if len(items) > _FEW else ''
+            lines.append(f'{len(items)} VMs ({names}{more}): {said}'
+                         + _say_next(said, [vm for vm, _text in items]))
+        else:
+            lines += [_say(*item) + _say_next(said, [item[0]]) for item in items]
+    return lines + (["'vgpu-admin scan-vms --state=STATE' lists the VMs in a state"]
+                    if is_brief else [])
 
 
-def _say_next(vms: Sequence[Any]) -> str:
-    """The command that applies what waits, where one of the VMs runs that wait."""
-    waiting = [vm for vm in vms if isinstance(vm, VmView) and vm.state == 'pending'
-               and vm.power_state in _RUNNING]
-    if not waiting:
+def _say_next(state: str, vms: Sequence[Any]) -> str:
+    """The command that applies what waits, where one of the VMs that wait runs."""
+    if state != 'pending' or all(vm.power_state not in _RUNNING for vm in vms):
         return ''
     named = f' {spell_vm(vms[0].vm_name, vms[0].vm_uuid)}' if len(vms) == 1 else ''
     return f": 'vgpu-admin apply-pending{named}'"
