@@ -86,6 +86,8 @@ def _open_receipt(context: Any, vm: VmRecord, plan: Plan, **seen: Any) -> None:
 
     It stays open: the next daemon looks, too, and tells of the boot.
     """
+    if find_daemon(context.settings.registry.path) is not None:
+        return  # it runs by now, and finds the VM running
     host_ref, domid = vm.domain or ('', -1)
     host = _find_host(context, vm)
     boot = Boot(0, vm.uuid, vm.name, 'start', host_ref, domid,
