@@ -5,13 +5,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from tests.integration.second_xapi.serving import Served
 from tests.integration.second_xapi.tables import Row
 from tests.integration.second_xapi.xapi import Manner, Xapi
+from tests.support import programs
 from tests.support.waiting import LOADED, wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -73,19 +73,18 @@ class Stranger:
         """Run one of our programs to its end, without a terminal."""
         options.setdefault('input', '')
         timeout = options.pop('timeout', 60)
-        process = subprocess.Popen(
-            [sys.executable, '-m', module] + list(words), cwd=ROOT, universal_newlines=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=self._environment())
-        out, err = process.communicate(options['input'], timeout)
-        return Run(process.returncode, out, err)
+        process = programs.start(
+            module, words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env=self._environment())
+        out, err = process.communicate(options['input'].encode('utf-8'), timeout)
+        return Run(process.returncode, out.decode('utf-8'), err.decode('utf-8'))
 
     def start(self, *, waits: bool = True) -> 'Stranger':
         """Start the daemon; unless told, wait until it is ready."""
         del self.lines[:], self.raw[:], self.notes[:]
-        self.process = subprocess.Popen(
-            [sys.executable, '-m', 'watcher', 'run', '--config', self.config], cwd=ROOT,
-            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self._environment())
+        self.process = programs.start(
+            'watcher', ['run', '--config', self.config], cwd=ROOT, stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, env=self._environment())
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         if waits:
             wait_until(lambda: 'READY=1' in self.notes, PATIENCE_SECONDS + 5)
