@@ -11,7 +11,7 @@ from cli.commands.history import describe_entry, find_past_target
 from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.output.result import Result, build_document
-from cli.output.tables import describe_boot, describe_outcome, is_unasked
+from cli.output.tables import describe_boot, describe_outcome, is_open, is_unasked
 from cli.output.text import escape, name_vm, plural, spell_vm, utc
 from cli.output.vm_view import boot_document, entry_document
 from cli.queries.vm_names import find_names
@@ -79,23 +79,18 @@ def explain(arguments: Arguments, context: Context) -> Result:
 
 
 def _describe_meaning(boot: Any) -> str:
-    if _is_open(boot):
+    if is_open(boot):
         return 'what QEMU runs with has not been looked at yet; ask again.'
     if is_unasked(boot):
         return 'it had no row when it came up, so nothing was asked for.'
     return _MEANINGS.get(boot.verdict or '', 'the boot has no verdict.')
 
 
-def _is_open(boot: Any) -> bool:
-    """Whether nobody has looked at it: what vgpu-admin has seen, a daemon will tell."""
-    return boot.verdict is None and boot.closed_at is None
-
-
 def _read_settled(context: Context, vm_uuid: str) -> Life:
     """Read a life; the verdict on a boot that has just begun is waited for."""
     until = context.clock() + _VERDICT_SECONDS
     life = _read_life(context, vm_uuid)
-    while life.boots and _is_open(life.boots[0]) and context.clock() < until:
+    while life.boots and is_open(life.boots[0]) and context.clock() < until:
         context.sleep(_AGAIN_SECONDS)
         life = _read_life(context, vm_uuid)
     return life
@@ -159,7 +154,7 @@ def _describe_then(boot: Any) -> List[str]:
     began = 'found running' if boot.kind == 'unknown' else f'{boot.kind} began'
     first = (f'{utc(boot.opened_at)}  {began}; the VM record carried '
              f'{escape(boot.carried) or "nothing of ours"}')
-    if _is_open(boot):
+    if is_open(boot):
         return [first, f'(not yet)  verdict: desired {escape(boot.desired) or "nothing"}']
     looked_at = utc(boot.closed_at or boot.opened_at)
     if is_unasked(boot):
@@ -243,7 +238,7 @@ def _say_now(boot: Any, vm: Any, plan: Any) -> str:
     if plan is not None and plan.state.value == 'pending':
         return (f"{escape(plan.desired) or 'nothing'} is asked for; this waits until the VM is "
                 'shut down and started.')
-    return 'the VM runs.' if _is_open(boot) else 'it still runs so.'
+    return 'the VM runs.' if is_open(boot) else 'it still runs like that.'
 
 
 _MEANINGS = {

@@ -7,7 +7,7 @@ happens without asking XAPI.
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from cli.commands.history import describe_entry
-from cli.output.tables import describe_verdict, is_unasked
+from cli.output.tables import describe_verdict, is_open, is_unasked
 from cli.output.text import escape, name_vm, utc
 from cli.output.vm_view import boot_document, entry_document
 from cli.queries.vm_names import find_names, name_in
@@ -93,7 +93,7 @@ def _describe_boot(boot: Boot, host_name: Optional[str]) -> Item:
     name = boot.vm_name or ''
     vm = name_vm(name, boot.vm_uuid) + (f' on {escape(host_name)}' if host_name else '')
     kind = 'boot' if boot.kind == 'unknown' else boot.kind
-    if not boot.closed_at:
+    if is_open(boot):
         return Item(boot.opened_at, f'{utc(boot.opened_at)}  boot {boot.id}  {kind} of {vm} began',
                     document, '', boot.vm_uuid, name)
     at = boot.closed_at or boot.opened_at

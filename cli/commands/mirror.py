@@ -19,7 +19,8 @@ from cli.output.result import Result, build_document
 from cli.output.text import escape, name_vm, plural, say_unasked, say_unavailable
 from cli.queries.daemon_status import find_daemon
 from registry.difference import Difference, find_difference
-from registry.errors import Conflict, RegistryUnavailable
+from registry.errors import Conflict
+from registry.journal.outside_edits import describe_loss
 from registry.proposal import Proposal
 from registry.values import Contents, Pool
 from watcher.errors import XapiError
@@ -268,13 +269,8 @@ def read_mirror_view(context: Context) -> View:
 def _find_trouble(context: Context, contents: Optional[Contents]) -> str:
     """What keeps the registry from being held against its mirror."""
     if context.journal_problem:
-        return f'which of the two is newer stands in the journal: {context.journal_problem}'
-    if contents is not None:
-        try:
-            context.registry.read()
-        except RegistryUnavailable as error:
-            return str(error)
-    return ''
+        return f'The journal tells which is newer, and cannot be read: {context.journal_problem}'
+    return describe_loss(contents) if contents is not None and contents.missing else ''
 
 
 def _read_number(generation: str) -> int:

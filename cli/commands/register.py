@@ -77,9 +77,9 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
     proposal = rehearse(context, build)
     before = removed[0]
     is_stopped = situation.is_running and not arguments.get(options.NO_RESTART)
-    is_fault = any(fault.vm_uuid == target.vm_uuid for fault in contents.faults)
+    is_odd = any(row.problem for row in proposal.difference.rows)
     head = (f'{name_vm(before.vm_name, before.vm_uuid)}: registration removed; its row could not '
-            'be understood' if is_fault else _say_removed(before))
+            'be understood' if is_odd else _say_removed(before))
     if arguments.get(options.DRY_RUN):
         also = '; the VM would be stopped' if is_stopped else ''
         return build_answer(context, 'would_be_removed', lambda _arrow: f'{head} (dry run{also})',

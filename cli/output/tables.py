@@ -177,6 +177,11 @@ def describe_verdict(boot: Any) -> str:
     return text + (', rescued' if boot.rescued else '')
 
 
+def is_open(boot: Any) -> bool:
+    """Whether nobody has looked at a boot yet: what vgpu-admin has seen, a daemon closes later."""
+    return boot.verdict is None and not boot.closed_at
+
+
 def is_unasked(boot: Any) -> bool:
     """Whether a boot was looked at and had no row by which it could be right or wrong."""
     return boot.quiet and boot.verdict not in (None, 'withheld', 'unverified')

@@ -80,6 +80,15 @@ def test_changes_and_boots_come_as_lines_and_ctrl_c_is_success(filled: Place) ->
     assert watched.text.count('vm_added VM') == 1 and '\x1b' not in watched.text
 
 
+def test_what_was_seen_is_told_also_before_a_daemon_closes_it(filled: Place) -> None:
+    seen = _boot(filled, verdict='stale', found='x')
+    unasked = _boot(filled, kind='unknown', verdict='as_desired', found='y', quiet=True)
+    watched = Watched(filled)
+    watched.wait(f'boot {seen}  start of web ({UUID}): stale, found x')
+    watched.wait(f'boot {unasked}  boot of web ({UUID}): had no row then, found y')
+    assert watched.end() == 0
+
+
 def test_with_json_each_thing_is_one_document_on_a_line(filled: Place) -> None:
     watched = Watched(filled, '--json')
     number = _boot(filled)

@@ -84,7 +84,7 @@ def test_what_cannot_be_told_is_no_choice(two: Any) -> None:
     with open(place.registry.journal_path, 'wb') as stream:
         stream.write(b'garbage' * 1000)
     run = place.run('registry', 'compare')
-    assert run.status == 5 and 'which of the two is newer stands in the journal: ' in run.out
+    assert run.status == 5 and 'The journal tells which is newer, and cannot be read: ' in run.out
     assert 'decides it' not in run.out
 
 

@@ -349,7 +349,7 @@ def test_explain_tells_what_was_asked_for_then_and_what_has_become_of_the_vm(
     web, vm = fleet.ref(1), '--vm-uuid=' + world.uuid(fleet.ref(1))
     fleet.start(1)
     world.booted(web, verdict='as_desired')
-    assert 'it still runs so' in admin(world, 'explain', vm).stdout
+    assert 'it still runs like that' in admin(world, 'explain', vm).stdout
     world.change(web, pool_id='B')
     world.daemon.wait_for('vm.change_pending', vm_uuid=world.uuid(web))
     said = admin(world, 'explain', vm).stdout
