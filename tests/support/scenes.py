@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 
 from registry.journal.journal import Journal
 from registry.values import Priority
+from simulator.database.event_from import parse_token
 from simulator.faults import Fault
 from simulator.wire.failures import Failure
 from tests.integration.daemon.world import KEY, World, span, wait_until
@@ -50,13 +51,12 @@ def stage(world: World, count: int = 1, foreign: str = FOREIGN) -> List[Subject]
     uuids = [str(uuid.uuid4()) for _ in range(count)]
     with world.registry.edit(who='test', command='register-vm') as edit:
         numbers = [edit.add_vm(vm_uuid).vm_id for vm_uuid in uuids]
-    polls = _count_polls(world)
     subjects = []
     for vm_uuid, number in zip(uuids, numbers):
         subject = Subject('', number, foreign)
         subjects.append(subject._replace(
             ref=world.create_vm('vm', args=subject.value(), uuid=vm_uuid)))
-    wait_until(lambda: _count_polls(world) > polls, 'the daemon to see the VMs')
+    _wait_seen(world, subjects[-1].ref)
     for subject in subjects:
         world.wait_settled(subject.ref, subject.value())
     return subjects
@@ -72,8 +72,12 @@ def wait_claimed(world: World, subjects: Iterable[Subject]) -> None:
     wait_until(are_claimed, 'the numbers %s to be claimed' % sorted(numbers))
 
 
-def _count_polls(world: World) -> int:
-    return len([call for call in world.xapi.calls if call.method == 'event.from'])
+def _wait_seen(world: World, ref: str) -> None:
+    """Wait until a token shows that the daemon was told of a new VM, not of anything else."""
+    created = world.xapi.state.database.get('VM', ref).created
+    wait_until(lambda: any(
+        call.method == 'event.from' and call.params[1] and parse_token(call.params[1])[0] >= created
+        for call in reversed(world.xapi.calls)), 'the daemon to be told of the VMs')
 
 
 def run(world: World, subjects: Iterable[Subject]) -> None:
