@@ -15,7 +15,7 @@ from typing import (TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping,
 from cli.commandline.options import CONFIG, DB, JSON, YES
 from cli.commandline.parser import Arguments
 from cli.errors import CommandError, Kind
-from cli.output.text import NO_PERMISSION, escape
+from cli.output.text import NO_PERMISSION, encodable, escape
 
 if TYPE_CHECKING:
     from registry.paths import OwnFile
@@ -336,7 +336,7 @@ class Context:
         """Write to standard error; where that cannot be read, the work goes on all the same."""
         try:
             if self._errors is not None:
-                self._errors.write(text)
+                self._errors.write(encodable(text, self._errors.encoding))
                 self._errors.flush()
         except OSError:
             self._errors = None

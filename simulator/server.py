@@ -109,7 +109,6 @@ class Simulator:
         self.state.end_waits()
         for spawned in self._spawned:
             spawned.join(5.0)
-        self.state.hardware.close()
 
     def restart(self, mode: str = 'clean', down_seconds: float = 0.0,
                 rollback_generations: int = 0, *, leaves_socket: bool = False) -> None:

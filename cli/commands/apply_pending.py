@@ -79,7 +79,7 @@ def _render_step(number: int, step: Step) -> List[str]:
     for waiting in step.vms:
         runs = sorted(_brief(span) for span in waiting.plan.runs or ())
         lines += [f'{mark}{name_of(waiting)}',
-                  f"      {' or '.join(runs) or 'nothing'} -> {_brief(waiting.plan.desired)}"]
+                  f"      {' or '.join(runs) or 'nothing'} → {_brief(waiting.plan.desired)}"]
         mark = ' ' * len(mark)
     return lines
 

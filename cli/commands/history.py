@@ -99,7 +99,7 @@ def _describe_step(entry: Any) -> str:
 def _describe_change(before: Any, after: Any, name: Optional[str]) -> str:
     """What was, and what is; the name by which the VM has been called is not said again."""
     if isinstance(before, dict) and isinstance(after, dict):
-        return ', '.join(f'{_WORDS.get(key, key)} {_shown(key, before.get(key))} -> '
+        return ', '.join(f'{_WORDS.get(key, key)} {_shown(key, before.get(key))} → '
                          f'{_shown(key, after.get(key))}'
                          for key in sorted(set(before) | set(after))
                          if before.get(key) != after.get(key))
@@ -110,7 +110,7 @@ def _describe_change(before: Any, after: Any, name: Optional[str]) -> str:
                          if key != 'vm_uuid' and (key, fields[key]) != ('vm_name', name))
     if before is None and after is None:
         return ''
-    return f'{_shown("", before)} -> {_shown("", after)}'
+    return f'{_shown("", before)} → {_shown("", after)}'
 
 
 def _shown(key: str, value: Any) -> str:

@@ -106,7 +106,7 @@ def _describe(item: Any) -> str:
     if not _is_work(item):
         return f'{head}: {_say_left(item)}'
     return (f'{head}: {item.action.value}: {item.reason.value}: '
-            f'{escape(item.vm.args) or "nothing"} -> {escape(item.value) or "nothing"}')
+            f'{escape(item.vm.args) or "nothing"} → {escape(item.value) or "nothing"}')
 
 
 def _say_left(item: Any) -> str:
@@ -114,7 +114,7 @@ def _say_left(item: Any) -> str:
     if item.reason.value == 'not_at_rest':
         carried, desired = (brief_args(args) if args else 'nothing'
                             for args in (item.carried, item.desired))
-        return f'waits for shutdown: {carried} -> {desired}'
+        return f'waits for shutdown: {carried} → {desired}'
     return f'left alone: {describe_left(item.state.value, item.reason.value)}'
 
 

@@ -83,7 +83,7 @@ def _answer(arguments: Arguments, context: Context, proposal: Proposal, *, is_dr
 
     def render(style: Style) -> List[str]:
         head = [f'vGPU pool {pool_id} is disabled.'] if is_told else [
-            f"vGPU pool {pool_id}: {say_pool_change(change, style.arrow)}"
+            f"vGPU pool {pool_id}: {say_pool_change(change)}"
             + (' (dry run)' if is_dry else '') for change in difference.pools]
         whole = render_pool(view, (), style) if is_verbose else []
         return (head or [_say_unchanged(arguments, pool)]) + lines + whole

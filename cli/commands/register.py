@@ -1,7 +1,7 @@
 """register-vm and remove-vm: a row comes, a row goes."""
 
 from collections import OrderedDict
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
@@ -46,12 +46,12 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
     is_restarted = bool(arguments.get(options.RESTART)) and needs_restart(context, vm, situation)
     if is_dry or not (is_new or is_restarted):
         return build_answer(context, f'would_be_{what}' if is_dry and is_new else what,
-                            _heading(vm, what, is_dry and is_new), vm, situation, None)
+                            _say_registered(vm, what, is_dry and is_new), vm, situation, None)
     if is_restarted:
         from cli.effects.restart import restart
-        return build_answer(context, what, _heading(vm, what), vm, situation,
+        return build_answer(context, what, _say_registered(vm, what), vm, situation,
                             restart(context, situation.record, ways_on(vm), row=vm))
-    return build_answer(context, what, _heading(vm, what), vm, situation,
+    return build_answer(context, what, _say_registered(vm, what), vm, situation,
                         follow(context, vm.vm_uuid, situation))
 
 
@@ -82,8 +82,8 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
             'be understood' if is_odd else _say_removed(before))
     if arguments.get(options.DRY_RUN):
         also = '; the VM would be stopped' if is_stopped else ''
-        return build_answer(context, 'would_be_removed', lambda _arrow: f'{head} (dry run{also})',
-                            before, situation, None)
+        return build_answer(context, 'would_be_removed', f'{head} (dry run{also})', before,
+                            situation, None)
     if is_stopped:
         context.confirm(_removal_block(before, arguments), 'Do you want to apply these settings?',
                         alternatives='--yes (stops the VM) or --no-restart (leaves it running)')
@@ -97,7 +97,7 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
             build(edit)
     followed = _follow_removal(arguments, context, before._replace(vm_uuid=target.vm_uuid),
                                situation, is_stopped)
-    return build_answer(context, 'removed', lambda _arrow: head, before, situation, followed)
+    return build_answer(context, 'removed', head, before, situation, followed)
 
 
 def _say_removed(before: Vm) -> str:
@@ -208,11 +208,7 @@ def _priority(arguments: Arguments) -> Priority:
     return DEFAULT_PRIORITY if priority is None else priority
 
 
-def _heading(vm: Vm, what: str, is_dry: bool = False) -> Callable[[str], str]:
-    return lambda _arrow: _sentence(vm, what, is_dry)
-
-
-def _sentence(vm: Vm, what: str, is_dry: bool = False) -> str:
+def _say_registered(vm: Vm, what: str, is_dry: bool = False) -> str:
     verb = 'would be registered' if is_dry else what.replace('_', ' ')
     also = '; nothing to do' if what == 'already_registered' else ''
     return f'{name_vm(vm.vm_name, vm.vm_uuid)}: {verb} with {say_assignment(vm)}{also}'

@@ -174,5 +174,5 @@ def _plan_changes(context: Context, contents: Contents) -> List[str]:
     plans = [plan for plan in view.list_plans().values()
              if plan is not None and plan.action is not Action.NONE]
     return [f'{name_vm(plan.vm.name, plan.vm.uuid)}: {plan.action.value}, '
-            f'{escape(plan.vm.args) or "nothing"} -> {escape(plan.value) or "nothing"}'
+            f'{escape(plan.vm.args) or "nothing"} → {escape(plan.value) or "nothing"}'
             for plan in plans]

@@ -68,9 +68,8 @@ def _answer(arguments: Arguments, context: Context, changing: '_Changing',
 
 def _changed(context: Context, changing: '_Changing', situation: Situation,
              followed: Follow) -> Result:
-    return build_answer(
-        context, 'changed', lambda arrow: _say(changing.before, changing.after, arrow),
-        changing.after, situation, followed)
+    return build_answer(context, 'changed', _say(changing.before, changing.after), changing.after,
+                        situation, followed)
 
 
 def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situation,
@@ -78,14 +77,13 @@ def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situatio
     """What is so already: only a VM that runs on without the change may need a restart."""
     head = f'{name_vm(row.vm_name, row.vm_uuid)} already has {said}'
     if not situation.is_running or is_carried(context, row, situation):
-        return build_answer(context, 'unchanged', lambda _arrow: f'{head}; nothing to do', row,
-                            situation, None)
+        return build_answer(context, 'unchanged', f'{head}; nothing to do', row, situation, None)
     if arguments.get(options.DRY_RUN) or arguments.get(options.NO_RESTART):
-        return build_answer(context, 'unchanged', lambda _arrow: f'{head}; {_OLDER}; nothing to do',
-                            row, situation, None)
+        return build_answer(context, 'unchanged', f'{head}; {_OLDER}; nothing to do', row,
+                            situation, None)
     if not arguments.get(options.YES) and not context.can_ask:
-        return build_answer(context, 'unchanged', lambda _arrow: f'{head}; {_OLDER}: --yes '
-                            'restarts it', row, situation, None)
+        return build_answer(context, 'unchanged', f'{head}; {_OLDER}: --yes restarts it', row,
+                            situation, None)
     from cli.effects.restart import refuse_useless_restart, restart
     refuse_useless_restart(context, row, situation.record)
     plan = plan_row(context, row, situation.record)
@@ -94,7 +92,7 @@ def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situatio
         dict(_shown(row), **{'Runs with': escape(plan.desired) or '-'})),
         'Do you want to apply these settings?')
     followed = restart(context, situation.record, ways_of(row, row), row=row)
-    return build_answer(context, 'unchanged', lambda _arrow: head, row, situation, followed)
+    return build_answer(context, 'unchanged', head, row, situation, followed)
 
 
 def _ask(arguments: Arguments, context: Context, before: Vm, after: Vm,
@@ -150,15 +148,15 @@ def _rehearsed(arguments: Arguments, context: Context, before: Vm, after: Vm,
         'the VM would keep its old arguments until it is shut down and started' if needs_restart
         else 'no VM would be restarted')
     result = build_answer(
-        context, 'would_be_changed', lambda arrow: f'{_say(before, after, arrow)} (dry run)',
+        context, 'would_be_changed', f'{_say(before, after)} (dry run)',
         after, situation, Follow('', f'nothing was changed; {said}'))
     document = dict(result.document, before=vm_document(view_row(before)), restart=restarts)
     del document['staging']
     return result._replace(document=document)
 
 
-def _say(before: Vm, after: Vm, arrow: str) -> str:
-    return f'{name_vm(after.vm_name, after.vm_uuid)}: {say_change(before, after, arrow)}'
+def _say(before: Vm, after: Vm) -> str:
+    return f'{name_vm(after.vm_name, after.vm_uuid)}: {say_change(before, after)}'
 
 
 def read_changes(arguments: Arguments) -> Dict[str, Any]:

@@ -130,7 +130,7 @@ def _ask(arguments: Arguments, context: Context, plan: _Plan) -> bool:
     context.confirm(
         ['Current configuration:']
         + [f'  {_name(row)}: {say_assignment(row.before)}' for row in rows if row.before]
-        + ['New configuration:'] + [f"  {describe_row(row, '->')}" for row in rows]
+        + ['New configuration:'] + [f'  {describe_row(row)}' for row in rows]
         + [f'This change requires {verb} the VMs, one after the other: {names}.'],
         'Do you want to apply these settings?',
         alternatives=f"--yes ({'restarts' if starts else 'stops'} the VMs) or --no-restart "
@@ -193,11 +193,11 @@ def _answer(context: Context, plan: _Plan, followed: Dict[str, Follow], *,
     stopping = {row.vm_uuid for row in plan.running} \
         if not context.arguments.get(options.NO_RESTART) else frozenset()
 
-    def say(vm: Vm, arrow: str) -> List[str]:
+    def say(vm: Vm) -> List[str]:
         if vm.vm_uuid not in rows:
             return [f'{name_vm(vm.vm_name, vm.vm_uuid)} already has '
                     f'{say_settings(vm, read_changes(context.arguments))}; nothing to do']
-        line = describe_row(rows[vm.vm_uuid], arrow)
+        line = describe_row(rows[vm.vm_uuid])
         if is_dry:
             verb = 'stopped' if plan.what == 'removed' else 'restarted'
             return [f"{line} (dry run{f'; would be {verb}' if vm.vm_uuid in stopping else ''})"]
@@ -205,8 +205,8 @@ def _answer(context: Context, plan: _Plan, followed: Dict[str, Follow], *,
             return [f'{name_vm(vm.vm_name, vm.vm_uuid)}: {escape(followed[vm.vm_uuid].message)}.']
         return [line, '  ' + say_outcome(followed[vm.vm_uuid])]
 
-    def render(style: Style) -> List[str]:
-        return [line for vm in plan.vms for line in say(vm, style.arrow)]
+    def render(_style: Style) -> List[str]:
+        return [line for vm in plan.vms for line in say(vm)]
     failed = [item.status for item in followed.values() if item.status is not ExitStatus.DONE]
     return Result(document, render, failed[0] if failed else ExitStatus.DONE,
                   minimal=tuple(vm.vm_uuid for vm in plan.vms))

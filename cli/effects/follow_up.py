@@ -1,6 +1,6 @@
 """What follows an edit: staging, or the reason why it waits, and the answer that tells of it."""
 
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from cli.commandline import options
 from cli.errors import ExitStatus
@@ -159,9 +159,9 @@ def _correct(context: Any, vm_uuid: str, record: Any, staged: Any) -> Any:
     return staged._replace(word=blocker[0], message=blocker[1], plan=plan)
 
 
-def build_answer(context: Any, what: str, head: Callable[[str], str], row: Vm,
-                 situation: Situation, followed: Optional[Follow]) -> Result:
-    """Build the answer to an edit; `head` says what was changed, with an arrow of our choice."""
+def build_answer(context: Any, what: str, head: str, row: Vm, situation: Situation,
+                 followed: Optional[Follow]) -> Result:
+    """Build the answer to an edit; `head` says what was changed."""
     view = _view(context, row, situation, followed, is_removed='removed' in what)
     document = build_document(result=what, vm=vm_document(view))
     if followed is not None:
@@ -170,8 +170,8 @@ def build_answer(context: Any, what: str, head: Callable[[str], str], row: Vm,
                     and view.state in ('drift', 'orphaned'))
     shown = view._replace(reason=LEFT_TO_DAEMON) if is_handed_on else view
 
-    def render(style: Style) -> List[str]:
-        lines = say_lines(head(style.arrow), followed)
+    def render(_style: Style) -> List[str]:
+        lines = say_lines(head, followed)
         return lines + (render_vm(shown) if context.arguments.get(options.VERBOSE) else [])
     return Result(document, render, followed.status if followed else ExitStatus.DONE,
                   minimal=(row.vm_uuid,))

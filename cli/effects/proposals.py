@@ -94,12 +94,12 @@ def describe_row(row: RowChange) -> str:
     name = name_vm(vm.vm_name, vm.vm_uuid)
     said = say_assignment(vm)
     if row.what == MOVED and before is not None:
-        name = f'{name_vm(before.vm_name, before.vm_uuid)} -> {name}'
+        name = f'{name_vm(before.vm_name, before.vm_uuid)} → {name}'
     elif row.problem:
         said = f'a row that is no assignment ({escape(row.problem)})' + (
-            '' if row.what == REMOVED else f' -> {said}')
+            '' if row.what == REMOVED else f' → {said}')
     elif before is not None and after is not None:
-        said = say_change(before, after, '->')
+        said = say_change(before, after)
     return f'{row.what:8} {name}: {said}'
 
 
@@ -133,13 +133,13 @@ def describe_pool(change: PoolChange) -> str:
     return f'changed  vGPU pool {change.after.pool_id}: {say_pool_change(change)}'
 
 
-def say_pool_change(change: PoolChange, arrow: str = '->') -> str:
+def say_pool_change(change: PoolChange) -> str:
     """What of a vGPU pool changes: `name Pool B → Render farm`."""
     before, after = change
     pairs = (('name', escape(before.pool_name), escape(after.pool_name)),
              ('description', escape(before.description) or '-', escape(after.description) or '-'),
              ('', _word(before), _word(after)))
-    return ', '.join(f'{what} {old} {arrow} {new}'.lstrip()
+    return ', '.join(f'{what} {old} → {new}'.lstrip()
                      for what, old, new in pairs if old != new)
 
 

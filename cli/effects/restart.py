@@ -74,7 +74,7 @@ def _tell_of_others(context: Any, row: Vm) -> None:
             + context.done + [f'see who: vgpu-admin history --vm-uuid={row.vm_uuid}']))
     if (found.pool_id, found.priority, found.vm_id) != (row.pool_id, row.priority, row.vm_id):
         context.note(f'{name_vm(row.vm_name, row.vm_uuid)} was changed meanwhile, by another user: '
-                     f'{say_change(row, found, "->")}')
+                     f'{say_change(row, found)}')
 
 
 def refuse_useless_restart(context: Any, row: Vm, record: Optional[VmRecord]) -> None:

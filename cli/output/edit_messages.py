@@ -24,15 +24,15 @@ def say_settings(vm: Vm, asked: Mapping[str, Any]) -> str:
     return ', '.join(text for field, text in said if field in asked)
 
 
-def say_change(before: Vm, after: Vm, arrow: str) -> str:
+def say_change(before: Vm, after: Vm) -> str:
     """What of a row changes: `priority high → low, vm_id 7 → 12`; '' for nothing."""
     pairs = (('pool', before.pool_id, after.pool_id),
              ('priority', before.priority.word, after.priority.word),
              ('vm_id', before.vm_id, after.vm_id))
-    return ', '.join(f'{what} {old} {arrow} {new}' for what, old, new in pairs if old != new)
+    return ', '.join(f'{what} {old} → {new}' for what, old, new in pairs if old != new)
 
 
-def describe_row(row: RowChange, arrow: str) -> str:
+def describe_row(row: RowChange) -> str:
     """What becomes of one row, with the VM's name."""
     vm = row.after or row.before
     if vm is None:
@@ -42,7 +42,7 @@ def describe_row(row: RowChange, arrow: str) -> str:
         return f'{name}: registered with {say_assignment(vm)}'
     if row.after is None:
         return f'{name}: registration removed ({say_assignment(vm)})'
-    return f'{name}: {say_change(row.before, row.after, arrow)}'
+    return f'{name}: {say_change(row.before, row.after)}'
 
 
 def say_outcome(followed: Any) -> str:

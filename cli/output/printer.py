@@ -6,7 +6,7 @@ from typing import Any, Iterator, List, Mapping, Optional, Sequence, TextIO
 
 from cli.errors import CommandError, ExitStatus
 from cli.output.result import Result, build_document
-from cli.output.text import Style, escape
+from cli.output.text import Style, encodable, escape
 
 
 class Output:
@@ -125,15 +125,12 @@ class Output:
     def _write(self, stream: TextIO, lines: List[str], *, at_once: bool = False,
                is_data: bool = False) -> bool:
         """Write lines; False when the reader has gone away."""
-        encoding = stream.encoding or 'ascii'
         for line in lines:
             try:
                 if is_data and not stream.isatty() and hasattr(stream, 'buffer'):
                     stream.buffer.write(line.encode('utf-8', 'backslashreplace') + b'\n')
                 else:
-                    # A character that the locale has no code for is shown by its number.
-                    text = line.encode(encoding, 'backslashreplace').decode(encoding)
-                    stream.write(text + '\n')
+                    stream.write(encodable(line, stream.encoding) + '\n')
                 if at_once:
                     stream.flush()
             except OSError as error:

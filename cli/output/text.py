@@ -42,11 +42,6 @@ class Style(NamedTuple):
         return '\u2713' if self.has_ticks else 'OK'
 
     @property
-    def arrow(self) -> str:
-        """What stands between what was and what is."""
-        return '\u2192' if self.has_ticks else '->'
-
-    @property
     def warning(self) -> str:
         """The mark for what needs a look."""
         return '\u26a0' if self.has_ticks else '!'
@@ -61,6 +56,16 @@ def escape(text: Optional[str]) -> str:
     if not text or text.isprintable():
         return text or ''
     return ''.join(_shown(character) for character in text or '')
+
+
+def encodable(text: str, encoding: Optional[str]) -> str:
+    """A text as a stream can show it: an arrow as `->`, what has no code by its number."""
+    code = encoding or 'ascii'
+    try:
+        text.encode(code)
+    except UnicodeEncodeError:
+        return text.replace('→', '->').encode(code, 'backslashreplace').decode(code)
+    return text
 
 
 def name_vm(name: Optional[str], vm_uuid: str) -> str:

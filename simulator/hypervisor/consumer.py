@@ -7,23 +7,17 @@ tens of thousands of boots; so does `working` without a host directory or a wrap
 """
 
 import contextlib
-import itertools
-import json
 import os
 import shlex
-import subprocess
-import sys
-import threading
 from typing import Any, Dict, List, NamedTuple, Optional
+
+from simulator.hypervisor.wrapper_runner import PATIENCE_SECONDS, RUNNER
 
 RUNNING = ('working', 'paused', 'patched', 'beside')
 CONSUMERS = RUNNING + ('off', 'reading', 'shell')
 _HERE = os.path.dirname(os.path.abspath(__file__))
 SHIPPED = os.path.join(os.path.dirname(os.path.dirname(_HERE)),
                        'deploy/qemu-wrapper/vgpu-qemu-wrapper')
-PROCESS = os.path.join(_HERE, 'wrapper_process.py')
-# On a machine that is busy with tests a program can be slow to begin: that is not ours to judge.
-PATIENCE_SECONDS = 30.0
 MAX_NAME = 255  # an argument has a limit, and a name has none
 MACHINE = 'pc-i440fx-2.10,accel=xen,max-ram-below-4g=4026531840'
 STOCK = '''#!/usr/bin/python3
@@ -89,18 +83,13 @@ def split_value(value: Optional[str], consumer: str) -> List[str]:
 
 
 class Wrapper:
-    """The wrappers of one host, on disk, and the process that runs them."""
+    """The wrappers of one host, on disk."""
 
     def __init__(self, directory: str, path: Optional[str], configuration: Optional[str]) -> None:
         self._directory = os.path.abspath(directory)
         self._path = os.path.abspath(path or SHIPPED)
         self._configuration = configuration or self._place('vgpu-watcher.conf')
         self._has_paused = False
-        self._process: Optional[subprocess.Popen] = None
-        self._numbers = itertools.count()
-        self._waiting: Dict[int, threading.Event] = {}
-        self._ended: Dict[int, int] = {}
-        self._lock = threading.Lock()
         if self.can_run:
             self._write_programs()
 
@@ -113,7 +102,7 @@ class Wrapper:
         """Start a QEMU through the wrapper; return the arguments that it got."""
         record = self._place('qemu', str(start.domid))
         request = self._build_request(start, consumer, record)
-        status = self._ask(request)
+        status = RUNNER.run(request)
         try:
             with open(record, 'rb') as stream:
                 words = stream.read().decode('utf-8', 'surrogateescape').split('\0')[:-1]
@@ -121,14 +110,6 @@ class Wrapper:
         except FileNotFoundError as error:
             raise ConsumerCrashed(f'status {status}') from error
         return [f'qemu-dm-{start.domid}'] + words
-
-    def close(self) -> None:
-        """End the process."""
-        with self._lock:
-            process, self._process = self._process, None
-        if process is not None:
-            _close(process)
-            process.wait()
 
     def _place(self, *names: str) -> str:
         return os.path.join(self._directory, *names)
@@ -165,46 +146,6 @@ class Wrapper:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
-    def _ask(self, request: Dict[str, Any]) -> int:
-        number, done = next(self._numbers), threading.Event()
-        line = (json.dumps(dict(request, number=number)) + '\n').encode('ascii')
-        with self._lock:
-            process = self._find_process()
-            self._waiting[number] = done
-            try:
-                process.stdin.write(line)
-                process.stdin.flush()
-            except OSError:
-                done.set()
-        if not done.wait(2 * PATIENCE_SECONDS):
-            return -1
-        if number in self._ended:
-            return self._ended.pop(number)
-        return run_once(request)
-
-    def _find_process(self) -> Any:
-        if self._process is not None and self._process.poll() is not None:
-            _close(self._process)
-            self._process = None
-        if self._process is None:
-            self._process = subprocess.Popen([sys.executable, '-IS', PROCESS],
-                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            threading.Thread(target=self._listen, args=(self._process,), daemon=True,
-                             name='simulator-wrapper').start()
-        return self._process
-
-    def _listen(self, process: Any) -> None:
-        with process.stdout:
-            for line in process.stdout:
-                answer = json.loads(line.decode('ascii'))
-                self._ended[answer['number']] = answer['status']
-                done = self._waiting.pop(answer['number'], None)
-                if done is not None:
-                    done.set()
-        # Whoever still waits runs the wrapper by a Python of its own.
-        while self._waiting:
-            self._waiting.popitem()[1].set()
-
     def _write_programs(self) -> None:
         for name in ('stock', 'qemu', 'bin'):
             os.makedirs(self._place(name), exist_ok=True)
@@ -213,19 +154,6 @@ class Wrapper:
             write_program(self._place('stock', name), STOCK.format(
                 machine=MACHINE, patch=patch, qemu=qemu))
         write_program(qemu, QEMU)
-
-
-def _close(process: Any) -> None:
-    # Closing writes what is left over, for a process that may be gone.
-    with contextlib.suppress(OSError):
-        process.stdin.close()
-
-
-def run_once(request: Dict[str, Any]) -> int:
-    """Run a wrapper by a Python of its own, as xenopsd does."""
-    return subprocess.run(
-        [sys.executable, '-IS', PROCESS, 'once'], input=(json.dumps(request) + '\n').encode(),
-        stdout=subprocess.DEVNULL).returncode
 
 
 def write_program(path: str, text: str) -> None:

@@ -68,11 +68,6 @@ class Hardware:
         self._pids = itertools.count(FIRST_PID)
         self._domids: Dict[str, Any] = {}
 
-    def close(self) -> None:
-        """End what runs beside the simulator."""
-        for files in self.files.values():
-            files.wrapper.close()
-
     def consumer_of(self, host: str) -> str:
         """Return who reads device-model-args on a host."""
         return self.consumers.get(host, self.consumer)

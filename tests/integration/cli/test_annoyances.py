@@ -269,7 +269,7 @@ def test_a_running_vm_whose_row_was_removed_keeps_its_arguments_until_it_is_shut
     pool.start_vm(late)
     assert pool.run('register-vm', 'late').status == 0
     assert pool.run('plan').out == (f'late ({pool.uuid(late)}), Running: waits for shutdown: '
-                                    'nothing -> A/medium/3\n')
+                                    'nothing → A/medium/3\n')
     asked = pool.answer('no\n', 'apply-pending')
     assert asked.status == 1 and 'Do you want to restart it? (yes/no)' in asked.err
     assert pool.run('apply-pending', '--dry-run').out.endswith('Nothing was restarted (dry run).\n')

@@ -71,7 +71,7 @@ def test_changes_and_boots_come_as_lines_and_ctrl_c_is_success(filled: Place) ->
     watched = Watched(filled)
     watched.wait('vm_added VM ' + UUID)
     assert filled.run('set-pool', '--vm-uuid=' + UUID, '--pool=B').status == 0
-    watched.wait('pool A -> B')
+    watched.wait('pool A → B')
     number = _boot(filled)
     watched.wait('boot %d  start of web (%s) began' % (number, UUID))
     _close(filled, number, 'missing')
@@ -126,7 +126,7 @@ def test_one_vm_is_watched_without_the_others(filled: Place) -> None:
     watched.wait(UUID)
     assert filled.run('register-vm', '--vm-uuid=' + OTHER).status == 0
     assert filled.run('set-pool', '--vm-uuid=' + UUID, '--pool=B').status == 0
-    watched.wait('pool A -> B')
+    watched.wait('pool A → B')
     assert watched.end() == 0 and OTHER not in watched.text
 
 

@@ -118,7 +118,7 @@ def test_restore_brings_vgpu_pools_back_with_a_description_of_null(four: Any) ->
     assert run.document['counts'] == {'pools_changed': 2, 'unchanged': 4}
     assert place.run('restore', good).status == 2
     run = place.run('restore', good, '--yes')
-    assert run.status == 0 and 'vGPU pool B: name Slow -> Pool B, description slow -> -' in run.err
+    assert run.status == 0 and 'vGPU pool B: name Slow → Pool B, description slow → -' in run.err
     shown = place.run('show-pool', '--pool-id=B', '--json').document['pool']
     assert (shown['pool_name'], shown['description']) == ('Pool B', None)
     assert is_enabled(place, 'A') and args_of(place, uuids[0]) == span(1)
@@ -502,7 +502,7 @@ def test_a_vgpu_pool_that_is_disabled_is_said_once(four: Any, is_asked: bool) ->
     place, uuids, _good = four
     words = ['disable-pool', '--pool-id=A']
     run = place.answer('yes\n', *words) if is_asked else place.run(*words, '--yes')
-    assert run.status == 0 and run.err.count('enabled -> disabled') == 1
+    assert run.status == 0 and run.err.count('enabled → disabled') == 1
     assert all(run.err.count(f'({uuid})') == 1 and uuid not in run.out for uuid in uuids)
     assert run.out == ('vGPU pool A is disabled.\n'
                        'Each of 4 VMs: staged: its next start takes none of our arguments\n')

@@ -97,7 +97,7 @@ def test_a_consumer_that_is_gone_is_found(pool: Place) -> None:
 def test_the_history_tells_who_changed_what(pool: Place, drifted: str) -> None:
     pool.run('set-priority', '--vm-name=web', '--priority=high', environment={'SUDO_USER': 'eve'})
     lines = pool.run('history', '--vm-name=web', '--limit=2').out.splitlines()
-    assert any('eve  set-priority: vm_changed' in line and 'medium -> high' in line
+    assert any('eve  set-priority: vm_changed' in line and 'medium → high' in line
                for line in lines)
     assert len(pool.run('history', '--limit=1', '--json').document['history']) == 1
 
@@ -109,8 +109,8 @@ def test_the_history_calls_vms_and_vgpu_pools_what_people_call_them(pool: Place,
     assert pool.run('disable-pool', '--pool-id=B', '--yes').status == 0
     assert pool.run('remove-vm', 'web').status == 0
     lines = [line.split('  ', 2)[2] for line in pool.run('history').out.splitlines()]
-    for line in (f'set-pool: vm_changed {named}: pool A -> B',
-                 'disable-pool: pool_changed vGPU pool B: enabled yes -> no',
+    for line in (f'set-pool: vm_changed {named}: pool A → B',
+                 'disable-pool: pool_changed vGPU pool B: enabled yes → no',
                  f'remove-vm: vm_removed {named}: pool B, priority medium, vm_id 1'):
         assert line in lines
     assert any(line.startswith(f'set-pool: args_added {named}: ') for line in lines)
@@ -170,17 +170,17 @@ def test_explain_tells_one_boot_and_with_all_the_life(pool: Place, drifted: str)
     record_boots(pool, pool.uuid(drifted),
                  ['2001-01-01 00:00:00', '2098-01-01 00:00:00', '2099-01-01 00:00:00'])
     second = pool.run('explain', 'web', '--boot=2').out
-    assert [line for line in list_indented(second, 'What led to it:') if 'medium -> high' in line]
+    assert [line for line in list_indented(second, 'What led to it:') if 'medium → high' in line]
     assert 'Now:' not in second, 'what is true now is no part of an older boot'
     third = pool.run('explain', 'web').out
     # Nothing was changed between the boots: the row is the one of before, and says so.
     [line] = list_indented(third, 'What led to it:')
-    assert 'medium -> high' in line and line.endswith('(before boot 2)')
+    assert 'medium → high' in line and line.endswith('(before boot 2)')
     assert list_indented(third, 'Now:') == ['  that domain has ended; the VM is Halted.']
     assert '2 other boots and ' in third and third.rstrip().endswith("'vgpu-admin explain web --all'")
     life = pool.run('explain', 'web', '--all').out
     told = [life.index(text) for text in ('  boot 1, start: as_desired', 'register-vm: vm_added',
-                                          'medium -> high', '  boot 2, start', '  boot 3, start',
+                                          'medium → high', '  boot 2, start', '  boot 3, start',
                                           'Now:')]
     assert told == sorted(told)
     document = pool.run('explain', 'web', '--all', '--json').document
@@ -277,6 +277,6 @@ def test_a_registry_of_others_is_taken_over_with_what_it_changes_shown(place: Pl
     ref = place.create_vm('Test-1', args=old, uuid=vm_uuid)
     assert place.run('reconcile').status == 0 and place.args(ref) == old
     run = place.run('accept', '--dry-run')
-    assert '%s -> %s' % (old, span(number)) in run.out
+    assert '%s → %s' % (old, span(number)) in run.out
     assert place.run('accept', '--yes').status == 0 and place.args(ref) == old
     assert place.run('reconcile').status == 0 and place.args(ref) == span(number)

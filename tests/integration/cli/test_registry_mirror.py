@@ -46,11 +46,11 @@ def test_differences_are_shown_and_nothing_is_done_without_a_yes(two: Any) -> No
     mirror(place, vm_of(one, 4, 'B'), vm_of(other, 1))
     run = place.run('registry', 'compare', '--exit-code')
     assert run.status == 6 and 'Nothing here tells which is newer' in run.out
-    assert 'changed  one (%s): pool A -> B, vm_id 1 -> 4' % one in run.out
+    assert 'changed  one (%s): pool A → B, vm_id 1 → 4' % one in run.out
     assert 'added    two (%s): pool A, priority medium, vm_id 1' % other in run.out
     assert run.out.endswith("(the registry counts) decides it.\n")
     kept = place.run('registry', 'keep', '--dry-run').out
-    assert 'the mirror needs:\n  changed  one (%s): pool B -> A, vm_id 4 -> 1\n' % one in kept
+    assert 'the mirror needs:\n  changed  one (%s): pool B → A, vm_id 4 → 1\n' % one in kept
     assert 'removed  two (%s)' % other in kept and 'decides it' not in kept
     assert place.run('registry', 'compare').status == 0
     for words, status in ((('--dry-run',), 0), ((), 2)):

@@ -151,13 +151,13 @@ def test_a_dry_run_says_before_after_and_what_restarts(four: Any) -> None:
 
 
 @pytest.mark.parametrize('words, change', [
-    (('set-pool', 'b', 'd', '--pool=B'), 'pool A -> B'),
+    (('set-pool', 'b', 'd', '--pool=B'), 'pool A → B'),
     (('remove-vm', 'b', 'd'), 'registration removed')])
 def test_what_was_told_before_it_is_done_is_not_said_again(four: Any, words: Tuple[str, ...],
                                                            change: str) -> None:
     run = four.run(*words, '--yes')
     assert run.status == 0, run.err
-    assert run.err.count(change) == 2 and change.replace('->', '\u2192') not in run.out
+    assert run.err.count(change) == 2 and change not in run.out
     assert [line.split(' (')[0] for line in run.out.splitlines()] == ['b', 'd']
     told = run.err.splitlines()
     b = four.uuid(four.refs['b'])
@@ -169,5 +169,5 @@ def test_what_was_told_before_it_is_done_is_not_said_again(four: Any, words: Tup
 
 def test_what_programs_are_not_told_before_stands_in_the_result(four: Any) -> None:
     run = four.run('set-pool', 'b', 'd', '--pool=B', '--yes', '--json')
-    assert 'pool A -> B' not in run.err
+    assert 'pool A' not in run.err
     assert [item['after']['pool_id'] for item in run.document['changes']] == ['B', 'B']

@@ -81,7 +81,7 @@ def test_a_restart_is_staged_by_the_daemon_and_verified_by_its_receipt(watched: 
     for command in ('show-vm', 'explain'):
         assert f' on {name}: as_desired' in watched.run(command, '--vm-name=web').out
     explained = watched.run('explain', '--vm-name=web')
-    assert explained.status == 0 and 'pool A -> B' in explained.out
+    assert explained.status == 0 and 'pool A → B' in explained.out
 
 
 def test_a_removal_says_what_the_next_start_takes_and_waits_for_no_receipt(

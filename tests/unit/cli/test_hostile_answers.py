@@ -17,7 +17,7 @@ HOSTILE = 'it runs with \x1b]0;pwned\x07 -device vgpu-stub,x=\u202e'
 def test_message_about_an_edit_is_shown_escaped(message):
     row = Vm(7, UUID, 'web', 'A', Priority.HIGH)
     context = Context(Arguments(None, {'verbose': True}), errors=None, answers=None, environment={})
-    result = build_answer(context, 'changed', lambda _arrow: 'changed', row,
+    result = build_answer(context, 'changed', 'changed', row,
                           Situation(problem='away'), Follow('stale', message))
     text = '\n'.join(result.lines(Style()))
     assert text.replace('\n', '').isprintable() and '\\x1b' in text

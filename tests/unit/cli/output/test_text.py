@@ -1,9 +1,11 @@
 """Text for terminals: hostile names, widths, tables."""
 
+from typing import Optional
+
 import pytest
 
-from cli.output.text import (Style, cut, display_width, escape, list_vms_named, name_vms, nearest, pad,
-                             say_unasked, table)
+from cli.output.text import (Style, cut, display_width, encodable, escape, list_vms_named, name_vms,
+                             nearest, pad, say_unasked, table)
 
 
 @pytest.mark.parametrize('text,shown', [
@@ -83,3 +85,10 @@ def test_vms_without_a_name_in_the_message_are_listed() -> None:
 def test_that_xapi_could_not_be_asked_is_said_once() -> None:
     assert say_unasked('XAPI is not reachable: no socket') == 'XAPI is not reachable: no socket'
     assert say_unasked(OSError('torn')) == 'XAPI could not be asked: torn'
+
+
+@pytest.mark.parametrize('encoding, shown', [
+    ('utf-8', 'pool A → B: été'), ('latin-1', 'pool A -> B: été'),
+    ('ascii', 'pool A -> B: \\xe9t\\xe9'), (None, 'pool A -> B: \\xe9t\\xe9')])
+def test_an_arrow_is_spelt_where_it_cannot_be_shown(encoding: Optional[str], shown: str) -> None:
+    assert encodable('pool A → B: été', encoding) == shown

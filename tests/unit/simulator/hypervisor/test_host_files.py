@@ -6,7 +6,7 @@ from typing import Any, Callable, List, Optional
 
 import pytest
 
-from simulator.hypervisor.consumer import run_once
+from simulator.hypervisor.wrapper_runner import RUNNER, run_once
 from simulator.server import Simulator
 from simulator.wire.failures import Failure
 
@@ -137,17 +137,15 @@ def test_a_qemu_that_goes_on_is_told_so(simulator: Simulator) -> None:
 def test_the_process_that_forks_may_die(simulator: Simulator) -> None:
     ref = simulator.create_vm('web', platform={ARGS: OURS})
     simulator.call('VM.start', ref, False, False)
-    wrapper = next(iter(simulator.state.hardware.files.values())).wrapper
-    wrapper._process.kill()
-    wrapper._process.wait()
+    RUNNER._process.kill()
+    RUNNER._process.wait()
     for _ in range(2):
         simulator.call('VM.hard_reboot', ref)
     assert [boot.qemu_arguments[-2:] for boot in simulator.boots] == [OURS.split()] * 3
 
 
 def test_a_wrapper_of_its_own_python_does_the_same(simulator: Simulator, monkeypatch: Any) -> None:
-    wrapper = next(iter(simulator.state.hardware.files.values())).wrapper
-    monkeypatch.setattr(wrapper, '_ask', run_once)
+    monkeypatch.setattr(RUNNER, 'run', run_once)
     ref = simulator.create_vm('web', platform={ARGS: OURS})
     simulator.call('VM.start', ref, False, False)
     assert simulator.boots[0].qemu_arguments[-2:] == OURS.split()
