@@ -20,8 +20,13 @@ from cli.commandline.commands import BY_NAME
 from cli.commandline.parser import parse
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
+from tests.support import programs
 from tests.support.documents import DOCUMENTS, GUIDES, ROOT, TUTORIAL, read, read_blocks, read_steps
 from watcher.__main__ import build_parser
+
+PACKAGES = {'vgpu-admin': 'cli', 'vgpu-watcher': 'watcher'}
+# What a shell would do nothing with: the program can be forked (tests/support/programs.py).
+PLAIN = re.compile(r'(vgpu-admin|vgpu-watcher)( [A-Za-z0-9_./:=,+-]+)*\Z')
 
 
 def list_commands(is_run):
@@ -63,12 +68,13 @@ class Dom0:
         self._simulator.create_vm('web01', '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c')
         self._simulator.create_vm('db01', '7d1c3b52-6a90-4f3e-8e21-0c9a4b5d6e7f')
         os.makedirs(directory + '/etc/vgpu')
+        self._config = directory + '/etc/vgpu/vgpu-watcher.conf'
         self._write('etc/vgpu/vgpu-watcher.conf',
                     '[xapi]\nurl = unix:{0}/xapi\n[registry]\npath = {0}/etc/vgpu/vgpu_config.db\n'
                     '[host]\nxenstore_read =\nproc = {0}/host/proc\n'.format(directory))
-        for program, package in (('vgpu-admin', 'cli'), ('vgpu-watcher', 'watcher')):
+        for program, package in PACKAGES.items():
             self._write(program, '#!/bin/sh\nexec %s -m %s "$@" --config %s\n' % (
-                shlex.quote(sys.executable), package, directory + '/etc/vgpu/vgpu-watcher.conf'))
+                shlex.quote(sys.executable), package, self._config))
             os.chmod(os.path.join(directory, program), stat.S_IRWXU)
 
     def close(self):
@@ -80,10 +86,17 @@ class Dom0:
         environment = dict(os.environ, LC_ALL='C.UTF-8', PYTHONIOENCODING='utf-8',
                            PYTHONPATH=os.pathsep.join(paths),
                            PATH=os.pathsep.join([self.directory, os.environ['PATH']]))
-        done = subprocess.run(
-            command, shell=True, cwd=self.directory, env=environment, timeout=60,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        return done.returncode, done.stdout.decode('utf-8').replace(self.directory, '')
+        options = dict(cwd=self.directory, env=environment, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if PLAIN.match(command):
+            program, *words = command.split()
+            process = programs.start(PACKAGES[program], words + ['--config', self._config],
+                                     **options)
+        else:
+            process = subprocess.Popen(command, shell=True, **options)
+        with process:
+            printed, _ = process.communicate(timeout=60)
+        return process.returncode, printed.decode('utf-8').replace(self.directory, '')
 
     def _write(self, name, text):
         with open(os.path.join(self.directory, name), 'w', encoding='utf-8') as stream:

@@ -66,10 +66,11 @@ class Place(Dom0):
         return self.run(command.replace('/etc/vgpu/', self.etc + '/'))
 
     def state(self) -> Any:
-        status, said = self.run('vgpu-admin status --json 2>/dev/null')
+        _status, said = self.run('vgpu-admin status --json')
         try:
-            return (json.loads(said)['mirror'] or {}).get('state'), json.loads(said)
-        except ValueError:
+            document = json.loads(said)
+            return (document['mirror'] or {}).get('state'), document
+        except (KeyError, ValueError):
             return None, {}
 
     def wait_whole(self) -> None:
