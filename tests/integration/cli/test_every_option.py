@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import sqlite3
+import tempfile
 from typing import Any, Iterator, List
 
 import pytest
@@ -125,9 +126,18 @@ class Pool:
 
 
 @pytest.fixture
-def table(place: Place) -> Iterator[Pool]:
+def table(place: Place) -> Pool:
     """The VMs, the registry and the files that the table knows."""
-    yield Pool(place)
+    return Pool(place)
+
+
+@pytest.fixture(scope='module')
+def unchanged() -> Iterator[Pool]:
+    """The same for all tests in which nothing changes, as each of them asserts."""
+    with tempfile.TemporaryDirectory(prefix='vgpu') as directory:
+        place = Place(directory)
+        yield Pool(place)
+        place.close()
 
 
 def _run(table: Pool, words: List[str]) -> Run:
@@ -160,7 +170,8 @@ def _uses(words: str, command: Any, option: Any) -> bool:
 
 
 @pytest.mark.parametrize('case', CASES, ids=[case.words for case in CASES])
-def test_what_goes_well(table: Pool, case: Case) -> None:
+def test_what_goes_well(request: Any, case: Case) -> None:
+    table = request.getfixturevalue('unchanged' if case.after is None else 'table')
     before = table.state()
     run = _run(table, table.words(case.words))
     assert (run.status, run.err.count('Traceback')) == (case.status, 0), (run.out, run.err)
@@ -196,9 +207,9 @@ def test_the_options_that_every_command_has(table: Pool, command: Any, monkeypat
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=[command.name for command in COMMANDS])
-def test_a_bad_value_of_each_option_is_refused(table: Pool, command: Any) -> None:
+def test_a_bad_value_of_each_option_is_refused(unchanged: Pool, command: Any) -> None:
     """Standard output stays empty, nothing changes, and the option is named."""
-    before = table.state()
+    table, before = unchanged, unchanged.state()
     base = table.words(GOOD[command.name][0].words)
     for option in command.options + EVERYWHERE:
         if option.name == 'help' and command.name == 'help':
@@ -233,7 +244,8 @@ def _spoil(table: Pool, command: Any, base: List[str], option: Any) -> Iterator[
 
 
 @pytest.mark.parametrize('case', REFUSED, ids=[case.words for case in REFUSED])
-def test_what_cannot_be_done(table: Pool, case: Refusal) -> None:
+def test_what_cannot_be_done(unchanged: Pool, case: Refusal) -> None:
+    table = unchanged
     if 'twin' in case.words:
         table.create_vm('twin')
         table.create_vm('twin')
