@@ -4,6 +4,7 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
+from cli.commands.show import note_faults
 from cli.context import Context
 from cli.effects.proposals import ask, carry_out, document_of, rehearse
 from cli.effects.staged_sets import stage_changed
@@ -34,6 +35,7 @@ def adopt(arguments: Arguments, context: Context) -> Result:
     """Register VMs by the pool, priority and number that they carry, or arrived with."""
     contents = context.registry.read()
     refuse_on_member(context)
+    note_faults(context, contents)
     found, problems, numbers = _find(context, contents)
     for item in problems:
         context.note(f'{name_vm(item.vm_name, item.vm_uuid)} is left alone: {item.problem}')

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tupl
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
+from cli.commands.show import note_faults
 from cli.context import Context
 from cli.effects.rolling_restart import Roll, read_pending
 from cli.errors import CommandError, ExitStatus, Kind
@@ -28,6 +29,7 @@ def apply_pending(arguments: Arguments, context: Context) -> Result:
     """Restart pending VMs; those that do not run are left as they are."""
     contents = context.registry.read()
     _refuse_on_member(context)
+    note_faults(context, contents)
     is_chosen = _build_choice(arguments, context, contents)
     shown = select(read_pending(context, contents), is_chosen, arguments.get(options.COUNT))
     window = arguments.get(options.WINDOW)

@@ -4,11 +4,13 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
+from cli.commands.show import note_faults
 from cli.context import Context
 from cli.errors import ExitStatus
 from cli.output.result import Result, build_document
 from cli.output.tables import GOOD_STATES, brief_args, describe_left
-from cli.output.text import Style, escape, name_vm, plural, table
+from cli.output.text import Style, escape, name_vm, plural, plural_invalid, table
+from cli.output.vm_view import fault_documents
 from cli.queries.preflight import refuse_on_member
 from registry.values import Contents
 
@@ -17,10 +19,14 @@ _NOTHING = ['Nothing is to be done.']
 
 def plan(arguments: Arguments, context: Context) -> Result:
     """Say what the daemon would do now, VM by VM with reasons; do nothing."""
-    plans = _read_plans(context, context.registry.read())
+    contents = context.registry.read()
+    note_faults(context, contents)
+    plans = _read_plans(context, contents)
     lines = [_describe(item) for item in plans]
-    return Result(build_document(plans=[_document(item) for item in plans]),
-                  lambda _style: lines or _NOTHING, _drift(arguments, bool(plans)),
+    return Result(build_document(plans=[_document(item) for item in plans],
+                                 faults=fault_documents(contents)),
+                  lambda _style: lines or _NOTHING,
+                  _drift(arguments, bool(plans or contents.faults)),
                   minimal=tuple(item.vm.uuid for item in plans))
 
 
@@ -28,6 +34,7 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     """Do once what the daemon would do, when no daemon runs."""
     contents = context.registry.read()
     refuse_on_member(context)
+    note_faults(context, contents)
     found = _read_plans(context, contents)
     plans = [item for item in found if _is_work(item)]
     # Whoever waits for another VM's number may get it now.
@@ -83,10 +90,14 @@ def verify(arguments: Arguments, context: Context) -> Result:
         staged = pool.view.find_staged(vm.uuid)
         runs, verdict = judge_running(context, vm, found, staged, pool.find_boot(vm))
         rows.append(_verified(vm.uuid, vm.name, found.state.value, verdict, found.desired, runs))
+    for fault in contents.faults:
+        vm = pool.inventory.find_by_uuid(fault.key)
+        rows.append(_verified(fault.vm_uuid, vm.name if vm is not None else fault.vm_name,
+                              'unreadable', 'not_compared', None, None))
     is_drift = any(row['state'] not in GOOD_STATES or row['verdict'] not in
                    ('as_desired', 'not_running') for row in rows)
-    return Result(build_document(vms=rows), lambda style: _verified_lines(rows, style),
-                  _drift(arguments, is_drift))
+    return Result(build_document(vms=rows, faults=fault_documents(contents)),
+                  lambda style: _verified_lines(rows, style), _drift(arguments, is_drift))
 
 
 def _read_plans(context: Context, contents: Contents) -> List[Any]:
@@ -138,9 +149,12 @@ def _verified(vm_uuid: str, name: Optional[str], state: str, verdict: str,
 
 def _verified_lines(rows: List[Dict[str, Any]], style: Style) -> List[str]:
     cells = [_cells(row) for row in rows]
-    counted = f'{plural(len(rows), "registered VM")} compared.'
-    return table(('UUID', 'STATE', 'VERDICT', 'NAME'), cells, style) + [counted]
+    odd = sum(1 for row in rows if row['verdict'] == 'not_compared')
+    counted = f'{plural(len(rows) - odd, "registered VM")} compared'
+    also = f"; left out: {plural_invalid(odd)}, see 'vgpu-admin check'" if odd else ''
+    return table(('UUID', 'STATE', 'VERDICT', 'NAME'), cells, style) + [f'{counted}{also}.']
 
 
 def _cells(row: Dict[str, Any]) -> Tuple[str, str, str, str]:
-    return row['vm_uuid'], row['state'], row['verdict'], escape(row['vm_name']) or '-'
+    return (escape(row['vm_uuid']) or '-', row['state'], row['verdict'],
+            escape(row['vm_name']) or '-')

@@ -16,7 +16,7 @@ from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
 from cli.interrupts import deferred
 from cli.output.result import Result, build_document, plain
-from cli.output.text import escape, iso, plural, say_unasked
+from cli.output.text import escape, iso, plural, plural_invalid, say_unasked
 from cli.queries.preflight import refuse_on_member
 from registry.errors import Reason, RegistryError, RegistryUnavailable
 from registry.kept_copies import list_copies as list_kept
@@ -142,8 +142,7 @@ def _read_source(arguments: Arguments, context: Context) -> Tuple[Image, str]:
     path = _find_copy(context, source)
     contents = _open(path)
     if contents.faults:
-        context.note(f'{plural(len(contents.faults), "row")} of {path} cannot be understood, and '
-                     'is left out')
+        context.note(f'{path}: {plural_invalid(len(contents.faults))}, left out')
     largest = max([vm.vm_id for vm in contents.vms] or [0])
     return Image(contents.vms, contents.pools, largest), path
 

@@ -10,7 +10,8 @@ from cli.effects.proposals import carry_out, rehearse
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.output.edit_messages import say_assignment
 from cli.output.result import Result, build_document, plain
-from cli.output.text import escape, name_vm, plural, say_unasked
+from cli.output.text import escape, name_vm, plural, plural_invalid, say_unasked
+from cli.output.vm_view import fault_documents
 from cli.queries.preflight import refuse_on_member
 from registry.errors import Reason, RegistryUnavailable
 from registry.file_check import describe_leftover
@@ -90,8 +91,8 @@ def accept(arguments: Arguments, context: Context) -> Result:
                              'to do.']))
     changes = _plan_changes(context, contents)
     proposal = rehearse(context, lambda edit: edit.accept(), allow_loss=True)
-    block = [f'The registry {context.registry.path} has {plural(len(contents.vms), "VM")} and '
-             f'{plural(len(contents.faults), "row")} that cannot be understood.']
+    block = [f'The registry {context.registry.path} has {plural(len(contents.vms), "VM")}'
+             + (f' and {plural_invalid(len(contents.faults))}.' if contents.faults else '.')]
     block += _list_missing(contents) + changes
     missing = [{'vm_uuid': vm.vm_uuid, 'vm_name': vm.vm_name, 'vm_id': vm.vm_id,
                 'pool_id': vm.pool_id, 'priority': vm.priority.word} for vm in contents.missing]
@@ -132,12 +133,13 @@ def check(_arguments: Arguments, context: Context) -> Result:
     lines = [f'{registry.path}: {escape(problem)}' for problem in problems]
     lines += [f'{registry.path}: {escape(warning)} (a warning)' for warning in warnings]
     if contents is not None and contents.faults:
-        lines.append("A row that cannot be understood goes with 'vgpu-admin remove-vm "
-                     "--vm-uuid=UUID'; 'vgpu-admin register-vm' makes a new one.")
+        lines.append("Remove a row that is not valid with 'vgpu-admin remove-vm --vm-uuid=UUID', "
+                     'then register the VM again.')
     counted = [plural(len(contents.vms), 'VM')] if contents is not None else []
     counted += [plural(len(problems), 'problem')]
     counted += [plural(len(warnings), 'warning')] if warnings else []
     return Result(build_document(problems=problems, warnings=warnings,
+                                 faults=fault_documents(contents) if contents is not None else [],
                                  vm_count=len(contents.vms) if contents is not None else None,
                                  accepted=contents.accepted if contents is not None else None,
                                  path=registry.path),

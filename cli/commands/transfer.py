@@ -9,6 +9,7 @@ from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Se
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
+from cli.commands.show import note_faults
 from cli.context import Context
 from cli.effects.proposals import ask, carry_out, describe, describe_counts, document_of, rehearse
 from cli.effects.staged_sets import stage_changed
@@ -110,6 +111,7 @@ def remove_gone(arguments: Arguments, context: Context) -> Result:
     """Remove the rows of VMs that XAPI has no more, after showing them."""
     contents = context.registry.read()
     refuse_on_member(context)
+    note_faults(context, contents)
     vms = _read_vms(context)
     rows = _find_gone(contents, vms, context.live().odd)
     proposal = rehearse(context, lambda edit: [edit.remove_vm(row.vm_uuid) for row in rows])
@@ -118,6 +120,7 @@ def remove_gone(arguments: Arguments, context: Context) -> Result:
 
 
 def _transfer_gone(arguments: Arguments, context: Context, contents: Contents) -> Result:
+    note_faults(context, contents)
     vms = _read_vms(context)
     rows = _find_gone(contents, vms, context.live().odd)
     brought = _find_brought(context, contents, vms)

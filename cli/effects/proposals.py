@@ -96,7 +96,7 @@ def describe_row(row: RowChange) -> str:
     if row.what == MOVED and before is not None:
         name = f'{name_vm(before.vm_name, before.vm_uuid)} → {name}'
     elif row.problem:
-        said = f'a row that is no assignment ({escape(row.problem)})' + (
+        said = f'a row that is not valid ({escape(row.problem)})' + (
             '' if row.what == REMOVED else f' → {said}')
     elif before is not None and after is not None:
         said = say_change(before, after)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from typing import Any, Iterable, List, Mapping, Optional, Sequence
 
 from cli.output.result import PoolCount, VmView
-from cli.output.text import Style, escape, fields, table, utc
+from cli.output.text import Style, escape, fields, spell_vm, table, utc
 from cli.output.vm_view import word
 
 GOOD_STATES = ('as_desired', 'manual', 'unregistered')
@@ -35,6 +35,7 @@ _REASON_HINTS = {
                      "'vgpu-admin register-vm' and 'vgpu-admin transfer-vm'",
     'copy_blocked': "it carries the number of another VM's row; left alone while others block its "
                     'start',
+    'not_registered': "no row; 'vgpu-admin register-vm'",
     'row_not_valid': "its row is not valid; run 'vgpu-admin check'",
     'manual_args': "made by hand, and left alone; 'vgpu-admin adopt' registers it where no other "
                    'VM has its number',
@@ -75,8 +76,6 @@ def render_vm(view: VmView, boot: Any = None, host_name: Optional[str] = None,
                        ('Priority', priority_text(view.priority))])
         values.update((key, utc(value)) for key, value in (
             ('Created', view.created_at), ('Updated', view.updated_at)) if value)
-    elif not view.problem or view.mend:
-        values['Status'] = 'not registered'
     if view.arrived is not None:
         values['Arrived'] = f'{describe_arrival(view)}; see \'vgpu-admin adopt\''
     if view.removed is not None:
@@ -134,6 +133,9 @@ def _find_hint(view: VmView) -> str:
         return f'vGPU pool {view.pool_id} is disabled: it gets no arguments'
     if view.reason == 'not_at_rest' and view.state == 'orphaned':
         return 'its row was removed; it keeps our arguments until it is shut down'
+    if view.owned and view.reason in ('not_at_rest', 'number_copied'):
+        return (f"carries {view.owned}, and loses that when it is halted: 'vgpu-admin register-vm "
+                f"{spell_vm(view.vm_name, view.vm_uuid)}' gives it a number of its own")
     if view.state in ('drift', 'orphaned') and view.reason in _DAEMON_STAGES:
         return "the daemon stages it; without one: 'vgpu-admin reconcile'"
     return _REASON_HINTS.get(view.reason or '', '')
@@ -261,8 +263,10 @@ def _find_action(view: VmView) -> str:
     """What to do about a VM that is not registered."""
     if view.arrived is not None:
         return "Run 'vgpu-admin adopt'"
+    if view.reason == 'row_not_valid':
+        return "Run 'vgpu-admin check'"
     if view.state not in GOOD_STATES:
-        return _REASON_HINTS.get(view.reason or '', 'our arguments go away')
+        return _find_hint(view) or 'our arguments go away'
     also = " or 'vgpu-admin adopt'" if view.state == 'manual' else ''
     if view.removed is not None:
         also = " or 'vgpu-admin transfer-vm'"
@@ -278,7 +282,7 @@ def scan_mark(view: VmView, style: Style) -> str:
         return style.colour(f'{style.tick} {text}', 'good')
     if view.state == 'manual':
         text += ' (manual args)'
-    elif view.is_registered or view.state not in GOOD_STATES:
+    elif view.is_registered:
         hint = _find_hint(view)
         text += f' ({hint})' if hint else ''
     return style.colour(f'{style.warning} {text}', 'warn')

@@ -190,6 +190,11 @@ def plural(number: int, singular: str) -> str:
     return f'{number} {singular}' if number == 1 else f'{number} {singular}s'
 
 
+def plural_invalid(number: int) -> str:
+    """Say how many rows of the registry are no assignments."""
+    return f"{plural(number, 'row')} that {'is' if number == 1 else 'are'} not valid"
+
+
 def _shown(character: str) -> str:
     if character in _HARMLESS or unicodedata.category(character) not in _HIDDEN:
         return character

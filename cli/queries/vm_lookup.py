@@ -55,8 +55,9 @@ def _find_named(context: Any, contents: Optional[Contents], name: Optional[str],
                 everywhere: bool = False) -> NamedVm:
     found = _find_in_registry(contents, name)
     if everywhere or not found:
-        found = dict(_find_in_xapi(context, name, is_needed=not found), **found)
+        found = dict(_find_in_xapi(context, contents, name, is_needed=not found), **found)
     if not found:
+        _refuse_invalid(contents, name, Kind.NOT_FOUND)
         hint = _find_alike(context, contents, name or '')
         raise CommandError(Kind.NOT_FOUND, f"no VM has the name '{escape(name)}', neither in the "
                            f"registry nor in XAPI{hint}; see 'vgpu-admin scan-vms'")
@@ -104,12 +105,21 @@ def _appearance_of(name: str) -> str:
     return ' '.join(unicodedata.normalize('NFC', escape(name)).split())
 
 
-def _find_in_xapi(context: Any, name: Optional[str], *, is_needed: bool) -> Dict[str, str]:
+def _refuse_invalid(contents: Optional[Contents], name: Optional[str], kind: Kind) -> None:
+    """Of a row that is not valid it is not said that the registry has none."""
+    if contents is not None and name in [clean_name(fault.vm_name) for fault in contents.faults]:
+        raise CommandError(kind, f"the row of '{escape(name)}' is not valid: see 'vgpu-admin "
+                           "check'")
+
+
+def _find_in_xapi(context: Any, contents: Optional[Contents], name: Optional[str], *,
+                  is_needed: bool) -> Dict[str, str]:
     try:
         vms = context.live().read_vms()
     except XapiError as error:
         if not is_needed:
             return {}
+        _refuse_invalid(contents, name, Kind.UNAVAILABLE)
         raise CommandError(Kind.UNAVAILABLE, f"the name '{escape(name)}' is not in the registry, "
                            f'and {say_unasked(error)}; say --vm-uuid=UUID') from error
     return {vm.uuid: vm.power_state.value for vm in vms
