@@ -8,13 +8,13 @@ from cli.commands.show import note_faults
 from cli.context import Context
 from cli.errors import ExitStatus
 from cli.output.result import Result, build_document
-from cli.output.tables import GOOD_STATES, brief_args, describe_left
-from cli.output.text import Style, escape, name_vm, plural, plural_invalid, table
+from cli.output.tables import GOOD_STATES, brief_pair, describe_left, describe_resident
+from cli.output.text import Style, brief_name, escape, name_vm, plural, plural_invalid, table
 from cli.output.vm_view import fault_documents
 from cli.queries.preflight import refuse_on_member
-from registry.values import Contents
+from registry.values import Contents, Vm
 
-_NOTHING = ['Nothing is to be done.']
+_NOTHING = ['Nothing to do.']
 
 
 def plan(arguments: Arguments, context: Context) -> Result:
@@ -22,8 +22,8 @@ def plan(arguments: Arguments, context: Context) -> Result:
     contents = context.registry.read()
     note_faults(context, contents)
     plans = _read_plans(context, contents)
-    lines = [_describe(item) for item in plans]
-    return Result(build_document(plans=[_document(item) for item in plans],
+    lines = [describe_plan(item, contents) for item in plans]
+    return Result(build_document(plans=[plan_document(item) for item in plans],
                                  faults=fault_documents(contents)),
                   lambda _style: lines or _NOTHING,
                   _drift(arguments, bool(plans or contents.faults)),
@@ -41,8 +41,8 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     waiting = [item for item in found if item.holder is not None and not _is_work(item)]
     if arguments.get(options.DRY_RUN):
         return Result(build_document(result='would_reconcile' if plans else 'nothing_to_do',
-                                     plans=[_document(item) for item in plans]),
-                      lambda _style: [_describe(item) for item in plans] or _NOTHING)
+                                     plans=[plan_document(item) for item in plans]),
+                      lambda _style: [describe_plan(item, contents) for item in plans] or _NOTHING)
     vms = [item.vm for item in plans + (waiting if plans else [])]
     staged = _stage(context, [vm.uuid for vm in vms])
     lines = [f'{name_vm(vm.name, vm.uuid)}: {escape(staged[vm.uuid].message)}' for vm in vms]
@@ -60,7 +60,7 @@ def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, Any]:
 
     # Also with nothing to do: it lifts the start blocks that an older version left.
     staged = tell_each(context, stage_many(context, vm_uuids))
-    return {vm_uuid: item._replace(message='left to the daemon that runs')
+    return {vm_uuid: item._replace(message='the running daemon stages it')
             if item.word == 'by_daemon' else item for vm_uuid, item in staged.items()}
 
 
@@ -112,24 +112,44 @@ def _is_work(item: Any) -> bool:
     return item.action.value != 'none'
 
 
-def _describe(item: Any) -> str:
-    head = f'{name_vm(item.vm.name, item.vm.uuid)}, {item.vm.power_state.value}'
-    if not _is_work(item):
-        return f'{head}: {_say_left(item)}'
-    return (f'{head}: {item.action.value}: {item.reason.value}: '
-            f'{escape(item.vm.args) or "nothing"} → {escape(item.value) or "nothing"}')
+def describe_plan(item: Any, contents: Contents) -> str:
+    """What becomes of one VM, or why it is left as it is."""
+    rows = contents.by_uuid
+    said = _say_work(item, rows) if _is_work(item) else _say_left(item, rows)
+    return f'{name_vm(item.vm.name, item.vm.uuid)}, {item.vm.power_state.value}: {said}'
 
 
-def _say_left(item: Any) -> str:
+def _say_work(item: Any, rows: Mapping[str, Vm]) -> str:
+    carried, stage = brief_pair(item.carried, item.stage)
+    if item.stage is not None:
+        return f'to be staged: {stage}' + (f' instead of {carried}' if item.carried else '')
+    if item.carried is None:
+        return f'to be put back: {escape(item.value)}'
+    why = {'number_copied': _say_owner(rows.get(item.owner)),
+           'row_deleted': ' (its row was removed)',
+           'pool_disabled': ' (its vGPU pool is disabled)'}.get(item.reason.value, '')
+    return f'our arguments to be removed: {carried}{why}'
+
+
+def _say_owner(row: Optional[Vm]) -> str:
+    return f' (vm_id {row.vm_id} is that of {brief_name(row.vm_name, row.vm_uuid)})' if row else ''
+
+
+def _say_left(item: Any, rows: Mapping[str, Vm]) -> str:
     """Why a VM that is not as desired is left as it is."""
+    if item.reason.value == 'number_held':
+        row = rows.get(item.holder)
+        return (f'waits until {name_vm(row.vm_name if row else None, item.holder)} has given up '
+                'its number')
+    if item.reason.value == 'halted_but_resident':
+        return f'left alone: {describe_resident(item.vm.uuid)}'
     if item.reason.value == 'not_at_rest':
-        carried, desired = (brief_args(args) if args else 'nothing'
-                            for args in (item.carried, item.desired))
-        return f'waits for shutdown: {carried} → {desired}'
+        return f"waits for shutdown: {' → '.join(brief_pair(item.carried, item.desired))}"
     return f'left alone: {describe_left(item.state.value, item.reason.value)}'
 
 
-def _document(item: Any) -> Dict[str, Any]:
+def plan_document(item: Any) -> Dict[str, Any]:
+    """A plan as JSON."""
     return {'vm_uuid': item.vm.uuid, 'vm_name': item.vm.name, 'action': item.action.value,
             'reason': item.reason.value, 'state': item.state.value,
             'power_state': item.vm.power_state.value, 'before': item.vm.args,

@@ -5,7 +5,7 @@ Pure: no clock, no I/O, no logging.
 
 import re
 from collections import OrderedDict
-from typing import Any, Iterable, List, Mapping, Optional, Sequence
+from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from cli.output.result import PoolCount, VmView
 from cli.output.text import Style, escape, fields, spell_vm, table, utc
@@ -237,6 +237,12 @@ def brief_args(args: Optional[str]) -> str:
     """What a VM carries, in short: `B/high/7`; what is not of the usual form, as it is."""
     found = _ARGS.search(args or '')
     return '/'.join(found.groups()) if found else escape(args) or '-'
+
+
+def brief_pair(before: Optional[str], after: Optional[str]) -> Tuple[str, str]:
+    """Two spans in short; as they are, where they differ in nothing that is shown in short."""
+    pair = tuple(brief_args(args) if args else 'nothing' for args in (before, after))
+    return (pair[0], pair[1]) if pair[0] != pair[1] else (escape(before), escape(after))
 
 
 def render_scan_line(view: VmView, style: Style) -> str:

@@ -90,7 +90,7 @@ GOOD = {
         Case('register-vm --vm-name=bare --restart --timeout=30 --force',
              lambda pool: pool.xapi.boots[-1].args == span(41))),
     'show-vm': (Case('show-vm --vm-uuid={web}', None, 0, 'VM ID: 1'),
-                Case('show-vm --vm-name=new', None, 0, 'not registered'),
+                Case('show-vm --vm-name=new', None, 0, 'unregistered'),
                 Case('show-vm --vm-name=web --at=2099-01-01', None, 0, 'VM Configuration at')),
     'remove-vm': (
         Case('remove-vm --vm-uuid={web}', _carries('web', None), 0, 'registration removed'),
@@ -142,8 +142,8 @@ GOOD = {
                 Case('explain --vm-name=run --boot=1', None, 0, 'as_desired'),
                 Case('explain run --all', None, 0, '1 boot, ')),
     'watch': (Case('watch'), Case('watch --vm-name=web --limit=5'), Case('watch --vm-uuid={web}')),
-    'plan': (Case('plan', None, 0, 'Nothing is to be done'), Case('plan --exit-code')),
-    'reconcile': (Case('reconcile', None, 0, 'Nothing is to be done'),
+    'plan': (Case('plan', None, 0, 'Nothing to do'), Case('plan --exit-code')),
+    'reconcile': (Case('reconcile', None, 0, 'Nothing to do'),
                   Case('reconcile --dry-run')),
     'verify': (Case('verify', None, 0, '2 registered VMs compared'), Case('verify --exit-code')),
     'update-pool': (

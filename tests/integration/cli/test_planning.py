@@ -69,8 +69,21 @@ def test_a_clone_loses_the_number_of_its_parent(pool: Place) -> None:
     clone = pool.xapi.call('VM.clone', ref, 'copy')
     states = {vm['vm_name']: vm['state'] for vm in pool.run('scan-vms', '--json').document['vms']}
     assert states == {'web': 'as_desired', 'copy': 'doubled'}
+    was = f"copy ({pool.uuid(clone)}), Halted: our arguments to be removed: A/medium/1 "
+    assert pool.run('plan').out == was + '(vm_id 1 is that of web)\n'
     assert pool.run('reconcile').status == 0
     assert pool.args(clone) is None and pool.args(ref) == span(1)
+
+
+def test_the_plan_says_what_stands_there_now(pool: Place) -> None:
+    ref = pool.create_vm('web', args=span(9, 'B'))
+    pool.registry_row(ref, 1)
+    head = f'web ({pool.uuid(ref)}), Halted: to be staged: '
+    assert pool.run('plan').out == f'{head}A/medium/1 instead of B/medium/9\n'
+    other = span(1).replace('vgpu-stub', 'vgpu-cuda')
+    pool.xapi.call('VM.remove_from_platform', ref, KEY)
+    pool.xapi.call('VM.add_to_platform', ref, KEY, other)
+    assert pool.run('reconcile', '--dry-run').out == f'{head}{span(1)} instead of {other}\n'
 
 
 def test_verify_looks_at_what_runs(pool: Place) -> None:
