@@ -160,7 +160,7 @@ def _ask_and_answer(arguments: Arguments, context: Context, proposal: Proposal, 
         return Result(_unchanged(), plain(['XAPI has the VM of every row; nothing to do.']))
     if proposal.has_any and not is_dry:
         is_told = ask(context, describe(proposal)
-                      + [f'{describe_counts(proposal.difference)}.'], question)
+                      + [f'{describe_counts(proposal.difference, is_done=False)}.'], question)
         carry_out(context, proposal, done=f'the rows of VMs that are gone were {what}')
     return _answer(context, proposal, what, vms, is_dry=is_dry, is_told=is_told)
 
@@ -172,7 +172,8 @@ def _answer(context: Context, proposal: Proposal, what: str, vms: Mapping[str, V
     result = 'unchanged' if not difference.has_any else f'would_be_{what}' if is_dry else what
     document = build_document(result=result, **document_of(difference))
     lines = [] if is_told else describe(proposal)
-    lines.append(f"{describe_counts(difference) or 'No row goes to another VM'}"
+    counted = describe_counts(difference, is_done=not is_dry)
+    lines.append(f"{counted or 'No row goes to another VM'}"
                  f"{' (dry run)' if is_dry else ''}.")
     work = [vm_uuid for vm_uuid in difference.vm_uuids if vm_uuid in vms]
     if not is_dry:

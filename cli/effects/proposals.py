@@ -143,12 +143,13 @@ def say_pool_change(change: PoolChange) -> str:
                      for what, old, new in pairs if old != new)
 
 
-def describe_counts(difference: Difference, unchanged: int = 0) -> str:
-    """How many changes there are of each kind; '' when there is none."""
-    counts = dict(difference.counts, **({'unchanged': unchanged} if unchanged else {}))
-    parts = [f'{count} {what}' for what, count in sorted(counts.items())]
+def describe_counts(difference: Difference, unchanged: int = 0, *, is_done: bool = True) -> str:
+    """How many changes there are of each kind, done or to be done; '' when there is none."""
+    verb = '' if is_done else 'to be '
+    parts = [f'{count} {verb}{what}' for what, count in sorted(difference.counts.items())]
+    parts += [f'{unchanged} unchanged'] if unchanged else []
     if difference.pools:
-        parts.append(f'{plural(len(difference.pools), "vGPU pool")} changed')
+        parts.append(f'{plural(len(difference.pools), "vGPU pool")} {verb}changed')
     return ', '.join(parts)
 
 
