@@ -20,6 +20,8 @@ from registry.journal.clock_steps import correct
 from watcher.errors import MalformedRecord, XapiError
 
 _ALL = 20000
+# So many boots are listed where one that was asked for is not there.
+_LISTED = 10
 # A boot that has just begun has its verdict soon.
 _VERDICT_SECONDS = 3.0
 _AGAIN_SECONDS = 0.1
@@ -69,7 +71,9 @@ def explain(arguments: Arguments, context: Context) -> Result:
     now = _find_now(context, boot) if boot is life.boots[0] else None
     host_name = context.find_host_name(boot.host)
     lines = [f'{name_vm(boot.vm_name, vm_uuid)}: boot {boot.id}, {describe_boot(boot, host_name)}',
-             f'Meaning: {_describe_meaning(boot)}', 'What led to it:']
+             f'Meaning: {_describe_meaning(boot)}',
+             'Changed before it was found running:' if boot.kind == 'unknown' else
+             'What led to it:']
     lines += _indent(_describe_cause(life, boot, entries))
     lines += ['Then:'] + _indent(_describe_then(boot))
     if now is not None:
@@ -117,8 +121,9 @@ def _choose(life: Life, number: Optional[int], name: str, whole: str) -> Any:
     for boot in life.boots:
         if boot.id == number:
             return boot
-    known = ', '.join(str(boot.id) for boot in life.boots[:10])
-    raise CommandError(Kind.NOT_FOUND, f'{name} has no boot {number}; the newest are {known}')
+    known = ', '.join(str(boot.id) for boot in life.boots[:_LISTED])
+    which = 'the newest' if len(life.boots) > _LISTED else 'its boots'
+    raise CommandError(Kind.NOT_FOUND, f'{name} has no boot {number}; {which}: {known}')
 
 
 def _build(vm_uuid: str, name: Optional[str], boot: Any, host_name: Optional[str],

@@ -136,7 +136,7 @@ GOOD = {
                 Case('history --vm-name=web --limit=1', None, 0, '{web}'),
                 Case('history --since=2001-01-01 --until=2099-01-01T00:00:00Z', None, 0,
                      'vm_added'),
-                Case('history --who=nobody', None, 0, 'Nothing is recorded'),
+                Case('history --who=nobody', None, 0, 'No entry matches --who'),
                 Case('history --vm-uuid={run}', None, 0, '{run}')),
     'explain': (Case('explain --vm-uuid={run}', None, 0, 'as_desired'),
                 Case('explain --vm-name=run --boot=1', None, 0, 'as_desired'),

@@ -232,6 +232,9 @@ def test_a_boot_without_a_row_is_neither_right_nor_wrong(pool: Place) -> None:
     assert f'found running: had no row then, found {span(7)}' in told
     assert 'Meaning: it had no row when it came up, so nothing was asked for.' in told
     assert 'as_desired' not in told, told
+    assert 'Changed before it was found running:' in told and 'led' not in told
+    assert 'web has no boot 7; its boots: 1' in pool.run('explain', 'web', '--boot=7').err.replace(
+        f' ({vm_uuid})', '')
     assert 'had no row then, found' in pool.run('show-vm', 'web').out
 
 
@@ -255,6 +258,8 @@ def test_explain_without_an_xapi_says_what_is_not_known(pool: Place, drifted: st
 def test_the_past_of_a_registration_is_shown(pool: Place, drifted: str) -> None:
     run = pool.run('show-vm', '--vm-name=web', '--at=2099-01-01', '--json')
     assert run.document['vm']['vm_id'] == 1
+    assert run.document['notes'] == ['2099-01-01 00:00:00Z is in the future: this is what the '
+                                     'history knows last']
     assert pool.run('show-vm', '--vm-name=web', '--at=2001-01-01').status == 3
     assert pool.run('show-vm', '--vm-name=web', '--at=yesterday').status == 2
 
