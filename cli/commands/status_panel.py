@@ -60,6 +60,9 @@ def render_panel(panel: Panel, style: Style) -> List[str]:
     is_crowded = sum(len(views) for _pool_count, views in panel.pools) > _MANY
     for pool, views in panel.pools:
         lines += [''] + _pool(pool, views, is_crowded, style)
+    if is_crowded:
+        command = 'list-vms' if panel.xapi_problem else 'scan-vms'
+        lines.append(f"Each VM, also of one pool (--pool=A): 'vgpu-admin {command}'")
     lines += [''] + _unregistered(panel.unregistered, panel.xapi_problem, is_crowded, style)
     lines += [''] + _attention(panel, style)
     return lines + [''] + _summary(panel, style)

@@ -100,9 +100,9 @@ def _find_waiting(vm_uuid: str, situation: Situation) -> Optional[Follow]:
         return Follow('pending', 'not staged: pending: the VM is Halted and '
                       + describe_operations(sorted(record.operation_names)))
     if not record.is_at_rest:
-        doing = ', '.join(sorted(record.operation_names)) or 'no operation'
+        doing = f" ({', '.join(sorted(record.operation_names))})" if record.operations else ''
         return Follow('pending', f'saved; applied at its next boot: pending, since the VM is '
-                      f'{record.power_state.value} ({doing}): a resume keeps the old arguments, a '
+                      f'{record.power_state.value}{doing}: a resume keeps the old arguments, a '
                       'shutdown applies the new ones')
     return None
 

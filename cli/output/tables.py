@@ -136,6 +136,9 @@ def _find_hint(view: VmView) -> str:
     if view.owned and view.reason in ('not_at_rest', 'number_copied'):
         return (f"carries {view.owned}, and loses that when it is halted: 'vgpu-admin register-vm "
                 f"{spell_vm(view.vm_name, view.vm_uuid)}' gives it a number of its own")
+    if view.reason == 'not_at_rest' and view.power_state == 'Suspended':
+        return ('suspended: a resume keeps the old arguments; shut it down and start it to apply '
+                'the change')
     if view.state in ('drift', 'orphaned') and view.reason in _DAEMON_STAGES:
         return "the daemon stages it; without one: 'vgpu-admin reconcile'"
     return _REASON_HINTS.get(view.reason or '', '')

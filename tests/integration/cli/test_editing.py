@@ -90,7 +90,8 @@ def test_a_suspended_vm_stays_suspended_and_the_change_is_said_to_be_pending(poo
     ref = _registered(pool, running=True)
     pool.xapi.call('VM.suspend', ref)
     run = pool.run('set-pool', '--vm-name=web', '--pool=B')
-    assert run.status == 0 and 'pending' in run.out and 'Suspended' in run.out
+    assert run.status == 0 and 'pending' in run.out and 'is Suspended: a resume' in run.out
+    assert 'pending (suspended: a resume keeps the old arguments; ' in pool.run('status').out
     assert pool.power(ref) == 'Suspended' and pool.args(ref) == span(1)
 
 
