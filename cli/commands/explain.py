@@ -86,7 +86,7 @@ def _describe_meaning(boot: Any) -> str:
     if is_open(boot):
         return 'what QEMU runs with has not been looked at yet; ask again.'
     if is_unasked(boot):
-        return 'it had no row when it came up, so nothing was asked for.'
+        return 'it had no row when it came up, so nothing was assigned.'
     return _MEANINGS.get(boot.verdict or '', 'the boot has no verdict.')
 
 
@@ -241,13 +241,13 @@ def _say_now(boot: Any, vm: Any, plan: Any) -> str:
     if boot.host is None or vm.domain != (boot.host, boot.domid):
         return f'that domain has ended; the VM is {vm.power_state.value}.'
     if plan is not None and plan.state.value == 'pending':
-        return (f"{escape(plan.desired) or 'nothing'} is asked for; this waits until the VM is "
+        return (f"{escape(plan.desired) or 'nothing'} is assigned; this waits until the VM is "
                 'shut down and started.')
     return 'the VM runs.' if is_open(boot) else 'it still runs like that.'
 
 
 _MEANINGS = {
-    'as_desired': 'it took what the registry asked for then.',
+    'as_desired': 'it took what was assigned then.',
     'pending': 'it took what was staged when it last rested, while a change waited.',
     'frozen': 'a resume or a migration kept the arguments of the boot before.',
     'stale': 'it took arguments that were not those of the registry, nor those staged last.',

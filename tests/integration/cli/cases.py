@@ -71,7 +71,7 @@ def _change(command: str, option: str, web: str, row: Dict[str, Any], run: str,
         Case('%s uuid={run} %s --no-restart --verbose' % (command, run_option), _pending(**row), 0,
              'VM Configuration:'),
         Case('%s --vm-name=run %s --yes --force --timeout=30' % (command, run_option),
-             _restarted(run), 0, 'runs with what is desired'))
+             _restarted(run), 0, 'runs with what is assigned'))
 
 
 GOOD = {

@@ -66,7 +66,7 @@ def test_yes_restarts_the_vm_with_the_new_arguments(pool: Place) -> None:
     run = pool.answer('yes\n', 'set-pool', '--vm-name=web', '--pool=B')
     assert run.status == 0, run.err
     assert pool.power(ref) == 'Running' and pool.xapi.boots[-1].args == span(1, 'B')
-    assert 'runs with what is desired' in run.out
+    assert 'runs with what is assigned' in run.out
 
 
 def test_no_restart_leaves_the_vm_running_and_pending(pool: Place) -> None:

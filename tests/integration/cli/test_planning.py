@@ -230,7 +230,7 @@ def test_a_boot_without_a_row_is_neither_right_nor_wrong(pool: Place) -> None:
         assert journal.count_verdicts() == {}
     told = pool.run('explain', 'web').out
     assert f'found running: had no row then, found {span(7)}' in told
-    assert 'Meaning: it had no row when it came up, so nothing was asked for.' in told
+    assert 'Meaning: it had no row when it came up, so nothing was assigned.' in told
     assert 'as_desired' not in told, told
     assert 'Changed before it was found running:' in told and 'led' not in told
     assert 'web has no boot 7; its boots: 1' in pool.run('explain', 'web', '--boot=7').err.replace(
