@@ -10,7 +10,7 @@ from cli.effects.proposals import ask, carry_out, document_of, rehearse
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
 from cli.output.result import Result, build_document
-from cli.output.text import escape, name_vm, plural, say_unavailable
+from cli.output.text import escape, name_vm, plural, say_unavailable, spell_vm
 from cli.queries.preflight import refuse_on_member
 from registry.edit import Edit
 from registry.errors import InvalidValue
@@ -83,8 +83,8 @@ def _find(context: Context, contents: Any) -> Tuple[List[Adoption], List[Adoptio
             items.append(_read(vm, pool.policy))
         elif plan is not None and plan.state.value == 'unreadable' \
                 and vm.uuid not in contents.by_uuid:
-            items.append(Adoption(vm.uuid, vm.name, problem='its device-model-args cannot be told '
-                                  "apart; see 'vgpu-admin show-vm'"))
+            items.append(Adoption(vm.uuid, vm.name, problem='its device-model-args cannot be '
+                                  f"parsed; see 'vgpu-admin show-vm {spell_vm(vm.name, vm.uuid)}'"))
     carried = [item.vm_id for item in items if not item.is_arrived and not item.problem]
     judged = [item if item.problem or item.is_arrived or carried.count(item.vm_id) == 1
               else item._replace(problem=f'several VMs carry vm_id {item.vm_id}; '

@@ -145,7 +145,7 @@ def _say_left(item: Any, rows: Mapping[str, Vm]) -> str:
         return f'left alone: {describe_resident(item.vm.uuid)}'
     if item.reason.value == 'not_at_rest':
         return f"waits for shutdown: {' → '.join(brief_pair(item.carried, item.desired))}"
-    return f'left alone: {describe_left(item.state.value, item.reason.value)}'
+    return f'left alone: {describe_left(item)}'
 
 
 def plan_document(item: Any) -> Dict[str, Any]:

@@ -192,7 +192,7 @@ def _find_vms(text: str, contents: Contents, pool: _Pool) -> Set[str]:
 def _describe_name(place: str, name: str, found: Sequence[str], pool: _Pool) -> _Problem:
     if found:
         return _Problem(Kind.CONFLICT, f"{place}the name '{escape(name)}' fits "
-                        f"{len(found)} VMs: {', '.join(found)}; say the UUID")
+                        f"{len(found)} VMs: {', '.join(found)}; name the VM by its UUID")
     if pool.problem:
         return _Problem(Kind.UNAVAILABLE, f"{place}the name '{escape(name)}' is not in "
                         f'the registry, and {say_unasked(pool.problem)}')

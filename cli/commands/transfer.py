@@ -218,10 +218,10 @@ def _find_named(name: str, contents: Contents, vms: Mapping[str, VmRecord], prob
         return found.pop()
     if found:
         raise CommandError(Kind.CONFLICT, f"the name '{escape(name)}' fits {len(found)} VMs: "
-                           f"{', '.join(sorted(found))}; say the UUID")
+                           f"{', '.join(sorted(found))}; name the VM by its UUID")
     if problem:
         raise CommandError(Kind.UNAVAILABLE, f"the name '{escape(name)}' is not in the registry, "
-                           f'and {say_unasked(problem)}; say the UUID')
+                           f'and {say_unasked(problem)}; name the VM by its UUID')
     raise CommandError(Kind.NOT_FOUND, f"no VM has the name '{escape(name)}'; see "
                        "'vgpu-admin scan-vms'")
 

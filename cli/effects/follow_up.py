@@ -16,8 +16,7 @@ from registry.values import Contents, Vm
 
 # An edit waits so long for the daemon that stages it.
 STAGED_SECONDS = 3.0
-_LATE = ('not staged: the daemon has not done it within 3 s, and goes on; see '
-         "'vgpu-admin status'")
+_LATE = "saved; the daemon has not staged it within 3 s; see 'vgpu-admin status'"
 
 
 # What a daemon stages when the VM has been shut down, or when XAPI answers again.

@@ -35,13 +35,14 @@ _REASON_HINTS = {
                      "'vgpu-admin register-vm' and 'vgpu-admin transfer-vm'",
     'copy_blocked': "it carries the number of another VM's row; left alone while others block its "
                     'start',
-    'not_registered': "no row; 'vgpu-admin register-vm'",
+    'not_registered': "no row; 'vgpu-admin register-vm {vm}'",
     'row_not_valid': "its row is not valid; run 'vgpu-admin check'",
     'manual_args': "made by hand, and left alone; 'vgpu-admin adopt' registers it where no other "
                    'VM has its number',
     'number_contested': 'another VM bore the number before; choose another for one of them',
-    'value_not_readable': "its device-model-args cannot be told apart; see 'vgpu-admin show-vm'",
-    'value_would_be_too_long': "its device-model-args would be too long; see 'vgpu-admin show-vm'",
+    'value_not_readable': "its device-model-args cannot be parsed; see 'vgpu-admin show-vm {vm}'",
+    'value_would_be_too_long': "its device-model-args would be too long; see 'vgpu-admin show-vm "
+                               "{vm}'",
 }
 
 # What a halted VM differs by, for the moment until it is staged.
@@ -112,9 +113,15 @@ def describe_state(view: VmView) -> str:
     return _with_hint(str(view.state), _find_hint(view))
 
 
-def describe_left(state: str, reason: str) -> str:
+def describe_left(plan: Any) -> str:
     """The state of a VM that is left as it is, and why."""
-    return _with_hint(state, _REASON_HINTS.get(reason, '' if reason == state else reason))
+    state, reason = plan.state.value, plan.reason.value
+    return _with_hint(state, _say_reason(reason, plan.vm.name, plan.vm.uuid) or
+                      ('' if reason == state else reason))
+
+
+def _say_reason(reason: Optional[str], name: Optional[str], vm_uuid: str) -> str:
+    return _REASON_HINTS.get(reason or '', '').replace('{vm}', spell_vm(name, vm_uuid))
 
 
 def _with_hint(state: str, hint: str) -> str:
@@ -141,7 +148,7 @@ def _find_hint(view: VmView) -> str:
                 'the change')
     if view.state in ('drift', 'orphaned') and view.reason in _DAEMON_STAGES:
         return "the daemon stages it; without one: 'vgpu-admin reconcile'"
-    return _REASON_HINTS.get(view.reason or '', '')
+    return _say_reason(view.reason, view.vm_name, view.vm_uuid)
 
 
 def _is_disabled(view: VmView) -> bool:

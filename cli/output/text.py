@@ -171,6 +171,11 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"; did you mean '{escape(found[0])}'?" if found else ''
 
 
+def then_see(hint: str, command: str) -> str:
+    """A hint, and the command that shows more: a sentence of its own behind a question."""
+    return f"{hint}{' See' if hint.endswith('?') else '; see'} '{command}'"
+
+
 def utc(at: str) -> str:
     """A timestamp of ours for people: it says that it is UTC."""
     return f'{at}Z' if _is_timestamp(at) else at

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from cli.commandline.options import VM_NAME, VM_UUID, VMS
 from cli.errors import CommandError, Kind
-from cli.output.text import escape, nearest, say_unasked
+from cli.output.text import escape, nearest, say_unasked, then_see
 from registry.errors import InvalidValue
 from registry.values import Contents, clean_name, parse_uuid
 from watcher.errors import XapiError
@@ -59,12 +59,13 @@ def _find_named(context: Any, contents: Optional[Contents], name: Optional[str],
     if not found:
         _refuse_invalid(contents, name, Kind.NOT_FOUND)
         hint = _find_alike(context, contents, name or '')
-        raise CommandError(Kind.NOT_FOUND, f"no VM has the name '{escape(name)}', neither in the "
-                           f"registry nor in XAPI{hint}; see 'vgpu-admin scan-vms'")
+        raise CommandError(Kind.NOT_FOUND, then_see(
+            f"no VM has the name '{escape(name)}', neither in the registry nor in XAPI{hint}",
+            'vgpu-admin scan-vms'))
     if len(found) > 1:
         listed = ', '.join(f'{uuid} ({where})' for uuid, where in sorted(found.items()))
         raise CommandError(Kind.CONFLICT, f"the name '{escape(name)}' fits {len(found)} VMs: "
-                           f"{listed}; say --vm-uuid=UUID")
+                           f"{listed}; name the VM by --vm-uuid=UUID")
     vm_uuid = next(iter(found))
     context.named[vm_uuid] = escape(name)
     return NamedVm(vm_uuid, name)
@@ -96,7 +97,7 @@ def name_alike(name: str, known: Mapping[str, str]) -> str:
     """A hint at the nearest name (name -> UUID); at the UUID where both look the same."""
     for other, vm_uuid in sorted(known.items()):
         if _appearance_of(other) == _appearance_of(name):
-            return f'; VM {vm_uuid} has a name that looks the same: say --vm-uuid={vm_uuid}'
+            return f'; VM {vm_uuid} has a name that looks the same: name it by --vm-uuid={vm_uuid}'
     return nearest(name, list(known))
 
 
@@ -121,6 +122,6 @@ def _find_in_xapi(context: Any, contents: Optional[Contents], name: Optional[str
             return {}
         _refuse_invalid(contents, name, Kind.UNAVAILABLE)
         raise CommandError(Kind.UNAVAILABLE, f"the name '{escape(name)}' is not in the registry, "
-                           f'and {say_unasked(error)}; say --vm-uuid=UUID') from error
+                           f'and {say_unasked(error)}; name the VM by --vm-uuid=UUID') from error
     return {vm.uuid: vm.power_state.value for vm in vms
             if vm.kind.value == 'vm' and clean_name(vm.name) == name}

@@ -13,7 +13,7 @@ from registry.writer_lock import WriterLock
 from tests.integration.cli.program import KEY, Place, span
 from tests.integration.cli.test_doctor import daemon  # noqa: F401 - a fixture
 
-PROMISE = 'saved; the daemon that runs stages it'
+PROMISE = 'saved; the running daemon stages it'
 
 
 @pytest.fixture

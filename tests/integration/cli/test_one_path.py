@@ -578,7 +578,7 @@ def test_every_edit_that_waits_for_the_daemon_can_be_told_not_to(four: Any,
         assert lock.acquire()
         run = place.run(*words, '--no-wait')
     assert run.status == 0, run.err
-    assert 'the daemon that runs stages it' in run.out and 'within 3 s' not in run.out
+    assert 'the running daemon stages it' in run.out and 'within 3 s' not in run.out
 
 
 def test_what_is_asked_about_is_not_told_as_done(four: Any) -> None:

@@ -84,7 +84,7 @@ def test_options_stand_before_or_after_the_command(later: Place, words: list) ->
 
 @pytest.mark.parametrize('words,said', [
     pytest.param([], 'help', id='no-command'),
-    pytest.param(['lst-vms'], "did you mean 'list-vms'", id='mistyped-command'),
+    pytest.param(['lst-vms'], "did you mean 'list-vms'? See 'vgpu-admin help'", id='mistyped-command'),
     pytest.param(['list-vms', '--prioritty=high'], "did you mean '--priority'", id='mistyped'),
     pytest.param(['list-vms', '--pri=high'], 'unknown option', id='abbreviated-option'),
     pytest.param(['list-vms', '--priority=urgent'], 'low, medium, high', id='allowed-values'),
@@ -358,5 +358,5 @@ def test_a_running_copy_is_told_whose_number_it_carries_and_how_to_get_its_own(
 def test_a_vm_without_a_row_is_called_so_once(pool: Place) -> None:
     pool.create_vm('web')
     out = pool.run('show-vm', 'web').out
-    assert "State: unregistered (no row; 'vgpu-admin register-vm')" in out
+    assert "State: unregistered (no row; 'vgpu-admin register-vm web')" in out
     assert 'Status' not in out
