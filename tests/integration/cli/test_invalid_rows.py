@@ -84,3 +84,8 @@ def test_an_edit_names_the_command_that_removes_the_row(odd: Place) -> None:
     uuid = next(row[1] for row in odd.rows() if row[2] == 'desk')
     run = odd.run('set-pool', 'desk', '--pool=B')
     assert run.status == 4 and f"'vgpu-admin remove-vm --vm-uuid={uuid}'" in run.err
+
+
+def test_a_comparison_with_the_mirror_lists_them_for_programs(odd: Place) -> None:
+    run = odd.run('registry', 'compare', '--json')
+    assert [fault['vm_name'] for fault in run.document['faults']] == ['desk', 'ghost']
