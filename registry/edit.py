@@ -298,7 +298,7 @@ class Edit:
             if fault is not None:
                 raise Conflict(
                     f'VM {key}: its row is not valid ({fault}); remove it with '
-                    "'vgpu-admin remove-vm', then register the VM again")
+                    f"'vgpu-admin remove-vm --vm-uuid={key}', then register the VM again")
         return vm_of(self._draft.get(found[0]))
 
     def _registered_just_so(self, key: str, pool_id: str, priority: Priority,

@@ -25,6 +25,7 @@ _OPTIONS = re.compile(r'\)([^()]*)\Z')
 _GENERATED = re.compile(r'\bGENERATED\s+ALWAYS\b|\bAS\s*\(', re.IGNORECASE)
 _EXPRESSION = re.compile(r'\bON\b[^(]*\([^)]*\(', re.IGNORECASE)
 _PARTIAL = re.compile(r'\)\s*WHERE\b', re.IGNORECASE)
+_ODD_ROW = 'CHECK constraint failed in vms'
 _SHADOWING = frozenset(('rowid', 'oid', '_rowid_'))
 
 
@@ -44,7 +45,9 @@ def check_contents(connection: Connection) -> FileCheck:
     damages = [row[0] for row in connection.execute('PRAGMA registry.integrity_check')]
     strays = connection.execute('PRAGMA registry.foreign_key_check(vms)')
     contents = read_contents(connection)
-    problems = [f'structure: {damage}' for damage in damages if damage != 'ok']
+    # Which rows those are stands below, where they are known.
+    told = ('ok', _ODD_ROW) if contents.faults else ('ok',)
+    problems = [f'structure: {damage}' for damage in damages if damage not in told]
     problems += [f'vms: row {row[1]} refers to a pool that has no row' for row in strays]
     problems += [f'vms: {fault.vm_uuid}: {fault.problem}' for fault in contents.faults]
     schema = list(_read_schema(connection))

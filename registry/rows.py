@@ -119,7 +119,8 @@ def validated(rows: Sequence[RawVm]) -> Tuple[Tuple[Vm, ...], Tuple[RowFault, ..
         if problem is None:
             vms.append(vm_of(row))
         else:
-            faults.append(RowFault(text_of(row.vm_uuid) or '', problem))
+            faults.append(RowFault(text_of(row.vm_uuid) or '', problem,
+                                   text_of(row.vm_name) or ''))
     vms.sort(key=lambda vm: (vm.pool_id, -vm.priority, vm.vm_id))
     return tuple(vms), tuple(sorted(faults))
 

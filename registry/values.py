@@ -70,6 +70,7 @@ class RowFault(NamedTuple):
 
     vm_uuid: str
     problem: str
+    vm_name: str = ''
 
     @property
     def key(self) -> str:

@@ -135,7 +135,7 @@ SOURCE = Option('source', 'mirror|history|FILE', 'where the assignments come fro
                 'XAPI (the default), the history of this host, or a kept copy', parse_text)
 REGISTRY_ACTIONS = ('compare', 'rebuild', 'keep', 'copies')
 REGISTRY_ACTION = Option('with-mirror', '|'.join(REGISTRY_ACTIONS), 'what to do with registry and '
-                         'mirror; the word alone will do as well', choices=REGISTRY_ACTIONS)
+                         'mirror', choices=REGISTRY_ACTIONS)
 YES = Option('yes', None, 'answer the question with yes')
 NO_RESTART = Option('no-restart', None, 'leave a running VM running; the change is pending')
 RESTART = Option('restart', None, 'restart the VM if it is running')

@@ -14,7 +14,7 @@ from cli.commandline.options import (CONFIG, DB, EVERYWHERE, EXCLUSIVE, FROM_FIL
                                      RESTART, VERSION, VM, VM_ID, VMS, Option)
 from cli.commandline.words import Words, refuse_bare_words, take_apart, usage
 from cli.errors import CommandError, Kind
-from cli.output.text import escape, nearest
+from cli.output.text import escape, nearest, then_see
 from registry.errors import InvalidValue
 
 
@@ -211,6 +211,6 @@ def _find_topic(command: Command, rest: Sequence[str]) -> Optional[str]:
         return command.name
     known = list(BY_NAME) + list(GROUPS)
     if rest and rest[0] not in known:
-        raise usage(f"no help for '{escape(rest[0])}'{nearest(rest[0], known)}"
-                    "; see 'vgpu-admin help --all'")
+        raise usage(then_see(f"no help for '{escape(rest[0])}'{nearest(rest[0], known)}",
+                             'vgpu-admin help --all'))
     return rest[0] if rest else None

@@ -11,7 +11,7 @@ from cli.commandline.commands import BY_NAME, COMMANDS, EARLIER, Command
 from cli.commandline.options import (EVERYWHERE, HELP, POOL_ID, STREAM, VERSION, VM, VM_NAME,
                                      VM_UUID, Option, parse_text)
 from cli.errors import CommandError, Kind
-from cli.output.text import escape, nearest
+from cli.output.text import escape, nearest, then_see
 
 
 class Given(NamedTuple):
@@ -130,8 +130,8 @@ def find_command(name: str) -> Command:
     """The command of a name; a slip is met with the nearest one."""
     if name in BY_NAME:
         return BY_NAME[name]
-    raise usage(f"unknown command '{escape(name)}'{nearest(name, list(BY_NAME))}; "
-                "see 'vgpu-admin help'")
+    raise usage(then_see(f"unknown command '{escape(name)}'{nearest(name, list(BY_NAME))}",
+                         'vgpu-admin help'))
 
 
 def name_operand(words: Words) -> Words:

@@ -4,12 +4,13 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
+from cli.commands.show import note_faults
 from cli.context import Context
 from cli.effects.proposals import ask, carry_out, document_of, rehearse
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
 from cli.output.result import Result, build_document
-from cli.output.text import escape, name_vm, plural, say_unavailable
+from cli.output.text import escape, name_vm, plural, say_unavailable, spell_vm
 from cli.queries.preflight import refuse_on_member
 from registry.edit import Edit
 from registry.errors import InvalidValue
@@ -34,6 +35,7 @@ def adopt(arguments: Arguments, context: Context) -> Result:
     """Register VMs by the pool, priority and number that they carry, or arrived with."""
     contents = context.registry.read()
     refuse_on_member(context)
+    note_faults(context, contents)
     found, problems, numbers = _find(context, contents)
     for item in problems:
         context.note(f'{name_vm(item.vm_name, item.vm_uuid)} is left alone: {item.problem}')
@@ -81,8 +83,8 @@ def _find(context: Context, contents: Any) -> Tuple[List[Adoption], List[Adoptio
             items.append(_read(vm, pool.policy))
         elif plan is not None and plan.state.value == 'unreadable' \
                 and vm.uuid not in contents.by_uuid:
-            items.append(Adoption(vm.uuid, vm.name, problem='its device-model-args cannot be told '
-                                  "apart; see 'vgpu-admin show-vm'"))
+            items.append(Adoption(vm.uuid, vm.name, problem='its device-model-args cannot be '
+                                  f"parsed; see 'vgpu-admin show-vm {spell_vm(vm.name, vm.uuid)}'"))
     carried = [item.vm_id for item in items if not item.is_arrived and not item.problem]
     judged = [item if item.problem or item.is_arrived or carried.count(item.vm_id) == 1
               else item._replace(problem=f'several VMs carry vm_id {item.vm_id}; '

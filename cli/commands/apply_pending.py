@@ -10,10 +10,12 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tupl
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
+from cli.commands.show import note_faults
 from cli.context import Context
 from cli.effects.rolling_restart import Roll, read_pending
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.output.result import Result, build_document
+from cli.output.tables import brief_pair
 from cli.output.text import Style, escape, plural
 from cli.output.vm_view import view_record, vm_document
 from cli.queries.pending import Selection, Step, Waiting, name_of, select
@@ -28,6 +30,7 @@ def apply_pending(arguments: Arguments, context: Context) -> Result:
     """Restart pending VMs; those that do not run are left as they are."""
     contents = context.registry.read()
     _refuse_on_member(context)
+    note_faults(context, contents)
     is_chosen = _build_choice(arguments, context, contents)
     shown = select(read_pending(context, contents), is_chosen, arguments.get(options.COUNT))
     window = arguments.get(options.WINDOW)
@@ -77,16 +80,12 @@ def _render_step(number: int, step: Step) -> List[str]:
         lines.append(f'{mark}together, since they wait for one another\'s numbers:')
         mark = ' ' * len(mark)
     for waiting in step.vms:
-        runs = sorted(_brief(span) for span in waiting.plan.runs or ())
+        desired = waiting.plan.desired
+        pairs = sorted(brief_pair(span, desired) for span in waiting.plan.runs or (None,))
         lines += [f'{mark}{name_of(waiting)}',
-                  f"      {' or '.join(runs) or 'nothing'} → {_brief(waiting.plan.desired)}"]
+                  f"      {' or '.join(runs for runs, _desired in pairs)} → {pairs[0][1]}"]
         mark = ' ' * len(mark)
     return lines
-
-
-def _brief(span: Optional[str]) -> str:
-    """A span without the words that all have."""
-    return span.partition(',')[2] or span if span else 'nothing'
 
 
 def _build_choice(arguments: Arguments, context: Context,

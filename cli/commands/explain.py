@@ -20,6 +20,8 @@ from registry.journal.clock_steps import correct
 from watcher.errors import MalformedRecord, XapiError
 
 _ALL = 20000
+# So many boots are listed where one that was asked for is not there.
+_LISTED = 10
 # A boot that has just begun has its verdict soon.
 _VERDICT_SECONDS = 3.0
 _AGAIN_SECONDS = 0.1
@@ -69,7 +71,9 @@ def explain(arguments: Arguments, context: Context) -> Result:
     now = _find_now(context, boot) if boot is life.boots[0] else None
     host_name = context.find_host_name(boot.host)
     lines = [f'{name_vm(boot.vm_name, vm_uuid)}: boot {boot.id}, {describe_boot(boot, host_name)}',
-             f'Meaning: {_describe_meaning(boot)}', 'What led to it:']
+             f'Meaning: {_describe_meaning(boot)}',
+             'Changed before it was found running:' if boot.kind == 'unknown' else
+             'What led to it:']
     lines += _indent(_describe_cause(life, boot, entries))
     lines += ['Then:'] + _indent(_describe_then(boot))
     if now is not None:
@@ -82,7 +86,7 @@ def _describe_meaning(boot: Any) -> str:
     if is_open(boot):
         return 'what QEMU runs with has not been looked at yet; ask again.'
     if is_unasked(boot):
-        return 'it had no row when it came up, so nothing was asked for.'
+        return 'it had no row when it came up, so nothing was assigned.'
     return _MEANINGS.get(boot.verdict or '', 'the boot has no verdict.')
 
 
@@ -117,8 +121,9 @@ def _choose(life: Life, number: Optional[int], name: str, whole: str) -> Any:
     for boot in life.boots:
         if boot.id == number:
             return boot
-    known = ', '.join(str(boot.id) for boot in life.boots[:10])
-    raise CommandError(Kind.NOT_FOUND, f'{name} has no boot {number}; the newest are {known}')
+    known = ', '.join(str(boot.id) for boot in life.boots[:_LISTED])
+    which = 'the newest' if len(life.boots) > _LISTED else 'its boots'
+    raise CommandError(Kind.NOT_FOUND, f'{name} has no boot {number}; {which}: {known}')
 
 
 def _build(vm_uuid: str, name: Optional[str], boot: Any, host_name: Optional[str],
@@ -236,13 +241,13 @@ def _say_now(boot: Any, vm: Any, plan: Any) -> str:
     if boot.host is None or vm.domain != (boot.host, boot.domid):
         return f'that domain has ended; the VM is {vm.power_state.value}.'
     if plan is not None and plan.state.value == 'pending':
-        return (f"{escape(plan.desired) or 'nothing'} is asked for; this waits until the VM is "
+        return (f"{escape(plan.desired) or 'nothing'} is assigned; this waits until the VM is "
                 'shut down and started.')
     return 'the VM runs.' if is_open(boot) else 'it still runs like that.'
 
 
 _MEANINGS = {
-    'as_desired': 'it took what the registry asked for then.',
+    'as_desired': 'it took what was assigned then.',
     'pending': 'it took what was staged when it last rested, while a change waited.',
     'frozen': 'a resume or a migration kept the arguments of the boot before.',
     'stale': 'it took arguments that were not those of the registry, nor those staged last.',

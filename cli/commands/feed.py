@@ -91,19 +91,13 @@ def _describe_boot(boot: Boot, host_name: Optional[str]) -> Item:
     document = {'boot': dict(boot_document(boot, host_name) or {}, vm_uuid=boot.vm_uuid,
                              vm_name=boot.vm_name)}
     name = boot.vm_name or ''
-    vm = name_vm(name, boot.vm_uuid) + (f' on {escape(host_name)}' if host_name else '')
-    kind = 'boot' if boot.kind == 'unknown' else boot.kind
+    vm, where = name_vm(name, boot.vm_uuid), f' on {escape(host_name)}' if host_name else ''
+    is_found = boot.kind == 'unknown'
+    what = f'{vm} found running{where}' if is_found else f'{boot.kind} of {vm}{where}'
+    at = boot.opened_at if is_open(boot) else boot.closed_at or boot.opened_at
+    text = f'{utc(at)}  boot {boot.id}  {what}'
     if is_open(boot):
-        return Item(boot.opened_at, f'{utc(boot.opened_at)}  boot {boot.id}  {kind} of {vm} began',
-                    document, '', boot.vm_uuid, name)
-    at = boot.closed_at or boot.opened_at
-    text = f'{utc(at)}  boot {boot.id}  {kind} of {vm}: '
-    if is_unasked(boot):
-        return Item(at, text + describe_verdict(boot), document, '', boot.vm_uuid, name)
-    text += boot.verdict or 'given up'
-    is_good = boot.verdict in _GOOD_VERDICTS
-    if not is_good:
-        text += f", found {escape(boot.found) or 'nothing of ours'}"
-    colour = 'good' if is_good else 'warn' if boot.verdict in ('pending', 'unverified') else 'bad'
-    return Item(at, text + (', rescued' if boot.rescued else ''), document, colour,
-                boot.vm_uuid, name)
+        return Item(at, text if is_found else f'{text} began', document, '', boot.vm_uuid, name)
+    colour = '' if is_unasked(boot) else 'good' if boot.verdict in _GOOD_VERDICTS else \
+        'warn' if boot.verdict in ('pending', 'unverified') else 'bad'
+    return Item(at, f'{text}: {describe_verdict(boot)}', document, colour, boot.vm_uuid, name)

@@ -78,7 +78,7 @@ TEXTS = {
         ('explain web01', 'explain web01 --boot=12')),
     'watch': Text(
         'Shows boots and changes while they happen, until Ctrl-C. It reads the journal once a '
-        'second and asks nothing of XAPI.',
+        'second, and asks XAPI for the names of hosts only.',
         ('watch', 'watch web01')),
     'plan': Text(
         'Says what the daemon would write to VMs now, and why. It changes nothing.',

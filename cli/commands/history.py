@@ -1,6 +1,7 @@
 """history: who changed what and when, in the registry and in XAPI."""
 
 import os
+import time
 from typing import Any, Dict, List, Optional, Sequence
 
 from cli.commandline import options
@@ -29,13 +30,16 @@ def history(arguments: Arguments, context: Context) -> Result:
     if any(arguments.get(option) for option in VM):
         vm_uuid = find_past_target(context, arguments)
     limit = arguments.get(options.LIMIT) or DEFAULT_LIMIT
+    given = [option.flag for option in (options.SINCE, options.UNTIL, options.WHO)
+             if arguments.get(option) is not None]
     with context.journal(is_needed=True) as journal:
         entries = journal.list_history(
             vm_uuid, limit, since=arguments.get(options.SINCE), until=arguments.get(options.UNTIL),
             who=arguments.get(options.WHO)) if journal is not None else ()
         names = find_names(context.registry.path, journal, _list_vms(entries)) if entries else {}
     told = [(entry, names.get(entry.vm_uuid or '')) for entry in entries]
-    lines = [describe_entry(entry, name) for entry, name in told] or ['Nothing is recorded.']
+    lines = [describe_entry(entry, name) for entry, name in told] or [
+        f"No entry matches {' and '.join(given)}." if given else 'Nothing is recorded.']
     return Result(build_document(history=[entry_document(entry, name) for entry, name in told]),
                   lambda _style: lines)
 
@@ -61,6 +65,7 @@ def find_view_at(context: Context, vm_uuid: str, at: str) -> VmView:
     with context.journal(is_needed=True) as journal:
         if journal is None:
             raise CommandError(Kind.NOT_FOUND, 'there is no journal, and so no history')
+        note_future(context, at)
         try:
             past = journal.past(os.path.basename(context.registry.path), at)
         except NotFound as error:
@@ -70,6 +75,12 @@ def find_view_at(context: Context, vm_uuid: str, at: str) -> VmView:
     if vm is None:
         raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} was not registered at {at}Z')
     return view_row(vm._replace(updated_at=known[0].at if known else ''))
+
+
+def note_future(context: Context, at: str) -> None:
+    """Say that a time has not come; it is no error, since a clock may have been ahead."""
+    if at > time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime()):
+        context.note(f'{at}Z is in the future: this is what the history knows last')
 
 
 def _second_after(at: str) -> str:

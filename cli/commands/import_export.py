@@ -105,7 +105,7 @@ def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
         if is_whole or proposal.difference.pools:
             is_told = ask(
                 context, describe(proposal)
-                + [f'{describe_counts(proposal.difference) or "no VM"}.'],
+                + [f'{describe_counts(proposal.difference, is_done=False) or "no VM"}.'],
                 'Do you want to restore the registry to this?' if is_whole else QUESTION)
             carry_out(context, proposal, done=done, allow_loss=is_whole)
         else:
@@ -206,11 +206,12 @@ def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool,
         **document_of(difference, unchanged))
     # Whoever was asked, or told with --yes, has seen the difference.
     lines = [] if is_told else describe(proposal)
-    counted = describe_counts(difference, unchanged)
+    counted = describe_counts(difference, unchanged, is_done=not is_dry)
     lines.append(f"{counted or 'nothing to do'}{' (dry run)' if is_dry else ''}.")
     work = list_affected(proposal)
-    if work and not is_dry:
-        lines += stage_changed(context, work, proposal, document)
+    if not is_dry:
+        document['staging'] = {}
+        lines += stage_changed(context, work, proposal, document) if work else []
     return Result(document, lambda _style: lines, minimal=tuple(difference.vm_uuids))
 
 

@@ -17,6 +17,7 @@ from cli.errors import CommandError, ExitStatus, Kind
 from cli.interrupts import deferred
 from cli.output.result import Result, build_document
 from cli.output.text import escape, name_vm, plural, say_unasked, say_unavailable
+from cli.output.vm_view import fault_documents
 from cli.queries.daemon_status import find_daemon
 from registry.difference import Difference, find_difference
 from registry.errors import Conflict
@@ -356,6 +357,7 @@ def _document(context: Context, view: View, result: str) -> Dict[str, Any]:
                   'generation': view.generation or None,
                   'vm_count': len(view.contents.vms) if view.contents is not None else None},
         pools=[new.pool_id for _old, new in view.difference.pools],
+        faults=fault_documents(view.contents) if view.contents is not None else [],
         entries=[{'vm_uuid': uuid, 'vm_name': name, 'problem': what}
                  for uuid, name, what in view.entries],
         **document_of(view.difference))

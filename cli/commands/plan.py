@@ -4,23 +4,29 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
+from cli.commands.show import note_faults
 from cli.context import Context
 from cli.errors import ExitStatus
 from cli.output.result import Result, build_document
-from cli.output.tables import GOOD_STATES, brief_args, describe_left
-from cli.output.text import Style, escape, name_vm, plural, table
+from cli.output.tables import GOOD_STATES, brief_pair, describe_left, describe_resident
+from cli.output.text import Style, brief_name, escape, name_vm, plural, plural_invalid, table
+from cli.output.vm_view import fault_documents
 from cli.queries.preflight import refuse_on_member
-from registry.values import Contents
+from registry.values import Contents, Vm
 
-_NOTHING = ['Nothing is to be done.']
+_NOTHING = ['Nothing to do.']
 
 
 def plan(arguments: Arguments, context: Context) -> Result:
     """Say what the daemon would do now, VM by VM with reasons; do nothing."""
-    plans = _read_plans(context, context.registry.read())
-    lines = [_describe(item) for item in plans]
-    return Result(build_document(plans=[_document(item) for item in plans]),
-                  lambda _style: lines or _NOTHING, _drift(arguments, bool(plans)),
+    contents = context.registry.read()
+    note_faults(context, contents)
+    plans = _read_plans(context, contents)
+    lines = [describe_plan(item, contents) for item in plans]
+    return Result(build_document(plans=[plan_document(item) for item in plans],
+                                 faults=fault_documents(contents)),
+                  lambda _style: lines or _NOTHING,
+                  _drift(arguments, bool(plans or contents.faults)),
                   minimal=tuple(item.vm.uuid for item in plans))
 
 
@@ -28,14 +34,15 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     """Do once what the daemon would do, when no daemon runs."""
     contents = context.registry.read()
     refuse_on_member(context)
+    note_faults(context, contents)
     found = _read_plans(context, contents)
     plans = [item for item in found if _is_work(item)]
     # Whoever waits for another VM's number may get it now.
     waiting = [item for item in found if item.holder is not None and not _is_work(item)]
     if arguments.get(options.DRY_RUN):
         return Result(build_document(result='would_reconcile' if plans else 'nothing_to_do',
-                                     plans=[_document(item) for item in plans]),
-                      lambda _style: [_describe(item) for item in plans] or _NOTHING)
+                                     plans=[plan_document(item) for item in plans]),
+                      lambda _style: [describe_plan(item, contents) for item in plans] or _NOTHING)
     vms = [item.vm for item in plans + (waiting if plans else [])]
     staged = _stage(context, [vm.uuid for vm in vms])
     lines = [f'{name_vm(vm.name, vm.uuid)}: {escape(staged[vm.uuid].message)}' for vm in vms]
@@ -53,7 +60,7 @@ def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, Any]:
 
     # Also with nothing to do: it lifts the start blocks that an older version left.
     staged = tell_each(context, stage_many(context, vm_uuids))
-    return {vm_uuid: item._replace(message='left to the daemon that runs')
+    return {vm_uuid: item._replace(message='the running daemon stages it')
             if item.word == 'by_daemon' else item for vm_uuid, item in staged.items()}
 
 
@@ -83,10 +90,14 @@ def verify(arguments: Arguments, context: Context) -> Result:
         staged = pool.view.find_staged(vm.uuid)
         runs, verdict = judge_running(context, vm, found, staged, pool.find_boot(vm))
         rows.append(_verified(vm.uuid, vm.name, found.state.value, verdict, found.desired, runs))
+    for fault in contents.faults:
+        vm = pool.inventory.find_by_uuid(fault.key)
+        rows.append(_verified(fault.vm_uuid, vm.name if vm is not None else fault.vm_name,
+                              'unreadable', 'not_compared', None, None))
     is_drift = any(row['state'] not in GOOD_STATES or row['verdict'] not in
                    ('as_desired', 'not_running') for row in rows)
-    return Result(build_document(vms=rows), lambda style: _verified_lines(rows, style),
-                  _drift(arguments, is_drift))
+    return Result(build_document(vms=rows, faults=fault_documents(contents)),
+                  lambda style: _verified_lines(rows, style), _drift(arguments, is_drift))
 
 
 def _read_plans(context: Context, contents: Contents) -> List[Any]:
@@ -101,24 +112,44 @@ def _is_work(item: Any) -> bool:
     return item.action.value != 'none'
 
 
-def _describe(item: Any) -> str:
-    head = f'{name_vm(item.vm.name, item.vm.uuid)}, {item.vm.power_state.value}'
-    if not _is_work(item):
-        return f'{head}: {_say_left(item)}'
-    return (f'{head}: {item.action.value}: {item.reason.value}: '
-            f'{escape(item.vm.args) or "nothing"} → {escape(item.value) or "nothing"}')
+def describe_plan(item: Any, contents: Contents) -> str:
+    """What becomes of one VM, or why it is left as it is."""
+    rows = contents.by_uuid
+    said = _say_work(item, rows) if _is_work(item) else _say_left(item, rows)
+    return f'{name_vm(item.vm.name, item.vm.uuid)}, {item.vm.power_state.value}: {said}'
 
 
-def _say_left(item: Any) -> str:
+def _say_work(item: Any, rows: Mapping[str, Vm]) -> str:
+    carried, stage = brief_pair(item.carried, item.stage)
+    if item.stage is not None:
+        return f'to be staged: {stage}' + (f' instead of {carried}' if item.carried else '')
+    if item.carried is None:
+        return f'to be put back: {escape(item.value)}'
+    why = {'number_copied': _say_owner(rows.get(item.owner)),
+           'row_deleted': ' (its row was removed)',
+           'pool_disabled': ' (its vGPU pool is disabled)'}.get(item.reason.value, '')
+    return f'our arguments to be removed: {carried}{why}'
+
+
+def _say_owner(row: Optional[Vm]) -> str:
+    return f' (vm_id {row.vm_id} is that of {brief_name(row.vm_name, row.vm_uuid)})' if row else ''
+
+
+def _say_left(item: Any, rows: Mapping[str, Vm]) -> str:
     """Why a VM that is not as desired is left as it is."""
+    if item.reason.value == 'number_held':
+        row = rows.get(item.holder)
+        return (f'waits until {name_vm(row.vm_name if row else None, item.holder)} has given up '
+                'its number')
+    if item.reason.value == 'halted_but_resident':
+        return f'left alone: {describe_resident(item.vm.uuid)}'
     if item.reason.value == 'not_at_rest':
-        carried, desired = (brief_args(args) if args else 'nothing'
-                            for args in (item.carried, item.desired))
-        return f'waits for shutdown: {carried} → {desired}'
-    return f'left alone: {describe_left(item.state.value, item.reason.value)}'
+        return f"waits for shutdown: {' → '.join(brief_pair(item.carried, item.desired))}"
+    return f'left alone: {describe_left(item)}'
 
 
-def _document(item: Any) -> Dict[str, Any]:
+def plan_document(item: Any) -> Dict[str, Any]:
+    """A plan as JSON."""
     return {'vm_uuid': item.vm.uuid, 'vm_name': item.vm.name, 'action': item.action.value,
             'reason': item.reason.value, 'state': item.state.value,
             'power_state': item.vm.power_state.value, 'before': item.vm.args,
@@ -138,9 +169,12 @@ def _verified(vm_uuid: str, name: Optional[str], state: str, verdict: str,
 
 def _verified_lines(rows: List[Dict[str, Any]], style: Style) -> List[str]:
     cells = [_cells(row) for row in rows]
-    counted = f'{plural(len(rows), "registered VM")} compared.'
-    return table(('UUID', 'STATE', 'VERDICT', 'NAME'), cells, style) + [counted]
+    odd = sum(1 for row in rows if row['verdict'] == 'not_compared')
+    counted = f'{plural(len(rows) - odd, "registered VM")} compared'
+    also = f"; left out: {plural_invalid(odd)}, see 'vgpu-admin check'" if odd else ''
+    return table(('UUID', 'STATE', 'VERDICT', 'NAME'), cells, style) + [f'{counted}{also}.']
 
 
 def _cells(row: Dict[str, Any]) -> Tuple[str, str, str, str]:
-    return row['vm_uuid'], row['state'], row['verdict'], escape(row['vm_name']) or '-'
+    return (escape(row['vm_uuid']) or '-', row['state'], row['verdict'],
+            escape(row['vm_name']) or '-')

@@ -5,18 +5,20 @@ difference as everywhere.
 """
 
 import os
+import re
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
+from cli.commands.history import note_future
 from cli.context import Context
 from cli.effects.proposals import describe, document_of
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
 from cli.interrupts import deferred
 from cli.output.result import Result, build_document, plain
-from cli.output.text import escape, iso, plural, say_unasked
+from cli.output.text import escape, iso, plural, plural_invalid, say_unasked
 from cli.queries.preflight import refuse_on_member
 from registry.errors import Reason, RegistryError, RegistryUnavailable
 from registry.kept_copies import list_copies as list_kept
@@ -25,6 +27,7 @@ from registry.proposal import Proposal
 from registry.values import Contents, Image
 from watcher.errors import XapiError
 
+_STAMP = re.compile(re.escape(KEPT_MARK) + r'(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z')
 MIRROR, HISTORY = 'mirror', 'history'
 # What is set aside and rebuilt; anything else is mended in place.
 REPLACEABLE = (Reason.MISSING, Reason.EMPTY, Reason.CORRUPT, Reason.FOREIGN, Reason.TOO_NEW)
@@ -43,7 +46,8 @@ class Copy(NamedTuple):
 
 def copies(_arguments: Arguments, context: Context) -> Result:
     """List the copies that are kept beside the registry, the newest first."""
-    found = [_examine(path) for path in list_kept(context.registry.path)]
+    found = sorted((_examine(path) for path in list_kept(context.registry.path)),
+                   key=lambda copy: (copy.made_at, copy.path), reverse=True)
     lines = [f'{copy.made_at}Z  {escape(copy.path)}: '
              + (plural(copy.vms, 'VM') if copy.vms is not None else escape(copy.problem))
              for copy in found] or [f'No copy is kept beside {context.registry.path}.']
@@ -142,8 +146,7 @@ def _read_source(arguments: Arguments, context: Context) -> Tuple[Image, str]:
     path = _find_copy(context, source)
     contents = _open(path)
     if contents.faults:
-        context.note(f'{plural(len(contents.faults), "row")} of {path} cannot be understood, and '
-                     'is left out')
+        context.note(f'{path}: {plural_invalid(len(contents.faults))}, left out')
     largest = max([vm.vm_id for vm in contents.vms] or [0])
     return Image(contents.vms, contents.pools, largest), path
 
@@ -154,6 +157,8 @@ def read_past(context: Context, at: Optional[str]) -> Any:
         if journal is None:
             raise CommandError(Kind.NOT_FOUND, f'there is no {context.registry.journal_path}, and '
                                "so no history; 'vgpu-admin registry copies' lists what is kept")
+        if at is not None:
+            note_future(context, at)
         past = journal.past(os.path.basename(context.registry.path), at)
     if not past.pools:
         raise CommandError(Kind.NOT_FOUND, 'the history knows nothing of this registry; '
@@ -181,12 +186,19 @@ def _examine(path: str) -> Copy:
         found = os.stat(path)
     except OSError as error:
         return Copy(path, '', 0, None, str(error))
-    made_at = time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(found.st_mtime))
+    made_at = _find_time(path) or time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(found.st_mtime))
     try:
         return Copy(path, made_at, found.st_size, len(_open(path).vms))
     except RegistryError as error:
         problem = error.reason.value if isinstance(error, RegistryUnavailable) else str(error)
-        return Copy(path, made_at, found.st_size, None, f'cannot be read ({problem})')
+        said = f'cannot be read ({problem})' if found.st_size else 'an empty file'
+        return Copy(path, made_at, found.st_size, None, said)
+
+
+def _find_time(path: str) -> str:
+    """When a copy was made, by its name; a file that was only moved keeps its own time."""
+    found = _STAMP.search(path)
+    return '{}-{}-{} {}:{}:{}'.format(*found.groups()) if found is not None else ''
 
 
 def _stage(context: Context, proposal: Proposal, document: Dict[str, Any]) -> List[str]:

@@ -52,6 +52,7 @@ class _Listed(NamedTuple):
     names: List[Tuple[int, str]]
     problems: List['_Problem']
     unit: str = 'line'
+    """What is counted in it; '' for words of the command line, which name their VM."""
 
 
 class _Problem(NamedTuple):
@@ -106,7 +107,7 @@ def _restart_running(context: Context, result: Result, vms: Sequence[Vm], pool: 
 
 def _read_words(arguments: Arguments) -> _Listed:
     """The VMs that several bare words name."""
-    listed = _Listed([], [], [], 'VM')
+    listed = _Listed([], [], [], '')
     for number, word in enumerate(arguments.get(options.VMS), 1):
         try:
             listed.rows.append(VmRow(number, parse_uuid(word), vm_id=arguments.get(options.VM_ID)))
@@ -175,7 +176,7 @@ def _find_named(listed: _Listed, contents: Contents,
         if len(found) == 1:
             rows.append(VmRow(number, found.pop()))
             continue
-        problems.append(_describe_name(f'{listed.unit} {number}', str(clean_name(name)),
+        problems.append(_describe_name(_at(listed.unit, number), str(clean_name(name)),
                                        sorted(found), pool))
     return rows, problems
 
@@ -190,14 +191,14 @@ def _find_vms(text: str, contents: Contents, pool: _Pool) -> Set[str]:
 
 def _describe_name(place: str, name: str, found: Sequence[str], pool: _Pool) -> _Problem:
     if found:
-        return _Problem(Kind.CONFLICT, f"{place}: the name '{escape(name)}' fits "
-                        f"{len(found)} VMs: {', '.join(found)}; say the UUID")
+        return _Problem(Kind.CONFLICT, f"{place}the name '{escape(name)}' fits "
+                        f"{len(found)} VMs: {', '.join(found)}; name the VM by its UUID")
     if pool.problem:
-        return _Problem(Kind.UNAVAILABLE, f"{place}: the name '{escape(name)}' is not in "
+        return _Problem(Kind.UNAVAILABLE, f"{place}the name '{escape(name)}' is not in "
                         f'the registry, and {say_unasked(pool.problem)}')
     known = {clean_name(vm.name) or '': vm.uuid for vm in pool.vms.values()
              if vm.kind is VmKind.VM}
-    return _Problem(Kind.NOT_FOUND, f"{place}: no VM has the name '{escape(name)}'"
+    return _Problem(Kind.NOT_FOUND, f"{place}no VM has the name '{escape(name)}'"
                     f'{name_alike(name, known)}')
 
 
@@ -213,11 +214,11 @@ def _check(rows: Sequence[VmRow], unit: str, contents: Contents, pool: _Pool, *,
             continue
         if record is None:
             problems.append(_Problem(Kind.NOT_FOUND,
-                                     f'{unit} {row.line}: XAPI has no VM {row.vm_uuid}'))
+                                     f'{_at(unit, row.line)}XAPI has no VM {row.vm_uuid}'))
         elif record.kind is not VmKind.VM:
             kind = record.kind.value.replace('_', ' ')
-            problems.append(_Problem(Kind.FAILED, f'{unit} {row.line}: VM {row.vm_uuid} is a '
-                                     f'{kind}, not an ordinary VM'))
+            problems.append(_Problem(Kind.FAILED, f'{_at(unit, row.line)}VM {row.vm_uuid} is '
+                                     f'a {kind}, not an ordinary VM'))
     return problems
 
 
@@ -226,8 +227,9 @@ def _find_repeated(rows: Sequence[VmRow], unit: str) -> List[_Problem]:
     problems: List[_Problem] = []
     for row in rows:
         if first.setdefault(row.vm_uuid, row.line) != row.line:
-            problems.append(_Problem(Kind.USAGE, f'{unit} {row.line}: VM {row.vm_uuid} stands in '
-                                     f'{unit} {first[row.vm_uuid]} already'))
+            where = f'stands in {unit} {first[row.vm_uuid]} already' if unit else 'is named twice'
+            problems.append(_Problem(Kind.USAGE,
+                                     f'{_at(unit, row.line)}VM {row.vm_uuid} {where}'))
     return problems
 
 
@@ -247,13 +249,14 @@ def _register(arguments: Arguments, context: Context, listed: _Listed, pool: _Po
                 vm = edit.add_vm(vm_id=row.vm_id, taken=taken, floor=largest,
                                  **_fields(arguments, row, pool))
             except Conflict as error:
-                problems.append(_Problem(Kind.CONFLICT, f'{listed.unit} {row.line}: {error}'))
+                problems.append(_Problem(Kind.CONFLICT, f'{_at(listed.unit, row.line)}{error}'))
                 continue
             done.append((vm, vm.vm_uuid not in contents.by_uuid))
         if not pool.problem:
             edit.claim_numbers(taken)
         conflicts = edit.find_conflicts()
-        problems += [_Problem(Kind.CONFLICT, f'{listed.unit} {row.line}: {conflicts[row.vm_uuid]}')
+        problems += [_Problem(Kind.CONFLICT,
+                              _at(listed.unit, row.line) + conflicts[row.vm_uuid])
                      for row in listed.rows if row.vm_uuid in conflicts]
         _refuse(problems)
 
@@ -269,6 +272,11 @@ def _register(arguments: Arguments, context: Context, listed: _Listed, pool: _Po
     return edit.proposal, done
 
 
+def _at(unit: str, number: int) -> str:
+    """Where a VM is named."""
+    return f'{unit} {number}: ' if unit else ''
+
+
 def _refuse(problems: List[_Problem]) -> None:
     """One line that cannot be done undoes the others; all of them are told."""
     if problems:
@@ -279,7 +287,7 @@ def _refuse(problems: List[_Problem]) -> None:
 
 def _line_of(problem: _Problem) -> int:
     """Where it stands in the file: each step has looked at all lines."""
-    number = re.match(r'(?:line|VM) (\d+)', problem.text)
+    number = re.match(r'(?:line|entry) (\d+)', problem.text)
     return int(number.group(1)) if number is not None else 0
 
 
@@ -315,7 +323,7 @@ def _answer(context: Context, proposal: Proposal, done: Sequence[Tuple[Vm, bool]
              for vm, is_new in done]
     before = len(done) - len(new)
     lines.append(f'{plural(len(new), "VM")} {words[True]}'
-                 + (f', {before} registered before.' if before else '.'))
+                 + (f', {before} already registered.' if before else '.'))
     what = words[bool(new)].replace(' ', '_')
     difference = document_of(proposal.difference)
     difference['counts'] = {'registered': len(new), 'already_registered': len(done) - len(new)}

@@ -1,16 +1,18 @@
 """The commands that keep the registry in order: init, accept, check, fence clear."""
 
-from typing import List, Optional
+from typing import Any, List, Optional
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.commands.held_assignments import Held, find_held, note_carriers, refuse_to_forget
+from cli.commands.plan import describe_plan, plan_document
 from cli.context import Context, probe
 from cli.effects.proposals import carry_out, rehearse
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.output.edit_messages import say_assignment
 from cli.output.result import Result, build_document, plain
-from cli.output.text import escape, name_vm, plural, say_unasked
+from cli.output.text import escape, name_vm, plural, plural_invalid, say_unasked
+from cli.output.vm_view import fault_documents
 from cli.queries.preflight import refuse_on_member
 from registry.errors import Reason, RegistryUnavailable
 from registry.file_check import describe_leftover
@@ -85,24 +87,26 @@ def accept(arguments: Arguments, context: Context) -> Result:
     contents = context.registry.inspect()
     refuse_on_member(context)
     if contents.accepted and not contents.missing:
-        return Result(build_document(result='already_accepted', changes=[]),
+        return Result(build_document(result='already_accepted', changes=[], plans=[]),
                       plain([f'The registry {context.registry.path} is ours already; nothing '
                              'to do.']))
-    changes = _plan_changes(context, contents)
+    plans = _plan_changes(context, contents)
+    changes = [describe_plan(plan, contents) for plan in plans]
     proposal = rehearse(context, lambda edit: edit.accept(), allow_loss=True)
-    block = [f'The registry {context.registry.path} has {plural(len(contents.vms), "VM")} and '
-             f'{plural(len(contents.faults), "row")} that cannot be understood.']
+    block = [f'The registry {context.registry.path} has {plural(len(contents.vms), "VM")}'
+             + (f' and {plural_invalid(len(contents.faults))}.' if contents.faults else '.')]
     block += _list_missing(contents) + changes
     missing = [{'vm_uuid': vm.vm_uuid, 'vm_name': vm.vm_name, 'vm_id': vm.vm_id,
                 'pool_id': vm.pool_id, 'priority': vm.priority.word} for vm in contents.missing]
+    document = build_document(result='would_be_accepted', changes=changes, missing=missing,
+                              plans=[plan_document(plan) for plan in plans])
     if arguments.get(options.DRY_RUN):
-        return Result(build_document(result='would_be_accepted', changes=changes,
-                                     missing=missing), plain(block))
+        return Result(document, plain(block))
     context.confirm(block, 'Do you want to take this registry over?')
     # That rows were given up stands in the journal, and nowhere else.
     carry_out(context, proposal, done='the registry was accepted', allow_loss=True,
               needs_journal=bool(contents.missing))
-    return Result(build_document(result='accepted', changes=changes, missing=missing),
+    return Result(dict(document, result='accepted'),
                   plain([f'The registry {context.registry.path} is accepted; the daemon, or '
                          "'vgpu-admin reconcile', carries the changes out."]))
 
@@ -132,12 +136,13 @@ def check(_arguments: Arguments, context: Context) -> Result:
     lines = [f'{registry.path}: {escape(problem)}' for problem in problems]
     lines += [f'{registry.path}: {escape(warning)} (a warning)' for warning in warnings]
     if contents is not None and contents.faults:
-        lines.append("A row that cannot be understood goes with 'vgpu-admin remove-vm "
-                     "--vm-uuid=UUID'; 'vgpu-admin register-vm' makes a new one.")
+        lines.append("Remove a row that is not valid with 'vgpu-admin remove-vm --vm-uuid=UUID', "
+                     'then register the VM again.')
     counted = [plural(len(contents.vms), 'VM')] if contents is not None else []
     counted += [plural(len(problems), 'problem')]
     counted += [plural(len(warnings), 'warning')] if warnings else []
     return Result(build_document(problems=problems, warnings=warnings,
+                                 faults=fault_documents(contents) if contents is not None else [],
                                  vm_count=len(contents.vms) if contents is not None else None,
                                  accepted=contents.accepted if contents is not None else None,
                                  path=registry.path),
@@ -162,7 +167,7 @@ def clear_fences(_arguments: Arguments, context: Context) -> Result:
                   plain([escape(line) for line in told] + [summary]))
 
 
-def _plan_changes(context: Context, contents: Contents) -> List[str]:
+def _plan_changes(context: Context, contents: Contents) -> List[Any]:
     """What would be written to XAPI once the registry is ours, VM by VM."""
     try:
         context.live()
@@ -171,8 +176,5 @@ def _plan_changes(context: Context, contents: Contents) -> List[str]:
     except XapiError as error:
         context.note(f'{say_unasked(error)}; what would change there is not known')
         return []
-    plans = [plan for plan in view.list_plans().values()
-             if plan is not None and plan.action is not Action.NONE]
-    return [f'{name_vm(plan.vm.name, plan.vm.uuid)}: {plan.action.value}, '
-            f'{escape(plan.vm.args) or "nothing"} → {escape(plan.value) or "nothing"}'
-            for plan in plans]
+    return [plan for plan in view.list_plans().values()
+            if plan is not None and plan.action is not Action.NONE]

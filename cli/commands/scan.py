@@ -17,8 +17,8 @@ from cli.errors import ExitStatus
 from cli.output.result import Result, VmView, build_document
 from cli.output.tables import GOOD_STATES, render_group, render_scan_table
 from cli.output.text import Style, iso, plural
-from cli.output.vm_view import (boot_document, count_pools, pool_document, view_record, view_row,
-                                view_vanished, vm_document)
+from cli.output.vm_view import (boot_document, count_pools, fault_documents, pool_document,
+                                view_record, view_row, view_vanished, vm_document)
 from cli.queries.daemon_status import Watch, find_daemon, read_watch
 from cli.queries.mirror_status import read_mirror_state
 from registry.errors import RegistryUnavailable
@@ -50,10 +50,13 @@ def scan_vms(arguments: Arguments, context: Context) -> Result:
     survey = _select(read_survey(context, contents), arguments)
     note_faults(context, contents)
     differs = [view for view in survey.everything if view.state not in GOOD_STATES]
-    is_drift = bool(differs) and bool(arguments.get(options.EXIT_CODE))
-    return Result(_scan_document(survey),
+    # Of a row that is not valid no state, and no vGPU pool, was asked for.
+    is_whole = arguments.get(options.STATE) is None and arguments.get(options.POOL) is None
+    is_drift = bool(differs or (is_whole and contents.faults))
+    return Result(dict(_scan_document(survey), faults=fault_documents(contents)),
                   lambda style: _render_scan(survey, arguments.get(options.SCAN_FORMAT), style),
-                  ExitStatus.DRIFT if is_drift else ExitStatus.DONE,
+                  ExitStatus.DRIFT if is_drift and arguments.get(options.EXIT_CODE)
+                  else ExitStatus.DONE,
                   minimal=tuple(view.vm_uuid for view in survey.everything))
 
 
@@ -78,7 +81,7 @@ def read_survey(context: Context, contents: Contents) -> Survey:
     rows, faults = contents.by_uuid, {item.vm_uuid.lower(): item.problem
                                       for item in contents.faults}
     views = {vm.uuid: view_record(rows.get(vm.uuid), vm, pool.plan(vm), pool.policy.names,
-                                  faults.get(vm.uuid, ''))
+                                  faults.get(vm.uuid, ''), rows)
              ._replace(dangers=pool.list_dangers(vm),
                        removed=None if vm.uuid in rows else pool.view.removed.get(vm.uuid),
                        arrived=document_of(arrivals[vm.uuid]) if vm.uuid in arrivals else None)
@@ -200,7 +203,7 @@ def _status_document(contents: Contents, survey: Survey, panel: Panel) -> Dict[s
         registry={'path': panel.path,
                   'accepted': None if panel.registry_problem else panel.is_accepted,
                   'problem': panel.registry_problem or None,
-                  'faults': [dict(fault._asdict()) for fault in contents.faults]},
+                  'faults': fault_documents(contents)},
         daemon=_describe_daemon(panel.watch),
         xapi={'reachable': not panel.xapi_problem, 'problem': panel.xapi_problem or None},
         pools=[pool_document(pool) for pool, _views in panel.pools],

@@ -8,9 +8,9 @@ from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.output.result import Result, VmView, build_document
 from cli.output.tables import render_pool, render_pool_table, render_vm, render_vm_table
-from cli.output.text import escape, iso, plural, say_unasked
-from cli.output.vm_view import (boot_document, count_pool, count_pools, pool_document, view_record,
-                                view_row, view_vanished, vm_document)
+from cli.output.text import escape, iso, plural_invalid, say_unasked
+from cli.output.vm_view import (boot_document, count_pool, count_pools, fault_documents,
+                                pool_document, view_record, view_row, view_vanished, vm_document)
 from cli.queries.vm_lookup import find_target
 from registry.values import Contents, Priority
 from watcher.errors import MalformedRecord, XapiError
@@ -55,7 +55,8 @@ def find_view(context: Context, contents: Contents, vm_uuid: str) -> Optional[Vm
     record = pool.inventory.find_by_uuid(vm_uuid)
     if record is None:
         return view_vanished(row) if row else view
-    view = view_record(row, record, pool.plan(record), pool.policy.names, fault)
+    view = view_record(row, record, pool.plan(record), pool.policy.names, fault,
+                       contents.by_uuid)
     view = view._replace(removed=None if row else pool.view.removed.get(vm_uuid))
     if row is not None or not record.mirror:
         return view
@@ -72,7 +73,7 @@ def list_vms(arguments: Arguments, context: Context) -> Result:
              if pool_id in (None, vm.pool_id) and priority in (None, vm.priority)]
     note_faults(context, contents)
     return Result(build_document(vms=[vm_document(view) for view in views],
-                                 faults=[dict(fault._asdict()) for fault in contents.faults]),
+                                 faults=fault_documents(contents)),
                   lambda style: render_vm_table(views, style) if views else [
                       _say_none(pool_id, priority)],
                   minimal=tuple(view.vm_uuid for view in views))
@@ -87,7 +88,9 @@ def _say_none(pool_id: Optional[str], priority: Optional[Priority]) -> str:
 def list_pools(arguments: Arguments, context: Context) -> Result:
     """List the vGPU pools, or one of them; needs the registry file only."""
     wanted = arguments.get(options.POOL_ID)
-    pools = [pool for pool in count_pools(context.registry.read())
+    contents = context.registry.read()
+    note_faults(context, contents)
+    pools = [pool for pool in count_pools(contents)
              if wanted in (None, pool.pool_id)]
     return Result(build_document(pools=[pool_document(pool) for pool in pools]),
                   lambda style: render_pool_table(pools, style),
@@ -97,6 +100,7 @@ def list_pools(arguments: Arguments, context: Context) -> Result:
 def show_pool(arguments: Arguments, context: Context) -> Result:
     """Show one vGPU pool and its VMs; needs the registry file only."""
     contents = context.registry.read()
+    note_faults(context, contents)
     pool_id = arguments.get(options.POOL_ID)
     pool = count_pool(contents, next(pool for pool in contents.pools if pool.pool_id == pool_id))
     views = [view_row(vm) for vm in contents.vms if vm.pool_id == pool_id]
@@ -106,11 +110,11 @@ def show_pool(arguments: Arguments, context: Context) -> Result:
 
 
 def note_faults(context: Context, contents: Contents) -> None:
-    """Say which rows could not be understood; their VMs are left alone."""
+    """Say which rows are not valid; their VMs are left alone."""
     if contents.faults:
         shown: List[str] = [f'{escape(fault.vm_uuid) or "(no UUID)"}: {escape(fault.problem)}'
                             for fault in contents.faults]
-        context.note(f'{plural(len(shown), "row")} could not be understood and left out; '
+        context.note(f'{plural_invalid(len(shown))}, left out; '
                      f"see 'vgpu-admin check': {'; '.join(shown[:5])}")
 
 

@@ -8,7 +8,8 @@ from cli.consumer.withholding import (NO_DOM0, ConsumerState, advise_consumer,
 from cli.mediator import describe_excess
 from cli.output.result import PoolCount, VmView
 from cli.output.tables import DANGERS, FULL_WIDTH, GOOD_STATES, describe_boot, describe_state
-from cli.output.text import NO_PERMISSION, Style, cut, escape, name_vm, plural, spell_vm, table
+from cli.output.text import (NO_PERMISSION, Style, cut, escape, name_vm, plural, plural_invalid,
+                             spell_vm, table)
 from cli.output.vm_view import word
 from cli.queries.daemon_status import Watch, describe_watch
 from cli.queries.mirror_status import MirrorState, describe_mirror, render_mirror
@@ -59,6 +60,9 @@ def render_panel(panel: Panel, style: Style) -> List[str]:
     is_crowded = sum(len(views) for _pool_count, views in panel.pools) > _MANY
     for pool, views in panel.pools:
         lines += [''] + _pool(pool, views, is_crowded, style)
+    if is_crowded:
+        command = 'list-vms' if panel.xapi_problem else 'scan-vms'
+        lines.append(f"Each VM, also of one pool (--pool=A): 'vgpu-admin {command}'")
     lines += [''] + _unregistered(panel.unregistered, panel.xapi_problem, is_crowded, style)
     lines += [''] + _attention(panel, style)
     return lines + [''] + _summary(panel, style)
@@ -221,8 +225,7 @@ def _list_troubles(panel: Panel) -> List[str]:
         found.append(f'{plural(panel.replacements, "value")} that a version before 0.2 had '
                      'removed; the daemon puts them back when their VMs are halted')
     if panel.faults:
-        found.append(f'{plural(panel.faults, "row")} cannot be understood; see '
-                     "'vgpu-admin check'")
+        found.append(f"{plural_invalid(panel.faults)}; see 'vgpu-admin check'")
     return found
 
 

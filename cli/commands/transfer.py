@@ -9,6 +9,7 @@ from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Se
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
+from cli.commands.show import note_faults
 from cli.context import Context
 from cli.effects.proposals import ask, carry_out, describe, describe_counts, document_of, rehearse
 from cli.effects.staged_sets import stage_changed
@@ -110,6 +111,7 @@ def remove_gone(arguments: Arguments, context: Context) -> Result:
     """Remove the rows of VMs that XAPI has no more, after showing them."""
     contents = context.registry.read()
     refuse_on_member(context)
+    note_faults(context, contents)
     vms = _read_vms(context)
     rows = _find_gone(contents, vms, context.live().odd)
     proposal = rehearse(context, lambda edit: [edit.remove_vm(row.vm_uuid) for row in rows])
@@ -118,6 +120,7 @@ def remove_gone(arguments: Arguments, context: Context) -> Result:
 
 
 def _transfer_gone(arguments: Arguments, context: Context, contents: Contents) -> Result:
+    note_faults(context, contents)
     vms = _read_vms(context)
     rows = _find_gone(contents, vms, context.live().odd)
     brought = _find_brought(context, contents, vms)
@@ -157,7 +160,7 @@ def _ask_and_answer(arguments: Arguments, context: Context, proposal: Proposal, 
         return Result(_unchanged(), plain(['XAPI has the VM of every row; nothing to do.']))
     if proposal.has_any and not is_dry:
         is_told = ask(context, describe(proposal)
-                      + [f'{describe_counts(proposal.difference)}.'], question)
+                      + [f'{describe_counts(proposal.difference, is_done=False)}.'], question)
         carry_out(context, proposal, done=f'the rows of VMs that are gone were {what}')
     return _answer(context, proposal, what, vms, is_dry=is_dry, is_told=is_told)
 
@@ -169,7 +172,8 @@ def _answer(context: Context, proposal: Proposal, what: str, vms: Mapping[str, V
     result = 'unchanged' if not difference.has_any else f'would_be_{what}' if is_dry else what
     document = build_document(result=result, **document_of(difference))
     lines = [] if is_told else describe(proposal)
-    lines.append(f"{describe_counts(difference) or 'No row goes to another VM'}"
+    counted = describe_counts(difference, is_done=not is_dry)
+    lines.append(f"{counted or 'No row goes to another VM'}"
                  f"{' (dry run)' if is_dry else ''}.")
     work = [vm_uuid for vm_uuid in difference.vm_uuids if vm_uuid in vms]
     if not is_dry:
@@ -214,10 +218,10 @@ def _find_named(name: str, contents: Contents, vms: Mapping[str, VmRecord], prob
         return found.pop()
     if found:
         raise CommandError(Kind.CONFLICT, f"the name '{escape(name)}' fits {len(found)} VMs: "
-                           f"{', '.join(sorted(found))}; say the UUID")
+                           f"{', '.join(sorted(found))}; name the VM by its UUID")
     if problem:
         raise CommandError(Kind.UNAVAILABLE, f"the name '{escape(name)}' is not in the registry, "
-                           f'and {say_unasked(problem)}; say the UUID')
+                           f'and {say_unasked(problem)}; name the VM by its UUID')
     raise CommandError(Kind.NOT_FOUND, f"no VM has the name '{escape(name)}'; see "
                        "'vgpu-admin scan-vms'")
 

@@ -125,8 +125,12 @@ def _judge_states(examination: Any, pool: Any) -> Finding:
     from cli.queries.pool_snapshot import FOUGHT_OVER
     found: Dict[str, List[str]] = {}
     for uuid, plan in pool.list_plans().items():
+        # Without a plan its row is not valid: see below.
         if plan is not None:
             found.setdefault(plan.state.value, []).append(uuid)
+    faults = {fault.key: fault for fault in examination.contents.faults}
+    if faults:
+        found.setdefault('unreadable', []).extend(faults)
     fought_over = [vm.uuid for vm in pool.ordinary_vms if FOUGHT_OVER in pool.list_dangers(vm)]
     if fought_over:
         found[FOUGHT_OVER] = fought_over
@@ -136,6 +140,7 @@ def _judge_states(examination: Any, pool: Any) -> Finding:
     if gone:
         found.setdefault('orphaned', []).extend(gone)
     names = {row.vm_uuid: row.vm_name for row in examination.contents.vms}
+    names.update((key, fault.vm_name) for key, fault in faults.items())
     names.update((vm.uuid, vm.name) for vm in pool.ordinary_vms)
     odd = [f"{state}: {_some([name_vm(names.get(uuid), uuid) for uuid in found[state]])}"
            for state in _ODD_STATES if state in found]

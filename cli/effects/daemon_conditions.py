@@ -42,7 +42,7 @@ def tell_each(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
             found = {vm_uuid: _find_for(view, contents, vm_uuid) for vm_uuid in left}
         of_all = _find_in_daemon(context)
     except (WatcherError, RegistryError, MalformedRecord) as error:
-        unknown = f'left to the daemon; whether anything keeps it is not known ({error})'
+        unknown = f'the running daemon stages it; whether anything keeps it is not known ({error})'
         return {vm_uuid: item._replace(message=unknown) if vm_uuid in left else item
                 for vm_uuid, item in staged.items()}
     for vm_uuid in left:

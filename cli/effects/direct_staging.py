@@ -33,7 +33,7 @@ _SAID = {
                    'reboot is not enough)',
     State.CONTESTED: 'not staged: its number is contested: another VM had it before; neither is '
                      'changed',
-    State.UNREADABLE: 'not staged: its device-model-args cannot be told apart and are left alone',
+    State.UNREADABLE: 'not staged: its device-model-args cannot be parsed and are left alone',
     State.UNREGISTERED: 'staged: it carries none of our arguments',
     State.MANUAL: 'not staged: it carries arguments made by hand, which are left alone',
     State.WAITS_FOR_XAPI: 'not staged: XAPI completes its platform map at its next start; staged '
@@ -86,7 +86,7 @@ def _stage_locked(context: Any, vm_uuids: Sequence[str],
         if refused is not None:
             return _all(vm_uuids, refused)
         if not is_ours:
-            return _all(vm_uuids, StageResult('by_daemon', 'saved; the daemon that runs stages it'))
+            return _all(vm_uuids, StageResult('by_daemon', 'saved; the running daemon stages it'))
         if live.role.is_local:
             _withdraw_numbers(context)
         vms = _read_vms(live, is_hurried)
@@ -118,7 +118,7 @@ def _withdraw_numbers(context: Any) -> None:
     directory = RunDirectory(context.settings.run_directory)
     with contextlib.suppress(OSError, NumberFileInvalid):
         if directory.remove_numbers():
-            context.note("no daemon is running: until one does, a VM that starts with the number "
+            context.note("no daemon is running: until one runs, a VM that starts with the number "
                          "of another VM's row gets it: systemctl start vgpu-watcher")
 
 

@@ -16,8 +16,7 @@ from registry.values import Contents, Vm
 
 # An edit waits so long for the daemon that stages it.
 STAGED_SECONDS = 3.0
-_LATE = ('not staged: the daemon has not done it within 3 s, and goes on; see '
-         "'vgpu-admin status'")
+_LATE = "saved; the daemon has not staged it within 3 s; see 'vgpu-admin status'"
 
 
 # What a daemon stages when the VM has been shut down, or when XAPI answers again.
@@ -100,9 +99,9 @@ def _find_waiting(vm_uuid: str, situation: Situation) -> Optional[Follow]:
         return Follow('pending', 'not staged: pending: the VM is Halted and '
                       + describe_operations(sorted(record.operation_names)))
     if not record.is_at_rest:
-        doing = ', '.join(sorted(record.operation_names)) or 'no operation'
+        doing = f" ({', '.join(sorted(record.operation_names))})" if record.operations else ''
         return Follow('pending', f'saved; applied at its next boot: pending, since the VM is '
-                      f'{record.power_state.value} ({doing}): a resume keeps the old arguments, a '
+                      f'{record.power_state.value}{doing}: a resume keeps the old arguments, a '
                       'shutdown applies the new ones')
     return None
 

@@ -96,7 +96,7 @@ def describe_row(row: RowChange) -> str:
     if row.what == MOVED and before is not None:
         name = f'{name_vm(before.vm_name, before.vm_uuid)} → {name}'
     elif row.problem:
-        said = f'a row that is no assignment ({escape(row.problem)})' + (
+        said = f'a row that is not valid ({escape(row.problem)})' + (
             '' if row.what == REMOVED else f' → {said}')
     elif before is not None and after is not None:
         said = say_change(before, after)
@@ -143,12 +143,13 @@ def say_pool_change(change: PoolChange) -> str:
                      for what, old, new in pairs if old != new)
 
 
-def describe_counts(difference: Difference, unchanged: int = 0) -> str:
-    """How many changes there are of each kind; '' when there is none."""
-    counts = dict(difference.counts, **({'unchanged': unchanged} if unchanged else {}))
-    parts = [f'{count} {what}' for what, count in sorted(counts.items())]
+def describe_counts(difference: Difference, unchanged: int = 0, *, is_done: bool = True) -> str:
+    """How many changes there are of each kind, done or to be done; '' when there is none."""
+    verb = '' if is_done else 'to be '
+    parts = [f'{count} {verb}{what}' for what, count in sorted(difference.counts.items())]
+    parts += [f'{unchanged} unchanged'] if unchanged else []
     if difference.pools:
-        parts.append(f'{plural(len(difference.pools), "vGPU pool")} changed')
+        parts.append(f'{plural(len(difference.pools), "vGPU pool")} {verb}changed')
     return ', '.join(parts)
 
 

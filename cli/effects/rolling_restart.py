@@ -273,7 +273,8 @@ class Roll:
             self._results[waiting.vm.uuid] = ('failed', self._problem) if problems else (
                 'restarted', '')
         if not problems:
-            self._context.tell(f'{_list_names(step.vms)}: as_desired after {seconds:.0f} s')
+            verified = '' if self._accepts_unverified else ', with what is assigned'
+            self._context.tell(f'{_list_names(step.vms)}: restarted in {seconds:.0f} s{verified}')
 
     def _finish(self, word: str, status: ExitStatus) -> RollOutcome:
         done = sum(1 for result, _message in self._results.values() if result == 'restarted')

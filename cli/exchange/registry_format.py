@@ -112,9 +112,9 @@ def _parse_json(text: str) -> Parsed:
     if problem:
         return _refused(problem)
     rows, problems = _parse_rows([(index + 1, item) for index, item
-                                  in enumerate(document['vms'])], 'VM')
+                                  in enumerate(document['vms'])], 'entry')
     found, faults = _parse_pools(document.get('pools', []))
-    return Parsed(rows, found, problems + faults, 'VM')
+    return Parsed(rows, found, problems + faults, 'entry')
 
 
 def _build_object(pairs: Sequence[Tuple[str, Any]]) -> Dict[str, Any]:

@@ -12,7 +12,7 @@ from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.exchange import registry_format
-from cli.output.text import escape, plural
+from cli.output.text import escape, plural_invalid
 from registry.values import Contents, Pool, Vm
 
 
@@ -27,8 +27,8 @@ def read_here(context: Context) -> Contents:
     """The contents of the registry of this host; what cannot be written elsewhere is told."""
     contents = context.registry.read()
     if contents.faults:
-        context.note(f'{plural(len(contents.faults), "row")} could not be understood, and cannot '
-                     "be written; see 'vgpu-admin check'")
+        context.note(f'{plural_invalid(len(contents.faults))}, which cannot be written; '
+                     "see 'vgpu-admin check'")
     return contents
 
 

@@ -43,6 +43,8 @@ class VmView(NamedTuple):
     """What it is in XAPI: a VM that has a row can have become a template."""
     holder: Optional[str] = None
     """The UUID of the VM that has the number of this one's row."""
+    owned: str = ''
+    """The number that an unregistered VM carries and another VM's row has: whose it is."""
     removed: Optional[str] = None
     """Our arguments that were taken from an unregistered VM."""
     problem: str = ''

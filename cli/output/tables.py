@@ -5,10 +5,10 @@ Pure: no clock, no I/O, no logging.
 
 import re
 from collections import OrderedDict
-from typing import Any, Iterable, List, Mapping, Optional, Sequence
+from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from cli.output.result import PoolCount, VmView
-from cli.output.text import Style, escape, fields, table, utc
+from cli.output.text import Style, escape, fields, spell_vm, table, utc
 from cli.output.vm_view import word
 
 GOOD_STATES = ('as_desired', 'manual', 'unregistered')
@@ -35,12 +35,14 @@ _REASON_HINTS = {
                      "'vgpu-admin register-vm' and 'vgpu-admin transfer-vm'",
     'copy_blocked': "it carries the number of another VM's row; left alone while others block its "
                     'start',
+    'not_registered': "no row; 'vgpu-admin register-vm {vm}'",
     'row_not_valid': "its row is not valid; run 'vgpu-admin check'",
     'manual_args': "made by hand, and left alone; 'vgpu-admin adopt' registers it where no other "
                    'VM has its number',
     'number_contested': 'another VM bore the number before; choose another for one of them',
-    'value_not_readable': "its device-model-args cannot be told apart; see 'vgpu-admin show-vm'",
-    'value_would_be_too_long': "its device-model-args would be too long; see 'vgpu-admin show-vm'",
+    'value_not_readable': "its device-model-args cannot be parsed; see 'vgpu-admin show-vm {vm}'",
+    'value_would_be_too_long': "its device-model-args would be too long; see 'vgpu-admin show-vm "
+                               "{vm}'",
 }
 
 # What a halted VM differs by, for the moment until it is staged.
@@ -75,8 +77,6 @@ def render_vm(view: VmView, boot: Any = None, host_name: Optional[str] = None,
                        ('Priority', priority_text(view.priority))])
         values.update((key, utc(value)) for key, value in (
             ('Created', view.created_at), ('Updated', view.updated_at)) if value)
-    elif not view.problem or view.mend:
-        values['Status'] = 'not registered'
     if view.arrived is not None:
         values['Arrived'] = f'{describe_arrival(view)}; see \'vgpu-admin adopt\''
     if view.removed is not None:
@@ -113,9 +113,15 @@ def describe_state(view: VmView) -> str:
     return _with_hint(str(view.state), _find_hint(view))
 
 
-def describe_left(state: str, reason: str) -> str:
+def describe_left(plan: Any) -> str:
     """The state of a VM that is left as it is, and why."""
-    return _with_hint(state, _REASON_HINTS.get(reason, '' if reason == state else reason))
+    state, reason = plan.state.value, plan.reason.value
+    return _with_hint(state, _say_reason(reason, plan.vm.name, plan.vm.uuid) or
+                      ('' if reason == state else reason))
+
+
+def _say_reason(reason: Optional[str], name: Optional[str], vm_uuid: str) -> str:
+    return _REASON_HINTS.get(reason or '', '').replace('{vm}', spell_vm(name, vm_uuid))
 
 
 def _with_hint(state: str, hint: str) -> str:
@@ -134,9 +140,15 @@ def _find_hint(view: VmView) -> str:
         return f'vGPU pool {view.pool_id} is disabled: it gets no arguments'
     if view.reason == 'not_at_rest' and view.state == 'orphaned':
         return 'its row was removed; it keeps our arguments until it is shut down'
+    if view.owned and view.reason in ('not_at_rest', 'number_copied'):
+        return (f"carries {view.owned}, and loses that when it is halted: 'vgpu-admin register-vm "
+                f"{spell_vm(view.vm_name, view.vm_uuid)}' gives it a number of its own")
+    if view.reason == 'not_at_rest' and view.power_state == 'Suspended':
+        return ('suspended: a resume keeps the old arguments; shut it down and start it to apply '
+                'the change')
     if view.state in ('drift', 'orphaned') and view.reason in _DAEMON_STAGES:
         return "the daemon stages it; without one: 'vgpu-admin reconcile'"
-    return _REASON_HINTS.get(view.reason or '', '')
+    return _say_reason(view.reason, view.vm_name, view.vm_uuid)
 
 
 def _is_disabled(view: VmView) -> bool:
@@ -237,6 +249,12 @@ def brief_args(args: Optional[str]) -> str:
     return '/'.join(found.groups()) if found else escape(args) or '-'
 
 
+def brief_pair(before: Optional[str], after: Optional[str]) -> Tuple[str, str]:
+    """Two spans in short; as they are, where they differ in nothing that is shown in short."""
+    pair = tuple(brief_args(args) if args else 'nothing' for args in (before, after))
+    return (pair[0], pair[1]) if pair[0] != pair[1] else (escape(before), escape(after))
+
+
 def render_scan_line(view: VmView, style: Style) -> str:
     """One VM of the scan, in the shape that people know."""
     parts = [f'UUID: {view.vm_uuid}', f'Name: {escape(view.vm_name) or "-"}']
@@ -261,8 +279,10 @@ def _find_action(view: VmView) -> str:
     """What to do about a VM that is not registered."""
     if view.arrived is not None:
         return "Run 'vgpu-admin adopt'"
+    if view.reason == 'row_not_valid':
+        return "Run 'vgpu-admin check'"
     if view.state not in GOOD_STATES:
-        return _REASON_HINTS.get(view.reason or '', 'our arguments go away')
+        return _find_hint(view) or 'our arguments go away'
     also = " or 'vgpu-admin adopt'" if view.state == 'manual' else ''
     if view.removed is not None:
         also = " or 'vgpu-admin transfer-vm'"
@@ -278,7 +298,7 @@ def scan_mark(view: VmView, style: Style) -> str:
         return style.colour(f'{style.tick} {text}', 'good')
     if view.state == 'manual':
         text += ' (manual args)'
-    elif view.is_registered or view.state not in GOOD_STATES:
+    elif view.is_registered:
         hint = _find_hint(view)
         text += f' ({hint})' if hint else ''
     return style.colour(f'{style.warning} {text}', 'warn')

@@ -171,6 +171,11 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"; did you mean '{escape(found[0])}'?" if found else ''
 
 
+def then_see(hint: str, command: str) -> str:
+    """A hint, and the command that shows more: a sentence of its own behind a question."""
+    return f"{hint}{' See' if hint.endswith('?') else '; see'} '{command}'"
+
+
 def utc(at: str) -> str:
     """A timestamp of ours for people: it says that it is UTC."""
     return f'{at}Z' if _is_timestamp(at) else at
@@ -188,6 +193,11 @@ def _is_timestamp(at: str) -> bool:
 def plural(number: int, singular: str) -> str:
     """Say how many."""
     return f'{number} {singular}' if number == 1 else f'{number} {singular}s'
+
+
+def plural_invalid(number: int) -> str:
+    """Say how many rows of the registry are no assignments."""
+    return f"{plural(number, 'row')} that {'is' if number == 1 else 'are'} not valid"
 
 
 def _shown(character: str) -> str:

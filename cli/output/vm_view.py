@@ -1,9 +1,9 @@
 """Turns rows, records and plans into what is shown, and that into JSON.  Pure."""
 
-from typing import Any, Dict, FrozenSet, List, Optional
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional
 
 from cli.output.result import PoolCount, VmView
-from cli.output.text import iso
+from cli.output.text import brief_name, iso
 from registry.values import Contents, Pool, Priority, Vm
 
 
@@ -14,7 +14,7 @@ def view_row(vm: Vm) -> VmView:
 
 
 def view_record(row: Optional[Vm], record: Any, plan: Any, names: FrozenSet[str],
-                problem: str = '') -> VmView:
+                problem: str = '', rows: Mapping[str, Vm] = {}) -> VmView:
     """A VM as XAPI shows it, with its row if it has one, and the plan for it."""
     view = view_row(row) if row is not None else VmView(record.uuid)
     view = view._replace(vm_name=record.name, power_state=record.power_state.value,
@@ -32,7 +32,13 @@ def view_record(row: Optional[Vm], record: Any, plan: Any, names: FrozenSet[str]
         said, mend = describe_unreadable(record.uuid, record.args, names)
         view = view._replace(problem=problem or said, mend=mend)
     return view._replace(carried=plan.carried, desired=plan.desired, state=plan.state.value,
-                         reason=plan.reason.value, holder=plan.holder)
+                         reason=plan.reason.value, holder=plan.holder,
+                         owned=_say_owned(rows.get(plan.owner)))
+
+
+def _say_owned(owner: Optional[Vm]) -> str:
+    return f"vm_id {owner.vm_id}, that of {brief_name(owner.vm_name, owner.vm_uuid)}" \
+        if owner is not None else ''
 
 
 def view_vanished(row: Vm, problem: str = '') -> VmView:
@@ -70,6 +76,11 @@ def vm_document(view: VmView) -> Dict[str, Any]:
     if view.mend:
         document['mend'] = view.mend
     return document
+
+
+def fault_documents(contents: Contents) -> List[Dict[str, Any]]:
+    """The rows that are not valid, as JSON."""
+    return [dict(fault._asdict()) for fault in contents.faults]
 
 
 def boot_document(boot: Any, host_name: Optional[str] = None) -> Optional[Dict[str, Any]]:

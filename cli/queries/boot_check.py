@@ -133,7 +133,7 @@ def _find_host(context: Any, vm: VmRecord) -> Optional[Any]:
 
 def _describe(word: str, found: Optional[str], plan: Optional[Plan]) -> BootCheck:
     if word == 'as_desired':
-        return BootCheck(word, 'it runs with what is desired', plan)
+        return BootCheck(word, 'it runs with what is assigned', plan)
     of_which = f' {spell_vm(plan.vm.name, plan.vm.uuid)}' if plan is not None else ''
     return BootCheck(word, f"verdict {word}: it runs with {found or 'nothing of ours'}; see "
                      f"'vgpu-admin explain{of_which}'", plan)

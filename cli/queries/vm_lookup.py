@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from cli.commandline.options import VM_NAME, VM_UUID, VMS
 from cli.errors import CommandError, Kind
-from cli.output.text import escape, nearest, say_unasked
+from cli.output.text import escape, nearest, say_unasked, then_see
 from registry.errors import InvalidValue
 from registry.values import Contents, clean_name, parse_uuid
 from watcher.errors import XapiError
@@ -55,15 +55,17 @@ def _find_named(context: Any, contents: Optional[Contents], name: Optional[str],
                 everywhere: bool = False) -> NamedVm:
     found = _find_in_registry(contents, name)
     if everywhere or not found:
-        found = dict(_find_in_xapi(context, name, is_needed=not found), **found)
+        found = dict(_find_in_xapi(context, contents, name, is_needed=not found), **found)
     if not found:
+        _refuse_invalid(contents, name, Kind.NOT_FOUND)
         hint = _find_alike(context, contents, name or '')
-        raise CommandError(Kind.NOT_FOUND, f"no VM has the name '{escape(name)}', neither in the "
-                           f"registry nor in XAPI{hint}; see 'vgpu-admin scan-vms'")
+        raise CommandError(Kind.NOT_FOUND, then_see(
+            f"no VM has the name '{escape(name)}', neither in the registry nor in XAPI{hint}",
+            'vgpu-admin scan-vms'))
     if len(found) > 1:
         listed = ', '.join(f'{uuid} ({where})' for uuid, where in sorted(found.items()))
         raise CommandError(Kind.CONFLICT, f"the name '{escape(name)}' fits {len(found)} VMs: "
-                           f"{listed}; say --vm-uuid=UUID")
+                           f"{listed}; name the VM by --vm-uuid=UUID")
     vm_uuid = next(iter(found))
     context.named[vm_uuid] = escape(name)
     return NamedVm(vm_uuid, name)
@@ -95,7 +97,7 @@ def name_alike(name: str, known: Mapping[str, str]) -> str:
     """A hint at the nearest name (name -> UUID); at the UUID where both look the same."""
     for other, vm_uuid in sorted(known.items()):
         if _appearance_of(other) == _appearance_of(name):
-            return f'; VM {vm_uuid} has a name that looks the same: say --vm-uuid={vm_uuid}'
+            return f'; VM {vm_uuid} has a name that looks the same: name it by --vm-uuid={vm_uuid}'
     return nearest(name, list(known))
 
 
@@ -104,13 +106,22 @@ def _appearance_of(name: str) -> str:
     return ' '.join(unicodedata.normalize('NFC', escape(name)).split())
 
 
-def _find_in_xapi(context: Any, name: Optional[str], *, is_needed: bool) -> Dict[str, str]:
+def _refuse_invalid(contents: Optional[Contents], name: Optional[str], kind: Kind) -> None:
+    """Of a row that is not valid it is not said that the registry has none."""
+    if contents is not None and name in [clean_name(fault.vm_name) for fault in contents.faults]:
+        raise CommandError(kind, f"the row of '{escape(name)}' is not valid: see 'vgpu-admin "
+                           "check'")
+
+
+def _find_in_xapi(context: Any, contents: Optional[Contents], name: Optional[str], *,
+                  is_needed: bool) -> Dict[str, str]:
     try:
         vms = context.live().read_vms()
     except XapiError as error:
         if not is_needed:
             return {}
+        _refuse_invalid(contents, name, Kind.UNAVAILABLE)
         raise CommandError(Kind.UNAVAILABLE, f"the name '{escape(name)}' is not in the registry, "
-                           f'and {say_unasked(error)}; say --vm-uuid=UUID') from error
+                           f'and {say_unasked(error)}; name the VM by --vm-uuid=UUID') from error
     return {vm.uuid: vm.power_state.value for vm in vms
             if vm.kind.value == 'vm' and clean_name(vm.name) == name}

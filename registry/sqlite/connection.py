@@ -53,7 +53,7 @@ _ODD_FILES = (
 )
 _JOURNAL_STEPS = {
     Reason.MISSING: 'does not exist, and neither does its directory, perhaps; check the path',
-    Reason.CORRUPT: 'is damaged; move it away, and a new one will be begun (its history is lost)',
+    Reason.CORRUPT: 'is damaged; move it away and a new one is created; its history is lost',
 }
 
 

@@ -71,7 +71,7 @@ def _change(command: str, option: str, web: str, row: Dict[str, Any], run: str,
         Case('%s uuid={run} %s --no-restart --verbose' % (command, run_option), _pending(**row), 0,
              'VM Configuration:'),
         Case('%s --vm-name=run %s --yes --force --timeout=30' % (command, run_option),
-             _restarted(run), 0, 'runs with what is desired'))
+             _restarted(run), 0, 'runs with what is assigned'))
 
 
 GOOD = {
@@ -90,7 +90,7 @@ GOOD = {
         Case('register-vm --vm-name=bare --restart --timeout=30 --force',
              lambda pool: pool.xapi.boots[-1].args == span(41))),
     'show-vm': (Case('show-vm --vm-uuid={web}', None, 0, 'VM ID: 1'),
-                Case('show-vm --vm-name=new', None, 0, 'not registered'),
+                Case('show-vm --vm-name=new', None, 0, 'unregistered'),
                 Case('show-vm --vm-name=web --at=2099-01-01', None, 0, 'VM Configuration at')),
     'remove-vm': (
         Case('remove-vm --vm-uuid={web}', _carries('web', None), 0, 'registration removed'),
@@ -136,14 +136,14 @@ GOOD = {
                 Case('history --vm-name=web --limit=1', None, 0, '{web}'),
                 Case('history --since=2001-01-01 --until=2099-01-01T00:00:00Z', None, 0,
                      'vm_added'),
-                Case('history --who=nobody', None, 0, 'Nothing is recorded'),
+                Case('history --who=nobody', None, 0, 'No entry matches --who'),
                 Case('history --vm-uuid={run}', None, 0, '{run}')),
     'explain': (Case('explain --vm-uuid={run}', None, 0, 'as_desired'),
                 Case('explain --vm-name=run --boot=1', None, 0, 'as_desired'),
                 Case('explain run --all', None, 0, '1 boot, ')),
     'watch': (Case('watch'), Case('watch --vm-name=web --limit=5'), Case('watch --vm-uuid={web}')),
-    'plan': (Case('plan', None, 0, 'Nothing is to be done'), Case('plan --exit-code')),
-    'reconcile': (Case('reconcile', None, 0, 'Nothing is to be done'),
+    'plan': (Case('plan', None, 0, 'Nothing to do'), Case('plan --exit-code')),
+    'reconcile': (Case('reconcile', None, 0, 'Nothing to do'),
                   Case('reconcile --dry-run')),
     'verify': (Case('verify', None, 0, '2 registered VMs compared'), Case('verify --exit-code')),
     'update-pool': (

@@ -110,13 +110,13 @@ def test_what_the_daemon_has_not_staged_yet_is_not_called_drift_without_a_word(
         assert lock.acquire()
         run = pool.run('register-vm', '--vm-name=web', '--no-wait', '--verbose')
         assert run.status == 0 and 'drift (the daemon is staging it)' in run.out
-        assert 'Saved; the daemon that runs stages it.' in run.out
+        assert 'Saved; the running daemon stages it.' in run.out
         run = pool.run('set-pool', 'web', '--pool=B')
-        assert run.status == 0 and 'Not staged: the daemon has not done it within 3 s' in run.out
+        assert run.status == 0 and 'Saved; the daemon has not staged it within 3 s' in run.out
         with open(pool.directory + '/list', 'w', encoding='utf-8') as stream:
             stream.write('other\n')
         run = pool.run('register-vm', '--from-file=' + pool.directory + '/list')
-    assert 'other: not staged: the daemon has not done it within 3 s' in run.out
+    assert 'other: saved; the daemon has not staged it within 3 s' in run.out
 
 
 def test_a_registry_that_somebody_writes_is_shown_all_the_same(pool: Place) -> None:
@@ -203,7 +203,7 @@ def test_a_name_that_only_looks_the_same_is_met_with_the_uuid(pool: Place, name:
                                                               typed: str) -> None:
     ref = pool.create_vm(name)
     run = pool.run('register-vm', '--vm-name=' + typed)
-    assert run.status == 3 and 'looks the same: say --vm-uuid=' + pool.uuid(ref) in run.err
+    assert run.status == 3 and 'looks the same: name it by --vm-uuid=' + pool.uuid(ref) in run.err
     path = os.path.join(pool.directory, 'list')
     with open(path, 'w', encoding='utf-8') as stream:
         stream.write(typed + '\n')
@@ -233,7 +233,7 @@ def test_what_a_daemon_leaves_alone_is_not_said_to_be_staged_by_it(pool: Place) 
     with WriterLock(pool.db) as lock:
         assert lock.acquire()
         run = pool.run('register-vm', '--vm-name=odd')
-        assert run.status == 0 and 'cannot be told apart and are left alone' in run.out
+        assert run.status == 0 and 'cannot be parsed and are left alone' in run.out
         assert 'daemon' not in run.out
         run = pool.run('disable-pool', '--pool-id=B', '--yes')
         assert pool.uuid(run_ref) + ': saved; applied at its next boot: pending' in run.out
@@ -305,7 +305,7 @@ def test_an_adoption_names_what_cannot_be_adopted_and_what_to_do(pool: Place) ->
         pool.create_vm(name, args)
     run = pool.run('adopt', '--dry-run')
     assert run.status == 0 and run.err.count('is left alone') == 4
-    assert run.err.count("'vgpu-admin register-vm'") == 3 and "'vgpu-admin show-vm'" in run.err
+    assert run.err.count("'vgpu-admin register-vm'") == 3 and "'vgpu-admin show-vm odd'" in run.err
     scan = pool.run('scan-vms').out
     assert scan.count("Action: Run 'vgpu-admin register-vm' or 'vgpu-admin adopt'") == 3
 
@@ -392,7 +392,8 @@ def test_what_there_is_nothing_to_do_for_says_why(pool: Place) -> None:
 
 def test_a_vm_that_is_left_alone_is_told_with_the_reason_in_words(pool: Place) -> None:
     pool.create_vm('odd', args='-device vgpu-stub,pool_id="A')
-    said = 'unreadable (its device-model-args cannot be told apart; see '
+    said = ("unreadable (its device-model-args cannot be parsed; see "
+            "'vgpu-admin show-vm odd')")
     assert f'left alone: {said}' in pool.run('plan').out
     assert said in pool.run('status').out
     assert 'State: unreadable\n' in pool.run('show-vm', 'odd').out  # the cure stands above it
@@ -409,6 +410,6 @@ def test_an_empty_list_says_of_what_there_is_none(pool: Place) -> None:
 def test_a_plan_calls_vms_by_their_names(pool: Place) -> None:
     ref = pool.create_vm('web')
     pool.registry_row(ref, 1)
-    assert pool.run('plan').out.startswith(f'web ({pool.uuid(ref)}), Halted: add: ')
+    assert pool.run('plan').out == f'web ({pool.uuid(ref)}), Halted: to be staged: A/medium/1\n'
     assert pool.run('reconcile').out == (
         f'web ({pool.uuid(ref)}): staged: its next start takes it\n')

@@ -298,7 +298,7 @@ def test_what_was_verified_without_a_daemon_is_known_from_then_on(pool: Pool) ->
     assert pool.run('apply-pending', '--yes', '--json').document['result'] == 'nothing_to_do'
     assert len(pool.xapi.boots) == before
     told = pool.run('explain', 'web').out
-    assert 'start on' in told and 'it took what the registry asked for then.' in told, told
+    assert 'start on' in told and 'it took what was assigned then.' in told, told
     pool.daemon.start()
     boot = wait_until(pool.daemon.booted, 'the line')[0]
     assert (boot['kind'], boot['verdict'], boot['found']) == ('start', 'as_desired', span(1, 'B'))

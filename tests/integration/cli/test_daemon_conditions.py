@@ -13,7 +13,7 @@ from registry.writer_lock import WriterLock
 from tests.integration.cli.program import KEY, Place, span
 from tests.integration.cli.test_doctor import daemon  # noqa: F401 - a fixture
 
-PROMISE = 'saved; the daemon that runs stages it'
+PROMISE = 'saved; the running daemon stages it'
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_reconcile_says_whether_the_daemon_does_it(pool: Place, web: str, holder
     pool.xapi.call('VM.remove_from_platform', pool.xapi.find(web), KEY)
     holder(time.time(), time.time())
     run = pool.run('reconcile')
-    assert run.out == f'web ({web}): left to the daemon that runs\n'
+    assert run.out == f'web ({web}): the running daemon stages it\n'
     assert pool.run('reconcile', '--json').document['result'] == 'left_to_daemon'
     holder(None, 1.0)
     run = pool.run('reconcile')

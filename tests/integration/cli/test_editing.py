@@ -66,7 +66,7 @@ def test_yes_restarts_the_vm_with_the_new_arguments(pool: Place) -> None:
     run = pool.answer('yes\n', 'set-pool', '--vm-name=web', '--pool=B')
     assert run.status == 0, run.err
     assert pool.power(ref) == 'Running' and pool.xapi.boots[-1].args == span(1, 'B')
-    assert 'runs with what is desired' in run.out
+    assert 'runs with what is assigned' in run.out
 
 
 def test_no_restart_leaves_the_vm_running_and_pending(pool: Place) -> None:
@@ -90,7 +90,8 @@ def test_a_suspended_vm_stays_suspended_and_the_change_is_said_to_be_pending(poo
     ref = _registered(pool, running=True)
     pool.xapi.call('VM.suspend', ref)
     run = pool.run('set-pool', '--vm-name=web', '--pool=B')
-    assert run.status == 0 and 'pending' in run.out and 'Suspended' in run.out
+    assert run.status == 0 and 'pending' in run.out and 'is Suspended: a resume' in run.out
+    assert 'pending (suspended: a resume keeps the old arguments; ' in pool.run('status').out
     assert pool.power(ref) == 'Suspended' and pool.args(ref) == span(1)
 
 

@@ -115,7 +115,7 @@ def test_a_conflict_in_a_json_file_names_the_vm(pool: Place) -> None:
     pool.registry_row(pool.create_vm('web'), 1)
     text = '{"format":1,"vms":[{"vm_uuid":"%s","vm_id":1}]}' % NOWHERE
     run = pool.run('import', _write(pool, text))
-    assert run.status == 4 and 'vgpu-admin: VM 1: vm_id 1 is taken by' in run.err
+    assert run.status == 4 and 'vgpu-admin: entry 1: vm_id 1 is taken by' in run.err
 
 
 def test_a_json_list_is_met_with_what_is_wanted(pool: Place) -> None:

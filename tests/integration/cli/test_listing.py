@@ -43,7 +43,7 @@ def test_the_same_file_again_changes_nothing(pool: Place) -> None:
     assert pool.run('register-vm', _write(pool, 'web\n')).status == 0
     before = pool.history()
     run = pool.run('register-vm', _write(pool, 'web\n'))
-    assert run.status == 0 and '0 VMs registered, 1 registered before' in run.out
+    assert run.status == 0 and '0 VMs registered, 1 already registered' in run.out
     assert pool.history() == before
 
 
@@ -54,7 +54,7 @@ def test_the_same_file_again_changes_nothing(pool: Place) -> None:
     pytest.param('web\nweb\n', 2, ['line 2', 'in line 1 already'], id='twice'),
     pytest.param('vm_uuid,colour\n', 2, ['heading'], id='unknown-column'),
     pytest.param('old\n', 4, ['line 1', 'update-vm'], id='registered-otherwise'),
-    pytest.param('{"format": 1, "vms": [{"vm_uuid": "%s"}]}' % UUID, 3, ['VM 1: XAPI'],
+    pytest.param('{"format": 1, "vms": [{"vm_uuid": "%s"}]}' % UUID, 3, ['entry 1: XAPI'],
                  id='json'),
 ])
 def test_one_bad_line_undoes_all(pool: Place, text: str, status: int, said: list) -> None:

@@ -342,3 +342,15 @@ def sqlite_time(at: str) -> str:
                                   (at,)).fetchone()[0]
     finally:
         connection.close()
+
+
+def test_a_copy_is_of_the_time_in_its_name_and_an_empty_one_is_called_so(four: Any) -> None:
+    path = four.db + '.replaced-20261130T212530Z'
+    for name, at in ((path, 0), (path.replace('30T', '29T'), None)):
+        with open(name, 'wb'):
+            pass
+        if at is not None:
+            os.utime(name, (at, at))
+    assert four.run('registry', 'copies').out.splitlines()[:2] == [
+        f'2026-11-30 21:25:30Z  {path}: an empty file',
+        f"2026-11-29 21:25:30Z  {path.replace('30T', '29T')}: an empty file"]

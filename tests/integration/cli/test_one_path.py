@@ -578,4 +578,20 @@ def test_every_edit_that_waits_for_the_daemon_can_be_told_not_to(four: Any,
         assert lock.acquire()
         run = place.run(*words, '--no-wait')
     assert run.status == 0, run.err
-    assert 'the daemon that runs stages it' in run.out and 'within 3 s' not in run.out
+    assert 'the running daemon stages it' in run.out and 'within 3 s' not in run.out
+
+
+def test_what_is_asked_about_is_not_told_as_done(four: Any) -> None:
+    place, uuids, good = four
+    other = '00000000-0000-4000-8000-000000000009'
+    for words in (['register-vm', f'--vm-uuid={other}', '--missing-ok'],
+                  ['remove-vm', f'--vm-uuid={uuids[0]}', '--no-restart']):
+        assert place.run(*words).status == 0
+    for words in (['remove-vm', '--gone'], ['restore', good]):
+        told = '1 to be removed.' if words[0] == 'remove-vm' else '1 to be added, 1 to be removed.'
+        assert told[:-1] in place.run(*words, '--dry-run').out
+        asked = place.answer('no\n', *words)
+        assert asked.status == 1 and told in asked.err
+    run = place.run('restore', good, '--yes')
+    assert told in run.err and '1 added, 1 removed, 3 unchanged.' in run.out
+    assert place.run('restore', good, '--yes', '--json').document['staging'] == {}

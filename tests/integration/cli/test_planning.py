@@ -69,8 +69,21 @@ def test_a_clone_loses_the_number_of_its_parent(pool: Place) -> None:
     clone = pool.xapi.call('VM.clone', ref, 'copy')
     states = {vm['vm_name']: vm['state'] for vm in pool.run('scan-vms', '--json').document['vms']}
     assert states == {'web': 'as_desired', 'copy': 'doubled'}
+    was = f"copy ({pool.uuid(clone)}), Halted: our arguments to be removed: A/medium/1 "
+    assert pool.run('plan').out == was + '(vm_id 1 is that of web)\n'
     assert pool.run('reconcile').status == 0
     assert pool.args(clone) is None and pool.args(ref) == span(1)
+
+
+def test_the_plan_says_what_stands_there_now(pool: Place) -> None:
+    ref = pool.create_vm('web', args=span(9, 'B'))
+    pool.registry_row(ref, 1)
+    head = f'web ({pool.uuid(ref)}), Halted: to be staged: '
+    assert pool.run('plan').out == f'{head}A/medium/1 instead of B/medium/9\n'
+    other = span(1).replace('vgpu-stub', 'vgpu-cuda')
+    pool.xapi.call('VM.remove_from_platform', ref, KEY)
+    pool.xapi.call('VM.add_to_platform', ref, KEY, other)
+    assert pool.run('reconcile', '--dry-run').out == f'{head}{span(1)} instead of {other}\n'
 
 
 def test_verify_looks_at_what_runs(pool: Place) -> None:
@@ -217,8 +230,11 @@ def test_a_boot_without_a_row_is_neither_right_nor_wrong(pool: Place) -> None:
         assert journal.count_verdicts() == {}
     told = pool.run('explain', 'web').out
     assert f'found running: had no row then, found {span(7)}' in told
-    assert 'Meaning: it had no row when it came up, so nothing was asked for.' in told
+    assert 'Meaning: it had no row when it came up, so nothing was assigned.' in told
     assert 'as_desired' not in told, told
+    assert 'Changed before it was found running:' in told and 'led' not in told
+    assert 'web has no boot 7; its boots: 1' in pool.run('explain', 'web', '--boot=7').err.replace(
+        f' ({vm_uuid})', '')
     assert 'had no row then, found' in pool.run('show-vm', 'web').out
 
 
@@ -242,6 +258,8 @@ def test_explain_without_an_xapi_says_what_is_not_known(pool: Place, drifted: st
 def test_the_past_of_a_registration_is_shown(pool: Place, drifted: str) -> None:
     run = pool.run('show-vm', '--vm-name=web', '--at=2099-01-01', '--json')
     assert run.document['vm']['vm_id'] == 1
+    assert run.document['notes'] == ['2099-01-01 00:00:00Z is in the future: this is what the '
+                                     'history knows last']
     assert pool.run('show-vm', '--vm-name=web', '--at=2001-01-01').status == 3
     assert pool.run('show-vm', '--vm-name=web', '--at=yesterday').status == 2
 
@@ -277,6 +295,6 @@ def test_a_registry_of_others_is_taken_over_with_what_it_changes_shown(place: Pl
     ref = place.create_vm('Test-1', args=old, uuid=vm_uuid)
     assert place.run('reconcile').status == 0 and place.args(ref) == old
     run = place.run('accept', '--dry-run')
-    assert '%s → %s' % (old, span(number)) in run.out
+    assert f'to be staged: A/medium/{number} instead of {old}\n' in run.out
     assert place.run('accept', '--yes').status == 0 and place.args(ref) == old
     assert place.run('reconcile').status == 0 and place.args(ref) == span(number)

@@ -171,3 +171,11 @@ def test_what_programs_are_not_told_before_stands_in_the_result(four: Any) -> No
     run = four.run('set-pool', 'b', 'd', '--pool=B', '--yes', '--json')
     assert 'pool A' not in run.err
     assert [item['after']['pool_id'] for item in run.document['changes']] == ['B', 'B']
+
+
+def test_a_word_that_names_no_vm_is_told_without_a_number(pool: Place) -> None:
+    for name in ('web', 'db'):
+        pool.create_vm(name)
+    run = pool.run('register-vm', 'web', 'db', 'nosuch', 'web')
+    assert run.status == 3 and "vgpu-admin: no VM has the name 'nosuch'" in run.err
+    assert 'is named twice' in run.err and 'VM 3' not in run.err and not pool.rows()

@@ -84,7 +84,7 @@ def test_options_stand_before_or_after_the_command(later: Place, words: list) ->
 
 @pytest.mark.parametrize('words,said', [
     pytest.param([], 'help', id='no-command'),
-    pytest.param(['lst-vms'], "did you mean 'list-vms'", id='mistyped-command'),
+    pytest.param(['lst-vms'], "did you mean 'list-vms'? See 'vgpu-admin help'", id='mistyped-command'),
     pytest.param(['list-vms', '--prioritty=high'], "did you mean '--priority'", id='mistyped'),
     pytest.param(['list-vms', '--pri=high'], 'unknown option', id='abbreviated-option'),
     pytest.param(['list-vms', '--priority=urgent'], 'low, medium, high', id='allowed-values'),
@@ -340,3 +340,23 @@ def test_status_shows_what_the_consumer_of_this_host_does(pool: Place) -> None:
     assert document['consumer']['state'] == 'no_dom0'
     assert document['consumer']['numbers_confirmed'] is False
     assert 'Consumer: ' in pool.run('status').out
+
+
+def test_a_running_copy_is_told_whose_number_it_carries_and_how_to_get_its_own(
+        pool: Place) -> None:
+    pool.create_vm('web')
+    assert pool.run('register-vm', 'web').status == 0
+    pool.start_vm(pool.create_vm('copy', args=span(1)))
+    hint = ("doubled (carries vm_id 1, that of web, and loses that when it is halted: "
+            "'vgpu-admin register-vm copy' gives it a number of its own)")
+    assert f'State: {hint}' in pool.run('show-vm', 'copy').out
+    assert hint in pool.run('status').out
+    line = pool.run('scan-vms').out.splitlines()[-1]
+    assert 'Doubled number |' in line and line.count('register-vm copy') == 1, line
+
+
+def test_a_vm_without_a_row_is_called_so_once(pool: Place) -> None:
+    pool.create_vm('web')
+    out = pool.run('show-vm', 'web').out
+    assert "State: unregistered (no row; 'vgpu-admin register-vm web')" in out
+    assert 'Status' not in out

@@ -353,8 +353,8 @@ def test_explain_tells_what_was_asked_for_then_and_what_has_become_of_the_vm(
     world.change(web, pool_id='B')
     world.daemon.wait_for('vm.change_pending', vm_uuid=world.uuid(web))
     said = admin(world, 'explain', vm).stdout
-    assert 'took what the registry asked for then' in said
-    assert span(1, pool='B') + ' is asked for; this waits' in said
+    assert 'took what was assigned then' in said
+    assert span(1, pool='B') + ' is assigned; this waits' in said
     fleet.stop(1)
     assert 'that domain has ended' in admin(world, 'explain', vm).stdout
     world.xapi.call('VM.destroy', web)

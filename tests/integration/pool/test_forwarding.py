@@ -114,7 +114,7 @@ def test_question_is_asked_here_and_the_restart_made_there(world, member):
     assert 'Current configuration' in run.err and 'Do you want to apply' in run.err
     assert world.args(ref) == span(1, pool='B')
     assert world.took(ref, span(1, pool='B'))
-    assert 'it runs with what is desired' in run.out
+    assert 'it runs with what is assigned' in run.out
 
 
 @pytest.mark.parametrize('answer', ['no\n', '\n'])

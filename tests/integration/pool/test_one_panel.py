@@ -45,7 +45,7 @@ def test_restart_asked_for_on_a_member_is_verified_where_the_vm_runs(world):
     world.wait_args(ref, span(1))
     world.start_vm(ref, world.members[1])
     run = member.run('set-priority', vm, '--priority=high', '--yes')
-    assert run.status == 0 and 'it runs with what is desired' in run.out, run
+    assert run.status == 0 and 'it runs with what is assigned' in run.out, run
     assert world.took(ref, span(1, priority='high'))
 
 

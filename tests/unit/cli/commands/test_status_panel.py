@@ -44,6 +44,12 @@ def test_what_is_wrong_with_many_vms_is_counted_with_the_command_that_lists_them
     assert "'vgpu-admin scan-vms --state=STATE' lists the VMs in a state" in text
 
 
+def test_vms_that_are_counted_are_named_by_the_command_that_lists_them() -> None:
+    for count, times in ((13, 1), (12, 0)):
+        lines = render_panel(_panel(count, ('as_desired',)), TERMINAL)
+        assert sum(line.startswith('Each VM, ') for line in lines) == times
+
+
 def test_each_of_a_few_vms_is_shown_and_named() -> None:
     lines = render_panel(_panel(5, ('as_desired', 'pending')), TERMINAL)
     assert sum('Running' in line for line in lines) == 5

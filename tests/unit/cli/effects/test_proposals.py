@@ -19,8 +19,8 @@ B = WEB._replace(pool_id='B', vm_id=7)
     (RowChange(CHANGED, WEB, B), f'changed  web01 ({WEB.vm_uuid}): pool A → B, vm_id 1 → 7'),
     (RowChange(MOVED, WEB, COPY), f'moved    web01 ({WEB.vm_uuid}) → copy ({COPY.vm_uuid}): '
      'pool A, priority medium, vm_id 1'),
-    (RowChange(MENDED, WEB, WEB, 'no pool'), f'mended   web01 ({WEB.vm_uuid}): a row that is no '
-     'assignment (no pool) → pool A, priority medium, vm_id 1'),
+    (RowChange(MENDED, WEB, WEB, 'no pool'), f'mended   web01 ({WEB.vm_uuid}): a row that is '
+     'not valid (no pool) → pool A, priority medium, vm_id 1'),
     (RowChange(ADDED, None, WEB._replace(vm_name='\x1b[31m')),
      f'added    \\x1b[31m ({WEB.vm_uuid}): pool A, priority medium, vm_id 1')])
 def test_a_row_is_told_by_name_with_what_was_and_what_is(row: RowChange, said: str) -> None:
