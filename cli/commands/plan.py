@@ -6,6 +6,7 @@ from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.errors import ExitStatus
+from cli.output.edit_messages import say_dry_run
 from cli.output.result import Result, build_document
 from cli.output.tables import GOOD_STATES, brief_args, describe_left
 from cli.output.text import Style, escape, name_vm, plural, table
@@ -35,7 +36,8 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     if arguments.get(options.DRY_RUN):
         return Result(build_document(result='would_reconcile' if plans else 'nothing_to_do',
                                      plans=[_document(item) for item in plans]),
-                      lambda _style: [_describe(item) for item in plans] or _NOTHING)
+                      lambda _style: [_describe(item) for item in plans] + [say_dry_run()]
+                      if plans else _NOTHING)
     vms = [item.vm for item in plans + (waiting if plans else [])]
     staged = _stage(context, [vm.uuid for vm in vms])
     lines = [f'{name_vm(vm.name, vm.uuid)}: {escape(staged[vm.uuid].message)}' for vm in vms]

@@ -8,7 +8,7 @@ from cli.commands.held_assignments import Held, find_held, note_carriers, refuse
 from cli.context import Context, probe
 from cli.effects.proposals import carry_out, rehearse
 from cli.errors import CommandError, ExitStatus, Kind
-from cli.output.edit_messages import say_assignment
+from cli.output.edit_messages import say_assignment, say_dry_run
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, name_vm, plural, say_unasked
 from cli.queries.preflight import refuse_on_member
@@ -43,6 +43,7 @@ def _tell_created(path: str, what: str, sentence: str, held: List[Held]) -> Resu
     verb = 'Would be given up' if what == 'would_be_created' else 'Given up'
     lines = [sentence] + [f"{verb}, and kept in the history ('vgpu-admin history'): what "
                           f'{item.describe()}.' for item in held[:1]]
+    lines += [say_dry_run()] if what == 'would_be_created' else []
     return Result(build_document(result=what, path=path,
                                  given_up=sum(item.count for item in held[:1])), plain(lines))
 
@@ -97,7 +98,7 @@ def accept(arguments: Arguments, context: Context) -> Result:
                 'pool_id': vm.pool_id, 'priority': vm.priority.word} for vm in contents.missing]
     if arguments.get(options.DRY_RUN):
         return Result(build_document(result='would_be_accepted', changes=changes,
-                                     missing=missing), plain(block))
+                                     missing=missing), plain(block + [say_dry_run()]))
     context.confirm(block, 'Do you want to take this registry over?')
     # That rows were given up stands in the journal, and nowhere else.
     carry_out(context, proposal, done='the registry was accepted', allow_loss=True,
