@@ -9,6 +9,7 @@ from cli.context import Context
 from cli.effects.proposals import ask, carry_out, document_of, rehearse
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
+from cli.output.edit_messages import say_dry_run
 from cli.output.result import Result, build_document
 from cli.output.text import escape, name_vm, plural, say_unavailable, spell_vm
 from cli.queries.preflight import refuse_on_member
@@ -52,7 +53,8 @@ def adopt(arguments: Arguments, context: Context) -> Result:
         left_alone=[{'vm_uuid': item.vm_uuid, 'problem': item.problem} for item in problems],
         **document_of(proposal.difference))
     if not found or is_dry:
-        lines += [f'{plural(len(found), "VM")} would be registered (dry run).'] if found else []
+        lines += [f'{plural(len(found), "VM")} would be registered.', say_dry_run()] \
+            if found else []
         return Result(document, lambda _style: lines or ['No VM brings anything to adopt.'])
     if ask(context, lines, 'Do you want to register these VMs?'):
         lines = []

@@ -14,6 +14,7 @@ from cli.commands.show import note_faults
 from cli.context import Context
 from cli.effects.rolling_restart import Roll, read_pending
 from cli.errors import CommandError, ExitStatus, Kind
+from cli.output.edit_messages import say_dry_run
 from cli.output.result import Result, build_document
 from cli.output.tables import brief_pair
 from cli.output.text import Style, escape, plural
@@ -38,8 +39,7 @@ def apply_pending(arguments: Arguments, context: Context) -> Result:
     if not shown.steps:
         return _finished('nothing_to_do', context, block, shown)
     if arguments.get(options.DRY_RUN):
-        return _finished('would_apply', context, block + ['Nothing was restarted (dry run).'],
-                         shown)
+        return _finished('would_apply', context, block + [say_dry_run()], shown)
     _check_daemon(context, contents)
     context.confirm(block, 'Do you want to restart '
                     f"{'it' if shown.vm_count == 1 else 'them'}?")

@@ -7,6 +7,7 @@ from cli.commandline.parser import Arguments
 from cli.commands.show import note_faults
 from cli.context import Context
 from cli.errors import ExitStatus
+from cli.output.edit_messages import say_dry_run
 from cli.output.result import Result, build_document
 from cli.output.tables import GOOD_STATES, brief_pair, describe_left, describe_resident
 from cli.output.text import Style, brief_name, escape, name_vm, plural, plural_invalid, table
@@ -42,7 +43,8 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     if arguments.get(options.DRY_RUN):
         return Result(build_document(result='would_reconcile' if plans else 'nothing_to_do',
                                      plans=[plan_document(item) for item in plans]),
-                      lambda _style: [describe_plan(item, contents) for item in plans] or _NOTHING)
+                      lambda _style: [describe_plan(item, contents) for item in plans]
+                      + [say_dry_run()] if plans else _NOTHING)
     vms = [item.vm for item in plans + (waiting if plans else [])]
     staged = _stage(context, [vm.uuid for vm in vms])
     lines = [f'{name_vm(vm.name, vm.uuid)}: {escape(staged[vm.uuid].message)}' for vm in vms]

@@ -5,9 +5,9 @@ from typing import Any, Dict, List, Mapping, Sequence
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.context import Context
-from cli.effects.proposals import (ask, carry_out, describe, describe_affected, document_of,
+from cli.effects.proposals import (ask, carry_out, describe_affected, document_of,
                                    list_affected, rehearse, say_pool_change)
-from cli.output.edit_messages import say_many
+from cli.output.edit_messages import say_dry_run, say_many
 from cli.output.result import Result, build_document
 from cli.output.tables import render_pool
 from cli.output.text import Style, escape, name_vm, say_unasked
@@ -55,7 +55,8 @@ def _change(arguments: Arguments, context: Context, **changes: Any) -> Result:
                       for change in proposal.difference.pools)
     done, is_told = f'vGPU pool {pool_id} was changed', False
     if is_disabled and not is_dry:
-        is_told = ask(context, describe(proposal), 'Do you want to apply these settings?')
+        is_told = ask(context, _describe(proposal) + _list_affected(proposal),
+                      'Do you want to apply these settings?')
         carry_out(context, proposal, done=done)
     elif not is_dry:
         with context.editing(done=done) as edit:
@@ -74,20 +75,26 @@ def _answer(arguments: Arguments, context: Context, proposal: Proposal, *, is_dr
     affected = list_affected(proposal)
     is_verbose = bool(arguments.get(options.VERBOSE))
     # What was asked about, or told with --yes, is not said again; a dry run is for being shown.
-    lines = [] if is_told or not (is_dry or is_verbose) else [
-        line for change in difference.pools
-        for line in describe_affected(change, proposal.vms_after)]
+    lines = [] if is_told or not (is_dry or is_verbose) else _list_affected(proposal)
     if affected and not is_dry:
         document['staging'] = _stage(context, affected)
         lines += _say_staged(document['staging'], proposal.vms_after, is_verbose)
 
     def render(style: Style) -> List[str]:
-        head = [f'vGPU pool {pool_id} is disabled.'] if is_told else [
-            f"vGPU pool {pool_id}: {say_pool_change(change)}"
-            + (' (dry run)' if is_dry else '') for change in difference.pools]
+        head = _describe(proposal) or [_say_unchanged(arguments, pool)]
         whole = render_pool(view, (), style) if is_verbose else []
-        return (head or [_say_unchanged(arguments, pool)]) + lines + whole
+        return head + lines + whole + ([say_dry_run()] if is_dry else [])
     return Result(document, render, minimal=(pool_id,))
+
+
+def _describe(proposal: Proposal) -> List[str]:
+    return [f'vGPU pool {change.after.pool_id}: {say_pool_change(change)}'
+            for change in proposal.difference.pools]
+
+
+def _list_affected(proposal: Proposal) -> List[str]:
+    return [line for change in proposal.difference.pools
+            for line in describe_affected(change, proposal.vms_after)]
 
 
 def _say_unchanged(arguments: Arguments, pool: Pool) -> str:

@@ -6,13 +6,15 @@ from typing import Any, List, Optional, Tuple
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.context import Context
-from cli.effects.follow_up import Follow, build_answer, follow, plan_row
+from cli.effects.follow_up import (Follow, build_answer, build_rehearsal, follow, plan_row,
+                                   say_undone)
 from cli.effects.proposals import carry_out, rehearse
 from cli.errors import CommandError, Kind
 from cli.output.edit_messages import say_assignment
 from cli.output.result import Result
 from cli.output.tables import brief_args, priority_text, render_change
 from cli.output.text import escape, name_vm
+from cli.output.vm_view import view_row, vm_document
 from cli.queries.preflight import Situation, claim_numbers, read_situation
 from cli.queries.vm_lookup import NamedVm, find_target
 from registry.edit import Edit
@@ -21,6 +23,8 @@ from registry.values import Contents, Priority, Vm, clean_name
 
 DEFAULT_POOL = 'A'
 DEFAULT_PRIORITY = Priority.MEDIUM
+# The end of an earlier registration is among the newest changes of a VM's row.
+_LOOKED_AT = 50
 
 
 def register_vm(arguments: Arguments, context: Context) -> Result:
@@ -42,17 +46,24 @@ def register_vm(arguments: Arguments, context: Context) -> Result:
     if situation.record is not None and not situation.record.has_qemu:
         context.note('it is a PV or PVH guest: there is no QEMU that could take arguments')
     if is_new:
-        note_replaced(context, vm, situation.record)
+        note_replaced(context, vm, situation.record, is_dry=is_dry)
     is_restarted = bool(arguments.get(options.RESTART)) and needs_restart(context, vm, situation)
-    if is_dry or not (is_new or is_restarted):
-        return build_answer(context, f'would_be_{what}' if is_dry and is_new else what,
-                            _say_registered(vm, what, is_dry and is_new), vm, situation, None)
+    head = _say_registered(vm, what, is_dry and is_new)
+    if not (is_new or is_restarted):
+        head += f'; {say_undone(context, vm, situation)}'
+    if is_dry:
+        return build_rehearsal(context, f'would_be_{what}' if is_new else what, head, vm, situation,
+                               'the VM would be stopped and started' if is_restarted else '',
+                               before=None if is_new else vm_document(view_row(vm)),
+                               restart=is_restarted)
+    if not (is_new or is_restarted):
+        return build_answer(context, what, head, vm, situation, None)
     if is_restarted:
         from cli.effects.restart import restart
-        return build_answer(context, what, _say_registered(vm, what), vm, situation,
-                            restart(context, situation.record, ways_on(vm), row=vm))
-    return build_answer(context, what, _say_registered(vm, what), vm, situation,
-                        follow(context, vm.vm_uuid, situation))
+        followed = restart(context, situation.record, ways_on(vm), row=vm)
+    else:
+        followed = follow(context, vm.vm_uuid, situation)
+    return build_answer(context, what, head, vm, situation, followed)
 
 
 def remove_vm(arguments: Arguments, context: Context) -> Result:
@@ -78,17 +89,16 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
     before = removed[0]
     is_stopped = situation.is_running and not arguments.get(options.NO_RESTART)
     is_odd = any(row.problem for row in proposal.difference.rows)
-    head = (f'{name_vm(before.vm_name, before.vm_uuid)}: registration removed; its row could not '
-            'be understood' if is_odd else _say_removed(before))
+    head = _say_removed(before, is_odd, bool(arguments.get(options.DRY_RUN)))
     if arguments.get(options.DRY_RUN):
-        also = '; the VM would be stopped' if is_stopped else ''
-        return build_answer(context, 'would_be_removed', f'{head} (dry run{also})', before,
-                            situation, None)
+        starts = ' and started' if arguments.get(options.RESTART) else ''
+        return build_rehearsal(context, 'would_be_removed', head, before, situation,
+                               f'the VM would be stopped{starts}' if is_stopped else '',
+                               before=vm_document(view_row(before)),
+                               restart=is_stopped and bool(starts))
     if is_stopped:
         context.confirm(_removal_block(before, arguments), 'Do you want to apply these settings?',
                         alternatives='--yes (stops the VM) or --no-restart (leaves it running)')
-        # What it was assigned stands there.
-        head = f'{name_vm(before.vm_name, before.vm_uuid)}: registration removed'
     done = f'VM {escape(before.vm_uuid)} was removed from the registry'
     if context.was_asked:
         carry_out(context, proposal._replace(scope=frozenset([before.vm_uuid])), done=done)
@@ -100,9 +110,11 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
     return build_answer(context, 'removed', head, before, situation, followed)
 
 
-def _say_removed(before: Vm) -> str:
-    return (f'{name_vm(before.vm_name, before.vm_uuid)}: registration removed '
-            f'({say_assignment(before)})')
+def _say_removed(before: Vm, is_odd: bool, is_dry: bool) -> str:
+    would = 'would be ' if is_dry else ''
+    said = (f'row {would}removed; it was not valid' if is_odd else
+            f'registration {would}removed ({say_assignment(before)})')
+    return f'{name_vm(before.vm_name, before.vm_uuid)}: {said}'
 
 
 def _find_row(context: Context, contents: Contents) -> NamedVm:
@@ -115,7 +127,7 @@ def _find_row(context: Context, contents: Contents) -> NamedVm:
 def _follow_removal(arguments: Arguments, context: Context, before: Vm, situation: Situation,
                     is_stopped: bool) -> Follow:
     if not is_stopped:
-        return follow(context, before.vm_uuid, situation)
+        return follow(context, before.vm_uuid, situation, is_removed=True)
     from cli.effects.restart import restart
     return restart(context, situation.record, ways_back(before),
                    starts=bool(arguments.get(options.RESTART)))
@@ -127,16 +139,47 @@ def ways_back(before: Vm) -> Any:
     return Ways(f'xe vm-shutdown uuid={before.vm_uuid} force=true', _register_again(before))
 
 
-def note_replaced(context: Context, vm: Vm, record: Any) -> None:
-    """Say what somebody gave a VM by hand, where its row says something else."""
+def note_replaced(context: Context, vm: Vm, record: Any, *, is_dry: bool) -> None:
+    """Say what a VM carries besides what its new row says, and until when."""
     if record is None or not record.args:
         return
     from watcher.vm.plan import State
     plan = plan_row(context, None, record)
-    by_hand = brief_args(plan.carried) if plan is not None and plan.state is State.MANUAL else ''
-    if by_hand and by_hand != f'{vm.pool_id}/{vm.priority.word}/{vm.vm_id}':
-        context.note(f'{name_vm(vm.vm_name, vm.vm_uuid)} carries {by_hand}, made by hand, which is '
-                     "replaced; 'vgpu-admin adopt' registers a VM with what it carries")
+    if plan is None or plan.state not in (State.MANUAL, State.ORPHANED):
+        return
+    carried, name = brief_args(plan.carried), name_vm(vm.vm_name, vm.vm_uuid)
+    if carried == f'{vm.pool_id}/{vm.priority.word}/{vm.vm_id}':
+        return
+    until = '' if record.is_at_rest else 'until it is shut down and started'
+    if plan.state is State.ORPHANED or _was_staged(context, vm.vm_uuid, plan.carried):
+        if until:
+            context.note(f'{name} runs with {carried} from its earlier registration {until}')
+    elif is_dry:
+        context.note(f"{name} carries {carried}, made by hand; 'vgpu-admin adopt' registers a VM "
+                     'with what it carries')
+    else:
+        context.note(f'{name} carried {carried}, made by hand, '
+                     + (f'and keeps it {until}' if until else 'which is replaced')
+                     + _say_how_to_keep(vm.vm_uuid, carried))
+
+
+def _was_staged(context: Context, vm_uuid: str, carried: str) -> bool:
+    """Whether we wrote what a VM carries, for a row that it had before."""
+    with context.journal() as journal:
+        staged = journal.staged().get(vm_uuid) if journal is not None else None
+        return staged is not None and staged.value == carried and any(
+            entry.what == 'vm_removed'
+            for entry in journal.list_history(vm_uuid, _LOOKED_AT, is_routine=False))
+
+
+def _say_how_to_keep(vm_uuid: str, carried: str) -> str:
+    """The command that assigns a VM what it carried, where that is an assignment."""
+    pool_id, _slash, rest = carried.partition('/')
+    priority, _slash, vm_id = rest.partition('/')
+    if priority not in [item.word for item in Priority]:
+        return ''
+    return (f'; to keep that for good: vgpu-admin update-vm --vm-uuid={vm_uuid} --pool={pool_id} '
+            f'--priority={priority} --vm-id={vm_id}')
 
 
 def needs_restart(context: Context, vm: Vm, situation: Situation) -> bool:
@@ -210,8 +253,7 @@ def _priority(arguments: Arguments) -> Priority:
 
 def _say_registered(vm: Vm, what: str, is_dry: bool = False) -> str:
     verb = 'would be registered' if is_dry else what.replace('_', ' ')
-    also = '; nothing to do' if what == 'already_registered' else ''
-    return f'{name_vm(vm.vm_name, vm.vm_uuid)}: {verb} with {say_assignment(vm)}{also}'
+    return f'{name_vm(vm.vm_name, vm.vm_uuid)}: {verb} with {say_assignment(vm)}'
 
 
 def ways_on(vm: Vm) -> Any:

@@ -11,14 +11,15 @@ from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.commands.held_assignments import refuse_to_forget
 from cli.context import Context
+from cli.effects.follow_up import Follow
 from cli.effects.proposals import carry_out, document_of, rehearse
-from cli.effects.staged_sets import stage_changed
+from cli.effects.staged_sets import name_all, stage_each
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.exchange.files import read_file
 from cli.exchange.registry_format import VmRow, is_json, is_table, parse
-from cli.output.edit_messages import say_assignment
+from cli.output.edit_messages import say_assignment, say_dry_run, say_lines, say_many, say_unknown
 from cli.output.result import Result, build_document
-from cli.output.text import escape, name_vm, plural, say_unasked
+from cli.output.text import Style, brief_name, escape, name_vm, plural, say_unasked
 from cli.output.vm_view import view_row, vm_document
 from cli.queries.preflight import Situation, refuse_on_member
 from cli.queries.vm_lookup import name_alike
@@ -84,25 +85,24 @@ def register_listed(arguments: Arguments, context: Context) -> Result:
     if proposal.creates:
         context.note(f"{'would create' if is_dry else 'created'} the registry "
                      f'{context.registry.path}')
-    result = _answer(context, proposal, done, pool, is_dry)
-    return result if is_dry or not arguments.get(options.RESTART) else \
-        _restart_running(context, result, [vm for vm, _is_new in done], pool)
+    running = _find_running(context, [vm for vm, _is_new in done], pool) \
+        if arguments.get(options.RESTART) else []
+    return _answer(context, proposal, done, pool, running, is_dry)
 
 
-def _restart_running(context: Context, result: Result, vms: Sequence[Vm], pool: _Pool) -> Result:
-    """Restart the VMs that run without what their rows say, one after the other."""
-    from cli.commands.register import needs_restart, ways_on
-    from cli.effects.restart import restart
-    said: List[str] = []
-    for vm in vms:
-        situation = Situation(pool.vms.get(vm.vm_uuid))
-        if needs_restart(context, vm, situation):
-            followed = restart(context, situation.record, ways_on(vm), row=vm)
-            result.document.setdefault('staging', {})[vm.vm_uuid] = followed.word
-            said.append(f'{name_vm(vm.vm_name, vm.vm_uuid)}: {followed.message}')
-            if followed.status is not ExitStatus.DONE:
-                result = result._replace(status=followed.status)
-    return result._replace(lines=lambda style: result.lines(style) + said)
+def _find_running(context: Context, vms: Sequence[Vm], pool: _Pool) -> List[Vm]:
+    """The VMs that run without what their rows say."""
+    from cli.commands.register import needs_restart
+    return [vm for vm in vms if needs_restart(context, vm, Situation(pool.vms.get(vm.vm_uuid)))]
+
+
+def _restart(context: Context, vms: Sequence[Vm], pool: _Pool) -> Dict[str, Follow]:
+    """Restart them, one after the other."""
+    if not vms:
+        return {}
+    from cli.commands.register import ways_on
+    from cli.effects.restart import Job, restart_all
+    return restart_all(context, [Job(pool.vms[vm.vm_uuid], ways_on(vm), vm) for vm in vms])
 
 
 def _read_words(arguments: Arguments) -> _Listed:
@@ -312,26 +312,56 @@ def _find_numbers(context: Context, contents: Contents, pool: _Pool,
 
 
 def _answer(context: Context, proposal: Proposal, done: Sequence[Tuple[Vm, bool]], pool: _Pool,
-            is_dry: bool) -> Result:
+            running: Sequence[Vm], is_dry: bool) -> Result:
     new = [vm for vm, is_new in done if is_new]
     if len(new) <= _FEW:
         from cli.commands.register import note_replaced
         for vm in new:
-            note_replaced(context, vm, pool.vms.get(vm.vm_uuid))
+            note_replaced(context, vm, pool.vms.get(vm.vm_uuid), is_dry=is_dry)
     words = {True: 'would be registered' if is_dry else 'registered', False: 'already registered'}
-    lines = [f'{name_vm(vm.vm_name, vm.vm_uuid)}: {words[is_new]} with {say_assignment(vm)}'
-             for vm, is_new in done]
     before = len(done) - len(new)
-    lines.append(f'{plural(len(new), "VM")} {words[True]}'
-                 + (f', {before} already registered.' if before else '.'))
-    what = words[bool(new)].replace(' ', '_')
+    count = (f'{plural(len(new), "VM")} {words[True]}'
+             + (f', {before} already registered.' if before else '.'))
     difference = document_of(proposal.difference)
-    difference['counts'] = {'registered': len(new), 'already_registered': len(done) - len(new)}
-    document = build_document(result=what, vms=[vm_document(view_row(vm)) for vm, _is_new in done],
+    difference['counts'] = {'registered': len(new), 'already_registered': before}
+    document = build_document(result=words[bool(new)].replace(' ', '_'),
+                              vms=[vm_document(view_row(vm)) for vm, _is_new in done],
                               **difference)
-    if pool.problem and not is_dry:
+    said: Dict[str, str] = {}
+    last, status = [count], ExitStatus.DONE
+    if is_dry:
+        names = ', '.join(brief_name(vm.vm_name, vm.vm_uuid) for vm in running)
+        also = f'{names} would be stopped and started' if names else ''
+        last.append(say_dry_run(say_unknown(pool.problem) if pool.problem else also))
+    else:
+        groups, said, status = _follow(context, proposal, new, pool, running, document)
+        last += groups
+
+    def render(_style: Style) -> List[str]:
+        return [line for vm, is_new in done for line in say_lines(
+            f'{name_vm(vm.vm_name, vm.vm_uuid)}: {words[is_new]} with {say_assignment(vm)}',
+            said.get(vm.vm_uuid))] + last
+    return Result(document, render, status, tuple(vm.vm_uuid for vm, _new in done))
+
+
+def _follow(context: Context, proposal: Proposal, new: Sequence[Vm], pool: _Pool,
+            running: Sequence[Vm], document: Dict[str, Any]) \
+        -> Tuple[List[str], Dict[str, str], ExitStatus]:
+    """Stage what is new, and restart what is to be restarted: what is said of all together, and of
+    each VM that was named or restarted."""
+    stopping = {vm.vm_uuid for vm in running}
+    if pool.problem:
         context.note(f'{say_unasked(pool.problem)}; nothing was checked there, and the VMs are '
                      'staged when it answers and they are halted')
-    elif new and not is_dry:
-        lines += stage_changed(context, [vm.vm_uuid for vm in new], proposal, document)
-    return Result(document, lambda _style: lines, minimal=tuple(vm.vm_uuid for vm, _new in done))
+        return [], {}, ExitStatus.DONE
+    staged = stage_each(context, [vm.vm_uuid for vm in new if vm.vm_uuid not in stopping],
+                        proposal, document) if new else {}
+    restarted = _restart(context, running, pool)
+    for vm_uuid, followed in restarted.items():
+        document.setdefault('staging', {})[vm_uuid] = followed.word
+    said = {vm_uuid: followed.message for vm_uuid, followed in restarted.items()}
+    failed = [item.status for item in restarted.values() if item.status is not ExitStatus.DONE]
+    status = failed[-1] if failed else ExitStatus.DONE
+    if context.arguments.get(options.VMS):
+        return [], dict(staged, **said), status
+    return say_many(staged, name_all(proposal)), said, status

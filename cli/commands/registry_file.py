@@ -9,7 +9,7 @@ from cli.commands.plan import describe_plan, plan_document
 from cli.context import Context, probe
 from cli.effects.proposals import carry_out, rehearse
 from cli.errors import CommandError, ExitStatus, Kind
-from cli.output.edit_messages import say_assignment
+from cli.output.edit_messages import say_assignment, say_dry_run
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, name_vm, plural, plural_invalid, say_unasked
 from cli.output.vm_view import fault_documents
@@ -45,6 +45,7 @@ def _tell_created(path: str, what: str, sentence: str, held: List[Held]) -> Resu
     verb = 'Would be given up' if what == 'would_be_created' else 'Given up'
     lines = [sentence] + [f"{verb}, and kept in the history ('vgpu-admin history'): what "
                           f'{item.describe()}.' for item in held[:1]]
+    lines += [say_dry_run()] if what == 'would_be_created' else []
     return Result(build_document(result=what, path=path,
                                  given_up=sum(item.count for item in held[:1])), plain(lines))
 
@@ -101,7 +102,7 @@ def accept(arguments: Arguments, context: Context) -> Result:
     document = build_document(result='would_be_accepted', changes=changes, missing=missing,
                               plans=[plan_document(plan) for plan in plans])
     if arguments.get(options.DRY_RUN):
-        return Result(document, plain(block))
+        return Result(document, plain(block + [say_dry_run()]))
     context.confirm(block, 'Do you want to take this registry over?')
     # That rows were given up stands in the journal, and nowhere else.
     carry_out(context, proposal, done='the registry was accepted', allow_loss=True,

@@ -6,7 +6,8 @@ from typing import Any, Dict, Mapping
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.context import Context
-from cli.effects.follow_up import Follow, build_answer, follow, plan_row
+from cli.effects.follow_up import (Follow, build_answer, build_rehearsal, follow, plan_row,
+                                   say_undone)
 from cli.effects.proposals import carry_out, rehearse
 from cli.output.edit_messages import say_change, say_settings
 from cli.output.result import Result
@@ -17,8 +18,6 @@ from cli.queries.preflight import Situation, claim_numbers, read_situation
 from cli.queries.vm_lookup import find_target
 from registry.edit import Edit
 from registry.values import Priority, Vm
-
-_OLDER = 'it runs with older settings until it is shut down and started'
 
 
 def change_vm(arguments: Arguments, context: Context) -> Result:
@@ -39,10 +38,10 @@ def change_vm(arguments: Arguments, context: Context) -> Result:
         return _answer(arguments, context, changing, situation)
     proposal = rehearse(context, changing.build)
     before, after = changing.before, changing.after
-    if _is_same(before, after):
-        return _settle(arguments, context, before, situation, say_settings(before, changes))
     if arguments.get(options.DRY_RUN):
         return _rehearsed(arguments, context, before, after, situation)
+    if _is_same(before, after):
+        return _settle(arguments, context, before, situation)
     is_restarted = _ask(arguments, context, before, after, situation)
     if context.was_asked:
         carry_out(context, proposal._replace(scope=frozenset([target.vm_uuid])), done=done)
@@ -61,8 +60,7 @@ def _answer(arguments: Arguments, context: Context, changing: '_Changing',
             situation: Situation) -> Result:
     """What was done without a restart, if anything."""
     if _is_same(changing.before, changing.after):
-        return _settle(arguments, context, changing.before, situation,
-                       say_settings(changing.before, read_changes(arguments)))
+        return _settle(arguments, context, changing.before, situation)
     return _changed(context, changing, situation, _follow(context, changing.after, situation))
 
 
@@ -72,18 +70,16 @@ def _changed(context: Context, changing: '_Changing', situation: Situation,
                         situation, followed)
 
 
-def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situation,
-            said: str) -> Result:
+def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situation) -> Result:
     """What is so already: only a VM that runs on without the change may need a restart."""
-    head = f'{name_vm(row.vm_name, row.vm_uuid)} already has {said}'
-    if not situation.is_running or is_carried(context, row, situation):
-        return build_answer(context, 'unchanged', f'{head}; nothing to do', row, situation, None)
-    if arguments.get(options.DRY_RUN) or arguments.get(options.NO_RESTART):
-        return build_answer(context, 'unchanged', f'{head}; {_OLDER}; nothing to do', row,
-                            situation, None)
-    if not arguments.get(options.YES) and not context.can_ask:
-        return build_answer(context, 'unchanged', f'{head}; {_OLDER}: --yes restarts it', row,
-                            situation, None)
+    head = say_same(row, arguments)
+    may_restart = not arguments.get(options.NO_RESTART) and situation.is_running \
+        and not is_carried(context, row, situation)
+    if not may_restart or not (arguments.get(options.YES) or context.can_ask):
+        also = '; --yes restarts it' if may_restart else ''
+        return build_answer(context, 'unchanged',
+                            f'{head}; {say_undone(context, row, situation)}{also}', row, situation,
+                            None)
     from cli.effects.restart import refuse_useless_restart, restart
     refuse_useless_restart(context, row, situation.record)
     plan = plan_row(context, row, situation.record)
@@ -147,12 +143,17 @@ def _rehearsed(arguments: Arguments, context: Context, before: Vm, after: Vm,
     said = 'the VM would be stopped and started' if restarts else (
         'the VM would keep its old arguments until it is shut down and started' if needs_restart
         else 'no VM would be restarted')
-    result = build_answer(
-        context, 'would_be_changed', f'{_say(before, after)} (dry run)',
-        after, situation, Follow('', f'nothing was changed; {said}'))
-    document = dict(result.document, before=vm_document(view_row(before)), restart=restarts)
-    del document['staging']
-    return result._replace(document=document)
+    is_same = _is_same(before, after)
+    head = f'{say_same(after, arguments)}; {say_undone(context, after, situation)}' if is_same \
+        else _say(before, after)
+    return build_rehearsal(context, 'unchanged' if is_same else 'would_be_changed', head, after,
+                           situation, said, before=vm_document(view_row(before)), restart=restarts)
+
+
+def say_same(vm: Vm, arguments: Arguments) -> str:
+    """That a row has already what was asked for."""
+    return (f'{name_vm(vm.vm_name, vm.vm_uuid)} already has '
+            f'{say_settings(vm, read_changes(arguments))}')
 
 
 def _say(before: Vm, after: Vm) -> str:

@@ -9,14 +9,15 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.commands.register import ways_back
-from cli.commands.update import is_carried, read_changes, ways_of
+from cli.commands.update import is_carried, read_changes, say_same, ways_of
 from cli.context import Context
-from cli.effects.follow_up import Follow, follow_many
+from cli.effects.follow_up import Follow, follow_many, say_undone
 from cli.effects.proposals import carry_out, document_of, rehearse
 from cli.errors import CommandError, ExitStatus, translate
-from cli.output.edit_messages import describe_row, say_assignment, say_outcome, say_settings
-from cli.output.result import Result, build_document
-from cli.output.text import Style, brief_name, escape, name_vm
+from cli.output.edit_messages import (describe_row, say_assignment, say_dry_run, say_lines,
+                                      say_unknown)
+from cli.output.result import Result, build_document, plain
+from cli.output.text import brief_name, name_vm
 from cli.output.vm_view import view_row, vm_document
 from cli.queries.preflight import Situation, claim_numbers, read_situation
 from cli.queries.vm_lookup import find_targets
@@ -68,15 +69,15 @@ def _edit(arguments: Arguments, context: Context, what: str,
     if arguments.get(options.DRY_RUN) or not proposal.has_any:
         return _answer(context, plan, {}, is_dry=bool(arguments.get(options.DRY_RUN)))
     is_stopping = bool(plan.running) and not arguments.get(options.NO_RESTART)
-    is_told = is_stopping and _ask(arguments, context, plan)
+    if is_stopping:
+        _ask(arguments, context, plan)
     done = f"{len(proposal.difference.rows)} VMs were {what} in the registry"
     if context.was_asked:
         carry_out(context, proposal._replace(scope=frozenset(vm_uuids)), done=done)
     else:
         with context.editing(done=done) as edit:
             build(edit)
-    return _answer(context, plan, _follow_all(arguments, context, plan, is_stopping),
-                   is_told=is_told)
+    return _answer(context, plan, _follow_all(arguments, context, plan, is_stopping))
 
 
 def _change_all(edit: Edit, vm_uuids: Sequence[str], situation: Situation,
@@ -113,9 +114,8 @@ def _of(situation: Situation, vm_uuid: str) -> Situation:
     return situation._replace(record=situation.records.get(vm_uuid))
 
 
-def _ask(arguments: Arguments, context: Context, plan: _Plan) -> bool:
-    """Show all that changes and what is stopped for it, and have it agreed to; whether a person
-    has seen it."""
+def _ask(arguments: Arguments, context: Context, plan: _Plan) -> None:
+    """Show all that changes and what is stopped for it, and have it agreed to."""
     starts = plan.what != 'removed' or bool(arguments.get(options.RESTART))
     if starts:
         from cli.effects.restart import refuse_useless_restart
@@ -130,12 +130,11 @@ def _ask(arguments: Arguments, context: Context, plan: _Plan) -> bool:
     context.confirm(
         ['Current configuration:']
         + [f'  {_name(row)}: {say_assignment(row.before)}' for row in rows if row.before]
-        + ['New configuration:'] + [f'  {describe_row(row)}' for row in rows]
+        + ['New configuration:'] + [f'  {describe_row(row, is_dry=True)}' for row in rows]
         + [f'This change requires {verb} the VMs, one after the other: {names}.'],
         'Do you want to apply these settings?',
         alternatives=f"--yes ({'restarts' if starts else 'stops'} the VMs) or --no-restart "
                      '(leaves them running)')
-    return not context.is_json
 
 
 def _name(row: RowChange, *, is_brief: bool = False) -> str:
@@ -150,25 +149,15 @@ def _follow_all(arguments: Arguments, context: Context, plan: _Plan,
     """Stage what is at rest, and then restart one VM after the other."""
     stopped = [row.vm_uuid for row in plan.running] if is_stopping else []
     others = [vm_uuid for vm_uuid in plan.proposal.difference.vm_uuids if vm_uuid not in stopped]
-    followed = follow_many(context, {vm_uuid: _of(plan.situation, vm_uuid) for vm_uuid in others})
-    from cli.effects.restart import restart
-    for number, row in enumerate(plan.running if is_stopping else ()):
-        starts = row.what != REMOVED or bool(arguments.get(options.RESTART))
-        try:
-            followed[row.vm_uuid] = restart(
-                context, plan.situation.records[row.vm_uuid], _ways(row), starts=starts,
-                row=row.after)
-        except CommandError as error:
-            raise _with_rest(error, plan.running[number + 1:]) from error
+    followed = follow_many(context, {vm_uuid: _of(plan.situation, vm_uuid) for vm_uuid in others},
+                           is_removed=plan.what == 'removed')
+    if is_stopping:
+        from cli.effects.restart import Job, restart_all
+        followed.update(restart_all(context, [
+            Job(plan.situation.records[row.vm_uuid], _ways(row), row.after,
+                row.what != REMOVED or bool(arguments.get(options.RESTART)))
+            for row in plan.running]))
     return followed
-
-
-def _with_rest(error: CommandError, rest: Sequence[RowChange]) -> CommandError:
-    """The first restart that fails ends it: the others keep their arguments until they are told."""
-    if not rest:
-        return error
-    return CommandError(error.kind, f'{error}\nnot restarted, and pending: '
-                        + ', '.join(_name(row) for row in rest))
 
 
 def _ways(row: RowChange) -> Any:
@@ -180,9 +169,20 @@ def _ways(row: RowChange) -> Any:
     return ways_of(row.before, row.after)
 
 
+def _say_stopped(context: Context, plan: _Plan) -> str:
+    """Which VMs an edit that is rehearsed would stop, or restart."""
+    if not plan.situation.was_asked:
+        return say_unknown(plan.situation.problem)
+    if context.arguments.get(options.NO_RESTART) or not plan.running:
+        return 'no VM would be restarted' if plan.what == 'changed' else ''
+    starts = plan.what == 'changed' or context.arguments.get(options.RESTART)
+    names = ', '.join(_name(row, is_brief=True) for row in plan.running)
+    return f"{names} would be {'stopped and started' if starts else 'stopped'}"
+
+
 def _answer(context: Context, plan: _Plan, followed: Dict[str, Follow], *,
-            is_dry: bool = False, is_told: bool = False) -> Result:
-    """One line for each VM, unless it was told before, and what becomes of it."""
+            is_dry: bool = False) -> Result:
+    """What changes of each VM, and what becomes of it."""
     difference = plan.proposal.difference
     rows = {row.vm_uuid: row for row in difference.rows}
     result = 'unchanged' if not rows else f'would_be_{plan.what}' if is_dry else plan.what
@@ -190,23 +190,16 @@ def _answer(context: Context, plan: _Plan, followed: Dict[str, Follow], *,
                               **document_of(difference))
     if not is_dry:
         document['staging'] = {vm_uuid: item.word for vm_uuid, item in followed.items()}
-    stopping = {row.vm_uuid for row in plan.running} \
-        if not context.arguments.get(options.NO_RESTART) else frozenset()
 
     def say(vm: Vm) -> List[str]:
         if vm.vm_uuid not in rows:
-            return [f'{name_vm(vm.vm_name, vm.vm_uuid)} already has '
-                    f'{say_settings(vm, read_changes(context.arguments))}; nothing to do']
-        line = describe_row(rows[vm.vm_uuid])
-        if is_dry:
-            verb = 'stopped' if plan.what == 'removed' else 'restarted'
-            return [f"{line} (dry run{f'; would be {verb}' if vm.vm_uuid in stopping else ''})"]
-        if is_told:
-            return [f'{name_vm(vm.vm_name, vm.vm_uuid)}: {escape(followed[vm.vm_uuid].message)}.']
-        return [line, '  ' + say_outcome(followed[vm.vm_uuid])]
-
-    def render(_style: Style) -> List[str]:
-        return [line for vm in plan.vms for line in say(vm)]
+            single = _of(plan.situation, vm.vm_uuid)
+            return [f'{say_same(vm, context.arguments)}; {say_undone(context, vm, single)}']
+        outcome = followed[vm.vm_uuid].message if vm.vm_uuid in followed else None
+        return say_lines(describe_row(rows[vm.vm_uuid], is_dry=is_dry), outcome)
+    lines = [line for vm in plan.vms for line in say(vm)]
+    if is_dry:
+        lines.append(say_dry_run(_say_stopped(context, plan)))
     failed = [item.status for item in followed.values() if item.status is not ExitStatus.DONE]
-    return Result(document, render, failed[0] if failed else ExitStatus.DONE,
+    return Result(document, plain(lines), failed[0] if failed else ExitStatus.DONE,
                   minimal=tuple(vm.vm_uuid for vm in plan.vms))

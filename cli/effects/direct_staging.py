@@ -9,13 +9,14 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 from cli.commandline.options import NO_WAIT
 from cli.interrupts import deferred
+from cli.output.edit_messages import say_not_staged
 from cli.queries.pool_snapshot import PoolView
 from registry.errors import RegistryError
 from registry.journal.journal import Journal
 from registry.writer_lock import WriterLock
 from watcher.consumer.numbers_file import NumberFileInvalid
 from watcher.consumer.run_directory import RunDirectory
-from watcher.errors import MalformedRecord, VmVanished, WatcherError
+from watcher.errors import MalformedRecord, VmVanished, WatcherError, XapiUnreachable
 from watcher.loop.steps import run
 from watcher.staging.injector import Outcome, OutcomeKind, carry_out
 from watcher.staging.start_blocks import lift, list_blocks
@@ -72,7 +73,9 @@ def stage_many(context: Any, vm_uuids: Sequence[str], *,
     except (WatcherError, RegistryError) as error:
         if not vm_uuids:
             raise
-        return _all(vm_uuids, StageResult('failed', f'not staged: {error}; the change is pending'))
+        return _all(vm_uuids, StageResult('failed', 'saved, ' + (
+            say_not_staged(error) if isinstance(error, XapiUnreachable) else
+            f'not staged: {error}')))
 
 
 def _stage_locked(context: Any, vm_uuids: Sequence[str],
@@ -175,8 +178,7 @@ class _Stager:
             if outcome.kind is not OutcomeKind.OVERTAKEN:
                 return _failed(outcome)
             self._reread(vm_uuid)
-        return StageResult('pending', 'not staged: another program keeps changing the VM; the '
-                           'change is pending')
+        return StageResult('pending', 'saved, not staged: another program keeps changing the VM')
 
     def _is_unfinished(self, vm_uuid: str) -> bool:
         vm = self._view.inventory.find_by_uuid(vm_uuid)
@@ -260,5 +262,5 @@ def say_next_start(plan: Plan) -> str:
 
 
 def _failed(outcome: Outcome) -> StageResult:
-    message = f'not staged ({outcome.kind.value}: {outcome.error})'
-    return StageResult('failed', message + '; the change is pending', outcome.plan)
+    return StageResult('failed', f'saved, not staged ({outcome.kind.value}: {outcome.error})',
+                       outcome.plan)

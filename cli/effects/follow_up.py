@@ -4,10 +4,10 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from cli.commandline import options
 from cli.errors import ExitStatus
-from cli.output.edit_messages import say_lines
+from cli.output.edit_messages import say_dry_run, say_lines, say_not_staged, say_unknown
 from cli.output.result import Result, VmView, build_document
-from cli.output.tables import LEFT_TO_DAEMON, render_vm
-from cli.output.text import Style, say_unasked
+from cli.output.tables import LEFT_TO_DAEMON, WOULD_BE_REMOVED, WOULD_BE_STAGED, render_vm
+from cli.output.text import Style, escape, say_unasked, spell_vm
 from cli.output.vm_view import view_record, view_row, vm_document
 from cli.queries.daemon_status import find_daemon
 from cli.queries.preflight import Situation
@@ -16,9 +16,8 @@ from registry.values import Contents, Vm
 
 # An edit waits so long for the daemon that stages it.
 STAGED_SECONDS = 3.0
-_LATE = "saved; the daemon has not staged it within 3 s; see 'vgpu-admin status'"
-
-
+_LATE = ("not staged: the daemon has not done it within 3 s; the change is saved; see "
+         "'vgpu-admin status'")
 # What a daemon stages when the VM has been shut down, or when XAPI answers again.
 _WAITING = ('pending', 'not_asked')
 
@@ -34,9 +33,10 @@ class Follow:
         self.status = status
 
 
-def follow(context: Any, vm_uuid: str, situation: Situation) -> Follow:
+def follow(context: Any, vm_uuid: str, situation: Situation, *,
+           is_removed: bool = False) -> Follow:
     """Stage a VM at rest, or say why its change waits."""
-    waiting = _find_waiting(vm_uuid, situation)
+    waiting = _find_waiting(vm_uuid, situation, is_removed)
     if waiting is not None:
         _note_no_daemon(context, [waiting])
         return waiting
@@ -49,9 +49,10 @@ def follow(context: Any, vm_uuid: str, situation: Situation) -> Follow:
     return Follow(staged.word, staged.message, staged.plan)
 
 
-def follow_many(context: Any, situations: Mapping[str, Situation]) -> Dict[str, Follow]:
+def follow_many(context: Any, situations: Mapping[str, Situation], *,
+                is_removed: bool = False) -> Dict[str, Follow]:
     """The same for several VMs, which are staged together."""
-    followed = {vm_uuid: _find_waiting(vm_uuid, situation)
+    followed = {vm_uuid: _find_waiting(vm_uuid, situation, is_removed)
                 for vm_uuid, situation in situations.items()}
     resting = [vm_uuid for vm_uuid, found in followed.items() if found is None]
     if resting:
@@ -77,17 +78,18 @@ def _note_no_daemon(context: Any, items: Sequence[Any]) -> None:
     """What waits for a shutdown is staged then by a daemon only: say where there is none."""
     if any(item.word in _WAITING for item in items) \
             and find_daemon(context.settings.registry.path) is None:
-        context.note('no daemon is running to stage this: systemctl start vgpu-watcher')
+        context.note('no daemon is running: what is not staged yet waits until one runs: '
+                     'systemctl start vgpu-watcher')
 
 
-def _find_waiting(vm_uuid: str, situation: Situation) -> Optional[Follow]:
+def _find_waiting(vm_uuid: str, situation: Situation, is_removed: bool) -> Optional[Follow]:
     """Why nothing can be staged now; None for a VM at rest."""
     if not situation.was_asked:
-        return Follow('not_asked', 'saved; applied at its next boot; nothing was checked: '
-                      f'{say_unasked(situation.problem)}')
+        return Follow('not_asked', f'saved, not checked and {say_not_staged(situation.problem)}')
     record = situation.record
     if record is None:
-        return Follow('unknown', 'not staged: XAPI has no such VM')
+        return Follow('unknown', 'XAPI has no such VM; '
+                      + ('nothing else to do' if is_removed else 'it is staged when XAPI has it'))
     if situation.is_running:
         return Follow('pending', 'saved; applied at its next boot: pending until it is shut down '
                       'and started (a reboot is not enough)')
@@ -127,8 +129,8 @@ def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
             late = find_refusal(context.live())
     except XapiError:
         pass  # what is not known to be staged is not said to be
-    return {vm_uuid: item._replace(word='staged', plan=done[vm_uuid], message='staged by the '
-                                   f'daemon: {say_next_start(done[vm_uuid])}')
+    return {vm_uuid: item._replace(word='staged', plan=done[vm_uuid],
+                                   message=f'staged: {say_next_start(done[vm_uuid])}')
             if vm_uuid in done else late or item._replace(message=_LATE)
             for vm_uuid, item in staged.items()}
 
@@ -165,15 +167,35 @@ def build_answer(context: Any, what: str, head: str, row: Vm, situation: Situati
     document = build_document(result=what, vm=vm_document(view))
     if followed is not None:
         document['staging'] = {'result': followed.word, 'message': followed.message}
-    is_handed_on = (followed is not None and followed.word == 'by_daemon'
-                    and view.state in ('drift', 'orphaned'))
-    shown = view._replace(reason=LEFT_TO_DAEMON) if is_handed_on else view
+    shown = view._replace(reason=_find_shown_reason(view, what, followed))
 
     def render(_style: Style) -> List[str]:
-        lines = say_lines(head, followed)
+        lines = say_lines(head, followed.message if followed is not None else None)
         return lines + (render_vm(shown) if context.arguments.get(options.VERBOSE) else [])
     return Result(document, render, followed.status if followed else ExitStatus.DONE,
                   minimal=(row.vm_uuid,))
+
+
+def _find_shown_reason(view: VmView, what: str, followed: Optional[Follow]) -> Optional[str]:
+    """Why people are told that a VM is not as it should be: not for long, or not really."""
+    if view.state not in ('drift', 'orphaned'):
+        return view.reason
+    if followed is not None and followed.word == 'by_daemon':
+        return LEFT_TO_DAEMON
+    if what == 'would_be_removed':
+        return WOULD_BE_REMOVED
+    return WOULD_BE_STAGED if what.startswith('would_be_') else view.reason
+
+
+def build_rehearsal(context: Any, what: str, head: str, row: Vm, situation: Situation,
+                    also: str = '', **beside: Any) -> Result:
+    """Build the answer to a dry run; `also` says what would become of a VM that runs."""
+    result = build_answer(context, what, head, row, situation, None)
+    if not situation.was_asked:
+        also = say_unknown(situation.problem)
+    return result._replace(
+        document=dict(result.document, **beside),
+        lines=lambda style: result.lines(style) + [escape(say_dry_run(also))])
 
 
 def _view(context: Any, row: Vm, situation: Situation, followed: Optional[Follow], *,
@@ -185,11 +207,32 @@ def _view(context: Any, row: Vm, situation: Situation, followed: Optional[Follow
     if plan is None:
         return view_row(row)
     view = view_record(row, plan.vm, plan, context.settings.device.known_names)
-    is_left = followed is not None and followed.word in ('by_daemon', 'pending')
+    is_left = followed is None or followed.word in ('by_daemon', 'pending')
     if is_removed and is_left and view.carried:
         # What no row asks for any more is no manual span: it goes away.
         return view._replace(state='orphaned', reason='not_at_rest' if situation.is_running else '')
     return view
+
+
+def say_undone(context: Any, row: Vm, situation: Situation) -> str:
+    """What an edit that changes nothing leaves to be done: why the VM has not got its row yet."""
+    if not situation.was_asked:
+        return f'whether it is staged is not known: {say_unasked(situation.problem)}'
+    waiting = _find_waiting(row.vm_uuid, situation, is_removed=False)
+    if situation.record is None:
+        return waiting.message if waiting is not None else ''
+    plan = plan_row(context, row, situation.record)
+    if plan is None or plan.state.value == 'as_desired':
+        return 'nothing to do'
+    if situation.is_running and plan.state.value == 'pending':
+        which = 'older settings' if plan.runs and any(plan.runs) else 'none of our arguments'
+        return (f"it runs with {which} until it is shut down and started: 'vgpu-admin "
+                f"apply-pending {spell_vm(row.vm_name, row.vm_uuid)}'")
+    from cli.effects.direct_staging import describe_plan
+    from watcher.vm.plan import Action
+    if plan.action is not Action.NONE:
+        return "not staged yet: the daemon stages it; without one: 'vgpu-admin reconcile'"
+    return waiting.message if waiting is not None else describe_plan(plan).message
 
 
 def plan_row(context: Any, row: Optional[Vm], record: Any,

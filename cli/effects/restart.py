@@ -6,14 +6,14 @@ stop: only `--force` does.
 """
 
 import contextlib
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from cli.commandline import options
 from cli.effects.direct_staging import say_next_start, stage
 from cli.effects.follow_up import Follow, plan_row
 from cli.errors import CommandError, ExitStatus, Kind, translate
 from cli.output.edit_messages import say_change
-from cli.output.text import brief_name, name_vm
+from cli.output.text import brief_name, name_vm, spell_vm
 from cli.queries.boot_check import verify_boot
 from cli.queries.daemon_status import find_daemon
 from cli.queries.xapi_tasks import TaskTookTooLong, run_task, wait_until
@@ -45,6 +45,15 @@ class Ways(NamedTuple):
         return [f'take it back with: {self.take_back}'] if self.take_back else []
 
 
+class Job(NamedTuple):
+    """One VM of several that are restarted."""
+
+    record: VmRecord
+    ways: Ways
+    row: Optional[Vm]
+    starts: bool = True
+
+
 def restart(context: Any, record: Optional[VmRecord], ways: Ways, *, starts: bool = True,
             row: Optional[Vm] = None) -> Follow:
     """Restart a running VM whose edit is committed; with `starts` false, stop it only.
@@ -62,6 +71,25 @@ def restart(context: Any, record: Optional[VmRecord], ways: Ways, *, starts: boo
             [f'{name_vm(record.name, record.uuid)}: {translate(error)}'] + context.done
             + [f'look at it with: vgpu-admin show-vm --vm-uuid={record.uuid}']
             + ways.say_take_back())) from error
+
+
+def restart_all(context: Any, jobs: Sequence[Job]) -> Dict[str, Follow]:
+    """Restart VMs one after the other; the first that fails is the last, and the rest is named."""
+    followed: Dict[str, Follow] = {}
+    for number, (record, ways, row, starts) in enumerate(jobs):
+        try:
+            followed[record.uuid] = restart(context, record, ways, starts=starts, row=row)
+        except CommandError as error:
+            raise CommandError(error.kind, '\n'.join(
+                [str(error)] + [f'{said}: {names}' for said, names in (
+                    ('done before', _list_names(jobs[:number])),
+                    ('not restarted, and pending', _list_names(jobs[number + 1:]))) if names])) \
+                from error
+    return followed
+
+
+def _list_names(jobs: Sequence[Job]) -> str:
+    return ', '.join(name_vm(job.record.name, job.record.uuid) for job in jobs)
 
 
 def _tell_of_others(context: Any, row: Vm) -> None:
@@ -123,15 +151,14 @@ class Restart:
         self._context.advice[:] = self._ways.say_take_back()
         staged = self._stage()
         if not starts:
-            return Follow(staged.word, f'the VM was stopped; {staged.message}', staged.plan)
+            return Follow(staged.word, f'stopped; {staged.message}', staged.plan)
         self.start()
         self._context.done[-1] = f'{self._name} was stopped and started'
         self._context.advice[:] = [f'see what it runs with: vgpu-admin show-vm --vm-uuid='
                                    f'{self._record.uuid}']
         if self._row is None:
             # What carries nothing of ours gets no receipt.
-            return Follow('restarted', 'the VM was restarted, with none of our arguments',
-                          staged.plan)
+            return Follow('restarted', 'restarted, with none of our arguments', staged.plan)
         return self._verify(before, self._row)
 
     def is_still_running(self) -> bool:
@@ -182,9 +209,10 @@ class Restart:
         if self.read().power_state is PowerState.HALTED:
             return  # another program, or the late stop, was quicker
         if not is_forced:
-            raise self._failed(problem, f'go on with: {self._ways.go_on}\n(that allows a hard '
-                               'stop), or stop the VM yourself: the change is applied when it is '
-                               'at rest')
+            raise self._failed(f'{self._name}: {problem}; it keeps its old arguments until it is '
+                               'shut down and started',
+                               'stop the VM yourself, or allow a hard stop; '
+                               f'go on with: {self._ways.go_on}')
         self._context.tell(f'{problem}; stopping {self._brief} hard')
         run_task(self._context, 'VM.hard_shutdown', self._record.ref,
                  timeout_seconds=STOP_SECONDS, progress='hard stop')
@@ -199,15 +227,19 @@ class Restart:
             wait_until(self._context, lambda: self._find_settled_plan() or self._is_alone(),
                        deadline - self._context.clock())
             plan = self._find_settled_plan()
-            staged = staged._replace(plan=plan, word='staged', message='staged by the daemon: '
-                                     f'{say_next_start(plan)}') \
+            staged = staged._replace(plan=plan, word='staged',
+                                     message=f'staged: {say_next_start(plan)}') \
                 if plan else self._stage_once()
         if staged.word == 'by_daemon':
             away = self._context.xapi_problem
             staged = staged._replace(word='failed', message='the daemon did not stage it within '
                                      f'{STAGE_SECONDS} s' + (f' ({away})' if away else ''))
         if staged.word == 'failed':
-            raise self._failed(staged.message, 'the VM is STOPPED')
+            brief = spell_vm(self._record.name, self._record.uuid)
+            raise self._failed(
+                f'{self._name} is STOPPED: {staged.message}',
+                f"once 'vgpu-admin show-vm {brief}' says as_desired ('vgpu-admin status' says what "
+                f'keeps it), start it: {self._start_command}')
         return staged
 
     def _stage_once(self) -> Any:
@@ -250,8 +282,9 @@ class Restart:
             run_task(self._context, 'VM.start', self._record.ref, False, False,
                      timeout_seconds=START_SECONDS, progress='start')
         except TaskTookTooLong as error:
-            raise self._failed('it is staged, but did not start in time',
-                               'the VM may be STOPPED', 'staged') from error
+            raise self._failed(f'{self._name} is staged, and may be STOPPED: it did not start '
+                               'in time',
+                               f'where it does not run, start it: {self._start_command}') from error
         except XapiError as error:
             is_gone = isinstance(error, _GONE)
             if is_gone:
@@ -260,16 +293,17 @@ class Restart:
                 return True  # another program was quicker, or only the answer was lost
             if is_gone and not is_last:
                 return False
-            raise self._failed(f'it is staged and STOPPED: XAPI could not start it ({error})',
-                               'see to what XAPI says, and start it', 'staged') from error
+            raise self._failed(f'{self._name} is staged, and STOPPED: XAPI could not start it '
+                               f'({error})',
+                               f'fix what XAPI reports, and start it: {self._start_command}') \
+                from error
         return True
 
     def _verify(self, before: int, row: Vm) -> Follow:
         _tell_of_others(self._context, row)
         verdict = verify_boot(self._context, self._record, before)
         status = ExitStatus.DONE if verdict.is_good else ExitStatus.FAILED
-        return Follow(verdict.word, f'the VM was restarted; {verdict.message}', verdict.plan,
-                      status)
+        return Follow(verdict.word, f'restarted; {verdict.message}', verdict.plan, status)
 
     def last_boot_number(self) -> int:
         """The number of the VM's newest receipt; 0 when there is none."""
@@ -277,7 +311,12 @@ class Restart:
             boot = journal.last_boot(self._record.uuid) if journal is not None else None
             return boot.id if boot is not None else 0
 
-    def _failed(self, problem: str, advice: str, state: str = 'pending') -> CommandError:
+    def _failed(self, problem: str, advice: str) -> CommandError:
+        """What went wrong, the next step, and how the edit is taken back."""
+        saved = '. The change is saved' if self._ways.take_back else ''
         return CommandError(Kind.FAILED, '\n'.join(
-            [f'{self._name}: {problem}'] + self._context.done
-            + [f'the change is committed and {state}', advice] + self._ways.say_take_back()))
+            [f'{problem}{saved}', advice] + self._ways.say_take_back()))
+
+    @property
+    def _start_command(self) -> str:
+        return f'xe vm-start uuid={self._record.uuid}'

@@ -33,6 +33,7 @@ _LOOK_AT_CLOCK_SECONDS = 1.0
 _GONE = (XapiUnreachable, SessionLost)
 _FAILURES = (CommandError, XapiError, MalformedRecord, RegistryError)
 _INTERRUPTED = 'interrupted'
+_GO_ON = 'go on with: '
 _FIRST_CTRL_C = ('\nvgpu-admin: what is stopped is started before this ends; Ctrl-C again leaves '
                  'it stopped\n')
 
@@ -80,6 +81,8 @@ class Roll:
         self._total = len(self._remaining)
         self._results: Dict[str, Tuple[str, str]] = {}
         self._problem = ''
+        self._is_unapplied = False
+        """Whether a VM of the last step still waits for a restart."""
         self._says = '' if context.is_json else _FIRST_CTRL_C
 
     def run(self) -> RollOutcome:
@@ -169,6 +172,7 @@ class Roll:
             problems, stopped = self._stop(step, restarts, wish)
             if not problems:
                 problems = self._stage(step)
+            self._is_unapplied = bool(problems)
             for waiting in stopped:
                 problems += self._start(waiting, restarts[waiting.vm.uuid],
                                         None if problems else before[waiting.vm.uuid])
@@ -279,14 +283,18 @@ class Roll:
     def _finish(self, word: str, status: ExitStatus) -> RollOutcome:
         done = sum(1 for result, _message in self._results.values() if result == 'restarted')
         lines = ['Interrupted.'] if word == 'interrupted' else []
-        lines.append(f'{plural(done, "VM")} of {self._total} restarted, and verified.')
-        lines += self._problem.splitlines() or self._context.done
+        lines += self._problem.splitlines()
+        # What has to be started stands in the problem, where that is known there.
+        lines += [line for line in self._context.done
+                  if line.rpartition(': ')[2] not in self._problem]
+        lines.append(f'{done} of {plural(self._total, "VM")} restarted, and verified.' if done else
+                     f"None of {plural(self._total, 'VM')} was restarted and verified.")
         if word == 'window_closed':
             lines.append(f'The window is over ({self._window}).')
         if self._remaining:
             lines.append(f'Left: {_list_names(self._remaining.values())}.')
-        if word != 'applied':
-            lines.append(f'go on with: {self._command}')
+        if (self._remaining or self._is_unapplied) and _GO_ON not in self._problem:
+            lines.append(f'{_GO_ON}{self._command}')
         return RollOutcome(word, lines, self._results, status)
 
 

@@ -1,8 +1,8 @@
 """What is said of an edit: the VM by its name, what was, what is, what became of it.  Pure."""
 
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
-from cli.output.text import escape, name_vm
+from cli.output.text import escape, name_vm, say_unasked
 from registry.difference import RowChange
 from registry.values import Vm
 
@@ -32,23 +32,18 @@ def say_change(before: Vm, after: Vm) -> str:
     return ', '.join(f'{what} {old} → {new}' for what, old, new in pairs if old != new)
 
 
-def describe_row(row: RowChange) -> str:
-    """What becomes of one row, with the VM's name."""
+def describe_row(row: RowChange, *, is_dry: bool = False) -> str:
+    """What becomes of one row, or would, with the VM's name."""
     vm = row.after or row.before
     if vm is None:
         return ''
     name = name_vm(vm.vm_name, vm.vm_uuid)
+    would = 'would be ' if is_dry else ''
     if row.before is None:
-        return f'{name}: registered with {say_assignment(vm)}'
+        return f'{name}: {would}registered with {say_assignment(vm)}'
     if row.after is None:
-        return f'{name}: registration removed ({say_assignment(vm)})'
+        return f'{name}: registration {would}removed ({say_assignment(vm)})'
     return f'{name}: {say_change(row.before, row.after)}'
-
-
-def say_outcome(followed: Any) -> str:
-    """What became of an edit in XAPI, as a sentence."""
-    message = str(followed.message)
-    return escape(f'{message[0].upper()}{message[1:]}.')
 
 
 def say_many(messages: Mapping[str, str], names: Mapping[str, str]) -> List[str]:
@@ -73,6 +68,24 @@ def _name_group(vm_uuids: List[str], names: Mapping[str, str], few: int) -> str:
     return ', '.join(names.get(vm_uuid) or name_vm(None, vm_uuid) for vm_uuid in vm_uuids)
 
 
-def say_lines(head: str, followed: Any) -> List[str]:
-    """The lines of an edit: what changed, and what became of it."""
-    return [head] if followed is None else [head, say_outcome(followed)]
+def say_lines(head: str, outcome: Optional[str]) -> List[str]:
+    """The lines of an edit: what changed, and what became of it in XAPI."""
+    if not outcome:
+        return [head]
+    return [head, escape(f'  {outcome[0].upper()}{outcome[1:]}.')]
+
+
+def say_not_staged(problem: object) -> str:
+    """What becomes of an edit while XAPI cannot be asked."""
+    return (f'not staged: {say_unasked(problem)}; the daemon stages it when XAPI answers and the '
+            'VM is halted')
+
+
+def say_unknown(problem: object) -> str:
+    """What a dry run says of the restart while XAPI cannot be asked."""
+    return f'whether a VM would be stopped is not known: {say_unasked(problem)}'
+
+
+def say_dry_run(also: str = '') -> str:
+    """The last line of every dry run, with what the edit would do besides."""
+    return f"Nothing was changed (dry run){'; ' if also else ''}{also}."

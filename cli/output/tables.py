@@ -17,10 +17,15 @@ _STATE_WORDS = {
     'unregistered': 'Not registered', 'manual': 'Not registered', 'doubled': 'Doubled number',
     'contested': 'Contested number', 'orphaned': 'Orphaned', 'unreadable': 'Unreadable',
 }
-# Not a reason of a plan: what an edit says of a VM that the daemon is about to stage.
+# No reasons of a plan: what an edit says of a VM that the daemon is about to stage, and what a dry
+# run says of one that would be staged, or lose its row.
 LEFT_TO_DAEMON = 'left_to_daemon'
+WOULD_BE_STAGED = 'would_be_staged'
+WOULD_BE_REMOVED = 'would_be_removed'
 _REASON_HINTS = {
     LEFT_TO_DAEMON: 'the daemon is staging it',
+    WOULD_BE_STAGED: 'it would be staged',
+    WOULD_BE_REMOVED: 'its row would be removed; its next start takes none of our arguments',
     'not_at_rest': 'waits until it is shut down and started',
     'platform_unsettled': 'XAPI completes its platform map at its next start; after that',
     'no_qemu': 'a PV or PVH guest has no QEMU that could take arguments',

@@ -272,7 +272,8 @@ def test_a_running_vm_whose_row_was_removed_keeps_its_arguments_until_it_is_shut
                                     'nothing → A/medium/3\n')
     asked = pool.answer('no\n', 'apply-pending')
     assert asked.status == 1 and 'Do you want to restart it? (yes/no)' in asked.err
-    assert pool.run('apply-pending', '--dry-run').out.endswith('Nothing was restarted (dry run).\n')
+    assert pool.run('apply-pending', '--dry-run').out.endswith(
+        'Nothing was changed (dry run).\n')
     assert pool.run('remove-vm', 'web', '--no-restart').status == 0
     assert pool.run('remove-vm', 'web').err == (
         f"vgpu-admin: web ({pool.uuid(web)}) is not registered; see 'vgpu-admin list-vms'\n")
@@ -280,21 +281,90 @@ def test_a_running_vm_whose_row_was_removed_keeps_its_arguments_until_it_is_shut
     assert 'State: ' + said in pool.run('show-vm', 'web').out
     assert said in pool.run('status').out
     run = pool.run('remove-vm', 'other', '--yes')
-    assert run.out.endswith('The VM was stopped; staged: its next start takes none of our '
-                            'arguments.\n')
+    assert run.out.endswith('  Stopped; staged: its next start takes none of our arguments.\n')
+
+
+def test_what_we_staged_for_an_earlier_row_is_not_called_made_by_hand(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    assert pool.run('register-vm', 'web', '--priority=high').status == 0
+    pool.start_vm(ref)
+    assert pool.run('remove-vm', 'web', '--no-restart').status == 0
+    run = pool.run('register-vm', 'web')
+    assert run.err.startswith(f'vgpu-admin: web ({pool.uuid(ref)}) runs with A/high/1 from its '
+                              'earlier registration until it is shut down and started\n')
+    assert 'by hand' not in run.err
+
+
+def test_a_dry_run_judges_the_state_as_the_edit_would(pool: Place) -> None:
+    """What the row's removal would take away was called made by hand."""
+    ref = pool.create_vm('web')
+    assert pool.run('register-vm', 'web').status == 0
+    words = ['remove-vm', 'web', '--dry-run']
+    document = pool.run(*words, '--json').document
+    assert (document['vm']['state'], document['restart'], document['before']['vm_id']) \
+        == ('orphaned', False, 1)
+    assert ('State: orphaned (its row would be removed; its next start takes none of our '
+            'arguments)\nNothing was changed (dry run).\n') in pool.run(*words, '--verbose').out
+    assert 'State: drift (it would be staged)' in pool.run(
+        'set-pool', 'web', '--pool=B', '--dry-run', '--verbose').out
+    pool.start_vm(ref)
+    for words, said in (
+            (['remove-vm', 'web'], '; the VM would be stopped.'),
+            (['remove-vm', 'web', '--restart'], '; the VM would be stopped and started.'),
+            (['remove-vm', 'web', '--no-restart'], '.'),
+            (['register-vm', 'web', '--restart'], '.')):
+        run = pool.run(*words, '--dry-run')
+        assert run.out.endswith('\nNothing was changed (dry run)' + said + '\n'), words
+    late = pool.create_vm('late')
+    pool.start_vm(late)
+    words = ['register-vm', 'late', '--dry-run', '--restart']
+    assert pool.run(*words).out.endswith('(dry run); the VM would be stopped and started.\n')
+    assert pool.run(*words, '--json').document['restart'] is True
+    assert pool.power(late) == 'Running' and len(pool.rows()) == 1
+
+
+def test_what_is_so_already_and_not_staged_says_so(pool: Place) -> None:
+    pool.registry_row(pool.create_vm('web'), 1)
+    ref = pool.create_vm('late')
+    pool.start_vm(ref)
+    undone = "; not staged yet: the daemon stages it; without one: 'vgpu-admin reconcile'\n"
+    for words in (['register-vm', 'web'], ['set-pool', 'web', '--pool=A']):
+        assert pool.run(*words).out.endswith(undone)
+    assert pool.run('register-vm', 'late').status == 0
+    run = pool.run('set-priority', 'late', '--priority=medium', '--no-restart')
+    assert run.out.endswith('; it runs with none of our arguments until it is shut down and '
+                            "started: 'vgpu-admin apply-pending late'\n")
+
+
+def test_a_vm_that_was_restarted_is_not_said_to_wait_for_it(pool: Place) -> None:
+    run_ref, _rests = pool.create_vm('runs'), pool.create_vm('rests')
+    pool.start_vm(run_ref)
+    run = pool.run('register-vm', 'runs', 'rests', '--restart')
+    assert run.status == 0 and 'pending' not in run.out, run.err
+    lines = run.out.splitlines()
+    assert lines[1].startswith('  Restarted; ') and lines[3] == '  Staged: its next start takes it.'
+    assert len(lines) == 5 and pool.xapi.boots[-1].args == span(1)
 
 
 def test_what_was_made_by_hand_is_not_replaced_without_a_word(pool: Place) -> None:
     refs = {name: pool.create_vm(name, args=span(number, 'B', 'low'))
             for number, name in ((40, 'one'), (41, 'two'), (42, 'same'))}
     pool.create_vm('new')
-    said = "{} ({}) carries B/low/{}, made by hand, which is replaced; 'vgpu-admin adopt' " \
-        'registers a VM with what it carries'
-    expected = said.format('one', pool.uuid(refs['one']), 40)
-    for words in (['--dry-run'], []):
-        assert pool.run('register-vm', 'one', *words).err == f'vgpu-admin: {expected}\n'
+    uuids = {name: pool.uuid(ref) for name, ref in refs.items()}
+    said = ('{0} ({1}) carried B/low/{2}, made by hand, {3}; to keep that for good: vgpu-admin '
+            'update-vm --vm-uuid={1} --pool=B --priority=low --vm-id={2}')
+    assert pool.run('register-vm', 'one', '--dry-run').err == (
+        f"vgpu-admin: one ({uuids['one']}) carries B/low/40, made by hand; 'vgpu-admin adopt' "
+        'registers a VM with what it carries\n')
+    expected = said.format('one', uuids['one'], 40, 'which is replaced')
+    run = pool.run('register-vm', 'one')
+    assert run.err == f'vgpu-admin: {expected}\n'
+    pool.start_vm(refs['two'])
     run = pool.run('register-vm', 'two', 'new', '--json')
-    assert run.document['notes'] == [said.format('two', pool.uuid(refs['two']), 41)]
+    two = said.format('two', uuids['two'], 41, 'and keeps it until it is shut down and started')
+    assert run.document['notes'][0] == two
+    assert pool.run(*two.partition(': vgpu-admin ')[2].split()).status == 0
+    assert 'State: as_desired' in pool.run('show-vm', 'two').out
     run = pool.run('register-vm', 'same', '--pool=B', '--priority=low', '--vm-id=42')
     assert (run.status, run.err) == (0, '')
 
@@ -339,13 +409,13 @@ def test_what_waits_for_a_shutdown_without_a_daemon_says_so(pool: Place) -> None
                   ['disable-pool', '--pool-id=B', '--yes']):
         run = pool.run(*words)
         assert run.status == 0, run.err
-        assert run.err.count('no daemon is running to stage this: systemctl start') == 1
+        assert run.err.count('no daemon is running: what is not staged yet waits until one runs: systemctl start') == 1
     with WriterLock(pool.db) as lock:
         assert lock.acquire()
         run = pool.run('set-pool', 'web', '--pool=A', '--no-restart')
     assert run.status == 0 and 'no daemon' not in run.err
     assert pool.run('set-pool', 'web', '--pool=B', '--no-restart', '--json').document['notes'][1:] == [
-        'no daemon is running to stage this: systemctl start vgpu-watcher']
+        'no daemon is running: what is not staged yet waits until one runs: systemctl start vgpu-watcher']
 
 
 def test_an_xapi_that_is_away_is_said_once_with_where_to_look(pool: Place) -> None:
@@ -387,7 +457,7 @@ def test_what_there_is_nothing_to_do_for_says_why(pool: Place) -> None:
         assert (run.status, run.out) == (0, said)
     assert pool.run('adopt', '--dry-run').out == (
         f'hand ({pool.uuid(hand)}): pool B, priority high, vm_id 40\n'
-        '1 VM would be registered (dry run).\n')
+        '1 VM would be registered.\nNothing was changed (dry run).\n')
 
 
 def test_a_vm_that_is_left_alone_is_told_with_the_reason_in_words(pool: Place) -> None:

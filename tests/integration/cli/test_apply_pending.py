@@ -149,7 +149,7 @@ def test_pending_vms_are_restarted_one_after_the_other(pool: Pool) -> None:
     assert pool.boots(before) == [('app', span(3, 'B')), ('db', span(2, 'B')),
                                   ('web', span(1, 'B'))]
     assert pool.powers() == {'web': 'Running', 'db': 'Running', 'app': 'Running', 'off': 'Halted'}
-    assert '3 VMs of 3 restarted, and verified.' in run.out
+    assert '3 of 3 VMs restarted, and verified.' in run.out
     assert [pool.state(name) for name in ('web', 'db', 'app')] == ['as_desired'] * 3
     again = pool.run('apply-pending', '--yes')
     assert again.status == 0 and 'Nothing is pending' in again.out
@@ -368,7 +368,7 @@ def test_what_is_stopped_is_started_before_the_end(pool: Pool, number: int) -> N
     pool.xapi.faults.remove(held)
     assert running.finish() == 130, running.told
     assert pool.boots(before) == [('app', span(1, 'B'))]
-    assert '1 VM of 2 restarted' in running.printed and 'Left: web' in running.printed
+    assert '1 of 2 VMs restarted' in running.printed and 'Left: web' in running.printed
     assert pool.run('apply-pending', '--yes').status == 0
     assert pool.boots(before) == [('app', span(1, 'B')), ('web', span(2, 'B'))]
 

@@ -226,7 +226,7 @@ def test_one_call_that_goes_wrong(watched: Place, method: str, kind: str, outcom
         assert (run.status, power) == (1, 'Halted'), run.err
         assert 'STOPPED' in run.err and 'xe vm-start' in run.err
     elif outcome == 'not asked':
-        assert (run.status, power) == (0, 'Running') and 'nothing was checked: XAPI ' in run.out
+        assert (run.status, power) == (0, 'Running') and 'not checked and not staged: XAPI ' in run.out
     wait_until(lambda: _is_settled(watched, AFTER), 'a pool that is settled')
     assert watched.rows()[0][3] == 'B' and watched.run('check').status == 0
     if power == 'Halted':

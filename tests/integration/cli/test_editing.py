@@ -100,7 +100,7 @@ def test_without_xapi_the_change_is_committed_and_it_says_so(pool: Place) -> Non
     vm_uuid = pool.uuid(ref)
     pool.xapi.stop()
     run = pool.run('set-pool', '--vm-uuid=' + vm_uuid, '--pool=B')
-    assert run.status == 0 and 'nothing was checked: XAPI ' in run.out and pool.rows()[0][3] == 'B'
+    assert run.status == 0 and 'not checked and not staged: XAPI ' in run.out and pool.rows()[0][3] == 'B'
 
 
 def test_a_taken_number_is_a_conflict_before_anything_is_asked(pool: Place) -> None:

@@ -16,8 +16,8 @@ from tests.meta.test_docs_commands import Dom0, matches
 from tests.support.documents import GUIDES, find_rows, read, read_blocks, read_steps
 
 GUIDE = 'docs/cli.md'
-_NO_DAEMON = ('vgpu-admin: no daemon is running to stage this: systemctl start '
-              'vgpu-watcher\n')
+_NO_DAEMON = ('vgpu-admin: no daemon is running: what is not staged yet waits until one runs: '
+              'systemctl start vgpu-watcher\n')
 # As much of xe as the guides show: a VM starts, a VM stops.
 _XE = '''#!{python}
 import sys

@@ -157,7 +157,7 @@ def test_changes_of_a_pool_are_said_briefly(pool: Place) -> None:
     assert pool.run('set-pool-name', '--pool-id=A', '--name=Fast').out == (
         'vGPU pool A is already called Fast; nothing to do.\n')
     lines = pool.run('disable-pool', '--pool-id=A', '--yes').out.splitlines()
-    assert lines == ['vGPU pool A is disabled.',
+    assert lines == ['vGPU pool A: enabled \u2192 disabled',
                      'Each of 2 VMs: staged: its next start takes none of our arguments']
     whole = pool.run('enable-pool', '--pool-id=A', '--verbose').out
     assert 'web (' in whole and 'db (' in whole and 'Enabled: yes' in whole

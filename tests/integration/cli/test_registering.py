@@ -18,7 +18,7 @@ def test_the_first_registration_creates_the_registry_and_says_so(place: Place) -
     run = place.run('register-vm', '--vm-uuid=' + UUID.upper())
     assert run.status == 0 and 'is created' in run.err
     assert place.rows() == [(1, UUID, None, 'A', 1)]
-    assert 'nothing was checked: XAPI ' in run.out
+    assert 'Saved, not checked and not staged: XAPI ' in run.out
     assert os.stat(place.db).st_mode & 0o777 == 0o644
 
 
@@ -210,7 +210,7 @@ def test_an_xapi_that_does_not_answer_costs_two_seconds_and_no_failure(place: Pl
     xapi = place.start_xapi()
     xapi.add_fault('hang', method='session.login_with_password')
     run = place.run('register-vm', '--vm-uuid=' + UUID)
-    assert run.status == 0 and 'nothing was checked: XAPI ' in run.out
+    assert run.status == 0 and 'Saved, not checked and not staged: XAPI ' in run.out
     assert place.rows() == [(1, UUID, None, 'A', 1)]
 
 

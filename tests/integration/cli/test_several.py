@@ -145,20 +145,33 @@ def test_a_dry_run_says_before_after_and_what_restarts(four: Any) -> None:
     run = four.run('set-pool', 'a', 'b', '--pool=B', '--dry-run')
     a, b = (four.uuid(four.refs[name]) for name in 'ab')
     assert run.out.splitlines() == [
-        'a (%s): pool A \u2192 B (dry run)' % a,
-        'b (%s): pool A \u2192 B (dry run; would be restarted)' % b]
+        'a (%s): pool A \u2192 B' % a, 'b (%s): pool A \u2192 B' % b,
+        'Nothing was changed (dry run); b would be stopped and started.']
+    for words, said in (
+            (['set-pool', 'a', 'c', '--pool=B'], '; no VM would be restarted.'),
+            (['remove-vm', 'a', 'b'], '; b would be stopped.'),
+            (['remove-vm', 'a', 'b', '--restart'], '; b would be stopped and started.'),
+            (['register-vm', 'a', 'b', '--restart'], '.')):
+        told = four.run(*words, '--dry-run').out.splitlines()
+        assert told[-1] == 'Nothing was changed (dry run)' + said
+        assert ('registration would be removed' in told[0]) == (words[0] == 'remove-vm')
     assert four.rows() == before
 
 
-@pytest.mark.parametrize('words, change', [
-    (('set-pool', 'b', 'd', '--pool=B'), 'pool A → B'),
-    (('remove-vm', 'b', 'd'), 'registration removed')])
-def test_what_was_told_before_it_is_done_is_not_said_again(four: Any, words: Tuple[str, ...],
-                                                           change: str) -> None:
+@pytest.mark.parametrize('words, change, done, outcome', [
+    (('set-pool', 'b', 'd', '--pool=B'), 'pool A → B', 'pool A → B', '  Restarted; '),
+    (('remove-vm', 'b', 'd'), 'registration would be removed', 'registration removed',
+     '  Stopped; ')])
+def test_the_result_says_what_changed_and_below_it_what_became_of_it(
+        four: Any, words: Tuple[str, ...], change: str, done: str, outcome: str) -> None:
+    """Of a restart standard output did not say what it was for."""
     run = four.run(*words, '--yes')
     assert run.status == 0, run.err
-    assert run.err.count(change) == 2 and change not in run.out
-    assert [line.split(' (')[0] for line in run.out.splitlines()] == ['b', 'd']
+    lines = run.out.splitlines()
+    assert [line.split(' (')[0] for line in lines[::2]] == ['b', 'd']
+    assert all(done in line for line in lines[::2])
+    assert all(line.startswith(outcome) for line in lines[1::2]) and len(lines) == 4
+    assert run.err.count(change) == 2
     told = run.err.splitlines()
     b = four.uuid(four.refs['b'])
     assert told[0] == 'Current configuration:' and 'New configuration:' in told

@@ -43,7 +43,7 @@ def test_what_waits_is_applied_when_it_is_asked_for_again(running: Place, words:
     assert declined.status == 1 and 'Runs with: ' + BEFORE in declined.err
     assert len(running.xapi.boots) == boots and running.args(running.ref) == BEFORE
     run = running.run(*words, '--yes')
-    assert run.status == 0 and 'The VM was restarted' in run.out, run.err
+    assert run.status == 0 and '  Restarted; ' in run.out, run.err
     assert running.xapi.boots[-1].args == AFTER and len(running.xapi.boots) == boots + 1
     assert running.run(*words, '--yes').status == 0 and len(running.xapi.boots) == boots + 1
 
@@ -92,6 +92,37 @@ def test_ctrl_c_is_told_how_to_go_on(running: Place, step: str, told: str) -> No
     restart.process.send_signal(signal.SIGINT)
     assert restart.finish() == 130 and told in restart.told, restart.told
     assert 'take it back with' in restart.told
+
+
+def _break_the_start(place: Place, method: str = 'VM.start') -> None:
+    place.xapi.add_fault('operation_failure', method=method, ref=place.ref,
+                         parameters={'code': 'OPERATION_BLOCKED'})
+
+
+def test_a_start_that_fails_is_said_once_with_what_to_do(running: Place) -> None:
+    _break_the_start(running)
+    run = running.run('set-pool', '--vm-name=web', '--pool=B', '--yes')
+    assert run.status == 1 and running.power(running.ref) == 'Halted'
+    told = [line for line in run.err.splitlines() if line.startswith('vgpu-admin: ')]
+    assert len(told) == 3 and 'pending' not in run.err
+    assert 'is staged, and STOPPED: XAPI could not start it (OPERATION_BLOCKED' in told[0]
+    assert told[0].endswith('. The change is saved')
+    assert told[1].endswith(': xe vm-start uuid=' + running.uuid(running.ref))
+    assert told[2].startswith('vgpu-admin: take it back with: ')
+
+
+@pytest.mark.parametrize('method,advice', [
+    ('VM.start', []), ('VM.clean_shutdown', ['vgpu-admin apply-pending --yes --force'])])
+def test_apply_pending_goes_on_only_where_something_is_left(running: Place, method: str,
+                                                            advice: list) -> None:
+    """It named a next step that did nothing, and one step twice."""
+    assert running.run('set-pool', '--vm-name=web', '--pool=B', '--no-restart').status == 0
+    _break_the_start(running, method)
+    run = running.run('apply-pending', '--yes')
+    lines = run.out.splitlines()
+    assert run.status == 1 and lines[-1] == 'None of 1 VM was restarted and verified.'
+    assert [line.partition('go on with: ')[2] for line in lines if 'go on with' in line] == advice
+    assert run.out.count('xe vm-start') == (0 if advice else 1) and 'is committed' not in run.out
 
 
 def test_an_xapi_that_is_restarted_while_the_vm_is_down_is_waited_for(pool: Place) -> None:

@@ -96,7 +96,7 @@ def test_a_removal_says_what_the_next_start_takes_and_waits_for_no_receipt(
     run = watched.run('remove-vm', 'b', '--yes', '--restart', '--json')
     assert run.status == 0, run.err
     assert run.document['staging'] == {
-        'result': 'restarted', 'message': 'the VM was restarted, with none of our arguments'}
+        'result': 'restarted', 'message': 'restarted, with none of our arguments'}
     assert watched.xapi.boots[-1].args is None and watched.power(refs[1]) == 'Running'
 
 

@@ -65,4 +65,4 @@ def test_restarts_begin_within_the_window(roll, hour, window, word, begins):
     assert (outcome.word, began, int(outcome.status)) == (word, begins, 0)
     left = NAMES[len(begins):]
     assert ('Left: ' in outcome.lines[-2] and outcome.lines[-1].startswith('go on with')) \
-        if left else outcome.lines == ['3 VMs of 3 restarted, and verified.']
+        if left else outcome.lines == ['3 of 3 VMs restarted, and verified.']
