@@ -56,7 +56,8 @@ def find_view(context: Context, contents: Contents, vm_uuid: str) -> Optional[Vm
     if record is None:
         return view_vanished(row) if row else view
     view = view_record(row, record, pool.plan(record), pool.policy.names, fault)
-    view = view._replace(removed=None if row else pool.view.removed.get(vm_uuid))
+    view = view._replace(removed=None if row else pool.view.removed.get(vm_uuid),
+                         lacks_journal=bool(context.journal_problem))
     if row is not None or not record.mirror:
         return view
     from cli.queries.arrivals import document_of, find_arrivals

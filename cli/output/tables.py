@@ -42,6 +42,8 @@ _REASON_HINTS = {
     'value_not_readable': "its device-model-args cannot be told apart; see 'vgpu-admin show-vm'",
     'value_would_be_too_long': "its device-model-args would be too long; see 'vgpu-admin show-vm'",
 }
+_ORDER_UNKNOWN = ('another VM carries the number, too, and the journal, which knows who had it '
+                  'first, cannot be read: change nothing until it can')
 
 # What a halted VM differs by, for the moment until it is staged.
 _DAEMON_STAGES = ('span_missing', 'span_differs', 'pool_disabled', 'row_deleted')
@@ -136,6 +138,13 @@ def _find_hint(view: VmView) -> str:
         return 'its row was removed; it keeps our arguments until it is shut down'
     if view.state in ('drift', 'orphaned') and view.reason in _DAEMON_STAGES:
         return "the daemon stages it; without one: 'vgpu-admin reconcile'"
+    return _find_reason_hint(view)
+
+
+def _find_reason_hint(view: VmView) -> str:
+    """What the reason alone says."""
+    if view.reason == 'number_contested' and view.lacks_journal:
+        return _ORDER_UNKNOWN
     return _REASON_HINTS.get(view.reason or '', '')
 
 
@@ -262,7 +271,7 @@ def _find_action(view: VmView) -> str:
     if view.arrived is not None:
         return "Run 'vgpu-admin adopt'"
     if view.state not in GOOD_STATES:
-        return _REASON_HINTS.get(view.reason or '', 'our arguments go away')
+        return _find_reason_hint(view) or 'our arguments go away'
     also = " or 'vgpu-admin adopt'" if view.state == 'manual' else ''
     if view.removed is not None:
         also = " or 'vgpu-admin transfer-vm'"
