@@ -73,6 +73,7 @@ class Context:
         self._live: Any = None
         self._problem: 'Optional[XapiError]' = None
         self._journal_seconds = _HELPER_SECONDS
+        self._registry_seconds = REGISTRY_SECONDS
         self._host_names: Dict[Optional[str], Optional[str]] = {}
 
     @property
@@ -147,10 +148,15 @@ class Context:
         if self._registry is None:
             from registry.store import Registry
             settings = self.settings.registry
-            self._registry = Registry(settings.path, timeout_seconds=REGISTRY_SECONDS,
+            self._registry = Registry(settings.path, timeout_seconds=self._registry_seconds,
                                       trust_mass_removals=settings.trust_mass_removals,
                                       on_wait=self.tell)
         return self._registry
+
+    def lose_registry(self, *, is_locked: bool) -> None:
+        """It could not be read; one that is locked is not waited for again in this run."""
+        if is_locked:
+            self._registry, self._registry_seconds = None, _AGAIN_SECONDS
 
     @contextlib.contextmanager
     def editing(self, *, done: str = '', dry_run: bool = False,

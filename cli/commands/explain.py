@@ -20,6 +20,7 @@ from registry.journal.clock_steps import correct
 from watcher.errors import MalformedRecord, XapiError
 
 _ALL = 20000
+_SHOWN_BOOTS = 10
 # A boot that has just begun has its verdict soon.
 _VERDICT_SECONDS = 3.0
 _AGAIN_SECONDS = 0.1
@@ -117,8 +118,11 @@ def _choose(life: Life, number: Optional[int], name: str, whole: str) -> Any:
     for boot in life.boots:
         if boot.id == number:
             return boot
-    known = ', '.join(str(boot.id) for boot in life.boots[:10])
-    raise CommandError(Kind.NOT_FOUND, f'{name} has no boot {number}; the newest are {known}')
+    shown = life.boots[:_SHOWN_BOOTS]
+    which = f'the newest of its {len(life.boots)} boots' if len(life.boots) > len(shown) else \
+        'its boots'
+    known = ', '.join(str(boot.id) for boot in shown)
+    raise CommandError(Kind.NOT_FOUND, f'{name} has no boot {number}; {which}: {known}')
 
 
 def _build(vm_uuid: str, name: Optional[str], boot: Any, host_name: Optional[str],

@@ -1,6 +1,7 @@
 """history: who changed what and when, in the registry and in XAPI."""
 
 import os
+import time
 from typing import Any, Dict, List, Optional, Sequence
 
 from cli.commandline import options
@@ -13,8 +14,9 @@ from cli.output.text import escape, name_vm
 from cli.output.vm_view import entry_document, view_row
 from cli.queries.vm_lookup import find_target
 from cli.queries.vm_names import find_names
-from registry.errors import NotFound, RegistryUnavailable
+from registry.errors import NotFound, Reason, RegistryUnavailable
 from registry.journal.clock_steps import CLOCK_STEPPED, ClockStep
+from registry.sqlite.timestamps import render_timestamp
 from registry.values import Contents, Priority
 
 DEFAULT_LIMIT = 50
@@ -35,9 +37,16 @@ def history(arguments: Arguments, context: Context) -> Result:
             who=arguments.get(options.WHO)) if journal is not None else ()
         names = find_names(context.registry.path, journal, _list_vms(entries)) if entries else {}
     told = [(entry, names.get(entry.vm_uuid or '')) for entry in entries]
-    lines = [describe_entry(entry, name) for entry, name in told] or ['Nothing is recorded.']
+    lines = [describe_entry(entry, name) for entry, name in told] or [_say_none(arguments)]
     return Result(build_document(history=[entry_document(entry, name) for entry, name in told]),
                   lambda _style: lines)
+
+
+def _say_none(arguments: Arguments) -> str:
+    given = [option.flag for option in (options.WHO, options.SINCE, options.UNTIL)
+             if arguments.get(option)]
+    return f"No entry matches; without {' and '.join(given)} all are shown." if given else \
+        'Nothing is recorded.'
 
 
 def _list_vms(entries: Sequence[Any]) -> List[str]:
@@ -51,7 +60,8 @@ def find_past_target(context: Context, arguments: Arguments) -> str:
         return str(vm_uuid)
     try:
         contents: Optional[Contents] = context.registry.inspect()
-    except RegistryUnavailable:
+    except RegistryUnavailable as error:
+        context.lose_registry(is_locked=error.reason is Reason.LOCKED)
         contents = None
     return find_target(context, contents).vm_uuid
 
@@ -61,6 +71,7 @@ def find_view_at(context: Context, vm_uuid: str, at: str) -> VmView:
     with context.journal(is_needed=True) as journal:
         if journal is None:
             raise CommandError(Kind.NOT_FOUND, 'there is no journal, and so no history')
+        refuse_future(journal, at)
         try:
             past = journal.past(os.path.basename(context.registry.path), at)
         except NotFound as error:
@@ -70,6 +81,12 @@ def find_view_at(context: Context, vm_uuid: str, at: str) -> VmView:
     if vm is None:
         raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} was not registered at {at}Z')
     return view_row(vm._replace(updated_at=known[0].at if known else ''))
+
+
+def refuse_future(journal: Any, at: str) -> None:
+    """Refuse a time that is still to come, also by the clock when something was recorded."""
+    if at > render_timestamp(time.time()) and not journal.list_history(None, 1, since=at):
+        raise CommandError(Kind.USAGE, f'--at: {at}Z is in the future')
 
 
 def _second_after(at: str) -> str:

@@ -5,11 +5,11 @@ difference as everywhere.
 """
 
 import os
-import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
+from cli.commands.history import refuse_future
 from cli.context import Context
 from cli.effects.proposals import describe, document_of
 from cli.effects.staged_sets import stage_changed
@@ -19,9 +19,10 @@ from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, iso, plural, say_unasked
 from cli.queries.preflight import refuse_on_member
 from registry.errors import Reason, RegistryError, RegistryUnavailable
-from registry.kept_copies import list_copies as list_kept
+from registry.kept_copies import find_time, list_copies as list_kept
 from registry.paths import KEPT_MARK
 from registry.proposal import Proposal
+from registry.sqlite.timestamps import render_timestamp
 from registry.values import Contents, Image
 from watcher.errors import XapiError
 
@@ -154,6 +155,8 @@ def read_past(context: Context, at: Optional[str]) -> Any:
         if journal is None:
             raise CommandError(Kind.NOT_FOUND, f'there is no {context.registry.journal_path}, and '
                                "so no history; 'vgpu-admin registry copies' lists what is kept")
+        if at is not None:
+            refuse_future(journal, at)
         past = journal.past(os.path.basename(context.registry.path), at)
     if not past.pools:
         raise CommandError(Kind.NOT_FOUND, 'the history knows nothing of this registry; '
@@ -181,12 +184,13 @@ def _examine(path: str) -> Copy:
         found = os.stat(path)
     except OSError as error:
         return Copy(path, '', 0, None, str(error))
-    made_at = time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(found.st_mtime))
+    made_at = render_timestamp(find_time(path))
     try:
         return Copy(path, made_at, found.st_size, len(_open(path).vms))
     except RegistryError as error:
         problem = error.reason.value if isinstance(error, RegistryUnavailable) else str(error)
-        return Copy(path, made_at, found.st_size, None, f'cannot be read ({problem})')
+        return Copy(path, made_at, found.st_size, None, 'an empty file'
+                    if problem == Reason.EMPTY.value else f'cannot be read ({problem})')
 
 
 def _stage(context: Context, proposal: Proposal, document: Dict[str, Any]) -> List[str]:

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import sqlite3
+import time
 from typing import Any, Iterator, List
 
 import pytest
@@ -88,9 +89,10 @@ class Pool:
         return shlex.split(self.fill(text))
 
     def fill(self, text: str) -> str:
-        """Put UUIDs and the directory into a text."""
+        """Put UUIDs, the directory and the time into a text."""
         for name, ref in self.refs.items():
             text = text.replace('{%s}' % name, self.uuid(ref))
+        text = text.replace('{now}', time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()))
         return text.replace('{dir}', self.place.directory)
 
     def state(self) -> Any:

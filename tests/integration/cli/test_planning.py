@@ -1,8 +1,11 @@
 """plan, reconcile, verify, history, explain and the commands for vGPU pools, as programs."""
 
+import contextlib
 import itertools
 import os
 import shutil
+import sqlite3
+import time
 from typing import List, Sequence
 
 import pytest
@@ -130,7 +133,8 @@ def test_explain_tells_the_chain_from_the_change_to_the_verdict(pool: Place,
             closed_at=opened.opened_at))
     run = pool.run('explain', '--vm-name=web')
     assert run.status == 0 and 'register-vm: vm_added' in run.out and 'missing' in run.out
-    assert pool.run('explain', '--vm-name=web', '--boot=99').status == 3
+    run = pool.run('explain', '--vm-name=web', '--boot=99')
+    assert run.status == 3 and run.err.endswith(f' has no boot 99; its boots: {number}\n')
     assert pool.run('show-vm', '--vm-name=web', '--json').document['vm']['last_boot'][
         'verdict'] == 'missing'
 
@@ -240,7 +244,8 @@ def test_explain_without_an_xapi_says_what_is_not_known(pool: Place, drifted: st
 
 
 def test_the_past_of_a_registration_is_shown(pool: Place, drifted: str) -> None:
-    run = pool.run('show-vm', '--vm-name=web', '--at=2099-01-01', '--json')
+    now = time.strftime('--at=%Y-%m-%dT%H:%M:%SZ', time.gmtime())
+    run = pool.run('show-vm', '--vm-name=web', now, '--json')
     assert run.document['vm']['vm_id'] == 1
     assert pool.run('show-vm', '--vm-name=web', '--at=2001-01-01').status == 3
     assert pool.run('show-vm', '--vm-name=web', '--at=yesterday').status == 2
@@ -280,3 +285,39 @@ def test_a_registry_of_others_is_taken_over_with_what_it_changes_shown(place: Pl
     assert '%s → %s' % (old, span(number)) in run.out
     assert place.run('accept', '--yes').status == 0 and place.args(ref) == old
     assert place.run('reconcile').status == 0 and place.args(ref) == span(number)
+
+
+def test_a_question_that_nothing_answers_is_told_from_an_empty_history(pool: Place) -> None:
+    assert pool.run('history', '--since=2030-01-01').out \
+        == 'No entry matches; without --since all are shown.\n'
+    assert pool.run('history', '--who=nobody', '--until=2020-01-01').out \
+        == 'No entry matches; without --who and --until all are shown.\n'
+
+
+@pytest.mark.parametrize('words', [
+    ['show-vm', 'web'], ['restore', '--yes'],
+    ['registry', 'rebuild', '--source=history', '--yes']])
+def test_what_is_to_come_is_not_known(pool: Place, words: list) -> None:
+    pool.registry_row(pool.create_vm('web'), 1)
+    run = pool.run(*words, '--at=2099-01-01')
+    assert run.status == 2 and '--at: 2099-01-01 00:00:00Z is in the future' in run.err
+    # Unless the clock was ahead when something was done.
+    with contextlib.closing(sqlite3.connect(pool.registry.journal_path)) as journal, journal:
+        journal.execute("UPDATE history SET at = '2099-02-01 00:00:00' WHERE id = 1")
+    assert 'is in the future' not in pool.run(*words, '--at=2099-01-01').err
+
+
+def test_a_locked_registry_is_waited_for_once(pool: Place) -> None:
+    ref = pool.create_vm('web', args=span(1))
+    pool.registry_row(ref, 1)
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        number = journal.open_boot(Boot(0, pool.uuid(ref), 'web', 'start', 'host', 5, 'boot',
+                                        None, ''))
+        opened = journal.last_boot(pool.uuid(ref))
+        journal.write_boot(number, opened._replace(verdict='missing',
+                                                   closed_at=opened.opened_at))
+    with contextlib.closing(sqlite3.connect(pool.db, isolation_level=None)) as other:
+        other.execute('BEGIN EXCLUSIVE')
+        run = pool.run('explain', 'web')
+    assert run.status == 0 and run.err.count('waiting for') == 1
+    assert f'not known: registry {pool.db} is locked by ' in run.out
