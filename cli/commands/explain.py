@@ -12,7 +12,7 @@ from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.output.result import Result, build_document
 from cli.output.tables import describe_boot, describe_outcome, is_open, is_unasked
-from cli.output.text import escape, name_vm, plural, spell_vm, utc
+from cli.output.text import escape, name_vm, plural, say_unasked, spell_vm, utc
 from cli.output.vm_view import boot_document, entry_document
 from cli.queries.vm_names import find_names
 from registry.errors import RegistryUnavailable
@@ -221,7 +221,9 @@ def _find_now(context: Context, boot: Any) -> Now:
         context.live()
         from cli.queries.pool_snapshot import read_around
         pool = read_around(context, contents, boot.vm_uuid)
-    except (RegistryUnavailable, XapiError, MalformedRecord) as error:
+    except XapiError as error:
+        return Now(f'not known: {escape(say_unasked(error))}')
+    except (RegistryUnavailable, MalformedRecord) as error:
         return Now(f'not known: {escape(str(error))}')
     vm = pool.inventory.find_by_uuid(boot.vm_uuid)
     if vm is None:

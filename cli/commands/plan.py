@@ -6,6 +6,7 @@ from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.errors import ExitStatus
+from cli.output.edit_messages import describe_work
 from cli.output.result import Result, build_document
 from cli.output.tables import GOOD_STATES, brief_args, describe_left
 from cli.output.text import Style, escape, name_vm, plural, table
@@ -17,8 +18,9 @@ _NOTHING = ['Nothing is to be done.']
 
 def plan(arguments: Arguments, context: Context) -> Result:
     """Say what the daemon would do now, VM by VM with reasons; do nothing."""
-    plans = _read_plans(context, context.registry.read())
-    lines = [_describe(item) for item in plans]
+    contents = context.registry.read()
+    plans = _read_plans(context, contents)
+    lines = _describe(context, contents, plans)
     return Result(build_document(plans=[_document(item) for item in plans]),
                   lambda _style: lines or _NOTHING, _drift(arguments, bool(plans)),
                   minimal=tuple(item.vm.uuid for item in plans))
@@ -35,7 +37,7 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     if arguments.get(options.DRY_RUN):
         return Result(build_document(result='would_reconcile' if plans else 'nothing_to_do',
                                      plans=[_document(item) for item in plans]),
-                      lambda _style: [_describe(item) for item in plans] or _NOTHING)
+                      lambda _style: _describe(context, contents, plans) or _NOTHING)
     vms = [item.vm for item in plans + (waiting if plans else [])]
     staged = _stage(context, [vm.uuid for vm in vms])
     lines = [f'{name_vm(vm.name, vm.uuid)}: {escape(staged[vm.uuid].message)}' for vm in vms]
@@ -101,21 +103,22 @@ def _is_work(item: Any) -> bool:
     return item.action.value != 'none'
 
 
-def _describe(item: Any) -> str:
-    head = f'{name_vm(item.vm.name, item.vm.uuid)}, {item.vm.power_state.value}'
-    if not _is_work(item):
-        return f'{head}: {_say_left(item)}'
-    return (f'{head}: {item.action.value}: {item.reason.value}: '
-            f'{escape(item.vm.args) or "nothing"} → {escape(item.value) or "nothing"}')
+def _describe(context: Context, contents: Contents, plans: List[Any]) -> List[str]:
+    """Each of the plans on one line."""
+    rows = contents.by_uuid
+    return [describe_work(item, rows) if _is_work(item) else
+            f'{name_vm(item.vm.name, item.vm.uuid)}, {item.vm.power_state.value}: '
+            f'{_say_left(item, bool(context.journal_problem))}' for item in plans]
 
 
-def _say_left(item: Any) -> str:
+def _say_left(item: Any, lacks_journal: bool) -> str:
     """Why a VM that is not as desired is left as it is."""
     if item.reason.value == 'not_at_rest':
         carried, desired = (brief_args(args) if args else 'nothing'
                             for args in (item.carried, item.desired))
         return f'waits for shutdown: {carried} → {desired}'
-    return f'left alone: {describe_left(item.state.value, item.reason.value)}'
+    return 'left alone: ' + describe_left(
+        item.state.value, item.reason.value, lacks_journal=lacks_journal)
 
 
 def _document(item: Any) -> Dict[str, Any]:

@@ -8,7 +8,7 @@ from cli.commands.held_assignments import Held, find_held, note_carriers, refuse
 from cli.context import Context, probe
 from cli.effects.proposals import carry_out, rehearse
 from cli.errors import CommandError, ExitStatus, Kind
-from cli.output.edit_messages import say_assignment
+from cli.output.edit_messages import describe_work, say_assignment
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, name_vm, plural, say_unasked
 from cli.queries.preflight import refuse_on_member
@@ -173,6 +173,4 @@ def _plan_changes(context: Context, contents: Contents) -> List[str]:
         return []
     plans = [plan for plan in view.list_plans().values()
              if plan is not None and plan.action is not Action.NONE]
-    return [f'{name_vm(plan.vm.name, plan.vm.uuid)}: {plan.action.value}, '
-            f'{escape(plan.vm.args) or "nothing"} → {escape(plan.value) or "nothing"}'
-            for plan in plans]
+    return [describe_work(plan, contents.by_uuid) for plan in plans]

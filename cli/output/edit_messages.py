@@ -2,7 +2,8 @@
 
 from typing import Any, Dict, List, Mapping
 
-from cli.output.text import escape, name_vm
+from cli.output.tables import brief_args
+from cli.output.text import brief_name, escape, name_vm
 from registry.difference import RowChange
 from registry.values import Vm
 
@@ -43,6 +44,32 @@ def describe_row(row: RowChange) -> str:
     if row.after is None:
         return f'{name}: registration removed ({say_assignment(vm)})'
     return f'{name}: {say_change(row.before, row.after)}'
+
+
+def describe_work(plan: Any, rows: Mapping[str, Vm]) -> str:
+    """What is to be done about a VM, beside the rows (by UUID) that there are."""
+    said = _say_removal(plan, rows) if plan.stage is None else _say_staging(plan)
+    if plan.reason.value == 'replacement_interrupted':
+        said = f'to be put back, since a version before 0.2 took it away: {escape(plan.value)}'
+    return f'{name_vm(plan.vm.name, plan.vm.uuid)}, {plan.vm.power_state.value}: {said}'
+
+
+def _say_staging(plan: Any) -> str:
+    if not plan.carried:
+        return f'to be staged: {brief_args(plan.stage)}'
+    staged, carried = brief_args(plan.stage), brief_args(plan.carried)
+    if staged == carried or plan.carried.count('-device ') > 1:
+        staged, carried = escape(plan.stage), escape(plan.carried)
+    return f'to be staged: {staged} instead of {carried}'
+
+
+def _say_removal(plan: Any, rows: Mapping[str, Vm]) -> str:
+    why = {'row_deleted': '; its row was removed',
+           'pool_disabled': '; its vGPU pool is disabled'}.get(plan.reason.value, '')
+    owner = rows.get(plan.owner or '')
+    if owner is not None:
+        why = f'; the number is that of {brief_name(owner.vm_name, owner.vm_uuid)}'
+    return f'our arguments to be removed: {brief_args(plan.carried)}{why}'
 
 
 def say_outcome(followed: Any) -> str:

@@ -115,8 +115,10 @@ def describe_state(view: VmView) -> str:
     return _with_hint(str(view.state), _find_hint(view))
 
 
-def describe_left(state: str, reason: str) -> str:
+def describe_left(state: str, reason: str, *, lacks_journal: bool = False) -> str:
     """The state of a VM that is left as it is, and why."""
+    if lacks_journal and reason == 'number_contested':
+        return _with_hint(state, _ORDER_UNKNOWN)
     return _with_hint(state, _REASON_HINTS.get(reason, '' if reason == state else reason))
 
 

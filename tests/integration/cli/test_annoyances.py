@@ -409,6 +409,6 @@ def test_an_empty_list_says_of_what_there_is_none(pool: Place) -> None:
 def test_a_plan_calls_vms_by_their_names(pool: Place) -> None:
     ref = pool.create_vm('web')
     pool.registry_row(ref, 1)
-    assert pool.run('plan').out.startswith(f'web ({pool.uuid(ref)}), Halted: add: ')
+    assert pool.run('plan').out == f'web ({pool.uuid(ref)}), Halted: to be staged: A/medium/1\n'
     assert pool.run('reconcile').out == (
         f'web ({pool.uuid(ref)}): staged: its next start takes it\n')

@@ -347,3 +347,19 @@ def test_status_shows_what_the_consumer_of_this_host_does(pool: Place) -> None:
     assert document['consumer']['state'] == 'no_dom0'
     assert document['consumer']['numbers_confirmed'] is False
     assert 'Consumer: ' in pool.run('status').out
+
+
+def test_an_xapi_that_hangs_is_called_the_same_by_all(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    pool.registry_row(ref, 1)
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        journal.open_boot(Boot(0, pool.uuid(ref), 'web', 'start', 'host', 5, 'boot', None, ''))
+        opened = journal.last_boot(pool.uuid(ref))
+        journal.write_boot(opened.id, opened._replace(verdict='missing',
+                                                      closed_at=opened.opened_at))
+    pool.xapi.add_fault('hang', method='session.login_with_password')
+    for words, said in ((['scan-vms'], 'vgpu-admin: XAPI did not answer within '),
+                        (['show-vm', pool.uuid(ref)], 'vgpu-admin: XAPI did not answer within '),
+                        (['explain', pool.uuid(ref)], '  not known: XAPI did not answer within ')):
+        run = pool.run(*words)
+        assert said in run.err + run.out, run
