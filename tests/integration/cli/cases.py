@@ -199,7 +199,7 @@ GOOD = {
                       'was rebuilt')),
     'consumer': (Case('consumer status --root={dir}/dom0', None, 0, ''),
                  Case('consumer --action=status --root={dir}/dom0 --exit-code', None, 0, ''),
-                 Case('consumer pause --root={dir}/dom0', None, 0, 'The consumer is paused'),
+                 Case('consumer pause --root={dir}/dom0', None, 0, 'The pause is noted'),
                  Case('consumer resume --root={dir}/dom0', None, 0, '')),
     'doctor': (Case('doctor --root={dir}/dom0', None, 1, 'checks:'),
                Case('doctor --all-hosts --root={dir}/dom0', None, 1, 'checks:')),
