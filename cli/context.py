@@ -73,6 +73,7 @@ class Context:
         self._live: Any = None
         self._problem: 'Optional[XapiError]' = None
         self._journal_seconds = _HELPER_SECONDS
+        self._registry_seconds = REGISTRY_SECONDS
         self._host_names: Dict[Optional[str], Optional[str]] = {}
 
     @property
@@ -147,10 +148,15 @@ class Context:
         if self._registry is None:
             from registry.store import Registry
             settings = self.settings.registry
-            self._registry = Registry(settings.path, timeout_seconds=REGISTRY_SECONDS,
+            self._registry = Registry(settings.path, timeout_seconds=self._registry_seconds,
                                       trust_mass_removals=settings.trust_mass_removals,
                                       on_wait=self.tell)
         return self._registry
+
+    def lose_registry(self, *, is_locked: bool) -> None:
+        """It could not be read; one that is locked is not waited for again in this run."""
+        if is_locked:
+            self._registry, self._registry_seconds = None, _AGAIN_SECONDS
 
     @contextlib.contextmanager
     def editing(self, *, done: str = '', dry_run: bool = False,
@@ -220,16 +226,20 @@ class Context:
         if not os.path.exists(path):
             yield None
             return
-        from registry.errors import Reason, RegistryError
+        from registry.errors import JournalUnavailable, Reason, RegistryError
         from registry.journal.journal import Journal
+        from registry.sqlite.connection import TRY_AGAIN
         seconds = REGISTRY_SECONDS if is_needed else self._journal_seconds
         journal = Journal(path, timeout_seconds=seconds, on_wait=lambda: self._tell_wait(path))
         try:
             journal.open()
         except RegistryError as error:
+            is_locked = getattr(error, 'reason', None) is Reason.LOCKED
+            if is_needed and is_locked:
+                raise JournalUnavailable(f'{error}; {TRY_AGAIN}', reason=Reason.LOCKED) from error
             if is_needed:
                 raise
-            if getattr(error, 'reason', None) is Reason.LOCKED:
+            if is_locked:
                 # Once in a run it is waited for in vain.
                 self._journal_seconds = _AGAIN_SECONDS
             self.journal_problem = str(error)
@@ -282,7 +292,7 @@ class Context:
     def note(self, text: str) -> None:
         """Keep something that the reader should know, beside the result, and say it once."""
         if not any(text in note for note in self.notes):
-            self.notes.append(text)
+            self.notes = [note for note in self.notes if note not in text] + [text]
 
     def tell(self, *lines: str) -> None:
         """Say at once what is going on; programs are not told."""

@@ -5,9 +5,11 @@ A copy is made by SQLite, inside the caller's transaction and before its first w
 file by other means, and closing it, would drop the locks of SQLite's connections.
 """
 
+import calendar
 import contextlib
 import glob
 import os
+import re
 import sqlite3
 import time
 from typing import Any, Iterator, List, Type
@@ -20,6 +22,8 @@ from registry.sqlite.uri import render_uri
 # Each is a rebuild that lost edits or was asked for: that many mean that something else is wrong.
 KEPT_COPIES = 50
 _BESIDE = '.part'
+_TIME_FORMAT = '%Y%m%dT%H%M%SZ'
+_TIME = re.compile(re.escape(KEPT_MARK) + r'([0-9T]{15}Z)(?:-[0-9]+)?\Z')
 _OUR_TABLES = ('pools', 'vms')
 
 
@@ -188,7 +192,7 @@ def _decoded(data: bytes) -> Any:
 
 
 def _free_name(path: str, now: float) -> str:
-    stem = path + KEPT_MARK + time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))
+    stem = path + KEPT_MARK + time.strftime(_TIME_FORMAT, time.gmtime(now))
     name, count = stem, 1
     while os.path.lexists(name):
         count += 1
@@ -207,7 +211,8 @@ def _find(path: str, mark: str) -> List[str]:
 
 
 def _sorted(names: List[str]) -> List[str]:
-    return sorted(names, key=lambda name: (_read_time(name), name), reverse=True)
+    # Of one second the longer name is the later one.
+    return sorted(names, key=lambda name: (find_time(name), len(name), name), reverse=True)
 
 
 def _forget_unfinished(path: str) -> None:
@@ -223,9 +228,12 @@ def _forget_oldest(path: str) -> None:
             os.remove(name)
 
 
-def _read_time(name: str) -> float:
-    """When a copy was made; one that has vanished meanwhile goes first."""
+def find_time(name: str) -> float:
+    """When a copy was made: by its name, since a file that was set aside may be old; one without a
+    time in it that has vanished meanwhile goes first."""
+    found = _TIME.search(name)
     try:
-        return os.lstat(name).st_mtime
-    except OSError:
+        return calendar.timegm(time.strptime(found.group(1), _TIME_FORMAT)) if found else \
+            os.lstat(name).st_mtime
+    except (OSError, ValueError):
         return 0.0

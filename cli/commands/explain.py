@@ -12,7 +12,7 @@ from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.output.result import Result, build_document
 from cli.output.tables import describe_boot, describe_outcome, is_open, is_unasked
-from cli.output.text import escape, name_vm, plural, spell_vm, utc
+from cli.output.text import escape, name_vm, plural, say_unasked, spell_vm, utc
 from cli.output.vm_view import boot_document, entry_document
 from cli.queries.vm_names import find_names
 from registry.errors import RegistryUnavailable
@@ -20,8 +20,7 @@ from registry.journal.clock_steps import correct
 from watcher.errors import MalformedRecord, XapiError
 
 _ALL = 20000
-# So many boots are listed where one that was asked for is not there.
-_LISTED = 10
+_SHOWN_BOOTS = 10
 # A boot that has just begun has its verdict soon.
 _VERDICT_SECONDS = 3.0
 _AGAIN_SECONDS = 0.1
@@ -121,8 +120,10 @@ def _choose(life: Life, number: Optional[int], name: str, whole: str) -> Any:
     for boot in life.boots:
         if boot.id == number:
             return boot
-    known = ', '.join(str(boot.id) for boot in life.boots[:_LISTED])
-    which = 'the newest' if len(life.boots) > _LISTED else 'its boots'
+    shown = life.boots[:_SHOWN_BOOTS]
+    which = f'the newest of its {len(life.boots)} boots' if len(life.boots) > len(shown) else \
+        'its boots'
+    known = ', '.join(str(boot.id) for boot in shown)
     raise CommandError(Kind.NOT_FOUND, f'{name} has no boot {number}; {which}: {known}')
 
 
@@ -222,7 +223,9 @@ def _find_now(context: Context, boot: Any) -> Now:
         context.live()
         from cli.queries.pool_snapshot import read_around
         pool = read_around(context, contents, boot.vm_uuid)
-    except (RegistryUnavailable, XapiError, MalformedRecord) as error:
+    except XapiError as error:
+        return Now(f'not known: {escape(say_unasked(error))}')
+    except (RegistryUnavailable, MalformedRecord) as error:
         return Now(f'not known: {escape(str(error))}')
     vm = pool.inventory.find_by_uuid(boot.vm_uuid)
     if vm is None:

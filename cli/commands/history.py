@@ -14,7 +14,7 @@ from cli.output.text import escape, name_vm
 from cli.output.vm_view import entry_document, view_row
 from cli.queries.vm_lookup import find_target
 from cli.queries.vm_names import find_names
-from registry.errors import NotFound, RegistryUnavailable
+from registry.errors import NotFound, Reason, RegistryUnavailable
 from registry.journal.clock_steps import CLOCK_STEPPED, ClockStep
 from registry.values import Contents, Priority
 
@@ -30,18 +30,22 @@ def history(arguments: Arguments, context: Context) -> Result:
     if any(arguments.get(option) for option in VM):
         vm_uuid = find_past_target(context, arguments)
     limit = arguments.get(options.LIMIT) or DEFAULT_LIMIT
-    given = [option.flag for option in (options.SINCE, options.UNTIL, options.WHO)
-             if arguments.get(option) is not None]
     with context.journal(is_needed=True) as journal:
         entries = journal.list_history(
             vm_uuid, limit, since=arguments.get(options.SINCE), until=arguments.get(options.UNTIL),
             who=arguments.get(options.WHO)) if journal is not None else ()
         names = find_names(context.registry.path, journal, _list_vms(entries)) if entries else {}
     told = [(entry, names.get(entry.vm_uuid or '')) for entry in entries]
-    lines = [describe_entry(entry, name) for entry, name in told] or [
-        f"No entry matches {' and '.join(given)}." if given else 'Nothing is recorded.']
+    lines = [describe_entry(entry, name) for entry, name in told] or [_say_none(arguments)]
     return Result(build_document(history=[entry_document(entry, name) for entry, name in told]),
                   lambda _style: lines)
+
+
+def _say_none(arguments: Arguments) -> str:
+    given = [option.flag for option in (options.WHO, options.SINCE, options.UNTIL)
+             if arguments.get(option)]
+    return f"No entry matches; without {' and '.join(given)} all are shown." if given else \
+        'Nothing is recorded.'
 
 
 def _list_vms(entries: Sequence[Any]) -> List[str]:
@@ -55,7 +59,8 @@ def find_past_target(context: Context, arguments: Arguments) -> str:
         return str(vm_uuid)
     try:
         contents: Optional[Contents] = context.registry.inspect()
-    except RegistryUnavailable:
+    except RegistryUnavailable as error:
+        context.lose_registry(is_locked=error.reason is Reason.LOCKED)
         contents = None
     return find_target(context, contents).vm_uuid
 

@@ -8,39 +8,27 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
+from cli.commands.mirror_lines import describe_view, say_work
 from cli.commands.rebuild import copies, propose, read_replaceable, rebuild, replace
 from cli.context import Context
-from cli.effects.proposals import (carry_out, describe, describe_difference, document_of, invert,
-                                   rehearse)
+from cli.effects.proposals import carry_out, document_of, invert, rehearse
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.interrupts import deferred
 from cli.output.result import Result, build_document
-from cli.output.text import escape, name_vm, plural, say_unasked, say_unavailable
+from cli.output.text import escape, plural, say_unasked, say_unavailable
 from cli.output.vm_view import fault_documents
 from cli.queries.daemon_status import find_daemon
-from registry.difference import Difference, find_difference
+from registry.difference import MENDED, Difference, find_difference
 from registry.errors import Conflict
 from registry.journal.outside_edits import describe_loss
 from registry.proposal import Proposal
 from registry.values import Contents, Pool
 from watcher.errors import XapiError
 
-_WORDS = {
-    'same': 'The registry and the mirror say the same.',
-    'edited': 'The registry was edited since it was mirrored; the daemon on the master mirrors it.',
-    'older': 'The mirror is older than the registry; the daemon on the master writes it again.',
-    'newer': 'The mirror is newer than the registry, or of another line.',
-    'undecided': 'Nothing here tells which is newer, the registry or its mirror.',
-    'forged': 'No key that is known here has signed the mirror; the daemon on the master puts it '
-              'right.',
-    'no_mirror': 'There is no mirror in the database of XAPI.',
-    'no_registry': 'There is no registry that could be used.',
-}
 _NEXT = {
     'undecided': "'vgpu-admin registry rebuild' (the mirror counts) or 'vgpu-admin registry keep' "
                  '(the registry counts) decides it.',
-    'no_mirror': 'The daemon on the master makes one.',
     'no_registry': "'vgpu-admin registry rebuild' makes one from the mirror.",
 }
 _SOURCES = ("'vgpu-admin registry rebuild --source=history' (what this host saw last), "
@@ -69,6 +57,9 @@ class View(NamedTuple):
     """Whether the daemon goes by it: signed, or nothing in this pool needs to be."""
     trouble: str = ''
     """Why nothing can be said of the two: the registry is doubtful, or the journal unreadable."""
+    has_daemon: bool = True
+    """Whether a daemon runs that keeps the mirror; on a member that is not known, and taken for
+    so."""
 
     proposal: Optional[Proposal] = None
     """What a rebuild is about to do, where one is."""
@@ -82,7 +73,22 @@ class View(NamedTuple):
             return Difference()
         vms = self.contents.vms if self.contents else ()
         pools = self.contents.pools if self.contents else _default_pools()
-        return find_difference(vms, pools, self.collected.image)
+        found = find_difference(vms, pools, self.collected.image)
+        return found._replace(rows=tuple(
+            row._replace(what=MENDED, problem=self.faults[row.vm_uuid])
+            if row.before is None and row.vm_uuid in self.faults else row for row in found.rows))
+
+    @property
+    def lag(self) -> Difference:
+        """What the mirror needs; of a row that is not valid it keeps what it has."""
+        return invert(self.difference._replace(rows=tuple(
+            row for row in self.difference.rows if not row.problem)))
+
+    @property
+    def faults(self) -> Dict[str, str]:
+        """UUID -> what is wrong with the row, of rows that are not valid."""
+        return {fault.key: fault.problem for fault in self.contents.faults} \
+            if self.contents is not None else {}
 
 
 def registry(arguments: Arguments, context: Context) -> Result:
@@ -110,7 +116,7 @@ def _compare(arguments: Arguments, context: Context, view: View) -> Result:
                or not view.collected.is_complete)
     status = (ExitStatus.UNAVAILABLE if view.trouble else
               ExitStatus.DRIFT if differs and arguments.get(options.EXIT_CODE) else ExitStatus.DONE)
-    lines = _lines(context, view) + _list_next(view)
+    lines = describe_view(context.registry.path, view) + _list_next(view)
     return Result(_document(context, view, view.judgement), lambda _style: lines, status,
                   minimal=tuple(view.difference.vm_uuids))
 
@@ -120,7 +126,11 @@ def _list_next(view: View) -> List[str]:
     if view.contents is None and view.mirror is None:
         return [f'There is no mirror either. The assignments come back by: {_SOURCES}; only for a '
                 "first registry: 'vgpu-admin init'."]
-    return [_NEXT[view.judgement]] if view.judgement in _NEXT and not view.trouble else []
+    if view.trouble:
+        return []
+    if view.judgement == 'same' and view.difference.has_any:
+        return ["'vgpu-admin registry rebuild' makes the registry as the mirror is."]
+    return [_NEXT[view.judgement]] if view.judgement in _NEXT else []
 
 
 def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
@@ -134,11 +144,12 @@ def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
     # What the daemon does not go by is taken as what this host's registry has been at.
     is_needed = view.contents is None or view.difference.has_any or (
         view.judgement == 'undecided' and not view.is_trusted)
+    shown = describe_view(context.registry.path, view)
     if not is_needed or arguments.get(options.DRY_RUN):
         result = 'would_be_rebuilt' if is_needed else 'unchanged'
-        return Result(_document(context, view, result), lambda _style: _lines(context, view)
+        return Result(_document(context, view, result), lambda _style: shown
                       + ['Nothing to do.' if not is_needed else 'Nothing was changed (dry run).'])
-    context.confirm(_lines(context, view), 'Do you want to rebuild the registry from the mirror?')
+    context.confirm(shown, 'Do you want to rebuild the registry from the mirror?')
     kept = _replace(context, view)
     document = _document(context, view, 'rebuilt')
     document['kept'] = kept or None
@@ -159,8 +170,8 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
         raise CommandError(Kind.UNAVAILABLE, f'there is no registry to keep ({view.problem}): '
                            f'{context.registry.path}; {_NEXT["no_registry"]}')
     if view.mirror is None:
-        raise CommandError(Kind.NOT_FOUND, 'there is no mirror in the database of XAPI; the daemon '
-                           'on the master makes one')
+        raise CommandError(Kind.NOT_FOUND, 'there is no mirror in the database of XAPI; '
+                           + say_work(view, 'no_mirror'))
     if view.contents.missing:
         raise CommandError(Kind.CONFLICT, 'the registry lost rows that no command of ours removed: '
                            "take it as it is first, with 'vgpu-admin accept'")
@@ -170,32 +181,23 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
                            + (f"; for the master's registry to count, run it on {escape(master)}"
                               if master else ''))
     is_needed = view.judgement in ('undecided', 'newer') and (
-        view.difference.has_any or not view.is_trusted)
+        view.lag.has_any or not view.is_trusted)
+    lines = describe_view(context.registry.path, view, is_kept=True)
     if not is_needed or arguments.get(options.DRY_RUN):
         result = 'would_be_kept' if is_needed else 'unchanged'
-        return Result(_document(context, view, result), lambda _style: _lines(
-            context, view, is_kept=True)
-            + [_say_unneeded(context, view) if not is_needed else
-               'Nothing was changed (dry run).'])
+        return Result(_document(context, view, result), lambda _style: lines
+            + ['Nothing was changed (dry run).' if is_needed else
+               'Nothing to do: the registry counts already.' if view.lag.has_any else
+               'Nothing to do.'])
     shown = rehearse(context, lambda edit: None)
-    context.confirm(_lines(context, view, is_kept=True), 'Do you want to keep the registry as it '
-                    'is, and have the mirror overwritten?')
+    context.confirm(lines, 'Keep the registry and overwrite the mirror?')
     carry_out(context, shown, done='')
     with deferred():
         if not let_registry_count(context, view):
             raise CommandError(Kind.UNAVAILABLE, 'there is no journal yet: start the daemon first')
         context.done.append('the registry counts, and not the mirror')
     return Result(_document(context, view, 'kept'), lambda _style: [
-        f'The registry {context.registry.path} is kept; the daemon mirrors it.'])
-
-
-def _say_unneeded(context: Context, view: View) -> str:
-    """What is said where the registry counts already."""
-    if not view.difference.has_any:
-        return 'Nothing to do.'
-    if find_daemon(context.registry.path) is None:
-        return 'The registry counts already; a daemon mirrors it: systemctl start vgpu-watcher'
-    return 'The registry counts already; the daemon mirrors it.'
+        f'The registry {context.registry.path} is kept; {say_work(view, "edited")}.'])
 
 
 def _replace(context: Context, view: View) -> str:
@@ -230,7 +232,7 @@ def let_registry_count(context: Context, view: View) -> bool:
 
 def read_mirror_view(context: Context) -> View:
     """Look at the registry here and at its mirror; raises XapiError."""
-    from watcher.mirror.comparison import collect_image, judge
+    from watcher.mirror.comparison import collect_image, judge, list_kept_rows
     from watcher.mirror.entries import digest_contents, row_of
     from watcher.mirror.slots import read_mirror
     from watcher.mirror.trust import build_trust, read_key, read_memory
@@ -252,25 +254,29 @@ def read_mirror_view(context: Context) -> View:
     if not is_trusted:
         mirror = reading.rival
     judgement = 'no_registry'
+    known = {vm.vm_uuid: row_of(vm) for vm in contents.vms} if contents is not None else {}
     if contents is not None:
-        digest = digest_contents(contents.vms, contents.pools)
+        # As the daemon does: of a row that is not valid the mirror keeps what it has.
+        known.update(list_kept_rows(vms, pool.uuid, {fault.key for fault in contents.faults},
+                                    known, trust))
+        digest = digest_contents(known.values(), contents.pools)
         judgement = judge(mirror, lineage, noted[1] if noted else None, digest).value
         if not is_trusted:
             judgement = 'undecided' if is_ahead else 'forged'
-    known = {vm.vm_uuid: row_of(vm) for vm in contents.vms} if contents is not None else {}
     collected = collect_image(vms, mirror, known, trust) if mirror is not None else None
     if mirror is not None and collected is not None and not collected.is_complete:
         # People may go by what is whole by its digest, and are told what did not verify.
         collected = collect_image(vms, mirror, known)
     return View(judgement, contents, problem, noted[0] if noted else '', mirror, collected,
                 _find_odd_entries(vms, pool.uuid, contents, trust),
-                reading.is_signed and is_trusted, is_trusted, trouble)
+                reading.is_signed and is_trusted, is_trusted, trouble,
+                not live.role.is_writer or find_daemon(context.registry.path) is not None)
 
 
 def _find_trouble(context: Context, contents: Optional[Contents]) -> str:
     """What keeps the registry from being held against its mirror."""
     if context.journal_problem:
-        return f'The journal tells which is newer, and cannot be read: {context.journal_problem}'
+        return 'Which of the two is newer is not known without the journal.'
     return describe_loss(contents) if contents is not None and contents.missing else ''
 
 
@@ -301,7 +307,8 @@ def _find_odd_entries(vms: Tuple[Any, ...], resource_pool: str, contents: Option
              EntryKind.ARRIVED: 'an entry of another resource pool (arrived)',
              EntryKind.INVALID: 'an entry that cannot be read',
              EntryKind.FORGED: 'an entry that no key known here has signed'}
-    rows = contents.by_uuid if contents is not None else {}
+    rows = {vm.vm_uuid for vm in contents.vms} | {fault.key for fault in contents.faults} \
+        if contents is not None else set()
     odd = []
     for vm in sorted(vms, key=lambda item: (item.name, item.uuid)):
         if vm.kind is not VmKind.VM:
@@ -313,35 +320,6 @@ def _find_odd_entries(vms: Tuple[Any, ...], resource_pool: str, contents: Option
         elif kind is EntryKind.OWN and contents is not None and vm.uuid not in rows:
             odd.append((vm.uuid, vm.name, 'an entry, and it is not registered'))
     return tuple(odd)
-
-
-def _lines(context: Context, view: View, *, is_kept: bool = False) -> List[str]:
-    """How registry and mirror stand, and what it takes to make them the same."""
-    lines = [f'registry  {context.registry.path}: {_describe_registry(view)}']
-    if view.mirror is not None:
-        signed = 'signed' if view.is_signed else 'not signed by a key that is known here'
-        lines.append(f'mirror    generation {view.mirror.generation.text}, '
-                     f'{plural(view.mirror.vms, "VM")}, {signed}')
-    lines += ['', view.trouble or _WORDS[view.judgement]]
-    if view.difference.has_any:
-        lines.append('To be as the registry, the mirror needs:' if is_kept else
-                     'To be as the mirror, the registry needs:')
-    lines += ['  ' + line for line in (
-        describe(view.proposal) if view.proposal is not None else
-        describe_difference(invert(view.difference) if is_kept else view.difference))]
-    if view.collected is not None and view.collected.problems:
-        lines.append('The mirror is not whole, and the registry here completes it:'
-                     if view.collected.is_complete else 'The mirror is not whole:')
-        lines += [f'  {escape(problem)}' for problem in view.collected.problems]
-    lines += [f'{name_vm(name, uuid)} has {what}' for uuid, name, what in view.entries]
-    return lines
-
-
-def _describe_registry(view: View) -> str:
-    if view.contents is None:
-        return view.problem
-    count = plural(len(view.contents.vms), 'VM')
-    return f'generation {view.generation or "-"}, {count}'
 
 
 def _document(context: Context, view: View, result: str) -> Dict[str, Any]:

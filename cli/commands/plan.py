@@ -23,7 +23,7 @@ def plan(arguments: Arguments, context: Context) -> Result:
     contents = context.registry.read()
     note_faults(context, contents)
     plans = _read_plans(context, contents)
-    lines = [describe_plan(item, contents) for item in plans]
+    lines = _describe(context, contents, plans)
     return Result(build_document(plans=[plan_document(item) for item in plans],
                                  faults=fault_documents(contents)),
                   lambda _style: lines or _NOTHING,
@@ -43,8 +43,8 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     if arguments.get(options.DRY_RUN):
         return Result(build_document(result='would_reconcile' if plans else 'nothing_to_do',
                                      plans=[plan_document(item) for item in plans]),
-                      lambda _style: [describe_plan(item, contents) for item in plans]
-                      + [say_dry_run()] if plans else _NOTHING)
+                      lambda _style: _describe(context, contents, plans) + [say_dry_run()]
+                      if plans else _NOTHING)
     vms = [item.vm for item in plans + (waiting if plans else [])]
     staged = _stage(context, [vm.uuid for vm in vms])
     lines = [f'{name_vm(vm.name, vm.uuid)}: {escape(staged[vm.uuid].message)}' for vm in vms]
@@ -114,10 +114,15 @@ def _is_work(item: Any) -> bool:
     return item.action.value != 'none'
 
 
-def describe_plan(item: Any, contents: Contents) -> str:
+def _describe(context: Context, contents: Contents, plans: List[Any]) -> List[str]:
+    return [describe_plan(item, contents, lacks_journal=bool(context.journal_problem))
+            for item in plans]
+
+
+def describe_plan(item: Any, contents: Contents, *, lacks_journal: bool = False) -> str:
     """What becomes of one VM, or why it is left as it is."""
     rows = contents.by_uuid
-    said = _say_work(item, rows) if _is_work(item) else _say_left(item, rows)
+    said = _say_work(item, rows) if _is_work(item) else _say_left(item, rows, lacks_journal)
     return f'{name_vm(item.vm.name, item.vm.uuid)}, {item.vm.power_state.value}: {said}'
 
 
@@ -137,7 +142,7 @@ def _say_owner(row: Optional[Vm]) -> str:
     return f' (vm_id {row.vm_id} is that of {brief_name(row.vm_name, row.vm_uuid)})' if row else ''
 
 
-def _say_left(item: Any, rows: Mapping[str, Vm]) -> str:
+def _say_left(item: Any, rows: Mapping[str, Vm], lacks_journal: bool) -> str:
     """Why a VM that is not as desired is left as it is."""
     if item.reason.value == 'number_held':
         row = rows.get(item.holder)
@@ -147,7 +152,7 @@ def _say_left(item: Any, rows: Mapping[str, Vm]) -> str:
         return f'left alone: {describe_resident(item.vm.uuid)}'
     if item.reason.value == 'not_at_rest':
         return f"waits for shutdown: {' → '.join(brief_pair(item.carried, item.desired))}"
-    return f'left alone: {describe_left(item)}'
+    return f'left alone: {describe_left(item, lacks_journal=lacks_journal)}'
 
 
 def plan_document(item: Any) -> Dict[str, Any]:

@@ -5,8 +5,6 @@ difference as everywhere.
 """
 
 import os
-import re
-import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from cli.commandline import options
@@ -21,13 +19,13 @@ from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, iso, plural, plural_invalid, say_unasked
 from cli.queries.preflight import refuse_on_member
 from registry.errors import Reason, RegistryError, RegistryUnavailable
-from registry.kept_copies import list_copies as list_kept
+from registry.kept_copies import find_time, list_copies as list_kept
 from registry.paths import KEPT_MARK
 from registry.proposal import Proposal
+from registry.sqlite.timestamps import render_timestamp
 from registry.values import Contents, Image
 from watcher.errors import XapiError
 
-_STAMP = re.compile(re.escape(KEPT_MARK) + r'(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z')
 MIRROR, HISTORY = 'mirror', 'history'
 # What is set aside and rebuilt; anything else is mended in place.
 REPLACEABLE = (Reason.MISSING, Reason.EMPTY, Reason.CORRUPT, Reason.FOREIGN, Reason.TOO_NEW)
@@ -186,19 +184,13 @@ def _examine(path: str) -> Copy:
         found = os.stat(path)
     except OSError as error:
         return Copy(path, '', 0, None, str(error))
-    made_at = _find_time(path) or time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(found.st_mtime))
+    made_at = render_timestamp(find_time(path))
     try:
         return Copy(path, made_at, found.st_size, len(_open(path).vms))
     except RegistryError as error:
         problem = error.reason.value if isinstance(error, RegistryUnavailable) else str(error)
-        said = f'cannot be read ({problem})' if found.st_size else 'an empty file'
-        return Copy(path, made_at, found.st_size, None, said)
-
-
-def _find_time(path: str) -> str:
-    """When a copy was made, by its name; a file that was only moved keeps its own time."""
-    found = _STAMP.search(path)
-    return '{}-{}-{} {}:{}:{}'.format(*found.groups()) if found is not None else ''
+        return Copy(path, made_at, found.st_size, None, 'an empty file'
+                    if problem == Reason.EMPTY.value else f'cannot be read ({problem})')
 
 
 def _stage(context: Context, proposal: Proposal, document: Dict[str, Any]) -> List[str]:

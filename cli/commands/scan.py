@@ -82,7 +82,7 @@ def read_survey(context: Context, contents: Contents) -> Survey:
                                       for item in contents.faults}
     views = {vm.uuid: view_record(rows.get(vm.uuid), vm, pool.plan(vm), pool.policy.names,
                                   faults.get(vm.uuid, ''), rows)
-             ._replace(dangers=pool.list_dangers(vm),
+             ._replace(dangers=pool.list_dangers(vm), lacks_journal=bool(context.journal_problem),
                        removed=None if vm.uuid in rows else pool.view.removed.get(vm.uuid),
                        arrived=document_of(arrivals[vm.uuid]) if vm.uuid in arrivals else None)
              for vm in pool.ordinary_vms + pool.list_templates_with_rows()}
@@ -110,11 +110,13 @@ def status(_arguments: Arguments, context: Context) -> Result:
     shown = survey or _survey_registry(contents)
     panel = _build_panel(context, contents, shown, problem)._replace(
         registry_problem=trouble, config_problem=context.config_problem,
-        check_config=context.check_config)
+        check_config=context.check_config, is_there=os.path.lexists(context.registry.path),
+        has_past=not trouble or bool(contents.source))
     if not problem:
         panel = panel._replace(host_names={boot.host: context.find_host_name(boot.host)
                                            for boot in panel.odd_boots})
-    note_faults(context, contents)
+    if context.is_json:
+        note_faults(context, contents)  # people have them in the panel
     return Result(_status_document(contents, shown, panel),
                   lambda style: render_panel(panel, style),
                   ExitStatus.USAGE if context.config_problem else

@@ -57,7 +57,8 @@ def find_view(context: Context, contents: Contents, vm_uuid: str) -> Optional[Vm
         return view_vanished(row) if row else view
     view = view_record(row, record, pool.plan(record), pool.policy.names, fault,
                        contents.by_uuid)
-    view = view._replace(removed=None if row else pool.view.removed.get(vm_uuid))
+    view = view._replace(removed=None if row else pool.view.removed.get(vm_uuid),
+                         lacks_journal=bool(context.journal_problem))
     if row is not None or not record.mirror:
         return view
     from cli.queries.arrivals import document_of, find_arrivals

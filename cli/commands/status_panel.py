@@ -14,9 +14,10 @@ from cli.output.vm_view import word
 from cli.queries.daemon_status import Watch, describe_watch
 from cli.queries.mirror_status import MirrorState, describe_mirror, render_mirror
 
-# So many VMs are shown one by one; a pool of more is counted.
+# So many VMs are shown one by one; a pool of more is counted. It all has room in 40 lines.
 _MANY = 12
 _FEW = 3
+_FEWEST = 2
 # What needs attention: so many lines about VMs, before they are put together; so many in all.
 _MOST_VMS = 9
 _MOST_LINES = 12
@@ -43,6 +44,10 @@ class Panel(NamedTuple):
     """What the daemon noted of it; None when it is not known."""
     registry_problem: str = ''
     """Why the registry cannot be gone by; the VMs are those of when it was last seen, then."""
+    is_there: bool = True
+    """Whether there is a file."""
+    has_past: bool = True
+    """Whether it is known what the registry says, or said when it was last seen."""
     consumer: Optional[ConsumerState] = None
     """What the consumer of this host does."""
     host_names: Mapping[str, Optional[str]] = {}
@@ -58,7 +63,7 @@ def render_panel(panel: Panel, style: Style) -> List[str]:
     """The whole panel."""
     lines = [style.colour('=== vGPU Control Panel ===', 'title')] + _head(panel, style)
     is_crowded = sum(len(views) for _pool_count, views in panel.pools) > _MANY
-    for pool, views in panel.pools:
+    for pool, views in panel.pools if panel.has_past else ():
         lines += [''] + _pool(pool, views, is_crowded, style)
     if is_crowded:
         command = 'list-vms' if panel.xapi_problem else 'scan-vms'
@@ -73,10 +78,29 @@ def _head(panel: Panel, style: Style) -> List[str]:
     xapi = (f"{style.warning} {escape(panel.xapi_problem).replace('XAPI ', '', 1)}"
             if panel.xapi_problem else f'{style.tick} answers')
     if panel.registry_problem:
-        accepted = f': {style.warning} cannot be used; what follows is how it was last seen'
+        accepted = f': {style.warning} {_say_unusable(panel)}'
     return [f'Registry: {panel.path}{accepted}', describe_watch(panel.watch, style),
-            f'XAPI: {xapi}', render_mirror(panel.mirror, style, panel.journal_problem)
+            f'XAPI: {xapi}', render_mirror(panel.mirror, style, _say_unnoted(panel))
             ] + _consumer(panel.consumer, style)
+
+
+def _say_unusable(panel: Panel) -> str:
+    """What is shown in the place of a registry that cannot be used."""
+    if panel.has_past:
+        return 'cannot be used; what follows is how it was last seen'
+    if panel.journal_problem:
+        return 'cannot be used, nor can the journal, which tells how it was last seen'
+    return 'cannot be used; no history tells what it said' if panel.is_there else \
+        'there is none yet'
+
+
+def _say_unnoted(panel: Panel) -> str:
+    """Why it is not known how far the mirror is."""
+    if panel.journal_problem:
+        return 'the journal cannot be read'
+    if panel.watch.holder is None:
+        return 'no daemon is running'
+    return 'the daemon has not noted it' if panel.is_there else 'there is no registry yet'
 
 
 def _consumer(consumer: Optional[ConsumerState], style: Style) -> List[str]:
@@ -98,7 +122,9 @@ def _pool(pool: PoolCount, views: Sequence[VmView], is_crowded: bool, style: Sty
     lines = [style.colour(title, 'title'), f'VMs: {pool.vm_count} ({counts})']
     if pool.description:
         lines.append(f'Description: {escape(pool.description)}')
-    return lines + (_vms(views, style) if views and not is_crowded else [])
+    if views and is_crowded:
+        return lines + [f"see 'vgpu-admin scan-vms --pool={pool.pool_id}'"]
+    return lines + (_vms(views, style) if views else [])
 
 
 def _count(words: Iterable[Optional[str]]) -> str:
@@ -126,7 +152,7 @@ def _unregistered(views: Sequence[VmView], problem: str, is_crowded: bool,
     if problem:
         return [style.colour('=== Unregistered VMs: not known ===', 'title')]
     lines = [style.colour(f'=== Unregistered VMs: {len(views)} ===', 'title')]
-    many = _FEW if is_crowded else _MANY
+    many = _FEWEST if is_crowded else _MANY
     rows = [(view.vm_uuid, view.power_state or '-', view.state or '-',
              escape(view.vm_name) or '-') for view in views[:many]]
     if rows:

@@ -12,8 +12,9 @@ from cli.commandline.consumer_options import ACTION, ROOT
 from cli.commandline.parser import Arguments
 from cli.consumer.installation import (DIRECTORIES, FRAGMENTS, OURS, SETTING, STOCK, Awareness,
                                        ConsumerHost, Setting)
-from cli.consumer.withholding import (OFF, ConsumerState, advise_consumer, describe_consumer,
-                                      find_paused, find_run_directory, read_consumer_state)
+from cli.consumer.withholding import (NO_DOM0, NOT_IN_FORCE, OFF, ConsumerState, advise_consumer,
+                                      describe_consumer, find_paused, find_run_directory,
+                                      read_consumer_state)
 from cli.consumer.wrapper_variant import MEANINGS, Form
 from cli.context import Context
 from cli.errors import CommandError, ExitStatus, Kind
@@ -21,6 +22,12 @@ from cli.output.result import Result, build_document, plain
 from cli.output.text import escape
 
 _RESTART = 'restart xenopsd on this host: xe-toolstack-restart (running VMs run on)'
+# Why a pause has no effect now.
+_IDLE = {
+    OFF: "the consumer is disabled, so it has no effect until 'vgpu-admin consumer enable'",
+    NOT_IN_FORCE: 'the stock wrapper is patched by hand, so it has no effect',
+    NO_DOM0: 'this is not dom0, so it has no effect',
+}
 _AWARENESS = {
     Awareness.AWARE: 'runs with our wrapper',
     Awareness.UNAWARE: 'runs without our wrapper',
@@ -126,9 +133,11 @@ def _pause(place: ConsumerPlace, _context: Context) -> Result:
     except FileExistsError:
         return _build(place, 'already_paused', ['The consumer is paused already.'])
     os.close(descriptor)
-    return _build(place, 'paused', ['The consumer is paused: from now on each VM gets what XAPI '
-                                    "carries, a stolen number too. 'vgpu-admin consumer resume' "
-                                    'ends it.'])
+    idle = _IDLE.get(place.read().state)
+    return _build(place, 'paused', [
+        f'The pause is noted; {idle}.' if idle else
+        'The consumer is paused: from now on each VM gets what XAPI carries, a stolen number too. '
+        "'vgpu-admin consumer resume' ends it."])
 
 
 def _resume(place: ConsumerPlace, _context: Context) -> Result:
@@ -142,9 +151,15 @@ def _resume(place: ConsumerPlace, _context: Context) -> Result:
 def _status(place: ConsumerPlace, context: Context) -> Result:
     host = place.host
     form = host.find_form()
-    if form is not Form.STOCK:
-        context.note(f'{STOCK}: {_advise(form)}')
     enabled = host.is_enabled()
+    if form is Form.MISSING and not enabled \
+            and host.find_awareness() is Awareness.NOT_RUNNING:
+        lines = [f'{STOCK} does not exist: this is not dom0']
+        return _build(place, 'disabled', lines)._replace(lines=plain(lines))
+    if form is Form.MISSING:
+        context.note(f'{STOCK} does not exist: no VM with a QEMU can start on this host')
+    elif form is not Form.STOCK:
+        context.note(f'{STOCK}: {_advise(form)}')
     found = {item for directory in DIRECTORIES for item in host.list_settings(directory)}
     others = [f'Set elsewhere: {escape(item.path)}: {escape(item.value)}'
               for item in sorted(found) if item.path not in FRAGMENTS]
@@ -153,7 +168,7 @@ def _status(place: ConsumerPlace, context: Context) -> Result:
         f'Stock wrapper: {STOCK}: {MEANINGS[form]}',
         f'Our wrapper: {OURS}: {"is there" if host.is_installed() else "is not there"}',
         f'Fragment: {FRAGMENTS[0]}: {"is there" if host.has_fragment() else "is not there"}']
-        + others)
+        + (['Paused: yes'] if place.read().is_paused else []) + others)
 
 
 def _build(place: ConsumerPlace, result: str, lines: List[str]) -> Result:
@@ -161,8 +176,9 @@ def _build(place: ConsumerPlace, result: str, lines: List[str]) -> Result:
     host, state = place.host, place.read()
     awareness = host.find_awareness()
     enabled = host.is_enabled()
-    lines = lines + [f'xenopsd: {_AWARENESS[awareness]}',
-                     f'Stolen numbers: {describe_consumer(state)}']
+    lines = lines + [f'xenopsd: {_AWARENESS[awareness]}']
+    if state.state != NO_DOM0:
+        lines.append(f'Stolen numbers: {describe_consumer(state)}')
     advice = advise_consumer(state)
     if advice and enabled:
         lines.append(f'To have them withheld: {advice}')
@@ -188,6 +204,4 @@ def _advise(form: Form) -> str:
     if form.is_patched:
         return ('the patch goes on appending, so our wrapper leaves those arguments alone; it '
                 'also lets through what our grammar refuses, so put the packaged file back')
-    if form is Form.MISSING:
-        return 'is not there: no VM with a QEMU can start on this host'
     return 'our wrapper looks at how it runs QEMU; see to it that the next boot is as_desired'

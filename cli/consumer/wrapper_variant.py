@@ -41,7 +41,7 @@ MEANINGS = {
     Form.PATCHED_3: 'patched by hand: splits like a shell, appends last',
     Form.PATCHED_OTHERWISE: 'patched by hand, in a way that is not known',
     Form.UNKNOWN: 'not a wrapper that is known',
-    Form.MISSING: 'is not there',
+    Form.MISSING: 'does not exist',
 }
 
 

@@ -85,7 +85,7 @@ def check_consumer(examination: Any) -> Iterator[Finding]:
                   "'vgpu-admin consumer disable'")
     elif host.find_awareness() is Awareness.UNAWARE:
         yield doubtful('consumer', 'is enabled, but the xenopsd that runs has not read that yet',
-                       'xe-toolstack-restart (running VMs run on)')
+                       "'xe-toolstack-restart' (running VMs run on)")
     elif form is Form.UNKNOWN:
         yield doubtful('consumer', f'is enabled, but {STOCK} is not one that is known',
                        'see to it that the next boot is as_desired')

@@ -22,8 +22,7 @@ EMPTY_BYTES = 8 << 20
 DAY_SECONDS = 86400
 # The daemon notes its progress every 2 s.
 MIRROR_SECONDS = 3.0
-_START = 'systemctl start vgpu-watcher; systemctl status vgpu-watcher'
-_NOT_NOTED = 'there is no journal yet in which the daemon could note it'
+_START = "'systemctl start vgpu-watcher'; 'systemctl status vgpu-watcher'"
 _BAD_VERDICTS = ('stale', 'missing', 'withheld', 'not_consumed')
 
 
@@ -115,7 +114,7 @@ def check_boots(examination: Any) -> Iterator[Finding]:
     since = render_timestamp(time.time() - DAY_SECONDS)
     with examination.context.journal() as journal:
         if journal is None:
-            yield skipped('boots', 'there is no journal')
+            yield skipped('boots', _find_gap(examination) or 'there is no journal')
             return
         counts = journal.count_verdicts(since)
     words = ', '.join(f'{verdict} {number}' for verdict, number in sorted(counts.items()))
@@ -139,10 +138,12 @@ def check_daemon(examination: Any) -> Iterator[Finding]:
         watch = read_watch(holder, journal, time.time(),
                            examination.context.settings.scan.interval_seconds)
         text = journal.read_note(WATCH_NOTE) if journal is not None else None
-    if _has_journal(examination):
-        yield _judge_watch(watch)
-    else:
-        yield skipped('daemon.watching', _NOT_NOTED)
+    gap = _find_gap(examination)
+    if gap:
+        for name in ('daemon.watching', 'daemon.version'):
+            yield skipped(name, gap)
+        return
+    yield _judge_watch(watch)
     yield _judge_version(text)
 
 
@@ -152,10 +153,11 @@ def check_mirror(examination: Any) -> Iterator[Finding]:
     if holder is None:
         yield skipped('mirror', 'no daemon is running')
         return
-    if not _has_journal(examination):
-        yield skipped('mirror', _NOT_NOTED)
-        return
     before = mirror = _read_mirror(examination, holder)
+    gap = _find_gap(examination)
+    if gap:
+        yield skipped('mirror', gap)
+        return
     if before is not None and not before.is_settled:
         examination.context.sleep(MIRROR_SECONDS)
         mirror = _read_mirror(examination, holder)
@@ -176,21 +178,23 @@ def check_mirror_key(examination: Any) -> Iterator[Finding]:
                        "name the pool's secret in the configuration, as [mirror] key_file")
     elif faults:
         yield bad('mirror.key', '; '.join(faults), f'chown root and chmod 0600 '
-                  f'{settings.key_file}, then xe pool-secret-rotate')
+                  f'{settings.key_file}, then \'xe pool-secret-rotate\'')
     else:
         yield good('mirror.key', f'{settings.key_file} is for root only')
 
 
-def _has_journal(examination: Any) -> bool:
-    """Whether there is a journal: what is not noted without one is nobody's fault."""
-    return os.path.exists(examination.context.registry.journal_path)
+def _find_gap(examination: Any) -> str:
+    """Why nothing is known of what the daemon noted, where that is no fault of the daemon's."""
+    if not os.path.exists(examination.context.registry.journal_path):
+        return 'there is no journal yet in which the daemon could note it'
+    return 'the journal cannot be read' if examination.context.journal_problem else ''
 
 
 def judge_mirror(before: Optional[MirrorState], mirror: Optional[MirrorState]) -> Finding:
     """Judge two looks; what is under way and gets no further needs a look."""
     if mirror is None:
         return doubtful('mirror', 'the daemon has not noted how far it is',
-                        'systemctl restart vgpu-watcher; journalctl -u vgpu-watcher')
+                        "'systemctl restart vgpu-watcher'; 'journalctl -u vgpu-watcher'")
     saw = describe_mirror(mirror)
     if mirror.is_switched_off:
         return skipped('mirror', saw)
@@ -214,13 +218,13 @@ def _judge_watch(watch: Any) -> Finding:
     name = 'daemon.watching'
     if watch.last_answer is None:
         return doubtful(name, 'the daemon has not noted when XAPI answered it',
-                        'systemctl status vgpu-watcher says what it waits for')
+                        "'systemctl status vgpu-watcher' says what it waits for")
     since = utc(watch.since) if watch.since else '(not now)'
     saw = f'since {since}; XAPI answered it {watch.silent_seconds} s ago'
     if watch.since is None:
-        return bad(name, f'it waits for XAPI; {saw}', 'systemctl status xapi')
+        return bad(name, f'it waits for XAPI; {saw}', "'systemctl status xapi'")
     if watch.is_late:
-        return bad(name, saw, 'systemctl status vgpu-watcher; see whether XAPI answers')
+        return bad(name, saw, "'systemctl status vgpu-watcher'; see whether XAPI answers")
     return good(name, saw)
 
 
@@ -234,7 +238,7 @@ def _judge_version(text: Any) -> Finding:
         return skipped('daemon.version', 'the daemon has not noted it')
     if version != VERSION:
         return doubtful('daemon.version', f'{version} runs, {VERSION} is installed',
-                        'systemctl restart vgpu-watcher')
+                        "'systemctl restart vgpu-watcher'")
     return good('daemon.version', f'{version} runs, as installed')
 
 

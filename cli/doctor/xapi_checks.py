@@ -19,7 +19,7 @@ _ODD_STATES = ('drift', 'contested', 'orphaned', 'unreadable', 'doubled', 'waits
 def check_xapi(examination: Any) -> Iterator[Finding]:
     """Does XAPI answer, is it new enough, and may we write here?"""
     if examination.xapi_problem is not None:
-        yield bad('xapi', str(examination.xapi_problem), 'systemctl status xapi')
+        yield bad('xapi', str(examination.xapi_problem), "'systemctl status xapi'")
         for name in ('xapi.version', 'xapi.role'):
             yield skipped(name, 'XAPI does not answer')
         return

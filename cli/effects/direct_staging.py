@@ -32,7 +32,7 @@ _SAID = {
     State.AS_DESIRED: 'staged: it carries what is assigned',
     State.PENDING: 'saved; applied at its next boot: pending until it is shut down and started (a '
                    'reboot is not enough)',
-    State.CONTESTED: 'not staged: its number is contested: another VM had it before; neither is '
+    State.CONTESTED: 'not staged: its number is contested: another VM carries it, too; neither is '
                      'changed',
     State.UNREADABLE: 'not staged: its device-model-args cannot be parsed and are left alone',
     State.UNREGISTERED: 'staged: it carries none of our arguments',

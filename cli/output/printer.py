@@ -39,6 +39,10 @@ class Output:
             document = dict(result.document, notes=list(notes)) if notes else result.document
             self._write(self._results, [json.dumps(document, indent=2)])
             return
+        if notes and not is_minimal:
+            # What the result says itself is not said twice.
+            said = result.lines(Style())
+            notes = [note for note in notes if not any(escape(note) in line for line in said)]
         self._tell(notes)
         if is_minimal:
             self._write(self._results,

@@ -54,6 +54,8 @@ class VmView(NamedTuple):
     """Whether XAPI was asked about this VM."""
     dangers: Tuple[str, ...] = ()
     """What cannot be prevented and must be seen: the words of watcher/vm/hazards.py, and ours."""
+    lacks_journal: bool = False
+    """Whether the journal could not be read, which knows who had a number first."""
     arrived: Optional[Dict[str, Any]] = None
     """What an unregistered VM brought along from another resource pool."""
 

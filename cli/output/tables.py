@@ -49,6 +49,8 @@ _REASON_HINTS = {
     'value_would_be_too_long': "its device-model-args would be too long; see 'vgpu-admin show-vm "
                                "{vm}'",
 }
+_ORDER_UNKNOWN = ('another VM carries the number, too, and the journal, which knows who had it '
+                  'first, cannot be read: change nothing until it can')
 
 # What a halted VM differs by, for the moment until it is staged.
 _DAEMON_STAGES = ('span_missing', 'span_differs', 'pool_disabled', 'row_deleted')
@@ -118,14 +120,18 @@ def describe_state(view: VmView) -> str:
     return _with_hint(str(view.state), _find_hint(view))
 
 
-def describe_left(plan: Any) -> str:
+def describe_left(plan: Any, *, lacks_journal: bool = False) -> str:
     """The state of a VM that is left as it is, and why."""
     state, reason = plan.state.value, plan.reason.value
-    return _with_hint(state, _say_reason(reason, plan.vm.name, plan.vm.uuid) or
-                      ('' if reason == state else reason))
+    return _with_hint(state, _say_reason(
+        reason, plan.vm.name, plan.vm.uuid, lacks_journal=lacks_journal)
+        or ('' if reason == state else reason))
 
 
-def _say_reason(reason: Optional[str], name: Optional[str], vm_uuid: str) -> str:
+def _say_reason(reason: Optional[str], name: Optional[str], vm_uuid: str, *,
+                lacks_journal: bool) -> str:
+    if reason == 'number_contested' and lacks_journal:
+        return _ORDER_UNKNOWN
     return _REASON_HINTS.get(reason or '', '').replace('{vm}', spell_vm(name, vm_uuid))
 
 
@@ -153,7 +159,7 @@ def _find_hint(view: VmView) -> str:
                 'the change')
     if view.state in ('drift', 'orphaned') and view.reason in _DAEMON_STAGES:
         return "the daemon stages it; without one: 'vgpu-admin reconcile'"
-    return _say_reason(view.reason, view.vm_name, view.vm_uuid)
+    return _say_reason(view.reason, view.vm_name, view.vm_uuid, lacks_journal=view.lacks_journal)
 
 
 def _is_disabled(view: VmView) -> bool:

@@ -6,12 +6,13 @@ from typing import List
 from cli.output.text import Style, display_width
 
 # Somebody marks a command with the mouse: it must stay one line.
-_COMMAND = re.compile(r'(?:^|: )(?=(?:xe|vgpu-admin|vgpu-watcher|systemctl) )')
+_PROGRAMS = '(?:xe|vgpu-admin|vgpu-watcher|systemctl|journalctl) '
+_COMMAND = re.compile(rf'(?:^|: )(?={_PROGRAMS})')
 _USAGE = 'usage: '
 # A line in columns: what goes on stands below the last.
 _COLUMNS = re.compile(r'(?:[^ ]+ {2,}){1,2}(?=[^ ])')
 # A command in quotes counts as one.
-_WORD = re.compile(r" *(?:[^ ']*'(?:vgpu-admin|vgpu-watcher|xe|systemctl) [^']*'[^ ]*|[^ ]+)")
+_WORD = re.compile(rf" *(?:[^ ']*'{_PROGRAMS}[^']*'[^ ]*|[^ ]+)")
 _PLAIN_WORD = re.compile(r' *[^ ]+')
 _COLOUR = re.compile('\033\\[[0-9;]*m')
 _AFTER_COMMA = re.compile('[^,]*,|[^,]+')

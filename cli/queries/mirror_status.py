@@ -122,14 +122,13 @@ def advise(mirror: MirrorState) -> str:
     """What to do about a state that is not well, or one that does not end."""
     if mirror.state == 'older':
         return 'see whether the daemon runs on the master, which writes the mirror again'
-    return _ADVICE.get(mirror.state, "journalctl -u vgpu-watcher (lines 'mirror.'), and "
+    return _ADVICE.get(mirror.state, "'journalctl -u vgpu-watcher' (lines 'mirror.'), and "
                        "'vgpu-admin registry compare'")
 
 
-def render_mirror(mirror: Optional[MirrorState], style: Style, journal_problem: str = '') -> str:
-    """The line of the control panel."""
+def render_mirror(mirror: Optional[MirrorState], style: Style, why: str = '') -> str:
+    """The line of the control panel; `why` nothing is known, where nothing is."""
     if mirror is None:
-        why = 'the journal cannot be read' if journal_problem else 'no daemon has noted it'
         return f'Mirror: {style.warning} not known: {why}'
     sign = style.tick if mirror.is_well and not mirror.edits else style.warning
     return f'Mirror: {sign} {escape(describe_mirror(mirror))}'
@@ -156,7 +155,7 @@ _ADVICE = {
            'then restart the daemon',
     'pushing': "see 'mirror.write_failed' in the log: what XAPI says of the entry",
     'waiting': "see 'mirror.waiting' in the log, and whether XAPI answers",
-    'no_daemon': 'systemctl start vgpu-watcher',
+    'no_daemon': "'systemctl start vgpu-watcher'",
     'incomplete': _DECIDE,
     'undecided': _DECIDE,
     'not_accepted': "'vgpu-admin accept'",

@@ -31,8 +31,8 @@ TRANSACTION_SECONDS = 60.0
 LEAST_STATEMENT_SECONDS = 0.5
 # So many instructions of SQLite's, some tenths of a millisecond, between two looks at the clock.
 _INSTRUCTIONS = 20000
+TRY_AGAIN = 'try again when that has finished'
 _NEXT_STEPS = {
-    Reason.LOCKED: 'is locked by another program; try again when that has finished',
     Reason.MISSING: f"does not exist; {_CURE}; only for a first registry: 'vgpu-admin init'",
     Reason.UNREADABLE: 'cannot be read; check its kind, owner and mode',
     Reason.UNWRITABLE: 'cannot be written; check the mode of file and directory, and the space',
@@ -256,10 +256,11 @@ class Connection:
             return Conflict(f'{path}: what is in the file (a trigger, a rule) keeps this change '
                             f'from being made: {error}')
         if isinstance(error, sqlite3.OperationalError):
-            reason = Reason.LOCKED if waited and is_busy(error) else Reason.FAILED
-            holders = describe_holders(path) if reason == Reason.LOCKED else ''
-            detail = f'{error}: {holders}' if holders else str(error)
-            return unavailable(path, reason, error_class, detail=detail)
+            if waited and is_busy(error):
+                # Before Python 3.11 it is not said whether a lock is behind an error.
+                return unavailable(path, Reason.LOCKED, error_class, detail='' if 'locked' in
+                                   str(error) else str(error), holders=describe_holders(path))
+            return unavailable(path, Reason.FAILED, error_class, detail=str(error))
         if type(error) is sqlite3.DatabaseError:
             return unavailable(path, Reason.CORRUPT, error_class, detail=str(error))
         return RegistryError(f'{path}: {error}')
@@ -298,9 +299,13 @@ def check_writable(path: str,
 
 def unavailable(path: str, reason: Reason,
                 error_class: Type[RegistryUnavailable] = RegistryUnavailable, *,
-                detail: str = '', step: str = '') -> RegistryUnavailable:
+                detail: str = '', step: str = '', holders: str = '') -> RegistryUnavailable:
     """Build the error that names the file, the problem and the next step (`step`, or its own)."""
     is_journal = issubclass(error_class, JournalUnavailable)
+    if reason == Reason.LOCKED:
+        # Who only wanted something besides from the journal is done without.
+        step = f"is locked by {holders or 'another program'}" + (
+            '' if is_journal else f'; {TRY_AGAIN}')
     step = step or (_JOURNAL_STEPS.get(reason, '') if is_journal else '')
     text = f"{'journal' if is_journal else 'registry'} {path} {step or _NEXT_STEPS[reason]}"
     return error_class(f'{text} ({detail})' if detail else text, reason=reason)

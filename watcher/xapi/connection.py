@@ -166,7 +166,7 @@ class Transport:
             self._raise_late()
 
     def _raise_late(self) -> None:
-        raise XapiUnreachable(f'no whole answer within {self._seconds:.2g} s')
+        raise XapiUnreachable(f'XAPI did not answer within {self._seconds:.2g} s')
 
     def _wait(self, sock: socket.socket, events: int) -> Steps[None]:
         """Wait for the socket, as long as the call has time, however much there is to read.

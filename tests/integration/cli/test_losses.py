@@ -1,5 +1,6 @@
 """A registry that is lost, or lost rows: it is told, nothing is acted on, and the cure is named."""
 
+import contextlib
 import os
 import sqlite3
 from typing import Any, List
@@ -8,6 +9,7 @@ import pytest
 
 from registry.journal.journal import Journal
 from registry.values import Priority, Vm
+from registry.writer_lock import WriterLock
 from tests.integration.cli.mirror import mirror
 from tests.integration.cli.program import Place, span, wait_until
 from tests.integration.cli.test_doctor import daemon  # noqa: F401 - a fixture
@@ -141,9 +143,11 @@ def test_a_journal_that_is_locked_for_long_costs_the_history_only(four: Place) -
         assert run.status == 0 and 'the history does not have this: journal' in run.err
         # It is said that it is waited for, and in the end what that cost; each once.
         assert run.err.count(f'waiting for {four.registry.journal_path}, which is locked') == 1
-        assert run.err.count('try again when') == 1
+        assert run.err.count(' is locked by ') == 2 and 'try again' not in run.err
+        assert 'database is locked' not in run.err
         run = four.run('history')
         assert run.status == 5 and run.err.startswith('waiting for ')
+        assert run.err.endswith('; try again when that has finished\n')
     finally:
         holder.close()
     assert ('web1', 'B') in [(row[2], row[3]) for row in four.rows()]
@@ -354,3 +358,22 @@ def test_a_copy_is_of_the_time_in_its_name_and_an_empty_one_is_called_so(four: A
     assert four.run('registry', 'copies').out.splitlines()[:2] == [
         f'2026-11-30 21:25:30Z  {path}: an empty file',
         f"2026-11-29 21:25:30Z  {path.replace('30T', '29T')}: an empty file"]
+
+
+def test_a_journal_that_cannot_be_read_is_no_fault_of_the_daemon_and_told_once(
+        four: Place) -> None:
+    path = four.registry.journal_path
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other, \
+            WriterLock(four.db) as lock:
+        assert lock.acquire()
+        other.execute('BEGIN EXCLUSIVE')
+        run = four.run('doctor', '--json')
+        found = {item['check']: item for item in run.document['checks']}
+        for check in ('boots', 'daemon.watching', 'daemon.version', 'mirror'):
+            assert (found[check]['verdict'], found[check]['saw']) \
+                == ('skip', 'the journal cannot be read')
+        for command in ('doctor', 'status'):
+            run = four.run(command)
+            assert run.out.count(f'journal {path} is locked') == 1
+            assert f'journal {path}' not in run.err
+        assert f'journal {path} is locked' in four.run('status', '--json').document['notes'][0]

@@ -1,8 +1,10 @@
 """plan, reconcile, verify, history, explain and the commands for vGPU pools, as programs."""
 
+import contextlib
 import itertools
 import os
 import shutil
+import sqlite3
 from typing import List, Sequence
 
 import pytest
@@ -143,7 +145,8 @@ def test_explain_tells_the_chain_from_the_change_to_the_verdict(pool: Place,
             closed_at=opened.opened_at))
     run = pool.run('explain', '--vm-name=web')
     assert run.status == 0 and 'register-vm: vm_added' in run.out and 'missing' in run.out
-    assert pool.run('explain', '--vm-name=web', '--boot=99').status == 3
+    run = pool.run('explain', '--vm-name=web', '--boot=99')
+    assert run.status == 3 and run.err.endswith(f' has no boot 99; its boots: {number}\n')
     assert pool.run('show-vm', '--vm-name=web', '--json').document['vm']['last_boot'][
         'verdict'] == 'missing'
 
@@ -295,6 +298,29 @@ def test_a_registry_of_others_is_taken_over_with_what_it_changes_shown(place: Pl
     ref = place.create_vm('Test-1', args=old, uuid=vm_uuid)
     assert place.run('reconcile').status == 0 and place.args(ref) == old
     run = place.run('accept', '--dry-run')
-    assert f'to be staged: A/medium/{number} instead of {old}\n' in run.out
+    assert f', Halted: to be staged: A/medium/{number} instead of {old}\n' in run.out
     assert place.run('accept', '--yes').status == 0 and place.args(ref) == old
     assert place.run('reconcile').status == 0 and place.args(ref) == span(number)
+
+
+def test_a_question_that_nothing_answers_is_told_from_an_empty_history(pool: Place) -> None:
+    assert pool.run('history', '--since=2030-01-01').out \
+        == 'No entry matches; without --since all are shown.\n'
+    assert pool.run('history', '--who=nobody', '--until=2020-01-01').out \
+        == 'No entry matches; without --who and --until all are shown.\n'
+
+
+def test_a_locked_registry_is_waited_for_once(pool: Place) -> None:
+    ref = pool.create_vm('web', args=span(1))
+    pool.registry_row(ref, 1)
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        number = journal.open_boot(Boot(0, pool.uuid(ref), 'web', 'start', 'host', 5, 'boot',
+                                        None, ''))
+        opened = journal.last_boot(pool.uuid(ref))
+        journal.write_boot(number, opened._replace(verdict='missing',
+                                                   closed_at=opened.opened_at))
+    with contextlib.closing(sqlite3.connect(pool.db, isolation_level=None)) as other:
+        other.execute('BEGIN EXCLUSIVE')
+        run = pool.run('explain', 'web')
+    assert run.status == 0 and run.err.count('waiting for') == 1
+    assert f'not known: registry {pool.db} is locked by ' in run.out

@@ -7,10 +7,12 @@ from typing import Any, Tuple
 
 import pytest
 
+from registry.journal.journal import Journal
 from registry.values import Priority, Vm
-from tests.integration.cli.mirror import give_entry, mirror
+from registry.writer_lock import WriterLock
+from tests.integration.cli.mirror import POOLS, give_entry, mirror
 from tests.integration.cli.program import Place, span
-from watcher.mirror.entries import Generation
+from watcher.mirror.entries import Generation, digest_contents
 
 ELSEWHERE = 'ffff0000-1111-2222-3333-444455556666'
 
@@ -84,7 +86,8 @@ def test_what_cannot_be_told_is_no_choice(two: Any) -> None:
     with open(place.registry.journal_path, 'wb') as stream:
         stream.write(b'garbage' * 1000)
     run = place.run('registry', 'compare')
-    assert run.status == 5 and 'The journal tells which is newer, and cannot be read: ' in run.out
+    assert run.status == 5 and 'is not known without the journal.' in run.out
+    assert run.out.count('damaged') == 0 and run.err.count('damaged') == 1
     assert 'decides it' not in run.out
 
 
@@ -115,7 +118,7 @@ def test_keeping_the_registry_makes_it_count_and_changes_no_row(two: Any) -> Non
     assert place.run('registry', 'keep', '--yes').status == 3
     mirror(place, vm_of(one, 2), vm_of(other, 1))
     run = place.answer('no\n', 'registry', 'keep')
-    assert run.status == 1 and 'the mirror overwritten?' in run.err
+    assert run.status == 1 and 'Keep the registry and overwrite the mirror? (yes/no): ' in run.err
     assert place.run('registry', 'compare', '--json').document['result'] == 'undecided'
     run = place.answer('yes\n', 'registry', 'keep', '--json')
     assert (run.status, run.document['result'], numbers(place)) == (0, 'kept', {one: 1})
@@ -264,4 +267,53 @@ def test_comparing_nothing_with_nothing_names_what_else_there_is(place: Place) -
     assert 'There is no mirror either.' in run.out and "'vgpu-admin init'" in run.out
     place.registry.create('test')
     assert place.run('registry', 'compare').out.endswith(
-        'There is no mirror in the database of XAPI.\nThe daemon on the master makes one.\n')
+        "There is no mirror in the database of XAPI; no daemon is running to make one: "
+        "'systemctl start vgpu-watcher'.\n")
+
+
+def test_no_daemon_is_promised_where_none_runs(two: Any) -> None:
+    place, one, _other = two
+    mirror(place, vm_of(one, 1))
+    assert place.run('registry', 'rebuild', '--yes').status == 0
+    assert place.run('set-pool', '--vm-uuid', one, '--pool=B', '--no-restart').status == 0
+    with Journal(place.registry.journal_path, timeout_seconds=5.0) as journal:
+        journal.note_generation('5-0123abcd', 'what it was before the edit')
+    with WriterLock(place.db) as lock:
+        for line, is_running in (("no daemon is running to mirror it: 'systemctl start", False),
+                                 ('the daemon on the master will mirror it.', True)):
+            assert not is_running or lock.acquire()
+            run = place.run('registry', 'compare')
+            assert line in run.out
+            assert f'{place.db}: edited since generation 5-0123abcd, 1 VM' in run.out
+            assert place.run('registry', 'keep', '--yes').out.endswith(
+                'Nothing to do: the registry counts already.\n')
+
+
+def test_a_row_that_is_not_valid_is_no_edit_and_keeps_its_entry(two: Any) -> None:
+    place, one, other = two
+    with place.registry.edit(who='test', command='test') as edit:
+        edit.add_vm(other, vm_name='two', vm_id=2)
+    mirror(place, vm_of(one, 1), vm_of(other, 2))
+    assert place.run('registry', 'rebuild', '--yes').status == 0
+    with contextlib.closing(sqlite3.connect(place.db)) as connection, connection:
+        connection.execute('PRAGMA ignore_check_constraints=ON')
+        connection.execute('UPDATE vms SET priority = 7 WHERE vm_uuid = ?', (other,))
+        connection.execute("INSERT INTO vms (vm_id, vm_uuid, vm_name) VALUES (9, 'not', 'ghost')")
+    with Journal(place.registry.journal_path, timeout_seconds=5.0) as journal:
+        rows = [vm_of(one, 1), vm_of(other, 2)]
+        journal.note_generation('5-0123abcd', digest_contents(rows, POOLS))
+    run = place.run('registry', 'compare', '--exit-code')
+    assert run.status == 6 and 'edited' not in run.out and 'not registered' not in run.out
+    assert 'generation 5-0123abcd, 1 VM, 2 rows not valid\n' in run.out
+    assert 'say the same, but for rows that are not valid.\n' in run.out
+    mended = '  mended   two (%s): a row' % other
+    ghost = 'VM not: its row is not valid (vm_uuid: '
+    assert mended in run.out and ghost in run.out
+    assert run.out.endswith("'vgpu-admin registry rebuild' makes the registry as the mirror is.\n")
+    rebuilt = place.run('registry', 'rebuild', '--dry-run').out
+    assert mended in rebuilt and ghost in rebuilt
+    run = place.run('registry', 'keep', '--yes')
+    assert run.status == 0 and 'the mirror needs' not in run.out
+    assert 'two (%s): its row is not valid (priority: ' % other in run.out
+    assert '; the mirror keeps pool A, priority medium, vm_id 2\n' in run.out
+    assert run.out.endswith('Nothing to do.\n')

@@ -300,6 +300,13 @@ def test_a_contested_number_is_shown_by_every_command(pool: Place) -> None:
         assert pool.run(*words, '--json').document['vm']['state'] == 'contested'
     states = pool.run('scan-vms', '--json').document['states']
     assert states == {'contested': 2}
+    assert pool.run('scan-vms').out.count('another VM bore the number before') == 3
+    # Who was first cannot be told without the journal: the owner must not be given another number.
+    with open(pool.registry.journal_path, 'wb') as stream:
+        stream.write(b'garbage' * 1000)
+    for words, count in ((['scan-vms'], 3), (['status'], 2), (['show-vm', 'web'], 1)):
+        out = pool.run(*words).out
+        assert 'before' not in out and out.count('change nothing until it can') == count
 
 
 @pytest.mark.parametrize('verdict,is_listed', [
@@ -360,3 +367,19 @@ def test_a_vm_without_a_row_is_called_so_once(pool: Place) -> None:
     out = pool.run('show-vm', 'web').out
     assert "State: unregistered (no row; 'vgpu-admin register-vm web')" in out
     assert 'Status' not in out
+
+
+def test_an_xapi_that_hangs_is_called_the_same_by_all(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    pool.registry_row(ref, 1)
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        journal.open_boot(Boot(0, pool.uuid(ref), 'web', 'start', 'host', 5, 'boot', None, ''))
+        opened = journal.last_boot(pool.uuid(ref))
+        journal.write_boot(opened.id, opened._replace(verdict='missing',
+                                                      closed_at=opened.opened_at))
+    pool.xapi.add_fault('hang', method='session.login_with_password')
+    for words, said in ((['scan-vms'], 'vgpu-admin: XAPI did not answer within '),
+                        (['show-vm', pool.uuid(ref)], 'vgpu-admin: XAPI did not answer within '),
+                        (['explain', pool.uuid(ref)], '  not known: XAPI did not answer within ')):
+        run = pool.run(*words)
+        assert said in run.err + run.out, run

@@ -217,6 +217,33 @@ def test_pause_and_resume_are_a_file_that_the_consumer_looks_for(host: Host) -> 
     assert 'Stolen numbers: paused' in done.out and "'vgpu-admin consumer resume'" in done.out
 
 
+def test_pause_says_where_it_has_no_effect_and_status_that_it_is_there(host: Host) -> None:
+    noted = "The pause is noted; the consumer is disabled, so it has no effect until 'vgpu-admin " \
+        "consumer enable'.\n"
+    assert 'Paused' not in host.run('status').out
+    done = host.run('pause')
+    assert done.out.startswith(noted) and 'a stolen number too' not in done.out
+    assert '\nPaused: yes\n' in host.run('status').out
+    host.run('enable')
+    host.run('resume')
+    assert host.run('pause').out.startswith('The consumer is paused: from now on each VM gets')
+    host.run('resume')
+    host.put_stock(stock.PATCHED_1)
+    assert 'patched by hand, so it has no effect.' in host.run('pause').out
+
+
+def test_outside_dom0_that_is_all_there_is_to_say(host: Host) -> None:
+    os.remove(host.path(STOCK))
+    done = host.run('status')
+    assert f'{STOCK} does not exist: no VM with a QEMU can start on this host' in done.err
+    assert 'xenopsd: runs' in done.out and 'dom0' not in done.out
+    host.stop_xenopsd()
+    done = host.run('status')
+    assert (done.out, done.err) == (f'{STOCK} does not exist: this is not dom0\n', '')
+    assert host.status()['stolen_numbers']['state'] == 'no_dom0'
+    assert 'this is not dom0, so it has no effect.' in host.run('pause').out
+
+
 def test_pause_stands_beside_the_configuration_where_the_consumer_looks(
         host: Host, tmp_path: Any) -> None:
     config = tmp_path / 'elsewhere' / 'watcher.conf'

@@ -122,3 +122,17 @@ def test_file_that_was_set_aside_is_not_put_over_another(registry):
     registry.create('me')
     registry.put_back(aside)
     assert os.path.exists(aside) and registry.read().vms == ()
+
+
+def test_time_of_a_copy_is_that_of_its_name_however_old_the_file_was(two_vms, clock):
+    os.utime(two_vms.path, (1000.0, 1000.0))
+    aside = kept_copies.set_aside(two_vms.path, clock.now)
+    again = aside + '-2'
+    os.link(aside, again)
+    assert kept_copies.find_time(aside) == kept_copies.find_time(again) == int(clock.now)
+    assert kept_copies.list_copies(two_vms.path) == [again, aside]
+    before = two_vms.path + '.before-schema-2'
+    os.link(aside, before)
+    assert kept_copies.find_time(before) == 1000.0
+    for name in ('.replaced-99999999T999999Z', '.replaced-20260101T000000Z.gone'):
+        assert kept_copies.find_time(two_vms.path + name) == 0.0

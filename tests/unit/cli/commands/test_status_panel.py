@@ -82,3 +82,28 @@ def test_a_journal_that_cannot_be_read_is_told_as_such() -> None:
     text = '\n'.join(render_panel(panel, Style()))
     assert '! journal /j is damaged; receipts and what the daemon noted are not known' in text
     assert 'Mirror: ! not known: the journal cannot be read' in text
+
+
+def test_a_list_that_is_left_out_names_the_command_that_shows_it() -> None:
+    for count, is_named in ((12, False), (14, True)):
+        lines = render_panel(_panel(count, ('as_desired',)), TERMINAL)
+        for letter in 'AB':
+            assert (f"see 'vgpu-admin scan-vms --pool={letter}'" in lines) is is_named
+
+
+@pytest.mark.parametrize('facts, registry, mirror', [
+    ({}, 'cannot be used; what follows is how it was last seen', 'no daemon is running'),
+    ({'has_past': False}, 'cannot be used; no history tells what it said', 'no daemon is running'),
+    ({'has_past': False, 'is_there': False}, 'there is none yet', 'no daemon is running'),
+    ({'has_past': False, 'is_there': False, 'watch': Watch('pid 7')}, 'there is none yet',
+     'there is no registry yet'),
+    ({'has_past': False, 'journal_problem': 'journal /j is damaged'},
+     'cannot be used, nor can the journal, which tells how it was last seen',
+     'the journal cannot be read')])
+def test_a_registry_that_never_was_is_not_shown_as_it_was_last_seen(facts, registry,
+                                                                    mirror) -> None:
+    panel = _panel(0, registry_problem='registry is away; wait', watch=Watch())._replace(**facts)
+    lines = render_panel(panel, Style())
+    assert f'Registry: /etc/vgpu/vgpu_config.db: ! {registry}' in lines
+    assert f'Mirror: ! not known: {mirror}' in lines
+    assert any('Pool A' in line for line in lines) is panel.has_past

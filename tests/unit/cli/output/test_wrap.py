@@ -18,3 +18,8 @@ UUID = 'd8f33418-0000-4000-8000-000000000001'
     pytest.param('    a b c d e f', ['    a b c d', '      e f'], id='indented')])
 def test_a_line_is_broken(line, expected) -> None:
     assert wrap(line, 16 if line.startswith('ok') else 11) == expected
+
+
+def test_a_command_in_quotes_stays_whole_behind_another() -> None:
+    lines = wrap("'systemctl restart vgpu-watcher'; 'journalctl -u vgpu-watcher'", 45)
+    assert lines == ["'systemctl restart vgpu-watcher';", "  'journalctl -u vgpu-watcher'"]
