@@ -14,10 +14,9 @@ from cli.output.vm_view import word
 from cli.queries.daemon_status import Watch, describe_watch
 from cli.queries.mirror_status import MirrorState, describe_mirror, render_mirror
 
-# So many VMs are shown one by one; a pool of more is counted. It all has room in 40 lines.
+# So many VMs are shown one by one; a pool of more is counted.
 _MANY = 12
 _FEW = 3
-_FEWEST = 2
 # What needs attention: so many lines about VMs, before they are put together; so many in all.
 _MOST_VMS = 9
 _MOST_LINES = 12
@@ -122,9 +121,7 @@ def _pool(pool: PoolCount, views: Sequence[VmView], is_crowded: bool, style: Sty
     lines = [style.colour(title, 'title'), f'VMs: {pool.vm_count} ({counts})']
     if pool.description:
         lines.append(f'Description: {escape(pool.description)}')
-    if views and is_crowded:
-        return lines + [f"see 'vgpu-admin scan-vms --pool={pool.pool_id}'"]
-    return lines + (_vms(views, style) if views else [])
+    return lines + (_vms(views, style) if views and not is_crowded else [])
 
 
 def _count(words: Iterable[Optional[str]]) -> str:
@@ -152,7 +149,7 @@ def _unregistered(views: Sequence[VmView], problem: str, is_crowded: bool,
     if problem:
         return [style.colour('=== Unregistered VMs: not known ===', 'title')]
     lines = [style.colour(f'=== Unregistered VMs: {len(views)} ===', 'title')]
-    many = _FEWEST if is_crowded else _MANY
+    many = _FEW if is_crowded else _MANY
     rows = [(view.vm_uuid, view.power_state or '-', view.state or '-',
              escape(view.vm_name) or '-') for view in views[:many]]
     if rows:

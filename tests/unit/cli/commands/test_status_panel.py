@@ -84,13 +84,6 @@ def test_a_journal_that_cannot_be_read_is_told_as_such() -> None:
     assert 'Mirror: ! not known: the journal cannot be read' in text
 
 
-def test_a_list_that_is_left_out_names_the_command_that_shows_it() -> None:
-    for count, is_named in ((12, False), (14, True)):
-        lines = render_panel(_panel(count, ('as_desired',)), TERMINAL)
-        for letter in 'AB':
-            assert (f"see 'vgpu-admin scan-vms --pool={letter}'" in lines) is is_named
-
-
 @pytest.mark.parametrize('facts, registry, mirror', [
     ({}, 'cannot be used; what follows is how it was last seen', 'no daemon is running'),
     ({'has_past': False}, 'cannot be used; no history tells what it said', 'no daemon is running'),
