@@ -212,7 +212,7 @@ class Restart:
             raise self._failed(f'{self._name}: {problem}; it keeps its old arguments until it is '
                                'shut down and started',
                                'stop the VM yourself, or allow a hard stop; '
-                               f'go on with: {self._ways.go_on}')
+                               f'go on with: {self._ways.go_on}', 'saved, and pending')
         self._context.tell(f'{problem}; stopping {self._brief} hard')
         run_task(self._context, 'VM.hard_shutdown', self._record.ref,
                  timeout_seconds=STOP_SECONDS, progress='hard stop')
@@ -311,9 +311,9 @@ class Restart:
             boot = journal.last_boot(self._record.uuid) if journal is not None else None
             return boot.id if boot is not None else 0
 
-    def _failed(self, problem: str, advice: str) -> CommandError:
+    def _failed(self, problem: str, advice: str, state: str = 'saved') -> CommandError:
         """What went wrong, the next step, and how the edit is taken back."""
-        saved = '. The change is saved' if self._ways.take_back else ''
+        saved = f'. The change is {state}' if self._ways.take_back else ''
         return CommandError(Kind.FAILED, '\n'.join(
             [f'{problem}{saved}', advice] + self._ways.say_take_back()))
 
