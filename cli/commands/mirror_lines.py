@@ -80,6 +80,8 @@ def _describe_registry(view: Any) -> str:
     if view.contents is None:
         return view.problem
     edited = 'edited since ' if view.judgement == 'edited' else ''
-    faults = f', {plural(len(view.faults), "row")} not valid' if view.faults else ''
+    count = len(view.faults)
+    faults = f', {plural(count, "row")} that {"is" if count == 1 else "are"} not valid' \
+        if count else ''
     return (f'{edited}generation {view.generation or "-"}, '
             f'{plural(len(view.contents.vms), "VM")}{faults}')

@@ -304,7 +304,7 @@ def test_a_row_that_is_not_valid_is_no_edit_and_keeps_its_entry(two: Any) -> Non
         journal.note_generation('5-0123abcd', digest_contents(rows, POOLS))
     run = place.run('registry', 'compare', '--exit-code')
     assert run.status == 6 and 'edited' not in run.out and 'not registered' not in run.out
-    assert 'generation 5-0123abcd, 1 VM, 2 rows not valid\n' in run.out
+    assert 'generation 5-0123abcd, 1 VM, 2 rows that are not valid\n' in run.out
     assert 'say the same, but for rows that are not valid.\n' in run.out
     mended = '  mended   two (%s): a row' % other
     ghost = 'VM not: its row is not valid (vm_uuid: '
