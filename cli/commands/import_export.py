@@ -15,6 +15,7 @@ from cli.exchange import registry_format
 from cli.exchange.files import WrittenFile, leads_to_output, read_file, write_file
 from cli.exchange.registry_format import Parsed, PoolRow, VmRow
 from cli.forwarding.master_registry import read_here, read_recorded
+from cli.output.edit_messages import say_dry_run
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, plural
 from cli.queries.preflight import Situation, claim_numbers, read_situation
@@ -207,7 +208,8 @@ def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool,
     # Whoever was asked, or told with --yes, has seen the difference.
     lines = [] if is_told else describe(proposal)
     counted = describe_counts(difference, unchanged, is_done=not is_dry)
-    lines.append(f"{counted or 'nothing to do'}{' (dry run)' if is_dry else ''}.")
+    lines.append(f"{counted or 'nothing to do'}.")
+    lines += [say_dry_run()] if is_dry else []
     work = list_affected(proposal)
     if not is_dry:
         document['staging'] = {}

@@ -14,7 +14,7 @@ from cli.context import Context
 from cli.effects.proposals import ask, carry_out, describe, describe_counts, document_of, rehearse
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
-from cli.output.edit_messages import say_assignment
+from cli.output.edit_messages import say_assignment, say_dry_run
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, name_vm, say_unasked, say_unavailable
 from cli.queries.preflight import refuse_on_member
@@ -173,8 +173,8 @@ def _answer(context: Context, proposal: Proposal, what: str, vms: Mapping[str, V
     document = build_document(result=result, **document_of(difference))
     lines = [] if is_told else describe(proposal)
     counted = describe_counts(difference, is_done=not is_dry)
-    lines.append(f"{counted or 'No row goes to another VM'}"
-                 f"{' (dry run)' if is_dry else ''}.")
+    lines.append(f"{counted or 'No row goes to another VM'}.")
+    lines += [say_dry_run()] if is_dry else []
     work = [vm_uuid for vm_uuid in difference.vm_uuids if vm_uuid in vms]
     if not is_dry:
         document['staging'] = {}

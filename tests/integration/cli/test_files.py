@@ -65,7 +65,7 @@ def test_a_dash_is_standard_output_and_input(pool: Place, command: str) -> None:
     path = _write(pool, saved.out)
     with open(path, 'rb') as stream:
         run = pool.run('import', '-', '--dry-run', stdin=stream)
-    assert (run.status, run.out) == (0, '1 unchanged (dry run).\n')
+    assert (run.status, run.out) == (0, '1 unchanged.\nNothing was changed (dry run).\n')
 
 
 @pytest.mark.parametrize('form', ['csv', 'json'])
