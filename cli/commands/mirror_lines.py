@@ -4,7 +4,7 @@ from typing import Any, List
 
 from cli.effects.proposals import describe, describe_difference
 from cli.output.edit_messages import say_assignment
-from cli.output.text import escape, name_vm, plural
+from cli.output.text import escape, name_vm, plural, plural_invalid
 from registry.difference import Difference
 
 _WORDS = {
@@ -80,8 +80,6 @@ def _describe_registry(view: Any) -> str:
     if view.contents is None:
         return view.problem
     edited = 'edited since ' if view.judgement == 'edited' else ''
-    count = len(view.faults)
-    faults = f', {plural(count, "row")} that {"is" if count == 1 else "are"} not valid' \
-        if count else ''
+    faults = f', {plural_invalid(len(view.faults))}' if view.faults else ''
     return (f'{edited}generation {view.generation or "-"}, '
             f'{plural(len(view.contents.vms), "VM")}{faults}')
