@@ -112,11 +112,11 @@ def test_what_the_daemon_has_not_staged_yet_is_not_called_drift_without_a_word(
         assert run.status == 0 and 'drift (the daemon is staging it)' in run.out
         assert 'Saved; the running daemon stages it.' in run.out
         run = pool.run('set-pool', 'web', '--pool=B')
-        assert run.status == 0 and 'Saved; the daemon has not staged it within 3 s' in run.out
+        assert run.status == 0 and 'Not staged: the daemon has not done it within 3 s' in run.out
         with open(pool.directory + '/list', 'w', encoding='utf-8') as stream:
             stream.write('other\n')
         run = pool.run('register-vm', '--from-file=' + pool.directory + '/list')
-    assert 'other: saved; the daemon has not staged it within 3 s' in run.out
+    assert 'other: not staged: the daemon has not done it within 3 s' in run.out
 
 
 def test_a_registry_that_somebody_writes_is_shown_all_the_same(pool: Place) -> None:

@@ -71,7 +71,7 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing(filled: Place) -> No
     pytest.param('vm_uuid\n%s\n%s\n' % (FIRST, FIRST), ['line 3', 'already'], id='twice'),
     pytest.param('{"format": 2, "vms": []}', ['format'], id='newer-format'),
     pytest.param('{"format": 1, "vms": [{"vm_uuid": "%s", "vm_id": true}]}' % FIRST,
-                 ['VM 1'], id='json-with-odd-number'),
+                 ['entry 1'], id='json-with-odd-number'),
     pytest.param('{', ['not JSON'], id='no-json'), pytest.param('', ['empty'], id='empty'),
 ])
 def test_a_file_with_bad_lines_is_refused_as_a_whole(filled: Place, text: str,
