@@ -88,8 +88,8 @@ def _find_waiting(vm_uuid: str, situation: Situation, is_removed: bool) -> Optio
         return Follow('not_asked', f'saved, not checked and {say_not_staged(situation.problem)}')
     record = situation.record
     if record is None:
-        return Follow('unknown', 'XAPI has no such VM; '
-                      + ('nothing else to do' if is_removed else 'it is staged when XAPI has it'))
+        return Follow('unknown', 'XAPI has no such VM; nothing else to do' if is_removed else
+                      'saved; staged when XAPI has the VM, which it does not know now')
     if situation.is_running:
         return Follow('pending', 'saved; applied at its next boot: pending until it is shut down '
                       'and started (a reboot is not enough)')
