@@ -22,7 +22,7 @@ def test_vm_registered_on_one_member_and_booted_on_another_is_told_the_same_ever
     ref = world.create_vm('web')
     vm = '--vm-uuid=' + world.uuid(ref)
     run = first.run('register-vm', vm, '--pool=B')
-    assert run.status == 0 and 'the daemon' in run.out.lower(), run
+    assert run.status == 0 and 'staged' in run.out.lower(), run
     world.wait_args(ref, span(1, pool='B'))
     world.start_vm(ref, world.members[1])
 
