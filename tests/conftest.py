@@ -3,6 +3,7 @@
 import signal
 from typing import Any, Callable, Dict, Iterator, List
 
+import hypothesis
 import pytest
 import structlog
 
@@ -11,6 +12,11 @@ from watcher.config.settings import Settings
 
 # Before any test opens a database; tests/meta/test_floor.py replays it on SQLite 3.7.17.
 recording.start()
+
+# How long this machine takes to make up an example is no fault of what is tried with it.
+hypothesis.settings.register_profile(
+    'any machine', deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile('any machine')
 
 # A shell starts what it puts into the background with SIGINT ignored, and that is inherited: the
 # tests that press Ctrl-C would wait for ever. Set here, before processes for tests are started.
