@@ -361,7 +361,7 @@ def _follow(context: Context, proposal: Proposal, new: Sequence[Vm], pool: _Pool
         document.setdefault('staging', {})[vm_uuid] = followed.word
     said = {vm_uuid: followed.message for vm_uuid, followed in restarted.items()}
     failed = [item.status for item in restarted.values() if item.status is not ExitStatus.DONE]
-    status = failed[-1] if failed else ExitStatus.DONE
+    status = failed[0] if failed else ExitStatus.DONE
     if context.arguments.get(options.VMS):
         return [], dict(staged, **said), status
     return say_many(staged, name_all(proposal)), said, status

@@ -65,7 +65,7 @@ def list_affected(proposal: Proposal) -> List[str]:
 
 def describe(proposal: Proposal) -> List[str]:
     """All that changes, for people: a line for each row, more for each vGPU pool."""
-    lines = [describe_row(row) for row in proposal.difference.rows]
+    lines = [list_row(row) for row in proposal.difference.rows]
     for change in proposal.difference.pools:
         lines += describe_pool_change(change, proposal.vms_after)
     return lines
@@ -73,7 +73,7 @@ def describe(proposal: Proposal) -> List[str]:
 
 def describe_difference(difference: Difference) -> List[str]:
     """The same where there is no proposal: nothing is about to be done."""
-    return [describe_row(row) for row in difference.rows] + [
+    return [list_row(row) for row in difference.rows] + [
         describe_pool(change) for change in difference.pools]
 
 
@@ -86,7 +86,7 @@ def invert(difference: Difference) -> Difference:
         tuple(PoolChange(after, before) for before, after in difference.pools))
 
 
-def describe_row(row: RowChange) -> str:
+def list_row(row: RowChange) -> str:
     """What becomes of one row, on one line."""
     before, after = row.before, row.after
     vm = after or before

@@ -73,8 +73,15 @@ def restart(context: Any, record: Optional[VmRecord], ways: Ways, *, starts: boo
             + ways.say_take_back())) from error
 
 
+_LEFT = Follow('pending', 'saved; not restarted, since the boot before it was not as assigned: '
+               'pending until it is shut down and started')
+
+
 def restart_all(context: Any, jobs: Sequence[Job]) -> Dict[str, Follow]:
-    """Restart VMs one after the other; the first that fails is the last, and the rest is named."""
+    """Restart VMs one after the other; the first that fails is the last, and the rest is named.
+
+    A boot that is not what was assigned is a failure, too: the next one would hardly be better.
+    """
     followed: Dict[str, Follow] = {}
     for number, (record, ways, row, starts) in enumerate(jobs):
         try:
@@ -85,6 +92,9 @@ def restart_all(context: Any, jobs: Sequence[Job]) -> Dict[str, Follow]:
                     ('done before', _list_names(jobs[:number])),
                     ('not restarted, and pending', _list_names(jobs[number + 1:]))) if names])) \
                 from error
+        if followed[record.uuid].status is not ExitStatus.DONE:
+            followed.update((job.record.uuid, _LEFT) for job in jobs[number + 1:])
+            break
     return followed
 
 

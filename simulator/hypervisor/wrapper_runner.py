@@ -1,4 +1,4 @@
-"""Has wrappers run by wrapper_process.py: one such process serves all hosts of this one."""
+"""Runs wrappers in wrapper_process.py: one process for all hosts that are simulated here."""
 
 import atexit
 import contextlib

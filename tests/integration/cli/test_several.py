@@ -192,3 +192,15 @@ def test_a_word_that_names_no_vm_is_told_without_a_number(pool: Place) -> None:
     run = pool.run('register-vm', 'web', 'db', 'nosuch', 'web')
     assert run.status == 3 and "vgpu-admin: no VM has the name 'nosuch'" in run.err
     assert 'is named twice' in run.err and 'VM 3' not in run.err and not pool.rows()
+
+
+@pytest.mark.parametrize('words', [('set-pool', 'b', 'd', '--pool=B', '--yes'),
+                                   ('register-vm', 'b', 'd', '--pool=B', '--restart')])
+def test_a_boot_that_is_not_as_assigned_is_the_last(four: Any, words: Tuple[str, ...]) -> None:
+    four.xapi.set_consumer('off')
+    if words[0] == 'register-vm':
+        assert four.run('set-pool', 'b', 'd', '--pool=B', '--no-restart').status == 0
+    boots = len(four.xapi.boots)
+    run = four.run(*words)
+    assert run.status == 1 and len(four.xapi.boots) == boots + 1, run
+    assert run.out.count('not restarted, since the boot before it was not as assigned') == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.effects.proposals import describe_difference, describe_row, invert
+from cli.effects.proposals import describe_difference, list_row, invert
 from registry.difference import (ADDED, CHANGED, MENDED, MOVED, REMOVED, Difference, PoolChange,
                                  RowChange)
 from registry.values import Pool, Priority, Vm
@@ -24,7 +24,7 @@ B = WEB._replace(pool_id='B', vm_id=7)
     (RowChange(ADDED, None, WEB._replace(vm_name='\x1b[31m')),
      f'added    \\x1b[31m ({WEB.vm_uuid}): pool A, priority medium, vm_id 1')])
 def test_a_row_is_told_by_name_with_what_was_and_what_is(row: RowChange, said: str) -> None:
-    assert describe_row(row) == said
+    assert list_row(row) == said
 
 
 def test_a_difference_is_turned_round() -> None:
