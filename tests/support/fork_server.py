@@ -6,13 +6,18 @@ one in nothing that our programs look at: tests/meta/test_programs.py compares t
 """
 
 import atexit
+import contextlib
+import ctypes
 import gc
 import importlib
 import io
 import json
 import os
+import platform
 import random
+import re
 import runpy
+import signal
 import socket
 import struct
 import sys
@@ -23,6 +28,12 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 # Before each request: its length, and beside it the three standard descriptors.
 HEADER = struct.Struct('!I')
 PACKAGES = ('registry', 'watcher', 'cli')
+# The number of the system call, by machine.
+CLONE = {'x86_64': 56, 'aarch64': 220}
+_CLONE_PARENT = 0x8000
+_LATE_IMPORT = re.compile(r'^ +(?:import|from) ([\w.]+)', re.MULTILINE)
+# Keeps Python's lock: nothing of the interpreter runs beside it.
+_syscall = ctypes.PyDLL(None, use_errno=True).syscall
 
 
 class Request(NamedTuple):
@@ -67,25 +78,25 @@ def _serve(connection: socket.socket) -> Optional[Request]:
 
 
 def _fork_for_parent() -> int:
-    """Fork as os.fork does, but a child of the tests' process: that adopts what has lost its own
-    parent, and so waits for programs itself and sees how they really ended."""
-    reading, writing = os.pipe()
-    between = os.fork()
-    if between == 0:
-        parent = os.getpid()
-        pid = os.fork()
-        if pid != 0:
-            os.write(writing, HEADER.pack(pid))
-            os._exit(0)
-        os.close(reading)
-        os.close(writing)
-        while os.getppid() == parent:
-            os.sched_yield()
-        return 0
-    os.close(writing)
-    pid, = HEADER.unpack(os.read(reading, HEADER.size))
-    os.close(reading)
-    os.waitpid(between, 0)
+    """Fork as os.fork does, but a child of the tests' process: it waits for programs itself and
+    sees how they really ended.
+
+    Between what Python does before a fork and after it stands the bare system call: os.fork cannot
+    say whose child it shall be. We are one thread, so that no lock of the C library is held.
+    """
+    is_3_6 = sys.version_info < (3, 7)
+    before = None if is_3_6 else ctypes.pythonapi.PyOS_BeforeFork
+    in_child = ctypes.pythonapi.PyOS_AfterFork if is_3_6 else ctypes.pythonapi.PyOS_AfterFork_Child
+    in_parent = None if is_3_6 else ctypes.pythonapi.PyOS_AfterFork_Parent
+    if before is not None:
+        before()
+    pid = _syscall(CLONE[platform.machine()], _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
+    if pid == 0:
+        in_child()
+    elif in_parent is not None:
+        in_parent()
+    if pid < 0:
+        raise OSError('clone refused')
     return pid
 
 
@@ -145,13 +156,20 @@ def _open_stream(number: int, model: Any) -> io.TextIOWrapper:
 
 
 def _import_everything() -> None:
+    """All modules of ours, and those that they import only when they need them."""
+    late = set()
     for package in PACKAGES:
         for parent, directories, names in os.walk(os.path.join(ROOT, package)):
             directories.sort()
             for name in sorted(names):
                 if name.endswith('.py') and not name.startswith('__'):
-                    path = os.path.relpath(os.path.join(parent, name[:-3]), ROOT)
-                    importlib.import_module(path.replace(os.sep, '.'))
+                    path = os.path.join(parent, name)
+                    with open(path, encoding='utf-8') as source:
+                        late.update(_LATE_IMPORT.findall(source.read()))
+                    importlib.import_module(os.path.relpath(path, ROOT)[:-3].replace(os.sep, '.'))
+    for module in sorted(late):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
     gc.collect()
     if hasattr(gc, 'freeze'):
         gc.freeze()  # memory that the collector does not touch stays shared

@@ -14,9 +14,9 @@ forked by a server that has it preloaded.
 """
 
 import atexit
-import ctypes
 import json
 import os
+import platform
 import socket
 import struct
 import subprocess
@@ -24,14 +24,13 @@ import sys
 import threading
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
-from tests.support.fork_server import HEADER, ROOT
+from tests.support.fork_server import CLONE, HEADER, ROOT
 
 SWITCH = 'VGPU_TESTS_EXEC'
 # What the interpreter, the C library and the loader read once.
 READ_AT_START = ('PYTHON', 'LANG', 'LC_', 'LD_', 'MALLOC_', 'GLIBC_', 'TZ', 'OPENSSL_')
 KILL_AT = 'KILL_AT'
 OPTIONS = {'stdin', 'stdout', 'stderr', 'cwd', 'env'}
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 def surroundings(variables: Optional[Mapping[str, str]] = None) -> Dict[str, Any]:
@@ -105,15 +104,11 @@ class _Server:
             'directory': _sent(directory or os.getcwd()),
             'environment': {_sent(name): _sent(environment[name]) for name in environment}
         }).encode('ascii')
-        with _adopting:
-            _adopt_orphans(True)
-            try:
-                self._socket.sendmsg([HEADER.pack(len(body))], [
-                    (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack('3i', *streams))])
-                self._socket.sendall(body)
-                answer = self._socket.recv(HEADER.size)
-            finally:
-                _adopt_orphans(False)
+        with _asking:
+            self._socket.sendmsg([HEADER.pack(len(body))], [
+                (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack('3i', *streams))])
+            self._socket.sendall(body)
+            answer = self._socket.recv(HEADER.size)
         assert answer, 'the fork server has ended: %r' % self._process.wait(10)
         return HEADER.unpack(answer)[0]
 
@@ -123,13 +118,13 @@ class _Server:
         self._process.wait(10)
 
 
-_adopting = threading.Lock()
+_asking = threading.Lock()
 _servers: Dict[Tuple[Tuple[str, str], ...], _Server] = {}
 
 
 def _server(environment: Mapping[str, str]) -> _Server:
     key = tuple(sorted(_read_at_start(environment).items()))
-    with _adopting:
+    with _asking:
         if key not in _servers:
             _servers[key] = _Server({name: environment[name] for name in environment
                                      if name != KILL_AT})
@@ -139,7 +134,8 @@ def _server(environment: Mapping[str, str]) -> _Server:
 
 def _can_be_forked(options: Mapping[str, Any]) -> bool:
     """Whether there is nothing in the options that only a fresh interpreter could heed."""
-    if SWITCH in os.environ or not set(options) <= OPTIONS or 'env' not in options:
+    if (SWITCH in os.environ or platform.machine() not in CLONE
+            or not set(options) <= OPTIONS or 'env' not in options):
         return False
     usual = dict(_OURS, PYTHONPATH=surroundings()['env']['PYTHONPATH'])
     given = _read_at_start(options['env'])
@@ -152,15 +148,8 @@ def _read_at_start(environment: Mapping[str, str]) -> Dict[str, str]:
     return {name: environment[name] for name in environment if name.startswith(READ_AT_START)}
 
 
-def _adopt_orphans(is_wanted: bool) -> None:
-    """Whether a process below us that loses its parent becomes a child of ours."""
-    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, int(is_wanted), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), 'prctl')
-
-
 def _sent(text: Any) -> str:
     return os.fsencode(text).decode('latin-1')
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
 _OURS = _read_at_start(os.environ)
