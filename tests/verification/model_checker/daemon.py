@@ -1,12 +1,14 @@
 """The real Watcher, with its callers taken apart, as something that can be put back in time.
 
 One Watcher serves all states: `save` copies what it and its parts remember, `restore` puts it
-back. Jobs are not run but kept, for the world to run one call at a time.
+back. A step changes little of that: what is as it was in the state before shares its copy. Jobs are
+not run but kept, for the world to run one call at a time.
 """
 
 import copy
+import itertools
 import math
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 from unittest import mock
 
 from tests.unit.watcher.builders import HOST, POLICY, build_permit
@@ -24,14 +26,15 @@ from watcher.vm.record import VmRecord
 from watcher.xapi.role import Role
 
 ROLE = Role(True, True, HOST, '26.1.4')
-_MEMORY = (dict, set, frozenset, list, tuple, str, int, float, bool, type(None), DueTimes)
+_MEMORY = (dict, set, frozenset, list, tuple, str, int, float, bool, type(None))
 _UNCHANGING = frozenset([frozenset, tuple, str, int, float, bool, type(None)])
 _PLAIN = frozenset([str, int, bool, type(None)])
 # What is only said, or follows from the rest, makes no state.
 UNTOLD = frozenset(['_told', 'last_answer', '_watching_since', '_error', '_refs',
                     '_numbers', '_carriers', 'owners', '_sequence', 'contents', 'staged',
                     'bearers', 'claims', '_staged_at', '_last_seen', '_retry_at', '_last',
-                    '_ran_with', '_runners', '_stirred', 'must_order_claims', '_handlers'])
+                    '_ran_with', '_runners', '_stirred', 'must_order_claims', '_handlers',
+                    '_calm', '_heap'])
 # Maps whose values can change.
 _DEEP = frozenset(['_carriers', '_under_way', '_arrived', '_progress', '_lately', '_fights',
                    '_staged_at', '_runners'])
@@ -118,15 +121,16 @@ class Daemon:
         self.watcher.permit.is_locked = True
         self.watcher.receipts.attend(None, HOST, POLICY.names)
         watcher = self.watcher
-        self._parts = [(part, [name for name, value in vars(part).items()
-                               if isinstance(value, _MEMORY)]) for part in (
-            watcher, watcher.permit, watcher.inventory, watcher.staging, watcher.staging._fights,
-            watcher._lifting, watcher.receipts, watcher._journal_queue, watcher._number_claims,
-            watcher._changes,
-            self.view)]
-        self._telling = [(part, [name for name in names if name not in UNTOLD])
-                         for part, names in self._parts]
+        parts = [watcher, watcher.permit, watcher.inventory, watcher.staging,
+                 watcher.staging._fights, watcher._lifting, watcher.receipts,
+                 watcher._journal_queue, watcher._number_claims, watcher._changes,
+                 watcher._change_filter, self.view]
+        self._parts = [_Part(part) for part in parts]
+        # Whoever holds such times goes on with the same object.
+        self._parts += [_Part(times) for part in parts for times in vars(part).values()
+                        if isinstance(times, DueTimes)]
         self._run: Any = None
+        self._last: Tuple[Any, ...] = ()
         self._newborn = self.save()
 
     def serve(self, run: Any, instant: Callable[[], Instant]) -> None:
@@ -135,18 +139,21 @@ class Daemon:
         keeper = self.watcher.numbers
         keeper._instant = instant
         # What is written there goes into the world; what is remembered is in it, or follows.
-        self._parts.append((keeper, ['_last', '_seen', '_rows', '_confirm_at', '_told']))
+        self._parts.append(_Part(keeper, names=('_last', '_seen', '_rows', '_confirm_at', '_told'),
+                                 is_telling=False))
         self._newborn = self.save()
 
     def save(self) -> Tuple[Any, ...]:
-        """What all parts remember."""
-        return tuple([_copy_fields(part, names) for part, names in self._parts])
+        """What all parts remember; nobody changes it."""
+        self._last = tuple([part.save(kept) for part, kept in itertools.zip_longest(
+            self._parts, self._last, fillvalue=())])
+        return self._last
 
     def restore(self, saved: Tuple[Any, ...]) -> None:
         """Put it back."""
-        for (part, names), fields in zip(self._parts, saved):
-            vars(part).update(fields)
-            vars(part).update(_copy_fields(part, names, is_mutable_only=True))
+        for part, kept in zip(self._parts, saved):
+            part.restore(kept)
+        self._last = saved
 
     def be_born(self) -> None:
         """Start with nothing but the disk, and a session."""
@@ -168,10 +175,58 @@ class Daemon:
             (uuid, claim.vm_id, order.index(claim.sequence))
             for claims in (self.view.staged, self.view.bearers)
             for uuid, claim in sorted(claims.items())]
-        for part, names in self._telling:
-            own = vars(part)
-            frozen += [(name, _freeze(own[name], now)) for name in names if own[name]]
-        return tuple(frozen)
+        return tuple(frozen), tuple([part.freeze(kept, now) for part, kept in zip(
+            self._parts, self._last)])
+
+
+class _Part:
+    """An object that remembers: how that is copied, put back and told from another memory."""
+
+    def __init__(self, part: Any, names: Sequence[str] = (), is_telling: bool = True) -> None:
+        self._own = vars(part)
+        self._names = names or tuple([name for name, value in self._own.items()
+                                      if isinstance(value, _MEMORY)])
+        self._telling = tuple([(number, name) for number, name in enumerate(self._names)
+                               if is_telling and name not in UNTOLD])
+        self._frozen: Tuple[Any, ...] = ()
+        self._frozen_of: Any = None
+        self._frozen_at = math.nan
+
+    def save(self, kept: Tuple[Any, ...]) -> Tuple[Any, ...]:
+        """A copy, in which is shared what is as it was kept of the state before."""
+        values = tuple(map(self._own.__getitem__, self._names))
+        if values == kept:
+            return kept
+        return tuple([before if value == before else _copy(name, value)
+                      for name, value, before in itertools.zip_longest(
+                          self._names, values, kept)])
+
+    def restore(self, kept: Tuple[Any, ...]) -> None:
+        """Put copies in; maps, sets and lists stay the objects that others may hold as well."""
+        values = tuple(map(self._own.__getitem__, self._names))
+        if values == kept:
+            return
+        for name, value, before in zip(self._names, values, kept):
+            if value != before:
+                copied = _copy(name, before)
+                if copied is before or type(value) is not type(before):
+                    self._own[name] = copied
+                else:
+                    value.clear()
+                    (value.extend if type(value) is list else value.update)(copied)
+
+    def freeze(self, kept: Tuple[Any, ...], now: float) -> Tuple[Any, ...]:
+        """What tells it from others, as a value; made once of what is as it was kept."""
+        values = tuple(map(self._own.__getitem__, self._names))
+        if values != kept:
+            return self._freeze(values, now)
+        if kept is not self._frozen_of or now != self._frozen_at:
+            self._frozen, self._frozen_of, self._frozen_at = self._freeze(kept, now), kept, now
+        return self._frozen
+
+    def _freeze(self, values: Tuple[Any, ...], now: float) -> Tuple[Any, ...]:
+        return tuple([(name, _freeze(values[number], now))
+                      for number, name in self._telling if values[number]])
 
 
 class _Inspectors:
@@ -201,28 +256,13 @@ def run_job(daemon_: Daemon, job: Job, client: Client) -> Tuple[Optional[Job], A
         return job._replace(answers=client.answers), None
 
 
-def _copy_fields(part: Any, names: List[str], is_mutable_only: bool = False) -> Dict[str, Any]:
-    """What an object remembers, by name; what can change is copied, hence a world can go on."""
-    own = vars(part)
-    fields = {} if is_mutable_only else {name: own[name] for name in names}
-    for name in names:
-        value = own[name]
-        kind = type(value)
-        if kind in _UNCHANGING or isinstance(value, tuple):
-            continue
-        if kind is DueTimes:
-            fields[name] = _copy_times(value)
-        elif name in _DEEP:
-            fields[name] = {key: copy.copy(item) for key, item in value.items()}
-        else:
-            fields[name] = value.copy()
-    return fields
-
-
-def _copy_times(times: DueTimes) -> DueTimes:
-    copied = DueTimes()
-    copied._at, copied._heap = times._at.copy(), times._heap[:]
-    return copied
+def _copy(name: str, value: Any) -> Any:
+    """A copy of what can change."""
+    if type(value) in _UNCHANGING or isinstance(value, tuple):
+        return value
+    if name in _DEEP:
+        return {key: copy.copy(item) for key, item in value.items()}
+    return value.copy()
 
 
 def _freeze(value: Any, now: float) -> Any:
@@ -239,8 +279,6 @@ def _freeze(value: Any, now: float) -> Any:
         return round(max(value - now, -5.2), 1)
     if kind is set or kind is frozenset:
         return tuple(sorted(value))
-    if kind is DueTimes:
-        return _freeze(value._at, now)
     if kind.__name__ == '_Open':
         return value.number, value.boot[1:10], value.boot.rescued
     if kind.__name__ == 'Progress':
