@@ -30,7 +30,7 @@ SWITCH = 'VGPU_TESTS_EXEC'
 # What the interpreter, the C library and the loader read once.
 READ_AT_START = ('PYTHON', 'LANG', 'LC_', 'LD_', 'MALLOC_', 'GLIBC_', 'TZ', 'OPENSSL_')
 KILL_AT = 'KILL_AT'
-OPTIONS = {'stdin', 'stdout', 'stderr', 'cwd', 'env'}
+OPTIONS = {'stdin', 'stdout', 'stderr', 'cwd', 'env', 'universal_newlines'}
 
 
 def surroundings(variables: Optional[Mapping[str, str]] = None) -> Dict[str, Any]:

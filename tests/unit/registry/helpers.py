@@ -4,7 +4,8 @@ import contextlib
 import os
 import sqlite3
 import subprocess
-import sys
+
+from tests.support import programs
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__)))))
@@ -39,9 +40,9 @@ sys.stdin.read()
 @contextlib.contextmanager
 def locked_elsewhere(path, statement):
     """Another process begins a transaction, and keeps it; its number."""
-    child = subprocess.Popen([sys.executable, '-c', _HOLD, path, statement],
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             universal_newlines=True)
+    child = programs.start('tests.support.run_code', [_HOLD, path, statement],
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                           universal_newlines=True, **programs.surroundings())
     try:
         assert child.stdout.readline() == 'held\n'
         yield child.pid
@@ -52,12 +53,12 @@ def locked_elsewhere(path, statement):
 
 def start_child(code, *arguments, without=()):
     """Start Python code as a process of its own, with our packages on its path."""
-    environment = {name: value for name, value in os.environ.items() if name not in without}
-    old_path = environment.get('PYTHONPATH')
-    environment['PYTHONPATH'] = ROOT if not old_path else old_path + os.pathsep + ROOT
-    return subprocess.Popen(
-        [sys.executable, '-c', code] + [str(argument) for argument in arguments],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    surroundings = programs.surroundings()
+    for name in without:
+        surroundings['env'].pop(name, None)
+    return programs.start(
+        'tests.support.run_code', [code] + [str(argument) for argument in arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, **surroundings)
 
 
 def run_child(code, *arguments):
