@@ -29,11 +29,13 @@ playground: $(VENV)/.installed
 ## test: runs all tests; TESTS="tests/unit -k plan" runs a part
 # Several tests at once, and then the one that judges all SQL that they have run.
 test: export VGPU_SQL_RECORDING := $(CURDIR)/build/sqlite_floor/recording-make.jsonl
-# Byte-code is kept whatever the environment says: the tests start thousands of Pythons.
+# Byte-code is kept whatever the environment says: the tests start thousands of Pythons. Byte-code, and
+# hypothesis' table of characters, are written before several processes would.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.installed-test
 	mkdir -p build/sqlite_floor && rm -f $(VGPU_SQL_RECORDING)
 	$(VENV)/bin/python -m compileall -q cli registry watcher simulator tests
+	$(VENV)/bin/python -c 'from hypothesis import strategies; strategies.text().validate()'
 	$(VENV)/bin/python -m pytest -n $(JOBS) -m "not runs_last" $(TESTS)
 	$(VENV)/bin/python -m pytest -m runs_last tests/packaging/sqlite_3_7
 

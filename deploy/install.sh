@@ -47,10 +47,6 @@ list_paths() {
     cut -f 4 "$1"
 }
 
-has_placed() {
-    [ -f "$root$manifest" ] && list_paths "$root$manifest" | grep -Fqx -- "$1"
-}
-
 # The RPM has a manifest too, and no such mark.
 refuse_beside_rpm() {
     if [ -f "$root$manifest" ] && [ ! -f "$root$mark" ]; then
@@ -63,11 +59,15 @@ check_targets() {
     [ -f "$here/tree$manifest" ] || fail "no tree beside $here/install.sh: 'make tarball' makes one"
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 6))' ||
         fail 'python3 is missing or older than 3.6'
-    while IFS=$tab read -r _mode kind _sum path; do
-        if [ "$kind" = file ] && [ -e "$root$path" ] && ! has_placed "$path"; then
-            fail "$root$path is there and not ours: nothing was changed"
-        fi
-    done <"$here/tree$manifest"
+    placed=$root$manifest
+    [ -f "$placed" ] || placed=/dev/null
+    # What was placed before is listed twice, and so is no path that is listed once.
+    { grep "^[0-7]*${tab}file$tab" "$here/tree$manifest" | cut -f 4
+      list_paths "$placed"
+      list_paths "$placed"
+    } | LC_ALL=C sort | uniq -u | while IFS= read -r path; do
+        [ ! -e "$root$path" ] || fail "$root$path is there and not ours: nothing was changed"
+    done || exit 1
 }
 
 install_all() {
@@ -107,11 +107,11 @@ remove_listed() {
     list_paths "$2" >"$root$home/keep"
     list_paths "$1" | grep -Fvx -f "$root$home/keep" | while IFS= read -r path; do
         if is_ours "$path"; then
-            rm -f -- "$root$path"
+            printf '%s\0' "$root$path"
         else
             complain "left alone, since it is not below our places: $path"
         fi
-    done
+    done | xargs -0 rm -f --
     rm -f "$root$home/keep"
     find "$root$home" -depth -type d -empty -exec rmdir {} \; 2>/dev/null || :
 }
@@ -153,21 +153,47 @@ checksum() {
 
 check_all() {
     [ -f "$root$manifest" ] || fail "nothing of ours is installed below ${root:-/}"
-    status=0
+    damage=$(list_missing; list_changed; list_changed_modes)
+    if [ -z "$damage" ]; then
+        printf '%s\n' 'vgpu-watcher is installed and whole'
+    else
+        printf '%s\n' "$damage" | while IFS= read -r line; do
+            complain "$line"
+        done
+        return 1
+    fi
+}
+
+list_missing() {
+    list_paths "$root$manifest" | while IFS= read -r path; do
+        [ -f "$root$path" ] || printf 'missing file: %s\n' "$root$path"
+    done
+}
+
+# Sums and modes of all files at once: a program for each would take seconds.
+list_changed() {
+    list_present | while IFS=$tab read -r _mode sum path; do
+        printf '%s  %s\n' "$sum" "$path"
+    done | LC_ALL=C sha256sum -c --quiet 2>/dev/null | while IFS= read -r line; do
+        printf 'changed file: %s\n' "${line%: FAILED*}"
+    done
+}
+
+# A mode that is expected and found is listed twice.
+list_changed_modes() {
+    { list_present | cut -f 1,3
+      list_present | cut -f 3 | tr '\n' '\0' | xargs -0 stat -c "0%a$tab%n"
+    } | LC_ALL=C sort | uniq -u | cut -f 2 | LC_ALL=C sort -u | while IFS= read -r path; do
+        printf 'changed mode: %s\n' "$path"
+    done
+}
+
+# "mode<TAB>sha256<TAB>path" of each file that is there; a configuration may be changed.
+list_present() {
     while IFS=$tab read -r mode kind sum path; do
-        if [ ! -f "$root$path" ]; then
-            complain "missing file: $root$path"
-        elif [ "$kind" = file ] && [ "$(checksum "$path")" != "$sum" ]; then
-            complain "changed file: $root$path"
-        elif [ "$kind" = file ] && [ "0$(stat -c %a "$root$path")" != "$mode" ]; then
-            complain "changed mode: $root$path"
-        else
-            continue
-        fi
-        status=1
+        [ "$kind" != file ] || [ ! -f "$root$path" ] ||
+            printf '%s\t%s\t%s\n' "$mode" "$sum" "$root$path"
     done <"$root$manifest"
-    [ $status -ne 0 ] || printf '%s\n' 'vgpu-watcher is installed and whole'
-    return $status
 }
 
 while [ $# -gt 0 ]; do

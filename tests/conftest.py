@@ -35,12 +35,6 @@ _TOGETHER = ('tests/packaging/package/test_tarball.py', 'tests/packaging/package
              'tests/monitoring/test_dashboard.py')
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Have hypothesis write its table of characters, which takes seconds, before others need it."""
-    if getattr(config.option, 'numprocesses', None) and not hasattr(config, 'workerinput'):
-        hypothesis.strategies.text().validate()
-
-
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     """Put what judges the other tests behind them, and what takes longest before them."""
     items.sort(key=lambda item: (item.get_closest_marker('runs_last') is not None,

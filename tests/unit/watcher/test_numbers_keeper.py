@@ -92,7 +92,7 @@ def test_rows_are_written_and_confirmed_for_root_alone(bench: Bench) -> None:
     modes = [stat.S_IMODE(os.stat(path).st_mode) for path in (
         bench.directory.path, os.path.join(bench.directory.path, 'numbers'))]
     assert modes == [0o700, 0o600]
-    assert os.listdir(bench.directory.path) == ['names', 'numbers']
+    assert sorted(os.listdir(bench.directory.path)) == ['names', 'numbers']
 
 
 def test_steady_pool_is_confirmed_once_a_minute_and_not_more_often(bench: Bench) -> None:
