@@ -1,7 +1,9 @@
 """A wall clock that a test can set, for one program: tests/clock.c, compiled and preloaded."""
 
+import atexit
 import calendar
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -38,6 +40,7 @@ class WallClock:
     def _build(cls) -> str:
         if not cls._library:
             directory = tempfile.mkdtemp(prefix='clock')
+            atexit.register(shutil.rmtree, directory)
             subprocess.check_call(['cc', '-shared', '-fPIC', '-O1', '-o', directory + '/clock.so',
                                    SOURCE, '-ldl', '-lpthread'])
             cls._library = directory + '/clock.so'
