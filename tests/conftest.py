@@ -32,7 +32,7 @@ _LONGEST = ('tests/packaging/package/', 'tests/verification/model_checker/',
 # all that begins so.
 _TOGETHER = ('tests/packaging/package/test_tarball.py', 'tests/packaging/package/',
              'tests/verification/model_checker/test_pool_model.py', 'tests/meta/test_demo.py',
-             'tests/monitoring/test_dashboard.py')
+             'tests/monitoring/test_dashboard.py', 'tests/meta/test_architecture.py')
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """Who may import whom, which modules are pure, and how large a file may become."""
 
 import ast
+import functools
 import os
 import re
 import sys
@@ -95,9 +96,15 @@ def read(path):
         return stream.read()
 
 
+@functools.lru_cache(maxsize=None)
+def list_nodes(source):
+    """All that the source consists of; several tests look at each module."""
+    return tuple(ast.walk(ast.parse(source)))
+
+
 def find_imports(source):
     """Every module that the source imports, wherever the import stands."""
-    for node in ast.walk(ast.parse(source)):
+    for node in list_nodes(source):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name
@@ -139,7 +146,7 @@ def find_impurity(path, source):
     for name in find_imports(source):
         if name.split('.')[0] in IMPURE_MODULES:
             yield '%s: a pure module imports %s' % (path, name)
-    for node in ast.walk(ast.parse(source)):
+    for node in list_nodes(source):
         if isinstance(node, (ast.Global, ast.Nonlocal)):
             yield '%s:%d: a pure module has no globals' % (path, node.lineno)
         elif (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
@@ -172,7 +179,7 @@ def find_excess(path, source):
 
 
 def find_functions(source):
-    for node in ast.walk(ast.parse(source)):
+    for node in list_nodes(source):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             last = max(getattr(child, 'lineno', node.lineno) for child in ast.walk(node))
             yield node.name, last - node.lineno + 1
@@ -250,7 +257,9 @@ def test_each_class_has_a_name_of_its_own():
 
 def find_abbreviations(path, source):
     """Every parser that would take a part of an option's name for the option."""
-    for node in ast.walk(ast.parse(source)):
+    if 'Parser' not in source and '_parser' not in source:
+        return
+    for node in list_nodes(source):
         if isinstance(node, ast.Call) and 'allow_abbrev' not in [word.arg for word in node.keywords] \
                 and getattr(node.func, 'attr', None) in ('ArgumentParser', 'add_parser'):
             yield '%s:%d: options may be abbreviated' % (path, node.lineno)
