@@ -330,6 +330,8 @@ def meet_trouble(stand: Stand, command: Command, what: Any, before: State,
 def put_back(stand: Stand, command: Command) -> None:
     """The registry as it was, and what must have happened."""
     stand.put_back()
+    if command.words.startswith('registry '):
+        wait_mirrored(stand)  # what comes goes by the mirror, which takes a moment to follow
     command.prepare(stand)
 
 
