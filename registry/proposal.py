@@ -64,15 +64,29 @@ class Proposal(NamedTuple):
 
     def refuse_changed(self, rows: Sequence[RawVm], pools: Sequence[Pool]) -> None:
         """Refuse a registry whose assignments are not those that were shown."""
-        if self._shown(self.rows, self.pools) != self._shown(rows, pools):
-            what = 'the registry' if self.scope is None else \
-                'VM ' + ', '.join(sorted(self.scope))
+        what = ''
+        if self._list_assignments(self.rows) != self._list_assignments(rows):
+            what = 'the registry' if self.scope is None else 'VM ' + ', '.join(sorted(self.scope))
+        else:
+            changed = set(self._list_settings(self.pools)) ^ set(self._list_settings(pools))
+            if changed:
+                what = 'vGPU pool ' + ', '.join(sorted({item[0] for item in changed}))
+        if what:
             raise Conflict(f'{what} was changed meanwhile: somebody else changed it, and nothing '
                            'was changed here; look at it again and repeat')
 
-    def _shown(self, rows: Sequence[RawVm], pools: Sequence[Pool]) -> Any:
+    def _list_assignments(self, rows: Sequence[RawVm]) -> Any:
         """Names are XAPI's, and columns of others are theirs: neither was asked about."""
-        found = [(row.place, repr(row.assignment)) for row in rows
-                 if self.scope is None or row.key in self.scope]
-        settings = [(pool.pool_id,) + settings_of(pool) for pool in pools]
-        return sorted(found, key=repr), sorted(settings) if self.scope is None else []
+        return sorted([(row.place, repr(row.assignment)) for row in rows if self._has_shown(row)],
+                      key=repr)
+
+    def _list_settings(self, pools: Sequence[Pool]) -> Sequence[Any]:
+        """Of a vGPU pool that was shown for its VMs: whether it gives them anything."""
+        if self.scope is None:
+            return [(pool.pool_id,) + settings_of(pool) for pool in pools]
+        shown = {row.pool_id for row in self.rows if self._has_shown(row)} | {
+            slot.row.pool_id for slot in self.slots if slot.row is not None}
+        return [(pool.pool_id, bool(pool.enabled)) for pool in pools if pool.pool_id in shown]
+
+    def _has_shown(self, row: RawVm) -> bool:
+        return self.scope is None or row.key in self.scope

@@ -181,6 +181,28 @@ def test_row_that_changes_while_a_question_is_open_is_left_alone(four: Any) -> N
     assert place.rows()[0][3:] == ('A', 2)
 
 
+@pytest.mark.parametrize('pool_id', ['A', 'B'])
+def test_vgpu_pool_that_is_disabled_while_its_vm_is_asked_about_stops_no_vm(
+        four: Any, pool_id: str) -> None:
+    place, uuids, _good = four
+    place.start_vm(place.xapi.find(uuids[0]))
+    asked, before = Asked(place, 'set-pool', '--vm-uuid=' + uuids[0], '--pool=B'), place.rows()
+    boots = len(place.xapi.boots)
+    sql(place, "UPDATE pools SET enabled = 0 WHERE pool_id = '%s'" % pool_id)
+    status, _out, err = asked.answer('yes')
+    assert status == 4 and 'vGPU pool %s was changed meanwhile' % pool_id in err
+    assert place.rows() == before and len(place.xapi.boots) == boots
+
+
+def test_vgpu_pool_that_is_renamed_while_its_vm_is_asked_about_changes_nothing_of_it(
+        four: Any) -> None:
+    place, uuids, _good = four
+    place.start_vm(place.xapi.find(uuids[0]))
+    asked = Asked(place, 'set-pool', '--vm-uuid=' + uuids[0], '--pool=B')
+    sql(place, "UPDATE pools SET pool_name = 'other'")
+    assert asked.answer('yes')[0] == 0 and place.rows()[0][3] == 'B'
+
+
 def test_registry_that_changes_while_keeping_it_is_asked_about_is_not_kept(four: Any) -> None:
     place, uuids, _good = four
     mirror(place, Vm(9, uuids[0], None, 'A', Priority.MEDIUM))

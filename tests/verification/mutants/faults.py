@@ -420,7 +420,7 @@ MUTANTS = (
          '    if not is_kept:\n', '    if False:\n',
          'tests/unit/registry/test_proposals.py keeps_a_write'),
     _one('an answer is taken for another registry', 'registry/proposal.py',
-         '        if self._shown(self.rows, self.pools) != self._shown(rows, pools):\n',
+         '        if self._list_assignments(self.rows) != self._list_assignments(rows):\n',
          '        if False:\n',
          'tests/unit/registry/test_proposals.py meanwhile_is'),
     _one('a name that changed meanwhile goes back', 'registry/draft.py',
