@@ -230,9 +230,21 @@ class Context:
         from registry.journal.journal import Journal
         from registry.sqlite.connection import TRY_AGAIN
         seconds = REGISTRY_SECONDS if is_needed else self._journal_seconds
-        journal = Journal(path, timeout_seconds=seconds, on_wait=lambda: self._tell_wait(path))
+
+        def build(is_read_only: bool) -> Any:
+            return Journal(path, timeout_seconds=seconds, is_read_only=is_read_only,
+                           on_wait=lambda: self._tell_wait(path))
+        journal = build(False)
         try:
-            journal.open()
+            try:
+                journal.open()
+            except JournalUnavailable as error:
+                if error.reason is not Reason.UNWRITABLE:
+                    raise
+                # A disk that was mounted read-only is when the history is asked for.
+                journal = build(True)
+                journal.open()
+                self.note(str(error))
         except RegistryError as error:
             is_locked = getattr(error, 'reason', None) is Reason.LOCKED
             if is_needed and is_locked:

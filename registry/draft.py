@@ -138,9 +138,9 @@ class Draft:
             row, origin = self._rows[index], self._origins[index]
             if row is None or origin is not None and origin.vm_id == row.vm_id:
                 continue
-            others = [_describe_row(self.get(other)) for other in owners[row.vm_id]
-                      if other != index]
-            owner = others[0] if others else self._find_bearer(row.vm_id, row.key)
+            others = [other for other in owners[row.vm_id] if other != index]
+            owner = (self._describe_owner(others[0]) if others else
+                     self._find_bearer(row.vm_id, row.key))
             if owner is not None:
                 found[row.key] = f'vm_id {row.vm_id} is taken by {owner}; choose another'
         return found
@@ -149,7 +149,7 @@ class Draft:
         """Say who has a number, besides a VM itself; None when it is free."""
         for row in self.rows:
             if row.vm_id == vm_id and row.key != key:
-                return _describe_row(row)
+                return f'{_describe_row(row)}, which is registered'
         return self._find_bearer(vm_id, key)
 
     def next_number(self, floor: int) -> int:
@@ -189,6 +189,13 @@ class Draft:
         what = MENDED if problem else CHANGED if origin.key == row.key else MOVED
         return RowChange(what, before, after, problem)
 
+    def _describe_owner(self, index: int) -> str:
+        """Say whose a number is: a row's, or that of another which the same edit brings."""
+        origin, row = self._origins[index], self.get(index)
+        is_there = origin is not None and origin.vm_id == row.vm_id
+        return _describe_row(row) + (', which is registered' if is_there else
+                                     ', which is to have it as well')
+
     def _find_bearer(self, vm_id: int, key: str) -> Optional[str]:
         for bearer in self._bearers:
             if bearer.vm_id == vm_id and bearer.vm_uuid != key and bearer.kind == ORDINARY:
@@ -198,4 +205,5 @@ class Draft:
 
 
 def _describe_row(row: RawVm) -> str:
-    return f'VM {row.key} ({text_of(row.vm_name) or "no name"}), which is registered'
+    name = text_of(row.vm_name)
+    return f'VM {row.key} ({name})' if name else f'VM {row.key}'

@@ -1,6 +1,7 @@
 """vgpu-watcher: the composition root. Arguments, settings, logging, objects, run, exit status."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -46,9 +47,19 @@ def main(argv: Optional[List[str]] = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.command is None:
         parser.error('a command is needed: run, check-config or clear-fences')
-    command = {'run': run, 'check-config': check_config,
-               'clear-fences': clear}[arguments.command]
-    return command(arguments.config)
+    if arguments.command == 'run':
+        return run(arguments.config)
+    command = {'check-config': check_config, 'clear-fences': clear}[arguments.command]
+    try:
+        status = command(arguments.config)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        _complain(f'standard output cannot be written: {error.strerror}')
+        # Else the interpreter tries once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_FAILED
+    return status
 
 
 def run(path: Optional[str]) -> int:
@@ -105,13 +116,16 @@ def clear(path: Optional[str]) -> int:
 
 def _say(line: str) -> None:
     """Print a line; what XAPI said in it must not act on the terminal, nor fail for its locale."""
+    if sys.stdout is None:  # it was closed by who started us
+        return
     encoding = sys.stdout.encoding or 'ascii'
     sys.stdout.write(escape(line).encode(encoding, 'backslashreplace').decode(encoding) + '\n')
 
 
 def _complain(text: str) -> None:
-    for line in text.splitlines():
-        sys.stderr.write(f'vgpu-watcher: {escape(line)}\n')
+    for line in text.splitlines() if sys.stderr is not None else ():
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f'vgpu-watcher: {escape(line)}\n')
 
 
 if __name__ == '__main__':

@@ -120,8 +120,9 @@ def answer_earlier(argv: List[str]) -> None:
     """Say of a scheduler command of the earlier tool what it was; its options are not ours."""
     if any(word in BY_NAME and word != 'help' for word in argv):
         return
-    for name in (word for word in argv if word.replace('-', '').isalpha() and word[0] != '-'):
-        for about in (said for word, said in EARLIER.items() if word in name):
+    for name in (word for word in argv if not word.startswith('-')):
+        parts = name.replace('unquarantine', 'quarantine').split('-')
+        for about in (said for word, said in EARLIER.items() if word in parts[:2] and parts[1:]):
             raise usage(f"'{escape(name)}' was a scheduler command of the earlier tool ({about}); "
                         'vgpu-admin has none, and leaves the scheduler columns as they are')
 

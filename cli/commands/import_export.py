@@ -1,11 +1,12 @@
 """export, import, backup, restore and adopt: many VMs at once, in one transaction."""
 
 import json
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from cli.commandline import options
 from cli.commandline.options import STREAM
 from cli.commandline.parser import Arguments
+from cli.commands.rebuild import read_past, read_replaceable, replace
 from cli.context import Context
 from cli.effects.proposals import (QUESTION, ask, carry_out, describe, describe_counts, document_of,
                                    list_affected, rehearse)
@@ -21,7 +22,7 @@ from cli.output.text import escape, plural
 from cli.queries.preflight import Situation, claim_numbers, read_situation
 from registry.difference import ADDED, CHANGED, MENDED, Difference
 from registry.edit import Edit
-from registry.errors import Conflict, InvalidValue, NotFound, Reason, RegistryUnavailable
+from registry.errors import Conflict, InvalidValue, NotFound, Reason
 from registry.proposal import Proposal
 from registry.values import Contents, clean_name
 
@@ -90,17 +91,18 @@ def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
                    is_whole: bool) -> Result:
     """Make the registry what a document says (`is_whole`), or put that into it."""
     is_dry = bool(arguments.get(options.DRY_RUN))
-    contents = _read_contents(context, is_whole)
+    contents, damage = _read_contents(context, is_whole)
     situation = read_situation(context, contents, _NOBODY, with_numbers=True,
                                own=frozenset(row.vm_uuid for row in parsed.rows))
 
     def build(edit: Edit) -> None:
         _fill(edit, parsed, situation, is_whole)
 
-    proposal = rehearse(context, build, allow_loss=is_whole, may_create=is_whole)
+    proposal = rehearse(context, build, allow_loss=is_whole, may_create=is_whole,
+                        may_replace=is_whole)
     if proposal.creates:
-        context.note(f'the registry {context.registry.path} '
-                     + ('would be created' if is_dry else 'is created'))
+        context.note(f'the registry {context.registry.path} {f"({damage}) " if damage else ""}'
+                     f'{"would be" if is_dry else "is"} {"replaced" if damage else "created"}')
     is_told, done = False, 'the VMs of the file are in the registry'
     if proposal.has_any and not is_dry:
         if is_whole or proposal.difference.pools:
@@ -108,7 +110,10 @@ def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
                 context, describe(proposal)
                 + [f'{describe_counts(proposal.difference, is_done=False) or "no VM"}.'],
                 'Do you want to restore the registry to this?' if is_whole else QUESTION)
-            carry_out(context, proposal, done=done, allow_loss=is_whole)
+            if damage:
+                _replace(context, proposal, damage, situation)
+            else:
+                carry_out(context, proposal, done=done, allow_loss=is_whole)
         else:
             with context.editing(done=done) as edit:
                 build(edit)
@@ -117,16 +122,23 @@ def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
     return _answer(context, proposal, len(parsed.rows), is_dry, is_told)
 
 
-def _read_contents(context: Context, is_whole: bool) -> Contents:
-    """Read the registry; a restore is a cure for one that is lost, or lost its rows."""
+def _read_contents(context: Context, is_whole: bool) -> Tuple[Contents, str]:
+    """Read the registry; a restore is a cure for one that is lost, of no use, or lost its rows.
+
+    Beside it, in a word, why what is there must be set aside.
+    """
     if not is_whole:
-        return context.registry.read()
-    try:
-        return context.registry.inspect()
-    except RegistryUnavailable as error:
-        if error.reason not in (Reason.MISSING, Reason.EMPTY):
-            raise
-    return Contents(1, (), ())
+        return context.registry.read(), ''
+    contents, problem = read_replaceable(context)
+    is_gone = problem in (Reason.MISSING.value, Reason.EMPTY.value)
+    return contents or Contents(1, (), ()), '' if is_gone else problem
+
+
+def _replace(context: Context, proposal: Proposal, damage: str, situation: Situation) -> None:
+    """Set a file of no use aside, and make the registry anew."""
+    kept = replace(context, proposal.image_after, None, damage, proposal, command='restore',
+                   borne=situation.taken if situation.was_asked and situation.records else None)
+    context.note(f'what was there before is kept as {kept}')
 
 
 def _fill(edit: Edit, parsed: Parsed, situation: Situation, is_whole: bool) -> None:
@@ -221,7 +233,6 @@ def _read_past(arguments: Arguments, context: Context, at: str) -> Parsed:
     """What the registry said at a time, as if it had been saved then."""
     if arguments.get(options.FILE) is not None:
         raise CommandError(Kind.USAGE, '--at and a file exclude each other')
-    from cli.commands.rebuild import read_past
     past = read_past(context, at)
     context.note(f'the registry of {at}Z: {plural(len(past.vms), "VM")}')
     return registry_format.parse(json.dumps(registry_format.render_json(

@@ -5,13 +5,13 @@ difference as everywhere.
 """
 
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.commands.history import note_future
 from cli.context import Context
-from cli.effects.proposals import describe, document_of
+from cli.effects.proposals import REPLACEABLE, describe, document_of
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
 from cli.interrupts import deferred
@@ -27,8 +27,6 @@ from registry.values import Contents, Image
 from watcher.errors import XapiError
 
 MIRROR, HISTORY = 'mirror', 'history'
-# What is set aside and rebuilt; anything else is mended in place.
-REPLACEABLE = (Reason.MISSING, Reason.EMPTY, Reason.CORRUPT, Reason.FOREIGN, Reason.TOO_NEW)
 
 
 class Copy(NamedTuple):
@@ -110,7 +108,8 @@ def propose(context: Context, contents: Optional[Contents], image: Image) -> Pro
 
 def replace(context: Context, image: Image, contents: Optional[Contents], problem: str,
             proposal: Optional[Proposal], *, generation: Optional[Tuple[str, str]] = None,
-            line: Sequence[str] = ()) -> str:
+            line: Sequence[str] = (), command: str = 'registry rebuild',
+            borne: Optional[Container[int]] = None) -> str:
     """Rebuild the registry; where its former content is kept ('' when there was none)."""
     aside = ''
     with deferred():
@@ -118,9 +117,9 @@ def replace(context: Context, image: Image, contents: Optional[Contents], proble
             aside = context.registry.set_aside()
         try:
             replaced = context.registry.replace_contents(
-                image, who=context.who, command='registry rebuild', keep_copy=True,
+                image, who=context.who, command=command, keep_copy=True,
                 may_create=contents is None, allow_loss=True, generation=generation, line=line,
-                shown=proposal if contents is not None else None, moved_to=aside)
+                shown=proposal if contents is not None else None, borne=borne, moved_to=aside)
         except RegistryError:
             if aside:
                 context.registry.put_back(aside)

@@ -159,7 +159,7 @@ def note_replaced(context: Context, vm: Vm, record: Any, *, is_dry: bool) -> Non
                      'with what it carries')
     else:
         context.note(f'{name} carried {carried}, made by hand, '
-                     + (f'and keeps it {until}' if until else 'which is replaced')
+                     f'and keeps it {until or "until it is staged"}'
                      + _say_how_to_keep(vm.vm_uuid, carried))
 
 
@@ -196,7 +196,7 @@ def _read_or_none(context: Context) -> Optional[Contents]:
     try:
         return context.registry.read()
     except RegistryUnavailable as error:
-        if error.reason == Reason.MISSING:
+        if error.reason in (Reason.MISSING, Reason.EMPTY):
             return None
         raise
 
@@ -236,6 +236,9 @@ def _add(arguments: Arguments, context: Context, target: NamedVm, name: Optional
     if not (creates or is_dry):
         with context.editing(done=done) as edit:
             build(edit)
+        if edit.journal_problem and arguments.get(options.VM_ID) is None and edit.proposal.has_any:
+            context.note(f'vm_id {added[0].vm_id} may have been given out before: the journal '
+                         'knows which were; --vm-id=N chooses another')
         return added[0], edit.proposal.has_any
     proposal = rehearse(context, build, may_create=True)
     if proposal.creates:

@@ -4,7 +4,7 @@ from typing import Any, List, Optional
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
-from cli.commands.held_assignments import Held, find_held, note_carriers, refuse_to_forget
+from cli.commands.held_assignments import HISTORY, Held, find_held, note_carriers, refuse_to_forget
 from cli.commands.plan import describe_plan, plan_document
 from cli.context import Context, probe
 from cli.effects.proposals import carry_out, rehearse
@@ -43,8 +43,10 @@ def init(arguments: Arguments, context: Context) -> Result:
 
 def _tell_created(path: str, what: str, sentence: str, held: List[Held]) -> Result:
     verb = 'Would be given up' if what == 'would_be_created' else 'Given up'
-    lines = [sentence] + [f"{verb}, and kept in the history ('vgpu-admin history'): what "
-                          f'{item.describe()}.' for item in held[:1]]
+    is_kept = any(item.place == HISTORY for item in held)
+    kept = ", and kept in the history ('vgpu-admin restore --at=TIME' brings it back)" if is_kept \
+        else ', and kept nowhere else'
+    lines = [sentence] + [f'{verb}{kept}: {item.describe()}.' for item in held[:1]]
     lines += [say_dry_run()] if what == 'would_be_created' else []
     return Result(build_document(result=what, path=path,
                                  given_up=sum(item.count for item in held[:1])), plain(lines))

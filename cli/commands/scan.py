@@ -78,8 +78,7 @@ def read_survey(context: Context, contents: Contents) -> Survey:
     pool = read_pool(context, contents)
     from cli.queries.arrivals import document_of, find_arrivals
     arrivals = find_arrivals(context, pool.ordinary_vms, contents.by_uuid)
-    rows, faults = contents.by_uuid, {item.vm_uuid.lower(): item.problem
-                                      for item in contents.faults}
+    rows, faults = contents.by_uuid, {item.key: item.problem for item in contents.faults}
     views = {vm.uuid: view_record(rows.get(vm.uuid), vm, pool.plan(vm), pool.policy.names,
                                   faults.get(vm.uuid, ''), rows)
              ._replace(dangers=pool.list_dangers(vm), lacks_journal=bool(context.journal_problem),

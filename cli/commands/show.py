@@ -43,7 +43,7 @@ def find_view(context: Context, contents: Contents, vm_uuid: str) -> Optional[Vm
     """View one VM, with what XAPI says when it can be asked; None when it is unknown."""
     row = contents.by_uuid.get(vm_uuid)
     fault = next((fault.problem for fault in contents.faults
-                  if fault.vm_uuid.lower() == vm_uuid), '')
+                  if fault.key == vm_uuid), '')
     view = view_row(row) if row else VmView(vm_uuid, problem=fault) if fault else None
     try:
         context.live()

@@ -16,21 +16,25 @@ from registry.errors import Reason, RegistryUnavailable
 from registry.proposal import Proposal
 from registry.values import Pool, Vm
 
+# What is set aside and made anew; anything else is mended in place.
+REPLACEABLE = (Reason.MISSING, Reason.EMPTY, Reason.CORRUPT, Reason.FOREIGN, Reason.TOO_NEW)
 QUESTION = 'Do you want to apply these changes?'
 
 
 def rehearse(context: Context, build: Callable[[Edit], Any], *, allow_loss: bool = False,
-             may_create: bool = False) -> Proposal:
+             may_create: bool = False, may_replace: bool = False) -> Proposal:
     """Find out what a change comes to, with everything checked and nothing kept.
 
-    With `may_create` a registry that is not there is one without rows, which is created.
+    With `may_create` a registry that is not there is one without rows, which is created; with
+    `may_replace` one that is of no use is as well.
     """
+    replaceable = REPLACEABLE if may_replace else (Reason.MISSING, Reason.EMPTY)
     try:
         with context.editing(dry_run=True, allow_loss=allow_loss) as edit:
             build(edit)
         return edit.proposal
     except RegistryUnavailable as error:
-        if not may_create or error.reason not in (Reason.MISSING, Reason.EMPTY):
+        if not may_create or error.reason not in replaceable:
             raise
     draft = context.registry.draft()
     build(draft)

@@ -188,7 +188,7 @@ def _build_view(settings: Settings, contents: Contents,
     view.contents, view.unavailable = contents, ''
     view.assignments = build_assignments(contents)
     view.owners = {item.vm_id: uuid for uuid, item in view.assignments.items()}
-    view.faulty = frozenset(fault.vm_uuid.lower() for fault in contents.faults)
+    view.faulty = frozenset(fault.key for fault in contents.faults)
     if journal is not None:
         view.journal = journal
         view.refresh_claims()

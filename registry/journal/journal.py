@@ -17,8 +17,9 @@ from registry.journal.history import HistoryEntry
 from registry.journal.numbers import Bearer, Orphan, Staged, Written
 from registry.journal.past import Past, read_past
 from registry.journal.receipts import Boot
+from registry.errors import JournalUnavailable
 from registry.schema import migrate_journal, prepare_journal
-from registry.sqlite.connection import Connection
+from registry.sqlite.connection import Connection, check_file
 from registry.sqlite.lock_wait import Patience
 from registry.sqlite.timestamps import render_timestamp
 from registry.values import Contents
@@ -37,17 +38,26 @@ class Journal:
 
     def __init__(self, path: str, *, timeout_seconds: float,
                  clock: Callable[[], float] = time.time,
-                 on_wait: Optional[Callable[[], None]] = None) -> None:
+                 on_wait: Optional[Callable[[], None]] = None,
+                 is_read_only: bool = False) -> None:
         self.path = path
+        self._is_read_only = is_read_only
         self._clock = clock
         self._in_batch = False
         self._patience = Patience(timeout_seconds, on_wait=on_wait)
         self._connection = Connection(journal_path=path, registry_path=None,
-                                      patience=self._patience)
+                                      patience=self._patience,
+                                      is_journal_writable=not is_read_only)
 
     def open(self) -> None:
-        """Open the file; create it, readable by its owner only, when it is missing."""
-        prepare_journal(self.path)
+        """Open the file; create it, readable by its owner only, when it is missing.
+
+        One that is only read is taken as it is.
+        """
+        if self._is_read_only:
+            check_file(self.path, JournalUnavailable)
+        else:
+            prepare_journal(self.path)
         self._patience.renew()
         self._connection.open()
         try:

@@ -356,7 +356,7 @@ def test_what_was_made_by_hand_is_not_replaced_without_a_word(pool: Place) -> No
     assert pool.run('register-vm', 'one', '--dry-run').err == (
         f"vgpu-admin: one ({uuids['one']}) carries B/low/40, made by hand; 'vgpu-admin adopt' "
         'registers a VM with what it carries\n')
-    expected = said.format('one', uuids['one'], 40, 'which is replaced')
+    expected = said.format('one', uuids['one'], 40, 'and keeps it until it is staged')
     run = pool.run('register-vm', 'one')
     assert run.err == f'vgpu-admin: {expected}\n'
     pool.start_vm(refs['two'])

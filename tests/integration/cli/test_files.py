@@ -116,6 +116,16 @@ def test_a_conflict_in_a_json_file_names_the_vm(pool: Place) -> None:
     text = '{"format":1,"vms":[{"vm_uuid":"%s","vm_id":1}]}' % NOWHERE
     run = pool.run('import', _write(pool, text))
     assert run.status == 4 and 'vgpu-admin: entry 1: vm_id 1 is taken by' in run.err
+    assert 'which is registered; choose another' in run.err
+
+
+def test_entries_that_want_one_number_are_not_called_registered(pool: Place) -> None:
+    other = NOWHERE[:-1] + 'f'
+    text = '{"format":1,"vms":[{"vm_uuid":"%s","vm_id":7},{"vm_uuid":"%s","vm_id":7}]}' % (
+        NOWHERE, other)
+    run = pool.run('import', _write(pool, text))
+    assert run.status == 4 and 'is registered' not in run.err and 'no name' not in run.err
+    assert 'entry 1: vm_id 7 is taken by VM %s, which is to have it as well' % other in run.err
 
 
 def test_a_json_list_is_met_with_what_is_wanted(pool: Place) -> None:

@@ -88,6 +88,19 @@ def test_an_edit_names_the_command_that_removes_the_row(odd: Place) -> None:
     assert run.status == 4 and f"'vgpu-admin remove-vm --vm-uuid={uuid}'" in run.err
 
 
+@pytest.mark.parametrize('words', ['show-vm late', 'scan-vms'])
+def test_a_row_with_a_blank_behind_its_uuid_is_that_of_the_vm(odd: Place, words: str) -> None:
+    uuid = odd.uuid(odd.create_vm('late'))
+    connection = sqlite3.connect(odd.db)
+    connection.execute("INSERT INTO vms (vm_id, vm_uuid, vm_name, pool_id) "
+                       f"VALUES (10, '{uuid} ', 'late', 'A')")
+    connection.commit()
+    connection.close()
+    run = odd.run(*words.split())
+    line = next(line for line in run.out.splitlines() if 'register-vm' in line or 'check' in line)
+    assert run.status == 0 and "'vgpu-admin check'" in line and 'register-vm' not in run.out, run
+
+
 def test_a_comparison_with_the_mirror_lists_them_for_programs(odd: Place) -> None:
     run = odd.run('registry', 'compare', '--json')
     assert [fault['vm_name'] for fault in run.document['faults']] == ['desk', 'ghost']

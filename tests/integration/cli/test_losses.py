@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import sqlite3
+import subprocess
 from typing import Any, List
 
 import pytest
@@ -186,6 +188,46 @@ def test_init_empty_starts_over_and_says_what_it_gave_up(four: Place) -> None:
     entries = [(entry.who != 'another program', entry.command) for entry in four.history()
                if entry.what == 'vm_removed']
     assert entries == [(True, 'init')] * 4
+
+
+def test_init_empty_does_not_call_kept_what_only_the_mirror_has(place: Place) -> None:
+    place.start_xapi()
+    uuid = place.uuid(place.create_vm('one', args=span(1)))
+    mirror(place, Vm(1, uuid, None, 'A', Priority.MEDIUM))
+    run = place.run('init', '--empty')
+    assert run.status == 0 and 'history' not in run.out
+    assert 'Given up, and kept nowhere else: the mirror in XAPI holds 1 VM (one).' in run.out
+
+
+def test_an_automatic_number_without_the_journal_may_have_been_given_out(four: Place) -> None:
+    four.create_vm('late')
+    holder = sqlite3.connect(four.registry.journal_path, isolation_level=None)
+    holder.execute('BEGIN EXCLUSIVE')
+    try:
+        run = four.run('register-vm', '--vm-name=late', '--json')
+        assert run.status == 0
+        assert [note for note in run.document['notes'] if 'may have been given out' in note]
+    finally:
+        holder.close()
+
+
+def test_the_history_of_a_disk_that_is_read_only_is_read(
+        four: Place, tmp_path: Any) -> None:
+    """As after an error of the disk: the kernel mounts it so."""
+    mounted = str(tmp_path / 'disk')
+    os.mkdir(mounted)
+    if subprocess.call(['mount', '-t', 'tmpfs', '-o', 'size=4m', 'none', mounted],
+                       stderr=subprocess.DEVNULL) != 0:
+        pytest.skip('nothing may be mounted here')
+    try:
+        for name in ('vgpu_config.db', 'vgpu_journal.db'):
+            shutil.copy(os.path.join(four.directory, name), mounted)
+        subprocess.check_call(['mount', '-o', 'remount,ro', mounted])
+        run = four.run('history', '--db=' + os.path.join(mounted, 'vgpu_config.db'))
+        assert run.status == 0 and 'registry_created' in run.out
+        assert 'cannot be written' in run.err
+    finally:
+        subprocess.check_call(['umount', mounted])
 
 
 def test_init_of_a_registry_that_is_there_changes_nothing(four: Place) -> None:

@@ -387,6 +387,29 @@ def test_restore_is_a_cure_for_a_registry_that_lost_its_rows(four: Any) -> None:
     assert [numbers(place)[uuid] for uuid in uuids] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize('statement', ['DROP TABLE vms', 'PRAGMA user_version = 99', ''],
+                         ids=['without-a-table', 'too-new', 'damaged'])
+@pytest.mark.parametrize('source', ['file', 'history'])
+def test_restore_is_a_cure_for_a_registry_of_no_use_and_keeps_it(
+        four: Any, statement: str, source: str) -> None:
+    place, uuids, good = four
+    if statement:
+        sql(place, statement)
+    else:
+        with open(place.db, 'r+b') as file:
+            file.write(b'no database' * 400)
+    words = [good] if source == 'file' else ['--at=2099-01-01']
+    before = sorted(os.listdir(place.directory))
+    run = place.run('restore', *words, '--dry-run')
+    assert run.status == 0 and 'would be replaced' in run.err
+    assert sorted(os.listdir(place.directory)) == before
+    run = place.run('restore', *words, '--yes')
+    assert run.status == 0 and 'what was there before is kept as' in run.err
+    assert [numbers(place)[uuid] for uuid in uuids] == [1, 2, 3, 4]
+    assert place.run('check').status == 0
+    assert len([name for name in os.listdir(place.directory) if '.replaced-' in name]) >= 1
+
+
 def test_list_of_a_restore_is_printed_once(four: Any) -> None:
     place, uuids, good = four
     assert place.run('remove-vm', '--vm-uuid=' + uuids[0]).status == 0

@@ -22,6 +22,15 @@ def test_the_first_registration_creates_the_registry_and_says_so(place: Place) -
     assert os.stat(place.db).st_mode & 0o777 == 0o644
 
 
+def test_the_first_registration_takes_an_empty_file_for_no_registry(pool: Place) -> None:
+    pool.create_vm('web')
+    os.truncate(pool.db, 0)
+    os.remove(pool.registry.journal_path)
+    run = pool.run('register-vm', 'web')
+    assert run.status == 0 and f'the registry {pool.db} is created' in run.err
+    assert [row[2] for row in pool.rows()] == ['web']
+
+
 def test_a_registration_is_staged_when_no_daemon_runs(pool: Place) -> None:
     ref = pool.create_vm('web', args='-foo')
     run = pool.run('register-vm', '--vm-name=web', '--pool', 'B', '--priority', 'high', '--json')

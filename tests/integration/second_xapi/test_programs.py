@@ -4,12 +4,15 @@ import json
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import time
 from typing import Any, Callable
 
 import pytest
 
 from tests.integration.second_xapi.stranger import Stranger, span
+from tests.support import programs
 from tests.support.waiting import LOADED, wait_until
 
 DEFAULTS = (
@@ -52,6 +55,19 @@ def test_a_bad_configuration_is_78(make: Callable[..., Stranger], tmp_path: Any,
     run = stranger.run_program('watcher', command, '--config=%s' % bad)
     assert run.status == 78 and run.err and not run.out
     assert stranger.run_program('cli', 'list-vms', '--config', str(bad)).status == 2
+
+
+@pytest.mark.parametrize('redirection, status', [
+    ('>/dev/full', 1), ('| true', 1), ('>&-', 0)], ids=['full', 'nobody-reads', 'closed'])
+def test_check_config_that_cannot_print_ends_without_a_traceback(
+        tmp_path: Any, redirection: str, status: int) -> None:
+    (tmp_path / 'c').write_text('')
+    words = [sys.executable, '-m', 'watcher', 'check-config', '--config', str(tmp_path / 'c')]
+    done = subprocess.run(
+        ['bash', '-o', 'pipefail', '-c', ' '.join(words) + ' ' + redirection],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **programs.surroundings())
+    assert done.returncode == status and b'Traceback' not in done.stderr
+    assert (b'cannot be written' in done.stderr) == (status == 1)
 
 
 def test_a_missing_named_file_is_78_and_no_command_is_2(make: Callable[..., Stranger]) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from typing import List
 
 import pytest
 
@@ -44,10 +45,21 @@ def test_no_word_is_broken_at_a_hyphen(command: str) -> None:
     assert [line for line in render_help(command, 80) if re.search(r'\w-$', line)] == []
 
 
-def test_help_for_a_command_of_the_earlier_tool_says_what_it_was() -> None:
+@pytest.mark.parametrize('words', [
+    ['help', 'set-weight'], ['--config', '/x', 'set-weight', 'web', '--weight=3'],
+    ['set-rate-limit'], ['set-queue-depth'], ['quarantine-vm'], ['unquarantine-vm', 'web']])
+def test_a_command_of_the_earlier_tool_is_answered_with_what_it_was(words: List[str]) -> None:
     with pytest.raises(CommandError, match='scheduler command of the earlier tool') as caught:
-        parse(['help', 'set-weight'])
+        parse(words)
     assert caught.value.status is ExitStatus.USAGE
+
+
+@pytest.mark.parametrize('words', [['migrate'], ['generate-report'], ['shwo-vm', 'strategy'],
+                                   ['list-vmss', 'integrate'], ['rate'], ['-queue']])
+def test_what_only_looks_like_one_is_an_unknown_word(words: List[str]) -> None:
+    with pytest.raises(CommandError, match='unknown') as caught:
+        parse(words)
+    assert 'earlier tool' not in str(caught.value)
 
 
 
