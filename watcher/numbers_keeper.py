@@ -42,6 +42,7 @@ class NumberKeeper:
         self._last: Optional[Numbers] = None
         self._seen: Any = None
         """The assignments from which the rows were taken."""
+        self._moves: Optional[int] = None
         self._rows: Rows = ()
         self._confirm_at = 0.0
         self._told = ''
@@ -70,9 +71,12 @@ class NumberKeeper:
                       and now - answered_at < SILENT_SECONDS and self._knows_rows(role))
         record, last = self._mirroring.push.pool, self._last or Numbers()
         pool, generation = record.uuid if record is not None else '', self._mirroring.generation
-        if self._view.assignments is not self._seen:
-            self._seen = self._view.assignments
-            self._rows = tuple(sorted((item.vm_id, uuid) for uuid, item in self._seen.items()))
+        # The master's edits come later than what they lead to.
+        moves = self._inventory.moves if role is not None and role.is_member else None
+        if self._view.assignments is not self._seen or moves != self._moves:
+            self._seen, self._moves = self._view.assignments, moves
+            self._rows = tuple(sorted((item.vm_id, uuid) for uuid, item in self._seen.items()
+                                      if moves is None or not self._has_left(uuid, item.vm_id)))
         # Before the first answer of XAPI it is not known in which pool this host is.
         has_moved = bool(pool) and pool != last.pool
         has_changed = has_moved or (self._rows, generation or last.generation) != (
@@ -84,6 +88,15 @@ class NumberKeeper:
                 pool or last.pool, generation or last.generation), is_current)
         if is_due:
             self._clean_up()
+
+    def _has_left(self, vm_uuid: str, vm_id: int) -> bool:
+        """Whether a row's VM rests without its number, which may be another VM's by now.
+
+        A member hears of VMs before the mirror tells it of the edit: a VM that is registered gets
+        what XAPI carries, and no number counts as stolen that its VM does not have.
+        """
+        vm = self._inventory.find_by_uuid(vm_uuid)
+        return vm is not None and vm.is_at_rest and self._inventory.number_of(vm.ref) != vm_id
 
     def _knows_rows(self, role: Role) -> bool:
         """Whether the rows here are, for all that is known, those of the resource pool."""

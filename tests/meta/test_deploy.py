@@ -7,13 +7,17 @@ import configparser
 import os
 import re
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree
 
 import pytest
 
 from cli.commandline.parser import parse
+from registry.journal.journal import Journal
 from tests.packaging.package.host import obtain, run
 from watcher.config import settings
+from watcher.mirror.trust import TrustMemory, write_memory
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DEPLOY = os.path.join(ROOT, 'deploy')
@@ -192,6 +196,22 @@ def test_support_bundle_collects_what_there_is():
     collected = [name for name in ('vgpu-watcher.log', 'vgpu-watcher.log.1.gz', 'xensource.log')
                  if re.match(directory.get('pattern'), directory.text + '/' + name)]
     assert collected == ['vgpu-watcher.log', 'vgpu-watcher.log.1.gz']
+
+
+def test_support_bundle_has_the_journal_without_the_keys_of_the_mirror(tmp_path):
+    path = str(tmp_path / 'vgpu_journal.db')
+    key = b'k' * 32
+    with Journal(path, timeout_seconds=1.0) as journal:
+        write_memory(journal, TrustMemory((key,), ('a pool',)))
+        journal.write_note('other', 'kept')
+    stuff = xml.etree.ElementTree.parse(os.path.join(DEPLOY, 'bugtool/stuff.xml')).getroot()
+    assert not [element for element in stuff.iter('files') if 'journal' in element.text]
+    command, = [element.text for element in stuff.iter('command') if 'vgpu_journal' in element.text]
+    command = command.replace('/etc/vgpu/vgpu_journal.db', path).replace(
+        '/usr/bin/python3', sys.executable)
+    said = subprocess.check_output(['sh', '-c', command], universal_newlines=True)
+    assert 'kept' in said and 'CREATE TABLE notes' in said
+    assert key.hex() not in said and 'mirror_trust' not in said
 
 
 def test_support_bundle_runs_commands_that_exist_and_cannot_hang():

@@ -29,6 +29,8 @@ class Inventory:
         self._carriers: Dict[int, Set[str]] = {}
         self.aside: Set[str] = set()
         """Refs whose newest record cannot be understood: known, and left alone until it can."""
+        self.moves = 0
+        """How often a VM has come to carry another number."""
 
     def __len__(self) -> int:
         return len(self._vms)
@@ -116,6 +118,7 @@ class Inventory:
 
     def _set_number(self, ref: str, number: Optional[int], is_carrier: bool = False) -> None:
         before = self._numbers.pop(ref, None)
+        self.moves += before != number
         if before is not None:
             self._carriers.get(before, set()).discard(ref)
             if not self._carriers.get(before):

@@ -7,13 +7,13 @@ from typing import Any, Dict
 
 import pytest
 
-from tests.unit.watcher.builders import HOST
+from tests.unit.watcher.builders import HOST, build_vm
 from tests.unit.watcher.watchers import build_watcher, create_registry
 from watcher.consumer.numbers_file import Withheld
 from watcher.consumer.run_directory import Instant, RunDirectory
 from watcher.mirror.mirror import FOLLOWING, UNDECIDED
 from watcher.numbers_keeper import CONFIRM_SECONDS, SILENT_SECONDS, NumberKeeper
-from watcher.vm.record import PoolRecord
+from watcher.vm.record import PoolRecord, PowerState
 from watcher.xapi.role import Role
 
 FIRST = '11111111-1111-4111-8111-111111111111'
@@ -93,6 +93,25 @@ def test_rows_are_written_and_confirmed_for_root_alone(bench: Bench) -> None:
         bench.directory.path, os.path.join(bench.directory.path, 'numbers'))]
     assert modes == [0o700, 0o600]
     assert sorted(os.listdir(bench.directory.path)) == ['names', 'numbers']
+
+
+def test_a_member_takes_no_number_for_stolen_that_its_vm_has_left(bench: Bench) -> None:
+    """An edit on the master is seen on VMs before the mirror tells of it."""
+    bench.watcher.mirroring.state = FOLLOWING
+    inventory, policy = bench.watcher.inventory, bench.watcher._policy
+    span = policy.template.render('A', 1, 1)
+    inventory.update(build_vm(span, ref='first', uuid=FIRST), policy, 0.0)
+    assert bench.attend(MEMBER).rows == ((1, FIRST), (2, SECOND))  # the second is not known here
+    stamp = bench.stamp()
+    assert bench.attend(MEMBER) and bench.stamp() == stamp
+    inventory.update(build_vm(None, ref='first', uuid=FIRST), policy, 1.0)
+    assert bench.attend(MEMBER).rows == ((2, SECOND),)
+    # The master knows its rows; who runs may have had it when it began.
+    assert bench.attend(MASTER).rows == ((1, FIRST), (2, SECOND))
+    inventory.update(build_vm(None, ref='first', uuid=FIRST, power_state=PowerState.RUNNING),
+                     policy, 2.0)
+    inventory.update(build_vm(span, ref='third', uuid=SECOND[:-1] + '3'), policy, 2.0)
+    assert bench.attend(MEMBER).rows == ((1, FIRST), (2, SECOND))
 
 
 def test_steady_pool_is_confirmed_once_a_minute_and_not_more_often(bench: Bench) -> None:

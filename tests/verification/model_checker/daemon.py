@@ -34,7 +34,7 @@ UNTOLD = frozenset(['_told', 'last_answer', '_watching_since', '_error', '_refs'
                     '_numbers', '_carriers', 'owners', '_sequence', 'contents', 'staged',
                     'bearers', 'claims', '_staged_at', '_last_seen', '_retry_at', '_last',
                     '_ran_with', '_runners', '_stirred', 'must_order_claims', '_handlers',
-                    '_calm', '_heap'])
+                    '_calm', '_heap', 'moves'])
 # Maps whose values can change.
 _DEEP = frozenset(['_carriers', '_under_way', '_arrived', '_progress', '_lately', '_fights',
                    '_staged_at', '_runners'])
