@@ -227,24 +227,12 @@ class Context:
             yield None
             return
         from registry.errors import JournalUnavailable, Reason, RegistryError
-        from registry.journal.journal import Journal
+        from registry.journal.journal import open_to_read
         from registry.sqlite.connection import TRY_AGAIN
         seconds = REGISTRY_SECONDS if is_needed else self._journal_seconds
-
-        def build(is_read_only: bool) -> Any:
-            return Journal(path, timeout_seconds=seconds, is_read_only=is_read_only,
-                           on_wait=lambda: self._tell_wait(path))
-        journal = build(False)
         try:
-            try:
-                journal.open()
-            except JournalUnavailable as error:
-                if error.reason is not Reason.UNWRITABLE:
-                    raise
-                # A disk that was mounted read-only is when the history is asked for.
-                journal = build(True)
-                journal.open()
-                self.note(str(error))
+            journal, problem = open_to_read(path, timeout_seconds=seconds,
+                                            on_wait=lambda: self._tell_wait(path))
         except RegistryError as error:
             is_locked = getattr(error, 'reason', None) is Reason.LOCKED
             if is_needed and is_locked:
@@ -258,6 +246,8 @@ class Context:
             self.note(self.journal_problem)
             yield None
             return
+        if problem:
+            self.note(problem)
         with contextlib.closing(journal):
             yield journal
 

@@ -10,6 +10,7 @@ import json
 import time
 from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from registry.errors import JournalUnavailable, Reason
 from registry.journal import generations, history, numbers, outside_edits, receipts
 from registry.journal.clock_steps import (CLOCK_STEPPED, LEAST_SECONDS, ClockStep, note_step,
                                           read_steps)
@@ -17,7 +18,6 @@ from registry.journal.history import HistoryEntry
 from registry.journal.numbers import Bearer, Orphan, Staged, Written
 from registry.journal.past import Past, read_past
 from registry.journal.receipts import Boot
-from registry.errors import JournalUnavailable
 from registry.schema import migrate_journal, prepare_journal
 from registry.sqlite.connection import Connection, check_file
 from registry.sqlite.lock_wait import Patience
@@ -325,3 +325,21 @@ class Journal:
 
     def _now(self) -> str:
         return render_timestamp(self._clock())
+
+
+def open_to_read(path: str, *, timeout_seconds: float,
+                 on_wait: Callable[[], None]) -> Tuple[Journal, str]:
+    """Open a journal, also on a disk that is mounted read-only; beside it why it is not written.
+
+    Raises JournalUnavailable.
+    """
+    journal, problem = Journal(path, timeout_seconds=timeout_seconds, on_wait=on_wait), ''
+    try:
+        journal.open()
+    except JournalUnavailable as error:
+        if error.reason is not Reason.UNWRITABLE:
+            raise
+        journal, problem = Journal(path, timeout_seconds=timeout_seconds, on_wait=on_wait,
+                                   is_read_only=True), str(error)
+        journal.open()
+    return journal, problem
