@@ -27,7 +27,7 @@ from watcher.staging.jobs import Scan, read_scan
 from watcher.staging.notices import describe_watch
 from watcher.staging.scan_schedule import Schedule
 from watcher.state.registry_view import RegistryView
-from watcher.writer_guard import WriterGuard
+from watcher.writer_guard import WriterGuard, WriterLockTaken
 from watcher.xapi.callers import CALLERS, URGENT_SECONDS, Callers
 from watcher.xapi.event_stream import Stream, StreamBroken
 from watcher.xapi.role import Role
@@ -100,7 +100,13 @@ class Service:
     def run(self) -> int:
         """Run until told to stop; the exit status."""
         self._install_signals()
-        self._guard.demand(3.0, '; stop it first', is_patient=True)
+        try:
+            self._guard.demand(3.0, '; stop it first', is_patient=True)
+        except WriterLockTaken:
+            if self._stop_at is None:
+                raise
+            get_logger().info('service.stopped')
+            return 0
         self.watcher.permit.is_locked = self._guard.is_held
         get_logger().info('service.started', registry=self._settings.registry.path,
                           xapi=str(self._settings.xapi.url))
