@@ -374,3 +374,21 @@ def test_names_wait_while_the_file_is_locked(view, registry, path):
     connection.execute('ROLLBACK')
     connection.close()
     assert registry.read().by_uuid[ONE].vm_name == 'one'
+
+
+@pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='no /proc')
+def test_a_view_that_is_closed_keeps_no_descriptor(registry, path):
+    def count():
+        return len(os.listdir('/proc/self/fd'))
+    before, views = count(), []
+    for _ in range(3):
+        view = RegistryView(path)
+        view.listen()
+        view.poll()
+        view.close()
+        view.close()
+        assert view.watch.descriptor is None and not view.watch.is_told
+        view.poll()
+        view.close()
+        views.append(view)
+    assert count() == before
