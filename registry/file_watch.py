@@ -39,6 +39,12 @@ class FileWatch:
         notices.arm()
         self._notices, self._tells = notices, True
 
+    def close(self) -> None:
+        """Be told nothing any more."""
+        if self._notices is not None:
+            self._notices.close()
+            self._notices = None
+
     @property
     def is_told(self) -> bool:
         """Whether a change is told by the kernel, by all that is known."""

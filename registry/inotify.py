@@ -45,9 +45,14 @@ class FileNotices:
         if self.descriptor < 0:
             raise OSError(ctypes.get_errno(), 'inotify_init1')
 
+    def close(self) -> None:
+        """Be told nothing any more; closing twice is allowed."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
     def __del__(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
+        self.close()
 
     @property
     def is_armed(self) -> bool:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Callable, Container, Iterator, Optional, Sequence, Tuple
 
 from registry.errors import Conflict, JournalUnavailable, Reason, RegistryUnavailable
-from registry.journal.numbers import read_counter
+from registry.journal.numbers import check_numbers, read_counter
 from registry.journal.outside_edits import (LOCKED_MEMORY, NO_MEMORY, Memory, compare_missing,
                                             recall, refuse_loss)
 from registry.paths import NEW_SUFFIX, find_journal, resolve_path
@@ -299,6 +299,8 @@ class Registry:
                             patience=patience) as connection:
                 migrate_journal(connection, self.journal_path)
                 probe_journal(connection)
+                recall(connection, os.path.basename(self.path))
+                check_numbers(connection)
 
     def _connected(self) -> Connection:
         return Connection(journal_path=None, registry_path=self.path, patience=self._patience())

@@ -84,6 +84,9 @@ def run(path: Optional[str]) -> int:
     except WatcherError as error:
         logs.get_logger().error('service.failed', error=str(error))
         return EXIT_FAILED
+    except Exception as error:  # a fault of ours
+        logs.get_logger().error('service.failed', error=repr(error), exc_info=error)
+        return EXIT_FAILED
 
 
 def check_config(path: Optional[str]) -> int:

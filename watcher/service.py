@@ -27,7 +27,8 @@ from watcher.staging.jobs import Scan, read_scan
 from watcher.staging.notices import describe_watch
 from watcher.staging.scan_schedule import Schedule
 from watcher.state.registry_view import RegistryView
-from watcher.writer_guard import WriterGuard
+from watcher.vm.record import Batch
+from watcher.writer_guard import WriterGuard, WriterLockTaken
 from watcher.xapi.callers import CALLERS, URGENT_SECONDS, Callers
 from watcher.xapi.event_stream import Stream, StreamBroken
 from watcher.xapi.role import Role
@@ -91,16 +92,23 @@ class Service:
         self._is_ready = False
         self._told_status = (-STATUS_SECONDS, '')
         self._told_broken: Optional[str] = None
+        self._told_role: Optional[Role] = None
         self._session_at = clock()
         self._next_tick = clock()
         self._handlers: Dict[type, Callable[[Any], None]] = {
-            SessionOpened: self._on_session, StreamBroken: self._on_broken,
+            SessionOpened: self._on_session, StreamBroken: self._on_broken, Batch: self._on_batch,
             ScanDue: self._on_scan_due, Scan: self._on_scan}
 
     def run(self) -> int:
         """Run until told to stop; the exit status."""
         self._install_signals()
-        self._guard.demand(3.0, '; stop it first', is_patient=True)
+        try:
+            self._guard.demand(3.0, '; stop it first', is_patient=True)
+        except WriterLockTaken:
+            if self._stop_at is None:
+                raise
+            get_logger().info('service.stopped')
+            return 0
         self.watcher.permit.is_locked = self._guard.is_held
         get_logger().info('service.started', registry=self._settings.registry.path,
                           xapi=str(self._settings.xapi.url))
@@ -204,17 +212,24 @@ class Service:
 
     def _on_session(self, opened: SessionOpened) -> None:
         role, settings = opened.role, self._settings
-        self._told_broken = None
         self._session_at = self._clock()
         for callers in (self._callers, self._other_hosts.callers):
             callers.begin(settings.xapi, opened.handle, opened.speaks_json)
         self.watcher.begin_session(role)
         self._attend(role)
+        if self._told_role == role:
+            return  # the session before delivered nothing
+        self._told_role = role
         get_logger().info('session.opened', xapi_version=role.xapi_version,
                           writes=role.is_writer)
         if role.refusal:
             get_logger().warning('role.read_only', reason=role.refusal,
                                  xapi_version=role.xapi_version)
+
+    def _on_batch(self, batch: Batch) -> None:
+        """What delivers is no outage any more; a session alone may break at once, each time."""
+        self._told_broken = self._told_role = None
+        self.watcher.handle(batch)
 
     def _attend(self, role: Role) -> None:
         """Where receipts look, and for which devices."""

@@ -8,6 +8,7 @@ transaction.
 import json
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
+from registry.journal.cells import understand
 from registry.journal.history import newest_edit
 from registry.sqlite.connection import Connection
 
@@ -72,13 +73,19 @@ def count_waiting(connection: Connection) -> int:
 
 def _counts(text: Optional[str]) -> Any:
     """Give what the mirror has of a row: the name of a VM is in XAPI anyway."""
-    fields = json.loads(text) if text else None
-    if isinstance(fields, dict) and 'vm_uuid' in fields:
+    try:
+        fields = json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(fields, dict):
+        return None
+    if 'vm_uuid' in fields:
         fields.pop('vm_name', None)
     return fields
 
 
 def list_stations(connection: Connection) -> Tuple[Station, ...]:
     """List the generations, the newest last."""
-    return tuple(Station(row[0], row[1], bool(row[2]), row[3]) for row in connection.execute(
-        'SELECT generation, digest, is_own, at FROM lineage ORDER BY id'))
+    rows = understand(connection, 'lineage', connection.execute(
+        'SELECT generation, digest, is_own, at FROM lineage ORDER BY id'), str, str, int, str)
+    return tuple(Station(row[0], row[1], bool(row[2]), row[3]) for row in rows)

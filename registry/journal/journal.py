@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optio
 
 from registry.errors import JournalUnavailable, Reason
 from registry.journal import generations, history, numbers, outside_edits, receipts
+from registry.journal.cells import OPTIONAL_TEXT, fits
 from registry.journal.clock_steps import (CLOCK_STEPPED, LEAST_SECONDS, ClockStep, note_step,
                                           read_steps)
 from registry.journal.history import HistoryEntry
@@ -197,11 +198,10 @@ class Journal:
             self._connection.execute('DELETE FROM replacements WHERE vm_uuid = ?', (vm_uuid,))
 
     def replacements(self) -> Tuple[Replacement, ...]:
-        """Read what was under way, the oldest first."""
+        """Read what was under way, the oldest first; what is none is left out."""
         rows = self._reader().execute(
             'SELECT vm_uuid, before_json, after_json FROM replacements ORDER BY begun_at, vm_uuid')
-        return tuple(Replacement(vm_uuid, json.loads(before), json.loads(after))
-                     for vm_uuid, before, after in rows)
+        return tuple(filter(None, (_parse_replacement(*row) for row in rows)))
 
     # History and receipts.
 
@@ -343,3 +343,11 @@ def open_to_read(path: str, *, timeout_seconds: float,
                                    is_read_only=True), str(error)
         journal.open()
     return journal, problem
+
+
+def _parse_replacement(vm_uuid: Any, before: Any, after: Any) -> Optional[Replacement]:
+    try:
+        found = (vm_uuid, json.loads(before), json.loads(after))
+    except (ValueError, RecursionError):
+        return None
+    return Replacement(*found) if fits(found, (str, OPTIONAL_TEXT, OPTIONAL_TEXT)) else None

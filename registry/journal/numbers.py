@@ -7,6 +7,7 @@ the row and not to its VM: it moves with the row.
 
 from typing import Iterable, Mapping, NamedTuple, Optional
 
+from registry.journal.cells import OPTIONAL_TEXT, understand
 from registry.sqlite.connection import Connection
 
 ORDINARY = 'vm'
@@ -57,8 +58,16 @@ class Orphan(NamedTuple):
 
 def read_counter(connection: Connection, name: str) -> int:
     """Read a counter; one that was never written is 0."""
-    rows = connection.execute('SELECT value FROM counters WHERE name = ?', (name,))
+    rows = understand(connection, 'counters', connection.execute(
+        'SELECT value FROM counters WHERE name = ?', (name,)), int)
     return int(rows[0][0]) if rows else 0
+
+
+def check_numbers(connection: Connection) -> None:
+    """Find out whether what an edit reads of all this can be understood."""
+    understand(connection, 'counters', connection.execute('SELECT name, value FROM counters'),
+               str, int)
+    read_bearers(connection)
 
 
 def read_edition(connection: Connection, source: str) -> int:
@@ -87,6 +96,7 @@ def note_number(connection: Connection, number: int) -> None:
 
 def largest_number(connection: Connection) -> int:
     """Give the largest number ever given out, or borne now, as far as that counts."""
+    # Text is larger than any number, and left out.
     rows = connection.execute('SELECT max(vm_id) FROM bearers WHERE vm_id <= ?',
                               (LARGEST_COUNTED,))
     return max(read_counter(connection, 'largest_number'), rows[0][0] or 0)
@@ -94,7 +104,8 @@ def largest_number(connection: Connection) -> int:
 
 def read_claims(connection: Connection) -> Mapping[int, int]:
     """Read the place in the sequence of each number that a row has."""
-    return dict(connection.execute('SELECT vm_id, sequence FROM claims'))
+    return dict(understand(connection, 'claims', connection.execute(
+        'SELECT vm_id, sequence FROM claims'), int, int))
 
 
 def note_claim(connection: Connection, at: str, vm_id: int) -> None:
@@ -111,7 +122,8 @@ def forget_claim(connection: Connection, vm_id: int) -> None:
 
 def read_removed(connection: Connection) -> Mapping[str, str]:
     """Read our arguments that were removed from VMs, by UUID."""
-    return dict(connection.execute('SELECT vm_uuid, value FROM removed'))
+    return dict(understand(connection, 'removed', connection.execute(
+        'SELECT vm_uuid, value FROM removed'), str, str))
 
 
 def note_removed(connection: Connection, at: str, vm_uuid: str, value: str) -> None:
@@ -129,7 +141,8 @@ def forget_removed(connection: Connection, vm_uuid: str) -> None:
 
 def read_staged(connection: Connection) -> Mapping[str, Staged]:
     """Read what is staged, by UUID."""
-    rows = connection.execute('SELECT vm_uuid, vm_id, value, sequence, at FROM staged')
+    rows = understand(connection, 'staged', connection.execute(
+        'SELECT vm_uuid, vm_id, value, sequence, at FROM staged'), str, int, str, int, str)
     return {row[0]: Staged(*row) for row in rows}
 
 
@@ -150,7 +163,8 @@ def forget_staged(connection: Connection, vm_uuid: str) -> None:
 
 def read_written(connection: Connection) -> Mapping[str, Written]:
     """Read what was about to be written and is not proven, by UUID."""
-    rows = connection.execute('SELECT vm_uuid, before, value FROM written')
+    rows = understand(connection, 'written', connection.execute(
+        'SELECT vm_uuid, before, value FROM written'), str, str, str)
     return {row[0]: Written(*row) for row in rows}
 
 
@@ -167,7 +181,9 @@ def forget_written(connection: Connection, vm_uuid: str) -> None:
 
 def read_bearers(connection: Connection) -> Mapping[str, Bearer]:
     """Read who bears a number without a row, by UUID."""
-    rows = connection.execute('SELECT vm_uuid, vm_name, vm_id, kind, sequence, at FROM bearers')
+    rows = understand(connection, 'bearers', connection.execute(
+        'SELECT vm_uuid, vm_name, vm_id, kind, sequence, at FROM bearers'),
+                      str, OPTIONAL_TEXT, int, str, int, str)
     return {row[0]: Bearer(*row) for row in rows}
 
 
@@ -185,7 +201,8 @@ def note_bearers(connection: Connection, at: str, bearers: Iterable[Bearer],
 
 def read_orphans(connection: Connection) -> Mapping[str, Orphan]:
     """Read whose row was removed, by UUID."""
-    rows = connection.execute('SELECT vm_uuid, vm_id, at FROM orphans')
+    rows = understand(connection, 'orphans', connection.execute(
+        'SELECT vm_uuid, vm_id, at FROM orphans'), str, int, str)
     return {row[0]: Orphan(*row) for row in rows}
 
 

@@ -6,6 +6,7 @@ All of it runs inside the caller's transaction.
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from registry.errors import Reason, RegistryUnavailable
+from registry.journal.cells import OPTIONAL_TEXT, understand
 from registry.journal.history import ANOTHER_PROGRAM, HistoryEntry, add_entry
 from registry.journal.numbers import (forget_orphan, note_number, note_orphan, read_edition,
                                       write_counter)
@@ -18,6 +19,7 @@ ALL_OF = 3
 MORE_THAN_HALF_OF = 10
 _SHOWN = 5
 _FOUND = 'found'
+_PRIORITIES = frozenset(int(priority) for priority in Priority)
 
 
 class Seen(NamedTuple):
@@ -206,12 +208,12 @@ def _faulty(contents: Contents) -> frozenset:
 
 
 def _read_seen(connection: Connection, source: str) -> Seen:
-    vms = connection.execute(
+    vms = understand(connection, 'seen_vms', connection.execute(
         'SELECT vm_id, vm_uuid, vm_name, pool_id, priority FROM seen_vms WHERE source = ?',
-        (source,))
-    pools = connection.execute(
+        (source,)), int, str, OPTIONAL_TEXT, str, _PRIORITIES)
+    pools = understand(connection, 'seen_pools', connection.execute(
         'SELECT pool_id, pool_name, description, enabled FROM seen_pools WHERE source = ?',
-        (source,))
+        (source,)), str, str, OPTIONAL_TEXT, int)
     return Seen(
         {row[1]: dict(zip(('vm_id', 'vm_uuid', 'vm_name', 'pool_id', 'priority'), row))
          for row in vms},

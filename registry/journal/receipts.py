@@ -4,13 +4,17 @@ Of every VM that has a row or carries our arguments. `quiet` ones give no log li
 is what the VM has, and no more.
 """
 
-from typing import Mapping, NamedTuple, Optional, Tuple
+from typing import List, Mapping, NamedTuple, Optional, Tuple
 
+from registry.journal.cells import OPTIONAL_NUMBER, OPTIONAL_TEXT, fits
 from registry.journal.clock_steps import read_steps, render_corrected
 from registry.sqlite.connection import Connection, Row
 
 RECEIPTS_PER_VM = 200
 RECEIPTS_IN_ALL = 50000
+# The types of a row's cells, in the order of the fields of Boot.
+_KINDS = ((int, str, OPTIONAL_TEXT, str, OPTIONAL_TEXT, OPTIONAL_NUMBER, OPTIONAL_TEXT,
+           OPTIONAL_TEXT, str) + (OPTIONAL_TEXT,) * 5 + (int, OPTIONAL_NUMBER, int))
 
 
 class Boot(NamedTuple):
@@ -65,18 +69,18 @@ def write_boot(connection: Connection, number: int, boot: Boot) -> int:
 
 def list_open_boots(connection: Connection) -> Tuple[Boot, ...]:
     """List the boots without a verdict, the oldest first."""
-    return tuple(map(_boot, connection.execute(
+    return _boots(connection.execute(
         'SELECT id, vm_uuid, vm_name, kind, host, domid, boot_id, task, opened_at, closed_at, '
         'desired, carried, found, verdict, rescued, elapsed_ms, quiet FROM receipts '
-        'WHERE closed_at IS NULL ORDER BY id')))
+        'WHERE closed_at IS NULL ORDER BY id'))
 
 
 def list_boots(connection: Connection, vm_uuid: Optional[str], limit: int) -> Tuple[Boot, ...]:
     """List boots, the newest first, of one VM or of all."""
-    return tuple(map(_boot, connection.execute(
+    return _boots(connection.execute(
         'SELECT id, vm_uuid, vm_name, kind, host, domid, boot_id, task, opened_at, closed_at, '
         'desired, carried, found, verdict, rescued, elapsed_ms, quiet FROM receipts '
-        'WHERE ? IS NULL OR vm_uuid = ? ORDER BY id DESC LIMIT ?', (vm_uuid, vm_uuid, limit))))
+        'WHERE ? IS NULL OR vm_uuid = ? ORDER BY id DESC LIMIT ?', (vm_uuid, vm_uuid, limit)))
 
 
 def list_last_boots(connection: Connection) -> Tuple[Boot, ...]:
@@ -84,10 +88,10 @@ def list_last_boots(connection: Connection) -> Tuple[Boot, ...]:
 
     One that is under way, or that came to nothing, says nothing of that.
     """
-    return tuple(map(_boot, connection.execute(
+    return _boots(connection.execute(
         'SELECT id, vm_uuid, vm_name, kind, host, domid, boot_id, task, opened_at, closed_at, '
         'desired, carried, found, verdict, rescued, elapsed_ms, quiet FROM receipts '
-        'WHERE id IN (SELECT max(id) FROM receipts WHERE domid IS NOT NULL GROUP BY vm_uuid)')))
+        'WHERE id IN (SELECT max(id) FROM receipts WHERE domid IS NOT NULL GROUP BY vm_uuid)'))
 
 
 def count_verdicts(connection: Connection, since: str) -> Mapping[str, int]:
@@ -110,5 +114,7 @@ def _prune(connection: Connection, vm_uuid: str) -> None:
             (excess,))
 
 
-def _boot(row: Row) -> Boot:
-    return Boot(*row)._replace(rescued=bool(row[14]), quiet=bool(row[16]))
+def _boots(rows: List[Row]) -> Tuple[Boot, ...]:
+    """Make boots of rows; one that others have written to is left out."""
+    return tuple(Boot(*row)._replace(rescued=bool(row[14]), quiet=bool(row[16]))
+                 for row in rows if fits(row, _KINDS))

@@ -90,6 +90,11 @@ class Connection:
         """Name the shared file for messages."""
         return self._registry_path or ''
 
+    @property
+    def journal_path(self) -> str:
+        """Name the journal for messages."""
+        return self._journal_path or ''
+
     def __enter__(self) -> 'Connection':
         self.open()
         return self

@@ -19,7 +19,7 @@ from watcher.loop.steps import TURN, Steps
 from watcher.runtime.line_damper import Damper
 from watcher.runtime.logs import get_logger
 from watcher.vm.boot import (GOOD_VERDICTS, BootFinding, BootKind, Sign, Track, Verdict, follow,
-                             judge, resume_track)
+                             is_understood, judge, resume_track)
 from watcher.vm.record import VmRecord
 from watcher.xapi.client import Client
 from watcher.xapi.plugin_protocol import InspectionRequest
@@ -121,14 +121,15 @@ class Receipts:
 
     def recall(self, journal: Journal, local_host: Optional[str]) -> None:
         """Take up what an earlier daemon knew: the last domain of each VM, and open boots."""
-        last, unfinished = journal.last_boots(), journal.open_boots()
-        for vm_uuid, boot in last.items():
+        # What no daemon of ours has written is left out.
+        for boot in filter(is_understood, journal.last_boots().values()):
+            vm_uuid = boot.vm_uuid
             if vm_uuid not in self._last:
                 self._note_last(boot)
             track = self._past[vm_uuid] = self._recall_track(boot, local_host)
             if track.domain is not None and boot.closed_at:
                 self._note_seen(vm_uuid, track.domain)
-        for boot in unfinished:
+        for boot in filter(is_understood, journal.open_boots()):
             opened = _Open(boot, self._guess_beginning(boot), boot.id)
             if boot.domid is not None and self._is_of_earlier_host_boot(boot, local_host):
                 self._conclude(opened, _GONE, frozenset())

@@ -10,7 +10,7 @@ from typing import List, Mapping, Optional, Tuple
 
 from watcher.errors import XapiFailure
 from watcher.loop.steps import Steps
-from watcher.vm.record import VmRecord
+from watcher.vm.record import MAX_BLOCK, VmRecord
 from watcher.xapi.client import Client
 
 MARK = 'vgpu-watcher:'
@@ -31,8 +31,8 @@ def read_value(vm: VmRecord) -> Optional[str]:
     """
     for _operation, text in vm.start_blocks:
         value = text.partition(_VALUE)[2] if text.startswith(MARK) else ''
-        if value and len(value) <= _MAX_VALUE and not any(
-                char < ' ' or char == '\x7f' for char in value):
+        is_whole = len(text) <= MAX_BLOCK and len(value) <= _MAX_VALUE
+        if value and is_whole and not any(char < ' ' or char == '\x7f' for char in value):
             return value
     return None
 

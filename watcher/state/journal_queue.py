@@ -93,7 +93,7 @@ class JournalQueue:
         if self._error != str(error):
             self._error = str(error)
             get_logger().error('journal.unwritable', error=str(error))
-        self._view.close()
+        self._view.close_journal()
         self._view.reread()
 
     def _flush_one_by_one(self, writes: List[Write]) -> None:

@@ -149,9 +149,8 @@ class RegistryView:
         self.bearers = {uuid: Claim(item.vm_id, item.sequence) for uuid, item in bearers.items()}
         self.bearer_kinds = {uuid: item.kind for uuid, item in bearers.items()}
         self.orphans = frozenset(self.journal.orphans())
-        claims = list(self.staged.values()) + list(self.bearers.values())
-        self._sequence = max([claim.sequence for claim in claims] + list(self.claims.values())
-                             + [0])
+        known = list(self.staged.values()) + list(self.bearers.values())
+        self._sequence = max([0] + [claim.sequence for claim in known] + list(self.claims.values()))
 
     def order_claims(self) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
         """Give the numbers that rows have got their places; those, and the numbers without a row.
@@ -304,7 +303,12 @@ class RegistryView:
             self.reread()
 
     def close(self) -> None:
-        """Close the journal."""
+        """Close the journal, and have the kernel tell nothing any more."""
+        self.watch.close()
+        self.close_journal()
+
+    def close_journal(self) -> None:
+        """Close the journal; the next look at the registry opens it again."""
         if self.is_journal_readable:
             self.journal.close()
             self.is_journal_readable = False
@@ -318,15 +322,14 @@ class RegistryView:
             if contents.edition == UNKNOWN_EDITION:
                 raise unavailable(self.journal.path, Reason.LOCKED, JournalUnavailable)
             self.open_journal()
-            edits = self.journal.note_contents(contents,
-                                               allow_loss=self.trust_mass_removals)
+            edits = self.journal.note_contents(contents, allow_loss=self.trust_mass_removals)
             # Our own commands write orphans in their own transaction: read these again as well.
             self.orphans = frozenset(self.journal.orphans())
             self._take_claims()
         except JournalUnavailable as error:
             self._note_problem(error)
             if error.reason not in _STILL_READABLE:
-                self.close()
+                self.close_journal()
             if not self.trust_mass_removals:
                 refuse_loss(contents._replace(missing=compare_missing(self._last_seen, contents)))
             return 0
@@ -336,7 +339,7 @@ class RegistryView:
     def _notice_moved_journal(self) -> None:
         """Somebody moved or deleted the journal: what is written to it now is lost."""
         if self.is_journal_readable and self._journal_file != _identify(self.journal.path):
-            self.close()
+            self.close_journal()
             self.reread()
 
     def _open_existing_journal(self) -> None:
@@ -359,8 +362,7 @@ class RegistryView:
         self.unavailable = problem
         self.contents = None
         reason = error.reason.value if isinstance(error, RegistryUnavailable) else ''
-        return Change(is_changed=True, concerns_all=True, became_unavailable=problem,
-                      reason=reason)
+        return Change(is_changed=True, concerns_all=True, became_unavailable=problem, reason=reason)
 
     def _take(self, contents: Contents, edits: int, orphans: FrozenSet[str]) -> Change:
         became_available = self.contents is None
@@ -385,11 +387,10 @@ class RegistryView:
 
 def _identify(path: str) -> Optional[Tuple[int, int]]:
     """Which file stands at a path."""
-    try:
+    with contextlib.suppress(OSError):
         found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return found.st_dev, found.st_ino
+    return None
 
 
 def build_assignments(contents: Contents) -> Dict[str, Assignment]:

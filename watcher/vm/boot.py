@@ -9,7 +9,7 @@ Pure: no clock, no I/O, no logging.
 """
 
 import enum
-from typing import FrozenSet, NamedTuple, Optional, Tuple
+from typing import Any, FrozenSet, NamedTuple, Optional, Tuple
 
 from watcher.vm.record import PowerState, VmRecord
 
@@ -35,6 +35,8 @@ class Verdict(enum.Enum):
     UNVERIFIED = 'unverified'
 
 
+_KNOWN_KINDS = frozenset(kind.value for kind in BootKind)
+_KNOWN_VERDICTS = frozenset(verdict.value for verdict in Verdict)
 GOOD_VERDICTS = frozenset([Verdict.AS_DESIRED, Verdict.PENDING])
 
 _KINDS = {
@@ -45,6 +47,11 @@ _KINDS = {
     'pool_migrate': BootKind.MIGRATION, 'migrate_send': BootKind.MIGRATION,
 }
 _MIGRATIONS = frozenset(['pool_migrate', 'migrate_send'])
+
+
+def is_understood(boot: Any) -> bool:
+    """Whether a boot in the journal is of a known kind, and has a known verdict or none."""
+    return boot.kind in _KNOWN_KINDS and (boot.verdict is None or boot.verdict in _KNOWN_VERDICTS)
 
 
 class Sign(enum.Enum):

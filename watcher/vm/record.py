@@ -25,6 +25,8 @@ _PART_KEYS = frozenset(f'{slot}-more-{number}' for slot in _SLOTS
 # No entry of the mirror is as long; what is cut does not pass for one.
 _MAX_MIRROR = 9000
 _MAX_MIRROR_PART = 40000
+# A start block of ours has a few hundred characters, and a value of ours behind them.
+MAX_BLOCK = 2 * MAX_READ
 START_OPERATIONS = frozenset(['start', 'start_on'])
 
 _UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z')
@@ -72,7 +74,7 @@ class VmRecord(NamedTuple):
     args: Optional[str] = None
     """platform:device-model-args, None when the key is absent; of a long one the beginning."""
     start_blocks: Tuple[Tuple[str, str], ...] = ()
-    """(operation, text) of blocked_operations for start and start_on."""
+    """(operation, text) of blocked_operations for start and start_on; a long one is cut."""
     domid: int = -1
     resident_on: Optional[str] = None
     mirror: Tuple[Tuple[str, str], ...] = ()
@@ -240,9 +242,7 @@ def parse_vm(ref: str, raw: Any) -> VmRecord:
         ref, reader.read_uuid(), reader.read_text('name_label')[:_MAX_NAME],
         _parse_kind(reader), reader.read_power_state(),
         tuple(sorted(operations.items())) if operations else (),
-        _cut(platform.get(ARGS_KEY)),
-        tuple(sorted(pair for pair in blocks.items() if pair[0] in START_OPERATIONS))
-        if blocks else (),
+        _cut(platform.get(ARGS_KEY)), _find_start_blocks(blocks) if blocks else (),
         reader.read_domid(), None if resident_on in (NULL_REF, '') else resident_on,
         _find_mirror(raw), settles_platform(platform),
         str(raw.get('domain_type')) not in _WITHOUT_QEMU)
@@ -251,6 +251,12 @@ def parse_vm(ref: str, raw: Any) -> VmRecord:
 def _cut(args: Optional[str]) -> Optional[str]:
     """Keep of a value that is too long to be read what is read of it, and that it is longer."""
     return args if args is None or len(args) <= MAX_READ else args[:MAX_READ + 1]
+
+
+def _find_start_blocks(blocks: Mapping[str, str]) -> Tuple[Tuple[str, str], ...]:
+    """What blocks a start; one character more than the bound says that a text was cut."""
+    return tuple(sorted((operation, text[:MAX_BLOCK + 1]) for operation, text in blocks.items()
+                        if operation in START_OPERATIONS))
 
 
 def settles_platform(platform: Mapping[str, str]) -> bool:

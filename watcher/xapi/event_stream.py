@@ -35,6 +35,8 @@ _POOL_AGAIN_SECONDS = 60.0
 _WITHOUT_POOL = ('vm',)
 # Without a token all VMs are read one by one, over and over.
 _READ_AGAIN_SECONDS = 2.0
+# More records in a row without an answer are no matter of single VMs: XAPI is in trouble.
+_UNANSWERED_IN_A_ROW = 5
 
 
 class StreamBroken(NamedTuple):
@@ -194,11 +196,17 @@ def read_one_by_one(client: Client) -> Steps[Batch]:
     is reported as malformed and stays aside until XAPI shows a change of it.
     """
     token = yield from _read_fresh_token(client)
-    vms, malformed = [], []
+    vms, malformed, unanswered = [], [], 0
     refs = yield from client.read_vm_refs()
     for ref in refs:
         try:
             vms.append(parse_vm(ref, (yield from client.call('VM.get_record', ref))))
+            unanswered = 0
+        except NoAnswer as error:
+            unanswered += 1
+            if unanswered > _UNANSWERED_IN_A_ROW:
+                raise
+            malformed.append(MalformedRecord(ref, 'record', f'cannot be read: {error}'))
         except MalformedRecord as error:
             malformed.append(error)
         except VmVanished:

@@ -17,7 +17,7 @@ import {module}
 from watcher.loop.steps import TURN
 
 def die(*args):
-    yield TURN
+    {begins}
     raise {error}
 
 {module}.{method} = die
@@ -28,7 +28,8 @@ sys.exit(main(['run', '--config', sys.argv[1]]))
 STREAM = ('watcher.xapi.event_stream', 'Stream.forever')
 
 
-def run_until_it_ends(world: World, module: str, method: str, error: str) -> bytes:
+def run_until_it_ends(world: World, module: str, method: str, error: str,
+                      begins: str = 'yield TURN') -> bytes:
     """Run a daemon in which such a job dies; what it has logged."""
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', 0))
@@ -38,7 +39,8 @@ def run_until_it_ends(world: World, module: str, method: str, error: str) -> byt
     vm = world.create_vm()
     world.register(vm)
     world.start_vm(vm)
-    program = PROGRAM.format(module=module, method=method, error=error)
+    program = PROGRAM.format(module=module, method=method, error=error,
+                             begins=begins)
     process = subprocess.run(
         [sys.executable, '-c', program, world.config_path], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, timeout=60, **programs.surroundings())
@@ -66,3 +68,12 @@ def test_a_job_that_no_memory_is_left_for_ends_the_daemon_with_a_line(
     failed = json.loads(said.splitlines()[-1])
     assert (failed['event'], failed['error']) == ('service.failed', 'no memory is left')
     assert b'job.died' not in said
+
+
+def test_a_fault_of_ours_in_the_main_loop_ends_the_daemon_with_a_line(
+        build_world: Callable[..., World]) -> None:
+    said = run_until_it_ends(build_world(), 'watcher.daemon', 'Watcher.pump',
+                             "RuntimeError('boo')", begins='')
+    failed = json.loads(said.splitlines()[-1])
+    assert (failed['event'], failed['error']) == ('service.failed', "RuntimeError('boo')")
+    assert failed['exception'].endswith('RuntimeError: boo')

@@ -127,6 +127,30 @@ def test_the_log_names_what_the_login_was_refused_for(pool: World) -> None:
     pool.xapi.faults.remove(fault)
 
 
+def test_a_stream_that_breaks_after_each_login_is_told_once(
+        build_world: Callable[..., World]) -> None:
+    world = build_world().start()
+    subject, = scenes.stage(world)
+    for outage in (1, 2):
+        broken, opened = _count(world, 'stream.broken'), _count(world, 'session.opened')
+        fault = world.xapi.faults.add(Fault('failure', method='event.from', parameters={
+            'code': 'INTERNAL_ERROR', 'params': ['outage %d' % outage]}))
+        logins = len(_list_logins(world))
+        world.xapi.set_field(subject.ref, 'name_label', 'ends the poll of now')
+        wait_until(lambda: len(_list_logins(world)) > logins + 5, 'one login after the other')
+        assert _count(world, 'stream.broken') == broken + 1
+        assert _count(world, 'session.opened') == opened + 1
+        resynced = _count(world, 'stream.resynced')
+        world.xapi.faults.remove(fault)
+        wait_until(lambda: _count(world, 'stream.resynced') > resynced, 'the end of the outage')
+    scenes.prioritise(world, [subject])
+    _assert_recovers(world, subject)
+
+
+def _list_logins(world: World) -> List[Any]:
+    return [call for call in world.xapi.calls if call.method == LOGIN]
+
+
 def test_a_host_in_emergency_is_asked_until_it_serves(pool: World) -> None:
     subject, = scenes.stage(pool)
     broken = _count(pool, 'stream.broken')

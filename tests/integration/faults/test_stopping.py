@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
+from registry.writer_lock import WriterLock
 from simulator.faults import Fault
 from tests.integration.daemon.world import Daemon, World, wait_until
 from tests.support import scenes
@@ -42,6 +43,14 @@ def _take_xapi_away(world: World) -> None:
     wait_until(lambda: world.daemon.events('stream.broken'), 'the outage is noticed')
 
 
+def _minds_sigterm(daemon: Daemon) -> bool:
+    """Whether the daemon has begun: its first deed is to mind signals, its second to wait."""
+    assert daemon.process is not None
+    with open('/proc/%d/status' % daemon.process.pid, encoding='ascii') as status:
+        caught = next(line for line in status if line.startswith('SigCgt:'))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 SITUATIONS = {
     'idle-in-a-long-poll': lambda world: None,
     'in-a-hung-read': lambda world: _hang(world, 'VM.get_record'),
@@ -65,6 +74,17 @@ def test_sigterm_ends_the_daemon_within_five_seconds(
     # A call that hangs is not waited for until its own limit.
     assert time.monotonic() - began < min(5.0 * LOADED, 0.8 * CALL_TIMEOUT_SECONDS)
     assert world.daemon.events('service.stopped')
+
+
+def test_sigterm_ends_a_daemon_that_waits_for_the_writers_lock(
+        build_world: Callable[..., World]) -> None:
+    world = build_world().start(with_daemon=False)
+    with WriterLock(world.registry_path) as lock:
+        assert lock.acquire()
+        world.daemon.start()
+        wait_until(lambda: _minds_sigterm(world.daemon), 'the signals are minded')
+        assert world.daemon.stop(signal.SIGTERM, timeout_seconds=5.0 * LOADED) == 0
+    assert world.daemon.events('service.stopped') and not world.daemon.events('service.failed')
 
 
 def test_a_replacement_under_way_is_finished_before_the_end(pool: World) -> None:

@@ -244,6 +244,22 @@ def test_what_0_1_left_is_read_to_the_character_until_it_ends(journal, before, a
     assert journal.replacements() == ()
 
 
+@pytest.mark.parametrize('text', ['{', '1', '{}', '[' * 100000])
+def test_what_0_1_cannot_have_left_is_left_out(journal, text):
+    add_replacement(journal.path, uuid_of(1), 'ref', 'a', 'b')
+    journal._connection.execute('UPDATE replacements SET after_json = ?', (text,))
+    add_replacement(journal.path, uuid_of(2), 'ref', 'a', None)
+    assert journal.replacements() == (Replacement(uuid_of(2), 'a', None),)
+
+
+def test_a_boot_with_an_odd_cell_is_left_out(journal):
+    number = journal.open_boot(BOOT)
+    journal.open_boot(BOOT._replace(vm_uuid=uuid_of(2)))
+    journal._connection.execute("UPDATE receipts SET domid = 'x' WHERE id = ?", (number,))
+    for boots in (journal.open_boots(), journal.list_boots(), journal.last_boots().values()):
+        assert [boot.vm_uuid for boot in boots] == [uuid_of(2)]
+
+
 @pytest.mark.parametrize('value', [
     pytest.param(None, id='nothing'),
     pytest.param('text\n"', id='text'),

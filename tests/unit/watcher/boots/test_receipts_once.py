@@ -5,8 +5,9 @@ import sqlite3
 import pytest
 
 from registry.errors import JournalUnavailable
+from registry.journal.receipts import Boot
 from tests.unit.watcher.boots.test_receipts import build_desk, desk, halted, lines, machine, running
-from tests.unit.watcher.builders import HOST, NAMES, OTHER_HOST, SPAN, uuid_of
+from tests.unit.watcher.builders import HOST, NAMES, OTHER_HOST, SPAN, UUID, uuid_of
 from watcher.loop.steps import run
 
 # Fixtures are found by name in this module.
@@ -175,3 +176,14 @@ def test_vm_that_is_gone_when_its_look_ends_is_judged_by_what_was(desk, machine,
     desk.receipts.note_gone(running(7))
     desk.receipts.note_looked(run(desk.jobs.pop()()), frozenset())
     assert [line['verdict'] for line in lines()] == ['as_desired']
+
+
+@pytest.mark.parametrize('odd', [{'kind': 'odd'}, {'verdict': 'odd'}])
+@pytest.mark.parametrize('where', [{}, {'host': HOST, 'domid': 3}])
+def test_a_boot_that_no_daemon_has_written_is_left_out(desk, machine, lines, odd, where):
+    boot = Boot(0, UUID, 'one', 'start', None, None, 'boot-0', None, '2027-01-15 07:00:00')
+    desk.journal.open_boot(boot._replace(**dict(odd, **where)))
+    desk.receipts.recall(desk.journal, HOST)
+    machine.run_domain(7, SPAN)
+    desk.show(halted(), running(7))
+    assert desk.look() == 1 and [line['domid'] for line in lines()] == [7]

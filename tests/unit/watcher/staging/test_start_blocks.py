@@ -2,11 +2,13 @@
 
 import pytest
 
-from tests.unit.watcher.builders import OTHER_SPAN, REF, SPAN, FakeXapi, build_vm
+from tests.support.left_by_0_1 import BLOCK
+from tests.unit.watcher.builders import OTHER_SPAN, REF, SPAN, FakeXapi, build_raw, build_vm
 from tests.unit.watcher.steps import AtOnce
 from watcher.errors import XapiFailure, XapiUnreachable
 from watcher.loop.steps import run
 from watcher.staging.start_blocks import MARK, lift, list_blocks, read_value
+from watcher.vm.record import parse_vm
 
 OURS, THEIRS = MARK + ' replacing device-model-args; owner dom0 pid 1', 'ask Anna'
 TELLING = OURS + ' value: -a ' + SPAN
@@ -32,6 +34,21 @@ def test_text_of_0_1_ends_with_the_value_that_was_being_written(value):
     MARK + ' value: a\nb'])
 def test_text_that_tells_no_value_is_as_none(text):
     assert read_value(build_vm(start_blocks=(('start', text),))) is None
+
+
+@pytest.mark.parametrize('operation', ['start', 'start_on'])
+def test_the_longest_value_of_0_1_is_read_whole(operation):
+    value = 'v' * 4096
+    text = BLOCK % ('u' * 36, operation, value)
+    vm = parse_vm('vm', build_raw(blocked_operations={operation: text}))
+    assert read_value(vm) == value and list_blocks(vm) == (operation,)
+
+
+def test_a_text_without_end_is_kept_in_part_and_tells_no_value():
+    text = MARK + ' ' * 4500 + ' value: ' + 'v' * 1000000
+    vm = parse_vm('vm', build_raw(blocked_operations={'start': text, 'start_on': 'x' * 1000000}))
+    assert read_value(vm) is None and list_blocks(vm) == ('start',)
+    assert max(len(kept) for _operation, kept in vm.start_blocks) < 10000
 
 
 def test_ours_are_lifted_and_others_stay():

@@ -275,6 +275,32 @@ def test_journal_in_any_state_leaves_the_registry_available(three_vms, build_vie
     assert view.poll().reason == 'doubtful'
 
 
+@pytest.mark.parametrize('table, statement', [
+    ('staged', "UPDATE staged SET vm_id = 'x', sequence = 'y'"),
+    ('staged', "UPDATE staged SET value = x'ff00'"),
+    ('claims', "UPDATE claims SET sequence = 'x'"),
+    ('counters', "UPDATE counters SET value = 'x'"),
+    ('seen_vms', 'UPDATE seen_vms SET priority = 7'),
+    ('bearers', "INSERT INTO bearers VALUES ('z', NULL, 'q', 'vm', 'w', '')"),
+    ('orphans', "INSERT INTO orphans VALUES ('z', 'q', '')"),
+    ('removed', "INSERT INTO removed VALUES ('z', x'ff00', '')"),
+    ('written', "INSERT INTO written VALUES ('z', x'ff00', '', '')")])
+def test_journal_with_an_odd_cell_is_unavailable_and_says_where(three_vms, build_view, registry,
+                                                                path, table, statement):
+    view = build_view()
+    view.poll()
+    view.journal.note_staged(ONE, 10, SPAN)
+    view.journal.note_claims([10])
+    view.close()
+    execute(registry.journal_path, statement)
+    execute(path, 'UPDATE vms SET priority = 0 WHERE vm_id = 10')
+    assert view.poll().touched == {ONE} and view.is_available
+    assert f'table {table} holds' in view.journal_problem
+    with registry.edit(who='the test', command='update-vm') as edit:
+        edit.change_vm(ONE, priority=Priority.HIGH)
+    assert view.poll().touched == {ONE} and view.is_available
+
+
 def test_locked_journal_leaves_the_registry_available(three_vms, build_view, registry, path):
     view = build_view()
     view.poll()
@@ -348,3 +374,21 @@ def test_names_wait_while_the_file_is_locked(view, registry, path):
     connection.execute('ROLLBACK')
     connection.close()
     assert registry.read().by_uuid[ONE].vm_name == 'one'
+
+
+@pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='no /proc')
+def test_a_view_that_is_closed_keeps_no_descriptor(registry, path):
+    def count():
+        return len(os.listdir('/proc/self/fd'))
+    before, views = count(), []
+    for _ in range(3):
+        view = RegistryView(path)
+        view.listen()
+        view.poll()
+        view.close()
+        view.close()
+        assert view.watch.descriptor is None and not view.watch.is_told
+        view.poll()
+        view.close()
+        views.append(view)
+    assert count() == before

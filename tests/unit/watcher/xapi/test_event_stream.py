@@ -9,8 +9,8 @@ from simulator.server import Simulator
 from simulator.settings import Settings
 from tests.unit.watcher.builders import build_raw, uuid_of
 from watcher.config.settings import XapiSettings
-from watcher.errors import (MalformedRecord, SessionLost, StreamLost, VmVanished, XapiFailure,
-                            XapiNonsense, XapiUnreachable)
+from watcher.errors import (MalformedRecord, NoAnswer, SessionLost, StreamLost, VmVanished,
+                            XapiFailure, XapiNonsense, XapiUnreachable)
 from watcher.loop.loop import JobDied
 from watcher.loop.steps import TURN, run
 from watcher.vm.record import Batch, PoolRecord
@@ -275,6 +275,22 @@ def test_what_cannot_be_read_alone_is_set_aside(log_output):
 def test_pool_that_cannot_be_read_costs_the_mirror_only(log_output, pool, pools):
     batch = run(read_one_by_one(Script(records={'a': build_raw()}, pool=pool)))
     assert [vm.ref for vm in batch.vms] == ['a'] and batch.pools == pools
+
+
+def test_vms_whose_records_have_no_answer_are_set_aside(log_output):
+    records = {'odd-%d' % number: NoAnswer('XAPI answered HTTP 500') for number in range(5)}
+    batch = run(read_one_by_one(Script(records=dict(records, a=build_raw()))))
+    assert [vm.ref for vm in batch.vms] == ['a']
+    assert [error.ref for error in batch.malformed] == list(records)
+
+
+def test_reading_vm_by_vm_ends_when_xapi_has_no_answer_any_more():
+    records = {'odd-%d' % number: NoAnswer('XAPI answered HTTP 500') for number in range(6)}
+    with pytest.raises(NoAnswer):
+        run(read_one_by_one(Script(records=dict(records, a=build_raw()))))
+    gone = Script(records={'a': NoAnswer('closed')}, pool=NoAnswer('closed'))
+    with pytest.raises(NoAnswer):
+        run(read_one_by_one(gone))
 
 
 def test_reading_vm_by_vm_ends_with_the_connection():
