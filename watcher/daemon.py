@@ -87,7 +87,7 @@ class Watcher:
                 and self._clock() - (self.synced_at or 0.0) < _MIRROR_SECONDS):
             return False
         return (self.permit.is_synced and not self._changes.is_waiting
-                and not self.staging.is_waiting)
+                and not self.staging.is_waiting and not self.reviews.is_waiting)
 
     def set_policy(self, policy: Policy) -> None:
         """Take another template or other names; every VM deserves a look."""
@@ -102,6 +102,7 @@ class Watcher:
         handler = self._handlers.get(type(message))
         if handler is not None:
             handler(message, self._clock())
+            self.reviews.advance()
 
     def begin_session(self, role: Role) -> None:
         """A session was opened: from now on this is what we may do."""
@@ -141,16 +142,19 @@ class Watcher:
         for ref in self.staging.take_due(now):
             self.reviews.at(ref, now)
         # Whose numbers were found to run elsewhere, or to be free.
-        for ref in self._number_claims.take_stirred():
-            self.reviews.at(ref, now)
+        for vm in self._number_claims.take_stirred():
+            self.reviews.at(vm.ref, now)
+            self.reviews.note_changed((vm,))
         self._attend_mirror(now)
+        self.reviews.advance()
         self._journal_queue.flush()
         self._dispatch.let_go()
 
     @property
     def next_due(self) -> Optional[float]:
         """When `pump` has something to do, on the monotonic clock."""
-        times = (0.0 if self._dispatch.is_holding else None, self.staging.next_due,
+        is_busy = self._dispatch.is_holding or self.reviews.is_waiting
+        times = (0.0 if is_busy else None, self.staging.next_due,
                  self._lifting.next_due, self._changes.find_due(self.permit.is_synced),
                  self.mirroring.find_due() if self.permit.is_synced else None)
         return min([at for at in times if at is not None], default=None)
@@ -212,7 +216,7 @@ class Watcher:
             self._boot_watch.note(batch.vms)
             for vm in batch.vms:
                 self.reviews.at(vm.ref, now)
-            self.reviews.at_peers_of(changed + tuple(moved))
+            self.reviews.note_changed(changed + tuple(moved))
         if self._view.was_read:
             self._change_filter.note_followed(batch.vms)
 
@@ -284,7 +288,7 @@ class Watcher:
         self._number_claims.note_gone(vm)
         if vm.kind is VmKind.VM and self.inventory.find_by_uuid(vm.uuid) is None:
             self._notices.tell_lost(vm, None)
-        self.reviews.at_peers_of((vm,))
+        self.reviews.note_changed((vm,))
 
     def _set_aside(self, error: MalformedRecord) -> None:
         """A record we cannot understand: its VM is left alone until it changes."""
@@ -306,7 +310,7 @@ class Watcher:
         if self.staging.list_fought_over(now) != self._noted_fights:
             self.note_watch()
         self.reviews.at(plan.vm.ref, now, is_fresh=is_fresh)
-        self.reviews.at_peers_of((plan.vm,))
+        self.reviews.note_changed((plan.vm,))
 
     def _finish(self, outcome: Outcome, now: float) -> bool:
         if outcome.plan.is_rescue and outcome.kind is OutcomeKind.WRITTEN:
@@ -333,7 +337,7 @@ class Watcher:
             changed = self._number_claims.note((read.vm,), is_fresh=True)
             self._boot_watch.note((read.vm,))
             self.reviews.at(read.ref, now, is_fresh=True)
-            self.reviews.at_peers_of(changed + (moved,))
+            self.reviews.note_changed(changed + (moved,))
 
     def _on_lifted(self, lifted: BlocksLifted, now: float) -> None:
         self.note_lost(lifted.lost_session)

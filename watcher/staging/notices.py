@@ -11,7 +11,6 @@ from watcher.staging.injector import Outcome
 from watcher.state.planner import Planner
 from watcher.state.registry_view import WHO, RegistryView, Change
 from watcher.vm.device_args import parse_args
-from watcher.vm.hazards import Danger
 from watcher.vm.plan import Action, Plan, PlanReason, State
 from watcher.vm.record import VmKind, VmRecord
 from watcher.xapi.role import Role
@@ -107,20 +106,20 @@ class VmNotices:
     def __init__(self, planner: Planner) -> None:
         self._planner = planner
         self._told: Dict[str, Tuple[Any, ...]] = {}
-        self._endangered: Dict[str, FrozenSet[Danger]] = {}
+        self._endangered: Dict[str, FrozenSet[Any]] = {}
         self._lines = Damper()
 
     def tell_dangers(self, plan: Plan, now: float) -> None:
         """Say what threatens a VM, where that is new."""
         vm = plan.vm
-        found = frozenset(self._planner.find_dangers(vm))
-        told = found & self._endangered.get(vm.ref, frozenset())
-        for danger in found - told:
-            if self._lines.admit(vm.ref, now):
-                told |= {danger}
+        found = {danger.key: danger for danger in self._planner.find_dangers(vm)}
+        told = self._endangered.get(vm.ref, frozenset()) & set(found)
+        for key, danger in found.items():
+            if key not in told and self._lines.admit(vm.ref, now):
+                told |= {key}
                 get_logger().warning('vm.endangered', vm_uuid=vm.uuid, vm_name=vm.name,
                                      danger=danger.kind.value, vm_id=danger.vm_id,
-                                     others=list(danger.others))
+                                     others=list(danger.others), others_count=danger.others_count)
         if told:
             self._endangered[vm.ref] = told
         else:

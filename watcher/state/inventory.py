@@ -27,6 +27,8 @@ class Inventory:
         self._shown_at: Dict[str, float] = {}
         self._numbers: Dict[str, int] = {}
         self._carriers: Dict[int, Set[str]] = {}
+        self.version = object()
+        """Another object whenever a record was taken or dropped."""
         self.aside: Set[str] = set()
         """Refs whose newest record cannot be understood: known, and left alone until it can."""
         self.moves = 0
@@ -72,6 +74,7 @@ class Inventory:
     def update(self, vm: VmRecord, policy: Policy, now: float) -> Optional[VmRecord]:
         """Take the newest record of a VM; return the one before."""
         before = self._vms.get(vm.ref)
+        self.version = object()
         self.aside.discard(vm.ref)
         self._shown_at[vm.ref] = now
         self._note_rest(before, vm, now)
@@ -87,6 +90,7 @@ class Inventory:
     def drop(self, ref: str) -> Optional[VmRecord]:
         """Forget a VM that is gone; return its last record."""
         vm = self._vms.pop(ref, None)
+        self.version = object()
         self.aside.discard(ref)
         if vm is not None:
             self._forget_uuid(vm)
@@ -97,6 +101,7 @@ class Inventory:
 
     def renumber(self, policy: Policy) -> None:
         """Read all numbers again, after the device's names or template have changed."""
+        self.version = object()
         for vm in self._vms.values():
             self._note_number(vm, policy)
 

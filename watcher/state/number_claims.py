@@ -6,15 +6,18 @@ journal remembers who began when; this module keeps it up to date with what XAPI
 for one VM at a time, by the pure functions of `numbers.py`.
 """
 
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Set, Tuple
+from typing import (Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Set,
+                    Tuple)
 
 from registry.journal.journal import Bearer, Boot, Journal
 from watcher.state.inventory import Inventory, find_standing
+from watcher.state.number_answers import NumberAnswers
 from watcher.state.registry_view import RegistryView
-from watcher.vm.numbers import (Owner, Run, Spans, find_circle, find_holders, find_interim,
-                                find_numbers, find_parking, find_spans, find_taken,
+from watcher.vm.hazards import Having, build_having
+from watcher.vm.numbers import (Owner, Run, Spans, find_holders, find_interim, find_numbers,
+                                find_parking, find_spans, find_taken, follow_holders,
                                 is_blocked_by_others, is_live, is_ordinary, steps_aside)
-from watcher.vm.plan import Beside, Plan, Policy, Standing
+from watcher.vm.plan import Beside, Plan, Standing
 from watcher.vm.record import VmKind, VmRecord
 
 _UNVERIFIED = (None, 'unverified')
@@ -40,6 +43,7 @@ class NumberClaims:
         self._ran_with: Dict[str, FrozenSet[int]] = {}
         self._runners: Dict[int, Set[str]] = {}
         self._stirred: Set[int] = set()
+        self._answers = NumberAnswers()
 
     def find(self, vm: VmRecord) -> Standing:
         """How the VM stands to those that carry the same number."""
@@ -83,13 +87,23 @@ class NumberClaims:
 
     def list_having(self, vm_id: int) -> Tuple[VmRecord, ...]:
         """The ordinary VMs that have a number, or may have it."""
-        refs = set(self._inventory.carriers_of(vm_id))
-        uuids = (self._view.list_staged_at(vm_id) | self._runners.get(vm_id, set())
-                 | self._unproven_at.get(vm_id, set()))
-        found = [self._inventory.find(ref) for ref in refs]
-        found += [self._inventory.find_by_uuid(vm_uuid) for vm_uuid in uuids]
-        unique = {vm.uuid: vm for vm in found if vm is not None}
-        return tuple(vm for _uuid, vm in sorted(unique.items()) if vm_id in self.find_numbers(vm))
+        answers = self._recall_answers()
+        if vm_id not in answers.vms:
+            answers.vms[vm_id] = self._list_having(vm_id)
+        return answers.vms[vm_id]
+
+    def find_having(self, vm_id: int) -> Having:
+        """The same, summed up."""
+        answers = self._recall_answers()
+        if vm_id not in answers.having:
+            answers.having[vm_id] = build_having(self.list_having(vm_id))
+        return answers.having[vm_id]
+
+    def note_change(self, vm_uuid: str) -> None:
+        """What the VM has is about to change, or has changed, other than by its record."""
+        vm = self._inventory.find_by_uuid(vm_uuid)
+        if vm is not None:
+            self._answers.forget(self.find_numbers(vm))
 
     def note_all(self, *, is_complete: bool = True) -> None:
         """Hold every bearer that the journal knows against what XAPI shows.
@@ -133,6 +147,7 @@ class NumberClaims:
         """Take up the writes that an earlier program left unproven."""
         for vm_uuid, written in self._view.written.items():
             self._unproven.setdefault(vm_uuid, (written.before or None, written.value or None))
+            self._answers.forget_all()
             vm = self._inventory.find_by_uuid(vm_uuid)
             if vm is not None:
                 self._note_proof(vm, is_fresh=False)
@@ -142,6 +157,7 @@ class NumberClaims:
         boot = self._find_boot(vm_uuid)
         numbers = frozenset() if boot is None else find_numbers(
             (boot.found, boot.carried, boot.desired), self.policy)
+        self._answers.forget_all()
         before = self._ran_with.pop(vm_uuid, frozenset())
         self._stir(vm_uuid, before | numbers)
         for number in before - numbers:
@@ -154,6 +170,7 @@ class NumberClaims:
     def note_writing(self, plan: Plan) -> None:
         """A write begins: until it is proven, a start may take what was, or what is written."""
         policy = self.policy
+        self.note_change(plan.vm.uuid)
         if plan.holder is None:
             self.claim(plan.vm.uuid)
         after = policy.read(plan.vm._replace(args=plan.value)).managed
@@ -161,6 +178,7 @@ class NumberClaims:
         spans = self._unproven[plan.vm.uuid] = policy.read(plan.vm).managed, after
         for number in find_numbers(spans, policy):
             self._unproven_at.setdefault(number, set()).add(plan.vm.uuid)
+        self.note_change(plan.vm.uuid)
 
     def note_written(self, plan: Plan, *, is_settled: bool) -> None:
         """The write is over; settled when nothing was sent, or a record at rest was read after."""
@@ -181,44 +199,63 @@ class NumberClaims:
         """Whether a start under way may have taken something else than what was written."""
         return vm_uuid in self._unproven
 
-    def take_stirred(self) -> Tuple[str, ...]:
-        """The refs of those that stand differently since numbers were found to run, or not to."""
+    def take_stirred(self) -> Tuple[VmRecord, ...]:
+        """Whose numbers were found to run, or not to: they and their peers stand differently."""
         numbers, self._stirred = self._stirred, set()
         owners = (self._inventory.find_by_uuid(self._view.owners.get(number, ''))
                   for number in sorted(numbers))
-        refs: Set[str] = set()
-        for vm in owners:
-            if vm is not None:
-                refs |= {vm.ref} | set(self.list_peers(vm, self.policy))
-        return tuple(sorted(refs))
+        return tuple(vm for vm in owners if vm is not None)
 
-    def list_peers(self, vm: VmRecord, policy: Policy) -> Tuple[str, ...]:
-        """The refs of those that may stand differently when this VM changes or goes.
-
-        Those that have its numbers or wait for them, and so on along a circle.
-        """
+    def find_concerned(self, vm: VmRecord) -> FrozenSet[int]:
+        """The numbers by which others may stand differently when this VM changes or goes."""
         assignment = self._view.assignments.get(vm.uuid)
-        number = policy.number_of(vm)
-        waiting = set(self.find_numbers(vm)) | ({number} if number is not None else set())
-        if assignment is not None:
-            waiting.add(assignment.vm_id)
+        found = {self.policy.number_of(vm), assignment.vm_id if assignment is not None else None}
+        return self.find_numbers(vm) | frozenset(vm_id for vm_id in found if vm_id is not None)
+
+    def list_peers(self, concerned: Mapping[int, str]) -> Tuple[str, ...]:
+        """The refs of those that have these numbers or wait for them, and so on along a circle.
+
+        `concerned` has by number the ref of the only VM by which it is, which is left out, or ''.
+        """
         peers: Set[str] = set()
-        seen: Set[int] = set()
+        waiting, seen = set(concerned), set(concerned)
         while waiting:
             vm_id = waiting.pop()
-            seen.add(vm_id)
-            peers |= self._inventory.carriers_of(vm_id)
+            changed = concerned.get(vm_id, '')
+            peers |= self._inventory.carriers_of(vm_id) - {changed}
             owner = self._inventory.find_by_uuid(self._view.owners.get(vm_id, ''))
-            if owner is not None and owner.ref != vm.ref and owner.ref not in peers:
+            if owner is not None and owner.ref != changed and owner.ref not in peers:
                 peers.add(owner.ref)
                 waiting |= self.find_numbers(owner) - seen
-        return tuple(peers - {vm.ref})
+                seen |= waiting
+        return tuple(sorted(peers))
+
+    def _recall_answers(self) -> NumberAnswers:
+        """What still holds of the answers that were worked out."""
+        view = self._view
+        self._answers.rest_on(self._inventory.version, view.assignments, view.staged_values,
+                              self.policy)
+        return self._answers
+
+    def _list_having(self, vm_id: int) -> Tuple[VmRecord, ...]:
+        refs = set(self._inventory.carriers_of(vm_id))
+        uuids = (self._view.list_staged_at(vm_id) | self._runners.get(vm_id, set())
+                 | self._unproven_at.get(vm_id, set()))
+        found = [self._inventory.find(ref) for ref in refs]
+        found += [self._inventory.find_by_uuid(vm_uuid) for vm_uuid in uuids]
+        unique = {vm.uuid: vm for vm in found if vm is not None}
+        return tuple(vm for _uuid, vm in sorted(unique.items()) if vm_id in self.find_numbers(vm))
 
     def _find_holders(self, owner: Owner) -> Tuple[Owner, ...]:
         """Who keeps a VM from the number of its row; not a copy that others keep from starting."""
-        others = self.list_having(owner.wanted) if owner.wanted is not None else ()
-        return find_holders(owner, (self._build_owner(vm) for vm in others
-                                    if not self._is_blocked_copy(vm)))
+        if owner.wanted is None:
+            return ()
+        answers = self._recall_answers()
+        if owner.wanted not in answers.holders:
+            answers.holders[owner.wanted] = tuple(
+                self._build_owner(vm) for vm in self.list_having(owner.wanted)
+                if not self._is_blocked_copy(vm))
+        return find_holders(owner, answers.holders[owner.wanted])
 
     def _is_in_place(self, owner: Owner) -> bool:
         """Whether the VM has its number already, and not by the hand of others: copies lose it."""
@@ -235,9 +272,21 @@ class NumberClaims:
         is_movable = vm.is_at_rest and self.policy.is_accepted
         return Owner(vm.uuid, wanted, self.find_numbers(vm), is_movable)
 
+    def _find_mover(self, vm: VmRecord, owner: Owner) -> Optional[str]:
+        """Who steps aside in the circle in which a VM waits (UUID), if it is time for that."""
+        # The answers are those of the records that we know: not of one that is only supposed.
+        answers = self._recall_answers()
+        known = answers.movers if self._inventory.find(vm.ref) is vm else {}
+        if vm.uuid not in known:
+            path, circle = follow_holders(
+                owner, lambda one: self._find_holders(one) if one.is_movable else (), known)
+            known.update(dict.fromkeys([one.vm_uuid for one in path]))
+            known.update(dict.fromkeys([one.vm_uuid for one in circle], steps_aside(circle)))
+        return known[vm.uuid]
+
     def _find_interim(self, vm: VmRecord, owner: Owner) -> Optional[int]:
         """The number that the VM has until that of its row is free."""
-        if steps_aside(find_circle(owner, self._find_holders)) == vm.uuid:
+        if self._find_mover(vm, owner) == vm.uuid:
             parking = find_parking(lambda number: number in self._view.owners
                                    or bool(self.list_having(number)))
             if parking is not None:
@@ -263,12 +312,15 @@ class NumberClaims:
 
     def _prove(self, vm_uuid: str) -> FrozenSet[int]:
         """Nothing that was written to a VM is open any more; the numbers that were."""
+        self.note_change(vm_uuid)
         spans = self._unproven.pop(vm_uuid, ())
         numbers = find_numbers(spans, self.policy)
         for number in numbers:
             self._unproven_at.get(number, set()).discard(vm_uuid)
             if not self._unproven_at.get(number):
                 self._unproven_at.pop(number, None)
+        self._answers.forget(numbers)
+        self.note_change(vm_uuid)
         return numbers
 
     def _stir(self, vm_uuid: str, numbers: FrozenSet[int]) -> None:

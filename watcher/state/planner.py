@@ -45,4 +45,4 @@ class Planner:
     def find_dangers(self, vm: VmRecord) -> Tuple[Danger, ...]:
         """What threatens the VM, and nothing of ours can prevent."""
         return find_dangers(vm, self._number_claims.find_numbers(vm),
-                            self._number_claims.list_having, self._view.owners.get)
+                            self._number_claims.find_having, self._view.owners.get)

@@ -9,7 +9,7 @@ carry one number and none is without arguments (docs/decisions/0014-numbers-that
 Pure: no clock, no I/O, no logging.
 """
 
-from typing import Callable, FrozenSet, Iterable, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Container, FrozenSet, Iterable, NamedTuple, Optional, Sequence, Tuple
 
 from watcher.vm.device_args import MAX_VM_ID, parse_args, parse_number
 from watcher.vm.plan import Policy
@@ -107,16 +107,29 @@ def find_holders(owner: Owner, others: Iterable[Owner]) -> Tuple[Owner, ...]:
 def find_circle(owner: Owner,
                 find_holders_of: Callable[[Owner], Sequence[Owner]]) -> Tuple[Owner, ...]:
     """The VMs that wait for one another's numbers, beginning with this one; () when it is none."""
-    circle = [owner]
+    _path, circle = follow_holders(owner, find_holders_of)
+    return circle if circle[:1] == (owner,) else ()
+
+
+def follow_holders(owner: Owner, find_holders_of: Callable[[Owner], Sequence[Owner]],
+                   known: Container[str] = ()) -> Tuple[Tuple[Owner, ...], Tuple[Owner, ...]]:
+    """From a VM to the one that has its number, and so on; and those of them that are a circle.
+
+    Ends at one of the VMs that are `known` (UUIDs): no circle goes through it that does not
+    consist of such alone.
+    """
+    path, places = [owner], {owner.vm_uuid: 0}
     while True:
-        holders = find_holders_of(circle[-1])
+        holders = find_holders_of(path[-1])
         if len(holders) != 1:
-            return ()
-        if holders[0].vm_uuid == owner.vm_uuid:
-            return tuple(circle)
-        if holders[0] in circle or holders[0].wanted is None:
-            return ()
-        circle.append(holders[0])
+            return tuple(path), ()
+        holder = holders[0]
+        if holder.vm_uuid in places:
+            return tuple(path), tuple(path[places[holder.vm_uuid]:])
+        if holder.wanted is None or holder.vm_uuid in known:
+            return tuple(path), ()
+        places[holder.vm_uuid] = len(path)
+        path.append(holder)
 
 
 def steps_aside(circle: Sequence[Owner]) -> Optional[str]:

@@ -153,6 +153,8 @@ class Daemon:
         """Put it back."""
         for part, kept in zip(self._parts, saved):
             part.restore(kept)
+        # What is only worked out from the rest is worked out again.
+        self.watcher._number_claims._answers.forget_all()
         self._last = saved
 
     def be_born(self) -> None:

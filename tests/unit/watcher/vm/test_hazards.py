@@ -4,8 +4,8 @@ from typing import Any, List, Optional, Sequence
 
 import pytest
 
-from tests.unit.watcher.builders import build_vm
-from watcher.vm.hazards import DangerKind, find_dangers
+from tests.unit.watcher.builders import build_vm, uuid_of
+from watcher.vm.hazards import OTHERS_AT_MOST, DangerKind, build_having, find_dangers
 from watcher.vm.record import PowerState, VmKind
 
 OTHER = '99999999-1111-2222-3333-444455556666'
@@ -14,7 +14,8 @@ OTHER = '99999999-1111-2222-3333-444455556666'
 def find(vm: Any, carriers: List[Any], owner: Optional[str], number: Optional[int]) -> Any:
     """The dangers of a VM that has a number, as these have it too."""
     numbers = frozenset() if number is None else frozenset([number])
-    return find_dangers(vm, numbers, lambda _number: [vm, *carriers], lambda _number: owner)
+    return find_dangers(vm, numbers, lambda _number: build_having([vm, *carriers]),
+                        lambda _number: owner)
 
 
 def kinds_of(vm: Any, carriers: Sequence[Any] = (), owner: Optional[str] = None,
@@ -42,6 +43,14 @@ def test_number_runs_twice_when_two_qemus_carry_it(mine: PowerState, others: Pow
 def test_others_are_named() -> None:
     vm, other = in_state(PowerState.RUNNING), in_state(PowerState.RUNNING, uuid=OTHER)
     assert find(vm, [other], None, 5)[0].others == (OTHER,)
+
+
+@pytest.mark.parametrize('state', [PowerState.RUNNING, PowerState.HALTED])
+def test_some_of_many_others_are_named_and_all_are_counted(state: PowerState) -> None:
+    vms = [in_state(state, uuid=uuid_of(number)) for number in range(1, 101)]
+    danger, = find(vms[0], vms[1:], None, 5)
+    assert danger.others == tuple(vm.uuid for vm in vms[1:OTHERS_AT_MOST + 1])
+    assert danger.others_count == 99
 
 
 @pytest.mark.parametrize('owner,found', [
