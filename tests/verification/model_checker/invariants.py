@@ -7,6 +7,7 @@ from tests.verification.model_checker import xapi
 from tests.verification.model_checker.world import OTHER_REF, World
 from tests.verification.model_checker.xapi import foreign_in
 from watcher.vm.device_args import parse_args
+from watcher.vm.numbers import find_circle, steps_aside
 from watcher.vm.record import PowerState, VmKind
 
 # Where only rows change: the new arguments, or the old ones, whole, and said to wait; what was
@@ -23,7 +24,24 @@ def find_problem(world: World) -> str:
         if problem:
             return problem
     stolen = world.find_stolen() if world.hidden.guard is not None else ''
-    return world.find_doubles() or stolen or _find_receipt_problem(world)
+    return (world.find_doubles() or stolen or _find_receipt_problem(world)
+            or _find_stale_answer(world))
+
+
+def _find_stale_answer(world: World) -> str:
+    """What the daemon has worked out of numbers is what it would work out now."""
+    claims = world.daemon.watcher._number_claims
+    answers = claims._recall_answers()
+    for vm_id, vms in answers.vms.items() if world.hidden.is_alive else ():
+        if vms != claims._list_having(vm_id):
+            return 'who has number %d is known as it was' % vm_id
+    for vm_uuid, mover in list(answers.movers.items()) if world.hidden.is_alive else ():
+        vm = claims._inventory.find_by_uuid(vm_uuid)
+        owner = claims._build_owner(vm) if vm is not None else None
+        if owner is not None and owner.is_movable and mover != steps_aside(
+                find_circle(owner, claims._find_holders)):
+            return 'who steps aside for %s is known as it was' % vm_uuid
+    return ''
 
 
 def find_unfinished(world: World) -> str:
