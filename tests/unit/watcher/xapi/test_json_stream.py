@@ -80,21 +80,6 @@ def test_a_control_character_inside_a_string_is_taken_as_it_is() -> None:
     assert decode(text, 5, parts)['result']['events'] == [{'a': 'x\ty\nz'}]
 
 
-@pytest.mark.parametrize('size', [1, 300, 900, 10000])
-def test_a_part_that_is_longer_than_any_is_not_read_to_its_end(
-        monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(json_stream, '_MAX_WHOLE', 1000)
-    events: List[Any] = [{'text': 'x' * 900} for _ in range(20)]
-    parts = json_stream.list_parts('events', lambda _key, part: part)
-    answer = {'result': {'events': events, 'token': ''}}
-    assert decode(json.dumps(answer), size, parts) == answer
-    events[5] = {'text': 'x' * 100000}
-    read = cut(json.dumps(answer), size)
-    with pytest.raises(ValueError, match='longer than'):
-        run(json_stream.decode(read, parts))
-    assert len(''.join(iter(lambda: run(read()), ''))) > 80000
-
-
 @pytest.mark.parametrize('size', [1, 7, 10 ** 6])
 def test_answer_without_parts_is_decoded_as_a_whole(size: int) -> None:
     assert run(json_stream.decode_whole(cut(json.dumps(ANSWER), size))) == ANSWER
