@@ -29,8 +29,8 @@ playground: $(VENV)/.installed
 ## test: runs all tests; TESTS="tests/unit -k plan" runs a part
 # Several tests at once, and then the one that judges all SQL that they have run.
 test: export VGPU_SQL_RECORDING := $(CURDIR)/build/sqlite_floor/recording-make.jsonl
-# Byte-code is kept whatever the environment says: the tests start thousands of Pythons. Byte-code, and
-# hypothesis' table of characters, are written before several processes would.
+# Byte-code is kept whatever the environment says: the tests start thousands of Pythons. It is
+# written before several processes would do that at once, as is hypothesis' table of characters.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.installed-test
 	mkdir -p build/sqlite_floor && rm -f $(VGPU_SQL_RECORDING)

@@ -71,7 +71,7 @@ class NumberKeeper:
                       and now - answered_at < SILENT_SECONDS and self._knows_rows(role))
         record, last = self._mirroring.push.pool, self._last or Numbers()
         pool, generation = record.uuid if record is not None else '', self._mirroring.generation
-        # The master's edits come later than what they lead to.
+        # On a member the VMs show what an edit led to before the mirror tells of the edit.
         moves = self._inventory.moves if role is not None and role.is_member else None
         if self._view.assignments is not self._seen or moves != self._moves:
             self._seen, self._moves = self._view.assignments, moves

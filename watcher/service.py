@@ -9,7 +9,7 @@ when it changes: the wall clock, flags set by signal handlers, a file that nothi
 import random
 import signal
 import time
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, NamedTuple, Optional, Set
 
 from watcher.assembly import build_watcher
 from watcher.boots.host import Host
@@ -46,6 +46,8 @@ STATUS_SECONDS = 30.0
 # Reading what a host runs costs a process per boot, and patience where a domain is gone.
 INSPECTORS = 4
 _ASK_AGAIN_SECONDS = 60.0
+# So many errors are told in one outage: what XAPI answers may be another text each time.
+_ERRORS_AT_MOST = 20
 
 
 class ScanDue(NamedTuple):
@@ -91,7 +93,7 @@ class Service:
         self._jumps = ClockJumps(clock, wall)
         self._is_ready = False
         self._told_status = (-STATUS_SECONDS, '')
-        self._told_broken: Optional[str] = None
+        self._told_broken: Set[str] = set()
         self._told_role: Optional[Role] = None
         self._session_at = clock()
         self._next_tick = clock()
@@ -228,7 +230,8 @@ class Service:
 
     def _on_batch(self, batch: Batch) -> None:
         """What delivers is no outage any more; a session alone may break at once, each time."""
-        self._told_broken = self._told_role = None
+        self._told_broken.clear()
+        self._told_role = None
         self.watcher.handle(batch)
 
     def _attend(self, role: Role) -> None:
@@ -244,10 +247,10 @@ class Service:
 
     def _on_broken(self, broken: StreamBroken) -> None:
         """Say it once per outage and kind of error, not once per attempt."""
-        if self._told_broken != broken.error:
+        if broken.error not in self._told_broken and len(self._told_broken) < _ERRORS_AT_MOST:
+            self._told_broken.add(broken.error)
             get_logger().warning('stream.broken', error=broken.error,
                                  retry_seconds=round(broken.retry_seconds, 2))
-        self._told_broken = broken.error
         self.watcher.handle(broken)
 
     def _build_delays(self) -> Any:

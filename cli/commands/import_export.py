@@ -100,14 +100,18 @@ def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
 
     proposal = rehearse(context, build, allow_loss=is_whole, may_create=is_whole,
                         may_replace=is_whole)
-    if proposal.creates:
-        context.note(f'the registry {context.registry.path} {f"({damage}) " if damage else ""}'
-                     f'{"would be" if is_dry else "is"} {"replaced" if damage else "created"}')
+    lines = describe(proposal)
+    if damage and not is_dry:
+        lines.insert(0, f'The registry {context.registry.path} is {damage.replace("_", " ")}: it '
+                        'is set aside, and made anew.')
+    elif proposal.creates:
+        context.note(f'the registry {context.registry.path} {"would be" if is_dry else "is"} '
+                     + ('set aside, and made anew' if damage else 'created'))
     is_told, done = False, 'the VMs of the file are in the registry'
     if proposal.has_any and not is_dry:
         if is_whole or proposal.difference.pools:
             is_told = ask(
-                context, describe(proposal)
+                context, lines
                 + [f'{describe_counts(proposal.difference, is_done=False) or "no VM"}.'],
                 'Do you want to restore the registry to this?' if is_whole else QUESTION)
             if damage:

@@ -4,7 +4,7 @@ Hundreds of VMs may carry one number, or wait for one another: who has a number 
 of them, and is worked out once, not once for each.
 """
 
-from typing import Any, Dict, Iterable, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from watcher.vm.hazards import Having
 from watcher.vm.numbers import Owner
@@ -30,17 +30,9 @@ class NumberAnswers:
         if len(basis) != len(self._basis) or any(
                 one is not other for one, other in zip(basis, self._basis)):
             self._basis = basis
-            self.forget_all()
+            self.forget()
 
-    def forget(self, numbers: Iterable[int]) -> None:
-        """Who has these numbers is to be worked out again."""
-        self.movers.clear()
-        for vm_id in numbers:
-            self.vms.pop(vm_id, None)
-            self.having.pop(vm_id, None)
-            self.holders.pop(vm_id, None)
-
-    def forget_all(self) -> None:
+    def forget(self) -> None:
         """Everything is to be worked out again."""
         for answers in (self.vms, self.having, self.holders, self.movers):
             answers.clear()  # type: ignore

@@ -99,11 +99,9 @@ class NumberClaims:
             answers.having[vm_id] = build_having(self.list_having(vm_id))
         return answers.having[vm_id]
 
-    def note_change(self, vm_uuid: str) -> None:
-        """What the VM has is about to change, or has changed, other than by its record."""
-        vm = self._inventory.find_by_uuid(vm_uuid)
-        if vm is not None:
-            self._answers.forget(self.find_numbers(vm))
+    def forget_answers(self) -> None:
+        """What some VM has was changed in place, and by no record: nothing shows it of itself."""
+        self._answers.forget()
 
     def note_all(self, *, is_complete: bool = True) -> None:
         """Hold every bearer that the journal knows against what XAPI shows.
@@ -147,7 +145,7 @@ class NumberClaims:
         """Take up the writes that an earlier program left unproven."""
         for vm_uuid, written in self._view.written.items():
             self._unproven.setdefault(vm_uuid, (written.before or None, written.value or None))
-            self._answers.forget_all()
+            self.forget_answers()
             vm = self._inventory.find_by_uuid(vm_uuid)
             if vm is not None:
                 self._note_proof(vm, is_fresh=False)
@@ -157,7 +155,7 @@ class NumberClaims:
         boot = self._find_boot(vm_uuid)
         numbers = frozenset() if boot is None else find_numbers(
             (boot.found, boot.carried, boot.desired), self.policy)
-        self._answers.forget_all()
+        self.forget_answers()
         before = self._ran_with.pop(vm_uuid, frozenset())
         self._stir(vm_uuid, before | numbers)
         for number in before - numbers:
@@ -170,7 +168,6 @@ class NumberClaims:
     def note_writing(self, plan: Plan) -> None:
         """A write begins: until it is proven, a start may take what was, or what is written."""
         policy = self.policy
-        self.note_change(plan.vm.uuid)
         if plan.holder is None:
             self.claim(plan.vm.uuid)
         after = policy.read(plan.vm._replace(args=plan.value)).managed
@@ -178,7 +175,7 @@ class NumberClaims:
         spans = self._unproven[plan.vm.uuid] = policy.read(plan.vm).managed, after
         for number in find_numbers(spans, policy):
             self._unproven_at.setdefault(number, set()).add(plan.vm.uuid)
-        self.note_change(plan.vm.uuid)
+        self.forget_answers()
 
     def note_written(self, plan: Plan, *, is_settled: bool) -> None:
         """The write is over; settled when nothing was sent, or a record at rest was read after."""
@@ -312,15 +309,13 @@ class NumberClaims:
 
     def _prove(self, vm_uuid: str) -> FrozenSet[int]:
         """Nothing that was written to a VM is open any more; the numbers that were."""
-        self.note_change(vm_uuid)
         spans = self._unproven.pop(vm_uuid, ())
         numbers = find_numbers(spans, self.policy)
         for number in numbers:
             self._unproven_at.get(number, set()).discard(vm_uuid)
             if not self._unproven_at.get(number):
                 self._unproven_at.pop(number, None)
-        self._answers.forget(numbers)
-        self.note_change(vm_uuid)
+        self.forget_answers()
         return numbers
 
     def _stir(self, vm_uuid: str, numbers: FrozenSet[int]) -> None:

@@ -110,9 +110,8 @@ class StagedRecord:
                 and self._view.staged_values.get(vm_uuid) == value:
             return
         self._leave(vm_uuid, vm_id)
-        self._number_claims.note_change(vm_uuid)
         self._view.note_staged(vm_uuid, vm_id, value)
-        self._number_claims.note_change(vm_uuid)
+        self._number_claims.forget_answers()
         self._write(lambda journal: journal.note_staged(vm_uuid, vm_id, value))
 
     def _forget_written(self, vm_uuid: str) -> None:
@@ -127,9 +126,8 @@ class StagedRecord:
 
     def _forget(self, vm_uuid: str) -> None:
         self._leave(vm_uuid)
-        self._number_claims.note_change(vm_uuid)
         self._view.forget_staged(vm_uuid)
-        self._number_claims.note_change(vm_uuid)
+        self._number_claims.forget_answers()
         self._write(lambda journal: journal.forget_staged(vm_uuid))
 
     def _forget_orphan(self, vm_uuid: str) -> None:

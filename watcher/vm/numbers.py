@@ -104,13 +104,6 @@ def find_holders(owner: Owner, others: Iterable[Owner]) -> Tuple[Owner, ...]:
                         key=lambda other: other.vm_uuid))
 
 
-def find_circle(owner: Owner,
-                find_holders_of: Callable[[Owner], Sequence[Owner]]) -> Tuple[Owner, ...]:
-    """The VMs that wait for one another's numbers, beginning with this one; () when it is none."""
-    _path, circle = follow_holders(owner, find_holders_of)
-    return circle if circle[:1] == (owner,) else ()
-
-
 def follow_holders(owner: Owner, find_holders_of: Callable[[Owner], Sequence[Owner]],
                    known: Container[str] = ()) -> Tuple[Tuple[Owner, ...], Tuple[Owner, ...]]:
     """From a VM to the one that has its number, and so on; and those of them that are a circle.

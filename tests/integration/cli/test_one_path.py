@@ -401,10 +401,13 @@ def test_restore_is_a_cure_for_a_registry_of_no_use_and_keeps_it(
     words = [good] if source == 'file' else ['--at=2099-01-01']
     before = sorted(os.listdir(place.directory))
     run = place.run('restore', *words, '--dry-run')
-    assert run.status == 0 and 'would be replaced' in run.err
+    assert run.status == 0 and 'would be set aside, and made anew' in run.err
     assert sorted(os.listdir(place.directory)) == before
-    run = place.run('restore', *words, '--yes')
-    assert run.status == 0 and 'what was there before is kept as' in run.err
+    asked = Asked(place, 'restore', *words)
+    # What becomes of the file is said before the answer.
+    assert b'it is set aside, and made anew' in asked.said
+    status, _out, err = asked.answer('yes')
+    assert status == 0 and 'what was there before is kept as' in err
     assert [numbers(place)[uuid] for uuid in uuids] == [1, 2, 3, 4]
     assert place.run('check').status == 0
     assert len([name for name in os.listdir(place.directory) if '.replaced-' in name]) >= 1

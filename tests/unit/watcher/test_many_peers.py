@@ -76,7 +76,7 @@ STATES = [PowerState.HALTED, PowerState.RUNNING]
 def test_change_among_many_with_one_number_costs_linear_time(
         change: Callable[[Crowd], None], state: PowerState, tmp_path: Any) -> None:
     crowds = [Crowd(tmp_path, count, state) for count in (FEW, 2 * FEW)]
-    few, many = [count_calls(lambda: change(crowd)) for crowd in crowds]  # pylint: disable=W0640
+    few, many = [count_calls(lambda: change(crowd)) for crowd in crowds]
     assert FEW < few and many <= 2.2 * few
 
 
@@ -119,7 +119,7 @@ def test_rotated_numbers_cost_linear_time(step: int, tmp_path: Any) -> None:
     assert FEW < few and many <= 2.2 * few
     started = [build_vms(6, carry)[-1]._replace(power_state=PowerState.RUNNING, resident_on=HOST,
                                                 domid=9) for _watcher in watchers]
-    few, many = [count_calls(lambda: watcher.handle(Batch('2', (vm,))))  # pylint: disable=W0640
+    few, many = [count_calls(lambda: watcher.handle(Batch('2', (vm,))))
                  for watcher, vm in zip(watchers, started)]
     assert many <= 2.2 * few
 

@@ -154,7 +154,7 @@ class Daemon:
         for part, kept in zip(self._parts, saved):
             part.restore(kept)
         # What is only worked out from the rest is worked out again.
-        self.watcher._number_claims._answers.forget_all()
+        self.watcher._number_claims.forget_answers()
         self._last = saved
 
     def be_born(self) -> None:

@@ -7,7 +7,7 @@ from tests.verification.model_checker import xapi
 from tests.verification.model_checker.world import OTHER_REF, World
 from tests.verification.model_checker.xapi import foreign_in
 from watcher.vm.device_args import parse_args
-from watcher.vm.numbers import find_circle, steps_aside
+from watcher.vm.numbers import Owner
 from watcher.vm.record import PowerState, VmKind
 
 # Where only rows change: the new arguments, or the old ones, whole, and said to wait; what was
@@ -30,17 +30,23 @@ def find_problem(world: World) -> str:
 
 def _find_stale_answer(world: World) -> str:
     """What the daemon has worked out of numbers is what it would work out now."""
+    if not world.hidden.is_alive:
+        return ''
     claims = world.daemon.watcher._number_claims
     answers = claims._recall_answers()
-    for vm_id, vms in answers.vms.items() if world.hidden.is_alive else ():
-        if vms != claims._list_having(vm_id):
-            return 'who has number %d is known as it was' % vm_id
-    for vm_uuid, mover in list(answers.movers.items()) if world.hidden.is_alive else ():
-        vm = claims._inventory.find_by_uuid(vm_uuid)
-        owner = claims._build_owner(vm) if vm is not None else None
-        if owner is not None and owner.is_movable and mover != steps_aside(
-                find_circle(owner, claims._find_holders)):
-            return 'who steps aside for %s is known as it was' % vm_uuid
+    known = [dict(known) for known in (answers.vms, answers.having, answers.holders,
+                                       answers.movers)]
+    claims.forget_answers()
+    for vm_id in known[0]:
+        claims.find_having(vm_id)
+    for vm_id in known[2]:
+        claims._find_holders(Owner('', vm_id, frozenset(), False))
+    for vm in filter(None, map(claims._inventory.find_by_uuid, known[3])):
+        claims._find_mover(vm, claims._build_owner(vm))
+    for before, now in zip(known, (answers.vms, answers.having, answers.holders, answers.movers)):
+        for key in set(before) & set(now):
+            if before[key] != now[key]:
+                return 'of %r the daemon knows %r, and it is %r' % (key, before[key], now[key])
     return ''
 
 

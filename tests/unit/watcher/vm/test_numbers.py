@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.watcher.builders import HOST, OTHER_HOST, POLICY, build_vm
 from watcher.vm.device_args import MAX_VM_ID
-from watcher.vm.numbers import (PARKED_ABOVE, Owner, Run, find_circle, find_holders, find_interim,
+from watcher.vm.numbers import (PARKED_ABOVE, Owner, Run, find_holders, find_interim, follow_holders,
                                 find_numbers, find_parking, find_spans, find_taken,
                                 is_blocked_by_others, is_parked, steps_aside)
 from watcher.vm.record import PowerState
@@ -87,7 +87,7 @@ class Pool:
             return False
         if not self.holders(owner):
             self.had[name] = {owner.wanted}
-        elif steps_aside(find_circle(owner, self.holders)) == name:
+        elif steps_aside(follow_holders(owner, self.holders)[1]) == name:
             taken = set(self.wanted.values()).union(*self.had.values())
             self.had[name] = {find_parking(taken.__contains__)}
         else:
@@ -151,7 +151,8 @@ def test_circle_with_a_vm_that_runs_waits():
     pytest.param({'a': 2, 'b': 3, 'c': 2}, {'a': [1], 'b': [2], 'c': [3]}, id='beside-a-circle')])
 def test_what_is_no_circle_waits(wanted, had):
     pool = Pool(wanted, had)
-    assert find_circle(pool.owner('a'), pool.holders) == ()
+    _path, circle = follow_holders(pool.owner('a'), pool.holders)
+    assert 'a' not in [owner.vm_uuid for owner in circle]
     assert not pool.step('a')
 
 
