@@ -157,8 +157,10 @@ class ConsumerHost:
         target = self.locate(path)
         directory = os.path.dirname(target)
         os.makedirs(directory, exist_ok=True)
-        # One level up: a file that is half written must not lie where xenopsd reads all.
-        descriptor, made = tempfile.mkstemp(prefix='.vgpu-', dir=os.path.dirname(directory))
+        # A fragment one level up: a file that is half written must not lie where xenopsd reads all.
+        # Others not: /run is a file system of its own, into which nothing can be renamed.
+        place = os.path.dirname(directory) if path in FRAGMENTS else directory
+        descriptor, made = tempfile.mkstemp(prefix='.vgpu-', dir=place)
         try:
             with open(descriptor, 'w', encoding='ascii') as stream:
                 stream.write(text)

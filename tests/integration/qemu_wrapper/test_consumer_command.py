@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 import subprocess
+import tempfile
 from typing import Any, Dict, List, NamedTuple
 
 import pytest
@@ -358,6 +359,18 @@ def test_disabled_consumer_is_in_use_until_xenopsd_is_started_again(host: Host) 
     assert 'xe-toolstack-restart' in done.document['next_step']
     host.run_xenopsd(102)
     assert (host.status()['xenopsd'], host.status()['in_use']) == ('unaware', False)
+
+
+def test_disable_works_where_run_is_a_file_system_of_its_own(host: Host) -> None:
+    with tempfile.TemporaryDirectory(prefix='vgpu', dir='/dev/shm') as directory:
+        if os.stat(directory).st_dev == os.stat(host.root).st_dev:
+            pytest.skip('there is only one file system here')
+        os.symlink(directory, host.path('/run'))
+        host.run('enable')
+        host.run_xenopsd(101)
+        assert host.run('disable').status == 0
+        assert not host.status()['fragment'] and host.status()['in_use']
+        assert os.listdir(directory) == [os.path.basename(REMEMBERED)]
 
 
 def test_enabling_again_does_not_forget_who_knows_already(host: Host) -> None:
