@@ -123,8 +123,9 @@ remove_configurations() {
         if [ "$(checksum "$path")" = "$sum" ]; then
             rm -f -- "$root$path"
         else
-            mv -f -- "$root$path" "$root$path.save"
-            complain "edited, so it was kept as $root$path.save"
+            # Under this name neither logrotate nor rsyslog reads it.
+            mv -f -- "$root$path" "$root$path.rpmsave"
+            complain "edited, so it was kept as $root$path.rpmsave"
         fi
     done <"$1"
 }

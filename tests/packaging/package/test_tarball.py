@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.packaging.package.host import CONFIGURATION, REGISTRY, Host, run
+from tests.packaging.package.host import CONFIGURATION, REGISTRY, Host, obtain, run
 
 LIB = '/opt/vgpu-watcher/lib/watcher'
 MANIFEST = '/opt/vgpu-watcher/MANIFEST'
@@ -59,7 +59,7 @@ def test_edited_configuration_is_no_damage_and_survives(installed, installer):
     done = installed.run_installer(installer, '--uninstall')
     assert done.status == 0 and 'edited' in done.said
     assert done.said.endswith('; registry and journal stay\n')
-    assert installed.files() == {CONFIGURATION + '.save'}
+    assert installed.files() == {CONFIGURATION + '.rpmsave'}
 
 
 def test_uninstallation_leaves_the_registry_and_nothing_else(installed, installer):
@@ -71,6 +71,19 @@ def test_uninstallation_leaves_the_registry_and_nothing_else(installed, installe
     assert installed.files() == {REGISTRY, '/usr/bin/other'}
     assert not os.path.exists(installed.path + '/opt/vgpu-watcher')
     assert not os.path.exists(installed.path + '/etc/xensource/bugtool/vgpu-watcher')
+
+
+def test_edited_rotation_that_was_kept_is_not_read_by_logrotate(installed, installer, tmp_path):
+    installed.write('/etc/logrotate.d/vgpu-watcher',
+                    installed.read('/etc/logrotate.d/vgpu-watcher') + '# edited\n')
+    assert installed.run_installer(installer, '--uninstall').status == 0
+    assert installed.run_installer(installer).status == 0
+    assert len(os.listdir(installed.path + '/etc/logrotate.d')) == 2
+    os.symlink(installed.path + '/etc/logrotate.d', str(tmp_path / 'all'))
+    (tmp_path / 'conf').write_text('include %s/all\n' % tmp_path)
+    (tmp_path / 'conf').chmod(0o644)
+    done = run([obtain('logrotate'), '--debug', str(tmp_path / 'conf')])
+    assert done.status == 0 and 'duplicate' not in done.said
 
 
 def test_file_that_somebody_put_among_ours_survives_and_is_mentioned(installed, installer):
