@@ -199,8 +199,9 @@ list_present() {
 
 while [ $# -gt 0 ]; do
     case $1 in
-        --root=*) root=${1#--root=} ;;
-        --root) [ $# -ge 2 ] || { usage >&2; exit 2; }; root=$2; shift ;;
+        # A name that is empty, such as that of a variable, does not mean this host.
+        --root=?*) root=${1#--root=} ;;
+        --root) [ -n "${2:-}" ] || { usage >&2; exit 2; }; root=$2; shift ;;
         --wheels=* | --wheels) fail 'the packages that we need are in the tarball: leave it out' ;;
         --check) action=check ;;
         --uninstall) action=uninstall ;;
