@@ -74,10 +74,12 @@ install_all() {
     refuse_beside_rpm
     check_targets
     find "$root$home" -depth -name __pycache__ -exec rm -rf {} \; 2>/dev/null || :
-    step=installed
-    [ ! -f "$root$manifest" ] || step=upgraded
     mkdir -p "$root$home"
+    # The mark names the step that is due: that of an installation that broke off is not forgotten.
+    [ -f "$root$manifest" ] || printf 'installed\n' >"$root$mark"
     touch "$root$mark" "$root$manifest"
+    step=$(cat "$root$mark")
+    step=${step:-upgraded}
     cp "$root$manifest" "$root$manifest.old"
     # Listed before they are placed: what a broken-off installation left can still be removed.
     LC_ALL=C sort -u "$root$manifest" "$here/tree$manifest" >"$root$manifest.both"
@@ -92,6 +94,7 @@ install_all() {
     remove_listed "$root$manifest.old" "$root$manifest"
     rm -f "$root$manifest.old"
     sh "$root$home/libexec/lifecycle" "$step"
+    printf 'upgraded\n' >"$root$mark"
     printf '%s\n' "vgpu-watcher is $step below ${root:-/}; 'vgpu-admin doctor' says what is left to do"
 }
 
@@ -107,7 +110,7 @@ remove_listed() {
     list_paths "$2" >"$root$home/keep"
     list_paths "$1" | grep -Fvx -f "$root$home/keep" | while IFS= read -r path; do
         if is_ours "$path"; then
-            printf '%s\0' "$root$path"
+            printf '%s\0' "$root$path" "$root$path.new"
         else
             complain "left alone, since it is not below our places: $path"
         fi
@@ -133,12 +136,15 @@ remove_configurations() {
 uninstall_all() {
     refuse_beside_rpm
     [ -f "$root$manifest" ] || fail "nothing of ours is installed below ${root:-/}"
-    sh "$root$home/libexec/lifecycle" removing
-    cp "$root$manifest" "$root$manifest.old"
-    remove_configurations "$root$manifest.old"
-    rm -f "$root$manifest" "$root$mark"
-    remove_listed "$root$manifest.old" /dev/null
-    rm -f "$root$manifest.old"
+    # A removal that broke off is gone on with: the list goes last. It has asked already whether our
+    # consumer is in use, without which no VM would start.
+    if [ -f "$root$home/libexec/lifecycle" ] || [ "$(cat "$root$mark")" != installed ]; then
+        sh "$root$home/libexec/lifecycle" removing
+    fi
+    printf 'installed\n' >"$root$mark"
+    remove_configurations "$root$manifest"
+    remove_listed "$root$manifest" /dev/null
+    rm -f "$root$manifest.old" "$root$manifest" "$root$mark"
     rmdir "$root$home" 2>/dev/null || complain "kept, since files of others are in it: $root$home"
     # Folders that nobody else may need; one that is in use stays.
     rmdir "$root/etc/xensource/bugtool/vgpu-watcher" "$root/etc/xapi.d/pool-pre-ha-vm-restart" \

@@ -1,10 +1,11 @@
 """install.sh of the tarball: into a directory, checked, and out of it again."""
 
 import os
+import signal
 
 import pytest
 
-from tests.packaging.package.host import CONFIGURATION, REGISTRY, Host, obtain, run
+from tests.packaging.package.host import CONFIGURATION, LIFECYCLE, REGISTRY, Host, obtain, run
 
 LIB = '/opt/vgpu-watcher/lib/watcher'
 MANIFEST = '/opt/vgpu-watcher/MANIFEST'
@@ -71,6 +72,53 @@ def test_uninstallation_leaves_the_registry_and_nothing_else(installed, installe
     assert installed.files() == {REGISTRY, '/usr/bin/other'}
     assert not os.path.exists(installed.path + '/opt/vgpu-watcher')
     assert not os.path.exists(installed.path + '/etc/xensource/bugtool/vgpu-watcher')
+
+
+@pytest.mark.parametrize('count', [1, 300])
+def test_installation_that_broke_off_is_finished_by_the_next_one(make_host, installer, count):
+    host = make_host(is_running=True)
+    host.kill_at('mv', count)
+    assert host.run_installer(installer).status == -signal.SIGKILL
+    done = host.run_installer(installer)
+    assert done.status == 0 and 'vgpu-watcher is installed below' in done.said
+    assert host.take_calls()[0] == 'preset vgpu-watcher.service'
+    assert host.run_installer(installer, '--check').status == 0
+    assert 'vgpu-watcher is upgraded below' in host.run_installer(installer).said
+    assert 'preset vgpu-watcher.service' not in host.take_calls()
+
+
+def test_what_a_broken_off_installation_left_is_removed(host, installer):
+    host.kill_at('mv', 300)
+    host.run_installer(installer)
+    assert [path for path in host.files() if path.endswith('.new')]
+    assert host.run_installer(installer, '--uninstall').status == 0
+    assert host.files() == set()
+
+
+@pytest.mark.parametrize('program, count', [('rm', 4), ('xargs', 1)])
+def test_removal_that_broke_off_is_finished_by_the_next_one(
+        installed, installer, program, count):
+    installed.kill_at(program, count)
+    assert installed.run_installer(installer, '--uninstall').status != 0
+    assert installed.run_installer(installer, '--uninstall').status == 0
+    assert installed.files() == set()
+
+
+def test_removal_that_cannot_ask_whether_our_consumer_is_in_use_removes_nothing(
+        installed, installer):
+    os.unlink(installed.path + LIFECYCLE)
+    before = installed.files()
+    assert installed.run_installer(installer, '--uninstall').status != 0
+    assert installed.files() == before
+
+
+def test_installation_after_a_removal_that_broke_off_is_a_whole_one(installed, installer):
+    installed.kill_at('xargs', 1)
+    installed.run_installer(installer, '--uninstall')
+    installed.take_calls()
+    assert installed.run_installer(installer).status == 0
+    assert installed.take_calls() == ['preset vgpu-watcher.service']
+    assert installed.run_installer(installer, '--check').status == 0
 
 
 def test_edited_rotation_that_was_kept_is_not_read_by_logrotate(installed, installer, tmp_path):
