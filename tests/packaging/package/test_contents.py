@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 import zipfile
 
@@ -137,8 +138,14 @@ def test_tarball_has_the_same_content(rpm_file, tree):
 
 def test_the_same_content_gives_the_same_tarball(tmp_path):
     digests = set()
-    for name in ('one', 'two'):
-        archives.build_tarball(ROOT, make_tree(tmp_path / name), '1', str(tmp_path), 1000000000)
+    for name, umask in (('one', 0o022), ('two', 0o077)):
+        root = tmp_path / (name + ' root')
+        shutil.copytree(os.path.join(ROOT, 'deploy'), str(root / 'deploy'))
+        for script in ('install.sh', 'package/removed.sh'):
+            path = str(root / 'deploy' / script)
+            os.chmod(path, os.stat(path).st_mode & ~umask)
+        archives.build_tarball(
+            str(root), make_tree(tmp_path / name), '1', str(tmp_path), 1000000000)
         digests.add((tmp_path / 'vgpu-watcher-1.tar.gz').read_bytes())
     assert len(digests) == 1
 
