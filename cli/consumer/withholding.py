@@ -15,8 +15,8 @@ from watcher.errors import WatcherError
 PAUSED = 'consumer.paused'
 """Beside the configuration; the consumer looks for it at each start."""
 
-ON, IN_DOUBT, PAUSED_STATE, NOT_IN_FORCE, OFF, NO_DOM0 = (
-    'on', 'on_without_numbers', 'paused', 'not_in_force', 'off', 'no_dom0')
+ON, IN_DOUBT, PAUSED_STATE, NOT_IN_FORCE, OFF, NO_DOM0, UNREADABLE = (
+    'on', 'on_without_numbers', 'paused', 'not_in_force', 'off', 'no_dom0', 'unreadable')
 
 
 class ConsumerState(NamedTuple):
@@ -53,6 +53,14 @@ class ConsumerState(NamedTuple):
 
 def read_consumer_state(host: ConsumerHost, paused: str, run_directory: str) -> ConsumerState:
     """Read what the consumer would find now."""
+    try:
+        return _read_state(host, paused, run_directory)
+    except OSError as error:
+        return ConsumerState(UNREADABLE, Form.UNKNOWN, os.path.lexists(paused),
+                             problem=f'{error.filename}: {error.strerror}')
+
+
+def _read_state(host: ConsumerHost, paused: str, run_directory: str) -> ConsumerState:
     form = host.find_form()
     state = ConsumerState(OFF, form, os.path.lexists(paused))
     state = _read_numbers(state, RunDirectory(run_directory))
@@ -90,6 +98,8 @@ def describe_consumer(state: ConsumerState) -> str:
                 f'{state.confirmed_seconds:.0f} s ago')
     if state.state == IN_DOUBT:
         return f'on, but withholds no stolen number: {escape(state.problem)}'
+    if state.state == UNREADABLE:
+        return f'not known: {escape(state.problem)}'
     return _WORDS[state.state]
 
 
@@ -127,5 +137,6 @@ _ADVICE = {
     PAUSED_STATE: "'vgpu-admin consumer resume'",
     NOT_IN_FORCE: "put the packaged file back and run 'vgpu-admin consumer enable'",
     OFF: "'vgpu-admin consumer enable'",
+    UNREADABLE: "see 'vgpu-admin consumer status'",
     IN_DOUBT: "see 'vgpu-admin doctor': the daemon confirms them while it is in sync with XAPI",
 }

@@ -13,6 +13,7 @@ import pytest
 
 from cli.consumer.installation import (DIRECTORIES, FRAGMENTS, OURS, REMEMBERED, SETTING, STOCK,
                                        ConsumerHost)
+from cli.consumer.withholding import advise_consumer, describe_consumer, read_consumer_state
 from tests.integration.qemu_wrapper import stock
 from tests.integration.qemu_wrapper.stock import Stock, program
 from tests.integration.qemu_wrapper.wrapper import WRAPPER
@@ -359,6 +360,15 @@ def test_disabled_consumer_is_in_use_until_xenopsd_is_started_again(host: Host) 
     assert 'xe-toolstack-restart' in done.document['next_step']
     host.run_xenopsd(102)
     assert (host.status()['xenopsd'], host.status()['in_use']) == ('unaware', False)
+
+
+def test_what_cannot_be_read_is_a_state_and_no_end_of_status(host: Host) -> None:
+    host.make('/etc/xenopsd.conf.d/old')
+    state = read_consumer_state(ConsumerHost(host.root), host.path('/p'), host.run_directory)
+    assert (state.state, state.is_well) == ('unreadable', False)
+    assert describe_consumer(state) == 'not known: %s: Is a directory' % host.path(
+        '/etc/xenopsd.conf.d/old')
+    assert 'consumer status' in advise_consumer(state)
 
 
 def test_disable_works_where_run_is_a_file_system_of_its_own(host: Host) -> None:
