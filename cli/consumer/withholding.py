@@ -13,7 +13,7 @@ from watcher.consumer.run_directory import RunDirectory, read_instant
 from watcher.errors import WatcherError
 
 PAUSED = 'consumer.paused'
-"""Beside the configuration; the consumer looks for it at each start."""
+"""Beside the consumer's configuration; it looks for the pause at each start."""
 
 ON, IN_DOUBT, PAUSED_STATE, NOT_IN_FORCE, OFF, NO_DOM0, UNREADABLE = (
     'on', 'on_without_numbers', 'paused', 'not_in_force', 'off', 'no_dom0', 'unreadable')
@@ -76,11 +76,15 @@ def _read_state(host: ConsumerHost, paused: str, run_directory: str) -> Consumer
 
 
 def find_paused(context: Any, root: Optional[str]) -> str:
-    """Where the pause stands: beside the configuration, as the consumer has it."""
-    if root is not None:
-        return os.path.join(root, os.path.dirname(DEFAULT_PATH).lstrip('/'), PAUSED)
+    """Where the pause stands: in dom0 where the consumer looks, whichever configuration was named.
+
+    Elsewhere no consumer is installed, and it stands beside that configuration.
+    """
     from cli.commandline.options import CONFIG
-    return os.path.join(os.path.dirname(context.arguments.get(CONFIG) or DEFAULT_PATH), PAUSED)
+    named = context.arguments.get(CONFIG)
+    if root is None and named and not os.path.exists(STOCK):
+        return os.path.join(os.path.dirname(os.path.abspath(named)), PAUSED)
+    return os.path.join(root or '/', os.path.dirname(DEFAULT_PATH).lstrip('/'), PAUSED)
 
 
 def find_run_directory(context: Any) -> str:

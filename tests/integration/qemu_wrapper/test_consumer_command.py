@@ -7,10 +7,13 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from types import SimpleNamespace
 from typing import Any, Dict, List, NamedTuple
 
 import pytest
 
+from cli.commandline.parser import parse
+from cli.consumer import withholding
 from cli.consumer.installation import (DIRECTORIES, FRAGMENTS, OURS, REMEMBERED, SETTING, STOCK,
                                        ConsumerHost)
 from cli.consumer.withholding import advise_consumer, describe_consumer, read_consumer_state
@@ -255,6 +258,16 @@ def test_pause_stands_beside_the_configuration_where_the_consumer_looks(
         'cli', ['consumer', 'pause', '--config', str(config)], stdin=subprocess.DEVNULL,
         **programs.surroundings(programs.UTF_8))
     assert status == 0 and os.listdir(str(config.parent)) == ['consumer.paused', 'watcher.conf']
+
+
+@pytest.mark.parametrize('stock_path, found', [
+    ('/nowhere', '{0}/consumer.paused'), (WRAPPER, '/etc/vgpu/consumer.paused')])
+def test_pause_in_dom0_stands_where_the_consumer_looks_whatever_was_named(
+        tmp_path: Any, monkeypatch: Any, stock_path: str, found: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(withholding, 'STOCK', stock_path)
+    context = SimpleNamespace(arguments=parse(['consumer', 'pause', '--config=watcher.conf']))
+    assert withholding.find_paused(context, None) == found.format(tmp_path)
 
 
 @pytest.mark.parametrize('age, boot_id, state, seconds, said', [
