@@ -4,7 +4,7 @@ import contextlib
 import os
 from typing import Any, Dict, NamedTuple, Optional
 
-from cli.consumer.installation import STOCK, ConsumerHost
+from cli.consumer.installation import STOCK, Awareness, ConsumerHost
 from cli.consumer.wrapper_variant import Form
 from cli.output.text import escape, plural
 from watcher.config.settings import DEFAULT_PATH
@@ -15,8 +15,11 @@ from watcher.errors import WatcherError
 PAUSED = 'consumer.paused'
 """Beside the consumer's configuration; it looks for the pause at each start."""
 
-ON, IN_DOUBT, PAUSED_STATE, NOT_IN_FORCE, OFF, NO_DOM0, UNREADABLE = (
-    'on', 'on_without_numbers', 'paused', 'not_in_force', 'off', 'no_dom0', 'unreadable')
+ON, IN_DOUBT, PAUSED_STATE, NOT_IN_FORCE, NOT_READ, OFF, NO_DOM0, UNREADABLE = (
+    'on', 'on_without_numbers', 'paused', 'not_in_force', 'not_read_yet', 'off', 'no_dom0',
+    'unreadable')
+# How an administrator has xenopsd read its configuration.
+RESTART = 'restart xenopsd on this host: xe-toolstack-restart (running VMs run on)'
 
 
 class ConsumerState(NamedTuple):
@@ -68,8 +71,13 @@ def _read_state(host: ConsumerHost, paused: str, run_directory: str) -> Consumer
         return state._replace(state=NO_DOM0)
     if form.is_patched:
         return state._replace(state=NOT_IN_FORCE)
-    if not (host.is_enabled() and host.is_installed()):
+    # What counts is the xenopsd that runs, and otherwise the one that will.
+    awareness = host.find_awareness()
+    goes_on = awareness is Awareness.AWARE and not host.has_fragment()
+    if not host.is_installed() or not (host.is_enabled() or goes_on):
         return state
+    if awareness is Awareness.UNAWARE:
+        return state._replace(state=NOT_READ)
     if state.is_paused:
         return state._replace(state=PAUSED_STATE)
     return state._replace(state=ON if state.is_confirmed else IN_DOUBT)
@@ -134,12 +142,14 @@ _WORDS = {
     PAUSED_STATE: 'paused: every VM gets what XAPI carries, a stolen number too',
     NOT_IN_FORCE: f'not in force: {STOCK} is patched by hand and gives QEMU what it finds, a '
                   'stolen number too',
+    NOT_READ: 'not in force yet: the xenopsd that runs was started before it was enabled',
     OFF: 'off: nothing on this host hands our arguments to QEMU',
     NO_DOM0: f'not known: there is no {STOCK}, so this is not dom0',
 }
 _ADVICE = {
     PAUSED_STATE: "'vgpu-admin consumer resume'",
     NOT_IN_FORCE: "put the packaged file back and run 'vgpu-admin consumer enable'",
+    NOT_READ: RESTART,
     OFF: "'vgpu-admin consumer enable'",
     UNREADABLE: "see 'vgpu-admin consumer status'",
     IN_DOUBT: "see 'vgpu-admin doctor': the daemon confirms them while it is in sync with XAPI",

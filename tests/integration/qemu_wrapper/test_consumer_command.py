@@ -81,6 +81,11 @@ class Host:
         self.make(os.path.dirname(STOCK))
         program(self.path(STOCK), form.render(self.root))
 
+    def enable(self) -> None:
+        """Enable the consumer, and start xenopsd again, which reads that."""
+        assert self.run('enable').status == 0
+        self.run_xenopsd(101)
+
     def run_xenopsd(self, pid: int, began: int = 5000, comm: str = 'xenopsd-xc') -> None:
         """Let this be the only xenopsd."""
         for name in os.listdir(self.path('/proc')):
@@ -206,7 +211,7 @@ def test_patch_that_comes_later_takes_it_out_of_force(host: Host) -> None:
 # Stolen numbers.
 
 def test_pause_and_resume_are_a_file_that_the_consumer_looks_for(host: Host) -> None:
-    host.run('enable')
+    host.enable()
     path = host.path('/etc/vgpu/consumer.paused')
     results = []
     for action in ('pause', 'pause', 'resume', 'resume', 'pause'):
@@ -230,6 +235,9 @@ def test_pause_says_where_it_has_no_effect_and_status_that_it_is_there(host: Hos
     assert done.out.startswith(noted) and 'a stolen number too' not in done.out
     assert '\nPaused: yes\n' in host.run('status').out
     host.run('enable')
+    host.run('resume')
+    assert 'was started before the consumer was enabled, so it has no' in host.run('pause').out
+    host.run_xenopsd(101)
     host.run('resume')
     assert host.run('pause').out.startswith('The consumer is paused: from now on each VM gets')
     host.run('resume')
@@ -278,7 +286,7 @@ def test_pause_in_dom0_stands_where_the_consumer_looks_whatever_was_named(
 ])
 def test_status_says_whether_the_numbers_are_confirmed_and_how_old(
         host: Host, age: float, boot_id: Any, state: str, seconds: Any, said: str) -> None:
-    host.run('enable')
+    host.enable()
     host.set_numbers(age, boot_id)
     found = host.status()['stolen_numbers']
     assert (found['state'], found['numbers_confirmed'], found['rows']) == (state, state == 'on', 1)
@@ -298,7 +306,7 @@ def test_status_says_whether_the_numbers_are_confirmed_and_how_old(
 ])
 def test_numbers_that_cannot_be_gone_by_are_told_with_their_reason(
         host: Host, spoil: Any, said: str) -> None:
-    host.run('enable')
+    host.enable()
     spoil(host.run_directory)
     found = host.status()['stolen_numbers']
     assert found['state'] == 'on_without_numbers' and re.search(said, found['problem'])
@@ -373,6 +381,23 @@ def test_disabled_consumer_is_in_use_until_xenopsd_is_started_again(host: Host) 
     assert 'xe-toolstack-restart' in done.document['next_step']
     host.run_xenopsd(102)
     assert (host.status()['xenopsd'], host.status()['in_use']) == ('unaware', False)
+
+
+def test_what_counts_is_the_xenopsd_that_runs(host: Host) -> None:
+    host.set_numbers(12.0, None)
+    states = []
+    for action in (lambda: host.run('enable'), lambda: host.run_xenopsd(101),
+                   lambda: host.run('disable'), lambda: host.run_xenopsd(102),
+                   lambda: host.run('enable'), host.stop_xenopsd):
+        action()
+        states.append(host.status()['stolen_numbers']['state'])
+    assert states == ['not_read_yet', 'on', 'on', 'off', 'not_read_yet', 'on']
+    host.run_xenopsd(103)
+    host.run('disable')
+    host.run_xenopsd(104)
+    said = host.run('enable').out
+    assert 'Stolen numbers: not in force yet: the xenopsd that runs was started before' in said
+    assert said.count('xe-toolstack-restart') == 1
 
 
 def test_what_cannot_be_read_is_a_state_and_no_end_of_status(host: Host) -> None:
@@ -475,6 +500,8 @@ def test_fragment_that_another_one_overrules_is_not_enabled(host: Host) -> None:
     host.write('/etc/xenopsd.conf.d/z.conf', SETTING + '=/x\n')
     assert host.status()['enabled'] is False
     assert 'Set elsewhere: /etc/xenopsd.conf.d/z.conf: /x' in host.run('status').out
+    host.run_xenopsd(101)
+    assert host.status()['stolen_numbers']['state'] == 'off'
 
 
 def test_stock_wrapper_that_is_not_known_is_said_to_be(host: Host) -> None:
