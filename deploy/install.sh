@@ -6,7 +6,7 @@
 #   install.sh [--root DIR] --check        say whether what was installed is whole
 #   install.sh [--root DIR] --uninstall    remove what was installed, and nothing else
 #
-# Configuration and registry are never overwritten and never removed.
+# An edited configuration, and the registry, are never overwritten and never removed.
 
 set -eu
 
@@ -85,10 +85,9 @@ install_all() {
     LC_ALL=C sort -u "$root$manifest" "$here/tree$manifest" >"$root$manifest.both"
     mv -f "$root$manifest.both" "$root$manifest"
     while IFS=$tab read -r mode kind _sum path; do
-        if [ "$kind" = config ] && [ -e "$root$path" ]; then
-            continue
+        if [ "$kind" != config ] || ! is_edited "$path"; then
+            place "$path" "$mode"
         fi
-        place "$path" "$mode"
     done <"$here/tree$manifest"
     place "$manifest" 0644
     remove_listed "$root$manifest.old" "$root$manifest"
@@ -96,6 +95,12 @@ install_all() {
     sh "$root$home/libexec/lifecycle" "$step"
     printf 'upgraded\n' >"$root$mark"
     printf '%s\n' "vgpu-watcher is $step below ${root:-/}; 'vgpu-admin doctor' says what is left to do"
+}
+
+# Whether somebody's own configuration is there: a link, or none that we have placed.
+is_edited() {
+    [ -L "$root$1" ] ||
+        { [ -e "$root$1" ] && ! grep -Fq "$tab$(checksum "$1")$tab$1" "$root$manifest.old"; }
 }
 
 # By renaming: what runs meanwhile finds the old file or the new one, and always a whole one.

@@ -1,5 +1,6 @@
 """install.sh of the tarball: into a directory, checked, and out of it again."""
 
+import hashlib
 import os
 import signal
 
@@ -61,6 +62,31 @@ def test_edited_configuration_is_no_damage_and_survives(installed, installer):
     assert done.status == 0 and 'edited' in done.said
     assert done.said.endswith('; registry and journal stay\n')
     assert installed.files() == {CONFIGURATION + '.rpmsave'}
+
+
+def test_configuration_that_was_not_edited_is_brought_up_to_date(installed, installer):
+    """What an older version placed: the rule and the rotation are part of the program."""
+    new = {path: installed.read(path) for path in (CONFIGURATION, '/etc/logrotate.d/vgpu-watcher')}
+    for path, content in new.items():
+        old, digest = [hashlib.sha256(text.encode()).hexdigest() for text in ('old', content)]
+        installed.write(path, 'old')
+        installed.write(MANIFEST, installed.read(MANIFEST).replace(digest, old))
+    installed.write('/etc/rsyslog.d/20-vgpu-watcher.conf', 'edited')
+    assert installed.run_installer(installer).status == 0
+    assert {path: installed.read(path) for path in new} == new
+    assert installed.read('/etc/rsyslog.d/20-vgpu-watcher.conf') == 'edited'
+
+
+@pytest.mark.parametrize('is_there', [True, False])
+def test_link_in_the_place_of_the_configuration_stays(installed, installer, tmp_path, is_there):
+    link = installed.path + CONFIGURATION
+    target = str(tmp_path / 'target')
+    os.rename(link, target)
+    os.symlink(target, link)
+    if not is_there:
+        os.unlink(target)
+    assert installed.run_installer(installer).status == 0
+    assert os.readlink(link) == target
 
 
 def test_uninstallation_leaves_the_registry_and_nothing_else(installed, installer):
