@@ -10,8 +10,8 @@ from typing import Any, Dict, List, Optional, Sequence
 from cli.commandline import options
 from cli.commandline.consumer_options import ACTION, ROOT
 from cli.commandline.parser import Arguments
-from cli.consumer.installation import (DIRECTORIES, FRAGMENTS, OURS, SETTING, STOCK, Awareness,
-                                       ConsumerHost, Setting)
+from cli.consumer.installation import (DIRECTORIES, DIRECTORY_MODE, FRAGMENTS, OURS, SETTING, STOCK,
+                                       Awareness, ConsumerHost, Setting)
 from cli.consumer.withholding import (NO_DOM0, NOT_IN_FORCE, NOT_READ, OFF, RESTART, ConsumerState,
                                       advise_consumer, describe_consumer, find_paused,
                                       find_run_directory, read_consumer_state)
@@ -128,7 +128,7 @@ def _disable(place: ConsumerPlace, _context: Context) -> Result:
 
 def _pause(place: ConsumerPlace, _context: Context) -> Result:
     """Have the consumer withhold nothing from the next start on; a restart changes nothing."""
-    os.makedirs(os.path.dirname(place.paused), exist_ok=True)
+    os.makedirs(os.path.dirname(place.paused), DIRECTORY_MODE, exist_ok=True)
     try:
         descriptor = os.open(place.paused, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:

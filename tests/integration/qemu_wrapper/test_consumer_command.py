@@ -383,6 +383,17 @@ def test_disabled_consumer_is_in_use_until_xenopsd_is_started_again(host: Host) 
     assert (host.status()['xenopsd'], host.status()['in_use']) == ('unaware', False)
 
 
+def test_directories_that_are_made_are_roots_alone_whatever_the_umask(host: Host) -> None:
+    umask = os.umask(0)
+    try:
+        host.enable()
+        host.run('pause')
+    finally:
+        os.umask(umask)
+    for path in (DIRECTORIES[1], '/etc/vgpu'):
+        assert stat.S_IMODE(os.stat(host.path(path)).st_mode) == 0o755
+
+
 def test_what_counts_is_the_xenopsd_that_runs(host: Host) -> None:
     host.set_numbers(12.0, None)
     states = []
