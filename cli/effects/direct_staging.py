@@ -241,8 +241,8 @@ def describe_plan(plan: Plan) -> StageResult:
         return StageResult('drift', "not staged: nothing is replaced until 'vgpu-admin accept' has "
                            'been run', plan)
     if plan.reason is PlanReason.NUMBER_HELD:
-        return StageResult('pending', f'not staged: VM {plan.holder} still has its vm_id: it keeps '
-                           'its old one, with the rest as changed, until then', plan)
+        return StageResult('pending', f'not staged: VM {plan.holder} still has its vm_id; '
+                           'staged when that VM has given it up', plan)
     if plan.reason is PlanReason.NOT_AT_REST:
         return StageResult('pending', _SAID[State.PENDING], plan)
     if plan.reason is PlanReason.HALTED_RESIDENT:

@@ -142,7 +142,7 @@ def _with_hint(state: str, hint: str) -> str:
 
 def _find_hint(view: VmView) -> str:
     if view.holder is not None:
-        return f'VM {view.holder} still has vm_id {view.vm_id}: it keeps its old number until then'
+        return f'VM {view.holder} still has vm_id {view.vm_id}; staged when it has given that up'
     if view.reason == 'not_at_rest' and view.power_state == 'Halted' and view.operations:
         return describe_operations(view.operations)
     if view.reason == 'halted_but_resident':
