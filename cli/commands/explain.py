@@ -66,7 +66,9 @@ def explain(arguments: Arguments, context: Context) -> Result:
     typed = arguments.get(options.VM_NAME)
     whole = f"'vgpu-admin explain {spell_vm(typed, vm_uuid)} --all'"
     boot = _choose(life, arguments.get(options.BOOT), name_vm(typed or life.name, vm_uuid), whole)
-    entries = life.list_entries(boot.closed_at or boot.opened_at)
+    # Of a VM that was found running, what was changed later led to nothing.
+    entries = life.list_entries(boot.opened_at if boot.kind == 'unknown' or not boot.closed_at
+                                else boot.closed_at)
     now = _find_now(context, boot) if boot is life.boots[0] else None
     host_name = context.find_host_name(boot.host)
     lines = [f'{name_vm(boot.vm_name, vm_uuid)}: boot {boot.id}, {describe_boot(boot, host_name)}',

@@ -177,6 +177,9 @@ def test_the_scan_shows_each_group_and_what_each_vm_carries(pool: Place) -> None
     assert lines[-1] == ("UUID: %s | Name: plain | Status: \u26a0 Not registered | "
                          "Action: Run 'vgpu-admin register-vm' | Power: Halted | Carries: -"
                          % pool.uuid(plain))
+    # Of one vGPU pool nothing is said of the VMs that are in none.
+    assert pool.run('scan-vms', '--pool=A').out.splitlines() == lines[:2]
+    assert pool.run('scan-vms', '--pool=A', '--json').document['groups']['unregistered'] == []
     states = pool.run('scan-vms', '--json').document['states']
     assert states == {'as_desired': 1, 'manual': 1, 'unregistered': 1}
 
