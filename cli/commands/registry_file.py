@@ -90,7 +90,8 @@ def accept(arguments: Arguments, context: Context) -> Result:
     contents = context.registry.inspect()
     refuse_on_member(context)
     if contents.accepted and not contents.missing:
-        return Result(build_document(result='already_accepted', changes=[], plans=[]),
+        return Result(build_document(result='already_accepted', changes=[], plans=[],
+                                     missing=[]),
                       plain([f'The registry {context.registry.path} is ours already; nothing '
                              'to do.']))
     plans = _plan_changes(context, contents)
