@@ -2,7 +2,8 @@
 and, where the VM need not have a row, the names of all VMs, which the daemon keeps in /run.
 
 Somebody waits for it with a finger on the key, so it imports next to nothing: not even the table
-of commands, nor `typing`, which takes as long as the rest. All other words are `completion.py`'s.
+of commands, nor `typing`, which takes as long as the rest. All other words come from
+`completion_words.py`.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Stages VMs when no daemon does: takes the writer's lock, and then does as the daemon would.
 
-The decision and the hands are the daemon's own. The registry has been edited before; whatever
+It decides and writes with the daemon's own code. The registry has been edited before; whatever
 goes wrong here leaves a pending change, which the daemon applies as soon as it runs.
 """
 

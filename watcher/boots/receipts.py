@@ -220,7 +220,7 @@ class Receipts:
     def note_looked(self, looked: Inspected, staged: FrozenSet[str]) -> None:
         """The host has shown what runs: judge, record, tell.
 
-        It is held against what was desired when the QEMU came up: a later edit waits.
+        It is compared with what was desired when the QEMU came up: a later edit waits.
         """
         opened = self._arrived.pop((looked.vm_uuid,) + looked.domain, None)
         if opened is None:
