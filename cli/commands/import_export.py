@@ -224,7 +224,7 @@ def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool,
     # Whoever was asked, or told with --yes, has seen the difference.
     lines = [] if is_told else describe(proposal)
     counted = describe_counts(difference, unchanged, is_done=not is_dry)
-    lines.append(f"{counted or 'nothing to do'}.")
+    lines.append(f"{counted or 'Nothing to do'}.")
     lines += [say_dry_run()] if is_dry else []
     work = list_affected(proposal)
     if not is_dry:
