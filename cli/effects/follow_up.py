@@ -19,7 +19,7 @@ STAGED_SECONDS = 3.0
 _LATE = ("not staged: the daemon has not done it within 3 s; the change is saved; see "
          "'vgpu-admin status'")
 # What a daemon stages when the VM has been shut down, or when XAPI answers again.
-_WAITING = ('pending', 'not_asked')
+_WAITING = ('pending', 'not_asked', 'failed')
 
 
 class Follow:
