@@ -253,7 +253,7 @@ def _say_now(boot: Any, vm: Any, plan: Any) -> str:
 
 _MEANINGS = {
     'as_desired': 'it took what was assigned then.',
-    'pending': 'it took what was staged when it last rested, while a change waited.',
+    'pending': 'it took what was staged when it was last halted, while a change waited.',
     'frozen': 'a resume or a migration kept the arguments of the boot before.',
     'stale': 'it took arguments that were not those of the registry, nor those staged last.',
     'missing': 'it took no arguments of ours, and should have.',

@@ -46,8 +46,8 @@ def check_registry(examination: Any) -> Iterator[Finding]:
     if examination.contents.accepted:
         yield good('registry.accepted', 'it is ours')
     else:
-        yield doubtful('registry.accepted', 'another program made it: spans are added, nothing is '
-                       'replaced or removed', "'vgpu-admin accept'")
+        yield doubtful('registry.accepted', 'another program made it: missing arguments are added, '
+                       'nothing is replaced or removed', "'vgpu-admin accept'")
 
 
 def check_registry_mode(examination: Any) -> Iterator[Finding]:
