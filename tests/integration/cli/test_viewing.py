@@ -303,7 +303,9 @@ def test_a_contested_number_is_shown_by_every_command(pool: Place) -> None:
         assert pool.run(*words, '--json').document['vm']['state'] == 'contested'
     states = pool.run('scan-vms', '--json').document['states']
     assert states == {'contested': 2}
-    assert pool.run('scan-vms').out.count('another VM bore the number before') == 2
+    out = pool.run('scan-vms').out
+    assert out.count('an unregistered VM had its number before') == 1
+    assert out.count('had its number before the row that has it now') == 1
     # Who was first cannot be told without the journal: the owner must not be given another number.
     with open(pool.registry.journal_path, 'wb') as stream:
         stream.write(b'garbage' * 1000)
