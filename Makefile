@@ -1,5 +1,5 @@
-# `make help` lists the goals. Needs Python 3.8 or newer, make, and PyPI by pip; `make playground` also
-# bash, `make test` a C compiler and npm for SQLite 3.7.17 (tests/packaging/sqlite_3_7).
+# `make help` lists the goals. Needs Python 3.8 or newer, make, and PyPI by pip; `make playground`
+# also bash, `make test` a C compiler and npm for SQLite 3.7.17 (tests/packaging/sqlite_3_7).
 
 PYTHON ?= python3
 VENV := .venv
