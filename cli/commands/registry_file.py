@@ -23,12 +23,12 @@ from watcher.vm.plan import Action
 
 
 def init(arguments: Arguments, context: Context) -> Result:
-    """Create the registry; one that is there already stays as it is."""
+    """Create the registry; one that exists stays as it is."""
     refuse_on_member(context)
     path = context.registry.path
     if not _is_creatable(context):
         return _tell_created(path, 'already_there',
-                             f'The registry {path} is there already; nothing to do.', [])
+                             f'The registry {path} already exists; nothing to do.', [])
     held = _find_given_up(arguments, context)
     proposal = rehearse(context, lambda _edit: None, may_create=True)
     if arguments.get(options.DRY_RUN):
@@ -92,8 +92,8 @@ def accept(arguments: Arguments, context: Context) -> Result:
     if contents.accepted and not contents.missing:
         return Result(build_document(result='already_accepted', changes=[], plans=[],
                                      missing=[]),
-                      plain([f'The registry {context.registry.path} is ours already; nothing '
-                             'to do.']))
+                      plain([f'The registry {context.registry.path} is already accepted; '
+                             'nothing to do.']))
     plans = _plan_changes(context, contents)
     changes = [describe_plan(plan, contents) for plan in plans or ()]
     proposal = rehearse(context, lambda edit: edit.accept(), allow_loss=True)

@@ -44,7 +44,7 @@ def check_registry(examination: Any) -> Iterator[Finding]:
     else:
         yield good('registry', f'{path}: {plural(len(examination.contents.vms), "VM")}, no damage')
     if examination.contents.accepted:
-        yield good('registry.accepted', 'it is ours')
+        yield good('registry.accepted', 'it is accepted')
     else:
         yield doubtful('registry.accepted', 'another program made it: missing arguments are added, '
                        'nothing is replaced or removed', "'vgpu-admin accept'")
