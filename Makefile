@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 # A test run may choose what it runs: make test TESTS="tests/unit -k plan"
 TESTS ?= tests
-JOBS ?= 6
+# At once, while most of them wait: tests/conftest.py
+JOBS ?= 10
 
 .PHONY: help dev demo playground test lint bench assurance check man rpm tarball clean
 

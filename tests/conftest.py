@@ -1,6 +1,8 @@
 """Fixtures that everybody uses, and the recording of all SQL that runs during the tests."""
 
+import os
 import signal
+import time
 from typing import Any, Callable, Dict, Iterator, List
 
 import hypothesis
@@ -54,6 +56,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next((part for part in _TOGETHER if nodeid.startswith(part)), nodeid)
 
     return Scheduling(config, log)
+
+
+# Most tests wait most of the time, for a real daemon or a time-out. So there are more at once than
+# a machine could carry if none did: those of the first processes begin when it is their turn, and
+# the others only while the processors are not busy.
+_ALWAYS, _RUNNING_AT_MOST = 4, 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Hold a test back where it would slow down those that run already."""
+    number = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])
+    while number >= _ALWAYS and _count_running() > _RUNNING_AT_MOST:
+        time.sleep(0.02)
+
+
+def _count_running() -> int:
+    """How many threads of this machine run or could."""
+    with open('/proc/loadavg', encoding='ascii') as stream:
+        return int(stream.read().split()[3].partition('/')[0])
 
 
 @pytest.fixture
