@@ -205,13 +205,13 @@ class Mirroring:
             if mirror is not None and not reading.is_signed and local.lineage \
                     and mirror.generation.number > local.number + MAX_JUMP:
                 self._rival, mirror = mirror, None
-            judgement = judge(mirror, local.lineage, local.noted_digest, local.digest)
-            if mirror is not None and judgement is Judgement.NEWER \
-                    and local.digest == mirror.digest:
-                # Both say the same: only the line is another.
+            judgement = judge(mirror, local.lineage, local.noted_digest, local.digest,
+                              local.number if self._has_led else 0)
+            if mirror is not None and judgement is Judgement.SAME \
+                    and mirror.generation.text not in local.lineage:  # only the line is another
                 view.journal.note_generation(mirror.generation.text, local.digest, is_own=False,
                                              line=mirror.line)
-                local, judgement = self._read_local(), Judgement.SAME
+                local = self._read_local()
             (self._lead if role.is_writer else self._follow)(
                 judgement, mirror, local, role, now)
 
