@@ -17,6 +17,7 @@ from cli.errors import CommandError, Kind
 from cli.interrupts import deferred
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, iso, plural, plural_invalid, say_unasked
+from cli.queries.overtaken import refuse_overtaken
 from cli.queries.preflight import refuse_on_member
 from registry.errors import Reason, RegistryError, RegistryUnavailable
 from registry.kept_copies import find_time, list_copies as list_kept
@@ -60,6 +61,8 @@ def rebuild(arguments: Arguments, context: Context) -> Result:
     refuse_on_member(context)
     image, origin = _read_source(arguments, context)
     contents, problem = read_replaceable(context)
+    if contents is None:
+        refuse_overtaken(context)
     proposal = propose(context, contents, image)
     is_needed = contents is None or proposal.has_any
     lines = describe(proposal)
