@@ -57,6 +57,8 @@ class View(NamedTuple):
     """Whether the daemon goes by it: signed, or nothing in this pool needs to be."""
     trouble: str = ''
     """Why nothing can be said of the two: the registry is doubtful, or the journal unreadable."""
+    is_enabled: bool = True
+    """Whether the configuration of this host asks for a mirror."""
     has_daemon: bool = True
     """Whether a daemon runs that keeps the mirror; on a member that is not known, and taken for
     so."""
@@ -270,6 +272,7 @@ def read_mirror_view(context: Context) -> View:
     return View(judgement, contents, problem, noted[0] if noted else '', mirror, collected,
                 _find_odd_entries(vms, pool.uuid, contents, trust),
                 reading.is_signed and is_trusted, is_trusted, trouble,
+                context.settings.mirror.enabled,
                 not live.role.is_writer or find_daemon(context.registry.path) is not None)
 
 

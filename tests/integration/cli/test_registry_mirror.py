@@ -303,6 +303,21 @@ def test_no_daemon_is_promised_where_none_runs(two: Any) -> None:
                 'Nothing to do: the registry counts already.\n')
 
 
+def test_no_mirror_is_promised_where_it_is_switched_off(two: Any) -> None:
+    place, one, _other = two
+    with open(place.config, 'a', encoding='utf-8') as stream:
+        stream.write('[mirror]\nenabled = no\n')
+    off = "the mirror is switched off here ('[mirror] enabled = no')"
+    with WriterLock(place.db) as lock:
+        assert lock.acquire()
+        assert f'{off}: nobody will make one' in place.run('registry', 'compare').out
+        assert off in place.run('registry', 'keep', '--yes').err
+        mirror(place, vm_of(one, 1, 'B'))
+        run = place.run('registry', 'keep', '--yes')
+        assert run.status == 0 and f'{off}: nobody will mirror it.' in run.out, run
+        assert off in place.run('registry', 'compare').out
+
+
 def test_a_row_that_is_not_valid_is_no_edit_and_keeps_its_entry(two: Any) -> None:
     place, one, other = two
     with place.registry.edit(who='test', command='test') as edit:
