@@ -23,7 +23,8 @@ ANOTHER_PROGRAM = 'another program'
 DAEMON = 'vgpu-watcher'
 # What the daemon does at its own discretion; following the mirror is the edit of a person.
 _OF_PEOPLE = ('rebuild',)
-VM_CHANGES = ('vm_added', 'vm_changed', 'vm_removed')
+VM_ADDED = 'vm_added'
+VM_CHANGES = (VM_ADDED, 'vm_changed', 'vm_removed')
 # A name of whatever length may stand in the environment of who runs a command.
 _MAX_WHO = 200
 
