@@ -88,14 +88,26 @@ def restart_all(context: Any, jobs: Sequence[Job]) -> Dict[str, Follow]:
             followed[record.uuid] = restart(context, record, ways, starts=starts, row=row)
         except CommandError as error:
             raise CommandError(error.kind, '\n'.join(
-                [str(error)] + [f'{said}: {names}' for said, names in (
-                    ('done before', _list_names(jobs[:number])),
-                    ('not restarted, and pending', _list_names(jobs[number + 1:]))) if names])) \
-                from error
+                [str(error)] + _say_done(jobs[:number]) + _say_left(jobs[number + 1:]))) from error
         if followed[record.uuid].status is not ExitStatus.DONE:
             followed.update((job.record.uuid, _LEFT) for job in jobs[number + 1:])
             break
     return followed
+
+
+def _say_done(jobs: Sequence[Job]) -> List[str]:
+    return [f'done before: {_list_names(jobs)}'] if jobs else []
+
+
+def _say_left(jobs: Sequence[Job]) -> List[str]:
+    """Name the VMs that were not restarted, and the commands that apply their changes."""
+    if not jobs:
+        return []
+    pending = ' '.join(job.record.uuid for job in jobs if job.row is not None)
+    return [f'not restarted, and pending: {_list_names(jobs)}'] + (
+        [f'restart what is pending with: vgpu-admin apply-pending {pending}'] if pending else []
+    ) + [f'apply the removal with: xe vm-shutdown uuid={job.record.uuid}'
+         for job in jobs if job.row is None]
 
 
 def _list_names(jobs: Sequence[Job]) -> str:
