@@ -63,6 +63,11 @@ def restart(context: Any, record: Optional[VmRecord], ways: Ways, *, starts: boo
     assert record is not None, 'who restarts a VM has seen it run'
     context.advice[:] = ['the change is pending', f'go on with: {ways.go_on}'] \
         + ways.say_take_back()
+    reason = _find_obstacle(context)
+    if reason:
+        raise CommandError(Kind.FAILED, '\n'.join(
+            [f'{name_vm(record.name, record.uuid)} was not stopped: {reason}']
+            + context.done + context.advice))
     try:
         return Restart(context, record, ways, row).run(starts)
     except (XapiError, MalformedRecord, RegistryError) as error:
@@ -139,10 +144,29 @@ def refuse_useless_restart(context: Any, row: Vm, record: Optional[VmRecord]) ->
         reason = 'the registry is not accepted: run \'vgpu-admin accept\' first' \
             if plan.reason is PlanReason.NOT_ACCEPTED else plan.reason.value.replace('_', ' ')
     else:
+        reason = _find_obstacle(context)
+    _refuse_for(reason, record)
+
+
+def refuse_vain_stop(context: Any, record: Optional[VmRecord]) -> None:
+    """The same of a stop after which our arguments are to go."""
+    if record is not None:
+        _refuse_for(_find_obstacle(context), record)
+
+
+def _refuse_for(reason: str, record: VmRecord) -> None:
+    if not reason:
         return
     raise CommandError(Kind.FAILED, f'{name_vm(record.name, record.uuid)}: a restart would not '
                        'apply the change: '
                        f'{reason}; --no-restart commits it all the same; nothing was changed')
+
+
+def _find_obstacle(context: Any) -> str:
+    """Why the daemon that runs would not stage what is stopped; '' where it would."""
+    from cli.effects.daemon_conditions import find_in_daemon
+    blocker = find_in_daemon(context)
+    return blocker[1].partition(': ')[2] if blocker is not None else ''
 
 
 class Restart:
