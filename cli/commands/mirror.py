@@ -247,7 +247,8 @@ def read_mirror_view(context: Context) -> View:
         memory = read_memory(journal)
     trouble = _find_trouble(context, contents)
     key = read_key(context.settings.mirror.key_file)[0]
-    reading = read_mirror(pool.mirror, build_trust(memory, key, pool.uuid), pool.uuid)
+    reading = read_mirror(pool.mirror, build_trust(memory, key, pool.uuid), pool.uuid,
+                          is_whole=True)
     mirror, trust = reading.mirror, reading.trust
     # As the daemon does: an entry that does not count is people's matter when it is ahead.
     is_ahead = reading.rival is not None and reading.rival.generation.text != memory.refused \

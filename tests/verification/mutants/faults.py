@@ -329,7 +329,7 @@ MUTANTS = (
          '        if question.digest != request.answer:\n', '        if not request.answer:\n',
          'tests/integration/pool/test_forwarding.py answer_holds'),
     _one('an unsigned entry counts where codes are demanded', 'watcher/mirror/slots.py',
-         '        is_trusted = is_by_hand or bool(signer) or not trust.is_required\n',
+         '        is_trusted = is_by_hand or counts\n',
          '        is_trusted = True\n',
          'tests/unit/watcher/mirror/test_slots.py codes_are_demanded',
          'tests/integration/security/test_mirror_attacks.py later_generation'),

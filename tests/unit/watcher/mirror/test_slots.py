@@ -8,8 +8,9 @@ import pytest
 
 from registry.values import Pool, Priority
 from tests.unit.watcher.builders import uuid_of
-from tests.unit.watcher.mirror.test_comparison import carry_out
-from watcher.mirror.codes import Trust, derive_key
+from tests.unit.watcher.mirror.test_comparison import carry_out, row_of
+from watcher.mirror import entries
+from watcher.mirror.codes import NO_TRUST, Trust, derive_key
 from watcher.mirror.comparison import EntryKind, find_entry_kind, plan_row
 from watcher.mirror.entries import (SLOTS, Generation, MirroredRow, PoolEntry, VmEntry,
                                     digest_contents, parse_pool_entry, parse_vm_entry,
@@ -191,3 +192,16 @@ def test_whatever_stands_in_the_keys_is_read_or_left():
             found = find_current(slots.items(), parse, None, TRUST, VM)
             assert isinstance(found, Found)
             assert set(found.spare) | set(found.attached) | {found.slot} >= set(slots)
+
+
+def test_what_stands_beside_an_entry_that_does_not_count_is_read_for_people_only(mocker):
+    """It can have two megabytes, and whoever may write there can change it all the time (P28)."""
+    rows = tuple(row_of(number) for number in range(1, 2001))
+    text, attached = attach_pool(WHOLE._replace(absent=rows), NO_TRUST)
+    slots = dict({SLOTS[0]: text}, **{SLOTS[0] + end: part for end, part in attached})
+    parse_part = mocker.spy(entries, '_parse_part')
+    entry, = read_pool_entry(slots.items(), TRUST, HERE).untrusted
+    assert entry.generation == AT and not parse_part.called
+    entry, = read_pool_entry(slots.items(), TRUST, HERE, is_whole=True).untrusted
+    assert entry.absent == rows and parse_part.call_count == len(attached) > 1
+    assert read_pool_entry(slots.items(), NO_TRUST, HERE).entry.absent == rows
