@@ -144,7 +144,12 @@ def _read_source(arguments: Arguments, context: Context) -> Tuple[Image, str]:
     if at is not None:
         raise CommandError(Kind.USAGE, '--at goes with --source=history: a copy is of one time')
     path = _find_copy(context, source)
-    contents = _open(path)
+    try:
+        contents = _open(path)
+    except RegistryError as error:
+        raise CommandError(Kind.UNAVAILABLE, f'{escape(path)} is no copy to rebuild from: '
+                           f"{_say_useless(error)}; 'vgpu-admin registry copies' lists those that "
+                           'are kept; nothing was changed') from error
     if contents.faults:
         context.note(f'{path}: {plural_invalid(len(contents.faults))}, left out')
     largest = max([vm.vm_id for vm in contents.vms] or [0])
@@ -190,9 +195,12 @@ def _examine(path: str) -> Copy:
     try:
         return Copy(path, made_at, found.st_size, len(_open(path).vms))
     except RegistryError as error:
-        problem = error.reason.value if isinstance(error, RegistryUnavailable) else str(error)
-        return Copy(path, made_at, found.st_size, None, 'an empty file'
-                    if problem == Reason.EMPTY.value else f'cannot be read ({problem})')
+        return Copy(path, made_at, found.st_size, None, _say_useless(error))
+
+
+def _say_useless(error: RegistryError) -> str:
+    problem = error.reason.value if isinstance(error, RegistryUnavailable) else str(error)
+    return 'an empty file' if problem == Reason.EMPTY.value else f'cannot be read ({problem})'
 
 
 def _stage(context: Context, proposal: Proposal, document: Dict[str, Any]) -> List[str]:
