@@ -43,6 +43,8 @@ class Found(NamedTuple):
     """Signed with the key of now, or there is no key to sign with."""
     untrusted: Tuple[Any, ...] = ()
     """All entries here that can be read, and do not count because no known key has signed them."""
+    is_any_signed: bool = False
+    """Whether a known key has signed any entry here, also where a later one counts."""
 
 
 class MirrorReading(NamedTuple):
@@ -129,7 +131,8 @@ def find_current(slots: Iterable[Tuple[str, str]],
     best = max(valid, key=lambda item: item[:5])
     rest = tuple(key for item in taken if item is not best[5] for key in item.keys)
     return Found(best[4], best[6], rest + spare, problem, is_too_new, best[5].keys[1:], best[7],
-                 best[0], best[7] == 1 or not trust.keys, tuple(untrusted))
+                 best[0], best[7] == 1 or not trust.keys, tuple(untrusted),
+                 any(item[7] for item in valid))
 
 
 def read_pool_entry(slots: Iterable[Tuple[str, str]], trust: Trust = NO_TRUST,
@@ -144,7 +147,7 @@ def read_mirror(slots: Iterable[Tuple[str, str]], trust: Trust, resource_pool: s
     without one."""
     slots = tuple(slots)
     found = read_pool_entry(slots, trust, resource_pool, is_whole=is_whole)
-    if found.signer and not trust.is_required:
+    if found.is_any_signed and not trust.is_required:
         trust = trust._replace(is_required=True)
         found = read_pool_entry(slots, trust, resource_pool, is_whole=is_whole)
     entry = found.entry if found.is_trusted else None
