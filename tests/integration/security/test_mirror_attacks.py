@@ -561,3 +561,17 @@ def test_people_may_rebuild_from_an_unsigned_mirror_that_is_whole(mirrored: Mirr
     wait_until(lambda: mirrored.entry and mirrored.entry['vms'] == 1
                and number_of(mirrored.entry) > 500 and len(keys_of(mirrored.pool_record)) == 2,
                lambda: '\n'.join(world.daemon.raw[-20:]))
+
+
+def test_what_is_not_whole_is_rebuilt_from_what_is_signed(mirrored: Mirrored) -> None:
+    """A vm-admin took one entry away, and gave a VM of his the number of another."""
+    world = mirrored.world
+    evil = world.create_vm('evil')
+    mirrored.wipe()
+    put(world.xapi, 'VM', mirrored.refs[1], dict.fromkeys(KEYS))
+    put(world.xapi, 'VM', evil, {SLOTS[0]: forge_vm(
+        world.uuid(evil), mirrored.uuid, '100000000-0badf00d', 1)})
+    run = run_admin(world, 'registry', 'rebuild', '--yes')
+    assert run.status == 0 and 'not whole' in run.err and 'no key known here has signed' in run.err
+    judge({vm_uuid: row[0] for vm_uuid, row in mirrored.assignments().items()},
+          {world.uuid(mirrored.refs[0]): 1, world.uuid(mirrored.refs[2]): 3})
