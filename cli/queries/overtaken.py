@@ -5,12 +5,12 @@ makes it what the mirror says; until then nothing may be changed or staged by it
 """
 
 import os
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 from cli.commandline.options import DB
 from cli.errors import CommandError, Kind
 from cli.output.text import plural
-from registry.errors import RegistryError
+from registry.errors import JournalUnavailable, Reason, RegistryUnavailable
 from watcher.errors import XapiError
 
 
@@ -27,16 +27,17 @@ def find_overtaken(context: Any) -> str:
         return ''
     try:
         pool = context.live().find_pool_record()
-    except XapiError:
+        with context.journal() as journal:
+            lineage: Tuple[str, ...] = journal.lineage() if journal is not None else ()
+            mirror = _read_mirror(context, journal, pool) if lineage else None
+    except (XapiError, JournalUnavailable):
         return ''
-    with context.journal() as journal:
-        lineage = journal.lineage() if journal is not None else ()
-        if journal is None or not lineage:
-            return ''
-        mirror, noted = _read_mirror(context, journal, pool), journal.generation()
+    if mirror is None:
+        return ''
     from watcher.mirror.comparison import Judgement, judge
-    digest = _digest_contents(context)
-    if judge(mirror, lineage, noted[1] if noted else None, digest) is not Judgement.NEWER:
+    # Where both say the same, only the line is another.
+    if judge(mirror, lineage, None, None) is not Judgement.NEWER \
+            or _digest_contents(context) == mirror.digest:
         return ''
     return ('another host has gone on from the registry here '
             f'(generation {lineage[-1]}): the mirror is newer (generation '
@@ -70,6 +71,8 @@ def _digest_contents(context: Any) -> Optional[str]:
     from watcher.mirror.entries import digest_contents, row_of
     try:
         contents = context.registry.inspect()
-    except RegistryError:
+    except RegistryUnavailable as error:
+        if error.reason is Reason.LOCKED:
+            raise
         return None  # it is of no use, and so whatever the mirror says is news
     return digest_contents(map(row_of, contents.vms), contents.pools)

@@ -303,6 +303,19 @@ def test_no_daemon_is_promised_where_none_runs(two: Any) -> None:
                 'Nothing to do: the registry counts already.\n')
 
 
+def test_a_journal_that_does_not_tell_where_the_registry_has_been_keeps_no_edit(two: Any) -> None:
+    place, one, _other = two
+    mirror(place, vm_of(one, 1, 'B'))
+    with Journal(place.registry.journal_path, timeout_seconds=5.0) as journal:
+        journal.note_generation('9-0000000a', '0' * 32)
+    words = ('set-priority', 'one', '--priority=high')
+    run = place.run(*words)
+    assert run.status == 4 and 'another host has gone on' in run.err
+    with contextlib.closing(sqlite3.connect(place.registry.journal_path)) as connection, connection:
+        connection.execute("UPDATE lineage SET generation = x'00'")
+    assert place.run(*words).status == 0
+
+
 def test_no_mirror_is_promised_where_it_is_switched_off(two: Any) -> None:
     place, one, _other = two
     with open(place.config, 'a', encoding='utf-8') as stream:
