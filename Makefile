@@ -1,5 +1,5 @@
-# `make help` lists the goals. Needs Python 3.8 or newer, make, and PyPI by pip; `make playground` also
-# bash, `make test` a C compiler and npm for SQLite 3.7.17 (tests/packaging/sqlite_3_7).
+# `make help` lists the goals. Needs Python 3.8 or newer, make, and PyPI by pip; `make playground`
+# also bash, `make test` a C compiler and npm for SQLite 3.7.17 (tests/packaging/sqlite_3_7).
 
 PYTHON ?= python3
 VENV := .venv
@@ -30,12 +30,14 @@ playground: $(VENV)/.installed
 # Several tests at once, and then the one that judges all SQL that they have run.
 test: export VGPU_SQL_RECORDING := $(CURDIR)/build/sqlite_floor/recording-make.jsonl
 # Byte-code is kept whatever the environment says: the tests start thousands of Pythons. It is
-# written before several processes would do that at once, as is hypothesis' table of characters.
+# written before several processes would do that at once (collecting writes that of the tests), as
+# is hypothesis' table of characters.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.installed-test
 	mkdir -p build/sqlite_floor && rm -f $(VGPU_SQL_RECORDING)
 	$(VENV)/bin/python -m compileall -q cli registry watcher simulator tests
 	$(VENV)/bin/python -c 'from hypothesis import strategies; strategies.text().validate()'
+	@$(VENV)/bin/python -m pytest --collect-only -qq $(TESTS) >/dev/null || :
 	$(VENV)/bin/python -m pytest -n $(JOBS) -m "not runs_last" $(TESTS)
 	$(VENV)/bin/python -m pytest -m runs_last tests/packaging/sqlite_3_7
 

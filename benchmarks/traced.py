@@ -27,7 +27,7 @@ PARTS = (
     ('watcher.daemon', 'Watcher._take', 'inventory'),
     ('watcher.state.number_claims', 'NumberClaims.note', 'standings'),
     ('watcher.staging.stager', 'Staging.review', 'look'),
-    ('watcher.boots.observer', 'BootWatch.note', 'receipts'),
+    ('watcher.boots.observer', 'BootObserver.note', 'receipts'),
     ('watcher.xapi.callers', 'Callers.submit', 'hand-out'),
     ('watcher.daemon', 'Watcher.pump', 'pump'),
     ('watcher.state.journal_queue', 'JournalQueue.flush', 'journal'),

@@ -6,7 +6,7 @@
 #   install.sh [--root DIR] --check        say whether what was installed is whole
 #   install.sh [--root DIR] --uninstall    remove what was installed, and nothing else
 #
-# Configuration and registry are never overwritten and never removed.
+# An edited configuration, and the registry, are never overwritten and never removed.
 
 set -eu
 
@@ -74,25 +74,33 @@ install_all() {
     refuse_beside_rpm
     check_targets
     find "$root$home" -depth -name __pycache__ -exec rm -rf {} \; 2>/dev/null || :
-    step=installed
-    [ ! -f "$root$manifest" ] || step=upgraded
     mkdir -p "$root$home"
+    # The mark names the step that is due: that of an installation that broke off is not forgotten.
+    [ -f "$root$manifest" ] || printf 'installed\n' >"$root$mark"
     touch "$root$mark" "$root$manifest"
+    step=$(cat "$root$mark")
+    step=${step:-upgraded}
     cp "$root$manifest" "$root$manifest.old"
     # Listed before they are placed: what a broken-off installation left can still be removed.
     LC_ALL=C sort -u "$root$manifest" "$here/tree$manifest" >"$root$manifest.both"
     mv -f "$root$manifest.both" "$root$manifest"
     while IFS=$tab read -r mode kind _sum path; do
-        if [ "$kind" = config ] && [ -e "$root$path" ]; then
-            continue
+        if [ "$kind" != config ] || ! is_edited "$path"; then
+            place "$path" "$mode"
         fi
-        place "$path" "$mode"
     done <"$here/tree$manifest"
     place "$manifest" 0644
     remove_listed "$root$manifest.old" "$root$manifest"
     rm -f "$root$manifest.old"
     sh "$root$home/libexec/lifecycle" "$step"
+    printf 'upgraded\n' >"$root$mark"
     printf '%s\n' "vgpu-watcher is $step below ${root:-/}; 'vgpu-admin doctor' says what is left to do"
+}
+
+# Whether somebody's own configuration is there: a link, or none that we have placed.
+is_edited() {
+    [ -L "$root$1" ] ||
+        { [ -e "$root$1" ] && ! grep -Fq "$tab$(checksum "$1")$tab$1" "$root$manifest.old"; }
 }
 
 # By renaming: what runs meanwhile finds the old file or the new one, and always a whole one.
@@ -107,7 +115,7 @@ remove_listed() {
     list_paths "$2" >"$root$home/keep"
     list_paths "$1" | grep -Fvx -f "$root$home/keep" | while IFS= read -r path; do
         if is_ours "$path"; then
-            printf '%s\0' "$root$path"
+            printf '%s\0' "$root$path" "$root$path.new"
         else
             complain "left alone, since it is not below our places: $path"
         fi
@@ -123,8 +131,9 @@ remove_configurations() {
         if [ "$(checksum "$path")" = "$sum" ]; then
             rm -f -- "$root$path"
         else
-            mv -f -- "$root$path" "$root$path.save"
-            complain "edited, so it was kept as $root$path.save"
+            # Under this name neither logrotate nor rsyslog reads it.
+            mv -f -- "$root$path" "$root$path.rpmsave"
+            complain "edited, so it was kept as $root$path.rpmsave"
         fi
     done <"$1"
 }
@@ -132,12 +141,15 @@ remove_configurations() {
 uninstall_all() {
     refuse_beside_rpm
     [ -f "$root$manifest" ] || fail "nothing of ours is installed below ${root:-/}"
-    sh "$root$home/libexec/lifecycle" removing
-    cp "$root$manifest" "$root$manifest.old"
-    remove_configurations "$root$manifest.old"
-    rm -f "$root$manifest" "$root$mark"
-    remove_listed "$root$manifest.old" /dev/null
-    rm -f "$root$manifest.old"
+    # A removal that broke off is gone on with: the list goes last. It has asked already whether our
+    # consumer is in use, without which no VM would start.
+    if [ -f "$root$home/libexec/lifecycle" ] || [ "$(cat "$root$mark")" != installed ]; then
+        sh "$root$home/libexec/lifecycle" removing
+    fi
+    printf 'installed\n' >"$root$mark"
+    remove_configurations "$root$manifest"
+    remove_listed "$root$manifest" /dev/null
+    rm -f "$root$manifest.old" "$root$manifest" "$root$mark"
     rmdir "$root$home" 2>/dev/null || complain "kept, since files of others are in it: $root$home"
     # Folders that nobody else may need; one that is in use stays.
     rmdir "$root/etc/xensource/bugtool/vgpu-watcher" "$root/etc/xapi.d/pool-pre-ha-vm-restart" \
@@ -198,8 +210,9 @@ list_present() {
 
 while [ $# -gt 0 ]; do
     case $1 in
-        --root=*) root=${1#--root=} ;;
-        --root) [ $# -ge 2 ] || { usage >&2; exit 2; }; root=$2; shift ;;
+        # A name that is empty, such as that of a variable, does not mean this host.
+        --root=?*) root=${1#--root=} ;;
+        --root) [ -n "${2:-}" ] || { usage >&2; exit 2; }; root=$2; shift ;;
         --wheels=* | --wheels) fail 'the packages that we need are in the tarball: leave it out' ;;
         --check) action=check ;;
         --uninstall) action=uninstall ;;

@@ -11,6 +11,7 @@ import glob
 import os
 import re
 import sqlite3
+import stat
 import time
 from typing import Any, Iterator, List, Type
 
@@ -37,9 +38,7 @@ def keep_copy(path: str, now: float) -> str:
     target = _free_name(path, now)
     beside = target + _BESIDE
     try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
-        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(_create(beside))
         with _opened(path, 'ro') as source, _opened(beside, 'rw') as copy:
             _copy_all(source, copy)
         os.rename(beside, target)
@@ -70,27 +69,39 @@ def keep_before(path: str, version: int,
 def copy_file(source: str, target: str) -> None:
     """Copy a database byte for byte, with mode, owner and time, while the caller holds its lock.
 
-    Another process does it: this one, closing a descriptor of the file, would lose the lock.
+    Another process reads it: this one, closing a descriptor of the file, would lose the lock.
     """
-    import subprocess  # only an upgrade needs it
     beside = target + _BESIDE
     try:
-        done = subprocess.run(
-            ['/bin/cp', '--preserve=mode,timestamps', '--', source, beside],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        if done.returncode:
-            raise OSError(done.stderr.decode('utf-8', 'replace').strip() or 'cp failed')
-        status = os.stat(source)
-        # The service has no right to give a file away; cp would fail for that.
-        with contextlib.suppress(PermissionError):
-            os.chown(beside, status.st_uid, status.st_gid)
-        with open(beside, 'rb') as stream:
-            os.fsync(stream.fileno())
+        with open(_create(beside), 'wb') as stream:
+            _fill(stream, source)
         os.rename(beside, target)
     except OSError:
         with contextlib.suppress(OSError):
             os.remove(beside)
         raise
+
+
+def _create(beside: str) -> int:
+    """Make the unfinished copy and open it; no link that lies in the way is followed."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(beside)
+    return os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+
+def _fill(copy: Any, source: str) -> None:
+    import subprocess  # only an upgrade needs it
+    done = subprocess.run(['/bin/cat', '--', source], stdin=subprocess.DEVNULL, stdout=copy,
+                          stderr=subprocess.PIPE)
+    if done.returncode:
+        raise OSError(done.stderr.decode('utf-8', 'replace').strip() or 'cat failed')
+    status = os.stat(source)
+    # The service has no right to give a file away.
+    with contextlib.suppress(PermissionError):
+        os.fchown(copy.fileno(), status.st_uid, status.st_gid)
+    os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode))
+    os.utime(copy.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.fsync(copy.fileno())
 
 
 def _has_copy(path: str) -> bool:

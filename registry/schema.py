@@ -126,8 +126,8 @@ def read_version(connection: Connection) -> int:
     if version > CURRENT_VERSION:
         raise SchemaTooNew(
             f'registry {connection.registry_path} has version {version}, and this program knows '
-            f"{CURRENT_VERSION} at most; upgrade this program; or have 'vgpu-admin registry "
-            "rebuild' write the assignments anew, which keeps this file beside it")
+            f"{CURRENT_VERSION} at most; upgrade this program; or 'vgpu-admin registry "
+            "rebuild' writes the assignments into a new file, and keeps this one beside it")
     return version
 
 

@@ -22,7 +22,7 @@ _DIGITS = re.compile(r'[0-9]{1,9}\Z')
 
 
 class WriterLock:
-    """The right to write platform keys and fences; `path` is the registry's."""
+    """The right to write to XAPI; `path` is the registry's."""
 
     def __init__(self, path: str, *, monotonic: Callable[[], float] = time.monotonic,
                  sleep: Callable[[float], None] = time.sleep) -> None:

@@ -1,4 +1,4 @@
-"""A pool of several hosts, each with a xapi of its own: what tests hold in their hands.
+"""A pool of several hosts, each with a xapi of its own; for tests.
 
 Below `directory` each host has its own: host-1/xapi is its socket, host-1/bin, xenstore and proc
 are what runs there, and host-1/root is its file system, with etc/xapi.d/plugins and

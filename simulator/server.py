@@ -1,4 +1,4 @@
-"""The simulator as a whole: what tests hold in their hands, and what its program runs."""
+"""The simulator as a whole, for tests and for its program."""
 
 import os
 import threading

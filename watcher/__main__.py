@@ -96,6 +96,8 @@ def check_config(path: Optional[str]) -> int:
     except ConfigError as error:
         _complain(str(error))
         return EXIT_CONFIG
+    if path is None and not os.path.exists(config.DEFAULT_PATH):
+        _complain(f'{config.DEFAULT_PATH} does not exist: these are the defaults')
     for line in config.render(settings).splitlines():
         _say(line)
     return EXIT_OK

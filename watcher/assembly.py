@@ -7,7 +7,7 @@ about numbers, and that a rebuilt registry has to be read.
 import time
 from typing import Callable
 
-from watcher.boots.observer import BootWatch
+from watcher.boots.observer import BootObserver
 from watcher.boots.receipts import Receipts
 from watcher.config.settings import MirrorSettings
 from watcher.daemon import Watcher
@@ -57,7 +57,7 @@ def build_watcher(view: RegistryView, policy: Policy, *, callers: Callers, inspe
         view, policy, inventory, permit, journal_queue=journal_queue, dispatch=dispatch,
         notices=notices, changes=changes, change_filter=ChangeFilter(inventory, staging.calm),
         number_claims=number_claims, receipts=receipts,
-        boot_watch=BootWatch(view, inventory, staging, receipts, clock), staging=staging,
+        boot_observer=BootObserver(view, inventory, staging, receipts, clock), staging=staging,
         lifting=Lifting(dispatch.lift), reviews=reviews,
         scanning=Scanning(view, inventory, staging, permit, review=reviews.at,
                           reread=dispatch.reread_later, clock=clock),

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
 from registry.errors import JournalUnavailable
 from registry.journal.clock_steps import ClockStep
-from watcher.boots.observer import BootWatch
+from watcher.boots.observer import BootObserver
 from watcher.boots.receipts import Inspected, Receipts
 from watcher.errors import MalformedRecord
 from watcher.job_dispatch import JobDispatch
@@ -43,12 +43,12 @@ _MIRROR_SECONDS = 1.0
 
 
 class Watcher:
-    """Holds the registry and XAPI against each other, and has them agree."""
+    """Compares the registry with XAPI, and makes them agree."""
 
     def __init__(self, view: RegistryView, policy: Policy, inventory: Inventory,
                  permit: WritePermit, *, journal_queue: JournalQueue, dispatch: JobDispatch,
                  notices: DaemonNotices, changes: RegistryChanges, change_filter: ChangeFilter,
-                 number_claims: NumberClaims, receipts: Receipts, boot_watch: BootWatch,
+                 number_claims: NumberClaims, receipts: Receipts, boot_observer: BootObserver,
                  staging: Staging, lifting: Lifting, reviews: Reviews, scanning: Scanning,
                  mirroring: Mirroring, numbers: NumberKeeper, callers: Callers,
                  restart_stream: Callable[[], None], clock: Callable[[], float],
@@ -58,7 +58,7 @@ class Watcher:
         self._journal_queue, self._dispatch = journal_queue, dispatch
         self._notices, self._changes, self._change_filter = notices, changes, change_filter
         self._number_claims, self._lifting = number_claims, lifting
-        self.receipts, self._boot_watch = receipts, boot_watch
+        self.receipts, self._boot_observer = receipts, boot_observer
         self.staging, self.reviews, self.scanning = staging, reviews, scanning
         self.mirroring, self.numbers = mirroring, numbers
         self._callers, self._restart_stream = callers, restart_stream
@@ -74,7 +74,7 @@ class Watcher:
             BlocksLifted: self._on_lifted, MirrorWritten: self._on_mirror_written,
             HostsListed: lambda message, _now: mirroring.hear(message),
             Testimony: lambda message, _now: mirroring.hear(message),
-            Inspected: lambda message, _now: boot_watch.take(message),
+            Inspected: lambda message, _now: boot_observer.take(message),
             StreamBroken: self._on_broken}
 
     @property
@@ -124,7 +124,7 @@ class Watcher:
         change = self._changes.take()
         if change.is_changed or (self._view.must_order_claims and not self._changes.is_waiting):
             if change.became_available:
-                self._boot_watch.note(tuple(self.inventory.vms))
+                self._boot_observer.note(tuple(self.inventory.vms))
             self._number_claims.note_all(is_complete=not self.inventory.aside)
             self._journal_queue.flush()
             if change.concerns_all:
@@ -203,7 +203,7 @@ class Watcher:
             self._forget_vanished(batch)
             # Before anything is staged: the mirror may be newer than the registry here.
             self._attend_mirror(now)
-            self._boot_watch.note(batch.vms)
+            self._boot_observer.note(batch.vms)
             self.synced_at = now
             self.note_watch()
             get_logger().info('stream.resynced', vms=len(batch.vms),
@@ -213,7 +213,7 @@ class Watcher:
         else:
             changed = self._number_claims.note(batch.vms)
             # What runs decides too: boots first.
-            self._boot_watch.note(batch.vms)
+            self._boot_observer.note(batch.vms)
             for vm in batch.vms:
                 self.reviews.at(vm.ref, now)
             self.reviews.note_changed(changed + tuple(moved))
@@ -256,12 +256,12 @@ class Watcher:
         if self._is_recalled:
             return
         if not self._view.is_journal_readable:
-            self._boot_watch.wait_for_past()
+            self._boot_observer.wait_for_past()
             return
         try:
             self.staging.recall()
             role = self.permit.role
-            self._boot_watch.recall(self._view.journal, role.host if role else None)
+            self._boot_observer.recall(self._view.journal, role.host if role else None)
             self._is_recalled = True
         except JournalUnavailable as error:
             self._journal_queue.give_up_journal(error)
@@ -286,7 +286,7 @@ class Watcher:
         self.staging.forget(vm)
         self._change_filter.drop(ref)
         self.mirroring.push.drop(ref)
-        self._boot_watch.note_gone(vm)
+        self._boot_observer.note_gone(vm)
         self._number_claims.note_gone(vm)
         if vm.kind is VmKind.VM and self.inventory.find_by_uuid(vm.uuid) is None:
             self._notices.tell_lost(vm, None)
@@ -301,7 +301,7 @@ class Watcher:
         if self._is_recalled and not batch.malformed:
             known = frozenset(vm.uuid for vm in batch.vms)
             self.staging.forget_vanished(known)
-            self._boot_watch.forget_vanished(known)
+            self._boot_observer.forget_vanished(known)
 
     def _on_outcome(self, outcome: Outcome, now: float) -> None:
         plan = outcome.plan
@@ -337,7 +337,7 @@ class Watcher:
         else:
             moved = self._take(read.vm, now)
             changed = self._number_claims.note((read.vm,), is_fresh=True)
-            self._boot_watch.note((read.vm,))
+            self._boot_observer.note((read.vm,))
             self.reviews.at(read.ref, now, is_fresh=True)
             self.reviews.note_changed(changed + (moved,))
 

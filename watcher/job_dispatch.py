@@ -1,4 +1,4 @@
-"""The Watcher's hands: which job goes to the callers, and with what in it.
+"""Dispatches the Watcher's jobs to the callers.
 
 Each method submits one job and returns at once; what came of it arrives as a message.
 """

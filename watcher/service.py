@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Set
 
 from watcher.assembly import build_watcher
 from watcher.boots.host import Host
-from watcher.boots.other_hosts import RemoteHosts
+from watcher.boots.other_hosts import OtherHosts
 from watcher.config.policy import build_policy
 from watcher.config.settings import Settings
 from watcher.daemon import Watcher
@@ -77,7 +77,7 @@ class Service:
         self._callers = Callers('caller', CALLERS, self._loop, self._inbox.put,
                                 self._reporter.count_call)
         self._inspectors = JobQueue('inspector', INSPECTORS, self._loop, self._inbox.put)
-        self._other_hosts = RemoteHosts(self._loop, self._inbox.put, clock,
+        self._other_hosts = OtherHosts(self._loop, self._inbox.put, clock,
                                         self._reporter.count_call)
         self._sessions = Sessions(lambda: self._settings.xapi, self._events.put,
                                   self._reporter.count_call)

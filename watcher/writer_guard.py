@@ -36,8 +36,9 @@ class WriterGuard:
         the log instead, and leaves it to `try_late`.
         """
         if not self._take(wait_seconds, is_patient):
-            raise WriterLockTaken(f'another program writes for the registry {self._path}: '
-                                  f'{self._lock.holder()}{advice}')
+            holder = self._lock.holder() or 'it does not say who it is'
+            raise WriterLockTaken(
+                f'another program writes for the registry {self._path}: {holder}{advice}')
 
     def try_late(self) -> bool:
         """Try again, once the directory is there; whether we are the one writer now.

@@ -5,7 +5,7 @@
 from typing import List, Optional, Sequence
 
 from cli.commandline import tab_completion
-from cli.commandline.commands import BY_NAME, COMMANDS, GROUPS
+from cli.commandline.commands import BY_NAME, COMMANDS, GROUPS, HIDDEN
 from cli.commandline.options import EVERYWHERE, Option
 
 
@@ -24,11 +24,11 @@ def list_words(line: str, db: Optional[str] = None, config: Optional[str] = None
     option = next((item for item in known if item.flag == name and item.placeholder), None)
     if option is not None:
         return list(option.choices)
+    commands = [item.name for item in COMMANDS if item.name != HIDDEN]
     if command is None:
-        return [item.name for item in COMMANDS] + _flags(EVERYWHERE)
+        return commands + _flags(EVERYWHERE)
     if command.name == 'help':
-        return [item.name for item in COMMANDS] + [name for name in GROUPS if name not in BY_NAME] \
-            + _flags(known)
+        return commands + [name for name in GROUPS if name not in BY_NAME] + _flags(known)
     operands = command.operand.choices if command.operand is not None else ()
     takes_vms = command.name in tab_completion.VM_COMMANDS
     names = tab_completion.list_values('--vm-name', line, db, config) if takes_vms else []

@@ -152,8 +152,9 @@ BOOT = Option('boot', 'N', 'the boot by its number (the newest)', parse_count)
 LIFE = Option('all', None, 'the whole life of the VM: every change and every boot')
 AT = Option('at', 'TIME', 'the registration at a time: a date (its beginning), or '
             'YYYY-MM-DDTHH:MM:SSZ, in UTC where no zone is given', parse_time)
-SINCE = Option('since', 'TIME', 'what was done at a time (as for --at) or later', parse_time)
-UNTIL = Option('until', 'TIME', 'what was done before a time (as for --at)', parse_time)
+SINCE = Option('since', 'TIME', 'what was done from then on: a date (its beginning), or '
+               'YYYY-MM-DDTHH:MM:SSZ, in UTC where no zone is given', parse_time)
+UNTIL = Option('until', 'TIME', 'what was done before then', parse_time)
 WHO = Option('who', 'NAME', "what somebody did: a login name, vgpu-watcher, or 'another program'",
              parse_text)
 STATES = ('as_desired', 'pending', 'drift', 'unregistered', 'manual', 'doubled', 'contested',

@@ -15,8 +15,8 @@ EDITS = frozenset([
     'import', 'restore', 'adopt', 'init', 'accept', 'reconcile', 'transfer-vm'])
 VIEWS = frozenset(['show-vm', 'list-vms', 'list-pools', 'show-pool', 'scan-vms', 'status',
                    'history', 'explain', 'plan', 'export'])
-# About this host, its files or its terminal.
-# It takes long, and Ctrl-C must reach it: on the master only, and never forwarded.
+# About this host, its files or its terminal. apply-pending takes long, and Ctrl-C must reach it: it
+# runs on the master only, and is never forwarded.
 HERE = frozenset(['apply-pending', 'watch', 'verify', 'backup', 'check', 'fence', 'registry',
                   'consumer', 'doctor', 'completion', 'complete', 'help', 'version'])
 

@@ -2,7 +2,8 @@
 and, where the VM need not have a row, the names of all VMs, which the daemon keeps in /run.
 
 Somebody waits for it with a finger on the key, so it imports next to nothing: not even the table
-of commands, nor `typing`, which takes as long as the rest. All other words are `completion.py`'s.
+of commands, nor `typing`, which takes as long as the rest. All other words come from
+`completion_words.py`.
 """
 
 import os
@@ -17,7 +18,9 @@ LINE_VARIABLE = 'VGPU_ADMIN_LINE'
 # The configuration file where the command line names none.
 CONFIG_VARIABLE = 'VGPU_CONFIG'
 COMMAND = 'complete'
-VM_FLAGS = ('--vm-uuid', '--vm-name')
+# The options that name a VM, and which of the two ways is meant.
+_VM_FLAGS = {'--vm-uuid': '--vm-uuid', '--vm-name': '--vm-name', '--from': '--vm-uuid',
+             '--to': '--vm-name'}
 # Commands that take a VM as a bare word; a test compares them with the grammar.
 VM_COMMANDS = ('apply-pending', 'explain', 'history', 'register-vm', 'remove-vm', 'set-pool',
                'set-priority', 'set-vm-id', 'show-vm', 'update-vm', 'watch')
@@ -67,10 +70,10 @@ def find_flag(line: str) -> 'str | None':
     last = words[-1] if words else ''
     if '=' in last:
         flag = last.partition('=')[0]
-        return _XE_FLAGS.get(flag) or (flag if flag in VM_FLAGS else None)
+        return _XE_FLAGS.get(flag) or _VM_FLAGS.get(flag)
     flag = words[-2] if len(words) > 1 else ''
     if flag[:1] == '-':
-        return flag if flag in VM_FLAGS else None
+        return _VM_FLAGS.get(flag)
     # A bare word that has been begun; before that, options are offered too.
     is_vm = last and last[:1] != '-' and [word for word in words[:-1] if word in VM_COMMANDS]
     return '--vm-name' if is_vm else None

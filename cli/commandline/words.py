@@ -201,8 +201,8 @@ def _say_unwanted(words: Words, command: Command) -> str:
     """What the command does not want, in words that say what it takes."""
     takes_vm = VM_NAME in command.options and not command.takes_several
     if command.operand is None and not takes_vm:
-        return (f": '{escape(words.rest[0])}' is not understood" if command.takes_several
-                else f" takes options only, not '{escape(words.rest[0])}'")
+        return (': name the VMs alone, or each by --vm-uuid or --vm-name; not both'
+                if command.takes_several else f" takes options only, not '{escape(words.rest[0])}'")
     wanted = 'VM' if command.operand is None else str(command.operand.placeholder)
     is_given = words.has(*(VM if command.operand is None else (command.operand,)))
     return (f" takes one {'word' if '|' in wanted else wanted}; "

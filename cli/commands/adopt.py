@@ -56,7 +56,7 @@ def adopt(arguments: Arguments, context: Context) -> Result:
         lines += [f'{plural(len(found), "VM")} would be registered.', say_dry_run()] \
             if found else []
         return Result(document, lambda _style: lines or ['No VM brings anything to adopt.'])
-    if ask(context, lines, 'Do you want to register these VMs?'):
+    if ask(context, lines, f"Do you want to register {'it' if len(found) == 1 else 'them'}?"):
         lines = []
     carry_out(context, proposal, done='the VMs are registered')
     lines.append(f'{plural(len(found), "VM")} registered.')

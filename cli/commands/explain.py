@@ -66,7 +66,9 @@ def explain(arguments: Arguments, context: Context) -> Result:
     typed = arguments.get(options.VM_NAME)
     whole = f"'vgpu-admin explain {spell_vm(typed, vm_uuid)} --all'"
     boot = _choose(life, arguments.get(options.BOOT), name_vm(typed or life.name, vm_uuid), whole)
-    entries = life.list_entries(boot.closed_at or boot.opened_at)
+    # Of a VM that was found running, what was changed later led to nothing.
+    entries = life.list_entries(boot.opened_at if boot.kind == 'unknown' or not boot.closed_at
+                                else boot.closed_at)
     now = _find_now(context, boot) if boot is life.boots[0] else None
     host_name = context.find_host_name(boot.host)
     lines = [f'{name_vm(boot.vm_name, vm_uuid)}: boot {boot.id}, {describe_boot(boot, host_name)}',
@@ -251,7 +253,7 @@ def _say_now(boot: Any, vm: Any, plan: Any) -> str:
 
 _MEANINGS = {
     'as_desired': 'it took what was assigned then.',
-    'pending': 'it took what was staged when it last rested, while a change waited.',
+    'pending': 'it took what was staged when it was last halted, while a change waited.',
     'frozen': 'a resume or a migration kept the arguments of the boot before.',
     'stale': 'it took arguments that were not those of the registry, nor those staged last.',
     'missing': 'it took no arguments of ours, and should have.',

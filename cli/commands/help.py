@@ -92,9 +92,10 @@ def _overview(groups: Iterable[str], width: int) -> List[str]:
 def _describe(command: Command, width: int) -> List[str]:
     lines = _wrap(f'usage: vgpu-admin {render_usage(command)}', width) + ['']
     lines += textwrap.wrap(TEXTS[command.name].meaning, width, break_on_hyphens=False)
-    operand = [] if command.operand is None else [(str(command.operand.placeholder), (
+    own = [] if command.operand is None else [(str(command.operand.placeholder), (
+        command.operand.summary if command.operand.choices else
         f'{command.operand.summary}; or {command.operand.flag}='))]
-    own = operand + [(option.shown, option.summary) for option in command.options
+    own += [(option.shown, option.summary) for option in command.options
                      if option != command.operand]
     if own:
         lines += [''] + _columns('options', own, width)

@@ -1,4 +1,4 @@
-"""export, import, backup, restore and adopt: many VMs at once, in one transaction."""
+"""export, import, backup and restore: many VMs at once, in one transaction."""
 
 import json
 from typing import Any, Dict, List, Optional, Tuple
@@ -104,10 +104,10 @@ def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
     lines = describe(proposal)
     if damage and not is_dry:
         lines.insert(0, f'The registry {context.registry.path} is {damage.replace("_", " ")}: it '
-                        'is set aside, and made anew.')
+                        'is set aside, and a new one is created.')
     elif proposal.creates:
         context.note(f'the registry {context.registry.path} {"would be" if is_dry else "is"} '
-                     + ('set aside, and made anew' if damage else 'created'))
+                     + ('set aside, and a new one created' if damage else 'created'))
     is_told, done = False, 'the VMs of the file are in the registry'
     if proposal.has_any and not is_dry:
         if is_whole or proposal.difference.pools:
@@ -143,7 +143,7 @@ def _read_contents(context: Context, is_whole: bool) -> Tuple[Contents, str]:
 
 
 def _replace(context: Context, proposal: Proposal, damage: str, situation: Situation) -> None:
-    """Set a file of no use aside, and make the registry anew."""
+    """Set a file of no use aside, and create the registry again."""
     kept = replace(context, proposal.image_after, None, damage, proposal, command='restore',
                    borne=situation.taken if situation.was_asked and situation.records else None)
     context.note(f'what was there before is kept as {kept}')
@@ -228,7 +228,7 @@ def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool,
     # Whoever was asked, or told with --yes, has seen the difference.
     lines = [] if is_told else describe(proposal)
     counted = describe_counts(difference, unchanged, is_done=not is_dry)
-    lines.append(f"{counted or 'nothing to do'}.")
+    lines.append(f"{counted or 'Nothing to do'}.")
     lines += [say_dry_run()] if is_dry else []
     work = list_affected(proposal)
     if not is_dry:

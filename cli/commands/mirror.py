@@ -281,7 +281,7 @@ def read_mirror_view(context: Context) -> View:
 
 
 def _find_trouble(context: Context, contents: Optional[Contents]) -> str:
-    """What keeps the registry from being held against its mirror."""
+    """What keeps the registry from being compared with its mirror."""
     if context.journal_problem:
         return 'Which of the two is newer is not known without the journal.'
     return describe_loss(contents) if contents is not None and contents.missing else ''

@@ -1,21 +1,21 @@
 """The commands that change a vGPU pool: its name, its description, whether it is enabled."""
 
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, List, Mapping, Sequence
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.effects.proposals import (ask, carry_out, describe_affected, document_of,
                                    list_affected, rehearse, say_pool_change)
+from cli.effects.staged_sets import stage_each
 from cli.output.edit_messages import say_dry_run, say_many
 from cli.output.result import Result, build_document
 from cli.output.tables import render_pool
-from cli.output.text import Style, escape, name_vm, say_unasked
+from cli.output.text import Style, escape, name_vm
 from cli.output.vm_view import count_pool, pool_document
 from cli.queries.preflight import refuse_on_member
 from registry.proposal import Proposal
 from registry.values import Contents, Pool, Vm
-from watcher.errors import XapiError
 
 
 def update_pool(arguments: Arguments, context: Context) -> Result:
@@ -76,9 +76,10 @@ def _answer(arguments: Arguments, context: Context, proposal: Proposal, *, is_dr
     is_verbose = bool(arguments.get(options.VERBOSE))
     # What was asked about, or told with --yes, is not said again; a dry run is for being shown.
     lines = [] if is_told or not (is_dry or is_verbose) else _list_affected(proposal)
-    if affected and not is_dry:
-        document['staging'] = _stage(context, affected)
-        lines += _say_staged(document['staging'], proposal.vms_after, is_verbose)
+    if not is_dry:
+        document['staging'] = {}
+        staged = stage_each(context, affected, proposal, document) if affected else {}
+        lines += _say_staged(staged, proposal.vms_after, is_verbose)
 
     def render(style: Style) -> List[str]:
         head = _describe(proposal) or [_say_unchanged(arguments, pool)]
@@ -111,18 +112,6 @@ def _say_staged(staging: Mapping[str, str], vms: Sequence[Vm], is_verbose: bool)
     if is_verbose:
         return [f'{names[vm_uuid]}: {escape(message)}' for vm_uuid, message in staging.items()]
     return say_many(staging, names)
-
-
-def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, str]:
-    """Stage the VMs at rest, or wait until the daemon has."""
-    try:
-        context.live()
-    except XapiError as error:
-        context.note(f'{say_unasked(error)}; the VMs are staged when it answers')
-        return {}
-    from cli.effects.follow_up import stage_all
-    staged = stage_all(context, vm_uuids)
-    return {vm_uuid: item.message for vm_uuid, item in staged.items()}
 
 
 def _name_result(is_changed: bool, is_dry: bool) -> str:

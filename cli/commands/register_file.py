@@ -83,8 +83,8 @@ def register_listed(arguments: Arguments, context: Context) -> Result:
     proposal, done = _register(arguments, context,
                                listed._replace(rows=rows, problems=problems), pool, contents)
     if proposal.creates:
-        context.note(f"{'would create' if is_dry else 'created'} the registry "
-                     f'{context.registry.path}')
+        context.note(f'the registry {context.registry.path} '
+                     + ('would be created' if is_dry else 'is created'))
     running = _find_running(context, [vm for vm, _is_new in done], pool) \
         if arguments.get(options.RESTART) else []
     return _answer(context, proposal, done, pool, running, is_dry)

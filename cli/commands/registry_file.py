@@ -23,12 +23,12 @@ from watcher.vm.plan import Action
 
 
 def init(arguments: Arguments, context: Context) -> Result:
-    """Create the registry; one that is there already stays as it is."""
+    """Create the registry; one that exists stays as it is."""
     refuse_on_member(context, is_cure=True)
     path = context.registry.path
     if not _is_creatable(context):
         return _tell_created(path, 'already_there',
-                             f'The registry {path} is there already; nothing to do.', [])
+                             f'The registry {path} already exists; nothing to do.', [])
     held = _find_given_up(arguments, context)
     proposal = rehearse(context, lambda _edit: None, may_create=True)
     if arguments.get(options.DRY_RUN):
@@ -90,28 +90,29 @@ def accept(arguments: Arguments, context: Context) -> Result:
     contents = context.registry.inspect()
     refuse_on_member(context, is_cure=True)
     if contents.accepted and not contents.missing:
-        return Result(build_document(result='already_accepted', changes=[], plans=[]),
-                      plain([f'The registry {context.registry.path} is ours already; nothing '
-                             'to do.']))
+        return Result(build_document(result='already_accepted', changes=[], plans=[],
+                                     missing=[]),
+                      plain([f'The registry {context.registry.path} is already accepted; '
+                             'nothing to do.']))
     plans = _plan_changes(context, contents)
-    changes = [describe_plan(plan, contents) for plan in plans]
+    changes = [describe_plan(plan, contents) for plan in plans or ()]
     proposal = rehearse(context, lambda edit: edit.accept(), allow_loss=True)
     block = [f'The registry {context.registry.path} has {plural(len(contents.vms), "VM")}'
              + (f' and {plural_invalid(len(contents.faults))}.' if contents.faults else '.')]
-    block += _list_missing(contents) + changes
+    block += _list_missing(contents) + (['No VM would be changed.'] if plans == [] else changes)
     missing = [{'vm_uuid': vm.vm_uuid, 'vm_name': vm.vm_name, 'vm_id': vm.vm_id,
                 'pool_id': vm.pool_id, 'priority': vm.priority.word} for vm in contents.missing]
     document = build_document(result='would_be_accepted', changes=changes, missing=missing,
-                              plans=[plan_document(plan) for plan in plans])
+                              plans=[plan_document(plan) for plan in plans or ()])
     if arguments.get(options.DRY_RUN):
         return Result(document, plain(block + [say_dry_run()]))
     context.confirm(block, 'Do you want to take this registry over?')
     # That rows were given up stands in the journal, and nowhere else.
     carry_out(context, proposal, done='the registry was accepted', allow_loss=True,
               needs_journal=bool(contents.missing))
+    who = "; the daemon, or 'vgpu-admin reconcile', carries the changes out" if plans != [] else ''
     return Result(dict(document, result='accepted'),
-                  plain([f'The registry {context.registry.path} is accepted; the daemon, or '
-                         "'vgpu-admin reconcile', carries the changes out."]))
+                  plain([f'The registry {context.registry.path} is accepted{who}.']))
 
 
 def _list_missing(contents: Contents) -> List[str]:
@@ -170,14 +171,14 @@ def clear_fences(_arguments: Arguments, context: Context) -> Result:
                   plain([escape(line) for line in told] + [summary]))
 
 
-def _plan_changes(context: Context, contents: Contents) -> List[Any]:
-    """What would be written to XAPI once the registry is ours, VM by VM."""
+def _plan_changes(context: Context, contents: Contents) -> Optional[List[Any]]:
+    """What would be written to XAPI once the registry is ours, VM by VM; None: not known."""
     try:
         context.live()
         from cli.queries.pool_snapshot import read_pool
         view = read_pool(context, contents._replace(version=max(1, contents.version)))
     except XapiError as error:
         context.note(f'{say_unasked(error)}; what would change there is not known')
-        return []
+        return None
     return [plan for plan in view.list_plans().values()
             if plan is not None and plan.action is not Action.NONE]

@@ -54,7 +54,7 @@ def scan_vms(arguments: Arguments, context: Context) -> Result:
     is_whole = arguments.get(options.STATE) is None and arguments.get(options.POOL) is None
     is_drift = bool(differs or (is_whole and contents.faults))
     return Result(dict(_scan_document(survey), faults=fault_documents(contents)),
-                  lambda style: _render_scan(survey, arguments.get(options.SCAN_FORMAT), style),
+                  lambda style: _render_scan(survey, arguments, style),
                   ExitStatus.DRIFT if is_drift and arguments.get(options.EXIT_CODE)
                   else ExitStatus.DONE,
                   minimal=tuple(view.vm_uuid for view in survey.everything))
@@ -178,13 +178,16 @@ def _read_consumer(context: Context) -> ConsumerState:
                                find_run_directory(context))
 
 
-def _render_scan(survey: Survey, form: Optional[str], style: Style) -> List[str]:
+def _render_scan(survey: Survey, arguments: Arguments, style: Style) -> List[str]:
     """Tables for people; for programs the lines that they know."""
+    form = arguments.get(options.SCAN_FORMAT)
     is_table = form == 'table' or form is None and style.is_terminal
     render = render_scan_table if is_table else render_group
     lines: List[str] = []
     for pool_id, views in survey.groups.items():
         lines += render(f'Pool {pool_id}: {len(views)} VMs', views, style) + ['']
+    if arguments.get(options.POOL):
+        return lines[:-1]
     return lines + render(f'Unregistered VMs: {len(survey.unregistered)}', survey.unregistered,
                           style)
 

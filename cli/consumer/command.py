@@ -10,22 +10,23 @@ from typing import Any, Dict, List, Optional, Sequence
 from cli.commandline import options
 from cli.commandline.consumer_options import ACTION, ROOT
 from cli.commandline.parser import Arguments
-from cli.consumer.installation import (DIRECTORIES, FRAGMENTS, OURS, SETTING, STOCK, Awareness,
-                                       ConsumerHost, Setting)
-from cli.consumer.withholding import (NO_DOM0, NOT_IN_FORCE, OFF, ConsumerState, advise_consumer,
-                                      describe_consumer, find_paused, find_run_directory,
-                                      read_consumer_state)
+from cli.consumer.installation import (DIRECTORIES, DIRECTORY_MODE, FRAGMENTS, OURS, SETTING, STOCK,
+                                       Awareness, ConsumerHost, Setting)
+from cli.consumer.withholding import (NO_DOM0, NOT_IN_FORCE, NOT_READ, OFF, RESTART, ConsumerState,
+                                      advise_consumer, describe_consumer, find_paused,
+                                      find_run_directory, read_consumer_state)
 from cli.consumer.wrapper_variant import MEANINGS, Form
 from cli.context import Context
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape
 
-_RESTART = 'restart xenopsd on this host: xe-toolstack-restart (running VMs run on)'
 # Why a pause has no effect now.
 _IDLE = {
     OFF: "the consumer is disabled, so it has no effect until 'vgpu-admin consumer enable'",
     NOT_IN_FORCE: 'the stock wrapper is patched by hand, so it has no effect',
+    NOT_READ: 'the xenopsd that runs was started before the consumer was enabled, so it has no '
+              'effect yet',
     NO_DOM0: 'this is not dom0, so it has no effect',
 }
 _AWARENESS = {
@@ -127,7 +128,7 @@ def _disable(place: ConsumerPlace, _context: Context) -> Result:
 
 def _pause(place: ConsumerPlace, _context: Context) -> Result:
     """Have the consumer withhold nothing from the next start on; a restart changes nothing."""
-    os.makedirs(os.path.dirname(place.paused), exist_ok=True)
+    os.makedirs(os.path.dirname(place.paused), DIRECTORY_MODE, exist_ok=True)
     try:
         descriptor = os.open(place.paused, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
@@ -180,7 +181,7 @@ def _build(place: ConsumerPlace, result: str, lines: List[str]) -> Result:
     if state.state != NO_DOM0:
         lines.append(f'Stolen numbers: {describe_consumer(state)}')
     advice = advise_consumer(state)
-    if advice and enabled:
+    if advice and enabled and state.state != NOT_READ:
         lines.append(f'To have them withheld: {advice}')
     elif result == 'disabled' and state.state == OFF:
         lines.append(f'To switch it on: {advice}')
@@ -197,7 +198,7 @@ def _build(place: ConsumerPlace, result: str, lines: List[str]) -> Result:
 def _next_step(enabled: bool, awareness: Awareness) -> Optional[str]:
     if awareness is Awareness.NOT_RUNNING or enabled is (awareness is Awareness.AWARE):
         return None
-    return _RESTART
+    return RESTART
 
 
 def _advise(form: Form) -> str:

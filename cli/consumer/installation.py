@@ -31,6 +31,8 @@ SETTING = 'upstream-compat-qemu-dm-wrapper'
 _XENOPSD = ('xenopsd-xc', 'xenopsd')
 _UNAWARE = '# xenopsd that had not read this yet: '
 _MAX_BYTES = 1 << 20
+# Whatever the umask: who may write there has xenopsd run what he likes.
+DIRECTORY_MODE = 0o755
 
 
 class Awareness(enum.Enum):
@@ -156,9 +158,11 @@ class ConsumerHost:
         """Put a file there as a whole or not at all, readable for everybody."""
         target = self.locate(path)
         directory = os.path.dirname(target)
-        os.makedirs(directory, exist_ok=True)
-        # One level up: a file that is half written must not lie where xenopsd reads all.
-        descriptor, made = tempfile.mkstemp(prefix='.vgpu-', dir=os.path.dirname(directory))
+        os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
+        # A fragment one level up: a file that is half written must not lie where xenopsd reads all.
+        # Others not: /run is a file system of its own, into which nothing can be renamed.
+        place = os.path.dirname(directory) if path in FRAGMENTS else directory
+        descriptor, made = tempfile.mkstemp(prefix='.vgpu-', dir=place)
         try:
             with open(descriptor, 'w', encoding='ascii') as stream:
                 stream.write(text)

@@ -4,7 +4,7 @@ import contextlib
 import os
 from typing import Any, Dict, NamedTuple, Optional
 
-from cli.consumer.installation import STOCK, ConsumerHost
+from cli.consumer.installation import STOCK, Awareness, ConsumerHost
 from cli.consumer.wrapper_variant import Form
 from cli.output.text import escape, plural
 from watcher.config.settings import DEFAULT_PATH
@@ -13,10 +13,13 @@ from watcher.consumer.run_directory import RunDirectory, read_instant
 from watcher.errors import WatcherError
 
 PAUSED = 'consumer.paused'
-"""Beside the configuration; the consumer looks for it at each start."""
+"""Beside the consumer's configuration; it looks for the pause at each start."""
 
-ON, IN_DOUBT, PAUSED_STATE, NOT_IN_FORCE, OFF, NO_DOM0 = (
-    'on', 'on_without_numbers', 'paused', 'not_in_force', 'off', 'no_dom0')
+ON, IN_DOUBT, PAUSED_STATE, NOT_IN_FORCE, NOT_READ, OFF, NO_DOM0, UNREADABLE = (
+    'on', 'on_without_numbers', 'paused', 'not_in_force', 'not_read_yet', 'off', 'no_dom0',
+    'unreadable')
+# How an administrator has xenopsd read its configuration.
+RESTART = 'restart xenopsd on this host: xe-toolstack-restart (running VMs run on)'
 
 
 class ConsumerState(NamedTuple):
@@ -53,6 +56,14 @@ class ConsumerState(NamedTuple):
 
 def read_consumer_state(host: ConsumerHost, paused: str, run_directory: str) -> ConsumerState:
     """Read what the consumer would find now."""
+    try:
+        return _read_state(host, paused, run_directory)
+    except OSError as error:
+        return ConsumerState(UNREADABLE, Form.UNKNOWN, os.path.lexists(paused),
+                             problem=f'{error.filename}: {error.strerror}')
+
+
+def _read_state(host: ConsumerHost, paused: str, run_directory: str) -> ConsumerState:
     form = host.find_form()
     state = ConsumerState(OFF, form, os.path.lexists(paused))
     state = _read_numbers(state, RunDirectory(run_directory))
@@ -60,19 +71,28 @@ def read_consumer_state(host: ConsumerHost, paused: str, run_directory: str) -> 
         return state._replace(state=NO_DOM0)
     if form.is_patched:
         return state._replace(state=NOT_IN_FORCE)
-    if not (host.is_enabled() and host.is_installed()):
+    # What counts is the xenopsd that runs, and otherwise the one that will.
+    awareness = host.find_awareness()
+    goes_on = awareness is Awareness.AWARE and not host.has_fragment()
+    if not host.is_installed() or not (host.is_enabled() or goes_on):
         return state
+    if awareness is Awareness.UNAWARE:
+        return state._replace(state=NOT_READ)
     if state.is_paused:
         return state._replace(state=PAUSED_STATE)
     return state._replace(state=ON if state.is_confirmed else IN_DOUBT)
 
 
 def find_paused(context: Any, root: Optional[str]) -> str:
-    """Where the pause stands: beside the configuration, as the consumer has it."""
-    if root is not None:
-        return os.path.join(root, os.path.dirname(DEFAULT_PATH).lstrip('/'), PAUSED)
+    """Where the pause stands: in dom0 where the consumer looks, whichever configuration was named.
+
+    Elsewhere no consumer is installed, and it stands beside that configuration.
+    """
     from cli.commandline.options import CONFIG
-    return os.path.join(os.path.dirname(context.arguments.get(CONFIG) or DEFAULT_PATH), PAUSED)
+    named = context.arguments.get(CONFIG)
+    if root is None and named and not os.path.exists(STOCK):
+        return os.path.join(os.path.dirname(os.path.abspath(named)), PAUSED)
+    return os.path.join(root or '/', os.path.dirname(DEFAULT_PATH).lstrip('/'), PAUSED)
 
 
 def find_run_directory(context: Any) -> str:
@@ -90,6 +110,8 @@ def describe_consumer(state: ConsumerState) -> str:
                 f'{state.confirmed_seconds:.0f} s ago')
     if state.state == IN_DOUBT:
         return f'on, but withholds no stolen number: {escape(state.problem)}'
+    if state.state == UNREADABLE:
+        return f'not known: {escape(state.problem)}'
     return _WORDS[state.state]
 
 
@@ -120,12 +142,15 @@ _WORDS = {
     PAUSED_STATE: 'paused: every VM gets what XAPI carries, a stolen number too',
     NOT_IN_FORCE: f'not in force: {STOCK} is patched by hand and gives QEMU what it finds, a '
                   'stolen number too',
+    NOT_READ: 'not in force yet: the xenopsd that runs was started before it was enabled',
     OFF: 'off: nothing on this host hands our arguments to QEMU',
     NO_DOM0: f'not known: there is no {STOCK}, so this is not dom0',
 }
 _ADVICE = {
     PAUSED_STATE: "'vgpu-admin consumer resume'",
     NOT_IN_FORCE: "put the packaged file back and run 'vgpu-admin consumer enable'",
+    NOT_READ: RESTART,
     OFF: "'vgpu-admin consumer enable'",
+    UNREADABLE: "see 'vgpu-admin consumer status'",
     IN_DOUBT: "see 'vgpu-admin doctor': the daemon confirms them while it is in sync with XAPI",
 }

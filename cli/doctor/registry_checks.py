@@ -44,10 +44,10 @@ def check_registry(examination: Any) -> Iterator[Finding]:
     else:
         yield good('registry', f'{path}: {plural(len(examination.contents.vms), "VM")}, no damage')
     if examination.contents.accepted:
-        yield good('registry.accepted', 'it is ours')
+        yield good('registry.accepted', 'it is accepted')
     else:
-        yield doubtful('registry.accepted', 'another program made it: spans are added, nothing is '
-                       'replaced or removed', "'vgpu-admin accept'")
+        yield doubtful('registry.accepted', 'another program made it: missing arguments are added, '
+                       'nothing is replaced or removed', "'vgpu-admin accept'")
 
 
 def check_registry_mode(examination: Any) -> Iterator[Finding]:
@@ -219,10 +219,10 @@ def _judge_watch(watch: Any) -> Finding:
     if watch.last_answer is None:
         return doubtful(name, 'the daemon has not noted when XAPI answered it',
                         "'systemctl status vgpu-watcher' says what it waits for")
-    since = utc(watch.since) if watch.since else '(not now)'
-    saw = f'since {since}; XAPI answered it {watch.silent_seconds} s ago'
+    saw = f'XAPI answered it {watch.silent_seconds} s ago'
     if watch.since is None:
         return bad(name, f'it waits for XAPI; {saw}', "'systemctl status xapi'")
+    saw = f'since {utc(watch.since)}; {saw}'
     if watch.is_late:
         return bad(name, saw, "'systemctl status vgpu-watcher'; see whether XAPI answers")
     return good(name, saw)

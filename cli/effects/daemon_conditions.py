@@ -64,6 +64,9 @@ def _find_for(view: Any, contents: Contents, vm_uuid: str) -> Optional[Blocker]:
         from cli.effects.direct_staging import describe_state
         from watcher.vm.plan import State
         return 'pending', describe_state(State.PENDING)
+    holder = view.inventory.find_by_uuid(plan.holder) if plan and plan.holder else None
+    if holder is not None and holder.is_at_rest:
+        return None  # the daemon takes the number from it, and gives it to this one
     return _find_in_plan(plan)
 
 

@@ -1,6 +1,6 @@
 """Stages VMs when no daemon does: takes the writer's lock, and then does as the daemon would.
 
-The decision and the hands are the daemon's own. The registry has been edited before; whatever
+It decides and writes with the daemon's own code. The registry has been edited before; whatever
 goes wrong here leaves a pending change, which the daemon applies as soon as it runs.
 """
 
@@ -241,8 +241,8 @@ def describe_plan(plan: Plan) -> StageResult:
         return StageResult('drift', "not staged: nothing is replaced until 'vgpu-admin accept' has "
                            'been run', plan)
     if plan.reason is PlanReason.NUMBER_HELD:
-        return StageResult('pending', f'not staged: VM {plan.holder} still has its vm_id: it keeps '
-                           'its old one, with the rest as changed, until then', plan)
+        return StageResult('pending', f'not staged: VM {plan.holder} still has its vm_id; '
+                           'staged when that VM has given it up', plan)
     if plan.reason is PlanReason.NOT_AT_REST:
         return StageResult('pending', _SAID[State.PENDING], plan)
     if plan.reason is PlanReason.HALTED_RESIDENT:

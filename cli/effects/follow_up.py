@@ -19,7 +19,7 @@ STAGED_SECONDS = 3.0
 _LATE = ("not staged: the daemon has not done it within 3 s; the change is saved; see "
          "'vgpu-admin status'")
 # What a daemon stages when the VM has been shut down, or when XAPI answers again.
-_WAITING = ('pending', 'not_asked')
+_WAITING = ('pending', 'not_asked', 'failed')
 
 
 class Follow:
@@ -112,14 +112,15 @@ def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
     """Wait for the daemon to stage these VMs, but not for long, and not where told not to."""
     if not staged or context.arguments.get(options.NO_WAIT):
         return staged
-    from cli.effects.direct_staging import say_next_start
+    from cli.effects.direct_staging import describe_plan, say_next_start
     from cli.queries.xapi_tasks import wait_until
     from watcher.errors import XapiError
     done: Dict[str, Any] = {}
+    held: Dict[str, Any] = {}
 
     def look() -> bool:
         for vm_uuid, plan in _read_settled(context, [item for item in staged if item not in done]):
-            done[vm_uuid] = plan
+            (done if plan.holder is None else held)[vm_uuid] = plan
         return len(done) == len(staged)
 
     late = None
@@ -131,7 +132,8 @@ def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
         pass  # what is not known to be staged is not said to be
     return {vm_uuid: item._replace(word='staged', plan=done[vm_uuid],
                                    message=f'staged: {say_next_start(done[vm_uuid])}')
-            if vm_uuid in done else late or item._replace(message=_LATE)
+            if vm_uuid in done else late or (
+                describe_plan(held[vm_uuid]) if vm_uuid in held else item._replace(message=_LATE))
             for vm_uuid, item in staged.items()}
 
 

@@ -16,7 +16,7 @@ from registry.errors import Reason, RegistryUnavailable
 from registry.proposal import Proposal
 from registry.values import Pool, Vm
 
-# What is set aside and made anew; anything else is mended in place.
+# What is set aside and created again; anything else is mended in place.
 REPLACEABLE = (Reason.MISSING, Reason.EMPTY, Reason.CORRUPT, Reason.FOREIGN, Reason.TOO_NEW)
 QUESTION = 'Do you want to apply these changes?'
 

@@ -44,7 +44,11 @@ _REASON_HINTS = {
     'row_not_valid': "its row is not valid; run 'vgpu-admin check'",
     'manual_args': "made by hand, and left alone; 'vgpu-admin adopt' registers it where no other "
                    'VM has its number',
-    'number_contested': 'another VM bore the number before; choose another for one of them',
+    'number_contested': "an unregistered VM had its number before: 'vgpu-admin set-vm-id {vm} "
+                        "--vm-id=N' gives it another",
+    # The same of the VM without a row.
+    'number_had_before': "had its number before the row that has it now: 'vgpu-admin register-vm "
+                         "{vm}' gives it another",
     'value_not_readable': "its device-model-args cannot be parsed; see 'vgpu-admin show-vm {vm}'",
     'value_would_be_too_long': "its device-model-args would be too long; see 'vgpu-admin show-vm "
                                "{vm}'",
@@ -124,14 +128,17 @@ def describe_left(plan: Any, *, lacks_journal: bool = False) -> str:
     """The state of a VM that is left as it is, and why."""
     state, reason = plan.state.value, plan.reason.value
     return _with_hint(state, _say_reason(
-        reason, plan.vm.name, plan.vm.uuid, lacks_journal=lacks_journal)
+        reason, plan.vm.name, plan.vm.uuid, lacks_journal=lacks_journal,
+        has_row=plan.owner is None)
         or ('' if reason == state else reason))
 
 
 def _say_reason(reason: Optional[str], name: Optional[str], vm_uuid: str, *,
-                lacks_journal: bool) -> str:
+                lacks_journal: bool, has_row: bool) -> str:
     if reason == 'number_contested' and lacks_journal:
         return _ORDER_UNKNOWN
+    if reason == 'number_contested' and not has_row:
+        reason = 'number_had_before'
     return _REASON_HINTS.get(reason or '', '').replace('{vm}', spell_vm(name, vm_uuid))
 
 
@@ -142,7 +149,7 @@ def _with_hint(state: str, hint: str) -> str:
 
 def _find_hint(view: VmView) -> str:
     if view.holder is not None:
-        return f'VM {view.holder} still has vm_id {view.vm_id}: it keeps its old number until then'
+        return f'VM {view.holder} still has vm_id {view.vm_id}; staged when it has given that up'
     if view.reason == 'not_at_rest' and view.power_state == 'Halted' and view.operations:
         return describe_operations(view.operations)
     if view.reason == 'halted_but_resident':
@@ -159,7 +166,8 @@ def _find_hint(view: VmView) -> str:
                 'the change')
     if view.state in ('drift', 'orphaned') and view.reason in _DAEMON_STAGES:
         return "the daemon stages it; without one: 'vgpu-admin reconcile'"
-    return _say_reason(view.reason, view.vm_name, view.vm_uuid, lacks_journal=view.lacks_journal)
+    return _say_reason(view.reason, view.vm_name, view.vm_uuid, lacks_journal=view.lacks_journal,
+                       has_row=view.is_registered)
 
 
 def _is_disabled(view: VmView) -> bool:

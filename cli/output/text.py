@@ -167,7 +167,8 @@ def fields(title: str, values: Mapping[str, str]) -> List[str]:
 def nearest(word: str, known: Sequence[str]) -> str:
     """Give the hint '; did you mean X?' when a known word is close, else ''."""
     import difflib  # costs 10 ms, and only a mistake needs it
-    found = difflib.get_close_matches(word, known, 1, 0.6)
+    begun = [item for item in known if item.startswith(word + '-')]
+    found = begun or difflib.get_close_matches(word, known, 1, 0.6)
     return f"; did you mean '{escape(found[0])}'?" if found else ''
 
 

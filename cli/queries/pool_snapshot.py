@@ -1,4 +1,4 @@
-"""All VMs of the resource pool held against the registry, once: a plan per VM, with its standing.
+"""Compares all VMs of the resource pool with the registry, once: a plan per VM, with its standing.
 
 The daemon's own pure functions decide; this module only lays before them what one command has
 read. Nothing is written unless the caller passes a `write` that does.

@@ -3,6 +3,7 @@
 import glob
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 from typing import Iterator, List, Set
@@ -19,12 +20,11 @@ def build_tarball(root: str, tree: str, version: str, output: str, timestamp: in
     path = os.path.join(output, top + '.tar.gz')
 
     def settle(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        # The same content gives the same tarball, whoever builds it.
+        # The same content gives the same tarball, whoever builds it, with whatever umask.
         member.uid = member.gid = 0
         member.uname = member.gname = 'root'
         member.mtime = timestamp
-        if member.isdir():
-            member.mode = 0o755
+        member.mode = 0o755 if member.isdir() or member.mode & stat.S_IXUSR else 0o644
         return member
 
     with tarfile.open(path + '.tar', 'w', format=tarfile.GNU_FORMAT) as archive:

@@ -14,7 +14,8 @@ def escape(text: str) -> str:
 def head(name: str, section: int, summary: str) -> List[str]:
     """Begin a page."""
     return [f'.TH {escape(name).upper()} {section} "" "vgpu\\-watcher {escape(VERSION)}"',
-            '.SH NAME', f'{escape(name)} \\- {escape(summary)}']
+            # No option and no key is broken with a hyphen or pulled apart, as words would be.
+            '.nh', '.ad l', '.SH NAME', f'{escape(name)} \\- {escape(summary)}']
 
 
 def items(pairs: Sequence[Any]) -> List[str]:

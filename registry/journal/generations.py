@@ -8,7 +8,7 @@ transaction.
 import json
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
-from registry.journal.cells import understand
+from registry.journal.cell_types import understand
 from registry.journal.history import newest_edit
 from registry.sqlite.connection import Connection
 

@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optio
 
 from registry.errors import JournalUnavailable, Reason
 from registry.journal import generations, history, numbers, outside_edits, receipts
-from registry.journal.cells import OPTIONAL_TEXT, fits
+from registry.journal.cell_types import OPTIONAL_TEXT, fits
 from registry.journal.clock_steps import (CLOCK_STEPPED, LEAST_SECONDS, ClockStep, note_step,
                                           read_steps)
 from registry.journal.history import HistoryEntry

@@ -7,7 +7,7 @@ the row and not to its VM: it moves with the row.
 
 from typing import Iterable, Mapping, NamedTuple, Optional
 
-from registry.journal.cells import OPTIONAL_TEXT, understand
+from registry.journal.cell_types import OPTIONAL_TEXT, understand
 from registry.sqlite.connection import Connection
 
 ORDINARY = 'vm'

@@ -6,7 +6,7 @@ All of it runs inside the caller's transaction.
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from registry.errors import Reason, RegistryUnavailable
-from registry.journal.cells import OPTIONAL_TEXT, understand
+from registry.journal.cell_types import OPTIONAL_TEXT, understand
 from registry.journal.history import ANOTHER_PROGRAM, HistoryEntry, add_entry
 from registry.journal.numbers import (forget_orphan, note_number, note_orphan, read_edition,
                                       write_counter)

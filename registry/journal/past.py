@@ -6,7 +6,7 @@ All of it runs inside the caller's transaction, and reads only.
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from registry.errors import InvalidValue, JournalUnavailable, NotFound, Reason
-from registry.journal.cells import OPTIONAL_TEXT, fits
+from registry.journal.cell_types import OPTIONAL_TEXT, fits
 from registry.journal.history import (VM_ADDED, VM_CHANGES, HistoryEntry, first_edit_at,
                                       list_edits_since)
 from registry.journal.numbers import read_counter

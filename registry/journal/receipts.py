@@ -6,7 +6,7 @@ is what the VM has, and no more.
 
 from typing import List, Mapping, NamedTuple, Optional, Tuple
 
-from registry.journal.cells import OPTIONAL_NUMBER, OPTIONAL_TEXT, fits
+from registry.journal.cell_types import OPTIONAL_NUMBER, OPTIONAL_TEXT, fits
 from registry.journal.clock_steps import read_steps, render_corrected
 from registry.sqlite.connection import Connection, Row
 

@@ -37,7 +37,7 @@ extra = subprocess.Popen([{reader!r}, '/local/domain/' + argv[0] + '/platform/de
 qemu_args += extra.decode('utf-8', 'replace').split()
 '''
 QEMU = '''#!/bin/sh
-printf '%s\\0' "$@" > "$SIMULATED_QEMU.new" && mv "$SIMULATED_QEMU.new" "$SIMULATED_QEMU"
+printf '%s\\0' "$@" > "$SIMULATED_QEMU"
 '''
 
 

@@ -18,7 +18,7 @@ from watcher.vm.record import VmKind, VmRecord
 _PATIENCE_SECONDS = 10.0
 
 
-class BootWatch:
+class BootObserver:
     """Tells the receipts what they need to know of registry and inventory."""
 
     def __init__(self, view: RegistryView, inventory: Inventory, staging: Staging,

@@ -28,7 +28,7 @@ _LACKING = frozenset(['XENAPI_MISSING_PLUGIN', 'UNKNOWN_XENAPI_PLUGIN_FUNCTION',
                       'MESSAGE_METHOD_UNKNOWN', 'RBAC_PERMISSION_DENIED'])
 
 
-class RemoteHosts:
+class OtherHosts:
     """The plugins of the other hosts, and which of them are left in peace until when."""
 
     def __init__(self, loop: Loop, put: Callable[[Any], None], clock: Callable[[], float],

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, S
 from registry.journal.journal import Boot, Journal
 from watcher.boots.host import Host
 from watcher.boots.inspection import inspect_domain
-from watcher.boots.other_hosts import RemoteHosts
+from watcher.boots.other_hosts import OtherHosts
 from watcher.loop.steps import TURN, Steps
 from watcher.runtime.line_damper import Damper
 from watcher.runtime.logs import get_logger
@@ -85,7 +85,7 @@ class Receipts:
         self._under_way: Dict[str, _Open] = {}
         self._arrived: Dict[Tuple[str, str, int], _Open] = {}
         self._host: Optional[Host] = None
-        self._other_hosts: Optional[RemoteHosts] = None
+        self._other_hosts: Optional[OtherHosts] = None
         self._local_host: Optional[str] = None
         self._is_member = False
         self._boot_id = ''
@@ -94,7 +94,7 @@ class Receipts:
         self._lines = Damper(_BOOTS_SECONDS)
 
     def attend(self, host: Optional[Host], local_host: Optional[str], names: FrozenSet[str],
-               other_hosts: Optional[RemoteHosts] = None, *, is_member: bool = False) -> None:
+               other_hosts: Optional[OtherHosts] = None, *, is_member: bool = False) -> None:
         """From now on domains on `local_host` are inspected by `host`, others by `other_hosts`.
 
         On a member the master verifies what boots elsewhere.
@@ -220,7 +220,7 @@ class Receipts:
     def note_looked(self, looked: Inspected, staged: FrozenSet[str]) -> None:
         """The host has shown what runs: judge, record, tell.
 
-        It is held against what was desired when the QEMU came up: a later edit waits.
+        It is compared with what was desired when the QEMU came up: a later edit waits.
         """
         opened = self._arrived.pop((looked.vm_uuid,) + looked.domain, None)
         if opened is None:
@@ -380,7 +380,7 @@ class _Inspector:
                                                 self._is_running)
         return Inspected(self._vm_uuid, self._domain, finding)
 
-    def ask(self, client: Client, other_hosts: RemoteHosts) -> Steps[Inspected]:
+    def ask(self, client: Client, other_hosts: OtherHosts) -> Steps[Inspected]:
         """Ask the host where it runs."""
         finding = _NOT_HERE
         if self._is_running():

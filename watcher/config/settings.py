@@ -266,11 +266,11 @@ def _read_items(text: str, path: str) -> List[Tuple[str, str, str]]:
 
 def _parse_item(known: Dict[Tuple[str, str], Key], section: str, name: str, value: str) -> Any:
     if section not in Settings._fields:
-        raise ValueError('there is no such section; there are ' + ', '.join(Settings._fields))
+        raise ValueError('there is no such section; allowed: ' + ', '.join(Settings._fields))
     if not name:
         return None
     if (section, name) not in known:
-        raise ValueError('there is no such key; there are '
+        raise ValueError('there is no such key; allowed: '
                          + ', '.join(key for part, key in known if part == section))
     if _CONTROL.search(value):
         raise ValueError('holds a control character')

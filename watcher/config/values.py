@@ -50,7 +50,8 @@ def parse_url(text: str) -> XapiAddress:
         return _parse_socket_path(text[len('unix:'):])
     match = _URL.match(text)
     if match is None:
-        raise ValueError(f'{text!r} is none of unix:/path, http://host:port, https://host')
+        raise ValueError(f'{text!r} is not understood; allowed: unix:/path, http://host:port, '
+                         'https://host')
     scheme, address, name, port = match.groups()
     if address:
         import ipaddress  # costs 2 ms, and hardly anybody writes one
@@ -152,7 +153,7 @@ def parse_level(text: str) -> LogLevel:
 def _parse_choice(choices: Type[_Choice], text: str) -> _Choice:
     words = [item.value for item in choices]
     if text not in words:
-        raise ValueError(f'{text!r} is none of ' + ', '.join(words))
+        raise ValueError(f'{text!r} is not understood; allowed: ' + ', '.join(words))
     return choices(text)
 
 

@@ -42,8 +42,8 @@ def judge_pool(found: Found, wanted: PoolEntry, trust: Trust) -> Tuple[str, Any]
     return FORGED if is_damaged else '', None
 
 
-class Told:
-    """Tells what was corrected, what has arrived, and what XAPI refused."""
+class Complaints:
+    """Logs what was corrected, what has arrived, and what XAPI refused."""
 
     def __init__(self) -> None:
         self._limiter = RateLimiter(_REPEAT_SECONDS)
@@ -143,9 +143,9 @@ class Told:
                                  retry_seconds=retry_seconds, held_back=held_back)
 
 
-class LastTold:
-    """What was told last of the mirror as a whole: changes that come again and again are told once
-    a minute, and what still holds then is told (P30)."""
+class LastComplaint:
+    """What was logged last of the mirror as a whole: a change that comes again and again is logged
+    once a minute, and so is what still holds then (P30)."""
 
     def __init__(self) -> None:
         self._limiter = RateLimiter(_REPEAT_SECONDS)

@@ -14,7 +14,7 @@ from registry.errors import RegistryError
 from registry.schema import MIRROR_NOTE
 from watcher.config.settings import MirrorSettings
 from watcher.mirror.comparison import Judgement, judge
-from watcher.mirror.complaints import LastTold
+from watcher.mirror.complaints import LastComplaint
 from watcher.mirror.entries import (LINE_LENGTH, MAX_GENERATION, MAX_JUMP, Generation,
                                     MirrorContent, PoolEntry, VmEntry, parse_generation)
 from watcher.mirror.manual_edits import take_edit
@@ -78,7 +78,7 @@ class Mirroring:
         self._has_led = False
         self._edited_at: Optional[float] = None
         self._waiting_since: Optional[float] = None
-        self._last_told = LastTold()
+        self._last_told = LastComplaint()
         self._problem = ''
         """Why registry or journal could not be judged, or made like the mirror."""
         self._noted: Tuple[float, Tuple[Any, ...]] = (-_NOTE_SECONDS, ())

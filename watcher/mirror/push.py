@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 from watcher.mirror.absentees import Absentees
 from watcher.mirror.codes import NO_TRUST, Trust
 from watcher.mirror.comparison import EntryKind, find_entry_kind, is_entry_right, plan_row
-from watcher.mirror.complaints import FORGED, Told, judge_changed, judge_pool
+from watcher.mirror.complaints import FORGED, Complaints, judge_changed, judge_pool
 from watcher.mirror.entries import MirrorContent, MirroredRow, VmEntry, row_of_entry
 from watcher.mirror.slots import (Found, SlotChange, Slots, apply_change, attach_pool, find_current,
                                   plan_entry, read_pool_entry)
@@ -78,7 +78,7 @@ class Push:
         self._absentees = Absentees()
         self._pool_change: Optional[SlotChange] = None
         self._is_pool_stale = True
-        self._told = Told()
+        self._told = Complaints()
 
     # What is told.
 

@@ -26,11 +26,13 @@ class Notifier:
         self._address = _parse_address(environ.get('NOTIFY_SOCKET', ''))
         self._clock = clock
         self._next_watchdog: Optional[float] = None
+        self._is_ready_lost = False
+        """Whether the service manager had no room when it was told: it waits to hear it."""
         self.watchdog_interval_seconds = _parse_watchdog(environ)
 
     def ready(self) -> None:
         """Say that the service is up."""
-        self._send('READY=1')
+        self._is_ready_lost = not self._send('READY=1')
 
     def stopping(self) -> None:
         """Say that the service is going down."""
@@ -46,18 +48,22 @@ class Notifier:
         if self._next_watchdog is None or now >= self._next_watchdog:
             self._next_watchdog = now + min(self.watchdog_interval_seconds or MAX_WATCHDOG_SECONDS,
                                             MAX_WATCHDOG_SECONDS)
+            if self._is_ready_lost:
+                self.ready()
             self._send('WATCHDOG=1')
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str) -> bool:
+        """Send it, if somebody listens; False when it was not taken."""
         if self._address is None:
-            return
+            return True
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
                 # A full queue at the other end must not hold up the main loop.
                 connection.setblocking(False)
                 connection.sendto(message.encode('utf-8', 'replace'), self._address)
+                return True
         except OSError:
-            return
+            return False
 
 
 def _parse_address(text: str) -> Optional[bytes]:

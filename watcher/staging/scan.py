@@ -1,4 +1,4 @@
-"""What follows from a scan: every VM held against the registry, some at a time (P25).
+"""What follows from a scan: every VM is compared with the registry, some at a time (P25).
 
 The reading is one call, made by a job (`jobs.read_scan`). Going through thousands of records
 takes tens of milliseconds; so it goes a few at a time, and takes what came into the inbox in

@@ -1,4 +1,4 @@
-"""The scan: all VMs as XAPI has them, held against the registry (P25).
+"""The summary of a scan, and which VMs were renamed (P25).
 
 The reading is one call, made by a job (`jobs.read_scan`); `scan.py` goes through it.
 

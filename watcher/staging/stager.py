@@ -1,6 +1,6 @@
 """Staging: has each VM carry its desired span while it rests, and adds it to those that start.
 
-Between the decision (`plan.py`) and the hands (`injector.py`, run by callers). Per VM at most one
+Between the decision (`plan.py`) and the writing (`injector.py`, run by callers). Per VM at most one
 job is under way; `due` says when a VM deserves the next look.
 """
 

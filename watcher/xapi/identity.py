@@ -82,7 +82,7 @@ class _Asking:
         return None
 
     def _check(self, error: XapiError) -> None:
-        """Nobody is there: another way would only be waited for as well."""
+        """Give up where XAPI does not answer: another way would have to wait as well."""
         if not self._is_forgiving and isinstance(error, XapiUnreachable) \
                 and not isinstance(error, NoAnswer):
             raise error

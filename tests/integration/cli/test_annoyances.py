@@ -451,8 +451,8 @@ def test_what_there_is_nothing_to_do_for_says_why(pool: Place) -> None:
     for words, said in (
             (['transfer-vm', '--gone'], 'XAPI has the VM of every row; nothing to do.\n'),
             (['remove-vm', '--gone'], 'XAPI has the VM of every row; nothing to do.\n'),
-            (['init'], f'The registry {pool.db} is there already; nothing to do.\n'),
-            (['accept'], f'The registry {pool.db} is ours already; nothing to do.\n')):
+            (['init'], f'The registry {pool.db} already exists; nothing to do.\n'),
+            (['accept'], f'The registry {pool.db} is already accepted; nothing to do.\n')):
         run = pool.run(*words)
         assert (run.status, run.out) == (0, said)
     assert pool.run('adopt', '--dry-run').out == (

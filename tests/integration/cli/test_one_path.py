@@ -401,11 +401,11 @@ def test_restore_is_a_cure_for_a_registry_of_no_use_and_keeps_it(
     words = [good] if source == 'file' else ['--at=2099-01-01']
     before = sorted(os.listdir(place.directory))
     run = place.run('restore', *words, '--dry-run')
-    assert run.status == 0 and 'would be set aside, and made anew' in run.err
+    assert run.status == 0 and 'would be set aside, and a new one created' in run.err
     assert sorted(os.listdir(place.directory)) == before
     asked = Asked(place, 'restore', *words)
     # What becomes of the file is said before the answer.
-    assert b'it is set aside, and made anew' in asked.said
+    assert b'it is set aside, and a new one is created' in asked.said
     status, _out, err = asked.answer('yes')
     assert status == 0 and 'what was there before is kept as' in err
     assert [numbers(place)[uuid] for uuid in uuids] == [1, 2, 3, 4]

@@ -227,16 +227,18 @@ def test_explain_waits_for_the_verdict_on_a_boot_that_has_just_begun(pool: Place
 def test_a_boot_without_a_row_is_neither_right_nor_wrong(pool: Place) -> None:
     vm_uuid = pool.uuid(pool.create_vm('web'))
     with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
-        boot = Boot(0, vm_uuid, 'web', 'unknown', 'host', 1, 'boot', None, '2099-01-01 00:00:00',
+        boot = Boot(0, vm_uuid, 'web', 'unknown', 'host', 1, 'boot', None, '2000-01-01 00:00:00',
                     closed_at='2099-01-01 00:00:01', carried=span(7), found=span(7),
                     verdict='as_desired', quiet=True)
         journal.open_boot(boot)
+        journal.add_history('root', 'later', 'vm_removed', vm_uuid=vm_uuid)
         assert journal.count_verdicts() == {}
     told = pool.run('explain', 'web').out
     assert f'found running: had no row then, found {span(7)}' in told
     assert 'Meaning: it had no row when it came up, so nothing was assigned.' in told
     assert 'as_desired' not in told, told
-    assert 'Changed before it was found running:' in told and 'led' not in told
+    assert 'Changed before it was found running:\n  nothing is recorded\n' in told
+    assert 'led' not in told and '1 other change: see' in told
     assert 'web has no boot 7; its boots: 1' in pool.run('explain', 'web', '--boot=7').err.replace(
         f' ({vm_uuid})', '')
     assert 'had no row then, found' in pool.run('show-vm', 'web').out

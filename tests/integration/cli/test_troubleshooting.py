@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
 
+from registry.schema import MIRROR_NOTE
 from tests.integration.cli.program import wait_until
 from tests.meta.test_docs_commands import Dom0, matches
 from tests.support import programs
@@ -77,6 +78,10 @@ class Place(Dom0):
         wait_until(lambda: self.state()[0] == 'mirrored'
                    and not self.state()[1]['mirror']['edits_waiting'], 'a whole mirror')
 
+    def forget_state(self) -> None:
+        """The daemon that is gone noted how far the mirror was: the next shall say so itself."""
+        execute(self.etc + '/vgpu_journal.db', f"DELETE FROM notes WHERE key = '{MIRROR_NOTE}'")
+
     def carried(self) -> Dict[str, Any]:
         return {name: self.simulator.vm(self.simulator.find(uuid))['platform'].get(KEY)
                 for name, uuid in VMS.items()}
@@ -105,8 +110,8 @@ def place() -> Iterator[Place]:
         yield place
 
 
-def execute(place: Place, sql: str) -> None:
-    connection = sqlite3.connect(place.db)
+def execute(path: str, sql: str) -> None:
+    connection = sqlite3.connect(path)
     connection.executescript(sql)
     connection.close()
 
@@ -125,6 +130,7 @@ def put_an_old_mirror_back(place: Place) -> None:
     for ref, slots in old.items():
         kind = 'pool' if ref == place.simulator.call('pool.get_all')[0] else 'VM'
         place.simulator.call(kind + '.set_other_config', ref, slots)
+    place.forget_state()
     place.start()
     place.wait_whole()
 
@@ -141,6 +147,7 @@ def put_an_old_host_back(place: Place) -> None:
     place.stop()
     for name in ('vgpu_config.db', 'vgpu_journal.db'):
         shutil.copy(kept + '/' + name, place.etc)
+    place.forget_state()
     place.start()
     place.wait_whole()
 
@@ -163,7 +170,7 @@ BREAKING = {
     'file-emptied': lambda place: os.truncate(place.db, 0),
     'file-damaged': lambda place: damage(place.db),
     'journal-damaged': lambda place: damage(place.etc + '/vgpu_journal.db'),
-    'rows-lost': lambda place: execute(place, 'DELETE FROM vms'),
+    'rows-lost': lambda place: execute(place.db, 'DELETE FROM vms'),
     'mirror-older': put_an_old_mirror_back,
     'mirror-newer': put_an_old_host_back,
     'lock-held': hold_the_lock,

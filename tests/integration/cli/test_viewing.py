@@ -177,6 +177,9 @@ def test_the_scan_shows_each_group_and_what_each_vm_carries(pool: Place) -> None
     assert lines[-1] == ("UUID: %s | Name: plain | Status: \u26a0 Not registered | "
                          "Action: Run 'vgpu-admin register-vm' | Power: Halted | Carries: -"
                          % pool.uuid(plain))
+    # Of one vGPU pool nothing is said of the VMs that are in none.
+    assert pool.run('scan-vms', '--pool=A').out.splitlines() == lines[:2]
+    assert pool.run('scan-vms', '--pool=A', '--json').document['groups']['unregistered'] == []
     states = pool.run('scan-vms', '--json').document['states']
     assert states == {'as_desired': 1, 'manual': 1, 'unregistered': 1}
 
@@ -300,7 +303,9 @@ def test_a_contested_number_is_shown_by_every_command(pool: Place) -> None:
         assert pool.run(*words, '--json').document['vm']['state'] == 'contested'
     states = pool.run('scan-vms', '--json').document['states']
     assert states == {'contested': 2}
-    assert pool.run('scan-vms').out.count('another VM bore the number before') == 2
+    out = pool.run('scan-vms').out
+    assert out.count('an unregistered VM had its number before') == 1
+    assert out.count('had its number before the row that has it now') == 1
     # Who was first cannot be told without the journal: the owner must not be given another number.
     with open(pool.registry.journal_path, 'wb') as stream:
         stream.write(b'garbage' * 1000)

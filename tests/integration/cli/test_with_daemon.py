@@ -58,6 +58,36 @@ def test_an_edit_waits_until_the_daemon_has_staged_it_and_says_staged_only_then(
         wait_until(lambda: watched.args(ref) == span(number, 'A', 'low'), 'staged')
 
 
+def test_numbers_that_halted_vms_pass_on_are_waited_for(watched: Place) -> None:
+    refs = [watched.create_vm(name) for name in 'abc']
+    uuids = [watched.uuid(ref) for ref in refs]
+    watched.run('register-vm', 'a', 'b')
+    path = os.path.join(watched.directory, 'swapped.csv')
+    with open(path, 'w', encoding='utf-8') as stream:
+        stream.write('vm_uuid,vm_id\n%s,2\n%s,1\n' % (uuids[0], uuids[1]))
+    run = watched.run('import', path)
+    assert run.status == 0 and 'Each of 2 VMs: staged: its next start takes it' in run.out, run
+    assert [watched.args(ref) for ref in refs] == [span(2), span(1), None]
+    run = watched.run('transfer-vm', '--from=' + uuids[0], '--to=c')
+    assert run.status == 0 and 'c: staged: its next start takes it' in run.out, run
+    assert [watched.args(ref) for ref in refs] == [None, span(1), span(2)]
+
+
+def test_number_that_a_halted_vm_does_not_pass_on_is_named(watched: Place) -> None:
+    refs = [watched.create_vm(name) for name in 'ab']
+    uuids = [watched.uuid(ref) for ref in refs]
+    watched.run('register-vm', 'a', 'b')
+    # Its next start completes its map: until then it is not replaced.
+    watched.xapi.call('VM.add_to_platform', refs[0], 'secureboot', 'auto')
+    path = os.path.join(watched.directory, 'passed.csv')
+    with open(path, 'w', encoding='utf-8') as stream:
+        stream.write('vm_uuid,vm_id\n%s,3\n%s,1\n' % (uuids[0], uuids[1]))
+    run = watched.run('import', path)
+    assert run.status == 0 and 'a: not staged: XAPI completes its platform map' in run.out, run
+    assert f'b: not staged: VM {uuids[0]} still has its vm_id' in run.out
+    assert [watched.args(ref) for ref in refs] == [span(1), span(2)]
+
+
 def _read_daemon(watched: Place) -> Any:
     """What `status` says of the daemon, once it knows since when it watches."""
     daemon = watched.run('status', '--json').document['daemon']

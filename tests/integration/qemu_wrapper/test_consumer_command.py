@@ -6,12 +6,17 @@ import re
 import shutil
 import stat
 import subprocess
+import tempfile
+from types import SimpleNamespace
 from typing import Any, Dict, List, NamedTuple
 
 import pytest
 
+from cli.commandline.parser import parse
+from cli.consumer import withholding
 from cli.consumer.installation import (DIRECTORIES, FRAGMENTS, OURS, REMEMBERED, SETTING, STOCK,
                                        ConsumerHost)
+from cli.consumer.withholding import advise_consumer, describe_consumer, read_consumer_state
 from tests.integration.qemu_wrapper import stock
 from tests.integration.qemu_wrapper.stock import Stock, program
 from tests.integration.qemu_wrapper.wrapper import WRAPPER
@@ -75,6 +80,11 @@ class Host:
         """Make this the stock wrapper."""
         self.make(os.path.dirname(STOCK))
         program(self.path(STOCK), form.render(self.root))
+
+    def enable(self) -> None:
+        """Enable the consumer, and start xenopsd again, which reads that."""
+        assert self.run('enable').status == 0
+        self.run_xenopsd(101)
 
     def run_xenopsd(self, pid: int, began: int = 5000, comm: str = 'xenopsd-xc') -> None:
         """Let this be the only xenopsd."""
@@ -201,7 +211,7 @@ def test_patch_that_comes_later_takes_it_out_of_force(host: Host) -> None:
 # Stolen numbers.
 
 def test_pause_and_resume_are_a_file_that_the_consumer_looks_for(host: Host) -> None:
-    host.run('enable')
+    host.enable()
     path = host.path('/etc/vgpu/consumer.paused')
     results = []
     for action in ('pause', 'pause', 'resume', 'resume', 'pause'):
@@ -225,6 +235,9 @@ def test_pause_says_where_it_has_no_effect_and_status_that_it_is_there(host: Hos
     assert done.out.startswith(noted) and 'a stolen number too' not in done.out
     assert '\nPaused: yes\n' in host.run('status').out
     host.run('enable')
+    host.run('resume')
+    assert 'was started before the consumer was enabled, so it has no' in host.run('pause').out
+    host.run_xenopsd(101)
     host.run('resume')
     assert host.run('pause').out.startswith('The consumer is paused: from now on each VM gets')
     host.run('resume')
@@ -255,6 +268,16 @@ def test_pause_stands_beside_the_configuration_where_the_consumer_looks(
     assert status == 0 and os.listdir(str(config.parent)) == ['consumer.paused', 'watcher.conf']
 
 
+@pytest.mark.parametrize('stock_path, found', [
+    ('/nowhere', '{0}/consumer.paused'), (WRAPPER, '/etc/vgpu/consumer.paused')])
+def test_pause_in_dom0_stands_where_the_consumer_looks_whatever_was_named(
+        tmp_path: Any, monkeypatch: Any, stock_path: str, found: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(withholding, 'STOCK', stock_path)
+    context = SimpleNamespace(arguments=parse(['consumer', 'pause', '--config=watcher.conf']))
+    assert withholding.find_paused(context, None) == found.format(tmp_path)
+
+
 @pytest.mark.parametrize('age, boot_id, state, seconds, said', [
     (12.0, None, 'on', 12, 'withholds stolen numbers; 1 row confirmed 12 s ago'),
     (299.0, None, 'on', 299, 'withholds stolen numbers'),
@@ -263,7 +286,7 @@ def test_pause_stands_beside_the_configuration_where_the_consumer_looks(
 ])
 def test_status_says_whether_the_numbers_are_confirmed_and_how_old(
         host: Host, age: float, boot_id: Any, state: str, seconds: Any, said: str) -> None:
-    host.run('enable')
+    host.enable()
     host.set_numbers(age, boot_id)
     found = host.status()['stolen_numbers']
     assert (found['state'], found['numbers_confirmed'], found['rows']) == (state, state == 'on', 1)
@@ -283,7 +306,7 @@ def test_status_says_whether_the_numbers_are_confirmed_and_how_old(
 ])
 def test_numbers_that_cannot_be_gone_by_are_told_with_their_reason(
         host: Host, spoil: Any, said: str) -> None:
-    host.run('enable')
+    host.enable()
     spoil(host.run_directory)
     found = host.status()['stolen_numbers']
     assert found['state'] == 'on_without_numbers' and re.search(said, found['problem'])
@@ -358,6 +381,55 @@ def test_disabled_consumer_is_in_use_until_xenopsd_is_started_again(host: Host) 
     assert 'xe-toolstack-restart' in done.document['next_step']
     host.run_xenopsd(102)
     assert (host.status()['xenopsd'], host.status()['in_use']) == ('unaware', False)
+
+
+def test_directories_that_are_made_are_roots_alone_whatever_the_umask(host: Host) -> None:
+    umask = os.umask(0)
+    try:
+        host.enable()
+        host.run('pause')
+    finally:
+        os.umask(umask)
+    for path in (DIRECTORIES[1], '/etc/vgpu'):
+        assert stat.S_IMODE(os.stat(host.path(path)).st_mode) == 0o755
+
+
+def test_what_counts_is_the_xenopsd_that_runs(host: Host) -> None:
+    host.set_numbers(12.0, None)
+    states = []
+    for action in (lambda: host.run('enable'), lambda: host.run_xenopsd(101),
+                   lambda: host.run('disable'), lambda: host.run_xenopsd(102),
+                   lambda: host.run('enable'), host.stop_xenopsd):
+        action()
+        states.append(host.status()['stolen_numbers']['state'])
+    assert states == ['not_read_yet', 'on', 'on', 'off', 'not_read_yet', 'on']
+    host.run_xenopsd(103)
+    host.run('disable')
+    host.run_xenopsd(104)
+    said = host.run('enable').out
+    assert 'Stolen numbers: not in force yet: the xenopsd that runs was started before' in said
+    assert said.count('xe-toolstack-restart') == 1
+
+
+def test_what_cannot_be_read_is_a_state_and_no_end_of_status(host: Host) -> None:
+    host.make('/etc/xenopsd.conf.d/old')
+    state = read_consumer_state(ConsumerHost(host.root), host.path('/p'), host.run_directory)
+    assert (state.state, state.is_well) == ('unreadable', False)
+    assert describe_consumer(state) == 'not known: %s: Is a directory' % host.path(
+        '/etc/xenopsd.conf.d/old')
+    assert 'consumer status' in advise_consumer(state)
+
+
+def test_disable_works_where_run_is_a_file_system_of_its_own(host: Host) -> None:
+    with tempfile.TemporaryDirectory(prefix='vgpu', dir='/dev/shm') as directory:
+        if os.stat(directory).st_dev == os.stat(host.root).st_dev:
+            pytest.skip('there is only one file system here')
+        os.symlink(directory, host.path('/run'))
+        host.run('enable')
+        host.run_xenopsd(101)
+        assert host.run('disable').status == 0
+        assert not host.status()['fragment'] and host.status()['in_use']
+        assert os.listdir(directory) == [os.path.basename(REMEMBERED)]
 
 
 def test_enabling_again_does_not_forget_who_knows_already(host: Host) -> None:
@@ -439,6 +511,8 @@ def test_fragment_that_another_one_overrules_is_not_enabled(host: Host) -> None:
     host.write('/etc/xenopsd.conf.d/z.conf', SETTING + '=/x\n')
     assert host.status()['enabled'] is False
     assert 'Set elsewhere: /etc/xenopsd.conf.d/z.conf: /x' in host.run('status').out
+    host.run_xenopsd(101)
+    assert host.status()['stolen_numbers']['state'] == 'off'
 
 
 def test_stock_wrapper_that_is_not_known_is_said_to_be(host: Host) -> None:

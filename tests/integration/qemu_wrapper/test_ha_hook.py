@@ -107,6 +107,15 @@ def test_daemon_is_asked_and_given_time(place: Place) -> None:
     assert 0.3 <= done.seconds < 15
 
 
+def test_daemon_is_asked_where_the_path_of_the_registry_is_a_link(place: Place) -> None:
+    os.mkdir(place.path('links'))
+    os.symlink(place.registry, place.path('links/vgpu_config.db'))
+    _configure(place, '[registry]\npath = %s\n' % place.path('links/vgpu_config.db'))
+    with place.holder():
+        assert place.run().status == 0
+        wait_until(place.was_asked)
+
+
 def test_wait_ends_with_the_daemon(place: Place) -> None:
     with place.holder(ends=True):
         done = place.run(wait_seconds=30.0)

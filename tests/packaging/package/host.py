@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from typing import Any, List, NamedTuple, Optional, Set
@@ -141,6 +142,15 @@ class Host:
             text = stream.read()
         with open(path, 'w', encoding='utf-8') as stream:
             stream.write(text + 'case "all $*" in *%s*) exit 1 ;; esac\n' % word)
+
+    def kill_at(self, name: str, count: int) -> None:
+        """Have a program end by SIGKILL whoever runs it, at that call of it and once only."""
+        path = '%s/%s' % (self._tools, name)
+        with open(path, 'w', encoding='utf-8') as stream:
+            stream.write('#!/bin/sh\necho >>"$0.calls"\n[ "$(wc -l <"$0.calls")" -lt %d ] || '
+                         '{ unlink "$0"; unlink "$0.calls"; kill -KILL $PPID; exit; }\nexec %s "$@"\n'
+                         % (count, shutil.which(name)))
+        os.chmod(path, 0o755)
 
     def take_calls(self) -> List[str]:
         """How systemctl was called since the last time, without the directory's name."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 import zipfile
 
@@ -137,8 +138,14 @@ def test_tarball_has_the_same_content(rpm_file, tree):
 
 def test_the_same_content_gives_the_same_tarball(tmp_path):
     digests = set()
-    for name in ('one', 'two'):
-        archives.build_tarball(ROOT, make_tree(tmp_path / name), '1', str(tmp_path), 1000000000)
+    for name, umask in (('one', 0o022), ('two', 0o077)):
+        root = tmp_path / (name + ' root')
+        shutil.copytree(os.path.join(ROOT, 'deploy'), str(root / 'deploy'))
+        for script in ('install.sh', 'package/removed.sh'):
+            path = str(root / 'deploy' / script)
+            os.chmod(path, os.stat(path).st_mode & ~umask)
+        archives.build_tarball(
+            str(root), make_tree(tmp_path / name), '1', str(tmp_path), 1000000000)
         digests.add((tmp_path / 'vgpu-watcher-1.tar.gz').read_bytes())
     assert len(digests) == 1
 
@@ -153,11 +160,22 @@ def make_tree(path):
 
 # What is made from the code.
 
-@pytest.mark.parametrize('page', ['man1/vgpu-admin.1', 'man5/vgpu-watcher.conf.5',
-                                  'man8/vgpu-watcher.8'])
+MAN_PAGES = ('man1/vgpu-admin.1', 'man5/vgpu-watcher.conf.5', 'man7/vgpu.7', 'man8/vgpu-watcher.8')
+
+
+@pytest.mark.parametrize('page', MAN_PAGES)
 def test_formatter_finds_no_fault_with_the_man_page(tree, page):
     path = '%s/usr/share/man/%s' % (tree, page)
     assert run([obtain('groff'), '-man', '-ww', '-z', '-Tascii', path]) == (0, '')
+
+
+@pytest.mark.parametrize('page', MAN_PAGES)
+@pytest.mark.parametrize('width', [40, 60, 78])
+def test_man_page_is_copied_from_as_it_is_typed(tree, page, width):
+    """No word of an option, a key or a command is broken with a hyphen."""
+    path = '%s/usr/share/man/%s' % (tree, page)
+    done = run([obtain('groff'), '-man', '-Tutf8', '-P-c', '-rLL=%dn' % width, path])
+    assert done.status == 0 and not re.search('\u2010$', done.said, re.MULTILINE)
 
 
 def test_completion_is_what_bash_understands(tree):

@@ -63,8 +63,11 @@ def test_installing_enables_the_service_and_starts_it_in_the_background(running)
 
 
 def test_installing_into_an_image_touches_no_service(host, rpm_file):
+    host.set_systemctl(257)
     assert host.install(rpm_file) == (0, '')
     assert host.take_calls() == ['preset vgpu-watcher.service']
+    # The image's own may be a 219, which would take the directives for no protection at all.
+    assert not os.path.lexists(host.path + DROP_IN)
 
 
 @pytest.mark.parametrize('version, is_linked', [(219, False), (239, False), (240, True),

@@ -1,10 +1,12 @@
 """install.sh of the tarball: into a directory, checked, and out of it again."""
 
+import hashlib
 import os
+import signal
 
 import pytest
 
-from tests.packaging.package.host import CONFIGURATION, REGISTRY, Host, run
+from tests.packaging.package.host import CONFIGURATION, LIFECYCLE, REGISTRY, Host, obtain, run
 
 LIB = '/opt/vgpu-watcher/lib/watcher'
 MANIFEST = '/opt/vgpu-watcher/MANIFEST'
@@ -59,7 +61,32 @@ def test_edited_configuration_is_no_damage_and_survives(installed, installer):
     done = installed.run_installer(installer, '--uninstall')
     assert done.status == 0 and 'edited' in done.said
     assert done.said.endswith('; registry and journal stay\n')
-    assert installed.files() == {CONFIGURATION + '.save'}
+    assert installed.files() == {CONFIGURATION + '.rpmsave'}
+
+
+def test_configuration_that_was_not_edited_is_brought_up_to_date(installed, installer):
+    """What an older version placed: the rule and the rotation are part of the program."""
+    new = {path: installed.read(path) for path in (CONFIGURATION, '/etc/logrotate.d/vgpu-watcher')}
+    for path, content in new.items():
+        old, digest = [hashlib.sha256(text.encode()).hexdigest() for text in ('old', content)]
+        installed.write(path, 'old')
+        installed.write(MANIFEST, installed.read(MANIFEST).replace(digest, old))
+    installed.write('/etc/rsyslog.d/20-vgpu-watcher.conf', 'edited')
+    assert installed.run_installer(installer).status == 0
+    assert {path: installed.read(path) for path in new} == new
+    assert installed.read('/etc/rsyslog.d/20-vgpu-watcher.conf') == 'edited'
+
+
+@pytest.mark.parametrize('is_there', [True, False])
+def test_link_in_the_place_of_the_configuration_stays(installed, installer, tmp_path, is_there):
+    link = installed.path + CONFIGURATION
+    target = str(tmp_path / 'target')
+    os.rename(link, target)
+    os.symlink(target, link)
+    if not is_there:
+        os.unlink(target)
+    assert installed.run_installer(installer).status == 0
+    assert os.readlink(link) == target
 
 
 def test_uninstallation_leaves_the_registry_and_nothing_else(installed, installer):
@@ -71,6 +98,66 @@ def test_uninstallation_leaves_the_registry_and_nothing_else(installed, installe
     assert installed.files() == {REGISTRY, '/usr/bin/other'}
     assert not os.path.exists(installed.path + '/opt/vgpu-watcher')
     assert not os.path.exists(installed.path + '/etc/xensource/bugtool/vgpu-watcher')
+
+
+@pytest.mark.parametrize('count', [1, 300])
+def test_installation_that_broke_off_is_finished_by_the_next_one(make_host, installer, count):
+    host = make_host(is_running=True)
+    host.kill_at('mv', count)
+    assert host.run_installer(installer).status == -signal.SIGKILL
+    done = host.run_installer(installer)
+    assert done.status == 0 and 'vgpu-watcher is installed below' in done.said
+    assert host.take_calls()[0] == 'preset vgpu-watcher.service'
+    assert host.run_installer(installer, '--check').status == 0
+    assert 'vgpu-watcher is upgraded below' in host.run_installer(installer).said
+    assert 'preset vgpu-watcher.service' not in host.take_calls()
+
+
+def test_what_a_broken_off_installation_left_is_removed(host, installer):
+    host.kill_at('mv', 300)
+    host.run_installer(installer)
+    assert [path for path in host.files() if path.endswith('.new')]
+    assert host.run_installer(installer, '--uninstall').status == 0
+    assert host.files() == set()
+
+
+@pytest.mark.parametrize('program, count', [('rm', 4), ('xargs', 1)])
+def test_removal_that_broke_off_is_finished_by_the_next_one(
+        installed, installer, program, count):
+    installed.kill_at(program, count)
+    assert installed.run_installer(installer, '--uninstall').status != 0
+    assert installed.run_installer(installer, '--uninstall').status == 0
+    assert installed.files() == set()
+
+
+def test_removal_that_cannot_ask_whether_our_consumer_is_in_use_removes_nothing(
+        installed, installer):
+    os.unlink(installed.path + LIFECYCLE)
+    before = installed.files()
+    assert installed.run_installer(installer, '--uninstall').status != 0
+    assert installed.files() == before
+
+
+def test_installation_after_a_removal_that_broke_off_is_a_whole_one(installed, installer):
+    installed.kill_at('xargs', 1)
+    installed.run_installer(installer, '--uninstall')
+    installed.take_calls()
+    assert installed.run_installer(installer).status == 0
+    assert installed.take_calls() == ['preset vgpu-watcher.service']
+    assert installed.run_installer(installer, '--check').status == 0
+
+
+def test_edited_rotation_that_was_kept_is_not_read_by_logrotate(installed, installer, tmp_path):
+    installed.write('/etc/logrotate.d/vgpu-watcher',
+                    installed.read('/etc/logrotate.d/vgpu-watcher') + '# edited\n')
+    assert installed.run_installer(installer, '--uninstall').status == 0
+    assert installed.run_installer(installer).status == 0
+    assert len(os.listdir(installed.path + '/etc/logrotate.d')) == 2
+    os.symlink(installed.path + '/etc/logrotate.d', str(tmp_path / 'all'))
+    (tmp_path / 'conf').write_text('include %s/all\n' % tmp_path)
+    (tmp_path / 'conf').chmod(0o644)
+    done = run([obtain('logrotate'), '--debug', str(tmp_path / 'conf')])
+    assert done.status == 0 and 'duplicate' not in done.said
 
 
 def test_file_that_somebody_put_among_ours_survives_and_is_mentioned(installed, installer):
@@ -128,9 +215,10 @@ def test_each_place_of_ours_is_one_that_the_uninstallation_knows(installed, inst
     assert installed.files() == set()
 
 
-@pytest.mark.parametrize('options', [['--nonsense'], ['--root']])
-def test_wrong_option_is_a_usage_error_and_changes_nothing(host, installer, options):
-    done = host.run_installer(installer, *options)
+@pytest.mark.parametrize('options', [['--nonsense'], ['--root'], ['--root='], ['--root', '']])
+def test_wrong_option_is_a_usage_error_and_changes_nothing(host, options):
+    # That of the repository: one with a tree beside it would change this machine, if it took them.
+    done = host.run_installer('deploy/install.sh', *options)
     assert done.status == 2 and '--uninstall' in done.said
     assert host.files() == set()
 

@@ -86,6 +86,21 @@ def test_copies_are_listed_the_newest_first(two_vms, clock):
     assert kept_copies.list_copies(two_vms.path + 'x') == []
 
 
+def test_copy_before_a_migration_follows_no_link_and_is_like_the_file(two_vms, tmp_path):
+    victim = tmp_path / 'victim'
+    victim.write_text('precious')
+    target = two_vms.path + '.before-9.0.0'
+    os.symlink(str(victim), target + '.part')
+    os.chmod(two_vms.path, 0o664)
+    os.utime(two_vms.path, ns=(1, 1234567890123456789))
+    kept_copies.copy_file(two_vms.path, target)
+    assert victim.read_text() == 'precious'
+    before, copy = [os.lstat(path) for path in (two_vms.path, target)]
+    for name in ('st_mode', 'st_uid', 'st_gid', 'st_size', 'st_mtime_ns'):
+        assert getattr(copy, name) == getattr(before, name)
+    assert rows(target) == rows(two_vms.path)
+
+
 def test_copy_that_cannot_be_made_leaves_nothing_behind(two_vms, clock, tmp_path):
     with other_program(two_vms.path) as other:
         other.execute('BEGIN EXCLUSIVE')

@@ -15,7 +15,7 @@ from tests.verification.model_checker.explore import explore
 from tests.verification.model_checker.lines import hear
 from tests.verification.model_checker.world import World
 from tests.verification.model_checker.worlds import WORLDS
-from watcher.boots.observer import BootWatch
+from watcher.boots.observer import BootObserver
 from watcher.loop.steps import Steps
 from watcher.numbers_keeper import NumberKeeper
 from watcher.staging.stager import Staging
@@ -59,7 +59,7 @@ def believe_in_what_is_desired(monkeypatch: Any) -> None:
 
 
 def note_no_boots(monkeypatch: Any) -> None:
-    monkeypatch.setattr(BootWatch, 'note', lambda _watch, _vms: None)
+    monkeypatch.setattr(BootObserver, 'note', lambda _observer, _vms: None)
 
 
 def replace_by_two_calls(monkeypatch: Any) -> None:

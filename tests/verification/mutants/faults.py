@@ -252,10 +252,11 @@ MUTANTS = (
          '#!/usr/bin/python3 -EsB\n', '#!/usr/bin/python3\n',
          'tests/packaging/package/test_installed.py launchers'),
     Mutant('a kept copy follows a link', (
-        Change('registry/kept_copies.py', '            os.unlink(beside)\n', '            pass\n'),
+        Change('registry/kept_copies.py', '        os.unlink(beside)\n', '        pass\n'),
         Change('registry/kept_copies.py', 'os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600',
                'os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600')),
-           ('tests/unit/registry/test_replica.py link',)),
+           ('tests/unit/registry/test_replica.py link',
+            'tests/unit/registry/test_kept_copies.py link')),
     _one('any address is listened on', 'watcher/config/values.py',
          '    if not address.is_loopback:\n', '    if False:\n',
          'tests/integration/security/test_page.py only_the_loopback'),

@@ -5,7 +5,7 @@ from typing import List
 import pytest
 
 from cli.commandline import tab_completion
-from cli.commandline.commands import COMMANDS
+from cli.commandline.commands import COMMANDS, HIDDEN
 from cli.commandline.completion_words import list_words
 from cli.commandline.options import EVERYWHERE, VM_NAME
 from cli.commands.completion import completion
@@ -16,7 +16,8 @@ def _complete(line: str) -> List[str]:
 
 
 def test_every_command_is_offered_also_as_a_topic_of_help() -> None:
-    names = {command.name for command in COMMANDS}
+    names = {command.name for command in COMMANDS} - {HIDDEN}
+    assert HIDDEN not in _complete('')
     assert names <= set(_complete('')) and names <= set(_complete('help '))
 
 
@@ -50,6 +51,7 @@ def test_commands_that_take_a_vm_as_a_bare_word_are_those_of_the_grammar() -> No
     ('show-vm we', '--vm-name'), ('--json show-vm we', '--vm-name'),
     ('set-pool web01 we', '--vm-name'), ('set-pool --pool=A we', None), ('set-pool --yes we', None),
     ('show-vm ', None), ('show-vm --vm', None), ('show-v', None), ('list-pools we', None),
-    ('show-vm --vm-uuid ', '--vm-uuid')])
+    ('show-vm --vm-uuid ', '--vm-uuid'), ('transfer-vm --from=', '--vm-uuid'),
+    ('transfer-vm --from=x --to ', '--vm-name')])
 def test_vm_may_be_completed_as_a_bare_word(line: str, flag: object) -> None:
     assert tab_completion.find_flag('vgpu-admin ' + line) == flag

@@ -53,6 +53,7 @@ def test_ticks_and_colours_only_where_they_can_be_shown() -> None:
 def test_a_near_name_is_hinted_at_and_a_far_one_is_not() -> None:
     assert nearest('hgih', ('low', 'medium', 'high')) == "; did you mean 'high'?"
     assert nearest('urgent', ('low', 'medium', 'high')) == ''
+    assert nearest('register', ('registry', 'register-vm')) == "; did you mean 'register-vm'?"
 
 
 @pytest.mark.parametrize('width,lines', [

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from tests.unit.watcher.steps import AtOnce
-from watcher.boots.other_hosts import LACKING_SECONDS, SILENT_SECONDS, RemoteHosts
+from watcher.boots.other_hosts import LACKING_SECONDS, SILENT_SECONDS, OtherHosts
 from watcher.errors import SessionLost, XapiFailure, XapiUnreachable
 from watcher.loop.loop import Loop
 from watcher.loop.steps import run
@@ -25,7 +25,7 @@ class Xapi:
         self.answer = render_finding(FOUND)
         self.seconds = 0.0
         self.now = 1000.0
-        self.hosts = RemoteHosts(Loop(), lambda message: None, lambda: self.now)
+        self.hosts = OtherHosts(Loop(), lambda message: None, lambda: self.now)
 
     @contextlib.contextmanager
     def limited(self, seconds):

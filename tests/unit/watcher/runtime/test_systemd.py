@@ -92,3 +92,29 @@ def test_full_queue_does_not_block(tmp_path):
 ])
 def test_watchdog_interval_is_half_of_what_the_manager_allows(environ, seconds):
     assert Notifier(environ).watchdog_interval_seconds == seconds
+
+
+def test_ready_that_found_no_room_is_said_again(tmp_path):
+    """Many services are started while a host boots, and those behind us wait for it."""
+    clock = Clock()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / 'notify'))
+        receiver.setblocking(False)
+        notifier = Notifier({'NOTIFY_SOCKET': str(tmp_path / 'notify')}, clock=clock)
+        for number in range(2000):
+            notifier.status(str(number))
+        notifier.ready()
+        assert not any('READY' in message for message in take_all(receiver))
+        for _ in range(3):
+            clock.now += 60
+            notifier.watchdog()
+        assert take_all(receiver) == ['READY=1'] + 3 * ['WATCHDOG=1']
+
+
+def take_all(receiver):
+    messages = []
+    try:
+        while True:
+            messages.append(receiver.recv(4096).decode('ascii'))
+    except BlockingIOError:
+        return messages

@@ -1,4 +1,4 @@
-"""What the journal's cells may hold: SQLite keeps text in a column of numbers, and asks nobody.
+"""Checks the types of what the journal holds: SQLite accepts text in a column of numbers.
 
 The rows of each reading pass here before they are made into values.
 """
