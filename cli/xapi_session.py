@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 from watcher.config.settings import Settings
 from watcher.errors import (NoAnswer, NotTheMaster, VmVanished, XapiError, XapiFailure,
                             XapiUnreachable)
-from watcher.vm.record import PoolRecord, VmRecord, parse_records
+from watcher.vm.record import PoolRecord, VmRecord, parse_pool, parse_records
 from watcher.xapi.blocking_client import BlockingClient
 from watcher.xapi.client import LOGOUT_TIMEOUT_SECONDS
 from watcher.xapi.identity import Identity
@@ -46,6 +46,7 @@ class Live:
         self._refs: Dict[str, str] = {}
         self._vms: Tuple[VmRecord, ...] = ()
         self._read_at: Optional[float] = None
+        self._pools: Dict[str, Any] = {}
 
     @property
     def role(self) -> Role:
@@ -107,6 +108,11 @@ class Live:
             raise XapiUnreachable('XAPI does not give a record of its pool that can be read')
         return record
 
+    def find_pool_record(self) -> PoolRecord:
+        """The same, where it told who is master as it was then."""
+        found = [parse_pool(ref, record) for ref, record in self._pools.items()]
+        return found[0] if len(found) == 1 and found[0] is not None else self.read_pool_record()
+
     def find_vm(self, vm_uuid: str) -> Optional[VmRecord]:
         """Read one VM, of any kind; MalformedRecord when it cannot be understood."""
         self._need_session()
@@ -149,7 +155,8 @@ class Live:
         if self._hosts is not None:
             return
         with self._asking() as asking:
-            self._hosts = _read_hosts(asking, self.noted_host)
+            self._pools = _read_pools(asking)
+            self._hosts = _find_hosts(asking, self._pools, self.noted_host)
             if self._hosts is None:
                 identity = asking.read_identity()
                 self._hosts = identity.host, identity.master
@@ -181,13 +188,19 @@ class Live:
             asking.close()
 
 
-def _read_hosts(client: BlockingClient, noted_host: str) -> Optional[Tuple[str, str]]:
-    """This host and the master, in two calls; None where XAPI tells it in another way.
-
-    One call is enough where the master is the host that this one is noted to be.
-    """
+def _read_pools(client: BlockingClient) -> Dict[str, Any]:
+    """The records of resource pools, of which there is one; none where XAPI does not tell them."""
     pools = _ask(client, 'pool.get_all_records')
-    records = list(pools.values()) if isinstance(pools, dict) else []
+    return pools if isinstance(pools, dict) else {}
+
+
+def _find_hosts(client: BlockingClient, pools: Dict[str, Any],
+                noted_host: str) -> Optional[Tuple[str, str]]:
+    """This host and the master, in one call; None where XAPI tells it in another way.
+
+    No call is needed where the master is the host that this one is noted to be.
+    """
+    records = list(pools.values())
     master = records[0].get('master') if len(records) == 1 and isinstance(records[0], dict) else ''
     host = noted_host if master and noted_host == master else \
         _ask(client, 'session.get_this_host', client.handle) if master else ''

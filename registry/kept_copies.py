@@ -47,7 +47,7 @@ def keep_copy(path: str, now: float) -> str:
             os.remove(beside)
         raise unavailable(path, Reason.UNWRITABLE,
                           detail=f'no copy could be kept at {target}: {error}') from error
-    _forget_oldest(path)
+    _forget_oldest(path, target)
     return target
 
 
@@ -233,8 +233,10 @@ def _forget_unfinished(path: str) -> None:
             os.remove(name)
 
 
-def _forget_oldest(path: str) -> None:
-    for name in _sorted(_find(path, KEPT_MARK))[KEPT_COPIES:]:
+def _forget_oldest(path: str, newest: str) -> None:
+    """Keep so many: the one that was just made, also by a clock that is wrong, and the newest."""
+    others = [name for name in _sorted(_find(path, KEPT_MARK)) if name != newest]
+    for name in others[KEPT_COPIES - 1:]:
         with contextlib.suppress(OSError):
             os.remove(name)
 

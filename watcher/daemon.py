@@ -245,6 +245,8 @@ class Watcher:
         if self.permit.is_synced:
             self.mirroring.attend(now, jobs=len(self.staging.busy),
                                   is_staging=self.staging.is_waiting)
+            if self.permit.take_regained():
+                self.reviews.at_touched(tuple(vm.uuid for vm in self.inventory.vms))
 
     def _attend_numbers(self, now: float) -> None:
         self.numbers.attend(now, self.last_answer)

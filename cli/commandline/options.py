@@ -91,7 +91,7 @@ def parse_window(text: str) -> Any:
 
 _TIME = re.compile(r'([12][0-9]{3}-[0-9]{2}-[0-9]{2})'
                    r'(?:[Tt ]([0-9]{2}:[0-9]{2})(?::([0-9]{2})(?:[.,][0-9]{1,9})?)?'
-                   r' ?([Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?)?\Z', re.ASCII)
+                   r' ?([Zz]|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)?)?\Z', re.ASCII)
 STREAM = '-'
 """The file that stands for standard input or output."""
 

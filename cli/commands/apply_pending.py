@@ -19,6 +19,8 @@ from cli.output.result import Result, build_document
 from cli.output.tables import brief_pair
 from cli.output.text import Style, escape, plural
 from cli.output.vm_view import view_record, vm_document
+from cli.queries.daemon_status import find_daemon
+from cli.queries.overtaken import refuse_overtaken
 from cli.queries.pending import Selection, Step, Waiting, name_of, select
 from cli.queries.pool_snapshot import read_pool
 from cli.queries.vm_lookup import find_target, find_targets
@@ -115,6 +117,8 @@ def _refuse_on_member(context: Context) -> None:
     if master is not None:
         raise CommandError(Kind.FAILED, 'this host is a member of its pool: run it on the master, '
                            f'{escape(master)}; nothing was restarted')
+    if find_daemon(context.settings.registry.path) is None:
+        refuse_overtaken(context)
 
 
 def _check_daemon(context: Context, contents: Contents) -> None:

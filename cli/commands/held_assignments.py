@@ -4,9 +4,9 @@
 import os
 from typing import Any, List, NamedTuple, Optional, Tuple
 
-from cli.commandline.options import DB
 from cli.errors import CommandError, Kind
 from cli.output.text import escape, plural, say_unasked
+from cli.queries.overtaken import is_configured
 from registry.errors import RegistryError
 from watcher.errors import MalformedRecord, XapiError
 
@@ -70,12 +70,6 @@ def note_carriers(context: Any) -> None:
         carries, them = ('carries', 'it') if count == 1 else ('carry', 'them')
         context.note(f"{plural(count, 'VM')} {carries} our arguments already: 'vgpu-admin adopt' "
                      f'registers {them}')
-
-
-def is_configured(context: Any) -> bool:
-    """Tell whether this is the registry of the configuration: another has no mirror."""
-    path = context.arguments.get(DB)
-    return path is None or os.path.realpath(path) == os.path.realpath(context.configured_path)
 
 
 def _find_in_mirror(context: Any) -> Optional[Held]:

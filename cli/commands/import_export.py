@@ -19,6 +19,7 @@ from cli.forwarding.master_registry import read_here, read_recorded
 from cli.output.edit_messages import say_dry_run
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, plural
+from cli.queries.overtaken import refuse_overtaken
 from cli.queries.preflight import Situation, claim_numbers, read_situation
 from registry.difference import ADDED, CHANGED, MENDED, Difference
 from registry.edit import Edit
@@ -134,6 +135,9 @@ def _read_contents(context: Context, is_whole: bool) -> Tuple[Contents, str]:
     if not is_whole:
         return context.registry.read(), ''
     contents, problem = read_replaceable(context)
+    if contents is None:
+        # A daemon that runs has nothing to go by either: it would follow the mirror at once.
+        refuse_overtaken(context)
     is_gone = problem in (Reason.MISSING.value, Reason.EMPTY.value)
     return contents or Contents(1, (), ()), '' if is_gone else problem
 

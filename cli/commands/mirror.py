@@ -57,6 +57,8 @@ class View(NamedTuple):
     """Whether the daemon goes by it: signed, or nothing in this pool needs to be."""
     trouble: str = ''
     """Why nothing can be said of the two: the registry is doubtful, or the journal unreadable."""
+    is_enabled: bool = True
+    """Whether the configuration of this host asks for a mirror."""
     has_daemon: bool = True
     """Whether a daemon runs that keeps the mirror; on a member that is not known, and taken for
     so."""
@@ -245,7 +247,8 @@ def read_mirror_view(context: Context) -> View:
         memory = read_memory(journal)
     trouble = _find_trouble(context, contents)
     key = read_key(context.settings.mirror.key_file)[0]
-    reading = read_mirror(pool.mirror, build_trust(memory, key, pool.uuid), pool.uuid)
+    reading = read_mirror(pool.mirror, build_trust(memory, key, pool.uuid), pool.uuid,
+                          is_whole=True)
     mirror, trust = reading.mirror, reading.trust
     # As the daemon does: an entry that does not count is people's matter when it is ahead.
     is_ahead = reading.rival is not None and reading.rival.generation.text != memory.refused \
@@ -265,11 +268,15 @@ def read_mirror_view(context: Context) -> View:
             judgement = 'undecided' if is_ahead else 'forged'
     collected = collect_image(vms, mirror, known, trust) if mirror is not None else None
     if mirror is not None and collected is not None and not collected.is_complete:
-        # People may go by what is whole by its digest, and are told what did not verify.
-        collected = collect_image(vms, mirror, known)
+        # People may go by what is whole by its digest, and are told what did not verify. Of what is
+        # not whole they get what a known key has signed, where one has signed the pool's entry.
+        unverified = collect_image(vms, mirror, known)
+        if unverified.is_complete or not (reading.is_signed and is_trusted):
+            collected = unverified
     return View(judgement, contents, problem, noted[0] if noted else '', mirror, collected,
                 _find_odd_entries(vms, pool.uuid, contents, trust),
                 reading.is_signed and is_trusted, is_trusted, trouble,
+                context.settings.mirror.enabled,
                 not live.role.is_writer or find_daemon(context.registry.path) is not None)
 
 

@@ -12,6 +12,8 @@ from cli.output.result import Result, build_document
 from cli.output.tables import GOOD_STATES, brief_pair, describe_left, describe_resident
 from cli.output.text import Style, brief_name, escape, name_vm, plural, plural_invalid, table
 from cli.output.vm_view import fault_documents
+from cli.queries.daemon_status import find_daemon
+from cli.queries.overtaken import find_overtaken
 from cli.queries.preflight import refuse_on_member
 from registry.values import Contents, Vm
 
@@ -23,12 +25,21 @@ def plan(arguments: Arguments, context: Context) -> Result:
     contents = context.registry.read()
     note_faults(context, contents)
     plans = _read_plans(context, contents)
+    _note_overtaken(context)
     lines = _describe(context, contents, plans)
     return Result(build_document(plans=[plan_document(item) for item in plans],
                                  faults=fault_documents(contents)),
                   lambda _style: lines or _NOTHING,
                   _drift(arguments, bool(plans or contents.faults)),
                   minimal=tuple(item.vm.uuid for item in plans))
+
+
+def _note_overtaken(context: Context) -> None:
+    """Say that a daemon would do something else: make the registry what the mirror says."""
+    if find_daemon(context.settings.registry.path) is None:
+        problem = find_overtaken(context)
+        if problem:
+            context.note(problem)
 
 
 def reconcile(arguments: Arguments, context: Context) -> Result:

@@ -17,6 +17,7 @@ from cli.errors import CommandError, Kind
 from cli.interrupts import deferred
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, iso, plural, plural_invalid, say_unasked
+from cli.queries.overtaken import refuse_overtaken
 from cli.queries.preflight import refuse_on_member
 from registry.errors import Reason, RegistryError, RegistryUnavailable
 from registry.kept_copies import find_time, list_copies as list_kept
@@ -60,6 +61,8 @@ def rebuild(arguments: Arguments, context: Context) -> Result:
     refuse_on_member(context)
     image, origin = _read_source(arguments, context)
     contents, problem = read_replaceable(context)
+    if contents is None:
+        refuse_overtaken(context)
     proposal = propose(context, contents, image)
     is_needed = contents is None or proposal.has_any
     lines = describe(proposal)
@@ -141,7 +144,12 @@ def _read_source(arguments: Arguments, context: Context) -> Tuple[Image, str]:
     if at is not None:
         raise CommandError(Kind.USAGE, '--at goes with --source=history: a copy is of one time')
     path = _find_copy(context, source)
-    contents = _open(path)
+    try:
+        contents = _open(path)
+    except RegistryError as error:
+        raise CommandError(Kind.UNAVAILABLE, f'{escape(path)} is no copy to rebuild from: '
+                           f"{_say_useless(error)}; 'vgpu-admin registry copies' lists those that "
+                           'are kept; nothing was changed') from error
     if contents.faults:
         context.note(f'{path}: {plural_invalid(len(contents.faults))}, left out')
     largest = max([vm.vm_id for vm in contents.vms] or [0])
@@ -187,9 +195,12 @@ def _examine(path: str) -> Copy:
     try:
         return Copy(path, made_at, found.st_size, len(_open(path).vms))
     except RegistryError as error:
-        problem = error.reason.value if isinstance(error, RegistryUnavailable) else str(error)
-        return Copy(path, made_at, found.st_size, None, 'an empty file'
-                    if problem == Reason.EMPTY.value else f'cannot be read ({problem})')
+        return Copy(path, made_at, found.st_size, None, _say_useless(error))
+
+
+def _say_useless(error: RegistryError) -> str:
+    problem = error.reason.value if isinstance(error, RegistryUnavailable) else str(error)
+    return 'an empty file' if problem == Reason.EMPTY.value else f'cannot be read ({problem})'
 
 
 def _stage(context: Context, proposal: Proposal, document: Dict[str, Any]) -> List[str]:

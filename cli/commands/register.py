@@ -97,6 +97,8 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
                                before=vm_document(view_row(before)),
                                restart=is_stopped and bool(starts))
     if is_stopped:
+        from cli.effects.restart import refuse_vain_stop
+        refuse_vain_stop(context, situation.record)
         context.confirm(_removal_block(before, arguments), 'Do you want to apply these settings?',
                         alternatives='--yes (stops the VM) or --no-restart (leaves it running)')
     done = f'VM {escape(before.vm_uuid)} was removed from the registry'

@@ -24,7 +24,7 @@ from watcher.vm.plan import Action
 
 def init(arguments: Arguments, context: Context) -> Result:
     """Create the registry; one that exists stays as it is."""
-    refuse_on_member(context)
+    refuse_on_member(context, is_cure=True)
     path = context.registry.path
     if not _is_creatable(context):
         return _tell_created(path, 'already_there',
@@ -88,7 +88,7 @@ def accept(arguments: Arguments, context: Context) -> Result:
     What is missing, and what will change on VMs, is shown first.
     """
     contents = context.registry.inspect()
-    refuse_on_member(context)
+    refuse_on_member(context, is_cure=True)
     if contents.accepted and not contents.missing:
         return Result(build_document(result='already_accepted', changes=[], plans=[],
                                      missing=[]),

@@ -116,13 +116,14 @@ def _of(situation: Situation, vm_uuid: str) -> Situation:
 
 def _ask(arguments: Arguments, context: Context, plan: _Plan) -> None:
     """Show all that changes and what is stopped for it, and have it agreed to."""
+    from cli.effects.restart import refuse_useless_restart, refuse_vain_stop
     starts = plan.what != 'removed' or bool(arguments.get(options.RESTART))
-    if starts:
-        from cli.effects.restart import refuse_useless_restart
-        for row in plan.running:
-            record = plan.situation.records[row.vm_uuid]
-            if row.after is not None:
-                refuse_useless_restart(context, row.after, record)
+    for row in plan.running:
+        record = plan.situation.records[row.vm_uuid]
+        if row.after is not None:
+            refuse_useless_restart(context, row.after, record)
+        else:
+            refuse_vain_stop(context, record)
     # Each stands with its UUID in a line above.
     names = ', '.join(_name(row, is_brief=True) for row in plan.running)
     verb = 'stopping and restarting' if starts else 'stopping'

@@ -19,7 +19,7 @@ def find_blocker(context: Any, contents: Contents, plan: Any) -> Optional[Blocke
     """Find why the daemon does not carry a plan out (None: the VM has no row); None: it does."""
     if plan is None and not contents.accepted:
         return NOT_ACCEPTED
-    return _find_in_plan(plan) or _find_in_daemon(context)
+    return _find_in_plan(plan) or find_in_daemon(context)
 
 
 def tell_each(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
@@ -40,7 +40,7 @@ def tell_each(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
             from cli.queries.pool_snapshot import PoolView
             view = PoolView(context.settings, contents, journal, vms)
             found = {vm_uuid: _find_for(view, contents, vm_uuid) for vm_uuid in left}
-        of_all = _find_in_daemon(context)
+        of_all = find_in_daemon(context)
     except (WatcherError, RegistryError, MalformedRecord) as error:
         unknown = f'the running daemon stages it; whether anything keeps it is not known ({error})'
         return {vm_uuid: item._replace(message=unknown) if vm_uuid in left else item
@@ -83,7 +83,8 @@ def _find_in_plan(plan: Any) -> Optional[Blocker]:
     return said.word, said.message
 
 
-def _find_in_daemon(context: Any) -> Optional[Blocker]:
+def find_in_daemon(context: Any) -> Optional[Blocker]:
+    """Find why the daemon that runs stages nothing now; None where it does, or none runs."""
     holder = find_daemon(context.settings.registry.path)
     if holder is None:
         return None

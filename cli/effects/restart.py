@@ -63,6 +63,11 @@ def restart(context: Any, record: Optional[VmRecord], ways: Ways, *, starts: boo
     assert record is not None, 'who restarts a VM has seen it run'
     context.advice[:] = ['the change is pending', f'go on with: {ways.go_on}'] \
         + ways.say_take_back()
+    reason = _find_obstacle(context)
+    if reason:
+        raise CommandError(Kind.FAILED, '\n'.join(
+            [f'{name_vm(record.name, record.uuid)} was not stopped: {reason}']
+            + context.done + context.advice))
     try:
         return Restart(context, record, ways, row).run(starts)
     except (XapiError, MalformedRecord, RegistryError) as error:
@@ -88,14 +93,26 @@ def restart_all(context: Any, jobs: Sequence[Job]) -> Dict[str, Follow]:
             followed[record.uuid] = restart(context, record, ways, starts=starts, row=row)
         except CommandError as error:
             raise CommandError(error.kind, '\n'.join(
-                [str(error)] + [f'{said}: {names}' for said, names in (
-                    ('done before', _list_names(jobs[:number])),
-                    ('not restarted, and pending', _list_names(jobs[number + 1:]))) if names])) \
-                from error
+                [str(error)] + _say_done(jobs[:number]) + _say_left(jobs[number + 1:]))) from error
         if followed[record.uuid].status is not ExitStatus.DONE:
             followed.update((job.record.uuid, _LEFT) for job in jobs[number + 1:])
             break
     return followed
+
+
+def _say_done(jobs: Sequence[Job]) -> List[str]:
+    return [f'done before: {_list_names(jobs)}'] if jobs else []
+
+
+def _say_left(jobs: Sequence[Job]) -> List[str]:
+    """Name the VMs that were not restarted, and the commands that apply their changes."""
+    if not jobs:
+        return []
+    pending = ' '.join(job.record.uuid for job in jobs if job.row is not None)
+    return [f'not restarted, and pending: {_list_names(jobs)}'] + (
+        [f'restart what is pending with: vgpu-admin apply-pending {pending}'] if pending else []
+    ) + [f'apply the removal with: xe vm-shutdown uuid={job.record.uuid}'
+         for job in jobs if job.row is None]
 
 
 def _list_names(jobs: Sequence[Job]) -> str:
@@ -127,10 +144,29 @@ def refuse_useless_restart(context: Any, row: Vm, record: Optional[VmRecord]) ->
         reason = 'the registry is not accepted: run \'vgpu-admin accept\' first' \
             if plan.reason is PlanReason.NOT_ACCEPTED else plan.reason.value.replace('_', ' ')
     else:
+        reason = _find_obstacle(context)
+    _refuse_for(reason, record)
+
+
+def refuse_vain_stop(context: Any, record: Optional[VmRecord]) -> None:
+    """The same of a stop after which our arguments are to go."""
+    if record is not None:
+        _refuse_for(_find_obstacle(context), record)
+
+
+def _refuse_for(reason: str, record: VmRecord) -> None:
+    if not reason:
         return
     raise CommandError(Kind.FAILED, f'{name_vm(record.name, record.uuid)}: a restart would not '
                        'apply the change: '
                        f'{reason}; --no-restart commits it all the same; nothing was changed')
+
+
+def _find_obstacle(context: Any) -> str:
+    """Why the daemon that runs would not stage what is stopped; '' where it would."""
+    from cli.effects.daemon_conditions import find_in_daemon
+    blocker = find_in_daemon(context)
+    return blocker[1].partition(': ')[2] if blocker is not None else ''
 
 
 class Restart:

@@ -107,16 +107,21 @@ def _version(_call: Call, _config_path: Optional[str]) -> str:
 
 
 def _mirror(call: Call, config_path: Optional[str]) -> str:
-    """What this host remembers of the mirror of a resource pool; the journal is asked."""
+    """What this host remembers of the mirror of a resource pool; the journal is asked.
+
+    How far its copy has been, and not where it is: it may have followed an older mirror that
+    somebody put back.
+    """
     from registry.journal.journal import Journal
     from registry.store import Registry
+    from watcher.mirror.entries import find_furthest
     from watcher.mirror.trust import read_memory
     path = Registry(config.load(config_path).registry.path, timeout_seconds=1.0).journal_path
-    noted, memory = None, read_memory(None)
+    furthest, memory = '', read_memory(None)
     if os.path.exists(path):
         with Journal(path, timeout_seconds=1.0) as journal:
-            noted, memory = journal.generation(), read_memory(journal)
-    return json.dumps({'format': FORMAT, 'generation': noted[0] if noted else '',
+            furthest, memory = find_furthest(journal.lineage()), read_memory(journal)
+    return json.dumps({'format': FORMAT, 'generation': furthest,
                        'is_signed': call.arguments.get('resource_pool') in memory.pools})
 
 

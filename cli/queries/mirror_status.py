@@ -22,7 +22,7 @@ class MirrorState(NamedTuple):
     """How many entries wait to be written."""
     is_master: bool = False
     reason: str = ''
-    """What XAPI said when it refused."""
+    """What XAPI said when it refused, or why the registry here could not be used."""
     is_enabled: bool = True
     """Whether the configuration asks for a mirror."""
     edits: int = 0
@@ -33,8 +33,8 @@ class MirrorState(NamedTuple):
     @property
     def is_well(self) -> bool:
         """Whether nothing needs to be done."""
-        return (self.state in ('mirrored', 'following', 'pushing', 'waiting')
-                or self.is_switched_off)
+        return (self.state in ('mirrored', 'following', 'pushing')
+                or self.state == 'waiting' and not self.reason or self.is_switched_off)
 
     @property
     def is_settled(self) -> bool:
@@ -103,6 +103,8 @@ def describe_mirror(mirror: MirrorState) -> str:
         return f'is off: {mirror.reason}' if mirror.reason else (
             'is off: a later version wrote it, or the configuration was not read again')
     words = _WORDS.get(mirror.state, mirror.state)
+    if mirror.reason and mirror.state in _HELD_UP:
+        words = f'{_HELD_UP[mirror.state]} ({mirror.reason})'
     if mirror.edits and mirror.state == 'mirrored':
         words = 'is behind the registry'
     if mirror.generation and mirror.state not in ('no_registry', 'not_accepted'):
@@ -122,6 +124,8 @@ def advise(mirror: MirrorState) -> str:
     """What to do about a state that is not well, or one that does not end."""
     if mirror.state == 'older':
         return 'see whether the daemon runs on the master, which writes the mirror again'
+    if mirror.reason and mirror.state in _HELD_UP:
+        return 'the daemon tries again every two seconds: see to what keeps it'
     return _ADVICE.get(mirror.state, "'journalctl -u vgpu-watcher' (lines 'mirror.'), and "
                        "'vgpu-admin registry compare'")
 
@@ -149,6 +153,11 @@ _WORDS = {
     'not_accepted': 'is not written for a registry that another program made',
     'no_daemon': 'is not written: no daemon is running',
     'no_registry': 'is not written: the registry here cannot be used',
+}
+# With the reason of the daemon, what registry or journal do not let it do.
+_HELD_UP = {
+    'waiting': 'cannot be held against the registry here',
+    'incomplete': 'is newer than the registry here, which cannot be made like it',
 }
 _ADVICE = {
     'off': "see 'mirror.unavailable' in the log: the rights of the user, or upgrade this host; "

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any, FrozenSet, Mapping, NamedTuple, Optional
 
 from cli.errors import CommandError, Kind
 from cli.output.text import escape
+from cli.queries.daemon_status import find_daemon
+from cli.queries.overtaken import refuse_overtaken
 from registry.values import Contents
 from watcher.errors import MalformedRecord, XapiError
 from watcher.vm.record import PowerState, VmKind, VmRecord
@@ -74,8 +76,12 @@ def claim_numbers(edit: 'Edit', situation: Situation) -> None:
         edit.claim_numbers(situation.taken)
 
 
-def refuse_on_member(context: Any) -> None:
-    """Refuse an edit on a pool member that is not the master, and name the master."""
+def refuse_on_member(context: Any, *, is_cure: bool = False) -> None:
+    """Refuse an edit on a pool member that is not the master, and name the master.
+
+    On a master without a daemon one of a registry that the mirror has overtaken is refused as well,
+    unless it is a cure.
+    """
     try:
         master = context.live().master
     except XapiError as error:
@@ -84,6 +90,8 @@ def refuse_on_member(context: Any) -> None:
     if master is not None:
         raise CommandError(Kind.FAILED, 'this host is a member of its pool, and the registry is '
                            f'edited on the master, {escape(master)}; nothing was changed')
+    if not is_cure and find_daemon(context.settings.registry.path) is None:
+        refuse_overtaken(context)
 
 
 def _read_all(context: Any, live: Any, contents: Optional[Contents], vm_uuid: str,

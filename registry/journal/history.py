@@ -23,7 +23,8 @@ ANOTHER_PROGRAM = 'another program'
 DAEMON = 'vgpu-watcher'
 # What the daemon does at its own discretion; following the mirror is the edit of a person.
 _OF_PEOPLE = ('rebuild',)
-VM_CHANGES = ('vm_added', 'vm_changed', 'vm_removed')
+VM_ADDED = 'vm_added'
+VM_CHANGES = (VM_ADDED, 'vm_changed', 'vm_removed')
 # A name of whatever length may stand in the environment of who runs a command.
 _MAX_WHO = 200
 
@@ -94,9 +95,10 @@ def list_edits_since(connection: Connection, source: str, at: str) -> Tuple[Hist
 
 
 def first_edit_at(connection: Connection, source: str) -> Optional[str]:
-    """Give the time of the oldest edit of a file that is known."""
+    """Give the time of the oldest edit of a file that is known, as a right clock would have it."""
+    corrected = render_corrected('at', read_steps(connection))
     rows = connection.execute(
-        "SELECT at FROM history WHERE is_routine = 0 AND (source = ? OR source = '') "
+        f"SELECT {corrected} FROM history WHERE is_routine = 0 AND (source = ? OR source = '') "
         'ORDER BY id LIMIT 1', (source,))
     return rows[0][0] if rows else None
 

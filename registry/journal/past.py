@@ -3,14 +3,17 @@
 All of it runs inside the caller's transaction, and reads only.
 """
 
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
-from registry.errors import NotFound
-from registry.journal.history import VM_CHANGES, first_edit_at, list_edits_since
+from registry.errors import InvalidValue, JournalUnavailable, NotFound, Reason
+from registry.journal.cell_types import OPTIONAL_TEXT, fits
+from registry.journal.history import (VM_ADDED, VM_CHANGES, HistoryEntry, first_edit_at,
+                                      list_edits_since)
 from registry.journal.numbers import read_counter
 from registry.journal.outside_edits import last_seen
-from registry.sqlite.connection import Connection
-from registry.values import Image, Pool, Priority, Vm
+from registry.sqlite.connection import Connection, unavailable
+from registry.values import (Image, Pool, Priority, Vm, parse_pool_id, parse_uuid,
+                             parse_vm_id)
 
 
 class Past(NamedTuple):
@@ -42,9 +45,10 @@ def read_past(connection: Connection, source: str, at: Optional[str] = None) -> 
         # The newest first: what stood before the oldest change since then is what counts.
         for entry in list_edits_since(connection, source, at):
             if entry.what in VM_CHANGES and entry.vm_uuid:
-                rows[entry.vm_uuid] = _vm(entry.before)
-            elif entry.what == 'pool_changed' and isinstance(entry.before, dict):
-                heads[str(entry.before.get('pool_id'))] = Pool(**entry.before)
+                rows[entry.vm_uuid] = None if entry.what == VM_ADDED else _vm(connection, entry)
+            elif entry.what == 'pool_changed':
+                pool = _pool(connection, entry)
+                heads[pool.pool_id] = pool
     return Past(at or '',
                 tuple(sorted((vm for vm in rows.values() if vm is not None),
                              key=lambda vm: (vm.pool_id, -vm.priority, vm.vm_id))),
@@ -60,7 +64,33 @@ def _refuse_unknown(connection: Connection, source: str, at: str) -> None:
                        "'vgpu-admin registry copies' lists what else is kept")
 
 
-def _vm(fields: Optional[Mapping[str, Any]]) -> Optional[Vm]:
-    if not isinstance(fields, dict):
+def _vm(connection: Connection, entry: HistoryEntry) -> Optional[Vm]:
+    """The row before; None for one that was not valid, and gave its VM no assignment."""
+    vm_id, vm_uuid, vm_name, pool_id, priority = _understand(
+        connection, entry, ('vm_id', 'vm_uuid', 'vm_name', 'pool_id', 'priority'),
+        (int, str, OPTIONAL_TEXT, str, int))
+    try:
+        return Vm(parse_vm_id(vm_id), parse_uuid(vm_uuid), vm_name, parse_pool_id(pool_id),
+                  Priority(priority))
+    except (InvalidValue, ValueError):
         return None
-    return Vm(**dict(fields, priority=Priority(fields['priority'])))
+
+
+def _pool(connection: Connection, entry: HistoryEntry) -> Pool:
+    pool_id, pool_name, description, enabled = _understand(
+        connection, entry, ('pool_id', 'pool_name', 'description', 'enabled'),
+        (str, str, OPTIONAL_TEXT, int))
+    return Pool(pool_id, pool_name, description, bool(enabled))
+
+
+def _understand(connection: Connection, entry: HistoryEntry, names: Sequence[str],
+                kinds: Sequence[Any]) -> Tuple[Any, ...]:
+    """What stood before an entry; one that somebody wrote to must not pass for a row that was not
+    there: a restore would remove it."""
+    fields = entry.before if isinstance(entry.before, dict) else {}
+    found = tuple(fields.get(name) for name in names)
+    if not fits(found, kinds):
+        raise unavailable(connection.journal_path, Reason.CORRUPT, JournalUnavailable,
+                          step=f'has an entry {entry.id} in the history that cannot be '
+                          'understood: what the registry was before that is not known')
+    return found

@@ -29,11 +29,12 @@ class Judgement(enum.Enum):
     NO_MIRROR = 'no_mirror'
     """There is no pool entry: nothing was ever mirrored, or it was removed."""
     SAME = 'same'
-    """The registry was last at this generation."""
+    """The registry was last at this generation, or says the same and has never been at it."""
     EDITED = 'edited'
     """The same generation, and the registry was edited since."""
     OLDER = 'older'
-    """The registry was at this generation and went on: the mirror came from an older copy."""
+    """The registry was at this generation and went on: the mirror came from an older copy, or
+    somebody put an old one back."""
     NEWER = 'newer'
     """A generation that the registry has never been at: the mirror counts."""
     UNDECIDED = 'undecided'
@@ -67,20 +68,24 @@ class Collected(NamedTuple):
 
 
 def judge(mirror: Optional[PoolEntry], lineage: Sequence[str], noted_digest: Optional[str],
-          digest: Optional[str]) -> Judgement:
+          digest: Optional[str], led: int = 0) -> Judgement:
     """Decide how the mirror stands to the registry.
 
     `lineage` has the newest generation last; `noted_digest` is what the contents were then, and
-    `digest` what they are now (None: there is no registry).
+    `digest` what they are now (None: there is no registry). `led` is how far this host has led
+    the mirror in this session: nobody else wrote there, so that what is unknown up to there was
+    put back.
     """
     if mirror is None:
         return Judgement.NO_MIRROR
     generation = mirror.generation.text
     if lineage and lineage[-1] == generation:
         return Judgement.SAME if digest == noted_digest else Judgement.EDITED
-    if not lineage and digest is not None and digest != mirror.digest:
-        return Judgement.UNDECIDED
-    return Judgement.OLDER if generation in lineage else Judgement.NEWER
+    if generation in lineage or mirror.generation.number <= led:
+        return Judgement.OLDER
+    if digest == mirror.digest:
+        return Judgement.SAME
+    return Judgement.NEWER if lineage or digest is None else Judgement.UNDECIDED
 
 
 def find_entry_kind(found: Found, vm_uuid: str, resource_pool: str) -> EntryKind:

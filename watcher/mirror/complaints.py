@@ -32,9 +32,10 @@ def judge_changed(kind: EntryKind, found: Found, trust: Trust) -> Tuple[str, Any
 
 def judge_pool(found: Found, wanted: PoolEntry, trust: Trust) -> Tuple[str, Any]:
     """The same of the pool's entry; '' where nobody needs to hear of it."""
-    # Beside the signed one, what says the same was written before codes were demanded.
-    forged = [entry for entry in found.untrusted
-              if not found.is_trusted or entry._replace(gone=wanted.gone) != wanted]
+    # Beside the signed one, what says the same was written before codes were demanded. Of what
+    # stands beside it nothing was read; the digest tells.
+    forged = [entry for entry in found.untrusted if not found.is_trusted
+              or entry._replace(absent=wanted.absent, gone=wanted.gone) != wanted]
     if forged:
         return FORGED, forged[0]
     is_damaged = found.entry is None and bool(found.problem) and trust.is_required

@@ -5,6 +5,7 @@ a registry that is older than the mirror, and yet right about most VMs. The pool
 digest of all assignments: a guess that has it is no guess. Pure: no clock, no I/O, no logging.
 """
 
+import collections
 import itertools
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 
@@ -36,13 +37,29 @@ def _guess(entries: Mapping[str, MirroredRow], known: Mapping[str, MirroredRow],
     gains = {uuid: (uuid in known) - (uuid in entries) for uuid in doubtful}
     choices = itertools.chain.from_iterable(
         itertools.combinations(doubtful, size) for size in range(len(doubtful) + 1))
+    bearers = collections.Counter(row.vm_id for row in entries.values())
+    doubles = len(entries) - len(bearers)
     for chosen in itertools.islice(choices, _MOST_CHOICES):
-        if len(entries) + sum(gains[uuid] for uuid in chosen) != count:
+        # Each choice costs as much as it changes, however many rows there are.
+        if len(entries) + sum(gains[uuid] for uuid in chosen) != count \
+                or doubles + _count_doubled(chosen, entries, known, bearers):
             continue
         rows: Dict[str, MirroredRow] = dict(entries)
         for uuid in chosen:
             rows.pop(uuid, None)
             if uuid in known:
                 rows[uuid] = known[uuid]
-        if len({row.vm_id for row in rows.values()}) == count:
-            yield sorted(rows.values())
+        yield sorted(rows.values())
+
+
+def _count_doubled(chosen: Sequence[str], entries: Mapping[str, MirroredRow],
+                   known: Mapping[str, MirroredRow], bearers: Mapping[int, int]) -> int:
+    """How many rows more, or fewer, have a number that another one has, with what is known of the
+    chosen VMs."""
+    moved: Dict[int, int] = {}
+    for uuid in chosen:
+        for rows, step in ((entries, -1), (known, 1)):
+            if uuid in rows:
+                moved[rows[uuid].vm_id] = moved.get(rows[uuid].vm_id, 0) + step
+    return sum(max(bearers.get(vm_id, 0) + step - 1, 0) - max(bearers.get(vm_id, 0) - 1, 0)
+               for vm_id, step in moved.items())

@@ -8,6 +8,7 @@ torn or hand-made entry from ours; what makes one authentic is its code (`codes.
 Pure: no clock, no I/O, no logging.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -120,6 +121,15 @@ def parse_generation(text: Any) -> Generation:
     if match is None or int(match.group(1)) > MAX_GENERATION:
         raise MirrorInvalid('generation: not a number and eight hexadecimal digits')
     return Generation(int(match.group(1)), match.group(2))
+
+
+def find_furthest(lineage: Iterable[str]) -> str:
+    """The generation with the largest number; '' when there is none that can be understood."""
+    found = []
+    for text in lineage:
+        with contextlib.suppress(MirrorInvalid):
+            found.append(parse_generation(text))
+    return max(found).text if found else ''
 
 
 def row_of(vm: Vm) -> MirroredRow:

@@ -7,7 +7,6 @@ staged (`comparison.py`). A generation is in the journal before anything of it i
 Nothing here waits for XAPI, and 250 ms at most for the registry.
 """
 
-import json
 import os
 from typing import Any, Callable, Optional, Tuple, Union
 
@@ -19,6 +18,7 @@ from watcher.mirror.complaints import LastComplaint
 from watcher.mirror.entries import (LINE_LENGTH, MAX_GENERATION, MAX_JUMP, Generation,
                                     MirrorContent, PoolEntry, VmEntry, parse_generation)
 from watcher.mirror.manual_edits import take_edit
+from watcher.mirror.note import MirrorNote
 from watcher.mirror.push import Push, Submit
 from watcher.mirror.reading import Reader
 from watcher.mirror.rebuild import Local, Rebuilder, RebuildResult
@@ -79,6 +79,8 @@ class Mirroring:
         self._edited_at: Optional[float] = None
         self._waiting_since: Optional[float] = None
         self._last_told = LastComplaint()
+        self._problem = ''
+        """Why registry or journal could not be judged, or made like the mirror."""
         self._noted: Tuple[float, Tuple[Any, ...]] = (-_NOTE_SECONDS, ())
 
     # What is told.
@@ -167,10 +169,10 @@ class Mirroring:
             self._must_judge = False
             try:
                 self._decide(role, now)
+                self._problem = ''
                 self._last_told.forget('problem')
             except RegistryError as error:
-                self._tell_problem(error, now)
-                self._judge_later(now)
+                self._wait(error, now)
 
     def _judge_later(self, now: float) -> None:
         self._must_judge, self._judge_at = True, now + _RETRY_SECONDS
@@ -205,15 +207,14 @@ class Mirroring:
             if mirror is not None and not reading.is_signed and local.lineage \
                     and mirror.generation.number > local.number + MAX_JUMP:
                 self._rival, mirror = mirror, None
-            judgement = judge(mirror, local.lineage, local.noted_digest, local.digest)
-            if mirror is not None and judgement is Judgement.NEWER \
-                    and local.digest == mirror.digest:
-                # Both say the same: only the line is another.
+            judgement = judge(mirror, local.lineage, local.noted_digest, local.digest,
+                              local.number if self._has_led else 0)
+            if mirror is not None and judgement is Judgement.SAME \
+                    and mirror.generation.text not in local.lineage:  # only the line is another
                 view.journal.note_generation(mirror.generation.text, local.digest, is_own=False,
                                              line=mirror.line)
-                local, judgement = self._read_local(), Judgement.SAME
-            (self._lead if role.is_writer else self._follow)(
-                judgement, mirror, local, role, now)
+                local = self._read_local()
+            (self._lead if role.is_writer else self._follow)(judgement, mirror, local, role, now)
 
     def _recreate(self, mirror: Optional[PoolEntry], is_signed: bool, role: Role,
                   now: float) -> None:
@@ -326,8 +327,7 @@ class Mirroring:
             self.generation = mirror.generation.text
             self._must_judge = True
             return True
-        if result is RebuildResult.INCOMPLETE:
-            self.state = INCOMPLETE
+        self.state = INCOMPLETE if result is RebuildResult.INCOMPLETE else WAITING
         self._judge_later(now)
         return False
 
@@ -353,8 +353,6 @@ class Mirroring:
         self._write(lambda journal: journal.note_orphan(vm.uuid, vm_id))
         self._review((vm.uuid,))
 
-    # What is said.
-
     def _tell_pushed(self, now: float) -> None:
         if self.state == PUSHING and self.push.is_mirrored:
             self.state = MIRRORED
@@ -377,7 +375,11 @@ class Mirroring:
             get_logger().warning('mirror.unavailable',
                                  reason='XAPI does not tell of its resource pool')
 
-    def _tell_problem(self, error: RegistryError, now: float) -> None:
+    def _wait(self, error: RegistryError, now: float) -> None:
+        """Registry or journal did not let us: what was judged counts for nothing."""
+        self._judge_later(now)
+        self._problem = str(error)
+        self.state = WAITING if self.state == FOLLOWING else self.state
         if self._last_told.must_tell('problem', str(error), now):
             get_logger().warning('mirror.waiting', error=str(error))
 
@@ -385,16 +387,14 @@ class Mirroring:
         """Leave word for vgpu-admin of how far the mirror is."""
         if self.push.refused:
             self.state = OFF
-        facts = (self.state, self.generation, self.push.waiting, role.master if role else '',
-                 self._reader.keeper.problem, self._view.journal_openings)
+        note = MirrorNote(self.state, self.generation, self.push.waiting,
+                          role.master if role else '', bool(role and role.is_writer),
+                          self.push.refused or self._problem, self._reader.keeper.problem)
+        facts = note + (self._view.journal_openings,)
         noted_at, noted = self._noted
         if facts == noted or (facts[:2] == noted[:2] and now - noted_at < _NOTE_SECONDS):
             return
         self._noted = (now, facts)
-        text = json.dumps({'state': self.state, 'generation': self.generation,
-                           'waiting': self.push.waiting, 'master': facts[3],
-                           'is_master': bool(role and role.is_writer),
-                           'reason': self.push.refused, 'unsigned': self._reader.keeper.problem})
         if self._view.is_journal_open:
-            self._write(lambda journal: journal.write_note(MIRROR_NOTE, text))
+            self._write(lambda journal: journal.write_note(MIRROR_NOTE, note.render()))
 

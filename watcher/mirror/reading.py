@@ -4,6 +4,7 @@ import os
 from typing import Dict, NamedTuple, Optional, Tuple
 
 from registry.errors import JournalUnavailable, Reason
+from registry.sqlite.connection import unavailable
 from registry.values import Pool
 from watcher.mirror.codes import Trust
 from watcher.mirror.comparison import list_kept_rows
@@ -29,10 +30,7 @@ class Local(NamedTuple):
     @property
     def number(self) -> int:
         """How far the registry here has been."""
-        try:
-            return parse_generation(self.lineage[-1]).number if self.lineage else 0
-        except MirrorInvalid:
-            return 0  # the journal was written to by others: the line begins again
+        return parse_generation(self.lineage[-1]).number if self.lineage else 0
 
 
 class Reader:
@@ -106,7 +104,7 @@ class Reader:
                                        rows, trust))
         pools = tuple(Pool(*pool[:4]) for pool in contents.pools)
         noted = journal.generation()
-        return Local(tuple(journal.lineage()), noted[1] if noted else None, rows,
+        return Local(_check(journal.lineage(), journal.path), noted[1] if noted else None, rows,
                      digest_contents(rows.values(), pools), pools)
 
     def _tell_unsigned(self) -> None:
@@ -116,3 +114,15 @@ class Reader:
             get_logger().warning('mirror.unsigned', reason=problem,
                                  is_signing=bool(self.keeper.memory.keys))
         self._told_problem = problem
+
+
+def _check(lineage: Tuple[str, ...], path: str) -> Tuple[str, ...]:
+    """The generations; where somebody has written one that is none, it is not known what the
+    registry here has been at."""
+    for text in lineage:
+        try:
+            parse_generation(text)
+        except MirrorInvalid as error:
+            raise unavailable(path, Reason.CORRUPT, JournalUnavailable,
+                              detail=f'{text!r:.40} is no generation: {error}') from error
+    return lineage

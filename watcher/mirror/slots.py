@@ -43,6 +43,8 @@ class Found(NamedTuple):
     """Signed with the key of now, or there is no key to sign with."""
     untrusted: Tuple[Any, ...] = ()
     """All entries here that can be read, and do not count because no known key has signed them."""
+    is_any_signed: bool = False
+    """Whether a known key has signed any entry here, also where a later one counts."""
 
 
 class MirrorReading(NamedTuple):
@@ -95,27 +97,29 @@ class _Taken(NamedTuple):
 
 def find_current(slots: Iterable[Tuple[str, str]],
                  parse: Callable[..., Any] = parse_vm_entry, committed: Optional[int] = None,
-                 trust: Trust = NO_TRUST, record: str = '') -> Found:
+                 trust: Trust = NO_TRUST, record: str = '', is_whole: bool = False) -> Found:
     """Which slot counts: the higher generation, and of two equal ones the one made by hand.
 
     One that is trusted comes before any other; what was made by hand is no entry of ours, but an
     edit to be judged. With `committed`, which counted when the pool's entry had that generation: of
-    later ones, and of those made by hand, it knows nothing.
+    later ones, and of those made by hand, it knows nothing. What stands beside an entry that does
+    not count is read for people only (`is_whole`): it can have two megabytes (P28).
     """
     taken, spare = _group(slots)
     valid: List[Tuple[Any, ...]] = []
     untrusted: List[Any] = []
     problem, is_too_new = '', False
     for item in taken:
+        signer = trust.find_signer(record, (item.text,) + item.parts, item.code)
+        counts = bool(signer) or not trust.is_required
         try:
-            entry = parse(item.text, item.parts) if item.parts else parse(item.text)
+            entry = parse(item.text, item.parts if counts or is_whole else ())
         except MirrorInvalid as error:
             problem = f'{item.slot}: {error}'
             is_too_new = is_too_new or isinstance(error, MirrorTooNew)
             continue
         number, is_by_hand = entry.generation.number, not getattr(entry, 'is_ours', True)
-        signer = trust.find_signer(record, (item.text,) + item.parts, item.code)
-        is_trusted = is_by_hand or bool(signer) or not trust.is_required
+        is_trusted = is_by_hand or counts
         if not is_trusted:
             untrusted.append(entry)
         if committed is None or not (is_by_hand or number > committed):
@@ -127,24 +131,25 @@ def find_current(slots: Iterable[Tuple[str, str]],
     best = max(valid, key=lambda item: item[:5])
     rest = tuple(key for item in taken if item is not best[5] for key in item.keys)
     return Found(best[4], best[6], rest + spare, problem, is_too_new, best[5].keys[1:], best[7],
-                 best[0], best[7] == 1 or not trust.keys, tuple(untrusted))
+                 best[0], best[7] == 1 or not trust.keys, tuple(untrusted),
+                 any(item[7] for item in valid))
 
 
 def read_pool_entry(slots: Iterable[Tuple[str, str]], trust: Trust = NO_TRUST,
-                    resource_pool: str = '') -> Found:
+                    resource_pool: str = '', *, is_whole: bool = False) -> Found:
     """What the slots of the resource pool's record hold."""
-    return find_current(slots, parse_pool_entry, None, trust, resource_pool)
+    return find_current(slots, parse_pool_entry, None, trust, resource_pool, is_whole)
 
 
-def read_mirror(slots: Iterable[Tuple[str, str]], trust: Trust,
-                resource_pool: str) -> MirrorReading:
+def read_mirror(slots: Iterable[Tuple[str, str]], trust: Trust, resource_pool: str, *,
+                is_whole: bool = False) -> MirrorReading:
     """What the resource pool's record is to its mirror; from the first valid code on nothing counts
     without one."""
     slots = tuple(slots)
-    found = read_pool_entry(slots, trust, resource_pool)
-    if found.signer and not trust.is_required:
+    found = read_pool_entry(slots, trust, resource_pool, is_whole=is_whole)
+    if found.is_any_signed and not trust.is_required:
         trust = trust._replace(is_required=True)
-        found = read_pool_entry(slots, trust, resource_pool)
+        found = read_pool_entry(slots, trust, resource_pool, is_whole=is_whole)
     entry = found.entry if found.is_trusted else None
     if entry is not None and entry.resource_pool != resource_pool:
         entry = None

@@ -15,8 +15,25 @@ class WritePermit:
         """Whether the writer's lock is ours."""
         self.is_synced = False
         """Whether all VMs have been seen since the last interruption."""
-        self.is_overtaken = False
+        self._is_overtaken = False
+        self._has_missed = False
+
+    @property
+    def is_overtaken(self) -> bool:
         """Whether the mirror is newer than the registry here and cannot be taken over."""
+        return self._is_overtaken
+
+    @is_overtaken.setter
+    def is_overtaken(self, is_overtaken: bool) -> None:
+        self._is_overtaken = is_overtaken
+        self._has_missed = self._has_missed or is_overtaken
+
+    def take_regained(self) -> bool:
+        """Tell, once, that the mirror no longer forbids what it did forbid: whoever was looked at
+        meanwhile deserves another look."""
+        is_regained = self._has_missed and not self._is_overtaken
+        self._has_missed = self._is_overtaken
+        return is_regained
 
     @property
     def is_writer(self) -> bool:

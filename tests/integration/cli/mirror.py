@@ -14,14 +14,13 @@ def resource_pool(place: Place) -> str:
     return place.xapi.call('pool.get_uuid', place.xapi.pool)
 
 
-def mirror(place: Place, *vms: Vm, number: int = 5, count: Optional[int] = None,
-           where: Optional[str] = None) -> None:
+def mirror(place: Place, *vms: Vm, number: int = 5, where: Optional[str] = None) -> None:
     """Write the mirror as a daemon does."""
     home = resource_pool(place)
     generation = Generation(number, '0123abcd')
     for vm in vms:
         give_entry(place, vm, generation, where or home)
-    entry = PoolEntry(home, generation, len(vms) if count is None else count,
+    entry = PoolEntry(home, generation, len(vms),
                       digest_contents([row_of(vm) for vm in vms], POOLS),
                       max([vm.vm_id for vm in vms] or [0]), POOLS)
     place.xapi.call('pool.add_to_other_config', place.xapi.pool, SLOTS[0],

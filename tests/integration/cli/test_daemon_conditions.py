@@ -3,7 +3,7 @@
 import json
 import os
 import sqlite3
-from typing import Any, Iterator
+from typing import Any, Iterator, List
 
 import pytest
 
@@ -63,6 +63,35 @@ def test_what_keeps_the_daemon_is_told(pool: Place, web: str, holder: Any, notes
     assert staging['result'] == 'pending' and said in staging['message']
     run = pool.run('show-vm', '--vm-uuid=' + web)
     assert 'staging it' not in run.out
+
+
+@pytest.mark.parametrize('words', [
+    ['set-pool', 'web', '--pool=B'], ['update-vm', 'web', 'db', '--priority=low'],
+    ['remove-vm', 'web'], ['remove-vm', 'web', 'db']], ids=' '.join)
+def test_no_vm_is_stopped_that_the_daemon_would_not_stage(pool: Place, holder: Any,
+                                                          words: List[str]) -> None:
+    """It was stopped, waited for, and left stopped."""
+    refs = [pool.create_vm(name, args=span(number)) for number, name in ((1, 'web'), (2, 'db'))]
+    for number, ref in enumerate(refs, 1):
+        pool.registry_row(ref, number)
+        pool.xapi.call('VM.start', ref, False, False)
+    holder(9e9, 9e9, state='incomplete')
+    before = pool.rows()
+    run = pool.run(*words, '--yes')
+    assert run.status == 1 and 'nothing is staged' in run.err, run
+    assert 'nothing was changed' in run.err and pool.rows() == before
+    assert pool.run(*words, '--no-restart').status == 0
+    assert [pool.power(ref) for ref in refs] == ['Running'] * 2
+
+
+def test_a_vm_that_is_registered_then_is_not_restarted(pool: Place, holder: Any) -> None:
+    ref = pool.create_vm('new')
+    pool.xapi.call('VM.start', ref, False, False)
+    holder(9e9, 9e9, state='incomplete')
+    run = pool.run('register-vm', 'new', '--restart')
+    assert run.status == 1 and 'was not stopped' in run.err and 'nothing is staged' in run.err
+    assert 'go on with: vgpu-admin register-vm' in run.err
+    assert pool.power(ref) == 'Running' and len(pool.rows()) == 1
 
 
 def test_reconcile_says_whether_the_daemon_does_it(pool: Place, web: str, holder: Any) -> None:

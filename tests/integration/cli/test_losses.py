@@ -355,6 +355,11 @@ def test_a_kept_copy_is_listed_shown_and_taken(four: Place) -> None:
     assert four.run('restore', four.directory + '/good.json', '--yes').status == 0
     assert [row[:3] for row in assignments(four)] == [row[:3] for row in before]
     assert four.run('registry', 'rebuild', '--source=nothing').status == 3
+    for source, said in ((four.registry.journal_path, 'cannot be read (too_new)'),
+                         (os.devnull, 'there is no copy')):
+        run = four.run('registry', 'rebuild', '--source=' + source)
+        assert said in run.err and 'registry copies' in run.err, run
+        assert 'upgrade this program' not in run.err
 
 
 def test_the_registry_of_a_time_is_restored(four: Place) -> None:

@@ -12,7 +12,7 @@ from registry.values import Priority, Vm
 from registry.writer_lock import WriterLock
 from tests.integration.cli.mirror import POOLS, give_entry, mirror
 from tests.integration.cli.program import Place, span
-from watcher.mirror.entries import Generation, digest_contents
+from watcher.mirror.entries import SLOTS, Generation, digest_contents
 
 ELSEWHERE = 'ffff0000-1111-2222-3333-444455556666'
 
@@ -186,11 +186,25 @@ def test_a_wiped_host_gets_its_registry_and_numbers_are_not_given_twice(two: Any
 
 def test_a_mirror_that_is_not_whole_is_shown_to_be_so(two: Any) -> None:
     place, one, other = two
-    mirror(place, vm_of(one, 1), count=2)
+    mirror(place, vm_of(one, 1), vm_of(other, 2))
+    place.xapi.call('VM.remove_from_other_config', place.xapi.find(other), SLOTS[0])
     run = place.run('registry', 'compare', '--json', '--exit-code')
     assert run.status == 6
     mirror_said = run.document['mirror']
-    assert mirror_said['vm_count'] == 2 and run.document['changes'] == []
+    assert (mirror_said['vm_count'], mirror_said['is_complete']) == (2, False)
+    assert run.document['changes'] == []
+
+
+def test_a_mirror_of_another_line_that_says_the_same_is_no_news(two: Any) -> None:
+    place, one, _other = two
+    mirror(place, vm_of(one, 1), number=5)
+    with Journal(place.registry.journal_path, timeout_seconds=5.0) as journal:
+        journal.note_generation('9-0000000a', '0' * 32)
+    run = place.run('registry', 'compare', '--json', '--exit-code')
+    assert (run.status, run.document['judgement'], run.document['changes']) == (0, 'same', [])
+    assert 'say the same' in place.run('registry', 'compare').out
+    # Nothing is refused for it where no daemon runs.
+    assert place.run('set-pool', 'one', '--pool=B').status == 0
 
 
 def test_odd_entries_are_shown(two: Any) -> None:
@@ -287,6 +301,34 @@ def test_no_daemon_is_promised_where_none_runs(two: Any) -> None:
             assert f'{place.db}: edited since generation 5-0123abcd, 1 VM' in run.out
             assert place.run('registry', 'keep', '--yes').out.endswith(
                 'Nothing to do: the registry counts already.\n')
+
+
+def test_a_journal_that_does_not_tell_where_the_registry_has_been_keeps_no_edit(two: Any) -> None:
+    place, one, _other = two
+    mirror(place, vm_of(one, 1, 'B'))
+    with Journal(place.registry.journal_path, timeout_seconds=5.0) as journal:
+        journal.note_generation('9-0000000a', '0' * 32)
+    words = ('set-priority', 'one', '--priority=high')
+    run = place.run(*words)
+    assert run.status == 4 and 'another host has gone on' in run.err
+    with contextlib.closing(sqlite3.connect(place.registry.journal_path)) as connection, connection:
+        connection.execute("UPDATE lineage SET generation = x'00'")
+    assert place.run(*words).status == 0
+
+
+def test_no_mirror_is_promised_where_it_is_switched_off(two: Any) -> None:
+    place, one, _other = two
+    with open(place.config, 'a', encoding='utf-8') as stream:
+        stream.write('[mirror]\nenabled = no\n')
+    off = "the mirror is switched off here ('[mirror] enabled = no')"
+    with WriterLock(place.db) as lock:
+        assert lock.acquire()
+        assert f'{off}: nobody will make one' in place.run('registry', 'compare').out
+        assert off in place.run('registry', 'keep', '--yes').err
+        mirror(place, vm_of(one, 1, 'B'))
+        run = place.run('registry', 'keep', '--yes')
+        assert run.status == 0 and f'{off}: nobody will mirror it.' in run.out, run
+        assert off in place.run('registry', 'compare').out
 
 
 def test_a_row_that_is_not_valid_is_no_edit_and_keeps_its_entry(two: Any) -> None:

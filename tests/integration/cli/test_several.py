@@ -129,7 +129,16 @@ def test_the_first_restart_that_fails_ends_it_and_names_the_rest(four: Any) -> N
     run = four.run('set-pool', 'b', 'd', '--pool=B', '--yes')
     assert run.status == 1, run.err
     assert 'not restarted, and pending: d (' in run.err
+    assert f"vgpu-admin apply-pending {four.uuid(four.refs['d'])}\n" in run.err
     assert four.power(four.refs['d']) == 'Running' and _args(four, 'd') == [span(4)]
+
+
+def test_a_removal_that_waits_for_a_stop_names_the_command(four: Any) -> None:
+    four.xapi.add_fault('operation_failure', method='VM.clean_shutdown', ref=four.refs['b'],
+                        parameters={'code': 'VM_LACKS_FEATURE'})
+    run = four.run('remove-vm', 'b', 'd', '--yes')
+    assert run.status == 1 and 'apply-pending' not in run.err, run.err
+    assert f"xe vm-shutdown uuid={four.uuid(four.refs['d'])}\n" in run.err
 
 
 def test_several_vms_are_removed_at_once(four: Any) -> None:

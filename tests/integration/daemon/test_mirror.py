@@ -1,7 +1,9 @@
 """The registry in XAPI's database: it outlives its host, and what others write there is input."""
 
+import contextlib
 import json
 import os
+import sqlite3
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
@@ -351,6 +353,21 @@ def test_without_its_journal_the_file_is_staged_from_until_somebody_says_which_c
         journal.note_generation(entry.generation.text, entry.digest, is_own=False,
                                 line=entry.line)
     wait_says(world, ref, pool_id='B')
+
+
+@pytest.mark.parametrize('text', ['foo', '0-0badf00d', '9999999999999-0badf00d'])
+def test_what_is_no_generation_in_the_journal_costs_the_mirror_only(mirrored, text) -> None:
+    world, ref, _other = mirrored
+    world.daemon.stop()
+    with contextlib.closing(sqlite3.connect(world.registry.journal_path)) as journal, journal:
+        journal.execute('UPDATE lineage SET generation = ? WHERE id = (SELECT max(id) FROM lineage)',
+                        (text,))
+    before = pool_entry(world)
+    world.start_daemon()
+    assert text in world.daemon.wait_for('mirror.waiting')['error']
+    world.change(ref, pool_id='B')
+    world.wait_args(ref, span(1, pool='B'))
+    assert pool_entry(world) == before and world.daemon.stop() == 0
 
 
 def test_a_journal_that_is_lost_while_the_daemon_runs_costs_no_edit(mirrored) -> None:

@@ -1,7 +1,9 @@
 """Forged entries in a pool of several hosts: while the master runs, fails over, and beside hosts
 that sign nothing, as version 0.1 (P27)."""
 
+import contextlib
 import os
+import sqlite3
 from types import MappingProxyType
 from typing import Any, Callable, Dict, List, Mapping
 
@@ -204,8 +206,16 @@ def wipe_master_and(pool: PoolWorld, attack: Callable[[], None]) -> Host:
     return master
 
 
+def forget_what_was(host: Host) -> None:
+    """A journal that does not reach back: of all generations it has the newest."""
+    with contextlib.closing(sqlite3.connect(host.registry.journal_path)) as journal, journal:
+        journal.execute('DELETE FROM lineage WHERE id < (SELECT max(id) FROM lineage)')
+
+
+@pytest.mark.parametrize('have_followed', [False, True])
 def test_a_wiped_master_asks_the_others_before_it_believes_an_older_mirror(
-        pool: PoolWorld) -> None:
+        pool: PoolWorld, have_followed: bool) -> None:
+    """Also where it is so old that they have taken it for a newer one meanwhile."""
     refs = start(pool)
     entries = [(ref, keys_of(pool.xapi.vm(ref))) for ref in refs]
     whole = pool_keys(pool)
@@ -220,7 +230,16 @@ def test_a_wiped_master_asks_the_others_before_it_believes_an_older_mirror(
             put(pool.xapi, 'VM', ref, dict(dict.fromkeys(KEYS), **keys))
         put(pool.xapi, 'pool', pool_ref, dict(dict.fromkeys(KEYS), **texts))
 
-    master = wipe_master_and(pool, lambda: put_back(entries, whole))
+    def attack() -> None:
+        if have_followed:
+            for member in pool.members:
+                forget_what_was(member)
+        put_back(entries, whole)
+        if have_followed:
+            for member in pool.members:
+                wait_until(lambda: member.assignments() != wanted, 'it is followed')
+
+    master = wipe_master_and(pool, attack)
     line = master.daemon.wait_for('mirror.undecided', level='error')
     assert 'another host has been at generation' in line['reason']
     judge(master.assignments(), {})

@@ -4,9 +4,13 @@ from typing import Any, List, Tuple
 
 import pytest
 
-from tests.integration.daemon.world import span
+from tests.integration.daemon.world import KEY, span
 from tests.integration.pool.test_forwarding import Admin
 from tests.integration.pool.world import Host, PoolWorld
+from tests.support.waiting import LOADED
+
+# P1, and the daemon judges again every two seconds.
+STAGING_SECONDS = 6.0 * LOADED
 
 
 @pytest.fixture
@@ -79,3 +83,17 @@ def test_what_nothing_proves_waits_and_says_what_to_do(pool: PoolWorld) -> None:
     assert run.status == 0 and 'kept as' in run.out, run
     new.daemon.wait_for('mirror.written')
     assert pool.wait_agreed()[pool.uuid(db)][:2] == (2, 'B')
+
+
+def test_what_was_held_up_is_staged_as_soon_as_somebody_has_decided(pool: PoolWorld) -> None:
+    """No write to its entry follows that would have the VM looked at."""
+    web, db = register(pool)
+    snapshot = pool.xapi.call('VM.snapshot', web, 'before')
+    pool.members[0].daemon.kill()
+    change(pool, web, 1)
+    change(pool, db, 2)
+    _old, new = revert_and_die(pool, web, snapshot)
+    new.daemon.wait_for('mirror.incomplete')
+    pool.xapi.call('VM.remove_from_platform', db, KEY)
+    assert Admin(new).run('registry', 'rebuild', '--yes').status == 0
+    pool.wait_args(db, span(2, pool='B'), STAGING_SECONDS)

@@ -1,11 +1,16 @@
 """A new master whose copy of XAPI's database is older than what its daemon knows."""
 
+import contextlib
+import sqlite3
 import time
 from typing import Any
 
+from cli.output.text import Style
+from cli.queries.mirror_status import read_mirror_state, render_mirror
+from registry.journal.journal import Journal
 from registry.values import Priority
 from tests.integration.daemon.world import span, wait_until
-from tests.integration.pool.world import PoolWorld
+from tests.integration.pool.world import Host, PoolWorld
 from tests.support.waiting import LOADED
 
 # A statement of docs/pool-wide.md: from the moment in which a login succeeds on the new master.
@@ -72,3 +77,32 @@ def test_while_there_is_no_master_vms_boot_with_what_they_carry(pool: Any) -> No
     assert pool.took(ref, span(3))
     pool.xapi.fail_over(new.ref)
     wait_until(lambda: pool.xapi.vm(ref)['domid'] == pool.last_boot(ref).domid, 'the new domid')
+
+
+def test_a_registry_that_cannot_be_made_like_the_mirror_is_told_as_such(pool: PoolWorld) -> None:
+    """Somebody holds it: the copy of a member follows nothing then, and is confirmed by nobody."""
+    old, new, _third = pool.hosts
+    ref = pool.create_vm('web')
+    pool.register(ref, vm_id=7)
+    pool.wait_args(ref, span(7))
+    pool.wait_agreed()
+    with contextlib.closing(sqlite3.connect(new.registry_path, isolation_level=None)) as reader:
+        reader.execute('BEGIN')
+        reader.execute('SELECT * FROM vms').fetchall()
+        pool.change(ref, pool_id='B')
+        wait_until(lambda: 'cannot be held against the registry here' in says(new), says(new))
+        assert 'is locked by' in says(new) and 'Mirror: OK' not in says(new)
+        pool.xapi.sync_database(new.ref)
+        pool.lose(old)
+        pool.xapi.fail_over(new.ref)
+        wait_until(lambda: 'which cannot be made like it' in says(new), says(new))
+        assert 'not whole' not in says(new) and 'nothing is staged' in says(new)
+    pool.wait_args(ref, span(7, pool='B'))
+    wait_until(lambda: 'Mirror: OK' in says(new), says(new))
+
+
+def says(host: Host) -> str:
+    """What is said of the mirror on a host, with OK when it is well."""
+    with Journal(host.registry.journal_path, timeout_seconds=5.0) as journal:
+        state = read_mirror_state('the daemon', journal, True)
+    return render_mirror(state, Style())

@@ -8,6 +8,7 @@ while its host is wiped.
 import os
 import random
 import re
+import sqlite3
 import threading
 from typing import Any, Callable, Dict, List
 
@@ -227,6 +228,28 @@ def test_older_signed_mirror_that_is_put_back_is_overwritten(mirrored: Mirrored)
                lambda: '\n'.join(world.daemon.raw[-20:]))
     assert wanted[world.uuid(mirrored.refs[0])][1] == 'B'
     judge(mirrored.assignments(), wanted)
+
+
+@pytest.mark.parametrize('tables', [['pool'], ['VM', 'pool']], ids=['the-pools-entry', 'all'])
+def test_older_signed_mirror_that_the_master_has_never_seen_is_overwritten(
+        mirrored: Mirrored, tables: List[str]) -> None:
+    """As after an installation from the ISO: of what was long ago the journal knows nothing."""
+    world, before = mirrored.world, mirrored.snapshot()
+    world.change(mirrored.refs[0], pool_id='B')
+    world.wait_args(mirrored.refs[0], span(1, pool='B'))
+    newest, wanted = mirrored.wait_mirrored(), mirrored.assignments()
+    world.daemon.stop()
+    with sqlite3.connect(os.path.join(world.directory, 'vgpu_journal.db')) as journal:
+        journal.execute('DELETE FROM lineage WHERE generation <> ?', (newest['generation'],))
+    journal.close()
+    world.start_daemon()
+    mirrored.replay([item for item in before if item[0] in tables])
+    wait_until(lambda: mirrored.entry and number_of(mirrored.entry) >= number_of(newest),
+               lambda: '\n'.join(world.daemon.raw[-20:]))
+    judge(mirrored.assignments(), wanted)
+    # Staging goes on.
+    world.change(mirrored.refs[1], pool_id='B')
+    world.wait_args(mirrored.refs[1], span(2, pool='B'))
 
 
 def test_whoever_changes_an_entry_all_the_time_keeps_no_edit_from_being_mirrored(
@@ -538,3 +561,17 @@ def test_people_may_rebuild_from_an_unsigned_mirror_that_is_whole(mirrored: Mirr
     wait_until(lambda: mirrored.entry and mirrored.entry['vms'] == 1
                and number_of(mirrored.entry) > 500 and len(keys_of(mirrored.pool_record)) == 2,
                lambda: '\n'.join(world.daemon.raw[-20:]))
+
+
+def test_what_is_not_whole_is_rebuilt_from_what_is_signed(mirrored: Mirrored) -> None:
+    """A vm-admin took one entry away, and gave a VM of his the number of another."""
+    world = mirrored.world
+    evil = world.create_vm('evil')
+    mirrored.wipe()
+    put(world.xapi, 'VM', mirrored.refs[1], dict.fromkeys(KEYS))
+    put(world.xapi, 'VM', evil, {SLOTS[0]: forge_vm(
+        world.uuid(evil), mirrored.uuid, '100000000-0badf00d', 1)})
+    run = run_admin(world, 'registry', 'rebuild', '--yes')
+    assert run.status == 0 and 'not whole' in run.err and 'no key known here has signed' in run.err
+    judge({vm_uuid: row[0] for vm_uuid, row in mirrored.assignments().items()},
+          {world.uuid(mirrored.refs[0]): 1, world.uuid(mirrored.refs[2]): 3})

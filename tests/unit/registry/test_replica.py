@@ -185,6 +185,17 @@ def test_copies_of_one_second_have_different_names_and_are_bounded(two_vms, monk
     assert len(kept_copies(two_vms.path)) == 3 and newest in kept_copies(two_vms.path)
 
 
+def test_copy_that_a_clock_has_put_into_the_past_is_kept_all_the_same(two_vms, monkeypatch, clock):
+    """It was forgotten as the oldest, in the moment in which it was said to be kept."""
+    monkeypatch.setattr(kept, 'KEPT_COPIES', 2)
+    for vm in (THREE, ONE):
+        replace(two_vms, image_of(vm))
+    clock.now = 1000.0
+    newest = replace(two_vms, image_of(TWO)).kept
+    assert 'replaced-1970' in newest and os.path.exists(newest)
+    assert len(kept_copies(two_vms.path)) == 2
+
+
 def test_copy_that_cannot_be_kept_stops_the_replacement(two_vms, monkeypatch):
     monkeypatch.setattr(kept, '_free_name', lambda path, now: '/nowhere/at/all')
     with pytest.raises(RegistryUnavailable, match='no copy could be kept') as caught:

@@ -9,7 +9,7 @@ from typing import Any, Iterator, List
 import pytest
 
 from cli.queries import member
-from cli.xapi_session import _read_hosts
+from cli.xapi_session import _find_hosts, _read_pools
 from registry.errors import JournalUnavailable, Reason
 from registry.journal.journal import Journal
 from registry.schema import WATCH_NOTE
@@ -100,5 +100,5 @@ class Xapi:
 def test_host_is_asked_for_unless_the_master_is_the_one_that_was_noted(
         master: str, noted: str, calls: int) -> None:
     xapi = Xapi(master)
-    assert _read_hosts(xapi, noted) == (HERE, master)  # type: ignore
+    assert _find_hosts(xapi, _read_pools(xapi), noted) == (HERE, master)  # type: ignore
     assert len(xapi.calls) == calls

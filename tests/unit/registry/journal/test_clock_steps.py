@@ -4,10 +4,13 @@ import sqlite3
 
 import pytest
 
+from registry.errors import NotFound
 from registry.journal.clock_steps import (KEPT, ClockStep, build_step, correct, describe_span,
                                           render_corrected)
+from registry.journal.journal import Journal
 from registry.journal.receipts import Boot
 from registry.sqlite.timestamps import render_timestamp
+from registry.store import Registry
 from tests.unit.registry.helpers import uuid_of
 
 # A host that booted in 2000, and was stepped after ten minutes.
@@ -84,6 +87,22 @@ def test_history_receipts_and_past_go_by_the_right_times(registry, journal, cloc
             if entry.what == 'vm_added'] == [uuid_of(1)]
     assert journal.count_verdicts(asked_for) == {'as_desired': 1}
     assert [vm.vm_uuid for vm in journal.past('vgpu_config.db', asked_for).vms] == [uuid_of(1)]
+
+
+@pytest.mark.parametrize('wrong', [100.0, 2587500000.0], ids=['1970', '2051'])
+def test_history_that_began_by_a_wrong_clock_begins_when_it_really_did(tmp_path, clock, wrong):
+    right, clock.now = clock.now, wrong
+    registry = Registry(str(tmp_path / 'new.db'), timeout_seconds=1.0, clock=clock)
+    registry.create('me')
+    with registry.edit(who='me', command='x') as edit:
+        edit.add_vm(uuid_of(1))
+    clock.now += 60
+    with Journal(registry.journal_path, timeout_seconds=1.0, clock=clock) as journal:
+        journal.note_clock_step(build_step(clock.now, right, 90.0))
+        past = journal.past('new.db', render_timestamp(right - 30))
+        assert [vm.vm_uuid for vm in past.vms] == [uuid_of(1)]
+        with pytest.raises(NotFound, match='it begins at ' + render_timestamp(right - 60)):
+            journal.past('new.db', render_timestamp(right - 90))
 
 
 def test_small_step_stands_in_the_history_and_changes_no_time(journal):

@@ -1,10 +1,12 @@
 """What the registry said at a time in the past."""
 
+import contextlib
 import os
+import sqlite3
 
 import pytest
 
-from registry.errors import NotFound
+from registry.errors import JournalUnavailable, NotFound
 from registry.sqlite.timestamps import render_timestamp
 from registry.values import Priority
 from tests.unit.registry.helpers import other_program, uuid_of
@@ -101,3 +103,26 @@ def test_entries_of_before_the_migration_count_for_every_file(registry, journal,
     with other_program(registry.journal_path) as other:
         other.execute("UPDATE history SET source = ''")
     assert [vm.vm_uuid for vm in journal.past(SOURCE, before).vms] == [uuid_of(1)]
+
+
+@pytest.mark.parametrize('text', [
+    None, 'not JSON', '"text"', '[1]', '{"vm_uuid": "x"}', '{"vm_id": "1", "vm_uuid": "%s", '
+    '"vm_name": 3, "pool_id": "A", "priority": 1}' % uuid_of(1), '[[' * 50000])
+def test_entry_that_somebody_wrote_to_is_no_row_that_was_not_there(registry, journal, at, text):
+    """A restore to what was before it would remove the VM."""
+    edit(registry, lambda edit: edit.add_vm(uuid_of(1), vm_id=1))
+    between = at()
+    edit(registry, lambda edit: edit.change_vm(uuid_of(1), pool_id='B'))
+    with contextlib.closing(sqlite3.connect(journal.path)) as connection, connection:
+        connection.execute("UPDATE history SET before_json = ? WHERE what = 'vm_changed'", (text,))
+    with pytest.raises(JournalUnavailable, match='cannot be understood: what the registry was'):
+        journal.past(SOURCE, between)
+
+
+def test_row_that_was_not_valid_gave_no_assignment(registry, journal, at):
+    edit(registry, lambda edit: edit.add_vm(uuid_of(1), vm_id=1))
+    with other_program(registry.path) as connection:
+        connection.execute("INSERT INTO vms (vm_id, vm_uuid) VALUES (9, 'not a UUID')")
+    before = at()
+    edit(registry, lambda edit: edit.remove_vm('not a UUID'))
+    assert told(journal.past(SOURCE, before))[0] == [(uuid_of(1), 1, 'A', 'medium')]

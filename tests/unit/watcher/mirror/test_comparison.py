@@ -51,12 +51,21 @@ MIRROR = mirror_of(row_of(1))
     pytest.param(MIRROR, (AT.text, AFTER.text), 'x', 'x', Judgement.OLDER, id='older'),
     pytest.param(MIRROR, (), None, None, Judgement.NEWER, id='no-registry'),
     pytest.param(MIRROR, (), None, 'x', Judgement.UNDECIDED, id='no-lineage'),
-    pytest.param(MIRROR, (), None, MIRROR.digest, Judgement.NEWER, id='no-lineage-and-equal'),
+    pytest.param(MIRROR, (), None, MIRROR.digest, Judgement.SAME, id='no-lineage-and-equal'),
+    pytest.param(MIRROR, (BEFORE.text,), 'x', MIRROR.digest, Judgement.SAME,
+                 id='another-line-and-equal'),
     pytest.param(MIRROR, (BEFORE.text,), 'x', 'x', Judgement.NEWER, id='newer'),
     pytest.param(MIRROR, (BEFORE.text, '5-000000ff'), 'x', 'x', Judgement.NEWER,
                  id='same-number-of-another-line')])
 def test_which_is_newer(mirror, lineage, noted, digest, judgement):
     assert judge(mirror, lineage, noted, digest) is judgement
+
+
+@pytest.mark.parametrize('led, judgement', [
+    pytest.param(0, Judgement.NEWER, id='not-yet'), pytest.param(4, Judgement.NEWER, id='less-far'),
+    pytest.param(5, Judgement.OLDER, id='as-far'), pytest.param(6, Judgement.OLDER, id='further')])
+def test_what_was_never_seen_is_old_where_this_host_has_led_further(led, judgement):
+    assert judge(MIRROR, ('7-0000000d',), 'x', 'x', led) is judgement
 
 
 @pytest.mark.parametrize('slots, kind', [

@@ -1,7 +1,12 @@
 """A mirror that is not whole is completed where the digest proves it, and nowhere else."""
 
+import itertools
+import random
+import time
+
 import pytest
 
+from tests.support.waiting import LOADED
 from tests.unit.watcher.mirror.test_comparison import mirror_of, row_of, vm_with
 from watcher.mirror import completion
 from watcher.mirror.comparison import collect_image
@@ -50,6 +55,38 @@ def test_no_search_takes_long(mocker):
     known = {row.vm_uuid: row._replace(vm_id=row.vm_id + 5000) for row in many}
     assert prove(entries, known, mirror_of(*many)) is None
     assert 0 < sum(len(call[0][0]) for call in digest.call_args_list) <= completion._MOST_ROWS
+
+
+def test_guesses_that_double_a_number_cost_no_more_the_more_rows_there_are(mocker):
+    """All that is known of some VMs is one number: no choice of them can be right."""
+    guess = mocker.spy(completion, 'digest_contents')
+    many = {row.vm_uuid: row for row in map(row_of, range(1, 10001))}
+    known = {uuid: row._replace(vm_id=10000) if row.vm_id < 300 else row
+             for uuid, row in many.items()}
+    began = time.process_time()
+    assert prove(many, known, mirror_of(*map(row_of, range(2, 10002)))) is None
+    assert time.process_time() - began < 0.5 * LOADED and guess.call_count == 1
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_each_guess_has_each_number_once_and_none_of_them_is_left_out(seed):
+    chance = random.Random(seed)
+    for _ in range(200):
+        entries, known = ({row.vm_uuid: row._replace(vm_id=chance.randint(1, 5))
+                           for row in TRUE if chance.random() < 0.7} for _ in range(2))
+        count = chance.randint(0, 5)
+        doubtful = sorted(uuid for uuid in set(entries) | set(known)
+                          if entries.get(uuid) != known.get(uuid))
+        wanted = []
+        for size in range(len(doubtful) + 1):
+            for chosen in itertools.combinations(doubtful, size):
+                rows = dict(entries)
+                for uuid in chosen:
+                    rows.pop(uuid, None)
+                    rows.update({uuid: known[uuid]} if uuid in known else {})
+                if len(rows) == count == len({row.vm_id for row in rows.values()}):
+                    wanted.append(sorted(rows.values()))
+        assert list(completion._guess(entries, known, doubtful, count)) == wanted
 
 
 def test_a_mirror_is_completed_from_the_registry_and_says_of_which_vm():

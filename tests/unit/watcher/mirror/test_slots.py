@@ -8,14 +8,15 @@ import pytest
 
 from registry.values import Pool, Priority
 from tests.unit.watcher.builders import uuid_of
-from tests.unit.watcher.mirror.test_comparison import carry_out
-from watcher.mirror.codes import Trust, derive_key
+from tests.unit.watcher.mirror.test_comparison import carry_out, row_of
+from watcher.mirror import entries
+from watcher.mirror.codes import NO_TRUST, Trust, derive_key
 from watcher.mirror.comparison import EntryKind, find_entry_kind, plan_row
 from watcher.mirror.entries import (SLOTS, Generation, MirroredRow, PoolEntry, VmEntry,
                                     digest_contents, parse_pool_entry, parse_vm_entry,
                                     render_pool_entry, render_vm_entry)
 from watcher.mirror.slots import (CODE, MORE, Found, apply_change, attach_pool, attach_vm,
-                                  find_current, plan_entry, read_pool_entry)
+                                  find_current, plan_entry, read_mirror, read_pool_entry)
 
 HERE, VM, OTHER = uuid_of(900), uuid_of(10), uuid_of(11)
 NEW, OLD = derive_key(b'the secret of now'), derive_key(b'the one before')
@@ -191,3 +192,27 @@ def test_whatever_stands_in_the_keys_is_read_or_left():
             found = find_current(slots.items(), parse, None, TRUST, VM)
             assert isinstance(found, Found)
             assert set(found.spare) | set(found.attached) | {found.slot} >= set(slots)
+
+
+def test_what_stands_beside_an_entry_that_does_not_count_is_read_for_people_only(mocker):
+    """It can have two megabytes, and whoever may write there can change it all the time (P28)."""
+    rows = tuple(row_of(number) for number in range(1, 2001))
+    text, attached = attach_pool(WHOLE._replace(absent=rows), NO_TRUST)
+    slots = dict({SLOTS[0]: text}, **{SLOTS[0] + end: part for end, part in attached})
+    parse_part = mocker.spy(entries, '_parse_part')
+    entry, = read_pool_entry(slots.items(), TRUST, HERE).untrusted
+    assert entry.generation == AT and not parse_part.called
+    entry, = read_pool_entry(slots.items(), TRUST, HERE, is_whole=True).untrusted
+    assert entry.absent == rows and parse_part.call_count == len(attached) > 1
+    assert read_pool_entry(slots.items(), NO_TRUST, HERE).entry.absent == rows
+
+
+def test_valid_code_of_an_earlier_entry_shows_that_codes_are_demanded():
+    """A host that has not been in this pool: a later entry that nobody has signed is no mirror."""
+    text, attached = attach_pool(WHOLE, TRUST)
+    forged, _none = attach_pool(WHOLE._replace(generation=Generation(13, '0badf00d')), NO_TRUST)
+    slots = dict({SLOTS[0]: text, SLOTS[1]: forged},
+                 **{SLOTS[0] + end: part for end, part in attached})
+    reading = read_mirror(slots.items(), Trust((NEW,)), HERE)
+    assert (reading.mirror, reading.is_signed) == (WHOLE, True)
+    assert reading.rival is not None and reading.rival.generation.number == 13

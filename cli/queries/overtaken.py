@@ -1,0 +1,78 @@
+"""Has another host gone on from the registry here, and does no daemon follow?
+
+A master whose daemon did not run has a registry that is older than the mirror. The next daemon
+makes it what the mirror says; until then nothing may be changed or staged by it (P18, P27).
+"""
+
+import os
+from typing import Any, Optional, Tuple
+
+from cli.commandline.options import DB
+from cli.errors import CommandError, Kind
+from cli.output.text import plural
+from registry.errors import JournalUnavailable, Reason, RegistryUnavailable
+from watcher.errors import XapiError
+
+
+def refuse_overtaken(context: Any) -> None:
+    """Refuse what the next daemon would undo, and name the cure."""
+    problem = find_overtaken(context)
+    if problem:
+        raise CommandError(Kind.CONFLICT, f'{problem}; nothing was changed')
+
+
+def find_overtaken(context: Any) -> str:
+    """Say that the mirror has overtaken the registry; '' when it has not, or nobody can tell."""
+    if not context.settings.mirror.enabled or not is_configured(context):
+        return ''
+    try:
+        pool = context.live().find_pool_record()
+        with context.journal() as journal:
+            lineage: Tuple[str, ...] = journal.lineage() if journal is not None else ()
+            mirror = _read_mirror(context, journal, pool) if lineage else None
+    except (XapiError, JournalUnavailable):
+        return ''
+    if mirror is None:
+        return ''
+    from watcher.mirror.comparison import Judgement, judge
+    # Where both say the same, only the line is another.
+    if judge(mirror, lineage, None, None) is not Judgement.NEWER \
+            or _digest_contents(context) == mirror.digest:
+        return ''
+    return ('another host has gone on from the registry here '
+            f'(generation {lineage[-1]}): the mirror is newer (generation '
+            f'{mirror.generation.text}, {plural(mirror.vms, "VM")}), and would replace what is '
+            "changed here: 'vgpu-admin registry rebuild', or a daemon ('systemctl start "
+            "vgpu-watcher'), brings the registry up to date; 'vgpu-admin registry keep' has it "
+            'count as it is')
+
+
+def is_configured(context: Any) -> bool:
+    """Tell whether this is the registry of the configuration: another has no mirror."""
+    path = context.arguments.get(DB)
+    return path is None or os.path.realpath(path) == os.path.realpath(context.configured_path)
+
+
+def _read_mirror(context: Any, journal: Any, pool: Any) -> Any:
+    """The pool's entry, where the daemon would go by it."""
+    from watcher.mirror.entries import MAX_JUMP, find_furthest, parse_generation
+    from watcher.mirror.slots import read_mirror
+    from watcher.mirror.trust import build_trust, read_key, read_memory
+    key = read_key(context.settings.mirror.key_file)[0]
+    reading = read_mirror(pool.mirror, build_trust(read_memory(journal), key, pool.uuid), pool.uuid)
+    mirror, furthest = reading.mirror, find_furthest(journal.lineage())
+    if mirror is not None and not reading.is_signed and furthest \
+            and mirror.generation.number > parse_generation(furthest).number + MAX_JUMP:
+        return None
+    return None if reading.is_too_new else mirror
+
+
+def _digest_contents(context: Any) -> Optional[str]:
+    from watcher.mirror.entries import digest_contents, row_of
+    try:
+        contents = context.registry.inspect()
+    except RegistryUnavailable as error:
+        if error.reason is Reason.LOCKED:
+            raise
+        return None  # it is of no use, and so whatever the mirror says is news
+    return digest_contents(map(row_of, contents.vms), contents.pools)
