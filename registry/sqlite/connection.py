@@ -6,6 +6,7 @@ one transaction covers both files.
 """
 
 import contextlib
+import functools
 import os
 import sqlite3
 import stat
@@ -31,6 +32,9 @@ TRANSACTION_SECONDS = 60.0
 LEAST_STATEMENT_SECONDS = 0.5
 # So many instructions of SQLite's, some tenths of a millisecond, between two looks at the clock.
 _INSTRUCTIONS = 20000
+# Text of any origin: a name that is not UTF-8 must not hide the other rows. No code of Python, in
+# which Ctrl-C would come up: SQLite of Python 3.6 goes on with the next cell after an exception.
+_DECODE = functools.partial(str, encoding='utf-8', errors='replace')
 TRY_AGAIN = 'try again when that has finished'
 _NEXT_STEPS = {
     Reason.MISSING: f"does not exist; {_CURE}; only for a first registry: 'vgpu-admin init'",
@@ -180,7 +184,7 @@ class Connection:
             self._journal_path, 'rw' if self._is_journal_writable else 'ro')
         self._connection = sqlite3.connect(
             main, timeout=self._patience.busy_seconds, isolation_level=None, uri=True)
-        self._connection.text_factory = _decoded
+        self._connection.text_factory = _DECODE
         self._set('PRAGMA foreign_keys=ON', 'PRAGMA foreign_keys', 1)
         if self._journal_path is not None and self._is_journal_writable:
             self._set('PRAGMA main.journal_mode=TRUNCATE', 'PRAGMA main.journal_mode', 'truncate')
@@ -325,11 +329,6 @@ def _is_of_the_file(error: sqlite3.Error) -> bool:
 
 def _at_once(action: Callable[..., List[Row]], *arguments: Any) -> List[Row]:
     return action(*arguments)
-
-
-def _decoded(data: bytes) -> str:
-    """Decode text of any origin: a name that is not UTF-8 must not hide the other rows."""
-    return data.decode('utf-8', 'replace')
 
 
 def _bindable(value: Any) -> Any:
