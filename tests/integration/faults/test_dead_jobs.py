@@ -75,5 +75,5 @@ def test_a_fault_of_ours_in_the_main_loop_ends_the_daemon_with_a_line(
     said = run_until_it_ends(build_world(), 'watcher.daemon', 'Watcher.pump',
                              "RuntimeError('boo')", begins='')
     failed = json.loads(said.splitlines()[-1])
-    assert (failed['event'], failed['error']) == ('service.failed', "RuntimeError('boo')")
+    assert (failed['event'], failed['error']) == ('service.failed', repr(RuntimeError('boo')))
     assert failed['exception'].endswith('RuntimeError: boo')
