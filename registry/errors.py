@@ -23,8 +23,16 @@ class Reason(str, enum.Enum):
         return self.value
 
 
+def one_line(text: object) -> str:
+    """A message as one line: a name or a text of others in it must not look like a line of ours."""
+    return str(text).replace('\n', '\\x0a')
+
+
 class RegistryError(Exception):
-    """Root of everything this package raises."""
+    """Root of everything this package raises; its text is one line."""
+
+    def __init__(self, *texts: object) -> None:
+        super().__init__(*map(one_line, texts))
 
 
 class RegistryUnavailable(RegistryError):

@@ -7,6 +7,8 @@ Of XAPI's errors ask first who answered: nobody, XAPI, or something that is not 
 import re
 from typing import Any, Iterable, Tuple
 
+from registry.errors import one_line
+
 # What stands in the place of a session, or of a password, in a text.
 HIDDEN = '(hidden)'
 # As XAPI names a session that it refuses, also within a longer text.
@@ -34,10 +36,13 @@ def hide_sessions(text: str) -> str:
 
 
 class XapiError(WatcherError):
-    """A call to XAPI came to nothing. Its text holds no session: it is logged, and shown."""
+    """A call to XAPI came to nothing. Its text holds no session: it is logged, and shown.
+
+    It is one line, whatever is in it: whoever blocks an operation of a VM chooses what XAPI says.
+    """
 
     def __init__(self, *texts: Any) -> None:
-        super().__init__(*(hide_sessions(str(text)) for text in texts))
+        super().__init__(*(hide_sessions(one_line(text)) for text in texts))
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Take these words out of the text as well."""

@@ -283,7 +283,7 @@ class Roll:
     def _finish(self, word: str, status: ExitStatus) -> RollOutcome:
         done = sum(1 for result, _message in self._results.values() if result == 'restarted')
         lines = ['Interrupted.'] if word == 'interrupted' else []
-        lines += self._problem.splitlines()
+        lines += self._problem.split('\n') if self._problem else []
         # What has to be started stands in the problem, where that is known there.
         lines += [line for line in self._context.done
                   if line.rpartition(': ')[2] not in self._problem]

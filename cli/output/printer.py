@@ -68,7 +68,7 @@ class Output:
             self._write(self._errors, [json.dumps(build_document(error=content))])
             return
         self._tell(notes)
-        self._tell(str(error).splitlines())
+        self._tell(str(error).split('\n'))
 
     def _tell(self, texts: Sequence[str]) -> None:
         """Write to people, beside the result."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from registry.errors import Conflict
 from watcher.errors import SessionLost, XapiFailure, XapiNonsense, XapiUnreachable
 from watcher.xapi.client import _without_secrets
 
@@ -39,6 +40,12 @@ def test_other_references_stay_they_say_what_an_error_is_about():
     with pytest.raises(XapiFailure), _without_secrets('VM.start', (SESSION, VM)):
         raise error
     assert error.params == ('VM', VM) and str(error) == 'HANDLE_INVALID: VM, %s' % VM
+
+
+def test_text_of_others_makes_no_second_line():
+    for error in (XapiFailure('OPERATION_BLOCKED', [VM, 'a\nb']), XapiNonsense('a\nb'),
+                  Conflict('VM (a\nb) has it')):
+        assert 'a\\x0ab' in str(error) and '\n' not in str(error)
 
 
 def test_text_of_any_length_costs_linear_time():
