@@ -178,8 +178,8 @@ def then_see(hint: str, command: str) -> str:
 
 
 def utc(at: str) -> str:
-    """A timestamp of ours for people: it says that it is UTC."""
-    return f'{at}Z' if _is_timestamp(at) else at
+    """A timestamp for people: one of ours says that it is UTC; other programs write any text."""
+    return f'{escape(at)}Z' if _is_timestamp(at) else escape(at)
 
 
 def iso(at: Optional[str]) -> Optional[str]:

@@ -1,6 +1,7 @@
 """Texts that others choose, on root's terminal: what they look like, and what they do not."""
 
 import re
+import sqlite3
 
 from tests.integration.cli.program import Place
 
@@ -19,3 +20,16 @@ def test_text_of_others_does_not_look_like_a_line_of_ours(pool: Place) -> None:
         assert run.status and 'xe vm-destroy' in run.out + run.err, words
         assert not [line for line in (run.out + run.err).splitlines()
                     if re.match('(vgpu-admin: )*(go on with: xe|or so)', line)], words
+
+
+def test_times_that_another_program_wrote_are_shown_escaped(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    assert pool.run('register-vm', 'web').status == 0
+    for text in ('\x1b]0;title\x07', '\x1b[2J-12-31 23:59:59', 'a\nForged: b'):
+        connection = sqlite3.connect(pool.db)
+        with connection:
+            connection.execute('UPDATE vms SET created_at = ?', (text,))
+        connection.close()
+        for words in (['show-vm', 'web'], ['explain', '--all', pool.uuid(ref)]):
+            run = pool.run(*words)
+            assert '\x1b' not in run.out + run.err and '\nForged' not in run.out, words
