@@ -18,6 +18,7 @@ _SHOWN_CHARACTERS = 60
 _UUID = re.compile(r'[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}')
 # What may stand around a UUID that another program wrote, and is no part of it.
 _AROUND_UUID = ' \t\r\n\v\f\0\'"{}'
+_MAX_DIGITS = 20
 _DIGITS = re.compile(r'[0-9]{1,10}')
 
 
@@ -158,6 +159,16 @@ def clean_name(name: Optional[str]) -> Optional[str]:
         return None
     data = name.replace('\0', '\ufffd').encode('utf-8', 'replace')
     return data[:MAX_NAME_BYTES].decode('utf-8', 'ignore')
+
+
+def parse_json_integer(digits: str) -> int:
+    """Read an integer of a JSON text of others, for its decoder.
+
+    One of many thousand digits would cost seconds before Python 3.11, and is refused since.
+    """
+    if len(digits) > _MAX_DIGITS:
+        raise InvalidValue(f'a number of {len(digits)} digits is too large: {digits[:20]}…')
+    return int(digits)
 
 
 def text_of(value: Any) -> Optional[str]:

@@ -10,8 +10,8 @@ from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Se
 
 from cli.exchange.csv_table import NoTable, describe_heading, has_column, read_table
 from registry.errors import InvalidValue
-from registry.values import (Contents, Priority, Vm, clean_name, parse_pool_id, parse_priority,
-                             parse_uuid, parse_vm_id)
+from registry.values import (Contents, Priority, Vm, clean_name, parse_json_integer, parse_pool_id,
+                             parse_priority, parse_uuid, parse_vm_id)
 
 COLUMNS = ('vm_uuid', 'vm_name', 'vm_id', 'pool_id', 'priority')
 _POOL_FIELDS = ('pool_id', 'pool_name', 'description', 'enabled')
@@ -20,7 +20,6 @@ FORMAT = 1
 _DOCUMENT_FIELDS = frozenset(['format', 'pools', 'vms', 'notes'])
 _NO_EXPORT = "it is neither an export nor a backup of 'vgpu-admin'"
 _SHOWN_CHARACTERS = 60
-_MAX_DIGITS = 20
 
 
 class VmRow(NamedTuple):
@@ -101,7 +100,7 @@ def _values(vm: Vm) -> Tuple[Any, ...]:
 
 def _parse_json(text: str) -> Parsed:
     try:
-        document = json.loads(text, object_pairs_hook=_build_object, parse_int=_parse_integer)
+        document = json.loads(text, object_pairs_hook=_build_object, parse_int=parse_json_integer)
     except InvalidValue as error:
         return _refused(str(error))
     except RecursionError:
@@ -125,13 +124,6 @@ def _build_object(pairs: Sequence[Tuple[str, Any]]) -> Dict[str, Any]:
             raise InvalidValue(f'the field {_shorten(name)} stands twice in one object')
         built[name] = value
     return built
-
-
-def _parse_integer(digits: str) -> int:
-    """Read an integer; one of millions of digits would take minutes, or be refused by Python."""
-    if len(digits) > _MAX_DIGITS:
-        raise InvalidValue(f'a number of {len(digits)} digits is too large: {digits[:20]}…')
-    return int(digits)
 
 
 def _find_document_problem(document: Any) -> str:

@@ -16,8 +16,9 @@ import zlib
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
 from registry.errors import InvalidValue
-from registry.values import (MAX_VM_ID, POOL_IDS, Pool, Priority, Vm, clean_name, parse_pool_id,
-                             parse_priority, parse_uuid, parse_vm_id)
+from registry.values import (MAX_VM_ID, POOL_IDS, Pool, Priority, Vm, clean_name,
+                             parse_json_integer, parse_pool_id, parse_priority, parse_uuid,
+                             parse_vm_id)
 from watcher.errors import WatcherError
 
 # Two, so that an entry is replaced by adding the new one before the old one goes.
@@ -279,8 +280,9 @@ def _load(text: Any, most: int) -> Dict[str, Any]:
     if not isinstance(text, str) or len(text) > most:
         raise MirrorInvalid(f'longer than {most} bytes')
     try:
-        fields = json.loads(text, object_pairs_hook=_without_doubles)
-    except (ValueError, RecursionError) as error:
+        fields = json.loads(text, object_pairs_hook=_without_doubles,
+                            parse_int=parse_json_integer)
+    except (ValueError, RecursionError, InvalidValue) as error:
         raise MirrorInvalid('not JSON') from error
     if not isinstance(fields, dict):
         raise MirrorInvalid('not a JSON object')

@@ -13,6 +13,8 @@ import json
 import re
 from typing import Any, Dict, FrozenSet, Mapping, NamedTuple, Optional
 
+from registry.errors import InvalidValue
+from registry.values import parse_json_integer
 from watcher.errors import WatcherError
 from watcher.vm.boot import BootFinding
 
@@ -135,8 +137,8 @@ def parse_finding(text: Any) -> BootFinding:
 def parse_document(text: Any) -> Dict[str, Any]:
     """Read an answer of ours: a JSON document of a format that we know."""
     try:
-        document = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
+        document = json.loads(text, parse_int=parse_json_integer)
+    except (ValueError, TypeError, RecursionError, InvalidValue) as error:
         raise AnswerInvalid('the answer is not JSON') from error
     if not isinstance(document, dict) or document.get('format') != FORMAT:
         raise AnswerInvalid(f'the answer is not in format {FORMAT}')

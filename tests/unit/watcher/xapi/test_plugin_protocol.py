@@ -86,7 +86,8 @@ def test_odd_finding_is_refused(changes):
         parse_finding(json.dumps(dict(json.loads(render_finding(BootFinding())), **changes)))
 
 
-@pytest.mark.parametrize('text', ['', 'null', '[]', '{}', None, 7, '[' * 100000])
+@pytest.mark.parametrize('text', ['', 'null', '[]', '{}', None, 7, '[' * 100000,
+                                  '{"format": 1, "x": %s}' % ('9' * 30)])
 def test_what_is_no_answer_is_refused(text):
     with pytest.raises(AnswerInvalid):
         parse_document(text)
