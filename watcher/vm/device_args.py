@@ -26,6 +26,8 @@ _KEY = re.compile(r'[a-z][a-z0-9_]*\Z')
 _PROPERTY_VALUE = re.compile(r'[A-Za-z0-9._:-]+\Z')
 _PRINTABLE = re.compile(r'[ -~]*\Z')
 _QUOTING = re.compile(r'["\'\\]')
+# Hexadecimal, octal and decimal, as C writes them; 09 is none to QEMU, and 9 to people.
+_INTEGER = re.compile(r'([+-]?)(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([0-9]{1,20}))\Z')
 _PLACEHOLDER = re.compile(r'\{([^{}]*)\}')
 _PRIORITY_WORDS = ('low', 'medium', 'high')
 _OPTION = '-device'
@@ -146,11 +148,18 @@ def parse_number(reading: Reading, template: Template) -> Optional[int]:
     """The vm_id that a value carries; None when it carries none that is valid."""
     # QEMU takes the last of two equal properties, and so does a dictionary.
     properties = dict(reading.spans[0].properties) if reading.spans else {}
-    text = properties.get(template.number_key, properties.get('vm_id', ''))
-    if re.match(r'[0-9]{1,10}\Z', text):
-        number = int(text)
-        return number if 1 <= number <= MAX_VM_ID else None
-    return None
+    number = _read_like_qemu(properties.get(template.number_key, properties.get('vm_id', '')))
+    return number if number is not None and 1 <= number <= MAX_VM_ID else None
+
+
+def _read_like_qemu(text: str) -> Optional[int]:
+    """A whole number as strtoull reads it: 0x10, 010 and -1 are numbers, and wrap at 64 bits."""
+    match = _INTEGER.match(text)
+    if match is None:
+        return None
+    sign, base_16, base_8, base_10 = match.groups()
+    number = int(base_16, 16) if base_16 else int(base_8, 8) if base_8 else int(base_10)
+    return (-number if sign == '-' else number) % (1 << 64)
 
 
 def mentions(value: Optional[str], names: FrozenSet[str]) -> bool:

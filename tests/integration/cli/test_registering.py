@@ -88,9 +88,10 @@ def test_a_uuid_that_xapi_does_not_know_is_not_found(place: Place) -> None:
     assert not os.path.exists(place.db)
 
 
-def test_a_number_that_an_unregistered_vm_bears_is_taken(place: Place) -> None:
+@pytest.mark.parametrize('number', ['7', '0x7', '07'])
+def test_a_number_that_an_unregistered_vm_bears_is_taken(place: Place, number: str) -> None:
     place.start_xapi()
-    bearer = place.create_vm('bearer', args=span(7))
+    bearer = place.create_vm('bearer', args='-device vgpu-stub,vm_id=' + number)
     ref = place.create_vm('web')
     run = place.run('register-vm', '--vm-uuid=' + place.uuid(ref), '--vm-id=7')
     assert run.status == 4 and place.uuid(bearer) in run.err
