@@ -62,7 +62,8 @@ _ARGS = re.compile(r'\bpool_id=([AB]),priority=([a-z]+),vm_id=([0-9]+)')
 # A terminal of so many columns has room for UUIDs beside the rest.
 FULL_WIDTH = 92
 DANGERS = {
-    'number_runs_twice': 'its number runs in another QEMU, too: shut down the VM that has no row',
+    'number_runs_twice': 'its number runs in another QEMU, too: shut down the VM whose row does '
+                         'not have it',
     'number_borne_twice': "another unregistered VM carries its number: 'vgpu-admin register-vm' "
                           'gives it one of its own',
     'resumes_with_anothers_number': "a resume takes another VM's number: shut it down instead",

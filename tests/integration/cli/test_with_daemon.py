@@ -269,3 +269,17 @@ def test_a_second_spelling_of_the_path_means_the_same_registry(watched: Place) -
     assert run.document['staging']['result'] == 'by_daemon'
     wait_until(lambda: watched.args(ref) == span(1), 'staged')
     assert sorted(os.listdir(link)) == ['registry.db', 'watcher.conf']
+
+
+def test_a_vm_with_a_row_that_took_the_number_of_another_is_told_of_both(watched: Place) -> None:
+    """The consumer gives a VM with a row what its key holds: its administrator may write that."""
+    refs = [watched.create_vm(name) for name in ('web', 'own')]
+    assert watched.run('register-vm', 'web', 'own').status == 0
+    wait_until(lambda: watched.args(refs[1]) == span(2), 'staged')
+    watched.start_vm(refs[0])
+    watched.xapi.call('VM.remove_from_platform', refs[1], KEY)
+    watched.xapi.call('VM.add_to_platform', refs[1], KEY, span(1))
+    watched.start_vm(refs[1])
+    assert watched.xapi.boots[-1].args == span(1)
+    wait_until(lambda: watched.run('status').out.count('runs in another QEMU') == 2, 'told')
+    assert watched.run('status').out.count('shut down the VM whose row does not have it') == 2
