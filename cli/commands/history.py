@@ -10,7 +10,7 @@ from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.output.result import Result, VmView, build_document
-from cli.output.text import escape, name_vm
+from cli.output.text import escape, name_vm, utc
 from cli.output.vm_view import entry_document, view_row
 from cli.queries.vm_lookup import find_target
 from cli.queries.vm_names import find_names
@@ -97,12 +97,12 @@ def describe_entry(entry: Any, name: Optional[str] = None, *, names_vm: bool = T
     """One change on one line, with the VM, or the vGPU pool, that it was about."""
     what = _describe_change(entry.before, entry.after, name)
     if entry.what == CLOCK_STEPPED:
-        return f'{entry.at}Z  {escape(entry.who)}  {_describe_step(entry)}: {what}'
+        return f'{utc(entry.at)}  {escape(entry.who)}  {_describe_step(entry)}: {what}'
     subject = f' {name_vm(name, entry.vm_uuid)}' if entry.vm_uuid and names_vm else ''
     if entry.what == POOL_CHANGED and isinstance(entry.after, dict):
         subject = f" vGPU pool {escape(str(entry.after.get('pool_id')))}"
-    return (f'{entry.at}Z  {escape(entry.who)}  {escape(entry.command)}: {entry.what}{subject}'
-            + (f': {what}' if what else ''))
+    return (f'{utc(entry.at)}  {escape(entry.who)}  {escape(entry.command)}: '
+            f'{escape(entry.what)}{subject}' + (f': {what}' if what else ''))
 
 
 def _describe_step(entry: Any) -> str:
@@ -115,18 +115,22 @@ def _describe_step(entry: Any) -> str:
 def _describe_change(before: Any, after: Any, name: Optional[str]) -> str:
     """What was, and what is; the name by which the VM has been called is not said again."""
     if isinstance(before, dict) and isinstance(after, dict):
-        return ', '.join(f'{_WORDS.get(key, key)} {_shown(key, before.get(key))} → '
+        return ', '.join(f'{_name(key)} {_shown(key, before.get(key))} → '
                          f'{_shown(key, after.get(key))}'
                          for key in sorted(set(before) | set(after))
                          if before.get(key) != after.get(key))
     if isinstance(before, dict) or isinstance(after, dict):
         fields: Dict[str, Any] = before if isinstance(before, dict) else after
-        return ', '.join(f'{_WORDS.get(key, key)} {_shown(key, fields[key])}'
+        return ', '.join(f'{_name(key)} {_shown(key, fields[key])}'
                          for key in sorted(fields)
                          if key != 'vm_uuid' and (key, fields[key]) != ('vm_name', name))
     if before is None and after is None:
         return ''
     return f'{_shown("", before)} → {_shown("", after)}'
+
+
+def _name(key: str) -> str:
+    return _WORDS.get(key) or escape(key)
 
 
 def _shown(key: str, value: Any) -> str:

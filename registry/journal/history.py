@@ -8,6 +8,7 @@ import json
 import os
 from typing import Any, List, NamedTuple, Optional, Tuple
 
+from registry.journal.cell_types import OPTIONAL_TEXT, fits
 from registry.journal.clock_steps import read_steps, render_corrected
 from registry.journal.numbers import read_counter, write_counter
 from registry.sqlite.connection import Connection
@@ -25,6 +26,7 @@ DAEMON = 'vgpu-watcher'
 _OF_PEOPLE = ('rebuild',)
 VM_ADDED = 'vm_added'
 VM_CHANGES = (VM_ADDED, 'vm_changed', 'vm_removed')
+_KINDS = (int, str, str, str, str) + 3 * (OPTIONAL_TEXT,)
 # A name of whatever length may stand in the environment of who runs a command.
 _MAX_WHO = 200
 
@@ -66,7 +68,8 @@ def list_entries(connection: Connection, vm_uuid: Optional[str] = None, limit: i
                  is_routine: Optional[bool] = None) -> Tuple[HistoryEntry, ...]:
     """List entries, the newest first: of one VM or of all, from `since` until before `until`.
 
-    What a clock that was wrong has written counts for the time at which it was written.
+    What a clock that was wrong has written counts for the time at which it was written. A row that
+    others have written to, with cells of other types, is left out.
     """
     routine = None if is_routine is None else int(is_routine)
     at = render_corrected('at', read_steps(connection) if since or until else ())
@@ -77,7 +80,7 @@ def list_entries(connection: Connection, vm_uuid: Optional[str] = None, limit: i
         'AND (? IS NULL OR is_routine = ?) ORDER BY id DESC LIMIT ?',
         (vm_uuid, vm_uuid, before_id, before_id, since, since, until, until, who, who,
          routine, routine, limit))
-    return _entries(rows)
+    return _entries([row for row in rows if fits(row, _KINDS)])
 
 
 def list_edits_since(connection: Connection, source: str, at: str) -> Tuple[HistoryEntry, ...]:
@@ -98,8 +101,8 @@ def first_edit_at(connection: Connection, source: str) -> Optional[str]:
     """Give the time of the oldest edit of a file that is known, as a right clock would have it."""
     corrected = render_corrected('at', read_steps(connection))
     rows = connection.execute(
-        f"SELECT {corrected} FROM history WHERE is_routine = 0 AND (source = ? OR source = '') "
-        'ORDER BY id LIMIT 1', (source,))
+        f'SELECT CAST({corrected} AS TEXT) FROM history WHERE is_routine = 0 '
+        "AND (source = ? OR source = '') ORDER BY id LIMIT 1", (source,))
     return rows[0][0] if rows else None
 
 
@@ -151,5 +154,5 @@ def _encoded(value: Any) -> Optional[str]:
 def _decoded(text: Optional[str]) -> Any:
     try:
         return None if text is None else json.loads(text)
-    except (ValueError, RecursionError):  # what others wrote there is shown as it stands
+    except (ValueError, TypeError, RecursionError):  # what others wrote is shown as it stands
         return text

@@ -3,6 +3,8 @@
 import re
 import sqlite3
 
+import pytest
+
 from tests.integration.cli.program import Place
 
 
@@ -33,3 +35,20 @@ def test_times_that_another_program_wrote_are_shown_escaped(pool: Place) -> None
         for words in (['show-vm', 'web'], ['explain', '--all', pool.uuid(ref)]):
             run = pool.run(*words)
             assert '\x1b' not in run.out + run.err and '\nForged' not in run.out, words
+
+
+@pytest.mark.parametrize('column', ['at', 'who', 'command', 'what', 'vm_uuid', 'before_json',
+                                    'after_json'])
+@pytest.mark.parametrize('value', ["'a\x1b[2J\nForged: b'", "x'ff00'", '7', "'{\"a\\u001b[2J\":1}'"])
+def test_what_others_wrote_into_the_history_is_shown_escaped_or_left_out(
+        pool: Place, column: str, value: str) -> None:
+    pool.create_vm('web')
+    assert pool.run('register-vm', 'web').status == 0
+    connection = sqlite3.connect(pool.registry.journal_path)
+    with connection:
+        connection.execute('UPDATE history SET %s = %s WHERE id %% 2' % (column, value))
+    connection.close()
+    for words in (['history'], ['explain', '--all', 'web'], ['restore', '--at=2038-01-01', '--yes']):
+        run = pool.run(*words)
+        assert 'Traceback' not in run.err and '\x1b' not in run.out + run.err, words
+        assert '\nForged' not in run.out + run.err, words
