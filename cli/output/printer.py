@@ -6,7 +6,7 @@ from typing import Any, Iterator, List, Mapping, Optional, Sequence, TextIO
 
 from cli.errors import CommandError, ExitStatus
 from cli.output.result import Result, build_document
-from cli.output.text import Style, encodable, escape
+from cli.output.text import Style, encodable, escape, escape_all_but_colours
 
 
 class Output:
@@ -80,8 +80,10 @@ class Output:
 
     def print_lines(self, results: List[str], errors: List[str], *,
                     is_data: bool = False) -> None:
-        """Print what another host has made ready for our terminal."""
-        self._write_fitted(errors)
+        """Print what another host has made ready for our terminal; data goes to no terminal raw."""
+        self._write_fitted([escape_all_but_colours(line) for line in errors])
+        if not is_data or self._results.isatty():
+            results = [escape_all_but_colours(line) for line in results]
         self._write(self._results, results, is_data=is_data)
 
     def _print_stream(self, texts: Iterator[str]) -> None:

@@ -12,6 +12,7 @@ from typing import List, Mapping, NamedTuple, Optional, Sequence
 _HARMLESS = frozenset('\u200c\u200d')
 _HIDDEN = frozenset(['Cc', 'Cf', 'Cs', 'Cn', 'Zl', 'Zp'])
 _COLOURS = {'good': '32', 'bad': '31', 'warn': '33', 'title': '1'}
+_COLOUR = re.compile('(\033\\[[0-9;]{0,20}m)')
 # A name is at most this wide in a table; what is cut is shown in full by show-vm.
 MAX_COLUMN = 48
 _GAP = '  '
@@ -56,6 +57,14 @@ def escape(text: Optional[str]) -> str:
     if not text or text.isprintable():
         return text or ''
     return ''.join(_shown(character) for character in text or '')
+
+
+def escape_all_but_colours(line: str) -> str:
+    """The same of a line that was made for a terminal, which keeps its colours."""
+    if line.isprintable():
+        return line
+    return ''.join(part if number % 2 else escape(part)
+                   for number, part in enumerate(_COLOUR.split(line)))
 
 
 def encodable(text: str, encoding: Optional[str]) -> str:

@@ -300,15 +300,27 @@ def test_hostile_text_from_the_master_reaches_no_terminal_unescaped(world, membe
     assert run.status == 1 and '\u202e' not in run.err and '\u2028' not in run.err
 
 
+def test_hostile_output_of_the_master_keeps_its_colours_and_nothing_else(world, member):
+    document = {'format': 1, 'status': 0, 'output': '\x1b[1mA\x1b[0m\x1b[2J\x9b\n',
+                'errors': '\x1b]0;x\x07\n'}
+    put_plugin(world, 'answer({"Status": "Success", "Value": %r})' % json.dumps(document))
+    run = member.run('list-vms')
+    assert (run.out, run.err) == ('\x1b[1mA\x1b[0m\\x1b[2J\\x9b\n', '\\x1b]0;x\\x07\n')
+
+
 @pytest.mark.parametrize('words', [('backup',), ('export',), ('export', '--format=csv')])
 def test_a_file_written_on_a_member_has_what_the_master_says(world, member, tmp_path, words):
     world.register(world.create_vm('web \u2713'), vm_id=5)
     here, there = str(tmp_path / 'here'), str(tmp_path / 'there')
+    world.xapi.clear_calls()
     for admin, path in ((member, here), (Admin(world.master), there)):
         run = admin.run(*words, path)
         assert (run.status, run.err) == (0, '') and run.out == '1 VM written to %s.\n' % path
     assert read(here) == read(there) and 'web ' in read(here)
     assert not os.path.exists(member.db)
+    # A pool-operator may write the result of anybody's task.
+    methods = [call.method for call in world.xapi.calls]
+    assert 'host.call_plugin' in methods and 'task.get_result' not in methods
 
 
 def read(path):
