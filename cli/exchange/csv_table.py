@@ -4,6 +4,7 @@ A spreadsheet separates by semicolons or tabs where the comma is the decimal mar
 first line `sep=;`, and fills rows up with empty columns.
 """
 
+import collections
 import csv
 import io
 import itertools
@@ -47,7 +48,7 @@ def read_table(text: str) -> Table:
     lines = _read(text)
     line, cells = next(lines, (1, []))
     heading = _clean_heading(cells)
-    twice = sorted({name for name in heading if heading.count(name) > 1})
+    twice = sorted(name for name, count in collections.Counter(heading).items() if count > 1)
     if twice:
         raise NoTable(f'line {line}: the column {twice[0]!a} stands in the heading twice')
     return Table(tuple(heading), tuple(_build_row(line, heading, cells) for line, cells in lines))

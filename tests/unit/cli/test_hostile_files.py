@@ -34,3 +34,8 @@ def test_twice_as_much_costs_twice_as_much_at_most(beginning, word):
         for size in (SIZE, 2 * SIZE)]
     assert many <= 2.2 * few + 200, (few, many)
     assert seconds < 2.0
+
+
+def test_heading_of_many_columns_is_refused_at_once():
+    _steps, seconds = count_steps_of(registry_format.parse, 'vm_uuid' + ',vm_name' * 40000)
+    assert seconds < 2.0
