@@ -57,7 +57,10 @@ def _check_free(there: State, uuid: str, is_copy: bool) -> None:
 
 
 def _arrive(there: State, here: Operation, host: str, is_copy: bool) -> str:
-    """Import the record, under a fresh UUID first, and take the domain in when it runs."""
+    """Import the record, under a fresh UUID first, and take the domain in when it runs.
+
+    No operation tells of it there: all that is seen is the host that the VM is to come to.
+    """
     fields = dict(here.state.database.get('VM', here.ref).fields)
     uuid, power_state = fields['uuid'], fields['power_state']
     fields.update(copies.FRESH, blocked_operations={}, current_operations={}, suspend_VDI=NULL,
@@ -83,12 +86,10 @@ def _take_in(there: State, here: Operation, arriving: Operation, host: str) -> N
     with here.state.database.lock:
         domain = here.state.hypervisor.domains.get(here.ref)
         platform = domain.platform if domain is not None else here.read('platform')
-    arriving.write('current_operations', {arriving.task: KIND})
     image = there.names.ref()
     with there.database.lock:
         there.hypervisor.images[image] = platform
     lifecycle.take_in(arriving, image, host)
-    arriving.write('current_operations', {})
     with there.database.lock:
         refresh_allowed(there, arriving.ref)
 

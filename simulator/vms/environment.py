@@ -108,17 +108,18 @@ def import_vm(state: State, name: str, uuid: Optional[str] = None,
 
 def arrive(state: State, name: str, uuid: str, platform: Optional[Dict[str, str]] = None,
            frozen: Optional[Dict[str, str]] = None, **fields: Any) -> str:
-    """Take in a running VM of another pool, with the map of its boot there."""
+    """Take in a running VM of another pool, with the map of its boot there.
+
+    No operation tells of it here: all that is seen is the host that the VM is to come to.
+    """
     ref = import_vm(state, name, uuid, platform, **fields)
     task = state.create_task('VM.migrate_send')
     running = Operation(state, ref, 'migrate_send', task)
-    running.write('current_operations', {task: 'migrate_send'})
     image = state.names.ref()
     with state.database.lock:
         current = running.read('platform')
         state.hypervisor.images[image] = current if frozen is None else dict(current, **frozen)
     lifecycle.take_in(running, image, state.this_host)
-    running.write('current_operations', {})
     _refresh(state, ref)
     state.destroy_task(task)
     return ref

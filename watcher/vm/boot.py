@@ -76,6 +76,8 @@ class Track(NamedTuple):
     """The operation under way; after it the one that brought the domain, which goes on a while."""
     is_certain: bool = True
     """False after an interruption: how the next new domain came up was not watched."""
+    is_awaited: bool = False
+    """What comes next is a domain of another resource pool, unless an operation says otherwise."""
 
 
 class BootFinding(NamedTuple):
@@ -160,7 +162,9 @@ def _follow_without_domain(track: Track, vm: VmRecord, is_new: bool) \
                                                           PowerState.SUSPENDED)
     if is_resting:
         was_under_way = track.under_way is not None
-        rested = Track(vm.power_state)
+        # The host that has it now is told before the power state.
+        is_awaited = vm.is_awaited or (track.is_awaited and vm.resident_on is not None)
+        rested = Track(vm.power_state, is_awaited=is_awaited)
         return rested, Sign.GIVEN_UP if was_under_way else Sign.NOTHING, BootKind.UNKNOWN
     # Running is published before the domid: what the VM was before tells how it came up.
     is_coming_up = vm.power_state in (PowerState.RUNNING, PowerState.PAUSED)
@@ -175,7 +179,7 @@ def _kind_of_arrival(track: Track, domain: Tuple[str, int]) -> BootKind:
     if track.power_state is PowerState.SUSPENDED:
         return BootKind.RESUME
     if track.power_state is PowerState.HALTED:
-        return BootKind.START
+        return BootKind.MIGRATION if track.is_awaited else BootKind.START
     if track.domain is None or not track.is_certain:
         return BootKind.UNKNOWN
     return BootKind.REBOOT if track.domain[0] == domain[0] else BootKind.MIGRATION

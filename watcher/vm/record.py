@@ -83,6 +83,9 @@ class VmRecord(NamedTuple):
     """The VM's next start writes the whole platform map back: see `settles_platform`."""
     has_qemu: bool = True
     """False for a domain type (PV, PVH) without a QEMU that could take our arguments."""
+    is_awaited: bool = False
+    """Halted without operations, and a host has room set aside for it: it may be on its way from
+    another resource pool, and its QEMU will come with the arguments that it had there."""
 
     @property
     def operation_names(self) -> frozenset:
@@ -237,15 +240,17 @@ def parse_vm(ref: str, raw: Any) -> VmRecord:
     reader = _Reader(ref, raw)
     platform, blocks = reader.read_map('platform'), reader.read_map('blocked_operations')
     operations = reader.read_map('current_operations')
-    resident_on = reader.read_text('resident_on')
+    resident_on, power_state = reader.read_text('resident_on'), reader.read_power_state()
     return VmRecord(
         ref, reader.read_uuid(), reader.read_text('name_label')[:_MAX_NAME],
-        _parse_kind(reader), reader.read_power_state(),
+        _parse_kind(reader), power_state,
         tuple(sorted(operations.items())) if operations else (),
         _cut(platform.get(ARGS_KEY)), _find_start_blocks(blocks) if blocks else (),
         reader.read_domid(), None if resident_on in (NULL_REF, '') else resident_on,
         _find_mirror(raw), settles_platform(platform),
-        str(raw.get('domain_type')) not in _WITHOUT_QEMU)
+        str(raw.get('domain_type')) not in _WITHOUT_QEMU,
+        power_state is PowerState.HALTED and not operations
+        and raw.get('scheduled_to_be_resident_on', NULL_REF) not in (NULL_REF, ''))
 
 
 def _cut(args: Optional[str]) -> Optional[str]:

@@ -133,6 +133,34 @@ def test_a_vm_that_arrives_running_from_another_pool_is_left_alone_until_it_rest
     pool.wait_settled(arrived, scenes.FOREIGN)
 
 
+def test_a_copy_that_is_still_on_its_way_from_another_pool_is_left_alone_and_told_when_it_runs(
+        build_world: Callable[..., World]) -> None:
+    world = build_world(suspend_seconds=1.0).start()
+    subject, = scenes.stage(world)
+    scenes.wait_claimed(world, [subject])
+    scenes.run(world, [subject])
+    platform = dict(world.xapi.vm(subject.ref)['platform'])
+    world.xapi.clear_calls()
+    arrived = world.xapi.arrive('arrived', str(uuid.uuid4()), platform)
+    line = world.daemon.wait_for('vm.endangered', danger='number_runs_twice')
+    assert world.uuid(arrived) in [line['vm_uuid']] + line['others']
+    assert not world.writes()
+    world.xapi.call('VM.hard_shutdown', arrived)
+    world.wait_settled(arrived, scenes.FOREIGN)
+
+
+def test_a_registered_vm_that_arrives_running_has_migrated(
+        build_world: Callable[..., World]) -> None:
+    world = build_world(suspend_seconds=0.3).start()
+    vm_uuid = str(uuid.uuid4())
+    with world.registry.edit(who='test', command='register-vm') as edit:
+        number = edit.add_vm(vm_uuid).vm_id
+    arrived = world.xapi.arrive('arrived', vm_uuid, {KEY: span(number + 500)})
+    world.booted(arrived, kind='migration', verdict='frozen', found=span(number + 500))
+    world.xapi.call('VM.hard_shutdown', arrived)
+    world.wait_settled(arrived, span(number))
+
+
 def test_a_number_that_moves_between_rows_follows_them(pool: World) -> None:
     first, second = scenes.stage(pool, 2)
     scenes.wait_claimed(pool, [first, second])

@@ -249,8 +249,17 @@ def test_an_import_shows_the_vm_under_a_fresh_uuid_first(simulator: Simulator) -
 
 def test_a_vm_of_another_pool_arrives_running_with_its_own_boot(simulator: Simulator) -> None:
     uuid = '11111111-2222-3333-4444-555555555555'
+    recorder = Recorder(simulator)
     ref = simulator.arrive('web', uuid, {ARGS: 'next'}, {ARGS: 'frozen'})
     assert _taken(simulator) == [('migration', 'frozen')]
+    # No operation of this pool tells of it, but the host that has room for it.
+    told = [write.field for write in recorder.writes[recorder.fields(ref).index('uuid'):]
+            if write.ref == ref and write.field in (
+                'current_operations', 'scheduled_to_be_resident_on', 'power_state', 'domid')]
+    assert told[-4:] == ['scheduled_to_be_resident_on', 'scheduled_to_be_resident_on',
+                         'power_state', 'domid']
+    assert [write.value for write in recorder.writes
+            if write.ref == ref and write.field == 'current_operations'] == [{}]
     record = simulator.vm(ref)
     assert (record['uuid'], record['power_state'], record['platform'][ARGS]) == (
         uuid, 'Running', 'next')

@@ -17,6 +17,9 @@ def halted(operation=None, domid=-1, host=None):
     return build_vm(operation=operation, domid=domid, resident_on=host)
 
 
+AWAITED = halted()._replace(is_awaited=True)
+
+
 def suspended(operation=None):
     return build_vm(operation=operation, power_state=PowerState.SUSPENDED)
 
@@ -104,6 +107,15 @@ def tell(records, track=None):
     pytest.param([running(7), running(3, None, OTHER_HOST)],
                  [(ARRIVED, UNKNOWN), (ARRIVED, MIGRATION)],
                  id='migration-of-which-only-the-end-shows'),
+    # From another resource pool: no operation is shown, but the host that awaits the VM.
+    pytest.param([halted(), AWAITED, AWAITED._replace(resident_on=HOST), halted(host=HOST),
+                  running(-1), running(7)], [(ARRIVED, MIGRATION)], id='arrival'),
+    pytest.param([AWAITED, running(7)], [(ARRIVED, MIGRATION)],
+                 id='arrival-of-which-only-the-end-shows'),
+    pytest.param([AWAITED, halted(), running(7)], [(ARRIVED, START)],
+                 id='start-after-an-arrival-that-failed'),
+    pytest.param([AWAITED, halted('start'), running(7, 'start'), running(7)],
+                 [(UNDER_WAY, START), (ARRIVED, START)], id='start-of-a-vm-that-is-still-awaited'),
     pytest.param([running(7), running(7, 'pool_migrate'), running(7)],
                  [(ARRIVED, UNKNOWN), (UNDER_WAY, MIGRATION), GIVEN_UP],
                  id='migration-that-failed'),

@@ -29,7 +29,7 @@ def test_fields_that_decisions_need_are_read():
         blocked_operations={'start_on': 'x', 'destroy': 'y', 'start': 'z'}))
     assert vm == (REF, UUID, 'web-01', VmKind.VM, PowerState.PAUSED,
                   (('OpaqueRef:a', 'clone'), ('OpaqueRef:b', 'start')), SPAN,
-                  (('start', 'z'), ('start_on', 'x')), 7, HOST, (), True, True)
+                  (('start', 'z'), ('start_on', 'x')), 7, HOST, (), True, True, False)
 
 
 @pytest.mark.parametrize('platform, is_settled', [
@@ -53,6 +53,14 @@ def test_vm_that_a_host_still_has_is_neither_at_rest_nor_starting():
         vm = parse_vm(REF, build_raw(resident_on=HOST, current_operations=operations))
         assert not vm.is_at_rest and not vm.is_starting
         assert vm.is_halted_resident == (not operations)
+
+
+def test_a_host_that_has_room_for_a_halted_vm_without_an_operation_awaits_it():
+    scheduled = {'scheduled_to_be_resident_on': HOST}
+    assert parse_vm(REF, build_raw(**scheduled)).is_awaited
+    for other in ({'current_operations': {'OpaqueRef:task': 'start'}}, {'power_state': 'Running'},
+                  {'scheduled_to_be_resident_on': 'OpaqueRef:NULL'}):
+        assert not parse_vm(REF, build_raw(**dict(scheduled, **other))).is_awaited
 
 
 @pytest.mark.parametrize('flag, kind', [
