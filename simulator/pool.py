@@ -94,7 +94,8 @@ class PoolSimulator(Simulator):
             spawned.join(5.0)
 
     def restart(self, mode: str = 'clean', down_seconds: float = 0.0,
-                rollback_generations: int = 0, *, leaves_socket: bool = False) -> None:
+                rollback_generations: int = 0, *, leaves_socket: bool = False,
+                unaware_seconds: float = 0.0) -> None:
         """End the master's xapi and start it again; members' sockets stay."""
         reign = self.reigns[-1]
         reign.master.close()
@@ -102,8 +103,13 @@ class PoolSimulator(Simulator):
         self.set_field(self.pool, 'master', reign.master.ref, 'pool')
         if self.over.wait(down_seconds):
             return
+        if unaware_seconds:
+            world.release_locks(reign.state)
+            reign.master.open(self)
+            self.over.wait(unaware_seconds)
         world.resynchronise(reign.state)
-        reign.master.open(self)
+        if not unaware_seconds:
+            reign.master.open(self)
 
     def socket_path(self, host: str) -> str:
         """The socket of a host's xapi."""

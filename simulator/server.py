@@ -111,15 +111,22 @@ class Simulator:
             spawned.join(5.0)
 
     def restart(self, mode: str = 'clean', down_seconds: float = 0.0,
-                rollback_generations: int = 0, *, leaves_socket: bool = False) -> None:
+                rollback_generations: int = 0, *, leaves_socket: bool = False,
+                unaware_seconds: float = 0.0) -> None:
         """End xapi and start it again; a crash takes the last writes back, and may leave the
-        file of the socket behind, which then refuses connections."""
+        file of the socket behind, which then refuses connections. For so long xapi answers before
+        it has asked xenopsd what runs."""
         self._close(leaves_socket=leaves_socket)
         environment.restart_database(self.state, mode, rollback_generations)
         if self.state.stopping.wait(down_seconds):
             return
+        if unaware_seconds:
+            environment.release_locks(self.state)
+            self.start()
+            self.state.stopping.wait(unaware_seconds)
         environment.resynchronise(self.state)
-        self.start()
+        if not unaware_seconds:
+            self.start()
 
     def set_emergency(self, code: Optional[str], *params: str) -> None:
         """Answer every call with one error, as a host that is starting or cut off; None ends it."""

@@ -44,8 +44,8 @@ def build_watcher(view: RegistryView, policy: Policy, *, callers: Callers, inspe
     changes = RegistryChanges(view, notices.tell, clock)
     receipts = Receipts(inspect=inspectors.submit, write=journal_queue.add, say=journal_queue.say,
                         clock=clock, wall=wall)
-    number_claims = NumberClaims(view, inventory, journal_queue.add, receipts.find_last)
-    receipts.on_last = number_claims.note_boot
+    number_claims = NumberClaims(view, inventory, journal_queue.add, receipts.newest.find)
+    receipts.newest.on_change = number_claims.note_boot
     staging = Staging(view, inventory, number_claims, carry_out=dispatch.carry_out,
                       reread=dispatch.reread, write=journal_queue.add)
     reviews = Reviews(inventory, staging, number_claims, permit, clock)

@@ -175,6 +175,16 @@ def restart_database(state: State, mode: str, rollback_generations: int) -> None
         state.database.reload()
 
 
+def release_locks(state: State) -> None:
+    """Write what xapi does before it answers: no operations, and what is Halted is on no host."""
+    with state.database.lock:
+        for ref, row in list(state.database.tables['VM'].rows.items()):
+            state.database.write('VM', ref, 'current_operations', {})
+            state.database.write('VM', ref, 'scheduled_to_be_resident_on', NULL)
+            if row.fields['power_state'] == 'Halted':
+                state.database.write('VM', ref, 'resident_on', NULL)
+
+
 def resynchronise(state: State) -> None:
     """Write what xapi finds out when it comes up: no operations, and the domains that run."""
     for ref in list(state.database.tables['VM'].rows):

@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, S
 from registry.journal.journal import Boot, Journal
 from watcher.boots.host import Host
 from watcher.boots.inspection import inspect_domain
+from watcher.boots.newest_boots import NewestBoots
 from watcher.boots.other_hosts import OtherHosts
 from watcher.loop.steps import TURN, Steps
 from watcher.runtime.line_damper import Damper
@@ -78,10 +79,7 @@ class Receipts:
         """VMs whose domain was watched to its end: the next one is new, whatever its number."""
         self._held_back: Optional[List[Tuple[Any, ...]]] = None
         self._past: Dict[str, Track] = {}
-        self._last: Dict[str, Boot] = {}
-        """The newest boot of each VM that came to a domain, until it rests again."""
-        self.on_last: Callable[[str], None] = lambda _vm_uuid: None
-        """Who is told that the newest boot of a VM (UUID) has changed."""
+        self.newest = NewestBoots()
         self._under_way: Dict[str, _Open] = {}
         self._arrived: Dict[Tuple[str, str, int], _Open] = {}
         self._host: Optional[Host] = None
@@ -124,8 +122,8 @@ class Receipts:
         # What no daemon of ours has written is left out.
         for boot in filter(is_understood, journal.last_boots().values()):
             vm_uuid = boot.vm_uuid
-            if vm_uuid not in self._last:
-                self._note_last(boot)
+            if self.newest.find(vm_uuid) is None:
+                self.newest.note(boot)
             track = self._past[vm_uuid] = self._recall_track(boot, local_host)
             if track.domain is not None and boot.closed_at:
                 self._note_seen(vm_uuid, track.domain)
@@ -152,10 +150,6 @@ class Receipts:
         for ref, track in self._tracks.items():
             self._tracks[ref] = track._replace(is_certain=False)
 
-    def find_last(self, vm_uuid: str) -> Optional[Boot]:
-        """The newest boot of a VM since it last rested, verified or not yet."""
-        return self._last.get(vm_uuid)
-
     def note_record(self, vm: VmRecord, desired: Optional[str], carried: Optional[str],
                     is_registered: bool) -> None:
         """Take the next record of an ordinary VM."""
@@ -169,8 +163,8 @@ class Receipts:
         self._tracks[vm.ref] = track
         if before.is_certain and before.domain is not None and track.domain is None:
             self._ended.add(vm.uuid)
-        if vm.is_at_rest and vm.resident_on is None:
-            self._forget_last(vm.uuid)
+        if vm.is_at_rest:
+            self.newest.note_rest(vm.uuid)
         if vm.uuid in self._recalled:
             self._recalled[vm.uuid] = vm.domain
         is_wanted = is_registered or carried is not None
@@ -185,7 +179,7 @@ class Receipts:
 
     def _attend_running(self, vm: VmRecord, carried: Optional[str]) -> None:
         """Look at what runs in a domain that was none of our business when it came up."""
-        last = self._last.get(vm.uuid)
+        last = self.newest.find(vm.uuid)
         if (last is None or (last.host, last.domid) != vm.domain) \
                 and (vm.uuid,) + (vm.domain or ()) not in self._arrived:
             self._arrive(vm, BootKind.UNKNOWN, None, carried, quiet=True)
@@ -200,7 +194,7 @@ class Receipts:
             return
         self._seen.pop(vm.uuid, None)
         self._ended.discard(vm.uuid)
-        self._forget_last(vm.uuid)
+        self.newest.forget(vm.uuid)
         if vm.uuid in self._recalled:
             self._recalled[vm.uuid] = None
         self._give_up(vm.uuid)
@@ -238,7 +232,7 @@ class Receipts:
         boot = opened.boot = boot._replace(
             closed_at=self._now_text(), found=finding.found, verdict=verdict.value,
             elapsed_ms=int((self._clock() - opened.began) * 1000))
-        self._note_last(boot)
+        self.newest.note(boot)
         self._write(opened.write)
         if not boot.quiet or verdict is Verdict.WITHHELD:
             is_the_masters = self._is_member and boot.host != self._local_host
@@ -257,6 +251,7 @@ class Receipts:
                 carried: Optional[str], *, quiet: bool) -> None:
         domain = vm.domain or ('', -1)
         if not self._note_seen(vm.uuid, domain) and vm.uuid not in self._ended:
+            self.newest.note_again(vm.uuid, domain)
             return
         self._ended.discard(vm.uuid)
         opened = (self._under_way.get(vm.uuid)
@@ -266,20 +261,9 @@ class Receipts:
             kind=kind.value, host=domain[0], domid=domain[1], carried=carried, desired=desired,
             vm_name=vm.name, boot_id=self._boot_id if domain[0] == self._local_host else '',
             quiet=quiet and opened.boot.quiet)
-        self._note_last(opened.boot)
+        self.newest.note(opened.boot)
         self._write(opened.write)
         self._await_inspection(opened, lambda: self._is_running(vm.ref, domain))
-
-    def _note_last(self, boot: Boot) -> None:
-        """Keep the newest boot of a VM; one that was looked at late is none any more."""
-        last = self._last.get(boot.vm_uuid)
-        if not boot.closed_at or last is None or (last.host, last.domid) == (boot.host, boot.domid):
-            self._last[boot.vm_uuid] = boot
-            self.on_last(boot.vm_uuid)
-
-    def _forget_last(self, vm_uuid: str) -> None:
-        if self._last.pop(vm_uuid, None) is not None:
-            self.on_last(vm_uuid)
 
     def _note_seen(self, vm_uuid: str, domain: Tuple[str, int]) -> bool:
         """Remember a domain of our own host; False when it was seen before.

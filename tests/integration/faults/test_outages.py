@@ -55,6 +55,27 @@ def test_writes_that_a_crash_took_back_are_made_again(pool: World) -> None:
     _assert_recovers(pool, subject)
 
 
+def test_a_vm_that_runs_although_a_crash_took_its_start_back_keeps_its_number(
+        build_world: Callable[..., World]) -> None:
+    world = build_world().start()
+    first, second = scenes.stage(world, 2)
+    before = world.xapi.state.database.generation
+    scenes.run(world, [first])
+    with world.registry.edit(who='test', command='swap') as edit:
+        edit.change_vm(world.uuid(first.ref), vm_id=first.number + 1000)
+        edit.change_vm(world.uuid(second.ref), vm_id=first.number)
+    world.daemon.wait_for('vm.change_pending', vm_uuid=world.uuid(second.ref))
+    world.xapi.restart('crash', rollback_generations=world.xapi.state.database.generation - before,
+                       unaware_seconds=1.0)
+    assert world.xapi.vm(first.ref)['power_state'] == 'Running'
+    # What the record carries by now is nobody's arguments.
+    world.daemon.wait_for('vm.change_pending', vm_uuid=world.uuid(first.ref),
+                          carried=first._replace(number=first.number + 1000, foreign='').value())
+    world.xapi.call('VM.start', second.ref, False, False)
+    line = world.daemon.wait_for('vm.endangered', danger='number_runs_twice')
+    assert line['vm_id'] == first.number
+
+
 def _refusal(*description: str) -> Fault:
     return Fault('failure', method=LOGIN, parameters={
         'code': description[0], 'params': list(description[1:])})

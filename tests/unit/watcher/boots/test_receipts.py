@@ -243,7 +243,7 @@ def test_boot_of_an_unregistered_vm_with_our_arguments_has_a_quiet_receipt(desk,
               carried=OTHER_SPAN)
     assert desk.look(staged=None) == 1 and lines() == []
     assert desk.boots == [('start', 7, 'as_desired')]
-    assert desk.receipts.find_last(UUID).found == OTHER_SPAN
+    assert desk.receipts.newest.find(UUID).found == OTHER_SPAN
 
 
 @pytest.mark.parametrize('fields', [
@@ -257,7 +257,7 @@ def test_what_runs_is_looked_at_once_when_it_becomes_our_business(desk, machine,
     assert desk.look(staged=None) == 1 and lines() == []
     desk.show(running(7), **fields)
     assert desk.look() == 0
-    assert desk.receipts.find_last(UUID).found is None
+    assert desk.receipts.newest.find(UUID).found is None
 
 
 def test_withheld_arguments_of_an_unregistered_vm_are_told(desk, machine, lines):

@@ -7,7 +7,7 @@ import pytest
 from registry.errors import JournalUnavailable
 from registry.journal.receipts import Boot
 from tests.unit.watcher.boots.test_receipts import build_desk, desk, halted, lines, machine, running
-from tests.unit.watcher.builders import HOST, NAMES, OTHER_HOST, SPAN, UUID, uuid_of
+from tests.unit.watcher.builders import HOST, NAMES, OTHER_HOST, OTHER_SPAN, SPAN, UUID, uuid_of
 from watcher.loop.steps import run
 
 # Fixtures are found by name in this module.
@@ -103,6 +103,25 @@ def test_domain_that_has_ended_may_come_again_unless_the_stream_broke_in_between
     desk.receipts.doubt()
     desk.show(running(7))
     assert desk.look() == 0
+
+
+def test_vm_that_only_seemed_to_rest_after_a_crash_has_what_its_boot_found(desk, machine):
+    changed = []
+    machine.run_domain(7, OTHER_SPAN)
+    desk.show(halted(), running(7))
+    desk.look()
+    desk.receipts.newest.on_change = changed.append
+    desk.receipts.doubt()
+    desk.show(halted())
+    assert desk.receipts.newest.find(UUID) is None
+    desk.show(running(-1), running(7), running(7))
+    assert desk.receipts.newest.find(UUID).found == OTHER_SPAN and changed == [UUID] * 2
+    # A domain that was watched to its end is over, and so is what it had.
+    desk.show(halted())
+    machine.run_domain(8, SPAN)
+    desk.show(running(8))
+    desk.look()
+    assert desk.receipts.newest.find(UUID).found == SPAN
 
 
 def test_domain_of_another_host_may_come_again(desk, lines):
