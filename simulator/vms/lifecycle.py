@@ -8,6 +8,7 @@ from typing import Dict, Optional
 
 from simulator.database.rows import NULL
 from simulator.database.schema import build_vdi
+from simulator.hypervisor.domains import Domain
 from simulator.state import upgrade_rules
 from simulator.state.pool_state import State
 from simulator.vms.domain_writes import (abandoning, build, build_regardless, claim,
@@ -72,13 +73,12 @@ def migrate(state: State, task: str, ref: str, host: str, name: str = 'pool_migr
     state.database.get('host', host)
     with operation(state, ref, name, task) as running:
         state.host_access.assert_reachable(host)
-        source = state.hypervisor.domains.get(ref)
-        if source is None:
-            raise Failure('INTERNAL_ERROR', [f'Does_not_exist(["VM", "{ref}"])'])
-        upgrade_rules.assert_not_older(state, source.host, host, ref)
+        upgrade_rules.assert_not_older(state, _find_source(state, ref).host, host, ref)
         running.write('scheduled_to_be_resident_on', host)
+        # While disks are copied the guest may restart; what moves is what runs then.
         running.pause(state.settings.suspend_seconds)
         running.check()
+        source = _find_source(state, ref)
         platform = source.platform if freezes(state) else running.read('platform')
         launched = launch(running, host, platform, 'migration')
         with state.database.lock, abandoning(running, launched):
@@ -88,6 +88,13 @@ def migrate(state: State, task: str, ref: str, host: str, name: str = 'pool_migr
         running.write('resident_on', host)
         running.write('scheduled_to_be_resident_on', NULL)
         running.write('domid', domain.domid)
+
+
+def _find_source(state: State, ref: str) -> Domain:
+    source = state.hypervisor.domains.get(ref)
+    if source is None:
+        raise Failure('INTERNAL_ERROR', [f'Does_not_exist(["VM", "{ref}"])'])
+    return source
 
 
 def pause(state: State, task: str, ref: str) -> None:

@@ -39,6 +39,8 @@ FOR_TEMPLATES = ('destroy', 'metadata_export', 'export', 'changing_NVRAM',
 FOR_SNAPSHOTS = ('destroy', 'metadata_export', 'export', 'revert', 'copy', 'clone')
 # These run beside others, and cancel them.
 FORCEFUL = ('hard_shutdown', 'hard_reboot')
+# These begin beside a migration that copies disks, and leave it alone.
+BESIDE_MIGRATION = ('metadata_export', 'clean_shutdown', 'clean_reboot')
 FOR_VMS = tuple(name for name in POWER_STATES if name not in ('reverting', 'revert', 'provision'))
 WITHOUT_TOOLS = tuple(name for name in FOR_VMS if name not in WITH_TOOLS)
 CANCEL_POINTS = 'debug_info:cancel_points_seen'
@@ -172,7 +174,9 @@ def check_allowed(state: State, ref: str, name: str) -> None:
     if fields['power_state'] not in states:
         raise bad_power_state(ref, states, fields['power_state'])
     current = list(fields['current_operations'].items())
-    if current and name not in FORCEFUL:
+    is_beside = (name in BESIDE_MIGRATION
+                 and list(fields['current_operations'].values()) == ['migrate_send'])
+    if current and name not in FORCEFUL and not is_beside:
         raise operation_in_progress(state.settings.version, ref, current, name)
     if fields['is_a_snapshot']:
         if name not in FOR_SNAPSHOTS:

@@ -47,6 +47,7 @@ _KINDS = {
     'pool_migrate': BootKind.MIGRATION, 'migrate_send': BootKind.MIGRATION,
 }
 _MIGRATIONS = frozenset(['pool_migrate', 'migrate_send'])
+_REBOOTS = frozenset(['clean_reboot', 'hard_reboot'])
 
 
 def is_understood(boot: Any) -> bool:
@@ -105,10 +106,13 @@ def follow(track: Track, vm: VmRecord) -> Tuple[Track, Sign, BootKind]:
         return _follow_without_domain(track, vm, is_new=was_idle and kind is not None)
     if domain == track.domain:
         return _follow_same_domain(track, vm, is_new=was_idle and kind is not None)
-    if vm.operation_names & _MIGRATIONS:
+    if vm.operation_names & _MIGRATIONS and not _is_on_same_host(track, domain):
         # The host changes before the domid does: wait for the end of the operation.
-        return track._replace(power_state=vm.power_state), Sign.UNDER_WAY, BootKind.MIGRATION
-    arrived = _kind_of_arrival(track, domain)
+        track = track._replace(power_state=vm.power_state, under_way=BootKind.MIGRATION)
+        return track, Sign.UNDER_WAY, BootKind.MIGRATION
+    # While the disks of a migration are copied, for hours, the guest may restart as ever.
+    arrived = (BootKind.REBOOT if vm.operation_names & _REBOOTS else
+               _kind_of_arrival(track, domain))
     return Track(vm.power_state, domain, None, track.task), Sign.ARRIVED, arrived
 
 
@@ -173,6 +177,10 @@ def _follow_without_domain(track: Track, vm: VmRecord, is_new: bool) \
         (moved, Sign.NOTHING, BootKind.UNKNOWN)
 
 
+def _is_on_same_host(track: Track, domain: Tuple[str, int]) -> bool:
+    return track.domain is not None and track.domain[0] == domain[0]
+
+
 def _kind_of_arrival(track: Track, domain: Tuple[str, int]) -> BootKind:
     if track.under_way is not None:
         return track.under_way
@@ -182,4 +190,4 @@ def _kind_of_arrival(track: Track, domain: Tuple[str, int]) -> BootKind:
         return BootKind.MIGRATION if track.is_awaited else BootKind.START
     if track.domain is None or not track.is_certain:
         return BootKind.UNKNOWN
-    return BootKind.REBOOT if track.domain[0] == domain[0] else BootKind.MIGRATION
+    return BootKind.REBOOT if _is_on_same_host(track, domain) else BootKind.MIGRATION

@@ -161,6 +161,24 @@ def test_a_registered_vm_that_arrives_running_has_migrated(
     world.wait_settled(arrived, span(number))
 
 
+def test_a_reboot_while_the_disks_of_a_migration_are_copied_has_its_line_at_once(
+        build_world: Callable[..., World]) -> None:
+    world = build_world(suspend_seconds=30.0, hosts=2).start()
+    subject, = scenes.stage(world)
+    world.xapi.call('VM.start_on', subject.ref, world.xapi.hosts[0], False, False)
+    world.booted(subject.ref, kind='start', verdict='as_desired')
+    ticket = world.xapi.call('host.migrate_receive', world.xapi.hosts[1], 'OpaqueRef:NULL', {})
+    world.xapi.spawn('VM.migrate_send', subject.ref, ticket, True, {}, {}, {})
+    wait_until(lambda: 'migrate_send' in world.xapi.vm(subject.ref)['current_operations'].values(),
+               'the migration to begin')
+    world.xapi.guest_reboot(subject.ref)
+    world.booted(subject.ref, domid=world.last_boot(subject.ref).domid, verdict='as_desired')
+    world.xapi.call('VM.clean_reboot', subject.ref)
+    world.booted(subject.ref, domid=world.last_boot(subject.ref).domid, kind='reboot',
+                 verdict='as_desired')
+    assert list(world.xapi.vm(subject.ref)['current_operations'].values()) == ['migrate_send']
+
+
 def test_a_number_that_moves_between_rows_follows_them(pool: World) -> None:
     first, second = scenes.stage(pool, 2)
     scenes.wait_claimed(pool, [first, second])

@@ -17,6 +17,10 @@ def halted(operation=None, domid=-1, host=None):
     return build_vm(operation=operation, domid=domid, resident_on=host)
 
 
+# XAPI lets a clean reboot run beside migrate_send.
+REBOOTED_BESIDE = build_vm(
+    operations=(('OpaqueRef:task-1', 'migrate_send'), ('OpaqueRef:task-2', 'clean_reboot')),
+    power_state=PowerState.RUNNING, domid=8, resident_on=HOST)
 AWAITED = halted()._replace(is_awaited=True)
 
 
@@ -102,8 +106,18 @@ def tell(records, track=None):
                  [(ARRIVED, UNKNOWN), (UNDER_WAY, MIGRATION), (UNDER_WAY, MIGRATION),
                   (UNDER_WAY, MIGRATION), (ARRIVED, MIGRATION)], id='migration-host-before-domid'),
     pytest.param([running(7), running(7, 'migrate_send'), running(8, 'migrate_send'), running(8)],
-                 [(ARRIVED, UNKNOWN), (UNDER_WAY, MIGRATION), (UNDER_WAY, MIGRATION),
-                  (ARRIVED, MIGRATION)], id='storage-migration-on-the-same-host'),
+                 [(ARRIVED, UNKNOWN), (UNDER_WAY, MIGRATION), (ARRIVED, MIGRATION)],
+                 id='storage-migration-on-the-same-host'),
+    pytest.param([running(7), running(7, 'migrate_send'), running(8, 'migrate_send'),
+                  running(8, 'migrate_send', OTHER_HOST), running(3, 'migrate_send', OTHER_HOST),
+                  running(3, None, OTHER_HOST)],
+                 [(ARRIVED, UNKNOWN), (UNDER_WAY, MIGRATION), (ARRIVED, MIGRATION),
+                  (UNDER_WAY, MIGRATION), (UNDER_WAY, MIGRATION), (ARRIVED, MIGRATION)],
+                 id='reboot-inside-the-guest-while-the-disks-of-a-migration-are-copied'),
+    pytest.param([running(7), running(7, 'migrate_send'), REBOOTED_BESIDE,
+                  running(8, 'migrate_send'), running(8)],
+                 [(ARRIVED, UNKNOWN), (UNDER_WAY, MIGRATION), (ARRIVED, REBOOT)],
+                 id='clean-reboot-while-the-disks-of-a-migration-are-copied'),
     pytest.param([running(7), running(3, None, OTHER_HOST)],
                  [(ARRIVED, UNKNOWN), (ARRIVED, MIGRATION)],
                  id='migration-of-which-only-the-end-shows'),
