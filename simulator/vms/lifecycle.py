@@ -171,7 +171,10 @@ def rebuild(running: Operation, platform: Dict[str, str], kind: str) -> None:
 
 
 def save_image(running: Operation) -> None:
-    """Suspend: the frozen map goes into the image."""
+    """Suspend: the frozen map goes into the image.
+
+    In a checkpoint the record keeps host and domid, so that the old domid is seen Running again.
+    """
     state = running.state
     domain = state.hypervisor.domains.get(running.ref)
     image = state.names.ref()
@@ -185,8 +188,9 @@ def save_image(running: Operation) -> None:
         state.hypervisor.images[image] = domain.platform if domain else running.read('platform')
         state.hypervisor.destroy(domain)
     running.write('power_state', 'Suspended')
-    running.write('resident_on', NULL)
-    running.write('domid', -1)
+    if running.name != 'checkpoint':
+        running.write('resident_on', NULL)
+        running.write('domid', -1)
     destroy_consoles(state, running.ref)
 
 

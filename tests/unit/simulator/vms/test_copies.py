@@ -104,6 +104,16 @@ def test_a_revert_of_a_suspended_vm_shows_it_at_rest_in_the_middle(
     assert emptied[0] < fields.index('tags')
 
 
+def test_a_checkpoint_shows_the_vm_running_with_its_old_domid_first(
+        simulator: Simulator, vm: str) -> None:
+    simulator.call('VM.start', vm, False, False)
+    recorder = Recorder(simulator)
+    simulator.call('VM.checkpoint', vm, 'checkpoint')
+    assert [(write.field, write.value) for write in recorder.writes
+            if write.ref == vm and write.field in ('power_state', 'resident_on', 'domid')] == [
+                ('power_state', 'Suspended'), ('power_state', 'Running'), ('domid', 2)]
+
+
 def test_a_checkpoint_resumes_the_vm_with_its_frozen_map(simulator: Simulator, vm: str) -> None:
     simulator.call('VM.start', vm, False, False)
     simulator.call('VM.remove_from_platform', vm, ARGS)

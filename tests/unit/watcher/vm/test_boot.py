@@ -94,6 +94,12 @@ def tell(records, track=None):
     pytest.param([running(7), running(7, 'checkpoint'), suspended('checkpoint'),
                   running(9, 'checkpoint'), running(9)],
                  [(ARRIVED, UNKNOWN), (UNDER_WAY, RESUME), (ARRIVED, RESUME)], id='checkpoint'),
+    # The host stays in the record all along, and Running comes before the new domid.
+    pytest.param([running(7), running(7, 'checkpoint'),
+                  suspended('checkpoint')._replace(resident_on=HOST, domid=7),
+                  running(7, 'checkpoint'), running(9, 'checkpoint'), running(9)],
+                 [(ARRIVED, UNKNOWN), (UNDER_WAY, RESUME), (ARRIVED, RESUME)],
+                 id='checkpoint-with-the-old-domid-first'),
     pytest.param([running(7), suspended('revert'), suspended(), suspended('resume'),
                   running(9, 'resume'), running(9)],
                  [(ARRIVED, UNKNOWN), (UNDER_WAY, RESUME), (ARRIVED, RESUME)],
