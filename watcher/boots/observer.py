@@ -51,7 +51,8 @@ class BootObserver:
             if vm.kind is VmKind.VM:
                 self._receipts.note_record(
                     vm, self._staging.find_desired(vm), self._staging.policy.read(vm).managed,
-                    is_registered=vm.uuid in self._view.assignments)
+                    is_registered=vm.uuid in self._view.assignments,
+                    had_ours=vm.uuid in self._view.removed)
 
     def note_gone(self, vm: VmRecord) -> None:
         """The VM is in the inventory no more."""

@@ -151,10 +151,14 @@ class Receipts:
             self._tracks[ref] = track._replace(is_certain=False)
 
     def note_record(self, vm: VmRecord, desired: Optional[str], carried: Optional[str],
-                    is_registered: bool) -> None:
-        """Take the next record of an ordinary VM."""
+                    is_registered: bool, had_ours: bool = False) -> None:
+        """Take the next record of an ordinary VM.
+
+        `had_ours` when our arguments were removed from it: a start of which nothing was seen, since
+        xapi was restarted meanwhile, may have taken them.
+        """
         if self._held_back is not None:
-            self._held_back.append((vm, desired, carried, is_registered))
+            self._held_back.append((vm, desired, carried, is_registered, had_ours))
             return
         before = self._tracks.get(vm.ref)
         if before is None:
@@ -167,7 +171,7 @@ class Receipts:
             self.newest.note_rest(vm.uuid)
         if vm.uuid in self._recalled:
             self._recalled[vm.uuid] = vm.domain
-        is_wanted = is_registered or carried is not None
+        is_wanted = is_registered or carried is not None or had_ours
         if sign is Sign.UNDER_WAY and is_wanted and vm.uuid not in self._under_way:
             self._begin(vm, kind, desired, carried, quiet=not is_registered)
         elif sign is Sign.ARRIVED and (is_wanted or vm.uuid in self._under_way):

@@ -76,6 +76,22 @@ def test_a_vm_that_runs_although_a_crash_took_its_start_back_keeps_its_number(
     assert line['vm_id'] == first.number
 
 
+def test_a_copy_whose_start_outlives_xapi_is_told_although_it_seemed_to_rest(
+        build_world: Callable[..., World]) -> None:
+    world = build_world(build_seconds=1.0).start()
+    subject, = scenes.stage(world)
+    scenes.wait_claimed(world, [subject])
+    scenes.run(world, [subject])
+    world.xapi.set_consumer('paused')
+    copy = world.create_vm('copy', args=subject.value())
+    world.begin_start(copy)
+    wait_until(lambda: world.xapi.cutoffs[-1].ref == copy, 'the map to be read')
+    world.xapi.restart('clean')
+    world.wait_args(copy, scenes.FOREIGN)
+    line = world.daemon.wait_for('vm.endangered', danger='number_runs_twice')
+    assert world.uuid(copy) in [line['vm_uuid']] + line['others']
+
+
 def _refusal(*description: str) -> Fault:
     return Fault('failure', method=LOGIN, parameters={
         'code': description[0], 'params': list(description[1:])})
