@@ -71,13 +71,38 @@ def revert(state: State, task: str, ref: str) -> None:
     """Take a VM back to a snapshot, in dozens of separate writes."""
     fields = state.database.get('VM', ref).fields
     target = fields['snapshot_of']
-    if not fields['is_a_snapshot'] or state.database.find('VM', target) is None:
+    is_gone = state.database.find('VM', target) is None
+    if not fields['is_a_snapshot'] or (is_gone and not fields['snapshot_metadata']):
         raise Failure('VM_REVERT_FAILED', [ref, target])
+    if is_gone:
+        target = _recreate(state, ref)
     with operation(state, ref, 'revert', task):
         with operation(state, target, 'reverting', task) as running:
             _stop(running)
             _restore(running, ref)
             running.pass_points(9)
+
+
+def _recreate(state: State, snapshot: str) -> str:
+    """Make the VM of a snapshot again that was destroyed: a template, under a fresh UUID, at first.
+
+    No operation tells of it; then it is what it was, field by field.
+    """
+    record = state.database.get('VM', snapshot).fields
+    former, names = record['snapshot_of'], state.names
+    ref = create(state, dict(record, **FRESH, uuid=names.uuid(), is_a_snapshot=False,
+                             snapshot_of=NULL, blocked_operations={}, current_operations={},
+                             suspend_VDI=NULL))
+    running = Operation(state, ref, '', NULL)
+    wanted = metadata.read(record['snapshot_metadata'], record)
+    for field in ['uuid'] + [name for name in wanted if name not in KEPT_BY_REVERT]:
+        running.write(field, wanted[field])
+    for field in ('is_a_template', 'is_default_template'):
+        running.write(field, wanted[field])
+    for row in list(state.database.tables['VM'].rows.values()):
+        if row.fields['snapshot_of'] == former:
+            state.database.write('VM', row.ref, 'snapshot_of', ref)
+    return ref
 
 
 def provision(state: State, task: str, ref: str) -> None:

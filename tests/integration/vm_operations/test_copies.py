@@ -103,6 +103,21 @@ def test_a_revert_is_staged_again_or_told_when_it_resumes_with_old_arguments(
     assert pool.args(snapshot) == subject.value()
 
 
+def test_a_destroyed_vm_that_a_revert_of_its_snapshot_makes_again_is_staged(pool: World) -> None:
+    subject, = scenes.stage(pool)
+    vm_uuid = pool.uuid(subject.ref)
+    snapshot = pool.xapi.call('VM.snapshot', subject.ref, 'snap')
+    scenes.prioritise(pool, [subject])
+    pool.wait_settled(subject.ref, subject.value('high'))
+    pool.xapi.call('VM.destroy', subject.ref)
+    pool.daemon.wait_for('vm.vanished', vm_uuid=vm_uuid)
+    pool.xapi.call('VM.revert', snapshot)
+    again = subject._replace(ref=pool.xapi.find(vm_uuid))
+    assert again.ref != subject.ref
+    pool.wait_settled(again.ref, again.value('high'))
+    assert scenes.start(pool, again) == again.value('high')
+
+
 def test_a_revert_that_brings_back_a_start_block_of_0_1_is_freed_of_it(pool: World) -> None:
     subject, = scenes.stage(pool)
     pool.daemon.kill()
