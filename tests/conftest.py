@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import zlib
 from typing import Any, Callable, Dict, Iterator, List
 
 import hypothesis
@@ -29,18 +30,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Tests that take longest, by processor or by waiting: handed out first, none is left at the end.
 _LONGEST = ('tests/packaging/package/', 'tests/verification/model_checker/',
             'tests/verification/assurance/test_storm.py', 'tests/meta/test_demo.py',
-            'is_given_up_after_forty_seconds')
+            'tests/playground/', 'is_given_up_after_forty_seconds')
 # What each of these builds, or runs, it needs once: one process of those that run the tests takes
 # all that begins so.
 _TOGETHER = ('tests/packaging/package/test_tarball.py', 'tests/packaging/package/',
              'tests/verification/model_checker/test_pool_model.py', 'tests/meta/test_demo.py',
-             'tests/monitoring/test_dashboard.py', 'tests/meta/test_architecture.py')
+             'tests/monitoring/test_dashboard.py', 'tests/meta/test_architecture.py',
+             'tests/playground/test_shell.py')
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """Put what judges the other tests behind them, and what takes longest before them."""
+    """Put what judges the other tests behind them, and what takes longest before them.
+
+    The files are mixed: in some folders all tests wait, and in others all use a processor.
+    """
     items.sort(key=lambda item: (item.get_closest_marker('runs_last') is not None,
-                                 not any(part in item.nodeid for part in _LONGEST)))
+                                 not any(part in item.nodeid for part in _LONGEST),
+                                 zlib.crc32(item.nodeid.partition('::')[0].encode('utf-8'))))
 
 
 # Marks of groups are xdist's own way, which pytest 9.2 does not hear of any more.

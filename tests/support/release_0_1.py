@@ -47,7 +47,7 @@ class Release:
     def surroundings(self) -> Dict[str, Any]:
         """Directory and environment of its programs."""
         return {'cwd': self.directory,
-                'env': dict(os.environ, PYTHONPATH=self.directory, PYTHONDONTWRITEBYTECODE='1')}
+                'env': dict(os.environ, PYTHONPATH=self.directory, PYTHONDONTWRITEBYTECODE='')}
 
     def build_daemon(self, config_path: str) -> Daemon:
         """Its daemon, with our configuration as far as it knows that."""
