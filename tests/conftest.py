@@ -66,15 +66,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 # Most tests wait most of the time, for a real daemon or a time-out. So there are more at once than
 # a machine could carry if none did: those of the first processes begin when it is their turn, and
-# the others only while the processors are not busy.
+# the others only while the processors are not busy, or when they are busy for so long.
 _ALWAYS, _RUNNING_AT_MOST = 4, 2 * (os.cpu_count() or 1)
+_HELD_SECONDS = 5.0
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Hold a test back where it would slow down those that run already."""
     number = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])
-    while number >= _ALWAYS and _count_running() > _RUNNING_AT_MOST:
+    deadline = time.monotonic() + _HELD_SECONDS
+    while (number >= _ALWAYS and _count_running() > _RUNNING_AT_MOST
+           and time.monotonic() < deadline):
         time.sleep(0.02)
 
 
