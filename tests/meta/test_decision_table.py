@@ -25,8 +25,8 @@ DIMENSIONS = collections.OrderedDict([
     ('Number', ['clear', 'held', 'contested', 'copied', 'copied, blocked', 'row deleted']),
     ('Value', ['absent', 'foreign', 'right', 'right + foreign', 'wrong', 'wrong + foreign',
                'several spans', 'unreadable', 'unreadable, foreign', 'foreign, no room']),
-    ('VM', ['at rest', 'at rest, awaited', 'starting', 'Halted, busy', 'Halted, resident',
-            'Running', RUNS_OTHERWISE, 'Paused', 'Suspended']),
+    ('VM', ['at rest', 'starting', 'Halted, busy', 'Halted, resident', 'Running',
+            RUNS_OTHERWISE, 'Paused', 'Suspended']),
     ('Map', ['complete', 'to be completed']),
     ('QEMU', ['yes', 'none']),
     ('Registry', ['accepted', 'not accepted']),
@@ -43,8 +43,7 @@ VALUES = dict(zip(DIMENSIONS['Value'], [
     None, '-foo', SPAN, '-foo ' + SPAN, OTHER_SPAN, '-foo ' + OTHER_SPAN,
     SPAN + ' ' + OTHER_SPAN, '"' + SPAN, '"foo', 'x' * 1000]))
 LIVES = dict(zip(DIMENSIONS['VM'], [
-    {}, {'is_awaited': True}, {'operation': 'start'}, {'operation': 'clone'},
-    {'resident_on': 'OpaqueRef:host-1'},
+    {}, {'operation': 'start'}, {'operation': 'clone'}, {'resident_on': 'OpaqueRef:host-1'},
     {'power_state': PowerState.RUNNING}, {'power_state': PowerState.RUNNING},
     {'power_state': PowerState.PAUSED}, {'power_state': PowerState.SUSPENDED}]))
 
@@ -62,11 +61,10 @@ Generated from `watcher/vm/plan.py` by `python -m tests.meta.test_decision_table
   *row deleted* when our span outlived the row.
 * **Value** of `platform:device-model-args`: *right* is exactly the desired span; *foreign* is text
   that is not ours; *no room* means that the value would become too long.
-* **VM**: *at rest* is Halted without operations and on no host, *awaited* when a host has room set
-  aside for it all the same, as for a VM that is on its way from another resource pool. *Starting* is
-  Halted in `start` or `start_on` and nothing else, *busy* is any other operation, *resident* is
-  Halted without operations while a host still has it. *Running, otherwise* is with a QEMU that was
-  found to have something else than the desired span, whatever the record carries.
+* **VM**: *at rest* is Halted without operations and on no host, *starting* is Halted in `start` or
+  `start_on` and nothing else, *busy* is any other operation, *resident* is Halted without operations
+  while a host still has it. *Running, otherwise* is with a QEMU that was found to have something else
+  than the desired span, whatever the record carries.
 * **Registry**: *accepted* when our programs created it, or an administrator took it over.
 * **Map**: *complete* unless XAPI will complete it at the VM's next start, by writing all of it (no
   `device-model`, `qemu-trad`, or `secureboot=auto`). **QEMU**: a PV or PVH guest has none.

@@ -90,8 +90,8 @@ def is_current(plan: Plan, vm: Optional[VmRecord]) -> bool:
     if plan.reason is PlanReason.NUMBER_COPIED and is_blocked_by_others(vm):
         return False  # a replica, blocked since it was decided on
     is_writable = vm.is_starting if plan.is_rescue else vm.is_at_rest
-    return is_writable and (vm.uuid, vm.kind, vm.args, vm.is_awaited) == (
-        plan.vm.uuid, plan.vm.kind, plan.vm.args, plan.vm.is_awaited)
+    return is_writable and (vm.uuid, vm.kind, vm.args) == (plan.vm.uuid, plan.vm.kind,
+                                                           plan.vm.args)
 
 
 class _Writing:

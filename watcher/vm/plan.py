@@ -299,11 +299,8 @@ def _plan_unregistered(plan: Plan, reading: Reading, standing: Standing, policy:
 
 
 def _plan_removal(plan: Plan, reading: Reading, reason: PlanReason, policy: Policy) -> Plan:
-    """Our span goes from an unregistered VM, at rest only: its start is not promised.
-
-    Not while it may be on its way here: what it runs with would be known from nothing any more.
-    """
-    if not plan.vm.is_at_rest or plan.vm.is_awaited:
+    """Our span goes from an unregistered VM, at rest only: its start is not promised."""
+    if not plan.vm.is_at_rest:
         return plan._replace(reason=_reason_to_wait(plan.vm))
     if not policy.is_accepted:
         return plan._replace(reason=PlanReason.NOT_ACCEPTED)

@@ -85,7 +85,8 @@ class VmRecord(NamedTuple):
     """False for a domain type (PV, PVH) without a QEMU that could take our arguments."""
     is_awaited: bool = False
     """Halted without operations, and a host has room set aside for it: it may be on its way from
-    another resource pool, and its QEMU will come with the arguments that it had there."""
+    another resource pool, with a QEMU that has what it had there. Before xapi 25.31 one that came
+    halted is shown so until its first start."""
 
     @property
     def operation_names(self) -> frozenset:
