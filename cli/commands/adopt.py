@@ -12,7 +12,7 @@ from cli.errors import CommandError, Kind
 from cli.output.edit_messages import say_dry_run
 from cli.output.result import Result, build_document
 from cli.output.text import escape, name_vm, plural, say_unavailable, spell_vm
-from cli.queries.preflight import refuse_on_member
+from cli.queries.preflight import refuse_unless_editable
 from registry.edit import Edit
 from registry.errors import InvalidValue
 from registry.values import Priority, parse_pool_id, parse_priority
@@ -35,7 +35,7 @@ class Adoption(NamedTuple):
 def adopt(arguments: Arguments, context: Context) -> Result:
     """Register VMs by the pool, priority and number that they carry, or arrived with."""
     contents = context.registry.read()
-    refuse_on_member(context)
+    refuse_unless_editable(context)
     note_faults(context, contents)
     found, problems, numbers = _find(context, contents)
     for item in problems:

@@ -19,7 +19,6 @@ from cli.output.result import Result, build_document
 from cli.output.tables import brief_pair
 from cli.output.text import Style, escape, plural
 from cli.output.vm_view import view_record, vm_document
-from cli.queries.daemon_status import find_daemon
 from cli.queries.overtaken import refuse_overtaken
 from cli.queries.pending import Selection, Step, Waiting, name_of, select
 from cli.queries.pool_snapshot import read_pool
@@ -32,7 +31,7 @@ from watcher.errors import XapiError
 def apply_pending(arguments: Arguments, context: Context) -> Result:
     """Restart pending VMs; those that do not run are left as they are."""
     contents = context.registry.read()
-    _refuse_on_member(context)
+    _refuse_elsewhere(context)
     note_faults(context, contents)
     is_chosen = _build_choice(arguments, context, contents)
     shown = select(read_pending(context, contents), is_chosen, arguments.get(options.COUNT))
@@ -112,13 +111,12 @@ def _find_named(arguments: Arguments, context: Context,
     return found
 
 
-def _refuse_on_member(context: Context) -> None:
+def _refuse_elsewhere(context: Context) -> None:
     master = context.live().master
     if master is not None:
         raise CommandError(Kind.FAILED, 'this host is a member of its pool: run it on the master, '
                            f'{escape(master)}; nothing was restarted')
-    if find_daemon(context.settings.registry.path) is None:
-        refuse_overtaken(context)
+    refuse_overtaken(context)
 
 
 def _check_daemon(context: Context, contents: Contents) -> None:

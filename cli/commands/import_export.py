@@ -136,8 +136,7 @@ def _read_contents(context: Context, is_whole: bool) -> Tuple[Contents, str]:
         return context.registry.read(), ''
     contents, problem = read_replaceable(context)
     if contents is None:
-        # A daemon that runs has nothing to go by either: it would follow the mirror at once.
-        refuse_overtaken(context)
+        refuse_overtaken(context, is_lost=True)
     is_gone = problem in (Reason.MISSING.value, Reason.EMPTY.value)
     return contents or Contents(1, (), ()), '' if is_gone else problem
 

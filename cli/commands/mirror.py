@@ -204,11 +204,11 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
 
 def _replace(context: Context, view: View) -> str:
     """Rebuild the registry; where its former content is kept ('' when there was none)."""
-    from watcher.mirror.entries import MAX_JUMP
+    from watcher.mirror.entries import is_leap
     mirror = view.mirror
     generation: Optional[Tuple[str, str]] = (mirror.generation.text, mirror.digest)
-    if not view.is_signed and mirror.generation.number > _read_number(view.generation) + MAX_JUMP:
-        generation = None  # its number would leave none to go on with
+    if is_leap(mirror.generation, _read_number(view.generation), view.is_signed):
+        generation = None
     kept = replace(context, view.collected.image, view.contents, view.problem, view.proposal,
                    generation=generation, line=mirror.line)
     if generation is None:

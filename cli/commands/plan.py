@@ -12,9 +12,8 @@ from cli.output.result import Result, build_document
 from cli.output.tables import GOOD_STATES, brief_pair, describe_left, describe_resident
 from cli.output.text import Style, brief_name, escape, name_vm, plural, plural_invalid, table
 from cli.output.vm_view import fault_documents
-from cli.queries.daemon_status import find_daemon
 from cli.queries.overtaken import find_overtaken
-from cli.queries.preflight import refuse_on_member
+from cli.queries.preflight import refuse_unless_editable
 from registry.values import Contents, Vm
 
 _NOTHING = ['Nothing to do.']
@@ -36,16 +35,15 @@ def plan(arguments: Arguments, context: Context) -> Result:
 
 def _note_overtaken(context: Context) -> None:
     """Say that a daemon would do something else: make the registry what the mirror says."""
-    if find_daemon(context.settings.registry.path) is None:
-        problem = find_overtaken(context)
-        if problem:
-            context.note(problem)
+    problem = find_overtaken(context)
+    if problem:
+        context.note(problem)
 
 
 def reconcile(arguments: Arguments, context: Context) -> Result:
     """Do once what the daemon would do, when no daemon runs."""
     contents = context.registry.read()
-    refuse_on_member(context)
+    refuse_unless_editable(context)
     note_faults(context, contents)
     found = _read_plans(context, contents)
     plans = [item for item in found if _is_work(item)]

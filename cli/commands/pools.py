@@ -13,7 +13,7 @@ from cli.output.result import Result, build_document
 from cli.output.tables import render_pool
 from cli.output.text import Style, escape, name_vm
 from cli.output.vm_view import count_pool, pool_document
-from cli.queries.preflight import refuse_on_member
+from cli.queries.preflight import refuse_unless_editable
 from registry.proposal import Proposal
 from registry.values import Contents, Pool, Vm
 
@@ -47,7 +47,7 @@ def disable_pool(arguments: Arguments, context: Context) -> Result:
 
 
 def _change(arguments: Arguments, context: Context, **changes: Any) -> Result:
-    refuse_on_member(context)
+    refuse_unless_editable(context)
     pool_id = arguments.get(options.POOL_ID)
     is_dry = bool(arguments.get(options.DRY_RUN))
     proposal = rehearse(context, lambda edit: edit.change_pool(pool_id, **changes))

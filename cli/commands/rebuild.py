@@ -18,7 +18,7 @@ from cli.interrupts import deferred
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, iso, plural, plural_invalid, say_unasked
 from cli.queries.overtaken import refuse_overtaken
-from cli.queries.preflight import refuse_on_member
+from cli.queries.preflight import refuse_unless_editable
 from registry.errors import Reason, RegistryError, RegistryUnavailable
 from registry.kept_copies import find_time, list_copies as list_kept
 from registry.paths import KEPT_MARK
@@ -58,11 +58,11 @@ def copies(_arguments: Arguments, context: Context) -> Result:
 
 def rebuild(arguments: Arguments, context: Context) -> Result:
     """Make the registry what a kept copy, or the history, says; after showing the difference."""
-    refuse_on_member(context)
+    refuse_unless_editable(context)
     image, origin = _read_source(arguments, context)
     contents, problem = read_replaceable(context)
     if contents is None:
-        refuse_overtaken(context)
+        refuse_overtaken(context, is_lost=True)
     proposal = propose(context, contents, image)
     is_needed = contents is None or proposal.has_any
     lines = describe(proposal)

@@ -21,7 +21,7 @@ from cli.output.edit_messages import say_assignment, say_dry_run, say_lines, say
 from cli.output.result import Result, build_document
 from cli.output.text import Style, brief_name, escape, name_vm, plural, say_unasked
 from cli.output.vm_view import view_row, vm_document
-from cli.queries.preflight import Situation, refuse_on_member
+from cli.queries.preflight import Situation, refuse_unless_editable
 from cli.queries.vm_lookup import name_alike
 from registry.edit import Edit
 from registry.errors import Conflict, InvalidValue, Reason, RegistryUnavailable
@@ -153,7 +153,7 @@ def _without_comment(text: str) -> str:
 
 def _ask(context: Context) -> _Pool:
     """Read all VMs once; an XAPI that cannot be asked is not an error, as for one VM."""
-    refuse_on_member(context)
+    refuse_unless_editable(context)
     try:
         live = context.live()
         with live.hurried():

@@ -13,7 +13,7 @@ from cli.output.edit_messages import say_assignment, say_dry_run
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, name_vm, plural, plural_invalid, say_unasked
 from cli.output.vm_view import fault_documents
-from cli.queries.preflight import refuse_on_member
+from cli.queries.preflight import refuse_unless_editable
 from registry.errors import Reason, RegistryUnavailable
 from registry.file_check import describe_leftover
 from registry.journal.outside_edits import describe_loss
@@ -24,7 +24,7 @@ from watcher.vm.plan import Action
 
 def init(arguments: Arguments, context: Context) -> Result:
     """Create the registry; one that exists stays as it is."""
-    refuse_on_member(context, is_cure=True)
+    refuse_unless_editable(context, is_cure=True)
     path = context.registry.path
     if not _is_creatable(context):
         return _tell_created(path, 'already_there',
@@ -88,7 +88,7 @@ def accept(arguments: Arguments, context: Context) -> Result:
     What is missing, and what will change on VMs, is shown first.
     """
     contents = context.registry.inspect()
-    refuse_on_member(context, is_cure=True)
+    refuse_unless_editable(context, is_cure=True)
     if contents.accepted and not contents.missing:
         return Result(build_document(result='already_accepted', changes=[], plans=[],
                                      missing=[]),

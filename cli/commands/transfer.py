@@ -17,7 +17,7 @@ from cli.errors import CommandError, Kind
 from cli.output.edit_messages import say_assignment, say_dry_run
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, name_vm, say_unasked, say_unavailable
-from cli.queries.preflight import refuse_on_member
+from cli.queries.preflight import refuse_unless_editable
 from registry.difference import Difference
 from registry.edit import Edit
 from registry.errors import InvalidValue, NotFound
@@ -44,7 +44,7 @@ def transfer_vm(arguments: Arguments, context: Context) -> Result:
     """Give the row of one VM to another; with --gone propose that for rows whose VM is gone."""
     _check_words(arguments)
     contents = context.registry.read()
-    refuse_on_member(context)
+    refuse_unless_editable(context)
     if arguments.get(options.GONE):
         return _transfer_gone(arguments, context, contents)
     vms, problem = _read_vms_or_why(context)
@@ -110,7 +110,7 @@ def _unchanged() -> Dict[str, Any]:
 def remove_gone(arguments: Arguments, context: Context) -> Result:
     """Remove the rows of VMs that XAPI has no more, after showing them."""
     contents = context.registry.read()
-    refuse_on_member(context)
+    refuse_unless_editable(context)
     note_faults(context, contents)
     vms = _read_vms(context)
     rows = _find_gone(contents, vms, context.live().odd)

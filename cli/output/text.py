@@ -188,7 +188,7 @@ def then_see(hint: str, command: str) -> str:
 
 def utc(at: str) -> str:
     """A timestamp for people: one of ours says that it is UTC; other programs write any text."""
-    return f'{escape(at)}Z' if _is_timestamp(at) else escape(at)
+    return escape(at) + ('Z' if _is_timestamp(at) else '')
 
 
 def iso(at: Optional[str]) -> Optional[str]:

@@ -156,7 +156,7 @@ _WORDS = {
 }
 # With the reason of the daemon, what registry or journal do not let it do.
 _HELD_UP = {
-    'waiting': 'cannot be held against the registry here',
+    'waiting': 'cannot be compared with the registry here',
     'incomplete': 'is newer than the registry here, which cannot be made like it',
 }
 _ADVICE = {

@@ -1,4 +1,4 @@
-"""Has another host gone on from the registry here, and does no daemon follow?
+"""Whether the mirror has overtaken the registry here, with no daemon to follow it.
 
 A master whose daemon did not run has a registry that is older than the mirror. The next daemon
 makes it what the mirror says; until then nothing may be changed or staged by it (P18, P27).
@@ -10,20 +10,25 @@ from typing import Any, Optional, Tuple
 from cli.commandline.options import DB
 from cli.errors import CommandError, Kind
 from cli.output.text import plural
+from cli.queries.daemon_status import find_daemon
 from registry.errors import JournalUnavailable, Reason, RegistryUnavailable
 from watcher.errors import XapiError
 
 
-def refuse_overtaken(context: Any) -> None:
+def refuse_overtaken(context: Any, *, is_lost: bool = False) -> None:
     """Refuse what the next daemon would undo, and name the cure."""
-    problem = find_overtaken(context)
+    problem = find_overtaken(context, is_lost=is_lost)
     if problem:
         raise CommandError(Kind.CONFLICT, f'{problem}; nothing was changed')
 
 
-def find_overtaken(context: Any) -> str:
-    """Say that the mirror has overtaken the registry; '' when it has not, or nobody can tell."""
-    if not context.settings.mirror.enabled or not is_configured(context):
+def find_overtaken(context: Any, *, is_lost: bool = False) -> str:
+    """Say that the mirror has overtaken the registry; '' when it has not, or nobody can tell.
+
+    A daemon that runs follows the mirror, except from a registry that is of no use (`is_lost`).
+    """
+    if not context.settings.mirror.enabled or not is_configured(context) or (
+            not is_lost and find_daemon(context.settings.registry.path) is not None):
         return ''
     try:
         pool = context.live().find_pool_record()
@@ -55,14 +60,14 @@ def is_configured(context: Any) -> bool:
 
 def _read_mirror(context: Any, journal: Any, pool: Any) -> Any:
     """The pool's entry, where the daemon would go by it."""
-    from watcher.mirror.entries import MAX_JUMP, find_furthest, parse_generation
+    from watcher.mirror.entries import find_furthest, is_leap, parse_generation
     from watcher.mirror.slots import read_mirror
     from watcher.mirror.trust import build_trust, read_key, read_memory
     key = read_key(context.settings.mirror.key_file)[0]
     reading = read_mirror(pool.mirror, build_trust(read_memory(journal), key, pool.uuid), pool.uuid)
     mirror, furthest = reading.mirror, find_furthest(journal.lineage())
-    if mirror is not None and not reading.is_signed and furthest \
-            and mirror.generation.number > parse_generation(furthest).number + MAX_JUMP:
+    if mirror is not None and furthest and is_leap(
+            mirror.generation, parse_generation(furthest).number, reading.is_signed):
         return None
     return None if reading.is_too_new else mirror
 

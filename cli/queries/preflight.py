@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any, FrozenSet, Mapping, NamedTuple, Optional
 
 from cli.errors import CommandError, Kind
 from cli.output.text import escape
-from cli.queries.daemon_status import find_daemon
 from cli.queries.overtaken import refuse_overtaken
 from registry.values import Contents
 from watcher.errors import MalformedRecord, XapiError
@@ -53,7 +52,7 @@ def read_situation(context: Any, contents: Optional[Contents], vm_uuid: str, *,
     The numbers that the VM itself, and those in `own`, carry do not count as taken.
     """
     try:
-        refuse_on_member(context)
+        refuse_unless_editable(context)
         live = context.live()
         with live.hurried():
             if with_numbers:
@@ -76,11 +75,11 @@ def claim_numbers(edit: 'Edit', situation: Situation) -> None:
         edit.claim_numbers(situation.taken)
 
 
-def refuse_on_member(context: Any, *, is_cure: bool = False) -> None:
-    """Refuse an edit on a pool member that is not the master, and name the master.
+def refuse_unless_editable(context: Any, *, is_cure: bool = False) -> None:
+    """Refuse an edit where this registry is not edited, and name where or what comes first.
 
-    On a master without a daemon one of a registry that the mirror has overtaken is refused as well,
-    unless it is a cure.
+    That is on a pool member that is not the master, and, unless the edit is a cure for that, on a
+    master without a daemon when the mirror has overtaken the registry.
     """
     try:
         master = context.live().master
@@ -90,7 +89,7 @@ def refuse_on_member(context: Any, *, is_cure: bool = False) -> None:
     if master is not None:
         raise CommandError(Kind.FAILED, 'this host is a member of its pool, and the registry is '
                            f'edited on the master, {escape(master)}; nothing was changed')
-    if not is_cure and find_daemon(context.settings.registry.path) is None:
+    if not is_cure:
         refuse_overtaken(context)
 
 

@@ -1,7 +1,7 @@
 """make demo: a simulated pool goes through everything we know of, and each boot gets a verdict.
 
 The embedded XAPI, the daemon and vgpu-admin run as programs in a temporary directory. Verdicts
-come from what the simulated QEMUs took, held against the demo's own table (ledger.py);
+come from what the simulated QEMUs took, compared with the demo's own table (ledger.py);
 the daemon's receipts stand beside them.
 """
 

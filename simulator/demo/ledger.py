@@ -1,4 +1,4 @@
-"""What the demo asked for, held against what the simulated QEMUs took.
+"""What the demo asked for, compared with what the simulated QEMUs took.
 
 The ledger is the demo's own table of expectations: it renders the arguments itself and judges
 each boot by what the simulator saw. The daemon's receipt is kept beside, and never decides.

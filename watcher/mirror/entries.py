@@ -32,8 +32,7 @@ MAX_PART_BYTES = 32768
 _ROWS_OF_A_PART = 1000
 # Of a million edits a year this lasts longer than any pool.
 MAX_GENERATION = 10 ** 9
-# An unsigned entry that is so many edits ahead of a registry is not gone on from.
-MAX_JUMP = 10 ** 7
+_MAX_JUMP = 10 ** 7
 # More of them than any pool has VMs.
 _MAX_VMS = 10 ** 6
 # How many earlier generations the pool's entry names: a host that takes it over must know each of
@@ -122,6 +121,12 @@ def parse_generation(text: Any) -> Generation:
     if match is None or int(match.group(1)) > MAX_GENERATION:
         raise MirrorInvalid('generation: not a number and eight hexadecimal digits')
     return Generation(int(match.group(1)), match.group(2))
+
+
+def is_leap(generation: Generation, number: int, is_signed: bool) -> bool:
+    """Ask whether an unsigned entry is further ahead of a registry than edits lead: nobody goes on
+    from it, since its number would leave none to go on with."""
+    return not is_signed and generation.number > number + _MAX_JUMP
 
 
 def find_furthest(lineage: Iterable[str]) -> str:

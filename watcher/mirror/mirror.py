@@ -15,8 +15,8 @@ from registry.schema import MIRROR_NOTE
 from watcher.config.settings import MirrorSettings
 from watcher.mirror.comparison import Judgement, judge
 from watcher.mirror.complaints import LastComplaint
-from watcher.mirror.entries import (LINE_LENGTH, MAX_GENERATION, MAX_JUMP, Generation,
-                                    MirrorContent, PoolEntry, VmEntry, parse_generation)
+from watcher.mirror.entries import (LINE_LENGTH, MAX_GENERATION, Generation, MirrorContent,
+                                    PoolEntry, VmEntry, is_leap, parse_generation)
 from watcher.mirror.manual_edits import take_edit
 from watcher.mirror.note import MirrorNote
 from watcher.mirror.push import Push, Submit
@@ -204,8 +204,8 @@ class Mirroring:
         else:
             self._reader.keep_lineage()
             local = self._read_local()
-            if mirror is not None and not reading.is_signed and local.lineage \
-                    and mirror.generation.number > local.number + MAX_JUMP:
+            if mirror is not None and local.lineage and is_leap(
+                    mirror.generation, local.number, reading.is_signed):
                 self._rival, mirror = mirror, None
             judgement = judge(mirror, local.lineage, local.noted_digest, local.digest,
                               local.number if self._has_led else 0)

@@ -66,7 +66,7 @@ class RegistryView:
         self._retry_at = 0.0
         self._is_shut = False
         self._last_seen = NO_MEMORY.seen
-        """The rows last taken: what is held against the file while the journal cannot be read."""
+        """The rows last taken: what is compared with the file while the journal cannot be read."""
         self.is_journal_readable = False
         """It is open, and what it knows has been read; perhaps it takes nothing new."""
         self.journal_problem = ''

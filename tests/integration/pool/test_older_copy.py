@@ -90,7 +90,7 @@ def test_a_registry_that_cannot_be_made_like_the_mirror_is_told_as_such(pool: Po
         reader.execute('BEGIN')
         reader.execute('SELECT * FROM vms').fetchall()
         pool.change(ref, pool_id='B')
-        wait_until(lambda: 'cannot be held against the registry here' in says(new), says(new))
+        wait_until(lambda: 'cannot be compared with the registry here' in says(new), says(new))
         assert 'is locked by' in says(new) and 'Mirror: OK' not in says(new)
         pool.xapi.sync_database(new.ref)
         pool.lose(old)
