@@ -157,7 +157,7 @@ _WORDS = {
 # With the reason of the daemon, what registry or journal do not let it do.
 _HELD_UP = {
     'waiting': 'cannot be compared with the registry here',
-    'incomplete': 'is newer than the registry here, which cannot be made like it',
+    'incomplete': 'is newer than the registry here, which cannot be brought up to date',
 }
 _ADVICE = {
     'off': "see 'mirror.unavailable' in the log: the rights of the user, or upgrade this host; "

@@ -66,14 +66,19 @@ def test_what_the_registry_here_can_prove_is_done_by_itself(pool: PoolWorld) -> 
     assert pool.wait_agreed(wanted) == wanted
 
 
-def test_what_nothing_proves_waits_and_says_what_to_do(pool: PoolWorld) -> None:
+def leave_unproven(pool: PoolWorld) -> Tuple[str, Host, Any]:
+    """The new master knows neither change: a VM that it does not stage, its host, what it says."""
     web, db = register(pool)
     snapshot = pool.xapi.call('VM.snapshot', web, 'before')
     pool.members[0].daemon.kill()
     change(pool, web, 1)
     change(pool, db, 2)
     _old, new = revert_and_die(pool, web, snapshot)
-    told = new.daemon.wait_for('mirror.incomplete')
+    return db, new, new.daemon.wait_for('mirror.incomplete')
+
+
+def test_what_nothing_proves_waits_and_says_what_to_do(pool: PoolWorld) -> None:
+    db, new, told = leave_unproven(pool)
     assert told['level'] == 'error' and 'registry rebuild' in told['remedy']
     admin = Admin(new)
     assert 'nothing is staged' in admin.run('status').out
@@ -87,13 +92,7 @@ def test_what_nothing_proves_waits_and_says_what_to_do(pool: PoolWorld) -> None:
 
 def test_what_was_held_up_is_staged_as_soon_as_somebody_has_decided(pool: PoolWorld) -> None:
     """No write to its entry follows that would have the VM looked at."""
-    web, db = register(pool)
-    snapshot = pool.xapi.call('VM.snapshot', web, 'before')
-    pool.members[0].daemon.kill()
-    change(pool, web, 1)
-    change(pool, db, 2)
-    _old, new = revert_and_die(pool, web, snapshot)
-    new.daemon.wait_for('mirror.incomplete')
+    db, new, _told = leave_unproven(pool)
     pool.xapi.call('VM.remove_from_platform', db, KEY)
     assert Admin(new).run('registry', 'rebuild', '--yes').status == 0
     pool.wait_args(db, span(2, pool='B'), STAGING_SECONDS)

@@ -95,7 +95,7 @@ def test_a_registry_that_cannot_be_made_like_the_mirror_is_told_as_such(pool: Po
         pool.xapi.sync_database(new.ref)
         pool.lose(old)
         pool.xapi.fail_over(new.ref)
-        wait_until(lambda: 'which cannot be made like it' in says(new), says(new))
+        wait_until(lambda: 'which cannot be brought up to date' in says(new), says(new))
         assert 'not whole' not in says(new) and 'nothing is staged' in says(new)
     pool.wait_args(ref, span(7, pool='B'))
     wait_until(lambda: 'Mirror: OK' in says(new), says(new))
