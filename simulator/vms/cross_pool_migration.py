@@ -13,6 +13,7 @@ from simulator.vms.operations import Operation, operation, refresh_allowed
 from simulator.wire.failures import Failure
 
 KIND = 'migrate_send'
+SETTLES_HALTED_SINCE = (25, 31)  # before it, a VM that came halted kept its host until it started
 # Where a migration may go: the session that a pool opened for it -> (its state, the host).
 _RECEIVERS: Dict[str, Tuple[State, str]] = {}
 
@@ -77,6 +78,8 @@ def _arrive(there: State, here: Operation, host: str, is_copy: bool) -> str:
         _take_in(there, here, arriving, host)
     elif power_state == 'Suspended':
         _take_image(there, here, arriving)
+    elif there.settings.version < SETTLES_HALTED_SINCE:
+        arriving.write('scheduled_to_be_resident_on', host)
     there.destroy_task(task)
     return ref
 

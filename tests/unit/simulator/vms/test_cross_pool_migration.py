@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from simulator.database.rows import NULL
 from simulator.pool import PoolSimulator
 from simulator.server import Simulator
 from simulator.wire.failures import Failure
@@ -52,6 +53,19 @@ def test_a_halted_vm_arrives_halted(pool, elsewhere, vm):
     there = move(pool, vm, elsewhere, elsewhere.hosts[0])
     assert elsewhere.vm(there)['power_state'] == 'Halted' and elsewhere.find(uuid) == there
     assert elsewhere.boots == [] and pool.find(uuid) is None
+    assert elsewhere.vm(there)['scheduled_to_be_resident_on'] == NULL
+
+
+def test_an_older_xapi_keeps_a_host_for_a_halted_vm_until_it_starts(pool, directory, vm):
+    older = PoolSimulator(os.path.join(directory, 'c'), QUICK._replace(xapi_version='1.249.32'))
+    older.start()
+    try:
+        there = move(pool, vm, older, older.hosts[0])
+        assert older.vm(there)['scheduled_to_be_resident_on'] == older.hosts[0]
+        older.call('VM.start', there, False, False)
+        assert older.vm(there)['scheduled_to_be_resident_on'] == NULL
+    finally:
+        older.stop()
 
 
 def test_a_suspended_vm_resumes_with_the_map_of_its_boot(pool, elsewhere, vm):
