@@ -56,6 +56,7 @@ class Host:
         self.path = str(path)
         self.python = python
         self._tools = self.path + '.tools'
+        self._called = self._tools + '/called'
         os.makedirs(self._tools)
         os.makedirs(self.path)
         os.symlink(python, self._tools + '/python3')
@@ -98,6 +99,13 @@ class Host:
         assert self.scriptlet(package, 'POSTUN', 0).status == 0
         return said
 
+    def copy(self, other: 'Host') -> None:
+        """Be what the other one is by now: what systemctl was called for included."""
+        assert run(['cp', '-a', other.path + '/.', self.path]).status == 0
+        with open(other._called, encoding='utf-8') as noted, \
+                open(self._called, 'w', encoding='utf-8') as stream:
+            stream.write(noted.read().replace(other.path, self.path))
+
     def launch(self, program: str, *arguments: str) -> Done:
         """Run an installed program."""
         return run(self.command(program, *arguments), cwd='/')
@@ -132,7 +140,7 @@ class Host:
         path = self._tools + '/systemctl'
         with open(path, 'w', encoding='utf-8') as stream:
             stream.write('#!/bin/sh\n[ "$1" != --version ] || { echo "systemd %d"; exit; }\n'
-                         'echo "$@" >>%s\n' % (version, shlex.quote(self._tools + '/called')))
+                         'echo "$@" >>%s\n' % (version, shlex.quote(self._called)))
         os.chmod(path, 0o755)
 
     def fail_systemctl(self, word: str) -> None:
@@ -152,14 +160,25 @@ class Host:
                          % (count, shutil.which(name)))
         os.chmod(path, 0o755)
 
+    def limit_files(self, kilobytes: Optional[int]) -> None:
+        """Have Python find no room for larger files, or for all again."""
+        path = self._tools + '/python3'
+        os.unlink(path)
+        if kilobytes is None:
+            os.symlink(self.python, path)
+            return
+        with open(path, 'w', encoding='utf-8') as stream:
+            stream.write('#!/bin/sh\nulimit -f %d\nexec %s "$@"\n'
+                         % (2 * kilobytes, shlex.quote(self.python)))
+        os.chmod(path, 0o755)
+
     def take_calls(self) -> List[str]:
         """How systemctl was called since the last time, without the directory's name."""
-        path = self._tools + '/called'
-        if not os.path.exists(path):
+        if not os.path.exists(self._called):
             return []
-        with open(path, encoding='utf-8') as stream:
+        with open(self._called, encoding='utf-8') as stream:
             lines = stream.read().splitlines()
-        os.unlink(path)
+        os.unlink(self._called)
         return [line.replace('--root=%s ' % self.path, '') for line in lines]
 
     def run_installer(self, installer: str, *options: str) -> Done:

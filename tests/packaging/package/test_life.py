@@ -11,7 +11,7 @@ from registry.schema import JOURNAL_VERSION
 from registry.store import Registry
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
-from tests.packaging.package.host import CONFIGURATION, DROP_IN, LIFECYCLE, REGISTRY, UNIT, run
+from tests.packaging.package.host import CONFIGURATION, DROP_IN, LIFECYCLE, REGISTRY, UNIT, Host, run
 from tests.support.documents import read
 
 JOURNAL = '/etc/vgpu/vgpu_journal.db'
@@ -19,12 +19,19 @@ VM = '2f4e6c9a-0b1d-4e8f-9a3c-5d7b8e1f2a4c'
 RELOADED = ['daemon-reload', 'try-restart rsyslog.service']
 
 
+@pytest.fixture(scope='module')
+def running_once(tmp_path_factory, bare_python, rpm_file):
+    """Installed once, since that takes a while."""
+    host = Host(tmp_path_factory.mktemp('running') / 'root', bare_python, is_running=True)
+    assert host.install(rpm_file) == (0, '')
+    return host
+
+
 @pytest.fixture
-def running(make_host, rpm_file):
+def running(make_host, running_once):
     """A host where systemd runs and the RPM has been installed."""
     host = make_host(is_running=True)
-    done = host.install(rpm_file)
-    assert done == (0, '')
+    host.copy(running_once)
     return host
 
 
