@@ -60,12 +60,13 @@ def _find_for(view: Any, contents: Contents, vm_uuid: str) -> Optional[Blocker]:
     plan = view.plan(vm) if vm_uuid in contents.by_uuid else None
     if plan is None and not contents.accepted:
         return NOT_ACCEPTED
-    if plan is None and not vm.is_at_rest:
+    holder = view.inventory.find_by_uuid(plan.holder) if plan and plan.holder else None
+    is_passed_on = holder is not None and holder.is_at_rest
+    if not vm.is_at_rest and (plan is None or is_passed_on):
         from cli.effects.direct_staging import describe_state
         from watcher.vm.plan import State
         return 'pending', describe_state(State.PENDING)
-    holder = view.inventory.find_by_uuid(plan.holder) if plan and plan.holder else None
-    if holder is not None and holder.is_at_rest:
+    if is_passed_on:
         return None  # the daemon takes the number from it, and gives it to this one
     return _find_in_plan(plan)
 

@@ -112,16 +112,17 @@ def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
     """Wait for the daemon to stage these VMs, but not for long, and not where told not to."""
     if not staged or context.arguments.get(options.NO_WAIT):
         return staged
-    from cli.effects.direct_staging import describe_plan, say_next_start
     from cli.queries.xapi_tasks import wait_until
     from watcher.errors import XapiError
-    done: Dict[str, Any] = {}
-    held: Dict[str, Any] = {}
+    found: Dict[str, Any] = {}
+
+    def list_open() -> List[str]:
+        return [vm_uuid for vm_uuid in staged
+                if vm_uuid not in found or found[vm_uuid].holder is not None]
 
     def look() -> bool:
-        for vm_uuid, plan in _read_settled(context, [item for item in staged if item not in done]):
-            (done if plan.holder is None else held)[vm_uuid] = plan
-        return len(done) == len(staged)
+        found.update(_read_settled(context, list_open()))
+        return not list_open()
 
     late = None
     try:
@@ -130,11 +131,21 @@ def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
             late = find_refusal(context.live())
     except XapiError:
         pass  # what is not known to be staged is not said to be
-    return {vm_uuid: item._replace(word='staged', plan=done[vm_uuid],
-                                   message=f'staged: {say_next_start(done[vm_uuid])}')
-            if vm_uuid in done else late or (
-                describe_plan(held[vm_uuid]) if vm_uuid in held else item._replace(message=_LATE))
+    open_ones = list_open() if late is not None else ()
+    return {vm_uuid: late if vm_uuid in open_ones else _describe_found(item, found.get(vm_uuid))
             for vm_uuid, item in staged.items()}
+
+
+def _describe_found(item: Any, plan: Any) -> Any:
+    """What has come of a VM that was left to the daemon, by the plan with which nothing is left to
+    do; None where something is."""
+    from cli.effects.direct_staging import describe_plan, say_next_start
+    from watcher.vm.plan import State
+    if plan is None:
+        return item._replace(message=_LATE)
+    if plan.state not in (State.AS_DESIRED, State.UNREGISTERED):
+        return describe_plan(plan)
+    return item._replace(word='staged', plan=plan, message=f'staged: {say_next_start(plan)}')
 
 
 def _read_settled(context: Any, vm_uuids: List[str]) -> List[Tuple[str, Any]]:

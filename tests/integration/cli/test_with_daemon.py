@@ -88,6 +88,27 @@ def test_number_that_a_halted_vm_does_not_pass_on_is_named(watched: Place) -> No
     assert [watched.args(ref) for ref in refs] == [span(1), span(2)]
 
 
+@pytest.mark.parametrize('keep, said', [
+    pytest.param(lambda watched, ref: watched.start_vm(ref),
+                 'a: saved; applied at its next boot: pending', id='running'),
+    pytest.param(lambda watched, ref: watched.xapi.call(
+        'VM.add_to_platform', ref, 'secureboot', 'auto'),
+        'a: not staged: XAPI completes its platform map', id='platform-to-be-completed'),
+])
+def test_vm_that_waits_itself_is_not_called_staged_when_a_halted_one_passes_its_number_on(
+        watched: Place, keep: Any, said: str) -> None:
+    refs = [watched.create_vm(name) for name in 'ab']
+    uuids = [watched.uuid(ref) for ref in refs]
+    watched.run('register-vm', 'a', 'b')
+    keep(watched, refs[0])
+    path = os.path.join(watched.directory, 'passed.csv')
+    with open(path, 'w', encoding='utf-8') as stream:
+        stream.write('vm_uuid,vm_id\n%s,2\n%s,3\n' % (uuids[0], uuids[1]))
+    run = watched.run('import', path)
+    assert run.status == 0 and said in run.out and 'b: staged: its next start' in run.out, run
+    assert [watched.args(ref) for ref in refs] == [span(1), span(3)]
+
+
 def _read_daemon(watched: Place) -> Any:
     """What `status` says of the daemon, once it knows since when it watches."""
     daemon = watched.run('status', '--json').document['daemon']
