@@ -90,7 +90,6 @@ class Mirroring:
         self.push.restart()
         if self._witnesses is not None:
             self._witnesses.restart()
-        self._permit.is_overtaken = False
         self._must_judge, self._judge_at = True, 0.0
         self._has_led, self._edited_at, self._waiting_since = False, None, None
         self._judged, self._rebuilder.incomplete_since = None, None
@@ -178,7 +177,6 @@ class Mirroring:
         self._must_judge, self._judge_at = True, now + _RETRY_SECONDS
 
     def _decide(self, role: Role, now: float) -> None:
-        self._permit.is_overtaken = False
         pool, view = self.push.pool, self._view
         assert pool is not None, 'attend has looked'
         reading = self._reader.read_mirror(pool, self.settings.key_file)
@@ -238,7 +236,6 @@ class Mirroring:
               now: float) -> None:
         """On the master."""
         if judgement is Judgement.NEWER and mirror is not None:
-            self._permit.is_overtaken = True
             self._aim(None, INCOMPLETE)
             self._permit.is_overtaken = not self._rebuild(mirror, local, role, now)
             return
@@ -337,6 +334,9 @@ class Mirroring:
 
     def _aim(self, target: Optional[MirrorContent], state: str) -> None:
         self.state = state
+        # Until registry and journal can be read again, what was judged last holds.
+        if state != NO_REGISTRY:
+            self._permit.is_overtaken = state == INCOMPLETE
         self.push.aim(target)
         if target is not None:
             self.generation = target.generation.text

@@ -42,7 +42,11 @@ class Daemon:
             self.view, self.inventory, self.permit, settings=MirrorSettings(key_file=''),
             submit=lambda *task: self.writes.append(task), poll=self.poll,
             write=lambda _action: None, review=lambda _uuids: None)
-        text, attached = attach_pool(MIRROR, NO_TRUST)
+        self.show(MIRROR)
+
+    def show(self, entry: PoolEntry) -> None:
+        """XAPI shows this entry of the resource pool."""
+        text, attached = attach_pool(entry, NO_TRUST)
         self.mirroring.note_pool(PoolRecord(
             'OpaqueRef:pool', RESOURCE_POOL, 'host', ((SLOTS[0], text),) + attached))
 
@@ -144,12 +148,9 @@ def test_a_row_that_is_followed_claims_its_number(path: str) -> None:
     daemon.attend(ROLES['member'], 100.0)
     row = MirroredRow(uuid_of(9), 9, 'A', Priority.LOW)
     generation = Generation(4, '0000abce')
-    newer = MIRROR._replace(
+    daemon.show(MIRROR._replace(
         generation=generation, digest=digest_contents([ROW, row], POOLS), largest=9,
-        absent=(ROW, row), line=(MIRROR.generation.text,))
-    text, attached = attach_pool(newer, NO_TRUST)
-    daemon.mirroring.note_pool(PoolRecord(
-        'OpaqueRef:pool', RESOURCE_POOL, 'host', ((SLOTS[0], text),) + attached))
+        absent=(ROW, row), line=(MIRROR.generation.text,)))
     daemon.attend(ROLES['member'], 101.0)
     assert sorted(daemon.view.claims) == [7, 9]
 
@@ -161,11 +162,32 @@ def test_generations_that_come_incomplete_again_and_again_are_told_once_a_minute
     daemon.attend(ROLES[role], 90.0)
     digest = digest_contents([ROW, MirroredRow(uuid_of(9), 9, 'A', Priority.LOW)], POOLS)
     for second in range(300):
-        text, attached = attach_pool(MIRROR._replace(
+        daemon.show(MIRROR._replace(
             generation=Generation(4 + second, '0000abce'), vms=2, digest=digest,
-            line=(MIRROR.generation.text,)), NO_TRUST)
-        daemon.mirroring.note_pool(PoolRecord(
-            'OpaqueRef:pool', RESOURCE_POOL, 'host', ((SLOTS[0], text),) + attached))
+            line=(MIRROR.generation.text,)))
         daemon.attend(ROLES[role], 100.0 + second)
     told = [line for line in log_output if line['event'] == 'mirror.incomplete']
     assert len(told) == 5 and told[-1]['problems']
+
+
+def test_a_master_that_was_overtaken_stays_so_while_its_journal_cannot_be_read(path: str) -> None:
+    """What the mirror forbids is not staged from the older registry because of somebody's lock."""
+    daemon = Daemon(path)
+    daemon.attend(ROLES['master'], 90.0)
+    daemon.show(MIRROR._replace(generation=Generation(50, '0000abce'), digest='0' * 32))
+    daemon.attend(ROLES['master'], 100.0)
+    assert daemon.permit.is_overtaken
+    other = sqlite3.connect(daemon.view.journal.path, isolation_level=None)
+    other.execute('BEGIN EXCLUSIVE')
+    daemon.view.reread()
+    daemon.attend(ROLES['master'], 103.0)
+    assert not daemon.view.is_journal_open and daemon.permit.is_overtaken
+    daemon.mirroring.begin_session()
+    daemon.show(MIRROR._replace(generation=Generation(50, '0000abce'), digest='0' * 32))
+    daemon.attend(ROLES['master'], 106.0)
+    assert daemon.permit.is_overtaken
+    other.close()
+    daemon.show(MIRROR._replace(generation=Generation(51, '0000abcf')))
+    daemon.view.reread()
+    daemon.attend(ROLES['master'], 109.0)
+    assert daemon.permit.take_regained() and not daemon.permit.is_overtaken
