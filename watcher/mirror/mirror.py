@@ -10,7 +10,7 @@ Nothing here waits for XAPI, and 250 ms at most for the registry.
 import os
 from typing import Any, Callable, Optional, Tuple, Union
 
-from registry.errors import RegistryError
+from registry.errors import JournalUnavailable, Reason, RegistryError
 from registry.schema import MIRROR_NOTE
 from watcher.config.settings import MirrorSettings
 from watcher.mirror.comparison import Judgement, judge
@@ -198,7 +198,7 @@ class Mirroring:
         elif not view.is_accepted:
             self._aim(None, NOT_ACCEPTED)
         elif not view.is_journal_open:
-            self._judge_later(now)
+            raise JournalUnavailable(view.journal_problem or 'closed', reason=Reason.UNREADABLE)
         else:
             self._reader.keep_lineage()
             local = self._read_local()

@@ -191,3 +191,21 @@ def test_a_master_that_was_overtaken_stays_so_while_its_journal_cannot_be_read(p
     daemon.view.reread()
     daemon.attend(ROLES['master'], 109.0)
     assert daemon.permit.take_regained() and not daemon.permit.is_overtaken
+
+
+def test_a_member_whose_journal_cannot_be_read_is_not_said_to_follow(path: str) -> None:
+    daemon = Daemon(path)
+    daemon.attend(ROLES['member'], 90.0)
+    assert daemon.mirroring.state == mirror.FOLLOWING
+    other = sqlite3.connect(daemon.view.journal.path, isolation_level=None)
+    other.execute('BEGIN EXCLUSIVE')
+    daemon.view.reread()
+    daemon.poll()
+    daemon.show(MIRROR._replace(generation=Generation(4, '0000abce'), digest='0' * 32))
+    daemon.attend(ROLES['member'], 92.0)
+    assert not daemon.view.is_journal_open and daemon.mirroring.state == mirror.WAITING
+    other.close()
+    daemon.show(MIRROR)
+    daemon.view.reread()
+    daemon.attend(ROLES['member'], 95.0)
+    assert daemon.mirroring.state == mirror.FOLLOWING
