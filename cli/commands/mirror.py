@@ -81,6 +81,12 @@ class View(NamedTuple):
             if row.before is None and row.vm_uuid in self.faults else row for row in found.rows))
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether the daemon waits for people to decide, also where they find no difference."""
+        return self.judgement in ('undecided', 'newer') and not (
+            self.is_trusted and self.collected.is_complete)
+
+    @property
     def lag(self) -> Difference:
         """What the mirror needs; of a row that is not valid it keeps what it has."""
         return invert(self.difference._replace(rows=tuple(
@@ -144,8 +150,7 @@ def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
                        "it over first with 'vgpu-admin accept'")
     view = view._replace(proposal=propose(context, view.contents, view.collected.image))
     # What the daemon does not go by is taken as what this host's registry has been at.
-    is_needed = view.contents is None or view.difference.has_any or (
-        view.judgement == 'undecided' and not view.is_trusted)
+    is_needed = view.contents is None or view.difference.has_any or view.is_stuck
     shown = describe_view(context.registry.path, view)
     if not is_needed or arguments.get(options.DRY_RUN):
         result = 'would_be_rebuilt' if is_needed else 'unchanged'
@@ -182,8 +187,8 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
         raise CommandError(Kind.CONFLICT, 'this host is not the master: here the mirror counts'
                            + (f"; for the master's registry to count, run it on {escape(master)}"
                               if master else ''))
-    is_needed = view.judgement in ('undecided', 'newer') and (
-        view.lag.has_any or not view.is_trusted)
+    is_needed = view.is_stuck or (
+        view.judgement in ('undecided', 'newer') and view.lag.has_any)
     lines = describe_view(context.registry.path, view, is_kept=True)
     if not is_needed or arguments.get(options.DRY_RUN):
         result = 'would_be_kept' if is_needed else 'unchanged'

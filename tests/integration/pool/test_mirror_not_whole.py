@@ -4,6 +4,7 @@ from typing import Any, List, Tuple
 
 import pytest
 
+from registry.values import Priority
 from tests.integration.daemon.world import KEY, span
 from tests.integration.pool.test_forwarding import Admin
 from tests.integration.pool.world import Host, PoolWorld
@@ -96,3 +97,18 @@ def test_what_was_held_up_is_staged_as_soon_as_somebody_has_decided(pool: PoolWo
     pool.xapi.call('VM.remove_from_platform', db, KEY)
     assert Admin(new).run('registry', 'rebuild', '--yes').status == 0
     pool.wait_args(db, span(2, pool='B'), STAGING_SECONDS)
+
+
+@pytest.mark.parametrize('word', ['rebuild', 'keep'])
+def test_people_decide_also_where_all_that_is_left_of_the_mirror_is_what_the_registry_says(
+        pool: PoolWorld, word: str) -> None:
+    web, _db = register(pool)
+    snapshot = pool.xapi.call('VM.snapshot', web, 'before')
+    pool.members[0].daemon.kill()
+    change(pool, web, 1)
+    _old, new = revert_and_die(pool, web, snapshot)
+    new.daemon.wait_for('mirror.incomplete')
+    assert Admin(new).run('registry', word, '--yes').status == 0
+    new.daemon.wait_for('mirror.written')
+    pool.change(web, priority=Priority.LOW)
+    pool.wait_args(web, span(1, priority='low'), STAGING_SECONDS)
