@@ -103,6 +103,11 @@ class ConsumerHost:
         is_aware = self._list_aware(running) != []
         return Awareness.AWARE if is_aware else Awareness.UNAWARE
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether our wrapper was disabled, and the xenopsd that runs goes on with it."""
+        return self.find_awareness() is Awareness.AWARE and not self.has_fragment()
+
     def write_fragment(self) -> None:
         """Tell xenopsd to run our wrapper, from its next start on."""
         running = self.list_xenopsds()

@@ -72,11 +72,9 @@ def _read_state(host: ConsumerHost, paused: str, run_directory: str) -> Consumer
     if form.is_patched:
         return state._replace(state=NOT_IN_FORCE)
     # What counts is the xenopsd that runs, and otherwise the one that will.
-    awareness = host.find_awareness()
-    goes_on = awareness is Awareness.AWARE and not host.has_fragment()
-    if not host.is_installed() or not (host.is_enabled() or goes_on):
+    if not host.is_installed() or not (host.is_enabled() or host.goes_on):
         return state
-    if awareness is Awareness.UNAWARE:
+    if host.find_awareness() is Awareness.UNAWARE:
         return state._replace(state=NOT_READ)
     if state.is_paused:
         return state._replace(state=PAUSED_STATE)

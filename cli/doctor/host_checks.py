@@ -76,6 +76,10 @@ def check_consumer(examination: Any) -> Iterator[Finding]:
         yield doubtful('consumer', f'{STOCK} is patched by hand ({form.value}): an update of the '
                        'package takes the patch away, and beside it no stolen number is withheld',
                        "put the packaged file back and run 'vgpu-admin consumer enable'")
+    elif host.goes_on and host.is_installed():
+        yield doubtful('consumer', 'is disabled, and the xenopsd that runs goes on with it until '
+                       'it is started again', "'vgpu-admin consumer enable', or "
+                       "'xe-toolstack-restart' to have it in force no more")
     elif not host.is_enabled():
         yield bad('consumer', f'nothing hands our arguments to QEMU: {STOCK} is {form.value} and '
                   'our wrapper is not enabled', "'vgpu-admin consumer enable'")

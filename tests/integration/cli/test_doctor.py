@@ -12,7 +12,7 @@ from pytest_mock import MockerFixture
 
 from cli.__main__ import main
 from cli.consumer import withholding
-from cli.consumer.installation import FRAGMENTS, OURS, SETTING, STOCK
+from cli.consumer.installation import FRAGMENTS, OURS, SETTING, STOCK, ConsumerHost
 from cli.doctor import registry_checks
 from cli.doctor.findings import CheckResult, Finding, bad, doubtful, good, render_findings, skipped
 from cli.output.text import Style
@@ -249,6 +249,15 @@ def run_old_xenopsd(place: Place) -> None:
               % (SETTING, OURS))
 
 
+def disable_consumer(place: Place) -> None:
+    """xenopsd runs on as it was started."""
+    run_old_xenopsd(place)
+    host = ConsumerHost(place.directory)
+    for path in FRAGMENTS:
+        write(place, path, '%s = %s\n' % (SETTING, OURS))
+    host.remove_fragment()
+
+
 def replace_wrapper(place: Place) -> None:
     prepare_dom0(place)
     write(place, STOCK, 'something else\n')
@@ -333,6 +342,7 @@ def change_config(old: str, new: str) -> Callable[[Place], None]:
     (forget_consumer, 'consumer', 'fail', 'not enabled'),
     (lose_consumer, 'consumer', 'fail', 'no VM can start'),
     (run_old_xenopsd, 'consumer', 'warn', 'has not read that yet'),
+    (disable_consumer, 'consumer', 'warn', 'is disabled, and the xenopsd that runs goes on'),
     (replace_wrapper, 'consumer', 'warn', 'not one that is known'),
     (prepare_dom0, 'consumer', 'warn', 'withholds no stolen number: the daemon has written no'),
     (patch_wrapper, 'consumer', 'warn', 'no stolen number is withheld'),
