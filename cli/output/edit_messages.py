@@ -28,7 +28,8 @@ def say_change(before: Vm, after: Vm) -> str:
     """What of a row changes: `priority high → low, vm_id 7 → 12`; '' for nothing."""
     pairs = (('pool', before.pool_id, after.pool_id),
              ('priority', before.priority.word, after.priority.word),
-             ('vm_id', before.vm_id, after.vm_id))
+             ('vm_id', before.vm_id, after.vm_id),
+             ('name', escape(before.vm_name) or '-', escape(after.vm_name) or '-'))
     return ', '.join(f'{what} {old} → {new}' for what, old, new in pairs if old != new)
 
 

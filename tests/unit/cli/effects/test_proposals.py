@@ -21,6 +21,8 @@ B = WEB._replace(pool_id='B', vm_id=7)
      'pool A, priority medium, vm_id 1'),
     (RowChange(MENDED, WEB, WEB, 'no pool'), f'mended   web01 ({WEB.vm_uuid}): a row that is '
      'not valid (no pool) → pool A, priority medium, vm_id 1'),
+    (RowChange(CHANGED, WEB._replace(vm_name=None), WEB._replace(vm_name='a\x1b')),
+     f'changed  a\\x1b ({WEB.vm_uuid}): name - → a\\x1b'),
     (RowChange(ADDED, None, WEB._replace(vm_name='\x1b[31m')),
      f'added    \\x1b[31m ({WEB.vm_uuid}): pool A, priority medium, vm_id 1')])
 def test_a_row_is_told_by_name_with_what_was_and_what_is(row: RowChange, said: str) -> None:
