@@ -16,7 +16,8 @@ from registry.journal.journal import Journal
 from registry.writer_lock import WriterLock
 from watcher.consumer.numbers_file import NumberFileInvalid
 from watcher.consumer.run_directory import RunDirectory
-from watcher.errors import MalformedRecord, VmVanished, WatcherError, XapiUnreachable
+from watcher.errors import (MalformedRecord, VmVanished, WatcherError, XapiNonsense,
+                            XapiUnreachable)
 from watcher.loop.steps import run
 from watcher.staging.injector import Outcome, OutcomeKind, carry_out
 from watcher.staging.start_blocks import lift, list_blocks
@@ -164,9 +165,10 @@ class _Stager:
         for _attempt in range(_ATTEMPTS):
             vm = self._view.inventory.find_by_uuid(vm_uuid)
             plan = self._view.plan(vm) if vm is not None else None
-            if vm is None or plan is None:
-                return StageResult('unknown',
-                                   'not staged: XAPI has no such VM, or its row is not valid')
+            if vm is None:
+                return StageResult('unknown', 'XAPI has no such VM')
+            if plan is None:
+                return StageResult('unknown', 'not staged: its row is not valid')
             if plan.action is Action.NONE or plan.is_rescue:
                 self._record.note_state(plan, self._view.policy)
                 return describe_plan(plan)
@@ -193,6 +195,10 @@ class _Stager:
             outcome = run(carry_out(self._client.steps, plan))
         if not outcome.is_sent:
             self._record.note_unsent(plan)
+        if outcome.kind is OutcomeKind.WRITTEN and plan.action is Action.REMOVE:
+            # There is no daemon to see the record without it: until then the VM has its number.
+            with contextlib.suppress(XapiUnreachable, XapiNonsense, MalformedRecord, VmVanished):
+                outcome = outcome._replace(vm=self._client.read_vm(vm.ref))
         if outcome.kind is OutcomeKind.WRITTEN:
             self._journal.add_history(self._context.who, self._context.command,
                                       _WRITTEN[plan.action], vm_uuid=vm.uuid, before=vm.args,
@@ -203,6 +209,8 @@ class _Stager:
         plan = outcome.plan
         vm = outcome.vm or plan.vm._replace(args=plan.value)
         self._view.inventory.update(vm, self._view.policy, 0.0)
+        if outcome.is_proven:
+            self._view.number_claims.note((vm,))
         after = self._view.plan(vm)
         self._record.note_written(plan)
         if after is not None and (outcome.is_proven or plan.action is Action.ADD):

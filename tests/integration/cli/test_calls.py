@@ -34,6 +34,9 @@ def _calls(place: Place, *words: str) -> List[str]:
      + ['host.get_software_version', 'VM.get_all_records'] + REPLACED),
     (['register-vm', 'other'], WHO + ['VM.get_all_records', 'host.get_software_version',
                                       'VM.get_all_records', 'VM.add_to_platform']),
+    (['remove-vm', 'web'], WHO + ['VM.get_by_uuid', 'VM.get_record', 'host.get_software_version',
+                                  'VM.get_all_records', 'VM.get_record',
+                                  'VM.remove_from_platform', 'VM.get_record']),
     (['set-pool', 'web', '--pool=A'], WHO + ['VM.get_by_uuid', 'VM.get_record']),
     (['show-vm', 'web'], ['VM.get_all_records'])], ids=lambda words: ' '.join(words[:2]))
 def test_without_a_daemon_each_thing_is_asked_once_before_the_edit_and_once_after(

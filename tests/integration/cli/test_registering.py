@@ -173,6 +173,18 @@ def test_a_removed_vm_at_rest_loses_our_span_and_keeps_foreign_text(pool: Place)
     assert pool.args(ref) == '-foo' and pool.rows() == []
 
 
+@pytest.mark.parametrize('args', [None, '-foo'])
+def test_a_number_is_free_when_its_vm_is_removed_while_no_daemon_runs(
+        pool: Place, args: str) -> None:
+    pool.create_vm('web', args=args)
+    other = pool.create_vm('db')
+    pool.run('register-vm', 'web', '--vm-id=4')
+    assert pool.run('remove-vm', 'web').status == 0
+    run = pool.run('register-vm', 'db', '--vm-id=4')
+    assert run.status == 0, run.err
+    assert pool.args(other) == span(4)
+
+
 def test_removing_what_is_not_registered_is_not_found(pool: Place) -> None:
     pool.create_vm('web')
     assert pool.run('remove-vm', '--vm-name=web').status == 3
