@@ -225,3 +225,19 @@ def test_support_bundle_runs_commands_that_exist_and_cannot_hang():
         timeout, _seconds, program, words = command.split(' ', 3)
         assert (timeout, program) == ('timeout', '/usr/bin/vgpu-admin')
         parse(words.replace(' 2>&1', '').split())
+
+
+@pytest.mark.parametrize('page, status', [
+    ('.TH VGPU 7 "" "vgpu\\-watcher 0.2.0"\n', 0), ('.TH OTHER 7\n', 1)])
+def test_the_page_that_0_1_leaves_when_it_is_put_back_is_taken_over(tmp_path, page, status):
+    path, lifecycle = 'usr/share/man/man7/vgpu.7', 'opt/vgpu-watcher/libexec/lifecycle'
+    manifest = ''.join(f'0644\tfile\t-\t/{name}\n' for name in (path, lifecycle))
+    for name, text in (('tree/' + path, 'ours'), ('tree/' + lifecycle, ''),
+                       ('tree/opt/vgpu-watcher/MANIFEST', manifest), ('root/' + path, page)):
+        place = tmp_path / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    shutil.copy(os.path.join(DEPLOY, 'install.sh'), str(tmp_path))
+    done = run(['sh', str(tmp_path / 'install.sh'), '--root', str(tmp_path / 'root')])
+    assert done.status == status, done.said
+    assert (tmp_path / 'root' / path).read_text() == (page if status else 'ours')
