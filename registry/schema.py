@@ -7,10 +7,14 @@ default. SQLite 3.7.17 must be able to run every line of this.
 
 import contextlib
 import os
-from typing import Tuple, Type
+import re
+from typing import Iterable, Set, Tuple, Type
 
 from registry.errors import JournalUnavailable, Reason, RegistryUnavailable, SchemaTooNew
 from registry.sqlite.connection import Connection, check_file, check_writable, unavailable
+
+_TABLE = re.compile(r'(?:CREATE|ALTER) TABLE "?(\w+)')
+_COLUMN = re.compile(r'(\w+) (?:TEXT|INTEGER)\b')
 
 Migration = Tuple[int, Tuple[str, ...]]
 
@@ -160,16 +164,34 @@ def prepare_journal(path: str) -> None:
 
 def migrate_journal(connection: Connection, path: str) -> None:
     """Bring the journal to the current version, in a transaction of its own."""
-    if _journal_version(connection, path) == JOURNAL_VERSION:
-        return
-    with connection.writing():
-        version = _journal_version(connection, path)
-        if 0 < version < JOURNAL_VERSION:
-            _keep_before(path, JOURNAL_VERSION, JournalUnavailable)
-        for number, statements in JOURNAL_MIGRATIONS:
-            if number > version:
-                for statement in statements:
-                    connection.execute(statement)
+    if _journal_version(connection, path) < JOURNAL_VERSION:
+        with connection.writing():
+            version = _journal_version(connection, path)
+            if 0 < version < JOURNAL_VERSION:
+                _keep_before(path, JOURNAL_VERSION, JournalUnavailable)
+            for number, statements in JOURNAL_MIGRATIONS:
+                if number > version:
+                    for statement in statements:
+                        connection.execute(statement)
+    _refuse_incomplete(connection, path)
+
+
+def _refuse_incomplete(connection: Connection, path: str) -> None:
+    """Refuse a journal that lacks a table or a column: no command would get to its end by it."""
+    found = _list_columns(sql for sql, in connection.execute(
+        "SELECT sql FROM main.sqlite_master WHERE type = 'table'"))
+    lacking = _list_columns(statement for _number, statements in JOURNAL_MIGRATIONS
+                            for statement in statements) - found
+    if lacking:
+        table, column = min(lacking)
+        raise unavailable(path, Reason.CORRUPT, JournalUnavailable,
+                          detail=f'no such column: {table}.{column}')
+
+
+def _list_columns(statements: Iterable[str]) -> Set[Tuple[str, str]]:
+    """List table and column of all that statements create."""
+    return {(made.group(1), column) for made in map(_TABLE.match, statements) if made
+            for column in _COLUMN.findall(made.string)}
 
 
 def probe_journal(connection: Connection) -> None:

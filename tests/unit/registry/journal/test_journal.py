@@ -84,6 +84,19 @@ def test_unusable_journal_is_unavailable_and_says_why(tmp_path, make, reason):
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize('change', [
+    'DROP TABLE bearers', 'DROP TABLE notes', 'ALTER TABLE staged RENAME TO other',
+    'DROP TABLE claims; CREATE TABLE claims (vm_id INTEGER PRIMARY KEY, at TEXT)'])
+def test_journal_that_lacks_something_is_damaged_as_soon_as_it_is_opened(journal, change):
+    journal.close()
+    connection = sqlite3.connect(journal.path)
+    connection.executescript(change)
+    connection.close()
+    with pytest.raises(JournalUnavailable, match='move it away') as refused:
+        journal.open()
+    assert refused.value.reason == 'corrupt'
+
+
 def test_creation_that_died_after_making_the_file_is_completed(tmp_path):
     path = str(tmp_path / 'vgpu_journal.db')
     open(path, 'wb').close()
