@@ -58,8 +58,12 @@ class Complaints:
     def drop(self, ref: str) -> None:
         """A VM is gone."""
         self._arrived.discard(ref)
-        self._written.pop(ref, None)
+        self.forget_writes(ref)
         self._leftovers.pop(ref, None)
+
+    def forget_writes(self, ref: str) -> None:
+        """An edit of the VM's row: what was written before it does not count."""
+        self._written.pop(ref, None)
 
     def find_pause(self, vm: VmRecord, now: float) -> float:
         """How long a VM's entry, which was just written, is to be left alone."""
@@ -93,8 +97,14 @@ class Complaints:
                 return entry
         return None
 
-    def put_right(self, vm: VmRecord, reason: str, entry: Any, now: float) -> None:
-        """A VM's entry was corrected: `entry` is what stood there, where that is worth a word."""
+    def put_right(self, vm: Optional[VmRecord], reason: str, entry: Any, now: float) -> None:
+        """A VM's entry, or the pool's (None), was corrected, with a reason that is worth a word:
+        `entry` is what stood there, where that is."""
+        if not reason:
+            return
+        if vm is None:
+            self.pool_forged(entry, now)
+            return
         held_back = self._limiter.admit((vm.uuid, reason), now)
         if held_back is None or self._is_contended(vm.ref, now):
             return

@@ -98,10 +98,20 @@ class Push:
                 memory.clear()
         elif target != self.target:
             self._absentees.begin(target.rows)
+            before = self._right if self.target is None else self.target.rows
             for vm in self._inventory.vms:
                 self._dirty[vm.ref] = None
+                if before.get(vm.uuid) != target.rows.get(vm.uuid):
+                    self._forget_writes(vm)
         self.target = target
         self._is_pool_stale = True
+
+    def _forget_writes(self, vm: VmRecord) -> None:
+        """An edit: what was written for the row before it undid nothing, and no pause goes on."""
+        self._right.pop(vm.uuid, None)
+        self._failures.pop(vm.ref, None)
+        self._held.pop(vm.ref)
+        self._told.forget_writes(vm.ref)
 
     def judge_by(self, trust: Trust) -> None:
         """Judge and sign by these keys from now on."""
@@ -204,18 +214,18 @@ class Push:
         if written.is_done:
             self.writes += change.calls
             self.all_writes += change.calls
-            self._tell_written(written.ref, now)
-            if change.slot is not None:
-                self._damp(written.ref, now)
+            vm = self._inventory.find(written.ref)
+            self._told.put_right(vm, *self._reasons.pop(written.ref, ('', None)), now)
+            if vm is not None and change.slot is not None:
+                self._damp(vm, now)
 
-    def _damp(self, ref: str, now: float) -> None:
+    def _damp(self, vm: VmRecord, now: float) -> None:
         """An entry that is put right again and again rests for a while (P30). Meanwhile the pool's
         entry has the row of its VM: the mirror can always be made whole."""
-        vm = self._inventory.find(ref)
-        pause_seconds = self._told.find_pause(vm, now) if vm is not None else 0.0
+        pause_seconds = self._told.find_pause(vm, now)
         if pause_seconds:
-            self._failures[ref] = _GIVEN_UP
-            self._held.set(ref, now + pause_seconds)
+            self._failures[vm.ref] = _GIVEN_UP
+            self._held.set(vm.ref, now + pause_seconds)
 
     def _end_waits(self, now: float) -> None:
         for waits in (self._echo, self._held):
@@ -377,14 +387,6 @@ class Push:
         elif problem:
             self._reasons[vm.ref] = (problem, entry)
         return bool(problem)
-
-    def _tell_written(self, ref: str, now: float) -> None:
-        reason, entry = self._reasons.pop(ref, ('', None))
-        vm = self._inventory.find(ref)
-        if vm is not None and reason:
-            self._told.put_right(vm, reason, entry, now)
-        elif vm is None and reason:
-            self._told.pool_forged(entry, now)
 
     def _take_failure(self, written: MirrorWritten, now: float) -> None:
         if written.code in NOT_FOR_US:
