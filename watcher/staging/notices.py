@@ -36,6 +36,7 @@ class DaemonNotices:
         self._clock = clock
         self._lines = Damper()
         self._journal_problem = ''
+        self._faulty: FrozenSet[str] = frozenset()
         self._unsaid: Optional[Tuple[Change, float]] = None
         """A registry that was never there, and since when it is missed."""
 
@@ -52,6 +53,7 @@ class DaemonNotices:
         elif change.is_changed:
             get_logger().info('registry.changed', vms=len(view.assignments),
                               touched=len(change.touched), found=change.edits)
+        self._tell_faulty()
         self._tell_journal(view.journal_problem)
 
     def _hold_back(self, change: Change) -> Change:
@@ -90,6 +92,19 @@ class DaemonNotices:
     def forget(self, ref: str) -> None:
         """The VM is gone."""
         self._lines.forget(ref)
+
+    def _tell_faulty(self) -> None:
+        """Say that rows are not valid: their VMs are left alone."""
+        contents, faulty = self._view.contents, self._view.faulty
+        if contents is None or faulty == self._faulty:
+            return
+        if not faulty:
+            self._faulty = faulty
+        elif self._lines.admit('', self._clock()):
+            self._faulty, first = faulty, contents.faults[0]
+            get_logger().warning('registry.rows_left_out', path=self._view.path,
+                                 rows=len(contents.faults),
+                                 first=f'{first.vm_uuid}: {first.problem}')
 
     def _tell_journal(self, problem: str) -> None:
         if problem and problem != self._journal_problem:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from registry.values import Contents, RowFault
 from tests.unit.watcher.builders import ASSIGNMENT, UUID, build_vm
 from watcher.staging.notices import DaemonNotices
 from watcher.state.registry_view import RegistryView, Change
@@ -65,3 +66,27 @@ def test_registered_vm_that_is_gone_or_a_template_is_told(desk, log_output):
     desk.teller.tell_lost(vm, VmKind.TEMPLATE)
     assert [(line['event'], line['vm_id'], line.get('kind')) for line in log_output] == [
         ('vm.vanished', 10, None), ('vm.converted', 10, 'template')]
+
+
+def leave_out(desk, *uuids):
+    faults = tuple(RowFault(uuid, 'priority: 7 is not a priority') for uuid in uuids)
+    desk.view.contents = Contents(1, (), (), faults)
+    desk.view.faulty = frozenset(fault.key for fault in faults)
+
+
+def test_rows_that_are_not_valid_are_told_when_they_change(desk, log_output):
+    leave_out(desk, UUID)
+    assert desk.tell() == desk.tell(seconds=1.0) == ['registry.rows_left_out']
+    assert log_output[0]['rows'] == 1
+    assert log_output[0]['first'] == UUID + ': priority: 7 is not a priority'
+    leave_out(desk)
+    assert len(desk.tell()) == 1
+    leave_out(desk, 'no-uuid')
+    assert len(desk.tell()) == 2
+
+
+def test_rows_that_become_invalid_again_and_again_are_told_once_a_minute(desk):
+    for step in range(600):
+        leave_out(desk, *[UUID][:step % 2])
+        desk.tell(seconds=0.5)
+    assert 6 <= len(desk.said) <= 12
