@@ -125,7 +125,11 @@ class Output:
         is_terminal = self._results.isatty()
         has_colours = (is_terminal and 'NO_COLOR' not in self._environment
                        and self._environment.get('TERM') not in (None, '', 'dumb'))
-        style = Style(_can_show(self._results, '\u2713\u26a0'), has_colours, is_terminal)
+        # Python 3.7 and later writes UTF-8 there, unless it is told otherwise.
+        is_plain = (self._environment.get('LC_ALL') in ('C', 'POSIX')
+                    and not self._environment.get('PYTHONIOENCODING'))
+        has_ticks = not is_plain and _can_show(self._results, '\u2713\u26a0')
+        style = Style(has_ticks, has_colours, is_terminal)
         return measured(style) if is_terminal else style
 
     def _write(self, stream: TextIO, lines: List[str], *, at_once: bool = False,

@@ -210,6 +210,8 @@ def test_ticks_are_shown_only_where_the_locale_can(pool: Place) -> None:
     pool.run('register-vm', '--vm-name=caf\u00e9')
     run = pool.run('scan-vms', environment={'LC_ALL': 'C', 'PYTHONIOENCODING': 'ascii'})
     assert run.status == 0 and '| OK Configured |' in run.out and 'caf\\xe9' in run.out
+    run = pool.run('scan-vms', environment={'LC_ALL': 'C', 'PYTHONIOENCODING': ''})
+    assert run.status == 0 and '| OK Configured |' in run.out
 
 
 def test_a_reader_that_goes_away_is_no_error(later: Place) -> None:
