@@ -87,6 +87,7 @@ class Watcher:
                 and self._clock() - (self.synced_at or 0.0) < _MIRROR_SECONDS):
             return False
         return (self.permit.is_synced and not self._changes.is_waiting
+                and not self._changes.is_locked
                 and not self.staging.is_waiting and not self.reviews.is_waiting)
 
     def set_policy(self, policy: Policy) -> None:

@@ -8,6 +8,7 @@ has claimed its number already.
 
 from typing import Callable, Optional
 
+from registry.errors import Reason
 from watcher.state.registry_view import RegistryView, Change
 
 # An event is on its way for no longer than this; far below the 2 s of P1.
@@ -25,6 +26,8 @@ class RegistryChanges:
         self._clock = clock
         self._found = _NOTHING
         self._found_at = 0.0
+        self.is_locked = False
+        """Whether another program holds the file, for a moment as a rule."""
 
     @property
     def is_waiting(self) -> bool:
@@ -45,6 +48,7 @@ class RegistryChanges:
         if change.is_changed and not self._found.is_changed:
             self._found_at = self._clock()
         if change.is_changed:
+            self.is_locked = change.reason == Reason.LOCKED.value
             self._found = _merge(self._found, change)
         return change.is_changed
 

@@ -1,5 +1,6 @@
 """P24, and section 2 of the contract: the end of the daemon, and what the service manager hears."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -177,6 +178,21 @@ def test_ready_is_said_once_all_vms_are_staged(managed: Any) -> None:
     wait_until(lambda: len(manager.hears('WATCHDOG=1')) >= 2, 'the watchdog, every two seconds')
     assert world.daemon.stop() == 0
     assert manager.hears('STOPPING=1') and len(manager.hears('READY=1')) == 1
+
+
+def test_ready_waits_for_a_registry_that_is_locked(managed: Any) -> None:
+    world, manager = managed
+    world.start(with_daemon=False)
+    subjects = scenes.register(world, 3)
+    with contextlib.closing(sqlite3.connect(world.registry_path, isolation_level=None)) as other:
+        other.execute('BEGIN EXCLUSIVE')
+        world.daemon.start()
+        world.daemon.wait_for('registry.unavailable')
+        world.daemon.wait_for('stream.resynced')
+        assert not manager.hears('READY=1')
+    wait_until(lambda: manager.hears('READY=1'), 'READY=1')
+    for subject in subjects:
+        assert world.args(subject.ref) == subject.value()
 
 
 def test_without_xapi_ready_comes_after_fifteen_seconds_and_says_what_it_waits_for(
