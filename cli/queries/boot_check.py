@@ -32,14 +32,14 @@ class BootCheck(NamedTuple):
 def verify_boot(context: Any, record: VmRecord, before: int,
                 seconds: float = RECEIPT_SECONDS) -> BootCheck:
     """Find out what the boot after receipt number `before` took."""
-    plan = _read_plan(context, record.uuid)
-    if find_daemon(context.settings.registry.path) is not None:
-        boot = wait_until(context, lambda: _find_receipt(context, record.uuid, before),
-                          seconds)
-        if boot is not None:
-            return _describe(boot.verdict or 'unverified', boot.found, plan)
-        return BootCheck('unverified', 'the daemon has no receipt of the boot yet', plan)
-    return _inspect(context, record, plan)
+    if find_daemon(context.settings.registry.path) is None:
+        check = _inspect(context, record)
+    else:
+        boot = wait_until(context, lambda: _find_receipt(context, record.uuid, before), seconds)
+        check = _describe(record, boot.verdict or 'unverified', boot.found) if boot is not None \
+            else BootCheck('unverified', 'the daemon has no receipt of the boot yet')
+    # Read when there is a receipt of this boot: by that of the boot before, the change waits (P6).
+    return check._replace(plan=_read_plan(context, record.uuid))
 
 
 def _find_receipt(context: Any, vm_uuid: str, before: int) -> Optional[Boot]:
@@ -66,19 +66,20 @@ def judge_running(context: Any, vm: VmRecord, plan: Plan, staged: FrozenSet[str]
     return finding.found, judge(BootKind.UNKNOWN, plan.desired, staged, finding).value
 
 
-def _inspect(context: Any, record: VmRecord, plan: Optional[Plan]) -> BootCheck:
+def _inspect(context: Any, record: VmRecord) -> BootCheck:
     """Without a daemon: look at the QEMU, a few times, since it comes up slowly."""
+    plan = _read_plan(context, record.uuid)
     running = context.live().client.read_vm(record.ref)
     if plan is None or running.domain is None:
-        return BootCheck('unverified', 'what it runs with is not known', plan)
+        return BootCheck('unverified', 'what it runs with is not known')
     finding = wait_until(context, lambda: _find_readable(context, running), _LOOK_SECONDS)
     if finding is None:
         _open_receipt(context, running, plan)
-        return BootCheck('unverified', 'what it runs with can only be seen where it runs', plan)
+        return BootCheck('unverified', 'what it runs with can only be seen where it runs')
     from watcher.vm.boot import BootKind, judge
     verdict = judge(BootKind.START, plan.desired, frozenset(), finding).value
     _open_receipt(context, running, plan, found=finding.found, verdict=verdict)
-    return _describe(verdict, finding.found, plan)
+    return _describe(record, verdict, finding.found)
 
 
 def _open_receipt(context: Any, vm: VmRecord, plan: Plan, **seen: Any) -> None:
@@ -131,12 +132,11 @@ def _find_host(context: Any, vm: VmRecord) -> Optional[Any]:
     return host if host.is_available else None
 
 
-def _describe(word: str, found: Optional[str], plan: Optional[Plan]) -> BootCheck:
+def _describe(record: VmRecord, word: str, found: Optional[str]) -> BootCheck:
     if word == 'as_desired':
-        return BootCheck(word, 'it runs with what is assigned', plan)
-    of_which = f' {spell_vm(plan.vm.name, plan.vm.uuid)}' if plan is not None else ''
+        return BootCheck(word, 'it runs with what is assigned')
     return BootCheck(word, f"verdict {word}: it runs with {found or 'nothing of ours'}; see "
-                     f"'vgpu-admin explain{of_which}'", plan)
+                     f"'vgpu-admin explain {spell_vm(record.name, record.uuid)}'")
 
 
 def _read_plan(context: Any, vm_uuid: str) -> Optional[Plan]:

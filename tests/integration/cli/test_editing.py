@@ -69,6 +69,15 @@ def test_yes_restarts_the_vm_with_the_new_arguments(pool: Place) -> None:
     assert 'runs with what is assigned' in run.out
 
 
+def test_after_each_restart_the_vm_is_told_as_it_runs_by_now(pool: Place) -> None:
+    _registered(pool, running=True)
+    for priority in ('low', 'high'):
+        run = pool.run('set-priority', 'web', f'--priority={priority}', '--yes', '--json')
+        assert run.document['staging']['result'] == 'as_desired', run.err
+        assert (run.document['vm']['state'], run.document['vm']['carried']) \
+            == ('as_desired', span(1, 'A', priority))
+
+
 def test_no_restart_leaves_the_vm_running_and_pending(pool: Place) -> None:
     ref = _registered(pool, running=True)
     run = pool.run('set-pool', '--vm-name=web', '--pool=B', '--no-restart', '--json')
