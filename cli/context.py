@@ -339,8 +339,8 @@ class Context:
         except KeyboardInterrupt:
             self._say('\n')  # what follows stands on a line of its own
             raise
-        if not answer.endswith('\n'):
-            self._say('\n')  # the input ended without a Return
+        if not answer.endswith('\n') or not self._errors.isatty():
+            self._say('\n')  # no terminal has shown a Return there
         if answer.strip().lower() not in ('yes', 'y'):
             raise CommandError(Kind.DECLINED, 'not confirmed; nothing was changed')
 

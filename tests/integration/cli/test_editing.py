@@ -1,5 +1,6 @@
 """set-pool and its kin as programs: what changes, what is asked, what restarts."""
 
+import json
 import os
 import pty
 import signal
@@ -59,6 +60,12 @@ def test_any_answer_but_yes_changes_nothing(pool: Place, answer: str) -> None:
                  'Do you want to apply these settings? (yes/no):'):
         assert line in run.err
     assert pool.rows()[0][3] == 'A' and pool.power(ref) == 'Running'
+
+
+def test_what_follows_a_question_stands_on_a_line_of_its_own(pool: Place) -> None:
+    _registered(pool, running=True)
+    run = pool.answer('no\n', 'set-pool', '--vm-name=web', '--pool=B', '--json')
+    assert json.loads(run.err.splitlines()[-1])['error']['kind'] == 'declined'
 
 
 def test_yes_restarts_the_vm_with_the_new_arguments(pool: Place) -> None:
