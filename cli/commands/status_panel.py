@@ -21,7 +21,6 @@ _FEW = 3
 _MOST_VMS = 9
 _MOST_LINES = 12
 _NAME_WIDTH = 12
-_RUNNING = ('Running', 'Paused')
 # A terminal of less has room for nothing beside UUIDs.
 _LEAST_WIDTH = 48
 
@@ -200,7 +199,7 @@ def _list_vms(panel: Panel) -> List[str]:
 
 def _say_next(state: str, vms: Sequence[Any]) -> str:
     """The command that applies what waits, where one of the VMs that wait runs."""
-    if state != 'pending' or all(vm.power_state not in _RUNNING for vm in vms):
+    if state != 'pending' or all(vm.power_state != 'Running' for vm in vms):
         return ''
     named = f' {spell_vm(vms[0].vm_name, vms[0].vm_uuid)}' if len(vms) == 1 else ''
     return f": 'vgpu-admin apply-pending{named}'"

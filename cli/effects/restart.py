@@ -209,7 +209,7 @@ class Restart:
 
     def is_still_running(self) -> bool:
         """Whether the VM runs now."""
-        return self.read().power_state in (PowerState.RUNNING, PowerState.PAUSED)
+        return self.read().power_state is PowerState.RUNNING
 
     def _outlast(self, operation: str, seconds: float) -> None:
         """Wait while an operation goes on whose answer was lost; it cannot be cancelled."""

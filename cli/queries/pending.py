@@ -15,7 +15,6 @@ from registry.values import Vm
 from watcher.vm.plan import Action, Plan, PlanReason, State
 from watcher.vm.record import PowerState, VmRecord
 
-_RUNNING = (PowerState.RUNNING, PowerState.PAUSED)
 _HALTED = 'it is halted: it is staged as soon as its number is free, and not started'
 _WHY_USELESS = {
     PlanReason.NOT_ACCEPTED: "the registry is not accepted: run 'vgpu-admin accept' first",
@@ -38,7 +37,7 @@ class Waiting(NamedTuple):
     @property
     def is_running(self) -> bool:
         """Whether the VM runs."""
-        return self.vm.power_state in _RUNNING
+        return self.vm.power_state is PowerState.RUNNING
 
 
 class Step(NamedTuple):

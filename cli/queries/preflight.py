@@ -12,8 +12,6 @@ from watcher.vm.record import PowerState, VmKind, VmRecord
 if TYPE_CHECKING:
     from registry.edit import Edit
 
-_RUNNING = (PowerState.RUNNING, PowerState.PAUSED)
-
 
 class Situation(NamedTuple):
     """One VM as XAPI has it, or why XAPI could not be asked."""
@@ -35,7 +33,7 @@ class Situation(NamedTuple):
     @property
     def is_running(self) -> bool:
         """Whether the VM runs, as far as we know."""
-        return self.record is not None and self.record.power_state in _RUNNING
+        return self.record is not None and self.record.power_state is PowerState.RUNNING
 
     @property
     def kind_problem(self) -> str:

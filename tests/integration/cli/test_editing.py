@@ -102,6 +102,16 @@ def test_a_pending_change_is_taken_back_without_a_restart(pool: Place) -> None:
     assert run.status == 0 and len(pool.xapi.boots) == boots and pool.power(ref) == 'Running'
 
 
+def test_a_paused_vm_stays_paused_whatever_is_allowed(pool: Place) -> None:
+    ref = _registered(pool, running=True)
+    pool.xapi.call('VM.pause', ref)
+    for words in (['set-pool', '--pool=B'], ['set-pool', '--pool=A', '--yes', '--force'],
+                  ['remove-vm', '--yes', '--force'], ['register-vm', '--restart', '--force']):
+        run = pool.run(*words, 'web')
+        assert run.status == 0 and pool.power(ref) == 'Paused', run
+    assert pool.args(ref) == span(1)
+
+
 def test_a_suspended_vm_stays_suspended_and_the_change_is_said_to_be_pending(pool: Place) -> None:
     ref = _registered(pool, running=True)
     pool.xapi.call('VM.suspend', ref)

@@ -68,7 +68,8 @@ def test_what_cannot_be_read_is_a_line_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize('power_state, said', [
-    ('Running', "pending: 'vgpu-admin apply-pending vm-1'"), ('Suspended', 'pending')])
+    ('Running', "pending: 'vgpu-admin apply-pending vm-1'"), ('Paused', 'pending'),
+    ('Suspended', 'pending')])
 def test_the_command_that_applies_what_waits_is_named_where_it_helps(power_state, said) -> None:
     panel = _panel(2, ('as_desired', 'pending'))
     pools = tuple((pool, tuple(view._replace(power_state=power_state) for view in views))

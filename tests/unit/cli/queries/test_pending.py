@@ -55,6 +55,7 @@ def test_the_order_of_the_steps(items, steps):
 
 @pytest.mark.parametrize('items, steps, left, why', [
     pytest.param([build('a', **SUSPENDED)], [], 'a', 'it is Suspended', id='suspended'),
+    pytest.param([build('a', power_state=PowerState.PAUSED)], [], 'a', 'it is Paused', id='paused'),
     pytest.param([build('a', operation='pool_migrate')], [], 'a', 'busy (pool_migrate)',
                  id='busy'),
     pytest.param([build('a', 'x'), build('b')], ['b'], 'a', 'x (x) still has its number '
