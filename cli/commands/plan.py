@@ -8,10 +8,10 @@ from cli.commands.show import note_faults
 from cli.context import Context
 from cli.errors import ExitStatus
 from cli.output.edit_messages import say_dry_run
-from cli.output.result import Result, build_document
+from cli.output.result import Result, VmView, build_document
 from cli.output.tables import GOOD_STATES, brief_pair, describe_left, describe_resident
 from cli.output.text import Style, brief_name, escape, name_vm, plural, plural_invalid, table
-from cli.output.vm_view import fault_documents
+from cli.output.vm_view import fault_documents, view_record, vm_document
 from cli.queries.overtaken import find_overtaken
 from cli.queries.preflight import refuse_unless_editable
 from registry.values import Contents, Vm
@@ -25,7 +25,7 @@ def plan(arguments: Arguments, context: Context) -> Result:
     note_faults(context, contents)
     plans = _read_plans(context, contents)
     _note_overtaken(context)
-    lines = _describe(context, contents, plans)
+    lines = _say_plans(context, contents, plans)
     return Result(build_document(plans=[plan_document(item) for item in plans],
                                  faults=fault_documents(contents)),
                   lambda _style: lines or _NOTHING,
@@ -52,16 +52,23 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     if arguments.get(options.DRY_RUN):
         return Result(build_document(result='would_reconcile' if plans else 'nothing_to_do',
                                      plans=[plan_document(item) for item in plans]),
-                      lambda _style: _describe(context, contents, plans) + [say_dry_run()]
+                      lambda _style: _say_plans(context, contents, plans) + [say_dry_run()]
                       if plans else _NOTHING)
-    vms = [item.vm for item in plans + (waiting if plans else [])]
-    staged = _stage(context, [vm.uuid for vm in vms])
-    lines = [f'{name_vm(vm.name, vm.uuid)}: {escape(staged[vm.uuid].message)}' for vm in vms]
+    work = {item.vm.uuid: item for item in plans + (waiting if plans else [])}
+    staged = _stage(context, list(work))
+    lines = [f'{name_vm(item.vm.name, vm_uuid)}: {escape(staged[vm_uuid].message)}'
+             for vm_uuid, item in work.items()]
     is_failed = any(item.word in ('failed', 'refused') for item in staged.values())
-    return Result(build_document(result=_sum_up(staged), vms=[
-        {'vm_uuid': vm_uuid, 'result': item.word, 'message': item.message}
-        for vm_uuid, item in staged.items()]), lambda _style: lines or _NOTHING,
-        ExitStatus.FAILED if is_failed else ExitStatus.DONE, minimal=tuple(staged))
+    vms = [dict(_describe(context, contents, item.plan or work[vm_uuid]), result=item.word,
+                message=item.message) for vm_uuid, item in staged.items()]
+    return Result(build_document(result=_sum_up(staged), vms=vms), lambda _style: lines or _NOTHING,
+                  ExitStatus.FAILED if is_failed else ExitStatus.DONE, minimal=tuple(staged))
+
+
+def _describe(context: Context, contents: Contents, item: Any) -> Dict[str, Any]:
+    """The VM of a plan as JSON."""
+    return vm_document(view_record(contents.by_uuid.get(item.vm.uuid), item.vm, item,
+                                   context.settings.device.known_names))
 
 
 def _stage(context: Context, vm_uuids: List[str]) -> Dict[str, Any]:
@@ -95,16 +102,17 @@ def verify(arguments: Arguments, context: Context) -> Result:
     for row in contents.vms:
         vm = pool.inventory.find_by_uuid(row.vm_uuid)
         found = pool.plan(vm) if vm is not None else None
-        if vm is None or found is None or vm.kind.value != 'vm':
-            rows.append(_verified(row.vm_uuid, row.vm_name, 'orphaned', 'unknown', None, None))
-            continue
-        staged = pool.view.find_staged(vm.uuid)
-        runs, verdict = judge_running(context, vm, found, staged, pool.find_boot(vm))
-        rows.append(_verified(vm.uuid, vm.name, found.state.value, verdict, found.desired, runs))
+        runs, verdict = None, 'unknown'
+        if vm is not None and found is not None and vm.kind.value == 'vm':
+            staged = pool.view.find_staged(vm.uuid)
+            runs, verdict = judge_running(context, vm, found, staged, pool.find_boot(vm))
+        rows.append(dict(vm_document(pool.view_row(row, context.live().odd)),
+                         verdict=verdict, found=runs))
     for fault in contents.faults:
         vm = pool.inventory.find_by_uuid(fault.key)
-        rows.append(_verified(fault.vm_uuid, vm.name if vm is not None else fault.vm_name,
-                              'unreadable', 'not_compared', None, None))
+        view = VmView(fault.vm_uuid, vm.name if vm is not None else fault.vm_name,
+                      was_asked=True, state='unreadable', reason='row_not_valid')
+        rows.append(dict(vm_document(view), verdict='not_compared', found=None))
     is_drift = any(row['state'] not in GOOD_STATES or row['verdict'] not in
                    ('as_desired', 'not_running') for row in rows)
     return Result(build_document(vms=rows, faults=fault_documents(contents)),
@@ -123,7 +131,7 @@ def _is_work(item: Any) -> bool:
     return item.action.value != 'none'
 
 
-def _describe(context: Context, contents: Contents, plans: List[Any]) -> List[str]:
+def _say_plans(context: Context, contents: Contents, plans: List[Any]) -> List[str]:
     return [describe_plan(item, contents, lacks_journal=bool(context.journal_problem))
             for item in plans]
 
@@ -175,12 +183,6 @@ def plan_document(item: Any) -> Dict[str, Any]:
 
 def _drift(arguments: Arguments, is_drift: bool) -> ExitStatus:
     return ExitStatus.DRIFT if is_drift and arguments.get(options.EXIT_CODE) else ExitStatus.DONE
-
-
-def _verified(vm_uuid: str, name: Optional[str], state: str, verdict: str,
-              desired: Optional[str], found: Optional[str]) -> Dict[str, Any]:
-    return {'vm_uuid': vm_uuid, 'vm_name': name, 'state': state, 'verdict': verdict,
-            'desired': desired, 'found': found}
 
 
 def _verified_lines(rows: List[Dict[str, Any]], style: Style) -> List[str]:

@@ -20,7 +20,7 @@ from cli.exchange.registry_format import VmRow, is_json, is_table, parse
 from cli.output.edit_messages import say_assignment, say_dry_run, say_lines, say_many, say_unknown
 from cli.output.result import Result, build_document
 from cli.output.text import Style, brief_name, escape, name_vm, plural, say_unasked
-from cli.output.vm_view import view_row, vm_document
+from cli.queries.pool_snapshot import describe_rows, find_numbers
 from cli.queries.preflight import Situation, refuse_unless_editable
 from cli.queries.vm_lookup import name_alike
 from registry.edit import Edit
@@ -305,7 +305,6 @@ def _find_numbers(context: Context, contents: Contents, pool: _Pool,
                   rows: Sequence[VmRow]) -> Tuple[Mapping[int, str], int]:
     if not pool.vms:
         return {}, 0
-    from cli.queries.pool_snapshot import find_numbers
     numbers = find_numbers(context, contents, pool.vms.values(),
                            frozenset(row.vm_uuid for row in rows))
     return numbers.taken, numbers.largest
@@ -324,9 +323,7 @@ def _answer(context: Context, proposal: Proposal, done: Sequence[Tuple[Vm, bool]
              + (f', {before} already registered.' if before else '.'))
     difference = document_of(proposal.difference)
     difference['counts'] = {'registered': len(new), 'already_registered': before}
-    document = build_document(result=words[bool(new)].replace(' ', '_'),
-                              vms=[vm_document(view_row(vm)) for vm, _is_new in done],
-                              **difference)
+    document = build_document(result=words[bool(new)].replace(' ', '_'), **difference)
     said: Dict[str, str] = {}
     last, status = [count], ExitStatus.DONE
     if is_dry:
@@ -336,6 +333,7 @@ def _answer(context: Context, proposal: Proposal, done: Sequence[Tuple[Vm, bool]
     else:
         groups, said, status = _follow(context, proposal, new, pool, running, document)
         last += groups
+    document['vms'] = describe_rows(context, [vm for vm, _is_new in done], proposal.vms_after)
 
     def render(_style: Style) -> List[str]:
         return [line for vm, is_new in done for line in say_lines(

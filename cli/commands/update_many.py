@@ -18,7 +18,7 @@ from cli.output.edit_messages import (describe_row, say_assignment, say_dry_run,
                                       say_unknown)
 from cli.output.result import Result, build_document, plain
 from cli.output.text import brief_name, name_vm
-from cli.output.vm_view import view_row, vm_document
+from cli.queries.pool_snapshot import describe_rows
 from cli.queries.preflight import Situation, claim_numbers, read_situation
 from cli.queries.vm_lookup import find_targets
 from registry.difference import REMOVED, RowChange
@@ -187,8 +187,8 @@ def _answer(context: Context, plan: _Plan, followed: Dict[str, Follow], *,
     difference = plan.proposal.difference
     rows = {row.vm_uuid: row for row in difference.rows}
     result = 'unchanged' if not rows else f'would_be_{plan.what}' if is_dry else plan.what
-    document = build_document(result=result, vms=[vm_document(view_row(vm)) for vm in plan.vms],
-                              **document_of(difference))
+    document = build_document(result=result, vms=describe_rows(
+        context, plan.vms, plan.proposal.vms_after), **document_of(difference))
     if not is_dry:
         document['staging'] = {vm_uuid: item.word for vm_uuid, item in followed.items()}
 

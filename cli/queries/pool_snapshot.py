@@ -4,16 +4,21 @@ The daemon's own pure functions decide; this module only lays before them what o
 read. Nothing is written unless the caller passes a `write` that does.
 """
 
-from cli.output.text import name_vm
-from typing import (Any, Callable, Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Set,
-                    Tuple)
+import contextlib
+from typing import (Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional,
+                    Sequence, Set, Tuple)
 
+from cli.output.result import VmView
+from cli.output.text import name_vm
+from cli.output.vm_view import view_record, view_row, view_vanished, vm_document
 from cli.queries.daemon_status import find_daemon, read_fought_over
+from registry.errors import RegistryError
 from registry.journal.journal import Boot, Journal
 from registry.journal.numbers import LARGEST_COUNTED
-from registry.values import Contents
+from registry.values import Contents, Vm
 from watcher.config.policy import build_policy
 from watcher.config.settings import Settings
+from watcher.errors import XapiError
 from watcher.staging.start_blocks import find_taken, list_blocks
 from watcher.state.inventory import Inventory
 from watcher.state.number_claims import NumberClaims
@@ -117,6 +122,12 @@ class PoolView:
                 if number <= LARGEST_COUNTED]
         return NumbersInXapi(taken, max(seen or [0]))
 
+    def view_row(self, row: Vm, odd: Mapping[str, str]) -> VmView:
+        """A row with its VM, of which `odd` says why its record cannot be understood."""
+        vm = self.inventory.find_by_uuid(row.vm_uuid)
+        return view_vanished(row, odd.get(row.vm_uuid, '')) if vm is None else \
+            view_record(row, vm, self.plan(vm), self.policy.names)
+
     def list_plans(self) -> Dict[str, Optional[Plan]]:
         """The plans of all ordinary VMs, by UUID."""
         return {vm.uuid: self.plan(vm) for vm in self.ordinary_vms}
@@ -145,6 +156,16 @@ def read_pool(context: Any, contents: Contents) -> PoolView:
     vms = context.live().read_vms()
     with context.journal() as journal:
         return PoolView(context.settings, contents, journal, vms).note_all()
+
+
+def describe_rows(context: Any, rows: Sequence[Vm], after: Sequence[Vm]) -> List[Dict[str, Any]]:
+    """Rows as JSON, each with its VM as it is by now where XAPI answers; `after` are all rows."""
+    views = [view_row(row) for row in rows]
+    if context.is_json:  # people are not shown them
+        with contextlib.suppress(XapiError, RegistryError):
+            pool = read_pool(context, context.registry.read()._replace(vms=tuple(after)))
+            views = [pool.view_row(row, context.live().odd) for row in rows]
+    return [vm_document(view) for view in views]
 
 
 def read_around(context: Any, contents: Contents, vm_uuid: str) -> PoolView:

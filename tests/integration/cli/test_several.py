@@ -34,6 +34,29 @@ def test_several_vms_are_registered_in_one_change_with_numbers_in_their_order(po
     assert again.document['result'] == 'already_registered'
 
 
+_ASKED = {'vm_uuid', 'vm_name', 'vm_id', 'pool_id', 'priority', 'power_state', 'carried', 'desired',
+          'state'}
+
+
+@pytest.mark.parametrize('words, carried', [
+    (['set-pool', 'a', 'c', '--pool=B'], span(1, 'B')),
+    (['set-pool', 'a', 'c', '--pool=A'], span(1)),
+    (['register-vm', 'a', 'c'], span(1)), (['remove-vm', 'a', 'c'], None), (['verify'], span(1)),
+    (['register-vm', 'a', 'c', '--dry-run'], span(1))])
+def test_each_vm_is_told_as_it_is_by_now_where_xapi_was_asked(four: Any, words: List[str],
+                                                              carried: Any) -> None:
+    shown = four.run(*words, '--json').document['vms'][0]
+    assert _ASKED <= set(shown), shown
+    assert (shown['vm_uuid'], shown['carried']) == (four.uuid(four.refs['a']), carried)
+
+
+def test_what_was_reconciled_is_told_as_it_is_by_now(four: Any) -> None:
+    four.xapi.call('VM.remove_from_platform', four.refs['a'], KEY)
+    shown, = four.run('reconcile', '--json').document['vms']
+    assert _ASKED <= set(shown) and (shown['state'], shown['result']) == ('as_desired', 'staged')
+    assert shown['carried'] == shown['desired'] == span(1)
+
+
 def _count_readings(pool: Place) -> int:
     return sum(call.method == 'VM.get_all_records' for call in pool.xapi.calls)
 
