@@ -341,7 +341,8 @@ class Service:
                                    or self._clock() - self._started_at > READY_SECONDS):
             self._is_ready = True
             self._notifier.ready()
-            self._next_tick = self._clock()  # the status follows at once
+            # The status follows at once, also one that was told before.
+            self._next_tick, self._told_status = self._clock(), (-STATUS_SECONDS, '')
 
     def _notify(self, now: float) -> None:
         self._notifier.watchdog()
