@@ -46,7 +46,7 @@ def export(arguments: Arguments, context: Context) -> Result:
     written = write_file(path, '\n'.join(lines) + '\n', context.own_files())
     if path.lower().endswith('.csv') and arguments.get(options.FORMAT) is None:
         context.note(f'{escape(path)} holds JSON: --format=csv writes CSV')
-    return Result(document, plain(_say_written(contents, path, written)))
+    return _answer_written(contents, path, written, pools=document['pools'], vms=document['vms'])
 
 
 def _shown(document: Dict[str, Any], lines: List[str]) -> Result:
@@ -55,9 +55,11 @@ def _shown(document: Dict[str, Any], lines: List[str]) -> Result:
                   if style.is_terminal else lines, is_data=True)
 
 
-def _say_written(contents: Contents, path: str, written: WrittenFile) -> List[str]:
+def _answer_written(contents: Contents, path: str, written: WrittenFile, **beside: Any) -> Result:
     said = [f'{plural(len(contents.vms), "VM")} written to {escape(path)}.']
-    return said + (['The file that was there was replaced.'] if written.is_replaced else [])
+    said += ['The file that was there was replaced.'] if written.is_replaced else []
+    return Result(build_document(result='written', path=path, vm_count=len(contents.vms),
+                                 replaced=written.is_replaced, **beside), plain(said))
 
 
 def import_vms(arguments: Arguments, context: Context) -> Result:
@@ -74,9 +76,7 @@ def backup(arguments: Arguments, context: Context) -> Result:
     if path == STREAM or leads_to_output(path):
         return _shown(saved, text.splitlines())
     written = write_file(path, text + '\n', context.own_files())
-    return Result(build_document(result='written', path=path, vm_count=len(contents.vms),
-                                 replaced=written.is_replaced),
-                  plain(_say_written(contents, path, written)))
+    return _answer_written(contents, path, written)
 
 
 def restore(arguments: Arguments, context: Context) -> Result:

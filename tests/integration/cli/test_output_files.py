@@ -243,3 +243,11 @@ def test_nothing_is_left_behind_by_a_backup_that_fails(filled: Place) -> None:
         run = filled.run('backup', os.path.join(filled.directory, name))
         assert run.status == 1 and 'cannot be written' in run.err, run
     assert sorted(os.listdir(filled.directory)) == before
+
+
+@pytest.mark.parametrize('command', ['backup', 'export'])
+def test_what_was_written_is_told_to_programs_too(filled: Place, command: str) -> None:
+    path = os.path.join(filled.directory, 'vms.json')
+    said = filled.run(command, path, '--json').document
+    assert [said[name] for name in ('result', 'path', 'vm_count', 'replaced')] == [
+        'written', path, len(filled.rows()), False]
