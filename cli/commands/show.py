@@ -28,10 +28,8 @@ def show_vm(arguments: Arguments, context: Context) -> Result:
     vm_uuid = find_target(context, contents).vm_uuid
     view = find_view(context, contents, vm_uuid)
     if view is None:
-        raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} is not registered'
-                           + (f', and {say_unasked(context.xapi_problem)}'
-                              if context.xapi_problem else
-                              ", and XAPI has no such VM; see 'vgpu-admin scan-vms'"))
+        raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} is not registered, and XAPI has no such '
+                           "VM; see 'vgpu-admin scan-vms'")
     boot = _find_boot(context, vm_uuid)
     host_name = context.find_host_name(boot.host) if boot is not None else None
     document = dict(vm_document(view), last_boot=boot_document(boot, host_name))
@@ -50,6 +48,9 @@ def find_view(context: Context, contents: Contents, vm_uuid: str) -> Optional[Vm
         from cli.queries.pool_snapshot import read_around  # costs what XenAPI costs
         pool = read_around(context, contents, vm_uuid)
     except (XapiError, MalformedRecord) as error:
+        if view is None:
+            raise CommandError(Kind.NOT_FOUND, f'VM {vm_uuid} is not registered, and '
+                               f'{say_unasked(error)}') from error
         context.note(f'{say_unasked(error)}; shown is what the registry has')
         return view
     record = pool.inventory.find_by_uuid(vm_uuid)

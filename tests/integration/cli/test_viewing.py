@@ -133,6 +133,12 @@ def test_a_registry_that_cannot_be_read_is_unavailable(place: Place, content: by
     assert place.run('set-pool', '--vm-uuid=' + UUID, '--pool=B').status == 5
 
 
+def test_a_vm_of_which_nothing_is_known_is_told_in_one_line(later: Place) -> None:
+    run = later.run('show-vm', '--vm-uuid=11111111-1111-1111-1111-111111111111')
+    assert run.status == 3 and run.err.count('\n') == 1
+    assert 'is not registered, and XAPI is not reachable' in run.err
+
+
 def test_scan_and_status_without_xapi_are_unavailable(later: Place) -> None:
     assert later.run('scan-vms').status == 5
     run = later.run('status')
