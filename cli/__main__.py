@@ -39,7 +39,7 @@ def _run(words: 'List[str]', output: 'Output') -> int:
     from cli.errors import CommandError, ExitStatus
 
     # Until the command line has been read, this is all there is to go by.
-    is_json = JSON.flag in words
+    is_json = JSON.flag in (words[:words.index('--')] if '--' in words else words)
     try:
         arguments = parse(words, os.environ.get(tab_completion.CONFIG_VARIABLE, ''))
         return run(arguments, build_context(arguments, os.environ), output)

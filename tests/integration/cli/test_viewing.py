@@ -109,6 +109,11 @@ def test_a_usage_error_is_json_when_json_was_asked_for(later: Place) -> None:
     assert json.loads(run.err)['format'] == 1
 
 
+def test_a_word_behind_two_dashes_is_no_option_for_an_error_either(later: Place) -> None:
+    run = later.run('list-vms', '--', '--json')
+    assert run.status == 2 and run.err.startswith("vgpu-admin: list-vms takes options only")
+
+
 def test_a_missing_configuration_is_a_usage_error(later: Place) -> None:
     run = later.run('list-vms', '--config', '/nowhere/watcher.conf')
     assert run.status == 2  # given twice
