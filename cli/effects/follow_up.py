@@ -241,10 +241,12 @@ def say_undone(context: Any, row: Vm, situation: Situation) -> str:
         which = 'older settings' if plan.runs and any(plan.runs) else 'none of our arguments'
         return (f"it runs with {which} until it is shut down and started: 'vgpu-admin "
                 f"apply-pending {spell_vm(row.vm_name, row.vm_uuid)}'")
-    from cli.effects.direct_staging import describe_plan
+    from cli.effects.direct_staging import describe_plan, find_refusal
     from watcher.vm.plan import Action
     if plan.action is not Action.NONE:
-        return "not staged yet: the daemon stages it; without one: 'vgpu-admin reconcile'"
+        refusal = find_refusal(context.live())
+        return refusal.message if refusal is not None else \
+            "not staged yet: the daemon stages it; without one: 'vgpu-admin reconcile'"
     return waiting.message if waiting is not None else describe_plan(plan).message
 
 

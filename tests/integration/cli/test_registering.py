@@ -14,6 +14,15 @@ UUID_2 = UUID[:-1] + ('0' if UUID[-1] != '0' else '1')
 OTHER = '0a0b0c0d-1111-2222-3333-444455557777'
 
 
+def test_an_xapi_to_which_nothing_is_written_is_told_each_time(place: Place) -> None:
+    place.registry.create('test')
+    place.start_xapi(xapi_version='22.6')
+    place.create_vm('web')
+    for words in (['register-vm'], ['register-vm'], ['set-pool', '--pool=A']):
+        run = place.run(*words, 'web')
+        assert run.status == 0 and 'XAPI 22.6 is older than 22.7' in run.out
+
+
 def test_the_first_registration_creates_the_registry_and_says_so(place: Place) -> None:
     run = place.run('register-vm', '--vm-uuid=' + UUID.upper())
     assert run.status == 0 and 'is created' in run.err
