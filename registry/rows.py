@@ -161,7 +161,8 @@ def _problem(row: RawVm, of_key: int, of_number: int) -> Optional[str]:
     if not _is_priority(row.priority):
         return f'priority: {shown(row.priority)} is not a priority; allowed: 0, 1, 2'
     if of_key > 1:
-        return 'vm_uuid: several rows differ in the case of this UUID only; remove all but one'
+        return ("vm_uuid: several rows differ in the case of this UUID only; 'remove-vm' removes "
+                'them all')
     if of_number > 1:
         return f'vm_id: several rows have the vm_id {row.vm_id}; change all but one'
     return None

@@ -8,6 +8,7 @@ from tests.integration.cli.program import Place
 from tests.integration.cli.test_doctor import examine
 
 GHOST = 'notauuid'
+GONE = 'aaaaaaaa-0000-4000-8000-000000000001'
 
 
 @pytest.fixture
@@ -104,3 +105,12 @@ def test_a_row_with_a_blank_behind_its_uuid_is_that_of_the_vm(odd: Place, words:
 def test_a_comparison_with_the_mirror_lists_them_for_programs(odd: Place) -> None:
     run = odd.run('registry', 'compare', '--json')
     assert [fault['vm_name'] for fault in run.document['faults']] == ['desk', 'ghost']
+
+
+def test_rows_that_differ_in_the_case_of_a_uuid_are_removed_together_as_said(pool: Place) -> None:
+    with sqlite3.connect(pool.db) as connection:
+        for number, vm_uuid in enumerate((GONE, GONE.upper()), 1):
+            connection.execute('INSERT INTO vms (vm_id, vm_uuid) VALUES (?, ?)', (number, vm_uuid))
+    connection.close()
+    assert "'remove-vm' removes them all" in pool.run('check').out
+    assert pool.run('remove-vm', '--vm-uuid=' + GONE.upper()).status == 0 and pool.rows() == []
