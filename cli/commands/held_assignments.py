@@ -8,9 +8,13 @@ from cli.errors import CommandError, Kind
 from cli.output.text import escape, plural, say_unasked
 from cli.queries.overtaken import is_configured
 from registry.errors import RegistryError
+from registry.paths import NEW_SUFFIX
 from watcher.errors import MalformedRecord, XapiError
 
 _SHOWN = 5
+# Another program that creates the registry is waited for.
+_MAKER_SECONDS = 3.0
+_PAUSE_SECONDS = 0.05
 MIRROR, HISTORY = 'mirror', 'history'
 
 
@@ -40,12 +44,29 @@ class Held(NamedTuple):
 def refuse_to_forget(context: Any, way_out: str) -> None:
     """Refuse to create a registry where assignments are held, and name the cure (P29)."""
     held = find_held(context)
-    if held:
+    if held and not _came_meanwhile(context):
         raise CommandError(
             Kind.CONFLICT, f'the registry {context.registry.path} '
             f"{'has no rows' if os.path.exists(context.registry.path) else 'does not exist'}, but "
             f"{' and '.join(item.describe() for item in held)}: bring them back with "
             f"'{held[0].cure}'; {way_out}; nothing was changed")
+
+
+def _came_meanwhile(context: Any) -> bool:
+    """Whether another program has created the registry since it was looked for.
+
+    The journal knows a registry before its file has the right name.
+    """
+    beside, deadline = context.registry.path + NEW_SUFFIX, context.clock() + _MAKER_SECONDS
+    while True:
+        is_made = os.path.lexists(beside)
+        try:
+            context.registry.read()
+            return True
+        except RegistryError:
+            if not is_made or context.clock() >= deadline:
+                return False
+        context.sleep(_PAUSE_SECONDS)
 
 
 def find_held(context: Any) -> List[Held]:

@@ -8,7 +8,7 @@ from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.effects.follow_up import (Follow, build_answer, build_rehearsal, follow, plan_row,
                                    say_undone)
-from cli.effects.proposals import carry_out, rehearse
+from cli.effects.proposals import carry_out, create, rehearse
 from cli.errors import CommandError, Kind
 from cli.output.edit_messages import say_assignment
 from cli.output.result import Result
@@ -234,21 +234,21 @@ def _add(arguments: Arguments, context: Context, target: NamedVm, name: Optional
                                 priority=_priority(arguments), vm_id=arguments.get(options.VM_ID),
                                 taken=situation.taken, floor=situation.largest)]
 
-    is_dry, done = bool(arguments.get(options.DRY_RUN)), f'VM {target.vm_uuid} was registered'
-    if not (creates or is_dry):
-        with context.editing(done=done) as edit:
-            build(edit)
-        if edit.journal_problem and arguments.get(options.VM_ID) is None and edit.proposal.has_any:
-            context.note(f'vm_id {added[0].vm_id} may have been given out before: the journal '
-                         'knows which were; --vm-id=N chooses another')
-        return added[0], edit.proposal.has_any
-    proposal = rehearse(context, build, may_create=True)
-    if proposal.creates:
-        context.note(f'the registry {context.registry.path} '
-                     + ('would be created' if is_dry else 'is created'))
-    if not is_dry:
-        carry_out(context, proposal, done=done)
-    return added[0], proposal.has_any
+    done = f'VM {target.vm_uuid} was registered'
+    if arguments.get(options.DRY_RUN):
+        proposal = rehearse(context, build, may_create=True)
+        if proposal.creates:
+            context.note(f'the registry {context.registry.path} would be created')
+        return added[0], proposal.has_any
+    if creates and create(context, rehearse(context, build, may_create=True), done=done):
+        context.note(f'the registry {context.registry.path} is created')
+        return added[0], True
+    with context.editing(done=done) as edit:
+        build(edit)
+    if edit.journal_problem and arguments.get(options.VM_ID) is None and edit.proposal.has_any:
+        context.note(f'vm_id {added[0].vm_id} may have been given out before: the journal '
+                     'knows which were; --vm-id=N chooses another')
+    return added[0], edit.proposal.has_any
 
 
 def _priority(arguments: Arguments) -> Priority:

@@ -12,7 +12,7 @@ from cli.commandline.parser import Arguments
 from cli.commands.held_assignments import refuse_to_forget
 from cli.context import Context
 from cli.effects.follow_up import Follow
-from cli.effects.proposals import carry_out, document_of, rehearse
+from cli.effects.proposals import create, document_of, rehearse
 from cli.effects.staged_sets import name_all, stage_each
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.exchange.files import read_file
@@ -264,8 +264,7 @@ def _register(arguments: Arguments, context: Context, listed: _Listed, pool: _Po
     if arguments.get(options.DRY_RUN):
         return proposal, done
     said = 'the VMs of the file are registered'
-    if proposal.creates:
-        carry_out(context, proposal, done=said)
+    if create(context, proposal, done=said):
         return proposal, done
     with context.editing(done=said) as edit:
         build(edit)

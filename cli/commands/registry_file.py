@@ -7,7 +7,7 @@ from cli.commandline.parser import Arguments
 from cli.commands.held_assignments import HISTORY, Held, find_held, note_carriers, refuse_to_forget
 from cli.commands.plan import describe_plan, plan_document
 from cli.context import Context, probe
-from cli.effects.proposals import carry_out, rehearse
+from cli.effects.proposals import carry_out, create, rehearse
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.output.edit_messages import say_assignment, say_dry_run
 from cli.output.result import Result, build_document, plain
@@ -27,18 +27,23 @@ def init(arguments: Arguments, context: Context) -> Result:
     refuse_unless_editable(context, is_cure=True)
     path = context.registry.path
     if not _is_creatable(context):
-        return _tell_created(path, 'already_there',
-                             f'The registry {path} already exists; nothing to do.', [])
+        return _tell_there(path)
     held = _find_given_up(arguments, context)
     proposal = rehearse(context, lambda _edit: None, may_create=True)
     if arguments.get(options.DRY_RUN):
         return _tell_created(path, 'would_be_created', f'The registry {path} would be created.',
                              held)
-    carry_out(context, proposal, done=f'the registry {path} was created')
+    if not create(context, proposal, done=f'the registry {path} was created'):
+        return _tell_there(path)
     if held:
         _give_up_mirror(context)
     note_carriers(context)
     return _tell_created(path, 'created', f'The registry {path} was created.', held)
+
+
+def _tell_there(path: str) -> Result:
+    return _tell_created(path, 'already_there',
+                         f'The registry {path} already exists; nothing to do.', [])
 
 
 def _tell_created(path: str, what: str, sentence: str, held: List[Held]) -> Result:

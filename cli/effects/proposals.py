@@ -5,6 +5,7 @@ proposal: shown to people, printed for programs, asked about, and then applied a
 registry that still says what it said (`carry_out`).
 """
 
+import contextlib
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from cli.context import Context
@@ -12,7 +13,7 @@ from cli.output.edit_messages import say_assignment, say_change
 from cli.output.text import escape, name_vm, plural
 from registry.difference import ADDED, MOVED, REMOVED, Difference, PoolChange, RowChange
 from registry.edit import Edit
-from registry.errors import Reason, RegistryUnavailable
+from registry.errors import Conflict, Reason, RegistryUnavailable
 from registry.proposal import Proposal
 from registry.values import Pool, Vm
 
@@ -53,6 +54,15 @@ def carry_out(context: Context, proposal: Proposal, *, done: str, allow_loss: bo
     with context.applying(proposal, done=done, allow_loss=allow_loss,
                           needs_journal=needs_journal):
         pass
+
+
+def create(context: Context, proposal: Proposal, *, done: str) -> bool:
+    """Create the registry, where that was proposed; False where another program was quicker."""
+    if proposal.creates:
+        with contextlib.suppress(Conflict):
+            carry_out(context, proposal, done=done)
+            return True
+    return False
 
 
 def list_affected(proposal: Proposal) -> List[str]:
