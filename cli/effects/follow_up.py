@@ -109,9 +109,30 @@ def _find_waiting(vm_uuid: str, situation: Situation, is_removed: bool) -> Optio
 
 
 def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
-    """Wait for the daemon to stage these VMs, but not for long, and not where told not to."""
-    if not staged or context.arguments.get(options.NO_WAIT):
+    """Wait for the daemon to stage these VMs, but not for long, and not where told not to.
+
+    Who has the writer's lock may be another command, or a daemon that ends: then it is done here.
+    """
+    if context.arguments.get(options.NO_WAIT):
         return staged
+    from cli.effects.direct_staging import stage_many
+    found, deadline = dict(staged), context.clock() + STAGED_SECONDS
+    while staged:
+        found.update(_wait_until_staged(context, staged, deadline - context.clock()))
+        left = [vm_uuid for vm_uuid in staged if found[vm_uuid].word == 'by_daemon']
+        if not left or context.clock() >= deadline or not _is_alone(context):
+            break
+        found.update(stage_many(context, left, is_hurried=True))
+        staged = {vm_uuid: found[vm_uuid] for vm_uuid in left if found[vm_uuid].word == 'by_daemon'}
+    return found
+
+
+def _is_alone(context: Any) -> bool:
+    return find_daemon(context.settings.registry.path) is None
+
+
+def _wait_until_staged(context: Any, staged: Dict[str, Any], seconds: float) -> Dict[str, Any]:
+    """Wait until all are staged, or nobody is there any more who would do it."""
     from cli.queries.xapi_tasks import wait_until
     from watcher.errors import XapiError
     found: Dict[str, Any] = {}
@@ -122,11 +143,11 @@ def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
 
     def look() -> bool:
         found.update(_read_settled(context, list_open()))
-        return not list_open()
+        return not list_open() or _is_alone(context)
 
     late = None
     try:
-        if wait_until(context, look, STAGED_SECONDS) is None:
+        if wait_until(context, look, seconds) is None:
             from cli.effects.direct_staging import find_refusal
             late = find_refusal(context.live())
     except XapiError:

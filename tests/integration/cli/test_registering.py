@@ -165,14 +165,14 @@ def test_a_running_vm_is_registered_and_stays_running(pool: Place) -> None:
 
 def test_first_registrations_at_once_are_all_made(place: Place) -> None:
     place.start_xapi()
-    for number in range(8):
-        place.create_vm(f'vm-{number}')
+    refs = [place.create_vm(f'vm-{number}') for number in range(8)]
     words = [['register-vm', f'vm-{number}'] for number in range(6)] + [
         ['register-vm', 'vm-6', 'vm-7'], ['init']]
     processes = [place.start(*item) for item in words]
     said = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0] * 8, said
     assert [row[0] for row in place.rows()] == list(range(1, 9))
+    assert sorted(str(place.args(ref)) for ref in refs) == sorted(map(span, range(1, 9))), said
 
 
 def test_eight_registrations_at_once_get_eight_numbers(place: Place) -> None:
