@@ -96,7 +96,7 @@ def _stage_locked(context: Any, vm_uuids: Sequence[str],
         vms = _read_vms(live, is_hurried)
         blocked = [vm.ref for vm in vms if vm.kind is VmKind.VM and list_blocks(vm)]
         for ref in blocked:
-            lift(live.client, ref)
+            run(lift(live.client.steps, ref))
         vms = _read_vms(live, is_hurried) if blocked else vms
         with Journal(context.registry.journal_path, timeout_seconds=_JOURNAL_SECONDS) as journal:
             return _Stager(context, journal, vms).run(vm_uuids)

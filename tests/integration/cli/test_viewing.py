@@ -279,6 +279,13 @@ def test_a_start_block_that_0_1_left_is_lifted_and_a_foreign_one_is_not(pool: Pl
     assert pool.xapi.vm(ref)['blocked_operations'] == {'start_on': 'somebody else'}
 
 
+def test_without_a_daemon_reconcile_lifts_a_start_block_that_0_1_left(pool: Place) -> None:
+    ref = pool.create_vm('web')
+    pool.xapi.call('VM.add_to_blocked_operations', ref, 'start', 'vgpu-watcher: left behind')
+    assert pool.run('reconcile').status == 0
+    assert pool.xapi.vm(ref)['blocked_operations'] == {}
+
+
 @pytest.mark.parametrize('command', ['scan-vms', 'status'])
 def test_a_survey_costs_three_calls(pool: Place, command: str) -> None:
     pool.create_vm('web')
