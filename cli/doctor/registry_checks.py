@@ -3,7 +3,6 @@
 Files are looked at by `stat` only: opening the registry by other means than SQLite drops locks.
 """
 
-import json
 import os
 import stat
 import time
@@ -15,6 +14,7 @@ from cli.queries.daemon_status import find_daemon, read_watch
 from cli.queries.mirror_status import MirrorState, advise, describe_mirror, read_mirror_state
 from registry.schema import WATCH_NOTE
 from registry.sqlite.timestamps import render_timestamp
+from watcher.state.notes import parse_watch_note
 from watcher.version import VERSION
 
 LOW_BYTES = 64 << 20
@@ -230,10 +230,7 @@ def _judge_watch(watch: Any) -> Finding:
 
 def _judge_version(text: Any) -> Finding:
     """Whether the daemon that runs is the one that is installed."""
-    try:
-        version = str(json.loads(text or '{}').get('version', ''))
-    except (ValueError, AttributeError, RecursionError):
-        version = ''
+    version = parse_watch_note(text).version
     if not version:
         return skipped('daemon.version', 'the daemon has not noted it')
     if version != VERSION:

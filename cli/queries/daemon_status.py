@@ -5,7 +5,7 @@ journal about when XAPI answered it last.
 """
 
 import os
-from typing import Any, Dict, FrozenSet, NamedTuple, Optional
+from typing import Any, FrozenSet, NamedTuple, Optional
 
 from cli.output.text import Style, escape, utc
 from registry.errors import RegistryError
@@ -14,6 +14,7 @@ from registry.paths import LOCK_SUFFIX
 from registry.schema import WATCH_NOTE
 from registry.sqlite.timestamps import render_timestamp
 from registry.writer_lock import WriterLock
+from watcher.state.notes import parse_watch_note
 
 # The note is written at each scan; the long poll is given up after 40 s (P14).
 LATE_SECONDS = 60
@@ -82,40 +83,24 @@ def _find_clock_step(journal: Any, now: float) -> Optional[ClockStep]:
 def parse_note(holder: Optional[str], text: Optional[str], now: float,
                scan_seconds: int) -> Watch:
     """Understand the daemon's note; that of another process, or nonsense, says nothing."""
-    note = read_note(holder, text)
-    if not note:
+    note = parse_watch_note(text)
+    if not note.is_of(holder):
         return Watch(holder)
     try:
-        since, answer = _timestamp(note.get('since')), _timestamp(note.get('last_answer'))
-        silent = int(now - note['last_answer']) if answer is not None else None
+        since, answer = [None if seconds is None else render_timestamp(seconds)
+                         for seconds in (note.since, note.last_answer)]
+        silent = None if note.last_answer is None else int(now - note.last_answer)
     except (ValueError, OverflowError):
         return Watch(holder)
     return Watch(holder, since, answer, max(0, silent) if silent is not None else None,
                  silent is not None and silent > scan_seconds + LATE_SECONDS, since is not None)
 
 
-def read_note(holder: Optional[str], text: Optional[str]) -> Dict[str, Any]:
-    """The fields of the note of whoever holds the lock; none of another process's, or of nonsense.
-
-    A journal may have been copied from another host, and the note be of a daemon that was killed.
-    """
-    import json  # only where there is a daemon
-    try:
-        note = json.loads(text or '{}')
-    except (ValueError, RecursionError):
-        return {}
-    is_of_holder = isinstance(note, dict) and f"pid {note.get('pid')}," in f'{holder},'
-    return note if is_of_holder else {}
-
-
 def read_fought_over(registry_path: str, journal: Any) -> FrozenSet[str]:
     """The UUIDs of VMs that the daemon which runs now calls fought over."""
-    text = journal.read_note(WATCH_NOTE) if journal is not None else None
-    if text is None or '"fought_over": [' not in text or '"fought_over": []' in text:
-        return frozenset()
-    uuids = read_note(find_daemon(registry_path), text).get('fought_over')
-    return frozenset(uuid for uuid in uuids if isinstance(uuid, str)) \
-        if isinstance(uuids, list) else frozenset()
+    note = parse_watch_note(journal.read_note(WATCH_NOTE) if journal is not None else None)
+    is_current = bool(note.fought_over) and note.is_of(find_daemon(registry_path))
+    return frozenset(note.fought_over if is_current else ())
 
 
 def describe_watch(watch: Watch, style: Style) -> str:
@@ -133,9 +118,3 @@ def describe_watch(watch: Watch, style: Style) -> str:
         parts.append(watch.clock_step.describe())
     is_well = watch.is_synced and not watch.is_late
     return f"Daemon: {style.tick if is_well else style.warning} {', '.join(parts)}"
-
-
-def _timestamp(seconds: Any) -> Optional[str]:
-    """A Unix time as text."""
-    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    return render_timestamp(seconds) if is_number else None

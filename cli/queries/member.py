@@ -13,6 +13,7 @@ from cli.commandline.parser import Arguments
 from cli.commandline.routing import EDITS
 from registry.schema import WATCH_NOTE
 from watcher.errors import XapiError
+from watcher.state.notes import WatchNote, parse_watch_note
 
 
 class Master(NamedTuple):
@@ -41,27 +42,20 @@ def find_master(arguments: Arguments, context: Any) -> Optional[Master]:
 
 def _find_noted_host(context: Any) -> str:
     """The ref of this host, as the daemon that runs here has noted it; '' when none does."""
-    from cli.queries.daemon_status import find_daemon, read_note
+    from cli.queries.daemon_status import find_daemon
     holder = find_daemon(context.settings.registry.path)
-    host = read_note(holder, _read_text(context)).get('host') if holder is not None else ''
-    return host if isinstance(host, str) else ''
+    note = _read_note(context) if holder is not None else WatchNote()
+    return note.host if note.is_of(holder) else ''
 
 
 def _may_be_member(context: Any) -> bool:
     """Whether the daemon noted so, or there is nothing here that could be shown."""
-    if not os.path.exists(context.registry.path):
-        return True
-    import json
-    try:
-        return bool(json.loads(_read_text(context) or '{}').get('is_member'))
-    except (ValueError, AttributeError, RecursionError):
-        return False
+    return not os.path.exists(context.registry.path) or _read_note(context).is_member
 
 
-def _read_text(context: Any) -> Optional[str]:
-    """The daemon's note; None where the journal does not say."""
+def _read_note(context: Any) -> WatchNote:
+    """The daemon's note; an empty one where the journal does not say."""
     from registry.errors import RegistryError
     with contextlib.suppress(RegistryError), context.journal() as journal:
-        text: Optional[str] = journal.read_note(WATCH_NOTE) if journal is not None else None
-        return text
-    return None
+        return parse_watch_note(journal.read_note(WATCH_NOTE) if journal is not None else None)
+    return WatchNote()

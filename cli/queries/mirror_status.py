@@ -1,13 +1,10 @@
-"""How far the mirror of the registry is, as the daemon of this host noted it.
+"""How far the mirror of the registry is, as the daemon of this host noted it."""
 
-The note is input like any other: what is not understood says nothing.
-"""
-
-import json
 from typing import Any, Dict, NamedTuple, Optional
 
 from cli.output.text import Style, escape, plural
 from registry.schema import MIRROR_NOTE
+from watcher.state.notes import parse_mirror_note
 
 _DECIDE = ("'vgpu-admin registry compare', then 'vgpu-admin registry rebuild' (the mirror counts) "
            "or 'vgpu-admin registry keep' (the registry here counts)")
@@ -80,19 +77,9 @@ def read_mirror_state(holder: Optional[str], journal: Any,
 
 def parse_note(text: Optional[str], is_enabled: bool) -> Optional[MirrorState]:
     """Understand the note; None when it says nothing."""
-    try:
-        note = json.loads(text or '{}')
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(note, dict):
-        return None
-    state, waiting = note.get('state'), note.get('waiting')
-    if not isinstance(state, str) or not state:
-        return None
-    return MirrorState(state, _text(note.get('generation')),
-                       waiting if type(waiting) is int and waiting > 0 else 0,
-                       note.get('is_master') is True, _text(note.get('reason')), is_enabled,
-                       unsigned=_text(note.get('unsigned')))
+    note = parse_mirror_note(text)
+    return MirrorState(note.state, note.generation, note.waiting, note.is_master, note.reason,
+                       is_enabled, unsigned=note.unsigned) if note.state else None
 
 
 def describe_mirror(mirror: MirrorState) -> str:
@@ -136,10 +123,6 @@ def render_mirror(mirror: Optional[MirrorState], style: Style, why: str = '') ->
         return f'Mirror: {style.warning} not known: {why}'
     sign = style.tick if mirror.is_well and not mirror.edits else style.warning
     return f'Mirror: {sign} {escape(describe_mirror(mirror))}'
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ''
 
 
 _WORDS = {

@@ -18,7 +18,6 @@ from watcher.mirror.complaints import LastComplaint
 from watcher.mirror.entries import (LINE_LENGTH, MAX_GENERATION, Generation, MirrorContent,
                                     PoolEntry, VmEntry, is_leap, parse_generation)
 from watcher.mirror.manual_edits import take_edit
-from watcher.mirror.note import MirrorNote
 from watcher.mirror.push import Push, Submit
 from watcher.mirror.reading import Reader
 from watcher.mirror.rebuild import Local, Rebuilder, RebuildResult
@@ -26,6 +25,7 @@ from watcher.mirror.witnesses import HostsListed, Testimony, Witnesses
 from watcher.mirror.writes import MirrorWritten
 from watcher.runtime.logs import get_logger
 from watcher.state.inventory import Inventory
+from watcher.state.notes import MirrorNote, render_note
 from watcher.state.registry_view import RegistryView
 from watcher.state.write_permit import WritePermit
 from watcher.vm.record import PoolRecord, VmRecord
@@ -396,5 +396,5 @@ class Mirroring:
             return
         self._noted = (now, facts)
         if self._view.is_journal_open:
-            self._write(lambda journal: journal.write_note(MIRROR_NOTE, note.render()))
+            self._write(lambda journal: journal.write_note(MIRROR_NOTE, render_note(note)))
 

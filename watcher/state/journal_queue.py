@@ -6,15 +6,15 @@ now is kept for later, within a bound. A log line that a commit proves follows i
 round, a daemon that is killed between the two would have the next one say the line again.
 """
 
-import json
 import os
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Tuple
 
 from registry.errors import JournalUnavailable, RegistryError
 from registry.journal.clock_steps import ClockStep
 from registry.journal.journal import Journal
 from registry.schema import WATCH_NOTE
 from watcher.runtime.logs import get_logger
+from watcher.state.notes import WatchNote, render_note
 from watcher.state.registry_view import RegistryView
 from watcher.version import VERSION
 from watcher.xapi.role import Role
@@ -43,20 +43,13 @@ class JournalQueue:
         self._lines.append(line)
 
     def note_watch(self, since: Optional[float], last_answer: Optional[float],
-                   role: Optional[Role], fought_over: Sequence[str] = (),
-                   clock_step: Optional[ClockStep] = None) -> None:
-        """Leave word for vgpu-admin: who watches, since when, when XAPI answered (Unix times).
-
-        Also which host this is, and whether it is a member: then vgpu-admin asks the master what it
-        is asked. And the UUIDs of VMs that are fought over, which no record shows. And by how much
-        the clock was set, if it was.
-        """
-        text = json.dumps({'pid': os.getpid(), 'version': VERSION, 'since': since,
-                           'last_answer': last_answer,
-                           'host': role.host if role and role.is_local else '',
-                           'is_member': bool(role and role.is_member),
-                           'fought_over': list(fought_over)})
-        self.add(lambda journal: journal.write_note(WATCH_NOTE, text))
+                   role: Optional[Role], fought_over: Tuple[str, ...],
+                   clock_step: Optional[ClockStep]) -> None:
+        """Leave word for vgpu-admin of how the daemon fares, and by how much the clock was set."""
+        note = WatchNote(os.getpid(), VERSION, since, last_answer,
+                         role.host if role and role.is_local else '',
+                         bool(role and role.is_member), fought_over)
+        self.add(lambda journal: journal.write_note(WATCH_NOTE, render_note(note)))
         if clock_step is not None:
             self.add(lambda journal: journal.note_clock_step(clock_step))
 
