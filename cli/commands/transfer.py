@@ -24,10 +24,9 @@ from registry.errors import InvalidValue, NotFound
 from registry.proposal import Proposal
 from registry.values import Contents, Vm, clean_name, parse_uuid
 from watcher.errors import XapiError
-from watcher.vm.record import VmKind, VmRecord
+from watcher.vm.record import BLOCK_MARK, VmKind, VmRecord
 
 # How a start block begins that an older version of ours left.
-_OUR_BLOCK = 'vgpu-watcher:'
 # A transfer is among the newest changes of a VM's row.
 _LOOKED_AT = 50
 
@@ -255,7 +254,7 @@ def _find_brought(context: Context, contents: Contents,
 
 def _is_replica(vm: VmRecord) -> bool:
     """Whether another program blocks a VM's start: a replica is no restored VM."""
-    return any(not text.startswith(_OUR_BLOCK) for _operation, text in vm.start_blocks)
+    return any(not text.startswith(BLOCK_MARK) for _operation, text in vm.start_blocks)
 
 
 def _numbers_of(vm: VmRecord, removed: Optional[str], policy: Any) -> FrozenSet[int]:

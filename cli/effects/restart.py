@@ -136,8 +136,7 @@ def refuse_useless_restart(context: Any, row: Vm, record: Optional[VmRecord]) ->
     """Refuse a restart that would not apply the row: no VM is stopped for nothing."""
     assert record is not None, 'who restarts a VM has seen it run'
     role = context.live().role
-    plan = plan_row(context, row, record._replace(
-        power_state=PowerState.HALTED, operations=(), resident_on=None, domid=-1))
+    plan = plan_row(context, row, record.as_halted())
     if not role.is_writer:
         reason = role.refusal
     elif plan is not None and plan.action is Action.NONE and plan.state is not State.AS_DESIRED:

@@ -46,10 +46,8 @@ def read_pending(context: Any, contents: Contents) -> Tuple[Waiting, ...]:
         row, plan = contents.by_uuid.get(vm.uuid), pool.plan(vm)
         if row is None or plan is None or plan.state is not State.PENDING:
             continue
-        halted = vm._replace(power_state=PowerState.HALTED, operations=(), resident_on=None,
-                             domid=-1)
         holders = pool.number_claims.list_having(row.vm_id) if plan.holder is not None else ()
-        found.append(Waiting(row, vm, plan, pool.plan(halted), tuple(
+        found.append(Waiting(row, vm, plan, pool.plan(vm.as_halted()), tuple(
             holder for holder in holders if holder.uuid != vm.uuid)))
     return tuple(found)
 

@@ -9,7 +9,7 @@ from registry.errors import RegistryError
 from registry.journal.receipts import Boot
 from watcher.errors import HostUnreadable
 from watcher.vm.plan import Plan
-from watcher.vm.record import PowerState, VmRecord
+from watcher.vm.record import VmRecord
 
 RECEIPT_SECONDS = 15
 _LOOK_SECONDS = 3
@@ -55,7 +55,7 @@ def judge_running(context: Any, vm: VmRecord, plan: Plan, staged: FrozenSet[str]
     What runs elsewhere is what the receipt of its boot found. A boot that took what was asked for
     then is pending when something else is asked for now.
     """
-    if vm.power_state not in (PowerState.RUNNING, PowerState.PAUSED):
+    if not vm.is_running:
         return None, 'not_running'
     from watcher.vm.boot import BootFinding, BootKind, judge
     finding = _find_running(context, vm)

@@ -7,7 +7,7 @@ from cli.output.text import escape
 from cli.queries.overtaken import refuse_overtaken
 from registry.values import Contents
 from watcher.errors import MalformedRecord, XapiError
-from watcher.vm.record import PowerState, VmKind, VmRecord
+from watcher.vm.record import VmKind, VmRecord
 
 if TYPE_CHECKING:
     from registry.edit import Edit

@@ -10,10 +10,9 @@ from typing import List, Mapping, Optional, Tuple
 
 from watcher.errors import XapiFailure
 from watcher.loop.steps import Steps
-from watcher.vm.record import MAX_BLOCK, VmRecord
+from watcher.vm.record import BLOCK_MARK, MAX_BLOCK, VmRecord
 from watcher.xapi.client import Client
 
-MARK = 'vgpu-watcher:'
 _VALUE = ' value: '
 # Several times what XAPI and QEMU have been seen to take.
 _MAX_VALUE = 4096
@@ -21,7 +20,7 @@ _MAX_VALUE = 4096
 
 def list_blocks(vm: VmRecord) -> Tuple[str, ...]:
     """The operations that a text of ours blocks."""
-    return tuple(operation for operation, text in vm.start_blocks if text.startswith(MARK))
+    return tuple(operation for operation, text in vm.start_blocks if text.startswith(BLOCK_MARK))
 
 
 def read_value(vm: VmRecord) -> Optional[str]:
@@ -30,7 +29,7 @@ def read_value(vm: VmRecord) -> Optional[str]:
     Whoever may edit the VM can write here, and could write the args as well.
     """
     for _operation, text in vm.start_blocks:
-        value = text.partition(_VALUE)[2] if text.startswith(MARK) else ''
+        value = text.partition(_VALUE)[2] if text.startswith(BLOCK_MARK) else ''
         is_whole = len(text) <= MAX_BLOCK and len(value) <= _MAX_VALUE
         if value and is_whole and not any(char < ' ' or char == '\x7f' for char in value):
             return value

@@ -11,7 +11,7 @@ Pure: no clock, no I/O, no logging.
 import enum
 from typing import Any, FrozenSet, NamedTuple, Optional, Tuple
 
-from watcher.vm.record import PowerState, VmRecord
+from watcher.vm.record import MIGRATIONS, PowerState, VmRecord
 
 
 class BootKind(enum.Enum):
@@ -46,7 +46,6 @@ _KINDS = {
     'checkpoint': BootKind.RESUME,
     'pool_migrate': BootKind.MIGRATION, 'migrate_send': BootKind.MIGRATION,
 }
-_MIGRATIONS = frozenset(['pool_migrate', 'migrate_send'])
 _REBOOTS = frozenset(['clean_reboot', 'hard_reboot'])
 
 
@@ -106,7 +105,7 @@ def follow(track: Track, vm: VmRecord) -> Tuple[Track, Sign, BootKind]:
         return _follow_without_domain(track, vm, is_new=was_idle and kind is not None)
     if domain == track.domain:
         return _follow_same_domain(track, vm, is_new=was_idle and kind is not None)
-    if vm.operation_names & _MIGRATIONS and not _is_on_same_host(track, domain):
+    if vm.operation_names & MIGRATIONS and not _is_on_same_host(track, domain):
         # The host changes before the domid does: wait for the end of the operation.
         track = track._replace(power_state=vm.power_state, under_way=BootKind.MIGRATION)
         return track, Sign.UNDER_WAY, BootKind.MIGRATION
@@ -171,8 +170,7 @@ def _follow_without_domain(track: Track, vm: VmRecord, is_new: bool) \
         rested = Track(vm.power_state, is_awaited=is_awaited)
         return rested, Sign.GIVEN_UP if was_under_way else Sign.NOTHING, BootKind.UNKNOWN
     # Running is published before the domid: what the VM was before tells how it came up.
-    is_coming_up = vm.power_state in (PowerState.RUNNING, PowerState.PAUSED)
-    moved = track if is_coming_up else track._replace(power_state=vm.power_state)
+    moved = track if vm.is_running else track._replace(power_state=vm.power_state)
     return (moved, Sign.UNDER_WAY, track.under_way or BootKind.UNKNOWN) if is_new else \
         (moved, Sign.NOTHING, BootKind.UNKNOWN)
 

@@ -13,10 +13,11 @@ import functools
 import re
 from typing import FrozenSet, List, NamedTuple, Optional, Tuple
 
+from registry.values import MAX_VM_ID, POOL_IDS, Priority
+
 MAX_SPAN = 255
 # XAPI accepts more, but xenstore and the consumers do not promise it (docs/reference/boot-path.md).
 MAX_VALUE = 1023
-MAX_VM_ID = 2147483646
 # What stands behind this is not read: it could not be written back, and one who may write a VM's
 # platform map could hold up everybody else with it.
 MAX_READ = 4096
@@ -29,7 +30,6 @@ _QUOTING = re.compile(r'["\'\\]')
 # Hexadecimal, octal and decimal, as C writes them; 09 is none to QEMU, and 9 to people.
 _INTEGER = re.compile(r'([+-]?)(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([0-9]{1,20}))\Z')
 _PLACEHOLDER = re.compile(r'\{([^{}]*)\}')
-_PRIORITY_WORDS = ('low', 'medium', 'high')
 _OPTION = '-device'
 
 
@@ -77,9 +77,10 @@ class Template(NamedTuple):
 
     def render(self, pool_id: str, priority: int, vm_id: int) -> str:
         """The span for one assignment; built from validated enumerations and integers only."""
-        if pool_id not in ('A', 'B') or priority not in (0, 1, 2) or not 1 <= vm_id <= MAX_VM_ID:
+        if (pool_id not in POOL_IDS or priority not in tuple(Priority)
+                or not 1 <= vm_id <= MAX_VM_ID):
             raise ValueError(f'not an assignment: {pool_id!r} {priority!r} {vm_id!r}')
-        return self.text.format(pool_id=pool_id, priority=_PRIORITY_WORDS[priority],
+        return self.text.format(pool_id=pool_id, priority=Priority(priority).word,
                                 priority_level=int(priority), vm_id=int(vm_id))
 
 

@@ -10,10 +10,8 @@ import enum
 import itertools
 from typing import Callable, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
 
-from watcher.vm.record import PowerState, VmKind, VmRecord
+from watcher.vm.record import MIGRATIONS, PowerState, VmKind, VmRecord
 
-_RUNNING = (PowerState.RUNNING, PowerState.PAUSED)
-_MOVES = frozenset(['pool_migrate', 'migrate_send'])
 # So many others are named: of clones of one template there may be hundreds.
 OTHERS_AT_MOST = 10
 
@@ -54,7 +52,7 @@ class Having(NamedTuple):
 
 def build_having(vms: Iterable[VmRecord]) -> Having:
     """Sum up the VMs that have a number: once for all of them."""
-    states = sorted((vm.uuid, vm.power_state in _RUNNING) for vm in vms)
+    states = sorted((vm.uuid, vm.is_running) for vm in vms)
     return Having(tuple(uuid for uuid, _runs in states),
                   tuple(uuid for uuid, runs in states if runs))
 
@@ -72,7 +70,7 @@ def find_dangers(vm: VmRecord, numbers: FrozenSet[int], find_having: Callable[[i
         found += _find_doubled(vm, vm_id, find_having(vm_id), owner)
         if vm.power_state is PowerState.SUSPENDED and owner not in (None, vm.uuid):
             found.append(Danger(DangerKind.RESUMES_WITH_ANOTHERS_NUMBER, vm_id, (str(owner),), 1))
-        if vm.operation_names & _MOVES and vm.power_state is not PowerState.HALTED:
+        if vm.operation_names & MIGRATIONS and vm.power_state is not PowerState.HALTED:
             found.append(Danger(DangerKind.MIGRATES_WITH_DEVICE, vm_id))
     return tuple(found)
 
@@ -83,7 +81,7 @@ def _find_doubled(vm: VmRecord, vm_id: int, having: Having, owner: Optional[str]
     What a row's number is doubled by is a copy or contested: the state of the VM says so.
     """
     running = _name_others(vm, having.running)
-    if running and vm.power_state in _RUNNING:
+    if running and vm.is_running:
         return [Danger(DangerKind.NUMBER_RUNS_TWICE, vm_id, running, len(having.running) - 1)]
     others = _name_others(vm, having.all)
     if others and owner is None:

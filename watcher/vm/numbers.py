@@ -11,14 +11,13 @@ Pure: no clock, no I/O, no logging.
 
 from typing import Callable, Container, FrozenSet, Iterable, NamedTuple, Optional, Sequence, Tuple
 
-from watcher.vm.device_args import MAX_VM_ID, parse_args, parse_number
+from registry.values import MAX_VM_ID
+from watcher.vm.device_args import parse_args, parse_number
 from watcher.vm.plan import Policy
-from watcher.vm.record import PowerState, VmKind, VmRecord
+from watcher.vm.record import BLOCK_MARK, PowerState, VmKind, VmRecord
 
 # Numbers above it are parked: the largest there are, which nothing gives out by itself.
 PARKED_ABOVE = MAX_VM_ID - 1000000
-# What we put into blocked_operations before 0.2 begins like this.
-_OUR_BLOCK = 'vgpu-watcher:'
 
 Spans = FrozenSet[Optional[str]]
 
@@ -93,7 +92,7 @@ def find_numbers(spans: Iterable[Optional[str]], policy: Policy) -> FrozenSet[in
 
 def is_blocked_by_others(vm: VmRecord) -> bool:
     """Whether another program has blocked the VM's start: XO does so with its replicas."""
-    return any(operation == 'start' and not text.startswith(_OUR_BLOCK)
+    return any(operation == 'start' and not text.startswith(BLOCK_MARK)
                for operation, text in vm.start_blocks)
 
 

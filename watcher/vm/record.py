@@ -25,9 +25,11 @@ _PART_KEYS = frozenset(f'{slot}-more-{number}' for slot in _SLOTS
 # No entry of the mirror is as long; what is cut does not pass for one.
 _MAX_MIRROR = 9000
 _MAX_MIRROR_PART = 40000
-# A start block of ours has a few hundred characters, and a value of ours behind them.
+# What 0.1 put into blocked_operations: some hundred characters, and a value of ours behind them.
+BLOCK_MARK = 'vgpu-watcher:'
 MAX_BLOCK = 2 * MAX_READ
 START_OPERATIONS = frozenset(['start', 'start_on'])
+MIGRATIONS = frozenset(['pool_migrate', 'migrate_send'])
 
 _UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z')
 _KIND_FLAGS = ('is_a_template', 'is_default_template', 'is_a_snapshot', 'is_vmss_snapshot',
@@ -94,6 +96,11 @@ class VmRecord(NamedTuple):
         return frozenset(name for _task, name in self.operations)
 
     @property
+    def is_running(self) -> bool:
+        """A QEMU of it runs, or stands still for a moment."""
+        return self.power_state in (PowerState.RUNNING, PowerState.PAUSED)
+
+    @property
     def is_at_rest(self) -> bool:
         """Halted, with no operation under way, and no host that still has it."""
         return (self.power_state is PowerState.HALTED and not self.operations
@@ -119,10 +126,14 @@ class VmRecord(NamedTuple):
     @property
     def domain(self) -> Optional[Tuple[str, int]]:
         """(host, domid) of the running domain; None while XAPI does not name both."""
-        lives = self.power_state in (PowerState.RUNNING, PowerState.PAUSED)
-        if lives and self.domid >= 0 and self.resident_on:
+        if self.is_running and self.domid >= 0 and self.resident_on:
             return self.resident_on, self.domid
         return None
+
+    def as_halted(self) -> 'VmRecord':
+        """The same VM, once it is shut down."""
+        return self._replace(power_state=PowerState.HALTED, operations=(), resident_on=None,
+                             domid=-1)
 
 
 class PoolRecord(NamedTuple):
@@ -168,7 +179,9 @@ def parse_batch(answer: Any, *, is_first: bool) -> Batch:
     vms, malformed = parse_records({ref: item for ref, item in latest.items()
                                     if item is not None and not isinstance(item, PoolRecord)})
     gone = tuple(ref for ref, item in latest.items() if item is None)
-    return Batch(token, vms, gone, malformed, _parse_count(answer), is_first, pools)
+    counts = answer.get('valid_ref_counts')
+    vm_count = _parse_integer(counts.get('vm')) if isinstance(counts, dict) else None
+    return Batch(token, vms, gone, malformed, vm_count, is_first, pools)
 
 
 def list_records(answer: Any) -> Dict[str, Union[VmRecord, MalformedRecord]]:
@@ -184,7 +197,7 @@ def reduce_event(_key: str, raw: Any) -> Optional['ReducedEvent']:
     if not isinstance(raw, dict):
         return None
     name = str(raw.get('class', '')).lower()
-    ref, event_id = raw.get('ref'), _parse_event_id(raw.get('id'))
+    ref, event_id = raw.get('ref'), _parse_integer(raw.get('id')) or 0
     if name not in ('vm', 'pool') or not isinstance(ref, str):
         return None
     if name == 'pool':
@@ -310,19 +323,10 @@ def _latest_per_vm(events: List[Any]) -> Dict[str, Any]:
             for event in sorted(latest.values(), key=lambda event: event.event_id)}
 
 
-def _parse_event_id(value: Any) -> int:
+def _parse_integer(value: Any) -> Optional[int]:
     # JSON as Python reads it knows Infinity, which no integer is.
     try:
         return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return 0
-
-
-def _parse_count(answer: Mapping[str, Any]) -> Optional[int]:
-    counts = answer.get('valid_ref_counts')
-    count = counts.get('vm') if isinstance(counts, dict) else None
-    try:
-        return None if count is None else int(count)
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -14,6 +14,7 @@ from hypothesis import example, given, settings, strategies as st
 from cli.forwarding import protocol
 from cli.queries import daemon_status, mirror_status
 from registry.journal import clock_steps
+from registry.values import MAX_VM_ID
 from watcher.config import settings as config
 from watcher.consumer import numbers_file
 from watcher.consumer.numbers_file import NumberFileInvalid
@@ -46,7 +47,7 @@ def read_args(text):
     reading = device_args.parse_args(text, NAMES)
     number = device_args.parse_number(reading, TEMPLATE)
     span = device_args.render_span(reading, '-device vgpu-stub,vm_id=1', TEMPLATE)
-    assert number is None or 1 <= number <= device_args.MAX_VM_ID
+    assert number is None or 1 <= number <= MAX_VM_ID
     assert len(span) <= device_args.MAX_SPAN and reading.value == text
     device_args.merge(reading, span)
     device_args.mentions(text, NAMES)

@@ -6,10 +6,10 @@ from tests.unit.watcher.builders import OTHER_SPAN, SPAN
 from watcher.errors import XapiUnreachable
 from watcher.staging import block_clearing
 from watcher.staging.block_clearing import NotTheWriter, clear_blocks
-from watcher.staging.start_blocks import MARK
+from watcher.vm.record import BLOCK_MARK
 from watcher.xapi.role import Role
 
-OURS = MARK + ' owner dom0 pid 1'
+OURS = BLOCK_MARK + ' owner dom0 pid 1'
 TELLING = OURS + ' value: -a ' + SPAN
 KEY = 'device-model-args'
 

@@ -7,10 +7,10 @@ from tests.unit.watcher.builders import OTHER_SPAN, REF, SPAN, FakeXapi, build_r
 from tests.unit.watcher.steps import AtOnce
 from watcher.errors import XapiFailure, XapiUnreachable
 from watcher.loop.steps import run
-from watcher.staging.start_blocks import MARK, lift, list_blocks, read_value
-from watcher.vm.record import parse_vm
+from watcher.staging.start_blocks import lift, list_blocks, read_value
+from watcher.vm.record import BLOCK_MARK, parse_vm
 
-OURS, THEIRS = MARK + ' replacing device-model-args; owner dom0 pid 1', 'ask Anna'
+OURS, THEIRS = BLOCK_MARK + ' replacing device-model-args; owner dom0 pid 1', 'ask Anna'
 TELLING = OURS + ' value: -a ' + SPAN
 BOTH = {'start': OURS, 'start_on': OURS}
 RUNNING = {'power_state': 'Running'}
@@ -30,8 +30,8 @@ def test_text_of_0_1_ends_with_the_value_that_was_being_written(value):
 
 
 @pytest.mark.parametrize('text', [
-    OURS, THEIRS + ' value: -foo', MARK + ' value: ', MARK + ' value: ' + 'x' * 5000,
-    MARK + ' value: a\nb'])
+    OURS, THEIRS + ' value: -foo', BLOCK_MARK + ' value: ', BLOCK_MARK + ' value: ' + 'x' * 5000,
+    BLOCK_MARK + ' value: a\nb'])
 def test_text_that_tells_no_value_is_as_none(text):
     assert read_value(build_vm(start_blocks=(('start', text),))) is None
 
@@ -45,7 +45,7 @@ def test_the_longest_value_of_0_1_is_read_whole(operation):
 
 
 def test_a_text_without_end_is_kept_in_part_and_tells_no_value():
-    text = MARK + ' ' * 4500 + ' value: ' + 'v' * 1000000
+    text = BLOCK_MARK + ' ' * 4500 + ' value: ' + 'v' * 1000000
     vm = parse_vm('vm', build_raw(blocked_operations={'start': text, 'start_on': 'x' * 1000000}))
     assert read_value(vm) is None and list_blocks(vm) == ('start',)
     assert max(len(kept) for _operation, kept in vm.start_blocks) < 10000

@@ -5,9 +5,10 @@ import shlex
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from registry.values import MAX_VM_ID
 from tests.unit.watcher.builders import NAMES, TEMPLATE
-from watcher.vm.device_args import (MAX_SPAN, MAX_VM_ID, InvalidTemplate, Problem, mentions, merge,
-                                    parse_args, parse_number, parse_template, render_span)
+from watcher.vm.device_args import (MAX_SPAN, InvalidTemplate, Problem, mentions, merge, parse_args,
+                                    parse_number, parse_template, render_span)
 
 OURS = '-device vgpu-stub,pool_id=A,priority=high,vm_id=10'
 

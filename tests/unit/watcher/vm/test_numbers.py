@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tests.unit.watcher.builders import HOST, OTHER_HOST, POLICY, build_vm
-from watcher.vm.device_args import MAX_VM_ID
+from registry.values import MAX_VM_ID
 from watcher.vm.numbers import (PARKED_ABOVE, Owner, Run, find_holders, find_interim, follow_holders,
                                 find_numbers, find_parking, find_spans, find_taken,
                                 is_blocked_by_others, is_parked, steps_aside)
