@@ -280,10 +280,12 @@ class Context:
         self._problem = problem
 
     def reconnect(self) -> None:
-        """Log in again, where XAPI was restarted meanwhile; raises XapiError while it is away."""
+        """Log in again, where XAPI was restarted; while it is away, the next caller is told."""
+        from watcher.errors import XapiError
         self.close()
         self._problem = None
-        self.live()
+        with contextlib.suppress(XapiError):
+            self.live()
 
     def close(self) -> None:
         """Give the session back."""
@@ -375,11 +377,8 @@ def _resolve(path: str) -> str:
 
 def _find_user(environment: Mapping[str, str]) -> str:
     """The user's login name, also behind sudo."""
-    name = environment.get('SUDO_USER')
-    if name:
-        return name
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        return environment.get('SUDO_USER') or pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f'uid {os.getuid()}'
 

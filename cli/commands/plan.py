@@ -100,12 +100,10 @@ def verify(arguments: Arguments, context: Context) -> Result:
     pool = read_pool(context, contents)
     rows: List[Dict[str, Any]] = []
     for row in contents.vms:
-        vm = pool.inventory.find_by_uuid(row.vm_uuid)
-        found = pool.plan(vm) if vm is not None else None
-        runs, verdict = None, 'unknown'
-        if vm is not None and found is not None and vm.kind.value == 'vm':
-            staged = pool.view.find_staged(vm.uuid)
-            runs, verdict = judge_running(context, vm, found, staged, pool.find_boot(vm))
+        found, runs, verdict = pool.plan_of(row.vm_uuid), None, 'unknown'
+        if found is not None and found.vm.kind.value == 'vm':
+            staged, boot = pool.view.find_staged(row.vm_uuid), pool.find_boot(found.vm)
+            runs, verdict = judge_running(context, found.vm, found, staged, boot)
         rows.append(dict(vm_document(pool.view_row(row, context.live().odd)),
                          verdict=verdict, found=runs))
     for fault in contents.faults:

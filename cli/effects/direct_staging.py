@@ -163,12 +163,11 @@ class _Stager:
 
     def _stage(self, vm_uuid: str, *, may_replace: bool) -> StageResult:
         for _attempt in range(_ATTEMPTS):
-            vm = self._view.inventory.find_by_uuid(vm_uuid)
-            plan = self._view.plan(vm) if vm is not None else None
-            if vm is None:
-                return StageResult('unknown', 'XAPI has no such VM')
+            plan = self._view.plan_of(vm_uuid)
             if plan is None:
-                return StageResult('unknown', 'not staged: its row is not valid')
+                is_known = self._view.inventory.find_by_uuid(vm_uuid) is not None
+                return StageResult('unknown', 'not staged: its row is not valid' if is_known
+                                   else 'XAPI has no such VM')
             if plan.action is Action.NONE or plan.is_rescue:
                 self._record.note_state(plan, self._view.policy)
                 return describe_plan(plan)
@@ -183,8 +182,7 @@ class _Stager:
         return StageResult('pending', 'saved, not staged: another program keeps changing the VM')
 
     def _is_unfinished(self, vm_uuid: str) -> bool:
-        vm = self._view.inventory.find_by_uuid(vm_uuid)
-        plan = self._view.plan(vm) if vm is not None else None
+        plan = self._view.plan_of(vm_uuid)
         return plan is not None and plan.action is not Action.NONE and not plan.is_rescue
 
     def _carry_out(self, plan: Plan) -> Outcome:

@@ -176,8 +176,7 @@ def _read_settled(context: Any, vm_uuids: List[str]) -> List[Tuple[str, Any]]:
     contents = context.registry.read()
     view = read_pool(context, contents) if len(vm_uuids) > 1 else \
         read_neighbourhood(context, contents, vm_uuids[0])
-    found = [(vm_uuid, view.inventory.find_by_uuid(vm_uuid)) for vm_uuid in vm_uuids]
-    plans = [(vm_uuid, view.plan(vm)) for vm_uuid, vm in found if vm is not None]
+    plans = [(vm_uuid, view.plan_of(vm_uuid)) for vm_uuid in vm_uuids]
     return [(vm_uuid, plan) for vm_uuid, plan in plans
             if plan is not None and plan.action is Action.NONE]
 

@@ -16,10 +16,10 @@ from cli.output.edit_messages import say_change
 from cli.output.text import brief_name, name_vm, spell_vm
 from cli.queries.boot_check import verify_boot
 from cli.queries.daemon_status import find_daemon
-from cli.queries.xapi_tasks import TaskTookTooLong, run_task, wait_until
+from cli.queries.xapi_tasks import XAPI_AWAY, TaskTookTooLong, read_patiently, run_task, wait_until
 from registry.errors import RegistryError
 from registry.values import Vm
-from watcher.errors import MalformedRecord, SessionLost, XapiError, XapiUnreachable
+from watcher.errors import MalformedRecord, XapiError, XapiUnreachable
 from watcher.vm.plan import Action, PlanReason, State
 from watcher.vm.record import PowerState, VmRecord
 
@@ -27,10 +27,6 @@ STOP_SECONDS = 120
 START_SECONDS = 300
 # More than 20 VMs at once may queue before this one.
 STAGE_SECONDS = 30
-_PAUSE_SECONDS = 0.25
-# XAPI may be restarted while a VM is down: that alone must not leave it there.
-AWAY_SECONDS = 20
-_GONE = (XapiUnreachable, SessionLost)
 
 
 class Ways(NamedTuple):
@@ -216,22 +212,8 @@ class Restart:
 
     def read(self) -> VmRecord:
         """Read the VM; an XAPI that is being restarted is waited for."""
-        deadline = self._context.clock() + AWAY_SECONDS
-        while True:
-            try:
-                return self._context.live().client.read_vm(self._record.ref)
-            except _GONE:
-                if self._context.clock() >= deadline:
-                    raise
-                self.reconnect()
-            self._context.sleep(_PAUSE_SECONDS)
-
-    def reconnect(self) -> None:
-        """Log in again, where that can be done."""
-        try:
-            self._context.reconnect()
-        except XapiError:
-            pass  # the next caller is told
+        return read_patiently(
+            self._context, lambda: self._context.live().client.read_vm(self._record.ref))
 
     def stop(self) -> None:
         """Stop the VM cleanly; hard only with --force."""
@@ -291,7 +273,7 @@ class Restart:
         """Stage; once more where that failed, when an XAPI that was restarted is back."""
         staged = stage(self._context, self._record.uuid)
         if staged.word == 'failed':
-            with contextlib.suppress(*_GONE):
+            with contextlib.suppress(*XAPI_AWAY):
                 self.read()
                 staged = stage(self._context, self._record.uuid)
         return staged
@@ -305,11 +287,10 @@ class Restart:
         try:
             view = read_neighbourhood(self._context, self._context.registry.read(),
                                       self._record.uuid)
-        except _GONE:
-            self.reconnect()
+        except XAPI_AWAY:
+            self._context.reconnect()
             return None
-        vm = view.inventory.find_by_uuid(self._record.uuid)
-        plan = view.plan(vm) if vm is not None else None
+        plan = view.plan_of(self._record.uuid)
         is_settled = (plan is not None and plan.action is Action.NONE
                       and plan.reason is not PlanReason.HALTED_RESIDENT)
         return plan if is_settled else None
@@ -331,7 +312,7 @@ class Restart:
                                'in time',
                                f'where it does not run, start it: {self._start_command}') from error
         except XapiError as error:
-            is_gone = isinstance(error, _GONE)
+            is_gone = isinstance(error, XAPI_AWAY)
             if is_gone:
                 self._outlast('start', START_SECONDS)
             if self.read().power_state is PowerState.RUNNING:

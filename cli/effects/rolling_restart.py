@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tu
 
 from cli.commandline.time_window import TimeWindow
 from cli.effects.direct_staging import stage_many
-from cli.effects.restart import AWAY_SECONDS, STAGE_SECONDS, Restart, Ways
+from cli.effects.restart import STAGE_SECONDS, Restart, Ways
 from cli.errors import CommandError, ExitStatus, translate
 from cli.interrupts import Wish, noticed
 from cli.output.text import brief_name, plural
@@ -19,10 +19,10 @@ from cli.queries.boot_check import verify_boot
 from cli.queries.daemon_status import find_daemon
 from cli.queries.pending import Selection, Step, Waiting, name_of, select
 from cli.queries.pool_snapshot import read_neighbourhood, read_pool
-from cli.queries.xapi_tasks import wait_until
+from cli.queries.xapi_tasks import XAPI_AWAY, read_patiently, wait_until
 from registry.errors import RegistryError
 from registry.values import Contents
-from watcher.errors import MalformedRecord, SessionLost, XapiError, XapiUnreachable
+from watcher.errors import MalformedRecord, XapiError
 from watcher.vm.plan import Action, State
 from watcher.vm.record import PowerState
 
@@ -30,7 +30,6 @@ from watcher.vm.record import PowerState
 _RECEIPT_SECONDS = 60
 _PAUSE_SECONDS = 0.25
 _LOOK_AT_CLOCK_SECONDS = 1.0
-_GONE = (XapiUnreachable, SessionLost)
 _FAILURES = (CommandError, XapiError, MalformedRecord, RegistryError)
 _INTERRUPTED = 'interrupted'
 _GO_ON = 'go on with: '
@@ -120,7 +119,8 @@ class Roll:
 
     def _find_step(self) -> Optional[Step]:
         """Read everything again: the next step, if there is one."""
-        pending = self._read()
+        pending = read_patiently(
+            self._context, lambda: read_pending(self._context, self._context.registry.read()))
         found = {waiting.vm.uuid: waiting for waiting in pending if waiting.is_running}
         for vm_uuid, shown in list(self._remaining.items()):
             why = _find_change(shown, found.get(vm_uuid))
@@ -131,24 +131,6 @@ class Roll:
             if left.waiting.vm.uuid in self._remaining:
                 self._leave(left.waiting, left.why)
         return selection.steps[0] if selection.steps else None
-
-    def _read(self) -> Tuple[Waiting, ...]:
-        """Read everything; an XAPI that is being restarted is waited for."""
-        deadline = self._context.clock() + AWAY_SECONDS
-        while True:
-            try:
-                return read_pending(self._context, self._context.registry.read())
-            except _GONE:
-                if self._context.clock() >= deadline:
-                    raise
-                self._reconnect()
-            self._context.sleep(_PAUSE_SECONDS)
-
-    def _reconnect(self) -> None:
-        try:
-            self._context.reconnect()
-        except XapiError:
-            pass  # the next caller is told
 
     def _leave(self, waiting: Waiting, why: str) -> None:
         del self._remaining[waiting.vm.uuid]
@@ -240,13 +222,12 @@ class Roll:
         try:
             for waiting in step.vms:
                 view = read_neighbourhood(self._context, contents, waiting.vm.uuid)
-                vm = view.inventory.find_by_uuid(waiting.vm.uuid)
-                plan = view.plan(vm) if vm is not None else None
+                plan = view.plan_of(waiting.vm.uuid)
                 if plan is None or plan.action is not Action.NONE \
                         or plan.state is not State.AS_DESIRED:
                     return False
-        except _GONE:
-            self._reconnect()
+        except XAPI_AWAY:
+            self._context.reconnect()
             return False
         return True
 

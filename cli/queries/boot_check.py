@@ -141,6 +141,4 @@ def _describe(record: VmRecord, word: str, found: Optional[str]) -> BootCheck:
 
 def _read_plan(context: Any, vm_uuid: str) -> Optional[Plan]:
     from cli.queries.pool_snapshot import read_neighbourhood
-    view = read_neighbourhood(context, context.registry.read(), vm_uuid)
-    vm = view.inventory.find_by_uuid(vm_uuid)
-    return view.plan(vm) if vm is not None else None
+    return read_neighbourhood(context, context.registry.read(), vm_uuid).plan_of(vm_uuid)

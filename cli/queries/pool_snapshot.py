@@ -93,6 +93,11 @@ class PoolView:
         """What is to be done about the VM; None while its row cannot be read."""
         return self._planner.assess(vm)
 
+    def plan_of(self, vm_uuid: str) -> Optional[Plan]:
+        """The same by its UUID; None for a VM that XAPI does not have, too."""
+        vm = self.inventory.find_by_uuid(vm_uuid)
+        return self.plan(vm) if vm is not None else None
+
     def list_dangers(self, vm: VmRecord) -> Tuple[str, ...]:
         """What cannot be prevented and must be seen of one VM."""
         found = [danger.kind.value for danger in self._planner.find_dangers(vm)]
@@ -100,8 +105,8 @@ class PoolView:
             found.append(START_BLOCKED)
         if vm.uuid in self._fought_over:
             found.append(FOUGHT_OVER)
-        boot = self._boots.get(vm.uuid)
-        if boot is not None and boot.verdict in _WRONG and vm.domain == (boot.host, boot.domid):
+        boot = self.find_boot(vm)
+        if boot is not None and boot.verdict in _WRONG:
             found.append(BOOTED_OTHERWISE)
         return tuple(found)
 

@@ -1,11 +1,14 @@
 """Long operations of XAPI: begun as tasks, watched with a time limit, cancelled when given up."""
 
 import contextlib
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 from cli.interrupts import deferred
-from watcher.errors import XapiError, XapiFailure, XapiUnreachable
+from watcher.errors import SessionLost, XapiError, XapiFailure, XapiUnreachable
 
+# What is seen of an XAPI that is being restarted: that alone must not leave a VM down.
+XAPI_AWAY = (XapiUnreachable, SessionLost)
+_AWAY_SECONDS = 20
 _LOOK_SECONDS = 0.25
 # What a daemon is waited for mostly takes less.
 _FIRST_PAUSE_SECONDS = 0.06
@@ -13,6 +16,7 @@ _TELL_SECONDS = 5.0
 _CANCEL_SECONDS = 10.0
 # A connection may drop while a guest stops; an XAPI that stays away is given up.
 _SILENCE_SECONDS = 10.0
+_T = TypeVar('_T')
 
 
 class TaskTookTooLong(Exception):
@@ -60,6 +64,19 @@ def wait_until(context: Any, condition: Callable[[], Any], timeout_seconds: floa
             return value or None
         context.sleep(pause)
         pause = min(2.0 * pause, _LOOK_SECONDS)
+
+
+def read_patiently(context: Any, read: Callable[[], _T]) -> _T:
+    """What `read` returns; an XAPI that is being restarted is waited for."""
+    deadline = context.clock() + _AWAY_SECONDS
+    while True:
+        try:
+            return read()
+        except XAPI_AWAY:
+            if context.clock() >= deadline:
+                raise
+            context.reconnect()
+        context.sleep(_LOOK_SECONDS)
 
 
 def read_failure(client: Any, task: str, status: str) -> XapiFailure:
