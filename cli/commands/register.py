@@ -6,8 +6,8 @@ from typing import Any, List, Optional, Tuple
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.context import Context
-from cli.effects.follow_up import (Follow, build_answer, build_rehearsal, follow, plan_row,
-                                   say_undone)
+from cli.effects.follow_up import (Follow, build_answer, build_rehearsal, follow, needs_restart,
+                                   plan_row, say_undone)
 from cli.effects.proposals import carry_out, create, rehearse
 from cli.errors import CommandError, Kind
 from cli.output.edit_messages import say_assignment
@@ -182,15 +182,6 @@ def _say_how_to_keep(vm_uuid: str, carried: str) -> str:
         return ''
     return (f'; to keep that for good: vgpu-admin update-vm --vm-uuid={vm_uuid} --pool={pool_id} '
             f'--priority={priority} --vm-id={vm_id}')
-
-
-def needs_restart(context: Context, vm: Vm, situation: Situation) -> bool:
-    """Whether the VM runs with something else than the row asks for."""
-    if not situation.is_running:
-        return False
-    from watcher.vm.plan import State
-    plan = plan_row(context, vm, situation.record)
-    return plan is None or plan.state is not State.AS_DESIRED
 
 
 def _read_or_none(context: Context) -> Optional[Contents]:

@@ -11,7 +11,7 @@ from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.commands.held_assignments import refuse_to_forget
 from cli.context import Context
-from cli.effects.follow_up import Follow
+from cli.effects.follow_up import Follow, needs_restart
 from cli.effects.proposals import create, document_of, rehearse
 from cli.effects.staged_sets import name_all, stage_each
 from cli.errors import CommandError, ExitStatus, Kind
@@ -92,7 +92,6 @@ def register_listed(arguments: Arguments, context: Context) -> Result:
 
 def _find_running(context: Context, vms: Sequence[Vm], pool: _Pool) -> List[Vm]:
     """The VMs that run without what their rows say."""
-    from cli.commands.register import needs_restart
     return [vm for vm in vms if needs_restart(context, vm, Situation(pool.vms.get(vm.vm_uuid)))]
 
 

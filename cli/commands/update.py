@@ -6,8 +6,8 @@ from typing import Any, Dict, Mapping
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.context import Context
-from cli.effects.follow_up import (Follow, build_answer, build_rehearsal, follow, plan_row,
-                                   say_undone)
+from cli.effects.follow_up import (Follow, build_answer, build_rehearsal, follow, needs_restart,
+                                   plan_row, say_undone)
 from cli.effects.proposals import carry_out, rehearse
 from cli.output.edit_messages import say_change, say_settings
 from cli.output.result import Result
@@ -73,8 +73,7 @@ def _changed(context: Context, changing: '_Changing', situation: Situation,
 def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situation) -> Result:
     """What is so already: only a VM that runs on without the change may need a restart."""
     head = say_same(row, arguments)
-    may_restart = not arguments.get(options.NO_RESTART) and situation.is_running \
-        and not is_carried(context, row, situation)
+    may_restart = not arguments.get(options.NO_RESTART) and needs_restart(context, row, situation)
     if not may_restart or not (arguments.get(options.YES) or context.can_ask):
         also = '; --yes restarts it' if may_restart else ''
         return build_answer(context, 'unchanged',
@@ -94,8 +93,7 @@ def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situatio
 def _ask(arguments: Arguments, context: Context, before: Vm, after: Vm,
          situation: Situation) -> bool:
     """Whether the VM is to be restarted; raises when the answer is no."""
-    if (not situation.is_running or arguments.get(options.NO_RESTART)
-            or is_carried(context, after, situation)):
+    if arguments.get(options.NO_RESTART) or not needs_restart(context, after, situation):
         return False
     from cli.effects.restart import refuse_useless_restart
     refuse_useless_restart(context, after, situation.record)
@@ -106,16 +104,9 @@ def _ask(arguments: Arguments, context: Context, before: Vm, after: Vm,
 
 
 def _follow(context: Context, after: Vm, situation: Situation) -> Follow:
-    if situation.is_running and is_carried(context, after, situation):
+    if situation.is_running and not needs_restart(context, after, situation):
         return Follow('as_desired', 'staged: the running VM has it already; no restart is needed')
     return follow(context, after.vm_uuid, situation)
-
-
-def is_carried(context: Context, after: Vm, situation: Situation) -> bool:
-    """Whether the VM carries already what the changed row asks for: a pending change goes back."""
-    from watcher.vm.plan import State
-    plan = plan_row(context, after, situation.record)
-    return plan is not None and plan.state is State.AS_DESIRED
 
 
 class _Changing:
@@ -138,10 +129,10 @@ class _Changing:
 def _rehearsed(arguments: Arguments, context: Context, before: Vm, after: Vm,
                situation: Situation) -> Result:
     """What would become of the row, and whether the VM would be restarted for it."""
-    needs_restart = situation.is_running and not is_carried(context, after, situation)
-    restarts = needs_restart and not arguments.get(options.NO_RESTART)
+    is_outdated = needs_restart(context, after, situation)
+    restarts = is_outdated and not arguments.get(options.NO_RESTART)
     said = 'the VM would be stopped and started' if restarts else (
-        'the VM would keep its old arguments until it is shut down and started' if needs_restart
+        'the VM would keep its old arguments until it is shut down and started' if is_outdated
         else 'no VM would be restarted')
     is_same = _is_same(before, after)
     head = f'{say_same(after, arguments)}; {say_undone(context, after, situation)}' if is_same \

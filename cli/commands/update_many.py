@@ -9,9 +9,9 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.commands.register import ways_back
-from cli.commands.update import is_carried, read_changes, say_same, ways_of
+from cli.commands.update import read_changes, say_same, ways_of
 from cli.context import Context
-from cli.effects.follow_up import Follow, follow_many, say_undone
+from cli.effects.follow_up import Follow, follow_many, needs_restart, say_undone
 from cli.effects.proposals import carry_out, document_of, rehearse
 from cli.errors import CommandError, ExitStatus, translate
 from cli.output.edit_messages import (describe_row, say_assignment, say_dry_run, say_lines,
@@ -104,7 +104,7 @@ def _find_running(context: Context, proposal: Proposal, situation: Situation,
     for row in proposal.difference.rows:
         single = _of(situation, row.vm_uuid)
         if single.is_running and (what == 'removed' or row.after is None
-                                  or not is_carried(context, row.after, single)):
+                                  or needs_restart(context, row.after, single)):
             found.append(row)
     return found
 

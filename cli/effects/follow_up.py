@@ -286,3 +286,12 @@ def plan_row(context: Any, row: Optional[Vm], record: Any,
     with context.journal() as journal:
         return PoolView(context.settings, contents._replace(vms=rows + ((row,) if row else ())),
                         journal, [record]).plan(record)
+
+
+def needs_restart(context: Any, row: Vm, situation: Situation) -> bool:
+    """Whether the VM runs with something else than the row asks for."""
+    if not situation.is_running:
+        return False
+    from watcher.vm.plan import State
+    plan = plan_row(context, row, situation.record)
+    return plan is None or plan.state is not State.AS_DESIRED
