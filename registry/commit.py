@@ -112,7 +112,7 @@ class Commit:
             bearers.note_number(self._connection, vm.vm_id)
         self._record_rows(difference, frozenset(vm.vm_uuid for vm in image.vms))
         outside_edits.refresh(self._connection, contents)
-        return Replaced(difference, is_new=True)
+        return Replaced(difference)
 
     def _write(self, proposal: Proposal) -> None:
         try:

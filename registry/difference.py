@@ -86,30 +86,8 @@ class Replaced(NamedTuple):
 
     difference: Difference = Difference()
     kept: str = ''
-    is_new: bool = False
-    """There was no file before."""
     journal_problem: str = ''
     """Why the history does not tell of it."""
-
-    @property
-    def added(self) -> Tuple[Vm, ...]:
-        """Give the VMs that were registered."""
-        return self.difference.added
-
-    @property
-    def changed(self) -> Tuple[Tuple[Vm, Vm], ...]:
-        """Give the VMs whose row was changed, before and after."""
-        return self.difference.changed
-
-    @property
-    def removed(self) -> Tuple[Vm, ...]:
-        """Give the VMs that lost their row."""
-        return self.difference.removed
-
-    @property
-    def pools(self) -> Tuple[PoolChange, ...]:
-        """Give the vGPU pools that were changed."""
-        return self.difference.pools
 
 
 def find_difference(vms: Sequence[Vm], pools: Sequence[Pool], image: Image) -> Difference:

@@ -6,12 +6,12 @@ makes the whole file malformed to them.
 
 import os
 import re
-import time
 from typing import Iterator, List, NamedTuple, Tuple
 
 from registry.rows import check_tables, read_contents
 from registry.schema import read_version
 from registry.sqlite.connection import Connection
+from registry.sqlite.timestamps import render_timestamp
 from registry.values import MEDIATOR_ROWS
 
 # SQLite gives no heed to a journal that is empty, or whose beginning was never written.
@@ -78,8 +78,8 @@ def describe_leftover(path: str) -> str:
         return ''
     if not is_used or _is_locked(file):
         return ''
-    made = time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(leftover.st_mtime))
-    text = f'{path}-journal has {leftover.st_size} bytes, of {made}, and nobody writes'
+    made = render_timestamp(leftover.st_mtime)
+    text = f'{path}-journal has {leftover.st_size} bytes, of {made}Z, and nobody writes'
     if file.st_mtime > leftover.st_mtime + _COMMIT_SECONDS:
         return (f'{text}; the registry was put there later, and the next program that opens it '
                 'would undo that: move the -journal away first')

@@ -140,7 +140,7 @@ class Registry:
                     now=self._now, version=CURRENT_VERSION, largest=self._read_largest())
 
     def replace_contents(self, image: Image, *, who: str, command: str, keep_copy: bool,
-                         may_create: bool = False, allow_loss: bool = False,
+                         may_create: bool = False,
                          generation: Optional[Tuple[str, str]] = None,
                          line: Sequence[str] = (), needs_journal: bool = False,
                          shown: 'Optional[Proposal]' = None,
@@ -160,7 +160,8 @@ class Registry:
             return self._create(image, who, command, is_rebuilt=True, generation=generation,
                                 line=line, needs_journal=needs_journal, claims=claims,
                                 moved_to=moved_to)
-        with self._changing(who, command, allow_loss, needs_journal=needs_journal) as commit:
+        with self._changing(who, command, allow_loss=True,
+                            needs_journal=needs_journal) as commit:
             edit = commit.begin()
             if not edit.contents().accepted:
                 raise Conflict(f'registry {self.path}: our programs did not create it; take '

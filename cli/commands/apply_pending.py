@@ -23,6 +23,7 @@ from cli.queries.overtaken import refuse_overtaken
 from cli.queries.pending import Selection, Step, Waiting, name_of, select
 from cli.queries.pool_snapshot import read_pool
 from cli.queries.vm_lookup import find_target, find_targets
+from registry.difference import assignment_of
 from registry.errors import RegistryError
 from registry.values import Contents
 from watcher.errors import XapiError
@@ -131,8 +132,7 @@ def _list_rows(contents: Contents, shown: Selection) -> Dict[str, Any]:
     """What the registry says of the VMs that are to be restarted."""
     rows = (contents.by_uuid.get(waiting.vm.uuid) for step in shown.steps
             for waiting in step.vms)
-    return {row.vm_uuid: (row.pool_id, row.priority, row.vm_id) for row in rows
-            if row is not None}
+    return {row.vm_uuid: assignment_of(row) for row in rows if row is not None}
 
 
 def _spell_again(arguments: Arguments) -> str:

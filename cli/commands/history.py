@@ -16,6 +16,7 @@ from cli.queries.vm_lookup import find_target
 from cli.queries.vm_names import find_names
 from registry.errors import NotFound, Reason, RegistryUnavailable
 from registry.journal.clock_steps import CLOCK_STEPPED, ClockStep
+from registry.sqlite.timestamps import render_timestamp
 from registry.values import Contents, Priority
 
 DEFAULT_LIMIT = 50
@@ -84,7 +85,7 @@ def find_view_at(context: Context, vm_uuid: str, at: str) -> VmView:
 
 def note_future(context: Context, at: str) -> None:
     """Say that a time has not come; it is no error, since a clock may have been ahead."""
-    if at > time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime()):
+    if at > render_timestamp(time.time()):
         context.note(f'{at}Z is in the future: this is what the history knows last')
 
 

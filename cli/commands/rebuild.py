@@ -121,7 +121,7 @@ def replace(context: Context, image: Image, contents: Optional[Contents], proble
         try:
             replaced = context.registry.replace_contents(
                 image, who=context.who, command=command, keep_copy=True,
-                may_create=contents is None, allow_loss=True, generation=generation, line=line,
+                may_create=contents is None, generation=generation, line=line,
                 shown=proposal if contents is not None else None, borne=borne, moved_to=aside)
         except RegistryError:
             if aside:

@@ -17,6 +17,7 @@ from cli.output.text import brief_name, name_vm, spell_vm
 from cli.queries.boot_check import verify_boot
 from cli.queries.daemon_status import find_daemon
 from cli.queries.xapi_tasks import XAPI_AWAY, TaskTookTooLong, read_patiently, run_task, wait_until
+from registry.difference import assignment_of
 from registry.errors import RegistryError
 from registry.values import Vm
 from watcher.errors import MalformedRecord, XapiError, XapiUnreachable
@@ -123,7 +124,7 @@ def _tell_of_others(context: Any, row: Vm) -> None:
             [f'{name_vm(row.vm_name, row.vm_uuid)} is not registered any more: it was removed '
              'meanwhile']
             + context.done + [f'see who: vgpu-admin history --vm-uuid={row.vm_uuid}']))
-    if (found.pool_id, found.priority, found.vm_id) != (row.pool_id, row.priority, row.vm_id):
+    if assignment_of(found) != assignment_of(row):
         context.note(f'{name_vm(row.vm_name, row.vm_uuid)} was changed meanwhile, by another user: '
                      f'{say_change(row, found)}')
 

@@ -20,6 +20,7 @@ from cli.queries.daemon_status import find_daemon
 from cli.queries.pending import Selection, Step, Waiting, name_of, select
 from cli.queries.pool_snapshot import read_neighbourhood, read_pool
 from cli.queries.xapi_tasks import XAPI_AWAY, read_patiently, wait_until
+from registry.difference import assignment_of
 from registry.errors import RegistryError
 from registry.values import Contents
 from watcher.errors import MalformedRecord, XapiError
@@ -281,8 +282,7 @@ def _find_change(shown: Waiting, found: Optional[Waiting]) -> str:
     """Why a VM that was shown is passed over; '' when nothing has changed."""
     if found is None:
         return 'not pending any more, or not running'
-    row, now = shown.row, found.row
-    if (row.pool_id, row.priority, row.vm_id) != (now.pool_id, now.priority, now.vm_id):
+    if assignment_of(shown.row) != assignment_of(found.row):
         return 'its assignment has changed since it was shown'
     return ''
 

@@ -7,13 +7,11 @@ a search by time asks here. Entries keep the times that they were written with.
 Pure, but for the two functions that take a connection; those run in the caller's transaction.
 """
 
-import calendar
 import json
-import time
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from registry.sqlite.connection import Connection
-from registry.sqlite.timestamps import render_timestamp
+from registry.sqlite.timestamps import parse_timestamp, render_timestamp
 
 # What is less than this is in the order in which it happened by its numbers, and near enough.
 LEAST_SECONDS = 86400
@@ -21,7 +19,6 @@ KEPT = 20
 # What an entry of the history says of it.
 CLOCK_STEPPED = 'clock_stepped'
 _NOTE = 'clock_steps'
-_FORMAT = '%Y-%m-%d %H:%M:%S'
 _UNITS = ((365.25 * 86400, 'year'), (86400, 'day'), (3600, 'hour'), (60, 'minute'), (1, 'second'))
 
 
@@ -35,7 +32,7 @@ class ClockStep(NamedTuple):
     @property
     def seconds(self) -> int:
         """How far the clock was set, backwards if negative."""
-        return _parse(self.after) - _parse(self.before)
+        return parse_timestamp(self.after) - parse_timestamp(self.before)
 
     def describe(self) -> str:
         """The step in words."""
@@ -65,7 +62,7 @@ def correct(at: str, steps: Sequence[ClockStep]) -> str:
     """Give the time that a clock that is right now would have shown for this one."""
     for step in steps:
         if step.since <= at <= step.before:
-            at = render_timestamp(_parse(at) + step.seconds)
+            at = render_timestamp(parse_timestamp(at) + step.seconds)
     return at
 
 
@@ -102,11 +99,7 @@ def _parse_step(found: Any) -> Optional[ClockStep]:
     try:
         step = ClockStep(*found)
         # The texts become part of a statement: nothing but times.
-        is_whole = all(render_timestamp(_parse(text)) == text for text in step)
+        is_whole = all(render_timestamp(parse_timestamp(text)) == text for text in step)
     except (TypeError, ValueError, OverflowError):
         return None
     return step if is_whole else None
-
-
-def _parse(text: str) -> int:
-    return calendar.timegm(time.strptime(text, _FORMAT))

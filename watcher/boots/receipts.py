@@ -7,11 +7,10 @@ arguments, and of one that got its row while it ran, there is a quiet receipt: w
 what the VM has (P6).
 """
 
-import calendar
-import time
 from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
 from registry.journal.journal import Boot, Journal
+from registry.sqlite.timestamps import parse_timestamp, render_timestamp
 from watcher.boots.host import Host
 from watcher.boots.inspection import inspect_domain
 from watcher.boots.newest_boots import NewestBoots
@@ -27,7 +26,6 @@ from watcher.xapi.plugin_protocol import InspectionRequest
 
 # So long more than five boots of a VM are lines of one kind.
 _BOOTS_SECONDS = 60.0
-_TIME_FORMAT = '%Y-%m-%d %H:%M:%S'
 # So many domains of a VM are remembered: a xapi that crashed may show an older one for a moment.
 _DOMAINS_KEPT = 4
 
@@ -338,14 +336,14 @@ class Receipts:
 
     def _guess_beginning(self, boot: Boot) -> float:
         try:
-            opened_at = calendar.timegm(time.strptime(boot.opened_at, _TIME_FORMAT))
+            opened_at = parse_timestamp(boot.opened_at)
         except ValueError:
             return self._clock()
         # Not before the host booted, whatever a clock that was wrong has written there.
         return max(0.0, self._clock() - max(0.0, self._wall() - opened_at))
 
     def _now_text(self) -> str:
-        return time.strftime(_TIME_FORMAT, time.gmtime(self._wall()))
+        return render_timestamp(self._wall())
 
 
 class _Inspector:

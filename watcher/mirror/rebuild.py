@@ -8,7 +8,7 @@ import enum
 import math
 from typing import Callable, FrozenSet, Optional, Sequence, Tuple
 
-from registry.difference import Replaced
+from registry.difference import Difference
 from registry.values import Vm
 from watcher.mirror.codes import NO_TRUST, Trust
 from watcher.mirror.comparison import Collected, collect_image
@@ -65,17 +65,18 @@ class Rebuilder:
         is_lost = local is not None and may_lose(local, mirror)
         replaced = self._view.registry.replace_contents(
             collected.image, who=WHO, command=COMMAND, may_create=local is None,
-            allow_loss=True, keep_copy=local is not None and (is_master or is_lost),
+            keep_copy=local is not None and (is_master or is_lost),
             generation=(mirror.generation.text, mirror.digest), line=mirror.line,
             needs_journal=True, borne=self._list_borne(collected.image.vms))
         self._view.reread()
         self._poll()
+        done = replaced.difference
         if local is not None and not is_master and not is_lost:
             get_logger().info('registry.followed', generation=mirror.generation.text,
-                              vms=len(collected.image.vms), added=len(replaced.added),
-                              changed=len(replaced.changed), removed=len(replaced.removed))
+                              vms=len(collected.image.vms), added=len(done.added),
+                              changed=len(done.changed), removed=len(done.removed))
         else:
-            _tell(replaced, collected, mirror, is_lost)
+            _tell(done, replaced.kept, collected, mirror, is_lost)
         return RebuildResult.DONE
 
     def _list_borne(self, rows: Sequence[Vm]) -> FrozenSet[int]:
@@ -114,11 +115,11 @@ def show_vm(vm: Vm) -> str:
     return f'{vm.vm_uuid}: vm_id {vm.vm_id}, pool {vm.pool_id}, {vm.priority.word}'
 
 
-def _tell(replaced: Replaced, collected: Collected, mirror: PoolEntry, is_lost: bool) -> None:
-    before = [show_vm(vm) for vm in replaced.removed] + [
-        show_vm(vm) for vm, _after in replaced.changed]
+def _tell(done: Difference, kept: str, collected: Collected, mirror: PoolEntry,
+          is_lost: bool) -> None:
+    before = [show_vm(vm) for vm in done.removed] + [show_vm(vm) for vm, _after in done.changed]
     log = get_logger().error if is_lost and before else get_logger().warning
     log('registry.rebuilt', generation=mirror.generation.text, vms=len(collected.image.vms),
-        added=len(replaced.added), changed=len(replaced.changed),
-        removed=len(replaced.removed), kept=replaced.kept, is_complete=collected.is_complete,
+        added=len(done.added), changed=len(done.changed), removed=len(done.removed),
+        kept=kept, is_complete=collected.is_complete,
         problems=list(collected.problems[:_SHOWN]), replaced=before[:_SHOWN])

@@ -4,6 +4,7 @@ import time
 from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
 
 from registry.errors import Reason
+from registry.sqlite.timestamps import render_timestamp
 from watcher.errors import MalformedRecord
 from watcher.runtime.line_damper import Damper
 from watcher.runtime.logs import RateLimiter, get_logger
@@ -246,15 +247,10 @@ def describe_watch(view: RegistryView, role: Optional[Role], *, known: int, sinc
         return f'waiting for XAPI; {known} VMs known'
     if not view.is_available:
         return f'watching; registry unavailable: {view.unavailable}'
-    text = (f'watching {known} VMs since {render_time(since)}, {len(view.assignments)} '
+    text = (f'watching {known} VMs since {render_timestamp(since)}Z, {len(view.assignments)} '
             f'registered, {waiting} wait for a write')
     if not (role.is_writer and is_locked):
         text += ', read-only: ' + (role.refusal or 'the writer\'s lock is not ours')
     if view.journal_problem:
         text += ', journal unavailable'
     return f'{text}; last answer {silent_seconds:.0f} s ago'
-
-
-def render_time(at: float) -> str:
-    """A time for people, in UTC."""
-    return time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(at))

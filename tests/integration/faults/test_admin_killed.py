@@ -105,7 +105,7 @@ class Stand:
 
     def _replace(self, **how: Any) -> None:
         self.world.registry.replace_contents(
-            self.image, who='test', command='test', keep_copy=False, allow_loss=True, **how)
+            self.image, who='test', command='test', keep_copy=False, **how)
 
     def words(self, command: 'Command') -> List[str]:
         """The words of a command, with what they name."""

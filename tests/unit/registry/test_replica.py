@@ -54,7 +54,7 @@ def two_vms(registry):
 
 def test_rows_are_added_changed_and_removed_and_each_is_told(two_vms, journal):
     changed = TWO._replace(pool_id='A', vm_id=9)
-    done = replace(two_vms, image_of(changed, THREE, largest=40))
+    done = replace(two_vms, image_of(changed, THREE, largest=40)).difference
     assert plain(two_vms) == plain_of(changed, THREE)
     assert ([vm.vm_uuid for vm in done.added], [vm.vm_uuid for vm in done.removed],
             [(old.vm_id, new.vm_id) for old, new in done.changed]) \
@@ -84,7 +84,7 @@ def test_pools_are_taken_over(two_vms, journal):
     pools = (Pool('A', 'fast', 'two cards', False), Pool('B', 'Pool B'))
     done = replace(two_vms, image_of(ONE, TWO, pools=pools))
     assert [pool[1:4] for pool in two_vms.read().pools] == [pool[1:4] for pool in pools]
-    assert [new.pool_name for _old, new in done.pools] == ['fast']
+    assert [new.pool_name for _old, new in done.difference.pools] == ['fast']
     assert journal.list_history()[0].what == 'pool_changed'
 
 
@@ -92,7 +92,7 @@ def test_same_contents_cost_no_write_no_copy_and_no_entry(two_vms, journal):
     status = os.stat(two_vms.path)
     entries = len(journal.list_history())
     done = replace(two_vms, image_of(ONE._replace(vm_name=None), TWO._replace(vm_name='renamed')))
-    assert not (done.added or done.changed or done.removed or done.pools or done.kept)
+    assert not (done.difference.has_any or done.kept)
     assert os.stat(two_vms.path).st_mtime_ns == status.st_mtime_ns
     assert len(journal.list_history()) == entries
     assert kept_copies(two_vms.path) == []
@@ -128,7 +128,7 @@ def test_files_of_all_shapes_can_be_replaced_once_accepted(tmp_path, shape):
         edit.accept()
     done = replace(registry, image_of(ONE, TWO))
     assert plain(registry) == plain_of(ONE, TWO)
-    assert len(done.removed) > 0
+    assert len(done.difference.removed) > 0
 
 
 def test_faulty_row_stays_unless_its_place_is_needed(two_vms):
@@ -242,15 +242,12 @@ def test_locked_file_is_unavailable_and_nothing_changes(two_vms, journal):
     assert (plain(two_vms), journal.list_history()) == (plain_of(ONE, TWO), entries)
 
 
-def test_file_that_lost_its_rows_is_replaced_only_when_that_is_meant(two_vms):
+def test_file_that_lost_its_rows_is_replaced(two_vms):
     with two_vms.edit(who='me', command='x') as edit:
         edit.add_vm(uuid_of(9))
     with other_program(two_vms.path) as connection:
         connection.execute('DELETE FROM vms')
-    with pytest.raises(RegistryUnavailable) as caught:
-        replace(two_vms, image_of(THREE))
-    assert caught.value.reason is Reason.DOUBTFUL
-    replace(two_vms, image_of(THREE), allow_loss=True)
+    replace(two_vms, image_of(THREE))
     assert plain(two_vms) == plain_of(THREE)
 
 
@@ -280,7 +277,7 @@ def test_wiped_host_gets_file_directory_and_journal(path):
                        generation=('4-0123abcd', 'd' * 32))
     finally:
         os.umask(old_umask)
-    assert done.is_new and done.kept == ''
+    assert done.kept == ''
     assert plain(registry) == plain_of(ONE, TWO)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o644
     assert stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode) == 0o755
@@ -332,7 +329,7 @@ def test_unusable_file_is_set_aside(two_vms):
         file.write(b'x' * 2000)
     name = two_vms.set_aside()
     assert not os.path.exists(two_vms.path) and name in kept_copies(two_vms.path)
-    assert replace(two_vms, image_of(ONE), may_create=True).is_new
+    replace(two_vms, image_of(ONE), may_create=True)
 
 
 KILLED = '''

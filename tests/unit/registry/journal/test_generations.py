@@ -89,8 +89,7 @@ def test_what_is_as_it_was_again_does_not_wait_to_be_mirrored(registry, journal)
     image = Image(registry.read().vms, registry.read().pools, 3)
     with other_program(registry.path) as connection:
         connection.execute('DELETE FROM vms')
-    registry.replace_contents(image, who='me', command='registry rebuild', keep_copy=False,
-                              allow_loss=True)
+    registry.replace_contents(image, who='me', command='registry rebuild', keep_copy=False)
     assert journal.waiting_edits() == 0
     for pool_id, waiting in (('B', 1), ('A', 0)):
         with registry.edit(who='me', command='set-pool') as edit:
