@@ -19,6 +19,7 @@ from benchmarks.rescues import ADD
 from benchmarks.stand import Contender, Stand
 from cli.__main__ import main as run_admin
 from watcher.config import settings as config
+from watcher.metrics.exporter import Reporter
 from watcher.runtime import logs
 from watcher.runtime.systemd import Notifier
 from watcher.service import Service
@@ -73,8 +74,9 @@ def _walk_daemon(what: str, happen: Callable[[Stand, Service, Walk], Any]) -> Li
         stand.fill(VMS)
         with open(stand.config, 'a', encoding='utf-8') as stream:
             stream.write('[log]\nlevel = error\n')
-        service = Service(config.load(stand.config), lambda: config.load(stand.config),
-                          notifier=Notifier({}))
+        settings = config.load(stand.config)
+        service = Service(settings, lambda: config.load(stand.config), notifier=Notifier({}),
+                          reporter=Reporter(settings.metrics))
         errors: List[BaseException] = []
         before: List[str] = []
 

@@ -39,12 +39,10 @@ class Context:
     def __init__(self, arguments: Arguments, *, errors: Optional[TextIO], answers: Optional[TextIO],
                  environment: Mapping[str, str],
                  ask: Optional[Callable[[List[str], str], None]] = None,
-                 is_forwarded: bool = False,
-                 clock: Callable[[], float] = time.monotonic,
-                 sleep: Callable[[float], None] = time.sleep) -> None:
+                 is_forwarded: bool = False) -> None:
         self.arguments = arguments
-        self.clock = clock
-        self.sleep = sleep
+        self.clock = time.monotonic
+        self.sleep = time.sleep
         self.notes: List[str] = []
         self.is_forwarded = is_forwarded
         """Whether the command came from another host."""

@@ -5,7 +5,7 @@ Asking is short: an XAPI that does not answer must not hold up an edit of the re
 
 import contextlib
 import time
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 from watcher.config.settings import Settings
 from watcher.errors import (NoAnswer, NotTheMaster, VmVanished, XapiError, XapiFailure,
@@ -29,15 +29,13 @@ class Live:
     """A session with XAPI; who answers is learned when it is first asked for."""
 
     def __init__(self, settings: Settings, client: BlockingClient, *,
-                 refused_by: Optional[str] = None,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+                 refused_by: Optional[str] = None) -> None:
         self.client = client
         self.noted_host = ''
         """The ref of this host, where somebody knows it: then it is not asked for on the master."""
         self.odd: Dict[str, str] = {}
         """UUID -> what is wrong with its record, of those that were left out."""
         self._settings = settings
-        self._clock = clock
         self._is_local = settings.xapi.address.scheme == 'unix'
         self._master = refused_by
         self._master_ref: Optional[str] = None
@@ -79,7 +77,7 @@ class Live:
     def hurried(self) -> Iterator[None]:
         """Inside the block all reads together come to an end soon: an edit waits for them."""
         patient = self.client
-        self.client = _build_asking_client(self._settings, patient, self._clock, READ_SECONDS)
+        self.client = _build_asking_client(self._settings, patient, READ_SECONDS)
         try:
             yield
         finally:
@@ -93,11 +91,11 @@ class Live:
         """
         self._need_session()
         if may_be_old and self._read_at is not None \
-                and self._clock() - self._read_at < RECENT_SECONDS:
+                and time.monotonic() - self._read_at < RECENT_SECONDS:
             return self._vms
         self._vms, malformed = parse_records(self.client.read_vms())
         self.odd = {self._read_uuid(error.ref): str(error) for error in malformed}
-        self._read_at = self._clock()
+        self._read_at = time.monotonic()
         return self._vms
 
     def read_pool_record(self) -> PoolRecord:
@@ -179,7 +177,7 @@ class Live:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[BlockingClient]:
-        asking = _build_asking_client(self._settings, self.client, self._clock)
+        asking = _build_asking_client(self._settings, self.client)
         try:
             yield asking
         except XapiFailure as error:
@@ -218,13 +216,13 @@ def _ask(client: BlockingClient, method: str, *params: Any) -> Any:
         return None
 
 
-def open_session(settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Live:
+def open_session(settings: Settings) -> Live:
     """Log in, or raise XapiError soon."""
-    asking = _build_asking_client(settings, None, clock)
+    asking = _build_asking_client(settings, None)
     try:
         asking.login()
     except NotTheMaster as error:
-        return Live(settings, asking, refused_by=' '.join(error.params), clock=clock)
+        return Live(settings, asking, refused_by=' '.join(error.params))
     except XapiFailure as error:
         # While XAPI starts, any failure is possible, and all of them pass.
         raise XapiUnreachable(f'XAPI refuses: {error}') from error
@@ -232,13 +230,12 @@ def open_session(settings: Settings, *, clock: Callable[[], float] = time.monoto
         asking.close()
     client = BlockingClient(settings.xapi, handle=asking.handle, timeout_seconds=CALL_SECONDS,
                             speaks_json=asking.speaks_json)
-    return Live(settings, client, clock=clock)
+    return Live(settings, client)
 
 
 def _build_asking_client(settings: Settings, session: Optional[BlockingClient],
-                         clock: Callable[[], float],
                          seconds: float = ASK_SECONDS) -> BlockingClient:
     """A client whose calls come to an end together, and soon; in the session of another."""
     return BlockingClient(settings.xapi, handle=session.handle if session else None,
-                          timeout_seconds=seconds, ends_at=clock() + seconds,
+                          timeout_seconds=seconds, ends_at=time.monotonic() + seconds,
                           speaks_json=bool(session and session.speaks_json))

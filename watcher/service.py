@@ -58,15 +58,11 @@ class Service:
     """Everything that runs, and the order in which it starts and stops."""
 
     def __init__(self, settings: Settings, load: Callable[[], Settings], *, notifier: Notifier,
-                 clock: Callable[[], float] = time.monotonic,
-                 wall: Callable[[], float] = time.time,
-                 reporter: Optional[Reporter] = None) -> None:
+                 reporter: Reporter) -> None:
         self._settings = settings
-        self._reporter = reporter or Reporter(settings.metrics, clock=clock, wall=wall)
+        self._reporter = reporter
         self._load = load
         self._notifier = notifier
-        self._clock = clock
-        self._wall = wall
         self._loop = Loop()
         self._events, self._inbox = Inbox(), Inbox()
         self._stop_at: Optional[float] = None
@@ -77,26 +73,26 @@ class Service:
         self._callers = Callers('caller', CALLERS, self._loop, self._inbox.put,
                                 self._reporter.count_call)
         self._inspectors = JobQueue('inspector', INSPECTORS, self._loop, self._inbox.put)
-        self._other_hosts = OtherHosts(self._loop, self._inbox.put, clock,
+        self._other_hosts = OtherHosts(self._loop, self._inbox.put, time.monotonic,
                                         self._reporter.count_call)
         self._sessions = Sessions(lambda: self._settings.xapi, self._events.put,
                                   self._reporter.count_call)
         self._stream = Stream(self._sessions.open, self._events.put,
-                              build_delays=self._build_delays, clock=clock,
+                              build_delays=self._build_delays,
                               has_starts=lambda: self._callers.is_urgent_waiting)
         self._schedule = Schedule(settings.scan.interval_seconds,
                                   lambda: self._inbox.put(ScanDue()))
         self._guard = WriterGuard(settings.registry.path)
         self._view = _build_view(settings)
         self.watcher = self._build_watcher()
-        self._started_at = clock()
-        self._jumps = ClockJumps(clock, wall)
+        self._started_at = time.monotonic()
+        self._jumps = ClockJumps(time.monotonic, time.time)
         self._is_ready = False
         self._told_status = (-STATUS_SECONDS, '')
         self._told_broken: Set[str] = set()
         self._told_role: Optional[Role] = None
-        self._session_at = clock()
-        self._next_tick = clock()
+        self._session_at = time.monotonic()
+        self._next_tick = time.monotonic()
         self._handlers: Dict[type, Callable[[Any], None]] = {
             SessionOpened: self._on_session, StreamBroken: self._on_broken, Batch: self._on_batch,
             ScanDue: self._on_scan_due, Scan: self._on_scan}
@@ -127,13 +123,13 @@ class Service:
     def stop(self, *_signal: Any) -> None:
         """End the main loop; what a signal handler may do is set flags."""
         if self._stop_at is None:
-            self._stop_at = self._clock()
+            self._stop_at = time.monotonic()
         self._loop.wake()
 
     def reload(self, *_signal: Any) -> None:
         """Have the configuration read again by the main loop."""
         self._must_reload = True
-        self._next_tick = self._clock()
+        self._next_tick = time.monotonic()
         self._loop.wake()
 
     # The main loop.
@@ -152,7 +148,7 @@ class Service:
         if self._is_busy and self._may_put_off(BUSY_SECONDS):
             return
         self._put_off_since = None
-        if self._clock() >= self._next_tick:
+        if time.monotonic() >= self._next_tick:
             self._tick()
         self.watcher.pump()
         self._tell_ready()
@@ -162,27 +158,27 @@ class Service:
     def _may_put_off(self, seconds: float) -> bool:
         """Whether the rest of a turn may wait, for so long since it was first put off."""
         if self._put_off_since is None:
-            self._put_off_since = self._clock()
-        return self._clock() < self._put_off_since + seconds
+            self._put_off_since = time.monotonic()
+        return time.monotonic() < self._put_off_since + seconds
 
     def _wait_seconds(self) -> float:
         if self._is_busy or self._events:
             return 0.0
         if self._put_off_since is not None and self._callers.is_urgent_waiting:
-            return max(0.001, self._put_off_since + URGENT_SECONDS - self._clock())
+            return max(0.001, self._put_off_since + URGENT_SECONDS - time.monotonic())
         if self._inbox or self.watcher.scanning.is_under_way:
             return 0.0
         until, due = min(self._next_tick, self._schedule.due_at), self.watcher.next_due
         if due is not None:
             until = min(until, due)
-        return max(0.001, until - self._clock())
+        return max(0.001, until - time.monotonic())
 
     def _handle(self, message: Any) -> None:
         """What is not the service's own is the Watcher's."""
         self._handlers.get(type(message), self.watcher.handle)(message)
 
     def _tick(self) -> None:
-        now = self._clock()
+        now = time.monotonic()
         is_quiet = self._is_ready and self._view.watch.is_told
         self._next_tick = now + (QUIET_TICK_SECONDS if is_quiet else TICK_SECONDS)
         if self._must_reload:
@@ -214,7 +210,7 @@ class Service:
 
     def _on_session(self, opened: SessionOpened) -> None:
         role, settings = opened.role, self._settings
-        self._session_at = self._clock()
+        self._session_at = time.monotonic()
         for callers in (self._callers, self._other_hosts.callers):
             callers.begin(settings.xapi, opened.handle, opened.speaks_json)
         self.watcher.begin_session(role)
@@ -261,7 +257,7 @@ class Service:
     def _on_scan_due(self, _due: ScanDue) -> None:
         if not (self._is_scanning or self.watcher.scanning.is_under_way):
             self._is_scanning = True
-            self._callers.submit(lambda client: read_scan(client, self._clock), Urgency.LATER)
+            self._callers.submit(lambda client: read_scan(client, time.monotonic), Urgency.LATER)
 
     def _on_scan(self, scan: Scan) -> None:
         self._is_scanning = False
@@ -279,7 +275,7 @@ class Service:
         get_logger().info('scan.completed', vms=scanned.vms, states=scanned.summary.states,
                           pools=scanned.summary.pools, differing=scanned.differing,
                           renamed=scanned.renamed,
-                          elapsed_ms=round((self._clock() - scanned.began_at) * 1000, 1))
+                          elapsed_ms=round((time.monotonic() - scanned.began_at) * 1000, 1))
         self.watcher.note_watch()
         self._reporter.tick(self.watcher, self._view, is_due=True)
 
@@ -330,7 +326,7 @@ class Service:
         watcher = build_watcher(
             self._view, build_policy(self._settings, False), callers=self._callers,
             inspectors=self._inspectors, restart_stream=self._stream.restart,
-            clock=self._clock, wall=self._wall, mirror=self._settings.mirror)
+            mirror=self._settings.mirror)
         watcher.permit.is_locked = self._guard.is_held
         return watcher
 
@@ -338,11 +334,11 @@ class Service:
 
     def _tell_ready(self) -> None:
         if not self._is_ready and (self.watcher.is_settled
-                                   or self._clock() - self._started_at > READY_SECONDS):
+                                   or time.monotonic() - self._started_at > READY_SECONDS):
             self._is_ready = True
             self._notifier.ready()
             # The status follows at once, also one that was told before.
-            self._next_tick, self._told_status = self._clock(), (-STATUS_SECONDS, '')
+            self._next_tick, self._told_status = time.monotonic(), (-STATUS_SECONDS, '')
 
     def _notify(self, now: float) -> None:
         self._notifier.watchdog()
@@ -350,7 +346,7 @@ class Service:
         text = describe_watch(
             self._view, permit.role if permit.is_synced else None,
             known=len(watcher.inventory), waiting=watcher.staging.waiting,
-            since=self._wall() - now + (watcher.synced_at or 0.0), is_locked=permit.is_locked,
+            since=time.time() - now + (watcher.synced_at or 0.0), is_locked=permit.is_locked,
             silent_seconds=now - (watcher.last_answer or 0.0))
         told_at, told = self._told_status
         if now - told_at >= STATUS_SECONDS or (text.partition(';')[0] != told):
@@ -373,13 +369,13 @@ class Service:
         self._schedule.stop()
         self._reporter.stop()
         self._stream.stop()
-        began = self._clock() if self._stop_at is None else self._stop_at
+        began = time.monotonic() if self._stop_at is None else self._stop_at
         deadline = began + STOP_GRACE_SECONDS + 0.5
         try:
             self.watcher.begin_held()
             self._take_last()
-            while self.watcher.staging.busy and self._clock() < deadline:
-                self._loop.turn(deadline - self._clock())
+            while self.watcher.staging.busy and time.monotonic() < deadline:
+                self._loop.turn(deadline - time.monotonic())
                 self._take_last()
         except JobDied:
             pass  # it was said

@@ -54,11 +54,11 @@ def find_daemon(registry_path: str) -> Optional[str]:
     return lock.holder() or 'a program that does not say who it is'
 
 
-def _find_in_kernel(path: str, table: str = '/proc/locks') -> Optional[str]:
+def _find_in_kernel(path: str) -> Optional[str]:
     """The process that holds a flock on a file, as the kernel lists it."""
     try:
         inode = os.stat(path).st_ino
-        with open(table, encoding='utf-8', errors='replace') as stream:
+        with open('/proc/locks', encoding='utf-8', errors='replace') as stream:
             lines = [line.split() for line in stream]
     except OSError:
         return None
@@ -66,8 +66,7 @@ def _find_in_kernel(path: str, table: str = '/proc/locks') -> Optional[str]:
                  and words[5].rpartition(':')[2] == str(inode)), None)
 
 
-def read_watch(holder: Optional[str], journal: Any, now: float,
-               scan_seconds: int = 60) -> Watch:
+def read_watch(holder: Optional[str], journal: Any, now: float, scan_seconds: int) -> Watch:
     """What is known of the holder of the lock; its note counts only while it holds it."""
     text = journal.read_note(WATCH_NOTE) if journal is not None and holder is not None else None
     watch = parse_note(holder, text, now, scan_seconds)

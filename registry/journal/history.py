@@ -63,8 +63,8 @@ def add_entry(connection: Connection, at: str, who: str, command: str, what: str
 
 
 def list_entries(connection: Connection, vm_uuid: Optional[str] = None, limit: int = 100,
-                 before_id: Optional[int] = None, *, since: Optional[str] = None,
-                 until: Optional[str] = None, who: Optional[str] = None,
+                 *, since: Optional[str] = None, until: Optional[str] = None,
+                 who: Optional[str] = None,
                  is_routine: Optional[bool] = None) -> Tuple[HistoryEntry, ...]:
     """List entries, the newest first: of one VM or of all, from `since` until before `until`.
 
@@ -75,11 +75,10 @@ def list_entries(connection: Connection, vm_uuid: Optional[str] = None, limit: i
     at = render_corrected('at', read_steps(connection) if since or until else ())
     rows = connection.execute(
         'SELECT id, at, who, command, what, vm_uuid, before_json, after_json FROM history '
-        'WHERE (? IS NULL OR vm_uuid = ?) AND (? IS NULL OR id < ?) '
+        'WHERE (? IS NULL OR vm_uuid = ?) '
         f'AND (? IS NULL OR {at} >= ?) AND (? IS NULL OR {at} < ?) AND (? IS NULL OR who = ?) '
         'AND (? IS NULL OR is_routine = ?) ORDER BY id DESC LIMIT ?',
-        (vm_uuid, vm_uuid, before_id, before_id, since, since, until, until, who, who,
-         routine, routine, limit))
+        (vm_uuid, vm_uuid, since, since, until, until, who, who, routine, routine, limit))
     return _entries([row for row in rows if fits(row, _KINDS)])
 
 

@@ -213,9 +213,9 @@ class Journal:
                                      vm_uuid=vm_uuid, before=before, after=after)
 
     def list_history(self, vm_uuid: Optional[str] = None, limit: int = 100,
-                     before_id: Optional[int] = None, **only: Any) -> Tuple[HistoryEntry, ...]:
+                     **only: Any) -> Tuple[HistoryEntry, ...]:
         """List changes, the newest first; `only` are the keywords of `history.list_entries`."""
-        return history.list_entries(self._reader(), vm_uuid, limit, before_id, **only)
+        return history.list_entries(self._reader(), vm_uuid, limit, **only)
 
     def past(self, source: str, at: Optional[str] = None) -> Past:
         """Read what the registry's file of that name said at a time, or when last accepted."""

@@ -16,16 +16,12 @@ REMOTE_CAP_SECONDS = 30.0
 _HOLD_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 
 
-def _middle() -> float:
-    return 0.5
-
-
 def find_hold(failures: int) -> float:
     """Seconds for which a VM is left alone after it has failed that often before."""
     return _HOLD_SECONDS[min(failures, len(_HOLD_SECONDS) - 1)]
 
 
-def delays(is_local: bool, random: Callable[[], float] = _middle) -> Iterator[float]:
+def delays(is_local: bool, random: Callable[[], float]) -> Iterator[float]:
     """Seconds to wait before each attempt, without end; `random` gives numbers from 0 to 1."""
     cap = LOCAL_CAP_SECONDS if is_local else REMOTE_CAP_SECONDS
     base = FIRST_SECONDS

@@ -285,13 +285,10 @@ def test_history_gives_back_what_it_was_given(journal, value):
     assert entry.before == entry.after == value
 
 
-def test_history_is_listed_newest_first_in_pages_and_by_vm(journal):
-    start = journal.list_history()[0].id
+def test_history_is_listed_newest_first_and_by_vm(journal):
     for number in range(10):
         journal.add_history('me', 'x', str(number), uuid_of(number % 2))
     assert [entry.what for entry in journal.list_history(limit=3)] == ['9', '8', '7']
-    page = journal.list_history(limit=3, before_id=start + 8)
-    assert [entry.what for entry in page] == ['6', '5', '4']
     assert [entry.what for entry in journal.list_history(uuid_of(1), limit=2)] == ['9', '7']
 
 
