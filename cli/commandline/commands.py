@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from typing import NamedTuple, Optional, Tuple
 
-from cli.commandline import consumer_options, options
+from cli.commandline import options
 from cli.commandline.options import Option
 
 
@@ -150,11 +150,11 @@ COMMANDS = (
             'commands.registry_file', 'clear_fences', words=('clear',), example='fence clear'),
     Command('consumer', 'have xenopsd run our qemu-wrapper on this host, or not',
             'consumer.command', 'consumer',
-            (consumer_options.ACTION, consumer_options.ROOT, consumer_options.EXIT_CODE),
-            required=(consumer_options.ACTION,), operand=consumer_options.ACTION,
+            (options.CONSUMER_ACTION, options.ROOT, options.CONSUMER_EXIT_CODE),
+            required=(options.CONSUMER_ACTION,), operand=options.CONSUMER_ACTION,
             example='consumer status'),
     Command('doctor', 'check this host, the registry, the daemon and XAPI', 'doctor.command',
-            'doctor', (consumer_options.ROOT, options.ALL_HOSTS), example='doctor --all-hosts'),
+            'doctor', (options.ROOT, options.ALL_HOSTS), example='doctor --all-hosts'),
     Command('completion', 'print the completion script for bash', 'commands.completion',
             'completion', example='completion > /etc/bash_completion.d/vgpu-admin'),
     Command('complete', 'print the words that complete a line (for the script)',

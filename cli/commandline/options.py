@@ -178,6 +178,12 @@ WINDOW = Option('window', 'HH:MM-HH:MM', 'begin restarts in these hours only, in
                 'they begin, end when they do', parse_window)
 ACCEPT_UNVERIFIED = Option('accept-unverified', None, 'go on also after a boot that cannot be '
                            'looked at')
+CONSUMER_ACTIONS = ('enable', 'disable', 'pause', 'resume', 'status')
+CONSUMER_ACTION = Option('action', '|'.join(CONSUMER_ACTIONS), 'what to do',
+                         choices=CONSUMER_ACTIONS)
+CONSUMER_EXIT_CODE = EXIT_CODE._replace(
+    summary='exit with 6 while our files must stay: xenopsd uses them, or will')
+ROOT = Option('root', 'DIR', 'the directory that holds dom0 (/)', parse_text)
 EXCLUSIVE = ((JSON, MINIMAL), (RESTART, NO_RESTART), (ENABLE, DISABLE), (BOOT, LIFE))
 """Options that contradict each other."""
 RESTARTING = (YES, NO_RESTART, FORCE, TIMEOUT)

@@ -8,7 +8,6 @@ import os
 from typing import Any, Dict, List, Optional, Sequence
 
 from cli.commandline import options
-from cli.commandline.consumer_options import ACTION, ROOT
 from cli.commandline.parser import Arguments
 from cli.consumer.installation import (DIRECTORIES, DIRECTORY_MODE, FRAGMENTS, OURS, SETTING, STOCK,
                                        Awareness, ConsumerHost, Setting)
@@ -38,9 +37,9 @@ _AWARENESS = {
 
 def consumer(arguments: Arguments, context: Context) -> Result:
     """Switch the consumer on or off, or tell how things are."""
-    place = ConsumerPlace(context, arguments.get(ROOT))
+    place = ConsumerPlace(context, arguments.get(options.ROOT))
     action = {'enable': _enable, 'disable': _disable, 'pause': _pause, 'resume': _resume,
-              'status': _status}[arguments.get(ACTION)]
+              'status': _status}[arguments.get(options.CONSUMER_ACTION)]
     try:
         result = action(place, context)
     except OSError as error:

@@ -7,7 +7,6 @@ keep the others from being made.
 from typing import Any, List, Optional
 
 from cli.commandline import options
-from cli.commandline.consumer_options import ROOT
 from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.doctor.findings import Finding, bad, count, good, render_findings
@@ -57,7 +56,7 @@ class Examination:
 
 def doctor(arguments: Arguments, context: Context) -> Result:
     """Make all checks; 1 when one of them failed."""
-    findings = _examine(context, arguments.get(ROOT) or '/')
+    findings = _examine(context, arguments.get(options.ROOT) or '/')
     counts = count(findings)
     document = build_document(checks=[item.document for item in findings], counts=counts)
     hosts: List[Any] = _examine_others(arguments, context)

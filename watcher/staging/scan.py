@@ -6,10 +6,11 @@ between: a VM that starts meanwhile waits no longer than one slice.
 """
 
 import collections
-from typing import Any, Callable, Counter, Dict, Generator, List, NamedTuple, Optional, Set, Tuple
+from typing import (Any, Callable, Counter, Dict, Generator, List, Mapping, NamedTuple, Optional,
+                    Set, Tuple)
 
+from registry.values import clean_name
 from watcher.staging.jobs import Scan
-from watcher.staging.scan_summary import NO_POOL, Count, Summary, is_renamed, sum_up
 from watcher.staging.stager import Staging
 from watcher.state.inventory import Inventory
 from watcher.state.registry_view import RegistryView
@@ -19,6 +20,13 @@ from watcher.vm.record import VmKind, VmRecord
 
 # How long the daemon stays with it at a stretch.
 SLICE_SECONDS = 0.002
+NO_POOL = '-'
+
+
+class Summary(NamedTuple):
+    """How many VMs are in each state, in all and per vGPU pool."""
+    states: Mapping[str, int]
+    pools: Mapping[str, Mapping[str, int]]
 
 
 class Scanned(NamedTuple):
@@ -72,7 +80,7 @@ class Scanning:
     def _go_through(self, scan: Scan) -> Generator[None, None, Scanned]:
         known: Set[str] = {error.ref for error in scan.malformed}
         uuids: Set[str] = set()
-        counts: Counter[Count] = collections.Counter()
+        counts: Counter[Tuple[str, State]] = collections.Counter()
         differing, renamed, names = 0, {}, self._view.names
         for vm in scan.vms:
             known.add(vm.ref)
@@ -133,3 +141,18 @@ class Scanning:
         if not (names and self._view.is_accepted and self._permit.may_write):
             return 0
         return self._view.rename(names)
+
+
+def sum_up(counts: Mapping[Tuple[str, State], int]) -> Summary:
+    """Sum up what was counted by vGPU pool and state."""
+    pools: Dict[str, Dict[str, int]] = {}
+    states: Dict[str, int] = {}
+    for (pool_id, state), number in counts.items():
+        pools.setdefault(pool_id, {})[state.value] = number
+        states[state.value] = states.get(state.value, 0) + number
+    return Summary(states, pools)
+
+
+def is_renamed(vm: VmRecord, names: Mapping[str, Optional[str]]) -> bool:
+    """Whether a registered VM is called otherwise in XAPI."""
+    return vm.uuid in names and names[vm.uuid] != clean_name(vm.name)
