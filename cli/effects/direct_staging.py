@@ -5,9 +5,10 @@ goes wrong here leaves a pending change, which the daemon applies as soon as it 
 """
 
 import contextlib
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from cli.commandline.options import NO_WAIT
+from cli.effects.follow_up import Follow
 from cli.interrupts import deferred
 from cli.output.edit_messages import say_not_staged
 from cli.queries.pool_snapshot import PoolView
@@ -49,22 +50,13 @@ def describe_state(state: State) -> str:
     return _SAID[state]
 
 
-class StageResult(NamedTuple):
-    """What became of staging one VM."""
-
-    word: str
-    """staged, as_desired, pending, by_daemon, refused, failed, unknown, or another state."""
-    message: str
-    plan: Optional[Plan] = None
-
-
-def stage(context: Any, vm_uuid: str, *, is_hurried: bool = False) -> StageResult:
+def stage(context: Any, vm_uuid: str, *, is_hurried: bool = False) -> Follow:
     """Stage one VM, unless a daemon does; never raises for XAPI's or the journal's sake."""
     return stage_many(context, [vm_uuid], is_hurried=is_hurried)[vm_uuid]
 
 
 def stage_many(context: Any, vm_uuids: Sequence[str], *,
-               is_hurried: bool = False) -> Dict[str, StageResult]:
+               is_hurried: bool = False) -> Dict[str, Follow]:
     """Stage VMs and lift stray start blocks; the outcome of each VM.
 
     With `is_hurried` a read that hangs is given up soon: a person waits for the answer.
@@ -74,13 +66,13 @@ def stage_many(context: Any, vm_uuids: Sequence[str], *,
     except (WatcherError, RegistryError) as error:
         if not vm_uuids:
             raise
-        return _all(vm_uuids, StageResult('failed', 'saved, ' + (
+        return _all(vm_uuids, Follow('failed', 'saved, ' + (
             say_not_staged(error) if isinstance(error, XapiUnreachable) else
             f'not staged: {error}')))
 
 
 def _stage_locked(context: Any, vm_uuids: Sequence[str],
-                  is_hurried: bool) -> Dict[str, StageResult]:
+                  is_hurried: bool) -> Dict[str, Follow]:
     live = context.live()
     with WriterLock(context.settings.registry.path) as lock:
         is_ours = lock.acquire()
@@ -90,7 +82,7 @@ def _stage_locked(context: Any, vm_uuids: Sequence[str],
         if refused is not None:
             return _all(vm_uuids, refused)
         if not is_ours:
-            return _all(vm_uuids, StageResult('by_daemon', 'saved; the running daemon stages it'))
+            return _all(vm_uuids, Follow('by_daemon', 'saved; the running daemon stages it'))
         if live.role.is_local:
             _withdraw_numbers(context)
         vms = _read_vms(live, is_hurried)
@@ -102,11 +94,11 @@ def _stage_locked(context: Any, vm_uuids: Sequence[str],
             return _Stager(context, journal, vms).run(vm_uuids)
 
 
-def find_refusal(live: Any) -> Optional[StageResult]:
+def find_refusal(live: Any) -> Optional[Follow]:
     """Why nothing is written to this XAPI, by whomever; None where it may be."""
     if live.role.is_writer:
         return None
-    return StageResult('refused', f'not staged: nothing is written to XAPI: {live.role.refusal}')
+    return Follow('refused', f'not staged: nothing is written to XAPI: {live.role.refusal}')
 
 
 def _read_vms(live: Any, is_hurried: bool) -> Tuple[VmRecord, ...]:
@@ -126,7 +118,7 @@ def _withdraw_numbers(context: Any) -> None:
                          "of another VM's row gets it: systemctl start vgpu-watcher")
 
 
-def _all(vm_uuids: Sequence[str], staged: StageResult) -> Dict[str, StageResult]:
+def _all(vm_uuids: Sequence[str], staged: Follow) -> Dict[str, Follow]:
     return dict.fromkeys(vm_uuids, staged)
 
 
@@ -144,7 +136,7 @@ class _Stager:
         self._record = StagedRecord(view.view, view.inventory, view.number_claims,
                                     self._writes.append)
 
-    def run(self, vm_uuids: Sequence[str]) -> Dict[str, StageResult]:
+    def run(self, vm_uuids: Sequence[str]) -> Dict[str, Follow]:
         """Add at once; wait before anything is replaced or removed."""
         self._flush()
         staged = {vm_uuid: self._stage(vm_uuid, may_replace=False) for vm_uuid in vm_uuids}
@@ -161,25 +153,25 @@ class _Stager:
         self._flush()
         return staged
 
-    def _stage(self, vm_uuid: str, *, may_replace: bool) -> StageResult:
+    def _stage(self, vm_uuid: str, *, may_replace: bool) -> Follow:
         for _attempt in range(_ATTEMPTS):
             plan = self._view.plan_of(vm_uuid)
             if plan is None:
                 is_known = self._view.inventory.find_by_uuid(vm_uuid) is not None
-                return StageResult('unknown', 'not staged: its row is not valid' if is_known
-                                   else 'XAPI has no such VM')
+                return Follow('unknown', 'not staged: its row is not valid' if is_known
+                              else 'XAPI has no such VM')
             if plan.action is Action.NONE or plan.is_rescue:
                 self._record.note_state(plan, self._view.policy)
                 return describe_plan(plan)
             if plan.action is not Action.ADD and not may_replace:
-                return StageResult('waiting', '')
+                return Follow('waiting', '')
             outcome = self._carry_out(plan)
             if outcome.kind is OutcomeKind.WRITTEN:
                 return self._take_written(outcome)
             if outcome.kind is not OutcomeKind.OVERTAKEN:
                 return _failed(outcome)
             self._reread(vm_uuid)
-        return StageResult('pending', 'saved, not staged: another program keeps changing the VM')
+        return Follow('pending', 'saved, not staged: another program keeps changing the VM')
 
     def _is_unfinished(self, vm_uuid: str) -> bool:
         plan = self._view.plan_of(vm_uuid)
@@ -203,7 +195,7 @@ class _Stager:
                                       after=plan.value)
         return outcome
 
-    def _take_written(self, outcome: Outcome) -> StageResult:
+    def _take_written(self, outcome: Outcome) -> Follow:
         plan = outcome.plan
         vm = outcome.vm or plan.vm._replace(args=plan.value)
         self._view.inventory.update(vm, self._view.policy, 0.0)
@@ -213,7 +205,7 @@ class _Stager:
         self._record.note_written(plan)
         if after is not None and (outcome.is_proven or plan.action is Action.ADD):
             self._record.note_state(after, self._view.policy)
-        return StageResult('staged', f'staged: {say_next_start(plan)}', after)
+        return Follow('staged', f'staged: {say_next_start(plan)}', after)
 
     def _reread(self, vm_uuid: str) -> None:
         vm = self._view.inventory.find_by_uuid(vm_uuid)
@@ -238,28 +230,28 @@ class _Stager:
         self._writes.clear()
 
 
-def describe_plan(plan: Plan) -> StageResult:
+def describe_plan(plan: Plan) -> Follow:
     """What is said of a VM for which nothing is written now."""
     if plan.is_rescue:
-        return StageResult('pending', 'saved; applied at its next boot: pending, since the VM is '
-                           'starting', plan)
+        return Follow('pending', 'saved; applied at its next boot: pending, since the VM is '
+                      'starting', plan)
     if plan.reason is PlanReason.NOT_ACCEPTED:
-        return StageResult('drift', "not staged: nothing is replaced until 'vgpu-admin accept' has "
-                           'been run', plan)
+        return Follow('drift', "not staged: nothing is replaced until 'vgpu-admin accept' has "
+                      'been run', plan)
     if plan.reason is PlanReason.NUMBER_HELD:
-        return StageResult('pending', f'not staged: VM {plan.holder} still has its vm_id; '
-                           'staged when that VM has given it up', plan)
+        return Follow('pending', f'not staged: VM {plan.holder} still has its vm_id; '
+                      'staged when that VM has given it up', plan)
     if plan.reason is PlanReason.NOT_AT_REST:
-        return StageResult('pending', _SAID[State.PENDING], plan)
+        return Follow('pending', _SAID[State.PENDING], plan)
     if plan.reason is PlanReason.HALTED_RESIDENT:
         from cli.output.tables import describe_resident
-        return StageResult('pending', f'not staged: pending: {describe_resident(plan.vm.uuid)}',
-                           plan)
+        return Follow('pending', f'not staged: pending: {describe_resident(plan.vm.uuid)}',
+                      plan)
     if plan.state in (State.AS_DESIRED, State.UNREGISTERED) and plan.vm.is_at_rest:
-        return StageResult(plan.state.value, f'staged: {say_next_start(plan)}', plan)
+        return Follow(plan.state.value, f'staged: {say_next_start(plan)}', plan)
     if plan.state is State.AS_DESIRED and plan.desired is None:
-        return StageResult(plan.state.value, _SAID[State.UNREGISTERED], plan)
-    return StageResult(plan.state.value, _SAID.get(plan.state, plan.reason.value), plan)
+        return Follow(plan.state.value, _SAID[State.UNREGISTERED], plan)
+    return Follow(plan.state.value, _SAID.get(plan.state, plan.reason.value), plan)
 
 
 def say_next_start(plan: Plan) -> str:
@@ -267,6 +259,6 @@ def say_next_start(plan: Plan) -> str:
     return f"its next start takes {'none of our arguments' if plan.desired is None else 'it'}"
 
 
-def _failed(outcome: Outcome) -> StageResult:
-    return StageResult('failed', f'saved, not staged ({outcome.kind.value}: {outcome.error})',
-                       outcome.plan)
+def _failed(outcome: Outcome) -> Follow:
+    return Follow('failed', f'saved, not staged ({outcome.kind.value}: {outcome.error})',
+                  outcome.plan)

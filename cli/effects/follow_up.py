@@ -1,6 +1,6 @@
 """What follows an edit: staging, or the reason why it waits, and the answer that tells of it."""
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from cli.commandline import options
 from cli.errors import ExitStatus
@@ -22,15 +22,14 @@ _LATE = ("not staged: the daemon has not done it within 3 s; the change is saved
 _WAITING = ('pending', 'not_asked', 'failed')
 
 
-class Follow:
-    """The word and the sentence about what became of an edit in XAPI."""
+class Follow(NamedTuple):
+    """What became of an edit in XAPI, for one VM."""
 
-    def __init__(self, word: str, message: str, plan: Any = None,
-                 status: ExitStatus = ExitStatus.DONE) -> None:
-        self.word = word
-        self.message = message
-        self.plan = plan
-        self.status = status
+    word: str
+    """staged, as_desired, pending, by_daemon, refused, failed, unknown, or another state."""
+    message: str
+    plan: Any = None
+    status: ExitStatus = ExitStatus.DONE
 
 
 def follow(context: Any, vm_uuid: str, situation: Situation, *,
@@ -46,7 +45,7 @@ def follow(context: Any, vm_uuid: str, situation: Situation, *,
         staged = _correct(context, vm_uuid, situation.record, staged)
     if staged.word == 'by_daemon':
         staged = _wait_for_daemon(context, {vm_uuid: staged})[vm_uuid]
-    return Follow(staged.word, staged.message, staged.plan)
+    return staged
 
 
 def follow_many(context: Any, situations: Mapping[str, Situation], *,
@@ -56,14 +55,12 @@ def follow_many(context: Any, situations: Mapping[str, Situation], *,
                 for vm_uuid, situation in situations.items()}
     resting = [vm_uuid for vm_uuid, found in followed.items() if found is None]
     if resting:
-        staged = stage_all(context, resting, is_hurried=True)
-        followed.update({vm_uuid: Follow(item.word, item.message, item.plan)
-                         for vm_uuid, item in staged.items()})
+        followed.update(stage_all(context, resting, is_hurried=True))
     _note_no_daemon(context, [found for found in followed.values() if found is not None])
     return {vm_uuid: found for vm_uuid, found in followed.items() if found is not None}
 
 
-def stage_all(context: Any, vm_uuids: List[str], *, is_hurried: bool = False) -> Dict[str, Any]:
+def stage_all(context: Any, vm_uuids: List[str], *, is_hurried: bool = False) -> Dict[str, Follow]:
     """Stage these VMs, or wait until the daemon has; what became of each."""
     from cli.effects.daemon_conditions import tell_each
     from cli.effects.direct_staging import stage_many
@@ -74,7 +71,7 @@ def stage_all(context: Any, vm_uuids: List[str], *, is_hurried: bool = False) ->
     return staged
 
 
-def _note_no_daemon(context: Any, items: Sequence[Any]) -> None:
+def _note_no_daemon(context: Any, items: Sequence[Follow]) -> None:
     """What waits for a shutdown is staged then by a daemon only: say where there is none."""
     if any(item.word in _WAITING for item in items) \
             and find_daemon(context.settings.registry.path) is None:
@@ -108,7 +105,7 @@ def _find_waiting(vm_uuid: str, situation: Situation, is_removed: bool) -> Optio
     return None
 
 
-def _wait_for_daemon(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
+def _wait_for_daemon(context: Any, staged: Dict[str, Follow]) -> Dict[str, Follow]:
     """Wait for the daemon to stage these VMs, but not for long, and not where told not to.
 
     Who has the writer's lock may be another command, or a daemon that ends: then it is done here.
@@ -131,7 +128,8 @@ def _is_alone(context: Any) -> bool:
     return find_daemon(context.settings.registry.path) is None
 
 
-def _wait_until_staged(context: Any, staged: Dict[str, Any], seconds: float) -> Dict[str, Any]:
+def _wait_until_staged(context: Any, staged: Dict[str, Follow],
+                       seconds: float) -> Dict[str, Follow]:
     """Wait until all are staged, or nobody is there any more who would do it."""
     from cli.queries.xapi_tasks import wait_until
     from watcher.errors import XapiError
@@ -157,7 +155,7 @@ def _wait_until_staged(context: Any, staged: Dict[str, Any], seconds: float) -> 
             for vm_uuid, item in staged.items()}
 
 
-def _describe_found(item: Any, plan: Any) -> Any:
+def _describe_found(item: Follow, plan: Any) -> Follow:
     """What has come of a VM that was left to the daemon, by the plan with which nothing is left to
     do; None where something is."""
     from cli.effects.direct_staging import describe_plan, say_next_start
@@ -181,7 +179,7 @@ def _read_settled(context: Any, vm_uuids: List[str]) -> List[Tuple[str, Any]]:
             if plan is not None and plan.action is Action.NONE]
 
 
-def _correct(context: Any, vm_uuid: str, record: Any, staged: Any) -> Any:
+def _correct(context: Any, vm_uuid: str, record: Any, staged: Follow) -> Follow:
     """What the daemon does not do, or not yet, is not promised for it."""
     from cli.effects.daemon_conditions import find_blocker
     contents = context.registry.read()

@@ -245,7 +245,7 @@ class Restart:
         run_task(self._context, 'VM.hard_shutdown', self._record.ref,
                  timeout_seconds=STOP_SECONDS, progress='hard stop')
 
-    def _stage(self) -> Any:
+    def _stage(self) -> Follow:
         """Stage, or wait until the daemon has."""
         self._context.tell(f'staging {self._brief}')
         deadline = self._context.clock() + STAGE_SECONDS
@@ -270,7 +270,7 @@ class Restart:
                 f'keeps it), start it: {self._start_command}')
         return staged
 
-    def _stage_once(self) -> Any:
+    def _stage_once(self) -> Follow:
         """Stage; once more where that failed, when an XAPI that was restarted is back."""
         staged = stage(self._context, self._record.uuid)
         if staged.word == 'failed':
