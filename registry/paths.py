@@ -60,8 +60,8 @@ def locate(path: str) -> Optional[Place]:
     """Tell where a path leads, links followed; None where its directory is missing."""
     path = resolve_path(path)
     directory, name = os.path.split(path)
-    parent = _identify(directory)
-    return Place(parent, name, _identify(path)) if parent is not None else None
+    parent = identify(directory)
+    return Place(parent, name, identify(path)) if parent is not None else None
 
 
 def find_own(place: Place, files: Iterable[OwnFile]) -> Optional[OwnFile]:
@@ -87,7 +87,8 @@ def _list_copies(path: str, journal: str) -> Iterator[OwnFile]:
             yield OwnFile(os.path.join(directory, name), 'a kept copy of the registry')
 
 
-def _identify(path: str) -> Optional[Tuple[int, int]]:
+def identify(path: str) -> Optional[Tuple[int, int]]:
+    """Say which file stands at a path; None when there is none."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

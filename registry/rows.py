@@ -10,8 +10,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from registry.errors import InvalidValue, Reason
 from registry.schema import read_version
 from registry.sqlite.connection import Connection, unavailable
-from registry.values import (POOL_IDS, Contents, Pool, Priority, RowFault, Vm, parse_pool_id,
-                             parse_uuid, parse_vm_id, shown, text_of)
+from registry.values import (DEFAULT_POOLS, POOL_IDS, Contents, Pool, Priority, RowFault, Vm,
+                             parse_pool_id, parse_uuid, parse_vm_id, shown, text_of)
 
 _POOL_COLUMNS = frozenset(
     ('pool_id', 'pool_name', 'description', 'enabled', 'created_at', 'updated_at'))
@@ -101,7 +101,7 @@ def list_pools(connection: Connection) -> Tuple[Pool, ...]:
         'SELECT pool_id, pool_name, description, enabled, created_at, updated_at '
         'FROM registry.pools')
     found = {row[0]: _pool(row) for row in rows}
-    return tuple(found.get(pool_id, Pool(pool_id, f'Pool {pool_id}')) for pool_id in POOL_IDS)
+    return tuple(found.get(pool.pool_id, pool) for pool in DEFAULT_POOLS)
 
 
 def list_raw_vms(connection: Connection) -> List[RawVm]:

@@ -20,7 +20,7 @@ from registry.schema import CURRENT_VERSION, migrate_journal, prepare_journal, p
 from registry.sqlite.connection import Connection, check_file, check_writable
 from registry.sqlite.lock_wait import TELL_SECONDS, Patience
 from registry.sqlite.timestamps import render_timestamp
-from registry.values import POOL_IDS, Contents, Image, Pool
+from registry.values import DEFAULT_POOLS, Contents, Image
 
 if TYPE_CHECKING:
     from registry.commit import Commit
@@ -134,10 +134,10 @@ class Registry:
             commit.carry_out(edit)
 
     def draft(self) -> 'Edit':
-        """Begin an edit of a registry that is not there; `apply` creates it."""
+        """Begin an edit of a registry that is not there; `applying` creates it."""
         from registry.edit import Edit
-        return Edit(pools=tuple(Pool(pool_id, f'Pool {pool_id}') for pool_id in POOL_IDS),
-                    now=self._now, version=CURRENT_VERSION, largest=self._read_largest())
+        return Edit(pools=DEFAULT_POOLS, now=self._now, version=CURRENT_VERSION,
+                    largest=self._read_largest())
 
     def replace_contents(self, image: Image, *, who: str, command: str, keep_copy: bool,
                          may_create: bool = False,

@@ -46,6 +46,10 @@ class Pool(NamedTuple):
     updated_at: str = ''
 
 
+DEFAULT_POOLS = tuple(Pool(pool_id, f'Pool {pool_id}') for pool_id in POOL_IDS)
+"""What a new registry has; a row that another program has taken away counts as this."""
+
+
 class Vm(NamedTuple):
     """One registered VM and its assignment."""
 

@@ -23,7 +23,7 @@ from registry.difference import MENDED, Difference, find_difference
 from registry.errors import Conflict
 from registry.journal.outside_edits import describe_loss
 from registry.proposal import Proposal
-from registry.values import Contents, Pool
+from registry.values import DEFAULT_POOLS, Contents
 from watcher.errors import XapiError
 
 _NEXT = {
@@ -74,7 +74,7 @@ class View(NamedTuple):
         if self.collected is None:
             return Difference()
         vms = self.contents.vms if self.contents else ()
-        pools = self.contents.pools if self.contents else _default_pools()
+        pools = self.contents.pools if self.contents else DEFAULT_POOLS
         found = find_difference(vms, pools, self.collected.image)
         return found._replace(rows=tuple(
             row._replace(what=MENDED, problem=self.faults[row.vm_uuid])
@@ -351,7 +351,3 @@ def _document(context: Context, view: View, result: str) -> Dict[str, Any]:
         entries=[{'vm_uuid': uuid, 'vm_name': name, 'problem': what}
                  for uuid, name, what in view.entries],
         **document_of(view.difference))
-
-
-def _default_pools() -> Tuple[Pool, ...]:
-    return (Pool('A', 'Pool A'), Pool('B', 'Pool B'))

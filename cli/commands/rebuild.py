@@ -27,8 +27,6 @@ from registry.sqlite.timestamps import render_timestamp
 from registry.values import Contents, Image
 from watcher.errors import XapiError
 
-MIRROR, HISTORY = 'mirror', 'history'
-
 
 class Copy(NamedTuple):
     """A copy of the registry that is kept beside it."""
@@ -138,7 +136,7 @@ def replace(context: Context, image: Image, contents: Optional[Contents], proble
 def _read_source(arguments: Arguments, context: Context) -> Tuple[Image, str]:
     """Read what the registry shall say, and say where that comes from."""
     source, at = str(arguments.get(options.SOURCE)), arguments.get(options.AT)
-    if source == HISTORY:
+    if source == 'history':
         past = read_past(context, at)
         return past.image, f'the history, at {at}Z' if at else 'the history, as last seen'
     if at is not None:

@@ -22,7 +22,7 @@ from cli.output.vm_view import (boot_document, count_pools, fault_documents, poo
 from cli.queries.daemon_status import Watch, find_daemon, read_watch
 from cli.queries.mirror_status import read_mirror_state
 from registry.errors import RegistryUnavailable
-from registry.values import Contents, Pool
+from registry.values import DEFAULT_POOLS, Contents
 from watcher.errors import XapiError
 
 
@@ -133,7 +133,7 @@ def _read_for_panel(context: Context) -> Tuple[Contents, str]:
     with context.journal() as journal:
         past = journal.past(source) if journal is not None else None
     if past is None or not past.pools:
-        return Contents(1, (Pool('A', 'Pool A'), Pool('B', 'Pool B')), ()), trouble
+        return Contents(1, DEFAULT_POOLS, ()), trouble
     return Contents(1, past.pools, past.vms, source=source), trouble
 
 

@@ -4,11 +4,11 @@ Of every VM that has a row or carries our arguments. `quiet` ones give no log li
 is what the VM has, and no more.
 """
 
-from typing import List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from registry.journal.cell_types import OPTIONAL_NUMBER, OPTIONAL_TEXT, fits
 from registry.journal.clock_steps import read_steps, render_corrected
-from registry.sqlite.connection import Connection, Row
+from registry.sqlite.connection import Connection
 
 RECEIPTS_PER_VM = 200
 RECEIPTS_IN_ALL = 50000
@@ -69,18 +69,13 @@ def write_boot(connection: Connection, number: int, boot: Boot) -> int:
 
 def list_open_boots(connection: Connection) -> Tuple[Boot, ...]:
     """List the boots without a verdict, the oldest first."""
-    return _boots(connection.execute(
-        'SELECT id, vm_uuid, vm_name, kind, host, domid, boot_id, task, opened_at, closed_at, '
-        'desired, carried, found, verdict, rescued, elapsed_ms, quiet FROM receipts '
-        'WHERE closed_at IS NULL ORDER BY id'))
+    return _read_boots(connection, 'closed_at IS NULL ORDER BY id')
 
 
 def list_boots(connection: Connection, vm_uuid: Optional[str], limit: int) -> Tuple[Boot, ...]:
     """List boots, the newest first, of one VM or of all."""
-    return _boots(connection.execute(
-        'SELECT id, vm_uuid, vm_name, kind, host, domid, boot_id, task, opened_at, closed_at, '
-        'desired, carried, found, verdict, rescued, elapsed_ms, quiet FROM receipts '
-        'WHERE ? IS NULL OR vm_uuid = ? ORDER BY id DESC LIMIT ?', (vm_uuid, vm_uuid, limit)))
+    return _read_boots(connection, '? IS NULL OR vm_uuid = ? ORDER BY id DESC LIMIT ?',
+                       (vm_uuid, vm_uuid, limit))
 
 
 def list_last_boots(connection: Connection) -> Tuple[Boot, ...]:
@@ -88,10 +83,8 @@ def list_last_boots(connection: Connection) -> Tuple[Boot, ...]:
 
     One that is under way, or that came to nothing, says nothing of that.
     """
-    return _boots(connection.execute(
-        'SELECT id, vm_uuid, vm_name, kind, host, domid, boot_id, task, opened_at, closed_at, '
-        'desired, carried, found, verdict, rescued, elapsed_ms, quiet FROM receipts '
-        'WHERE id IN (SELECT max(id) FROM receipts WHERE domid IS NOT NULL GROUP BY vm_uuid)'))
+    return _read_boots(connection, 'id IN (SELECT max(id) FROM receipts WHERE domid IS NOT NULL '
+                       'GROUP BY vm_uuid)')
 
 
 def count_verdicts(connection: Connection, since: str) -> Mapping[str, int]:
@@ -114,7 +107,10 @@ def _prune(connection: Connection, vm_uuid: str) -> None:
             (excess,))
 
 
-def _boots(rows: List[Row]) -> Tuple[Boot, ...]:
-    """Make boots of rows; one that others have written to is left out."""
+def _read_boots(connection: Connection, which: str,
+                parameters: Sequence[Any] = ()) -> Tuple[Boot, ...]:
+    """Read the boots that a condition is true of; one that others have written to is left out."""
+    rows = connection.execute(f"SELECT {', '.join(Boot._fields)} FROM receipts WHERE {which}",
+                              parameters)
     return tuple(Boot(*row)._replace(rescued=bool(row[14]), quiet=bool(row[16]))
                  for row in rows if fits(row, _KINDS))

@@ -17,6 +17,7 @@ from registry.journal.journal import Journal
 from registry.journal.numbers import Written
 from registry.journal.outside_edits import (NO_MEMORY, UNKNOWN_EDITION, compare_missing,
                                             refuse_loss, seen_in)
+from registry.paths import identify
 from registry.sqlite.connection import unavailable
 from registry.sqlite.lock_holders import is_shut
 from registry.store import Registry
@@ -129,7 +130,7 @@ class RegistryView:
             except JournalUnavailable:
                 self.journal.close()
                 raise
-            self._journal_file = _identify(self.journal.path)
+            self._journal_file = identify(self.journal.path)
             self.journal_openings += 1
             self.is_journal_readable = True
 
@@ -338,7 +339,7 @@ class RegistryView:
 
     def _notice_moved_journal(self) -> None:
         """Somebody moved or deleted the journal: what is written to it now is lost."""
-        if self.is_journal_readable and self._journal_file != _identify(self.journal.path):
+        if self.is_journal_readable and self._journal_file != identify(self.journal.path):
             self.close_journal()
             self.reread()
 
@@ -383,14 +384,6 @@ class RegistryView:
         is_changed = concerns_all or bool(touched) or pools != self.pools
         return Change(is_changed, concerns_all, touched, edits,
                       became_available=became_available)
-
-
-def _identify(path: str) -> Optional[Tuple[int, int]]:
-    """Which file stands at a path."""
-    with contextlib.suppress(OSError):
-        found = os.stat(path)
-        return found.st_dev, found.st_ino
-    return None
 
 
 def build_assignments(contents: Contents) -> Dict[str, Assignment]:
