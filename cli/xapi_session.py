@@ -107,7 +107,7 @@ class Live:
         return record
 
     def find_pool_record(self) -> PoolRecord:
-        """The same, where it told who is master as it was then."""
+        """The same; where this session has learned from it who is master, as it was then."""
         found = [parse_pool(ref, record) for ref, record in self._pools.items()]
         return found[0] if len(found) == 1 and found[0] is not None else self.read_pool_record()
 

@@ -336,7 +336,7 @@ class Registry:
 
     @contextlib.contextmanager
     def _waiting_for_journal(self, most: float) -> Iterator[Patience]:
-        """Wait for the journal as long as it deserves; in vain once, hardly any more after that."""
+        """Wait for the journal, the longer the less it was waited for before in this edit."""
         most = min(self._timeout_seconds * _JOURNAL_SHARE, most)
         seconds = min(most, max(_JOURNAL_LEAST_SECONDS, most - self._waited_seconds))
         try:

@@ -23,16 +23,16 @@ class Held(NamedTuple):
 
     place: str
     """mirror or history."""
-    count: int  # type: ignore[assignment]
+    total: int
     names: Tuple[str, ...] = ()
 
     def describe(self) -> str:
         """Say where they are, how many, and whose."""
         where = 'the mirror in XAPI' if self.place == MIRROR else 'the journal'
         shown = ', '.join(escape(name) for name in self.names[:_SHOWN])
-        more = self.count - len(self.names[:_SHOWN])
+        more = self.total - len(self.names[:_SHOWN])
         listed = f' ({shown}{f" and {more} more" if more > 0 else ""})' if shown else ''
-        return f'{where} holds {plural(self.count, "VM")}{listed}'
+        return f'{where} holds {plural(self.total, "VM")}{listed}'
 
     @property
     def cure(self) -> str:
@@ -72,7 +72,7 @@ def _came_meanwhile(context: Any) -> bool:
 def find_held(context: Any) -> List[Held]:
     """Find what is held, the better source first; what cannot be asked is a note."""
     held = [_find_in_mirror(context), _find_in_journal(context)]
-    return [item for item in held if item is not None and item.count]
+    return [item for item in held if item is not None and item.total]
 
 
 def note_carriers(context: Any) -> None:

@@ -96,7 +96,7 @@ def _describe(command: Command, width: int) -> List[str]:
         command.operand.summary if command.operand.choices else
         f'{command.operand.summary}; or {command.operand.flag}='))]
     own += [(option.shown, option.summary) for option in command.options
-                     if option != command.operand]
+            if option != command.operand]
     if own:
         lines += [''] + _columns('options', own, width)
     lines += [''] + _columns('options of every command', [

@@ -215,9 +215,8 @@ def _check(rows: Sequence[VmRow], unit: str, contents: Contents, pool: _Pool, *,
             problems.append(_Problem(Kind.NOT_FOUND,
                                      f'{_at(unit, row.line)}XAPI has no VM {row.vm_uuid}'))
         elif record.kind is not VmKind.VM:
-            kind = record.kind.value.replace('_', ' ')
-            problems.append(_Problem(Kind.FAILED, f'{_at(unit, row.line)}VM {row.vm_uuid} is '
-                                     f'a {kind}, not an ordinary VM'))
+            problems.append(_Problem(Kind.FAILED, f'{_at(unit, row.line)}VM {row.vm_uuid} '
+                                     + Situation(record).kind_problem))
     return problems
 
 

@@ -54,7 +54,7 @@ def _tell_created(path: str, what: str, sentence: str, held: List[Held]) -> Resu
     lines = [sentence] + [f'{verb}{kept}: {item.describe()}.' for item in held[:1]]
     lines += [say_dry_run()] if what == 'would_be_created' else []
     return Result(build_document(result=what, path=path,
-                                 given_up=sum(item.count for item in held[:1])), plain(lines))
+                                 given_up=sum(item.total for item in held[:1])), plain(lines))
 
 
 def _is_creatable(context: Context) -> bool:

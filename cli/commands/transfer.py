@@ -17,7 +17,7 @@ from cli.errors import CommandError, Kind
 from cli.output.edit_messages import say_assignment, say_dry_run
 from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, name_vm, say_unasked, say_unavailable
-from cli.queries.preflight import refuse_unless_editable
+from cli.queries.preflight import Situation, refuse_unless_editable
 from registry.difference import Difference
 from registry.edit import Edit
 from registry.errors import InvalidValue, NotFound
@@ -203,8 +203,7 @@ def _find_receiver(text: str, contents: Contents, vms: Mapping[str, VmRecord],
             raise NotFound(f"XAPI has no VM {vm_uuid}; see 'vgpu-admin scan-vms'")
         return vm_uuid, None
     if record.kind is not VmKind.VM:
-        kind = record.kind.value.replace('_', ' ')
-        raise CommandError(Kind.FAILED, f'VM {vm_uuid} is a {kind}, not an ordinary VM; nothing '
+        raise CommandError(Kind.FAILED, f'VM {vm_uuid} {Situation(record).kind_problem}; nothing '
                            'was changed')
     return vm_uuid, clean_name(record.name)
 

@@ -290,8 +290,8 @@ def render_scan_line(view: VmView, style: Style) -> str:
         parts.append(f'Arrived: {describe_arrival(view)}')
     elif view.removed is not None and not view.is_registered:
         parts.append(f'Removed: {escape(view.removed)}')
-    parts += [style.colour(f'{style.warning} Danger: {DANGERS[word]}', 'warn')
-              for word in view.dangers]
+    parts += [style.colour(f'{style.warning} Danger: {DANGERS[danger]}', 'warn')
+              for danger in view.dangers]
     return ' | '.join(parts)
 
 

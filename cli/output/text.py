@@ -56,7 +56,7 @@ def escape(text: Optional[str]) -> str:
     """Show every character that would not be printed by its number."""
     if not text or text.isprintable():
         return text or ''
-    return ''.join(_shown(character) for character in text or '')
+    return ''.join(_shown(character) for character in text)
 
 
 def escape_all_but_colours(line: str) -> str:

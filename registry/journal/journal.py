@@ -100,7 +100,7 @@ class Journal:
                       allow_loss: bool = False) -> Tuple[HistoryEntry, ...]:
         """Record what other programs changed since the rows were last seen.
 
-        Raises RegistryUnavailable with reason `emptied`, and changes nothing, when several rows
+        Raises RegistryUnavailable with reason `doubtful`, and changes nothing, when several rows
         were seen and there are none now. A reading older than an edit of ours records nothing.
         """
         with self.batch():

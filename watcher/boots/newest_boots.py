@@ -23,7 +23,7 @@ class NewestBoots:
         return None if vm_uuid in self._rested else self._boots.get(vm_uuid)
 
     def note(self, boot: Boot) -> None:
-        """Keep the newest boot of a VM; one that was looked at late is none any more."""
+        """Keep the newest boot of a VM; the verdict of an earlier one, given late, is not kept."""
         last = self._boots.get(boot.vm_uuid)
         if not boot.closed_at or last is None or (last.host, last.domid) == (boot.host, boot.domid):
             self._boots[boot.vm_uuid] = boot

@@ -16,7 +16,7 @@ from watcher.state.registry_view import RegistryView
 from watcher.vm.hazards import Having, build_having
 from watcher.vm.numbers import (Owner, Run, Spans, find_holders, find_interim, find_numbers,
                                 find_parking, find_spans, find_taken, follow_holders,
-                                is_blocked_by_others, is_live, is_ordinary, steps_aside)
+                                is_blocked_by_others, is_live, steps_aside)
 from watcher.vm.plan import Beside, Plan, Standing
 from watcher.vm.record import VmKind, VmRecord
 
@@ -78,8 +78,8 @@ class NumberClaims:
 
     def find_numbers(self, vm: VmRecord) -> FrozenSet[int]:
         """The numbers that an ordinary VM has, or may have."""
-        if not is_ordinary(vm):
-            return frozenset()
+        if vm.kind is not VmKind.VM:
+            return frozenset()  # templates and snapshots have no numbers
         if not is_live(vm) and vm.uuid not in self._unproven:
             number = self._inventory.number_of(vm.ref)
             return frozenset() if number is None else frozenset([number])

@@ -14,7 +14,7 @@ from typing import Callable, Container, FrozenSet, Iterable, NamedTuple, Optiona
 from registry.values import MAX_VM_ID
 from watcher.vm.device_args import parse_args, parse_number
 from watcher.vm.plan import Policy
-from watcher.vm.record import BLOCK_MARK, PowerState, VmKind, VmRecord
+from watcher.vm.record import BLOCK_MARK, PowerState, VmRecord
 
 # Numbers above it are parked: the largest there are, which nothing gives out by itself.
 PARKED_ABOVE = MAX_VM_ID - 1000000
@@ -153,8 +153,3 @@ def find_interim(staged: Optional[int], carried: FrozenSet[int],
     if parked:
         return parked[0]
     return staged if staged and is_free(staged) else None
-
-
-def is_ordinary(vm: Optional[VmRecord]) -> bool:
-    """Whether a VM is one that can run: templates and snapshots have no numbers."""
-    return vm is not None and vm.kind is VmKind.VM

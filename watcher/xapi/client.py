@@ -46,8 +46,8 @@ CLASSES = ('vm', 'pool')
 
 _JSON_PATH, _XML_PATH = '/jsonrpc', '/'
 _LOGIN = 'session.login_with_password'
-# With these JSON-RPC may be tried first: reads, and the login, since an unknown session
-# of does no harm. What is large is decoded part by part, and reduced at once to what the watcher
+# With these JSON-RPC may be tried first: reads, and the login, since a session that nobody knows of
+# does no harm. What is large is decoded part by part, and reduced at once to what the watcher
 # needs.
 _JSON_FIRST = {
     _LOGIN: None,

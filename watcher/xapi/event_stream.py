@@ -108,7 +108,7 @@ class Stream:
                 yield from pause(_EMPTY_SECONDS[empty])
             # A connection that breaks after its first batch, again and again, is given pauses.
             self._has_delivered = bool(token)
-            known = _update_known(known, batch)
+            _update_known(known, batch)
             miscounts = self._count_miscounts(batch, len(known), miscounts)
             token = batch.token
 
@@ -249,13 +249,12 @@ def _read_pools(client: Client) -> Steps[Tuple[PoolRecord, ...]]:
     return (pool,) if pool is not None else ()
 
 
-def _update_known(known: Set[str], batch: Batch) -> Set[str]:
+def _update_known(known: Set[str], batch: Batch) -> None:
     """In place: an event costs the same in a large pool."""
     if batch.is_first:
         known.clear()
     known.update(_refs_of(batch))
     known.difference_update(batch.gone)
-    return known
 
 
 def _refs_of(batch: Batch) -> Tuple[str, ...]:
