@@ -8,7 +8,7 @@ default. SQLite 3.7.17 must be able to run every line of this.
 import contextlib
 import os
 import re
-from typing import Iterable, Set, Tuple, Type
+from typing import Iterable, Sequence, Set, Tuple, Type
 
 from registry.errors import JournalUnavailable, Reason, RegistryUnavailable, SchemaTooNew
 from registry.sqlite.connection import Connection, check_file, check_writable, unavailable
@@ -140,10 +140,7 @@ def migrate_registry(connection: Connection) -> None:
     version = read_version(connection)
     if 0 < version < CURRENT_VERSION:
         _keep_before(connection.registry_path, CURRENT_VERSION)
-    for number, statements in MIGRATIONS:
-        if number > version:
-            for statement in statements:
-                connection.execute(statement)
+    _migrate(connection, MIGRATIONS, version)
 
 
 def prepare_journal(path: str) -> None:
@@ -169,10 +166,7 @@ def migrate_journal(connection: Connection, path: str) -> None:
             version = _journal_version(connection, path)
             if 0 < version < JOURNAL_VERSION:
                 _keep_before(path, JOURNAL_VERSION, JournalUnavailable)
-            for number, statements in JOURNAL_MIGRATIONS:
-                if number > version:
-                    for statement in statements:
-                        connection.execute(statement)
+            _migrate(connection, JOURNAL_MIGRATIONS, version)
     _refuse_incomplete(connection, path)
 
 
@@ -192,6 +186,13 @@ def _list_columns(statements: Iterable[str]) -> Set[Tuple[str, str]]:
     """List table and column of all that statements create."""
     return {(made.group(1), column) for made in map(_TABLE.match, statements) if made
             for column in _COLUMN.findall(made.string)}
+
+
+def _migrate(connection: Connection, migrations: Sequence[Migration], version: int) -> None:
+    for number, statements in migrations:
+        if number > version:
+            for statement in statements:
+                connection.execute(statement)
 
 
 def probe_journal(connection: Connection) -> None:

@@ -231,8 +231,7 @@ def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool,
     lines += [say_dry_run()] if is_dry else []
     work = list_affected(proposal)
     if not is_dry:
-        document['staging'] = {}
-        lines += stage_changed(context, work, proposal, document) if work else []
+        lines += stage_changed(context, work, proposal, document)
     return Result(document, lambda _style: lines, minimal=tuple(difference.vm_uuids))
 
 

@@ -77,8 +77,7 @@ def _answer(arguments: Arguments, context: Context, proposal: Proposal, *, is_dr
     # What was asked about, or told with --yes, is not said again; a dry run is for being shown.
     lines = [] if is_told or not (is_dry or is_verbose) else _list_affected(proposal)
     if not is_dry:
-        document['staging'] = {}
-        staged = stage_each(context, affected, proposal, document) if affected else {}
+        staged = stage_each(context, affected, proposal, document)
         lines += _say_staged(staged, proposal.vms_after, is_verbose)
 
     def render(style: Style) -> List[str]:

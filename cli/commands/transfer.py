@@ -26,7 +26,6 @@ from registry.values import Contents, Vm, clean_name, parse_uuid
 from watcher.errors import XapiError
 from watcher.vm.record import BLOCK_MARK, VmKind, VmRecord
 
-# How a start block begins that an older version of ours left.
 # A transfer is among the newest changes of a VM's row.
 _LOOKED_AT = 50
 
@@ -176,8 +175,7 @@ def _answer(context: Context, proposal: Proposal, what: str, vms: Mapping[str, V
     lines += [say_dry_run()] if is_dry else []
     work = [vm_uuid for vm_uuid in difference.vm_uuids if vm_uuid in vms]
     if not is_dry:
-        document['staging'] = {}
-        lines += stage_changed(context, work, proposal, document) if work else []
+        lines += stage_changed(context, work, proposal, document)
     return Result(document, lambda _style: lines, minimal=tuple(difference.vm_uuids))
 
 

@@ -22,7 +22,7 @@ def stage_each(context: Context, vm_uuids: Sequence[str], proposal: Proposal,
     """Stage what is at rest, or wait until the daemon has; the word for each VM goes into the
     document, and what is said of each is given."""
     from cli.effects.follow_up import stage_all
-    staged = stage_all(context, list(vm_uuids))
+    staged = stage_all(context, list(vm_uuids)) if vm_uuids else {}
     document['staging'] = {vm_uuid: item.word for vm_uuid, item in staged.items()}
     if context.is_json:
         names = name_all(proposal)
