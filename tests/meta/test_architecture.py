@@ -255,6 +255,39 @@ def test_each_class_has_a_name_of_its_own():
     assert find_shared_names(['class Kind:\n    ...\n', 'class Kind(Enum):\n    ...\n']) == ['Kind']
 
 
+def find_forgotten_steps(sources):
+    """Calls that make steps (`watcher/loop/steps.py`) and leave them: none of them is ever taken."""
+    makers = {(path, node.name) for path, source in sources.items() for node in list_nodes(source)
+              if isinstance(node, ast.FunctionDef) and isinstance(node.returns, ast.Subscript)
+              and getattr(node.returns.value, 'id', None) == 'Steps'}
+    for path, source in sources.items():
+        names = {alias.asname or alias.name: (node.module.replace('.', '/') + '.py', alias.name)
+                 for node in list_nodes(source) if isinstance(node, ast.ImportFrom)
+                 for alias in node.names}
+        for node in list_nodes(source):
+            if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
+                continue
+            called = node.value.func
+            if isinstance(called, ast.Name):
+                maker = names.get(called.id, (path, called.id))
+            else:
+                is_own = getattr(getattr(called, 'value', None), 'id', None) == 'self'
+                maker = (path, called.attr) if is_own else None
+            if maker in makers:
+                yield '%s:%d: nobody takes the steps of %s' % (path, node.lineno, maker[1])
+
+
+def test_steps_that_are_made_are_taken():
+    assert list(find_forgotten_steps({path: read(path) for path in SHIPPED
+                                      if path.endswith('.py')})) == []
+    lift = 'class Lifting:\n    def lift(self) -> Steps[None]:\n        yield\n'
+    assert list(find_forgotten_steps({
+        'a/b.py': 'def lift(client) -> Steps[int]:\n    yield\n',
+        'c.py': 'from a.b import lift\nlift(1)\nrun(lift(1))\n',
+        'd.py': lift + '    def go(self):\n        self.lift()\n        run(self.lift())\n',
+    })) == ['c.py:2: nobody takes the steps of lift', 'd.py:5: nobody takes the steps of lift']
+
+
 def find_abbreviations(path, source):
     """Every parser that would take a part of an option's name for the option."""
     if 'Parser' not in source and '_parser' not in source:
