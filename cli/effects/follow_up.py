@@ -150,9 +150,9 @@ def _wait_until_staged(context: Any, staged: Dict[str, Follow],
             late = find_refusal(context.live())
     except XapiError:
         pass  # what is not known to be staged is not said to be
-    open_ones = list_open() if late is not None else ()
-    return {vm_uuid: late if vm_uuid in open_ones else _describe_found(item, found.get(vm_uuid))
-            for vm_uuid, item in staged.items()}
+    open_ones = list_open()
+    return {vm_uuid: late if late is not None and vm_uuid in open_ones
+            else _describe_found(item, found.get(vm_uuid)) for vm_uuid, item in staged.items()}
 
 
 def _describe_found(item: Follow, plan: Any) -> Follow:

@@ -37,7 +37,7 @@ class Waiting(NamedTuple):
     @property
     def is_running(self) -> bool:
         """Whether the VM runs."""
-        return self.vm.power_state is PowerState.RUNNING
+        return self.vm.is_running
 
 
 class Step(NamedTuple):

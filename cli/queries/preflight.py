@@ -33,7 +33,7 @@ class Situation(NamedTuple):
     @property
     def is_running(self) -> bool:
         """Whether the VM runs, as far as we know."""
-        return self.record is not None and self.record.power_state is PowerState.RUNNING
+        return self.record is not None and self.record.is_running
 
     @property
     def kind_problem(self) -> str:

@@ -97,7 +97,12 @@ class VmRecord(NamedTuple):
 
     @property
     def is_running(self) -> bool:
-        """A QEMU of it runs, or stands still for a moment."""
+        """It runs; a paused VM does not."""
+        return self.power_state is PowerState.RUNNING
+
+    @property
+    def is_live(self) -> bool:
+        """It runs or is paused: a domain of it is there."""
         return self.power_state in (PowerState.RUNNING, PowerState.PAUSED)
 
     @property
@@ -126,7 +131,7 @@ class VmRecord(NamedTuple):
     @property
     def domain(self) -> Optional[Tuple[str, int]]:
         """(host, domid) of the running domain; None while XAPI does not name both."""
-        if self.is_running and self.domid >= 0 and self.resident_on:
+        if self.is_live and self.domid >= 0 and self.resident_on:
             return self.resident_on, self.domid
         return None
 
