@@ -302,7 +302,7 @@ class Watcher:
         if self._is_recalled and not batch.malformed:
             known = frozenset(vm.uuid for vm in batch.vms)
             self.staging.forget_vanished(known)
-            self._boot_observer.forget_vanished(known)
+            self.receipts.forget_vanished(known)
 
     def _on_outcome(self, outcome: Outcome, now: float) -> None:
         plan = outcome.plan

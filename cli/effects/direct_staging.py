@@ -66,7 +66,7 @@ def stage_many(context: Any, vm_uuids: Sequence[str], *,
     except (WatcherError, RegistryError) as error:
         if not vm_uuids:
             raise
-        return _all(vm_uuids, Follow('failed', 'saved, ' + (
+        return dict.fromkeys(vm_uuids, Follow('failed', 'saved, ' + (
             say_not_staged(error) if isinstance(error, XapiUnreachable) else
             f'not staged: {error}')))
 
@@ -80,9 +80,10 @@ def _stage_locked(context: Any, vm_uuids: Sequence[str],
         is_waited_for = is_hurried and not is_ours and not context.arguments.get(NO_WAIT)
         refused = None if is_waited_for else find_refusal(live)
         if refused is not None:
-            return _all(vm_uuids, refused)
+            return dict.fromkeys(vm_uuids, refused)
         if not is_ours:
-            return _all(vm_uuids, Follow('by_daemon', 'saved; the running daemon stages it'))
+            return dict.fromkeys(vm_uuids, Follow(
+                'by_daemon', 'saved; the running daemon stages it'))
         if live.role.is_local:
             _withdraw_numbers(context)
         vms = _read_vms(live, is_hurried)
@@ -116,10 +117,6 @@ def _withdraw_numbers(context: Any) -> None:
         if directory.remove_numbers():
             context.note("no daemon is running: until one runs, a VM that starts with the number "
                          "of another VM's row gets it: systemctl start vgpu-watcher")
-
-
-def _all(vm_uuids: Sequence[str], staged: Follow) -> Dict[str, Follow]:
-    return dict.fromkeys(vm_uuids, staged)
 
 
 class _Stager:

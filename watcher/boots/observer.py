@@ -4,7 +4,7 @@ Between the Watcher, which takes records and looks, and the receipts (`receipts.
 neither registry nor inventory.
 """
 
-from typing import Callable, FrozenSet, Iterable, Optional
+from typing import Callable, Iterable, Optional
 
 from registry.journal.journal import Journal
 from watcher.boots.receipts import Inspected, Receipts
@@ -58,10 +58,6 @@ class BootObserver:
         """The VM is in the inventory no more."""
         is_replaced = self._inventory.find_by_uuid(vm.uuid) is not None
         self._receipts.note_gone(vm, is_replaced=is_replaced)
-
-    def forget_vanished(self, known: FrozenSet[str]) -> None:
-        """All VMs that there are."""
-        self._receipts.forget_vanished(known)
 
     def take(self, looked: Inspected) -> None:
         """Take what a domain runs with; a guest without QEMU runs with nothing of ours."""

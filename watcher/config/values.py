@@ -7,13 +7,12 @@ import enum
 import re
 from typing import NamedTuple, Tuple, Type, TypeVar
 
-from watcher.vm.device_args import InvalidTemplate, Template, parse_template
+from watcher.vm.device_args import DEVICE_NAME, InvalidTemplate, Template, parse_template
 
 MAX_INTERVAL_SECONDS = 86400
 # The kernel's limit of a Unix socket's path, without the final NUL.
 MAX_SOCKET_PATH = 107
 
-_DEVICE_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]*\Z')
 _URL = re.compile(r'(https?)://(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?/?\Z')
 _PORTS = {'http': 80, 'https': 443}
 # As INI files are read everywhere (configparser.RawConfigParser.BOOLEAN_STATES).
@@ -128,7 +127,7 @@ def parse_device_template(text: str) -> Template:
 def parse_names(text: str) -> Tuple[str, ...]:
     """Names of devices with blanks between."""
     for name in text.split():
-        if not _DEVICE_NAME.match(name):
+        if not DEVICE_NAME.match(name):
             raise ValueError(f'{name!r} is no name of a device: [A-Za-z][A-Za-z0-9_-]*')
     return tuple(text.split())
 

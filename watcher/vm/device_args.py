@@ -22,7 +22,7 @@ MAX_VALUE = 1023
 # platform map could hold up everybody else with it.
 MAX_READ = 4096
 
-_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]*\Z')
+DEVICE_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]*\Z')
 _KEY = re.compile(r'[a-z][a-z0-9_]*\Z')
 _PROPERTY_VALUE = re.compile(r'[A-Za-z0-9._:-]+\Z')
 _PRINTABLE = re.compile(r'[ -~]*\Z')
@@ -96,7 +96,7 @@ def parse_template(text: str) -> Template:
     """Check a template against the grammar; raise InvalidTemplate with the reason."""
     head, _space, device = text.partition(' ')
     name, *properties = device.split(',')
-    if head != _OPTION or not _NAME.match(name):
+    if head != _OPTION or not DEVICE_NAME.match(name):
         raise InvalidTemplate('must begin with "-device NAME," and one blank between')
     keys: List[str] = []
     number_key = None

@@ -31,7 +31,7 @@ MAX_BLOCK = 2 * MAX_READ
 START_OPERATIONS = frozenset(['start', 'start_on'])
 MIGRATIONS = frozenset(['pool_migrate', 'migrate_send'])
 
-_UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z')
+UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z')
 _KIND_FLAGS = ('is_a_template', 'is_default_template', 'is_a_snapshot', 'is_vmss_snapshot',
                'is_control_domain')
 # A default template is a template and a scheduled snapshot a snapshot: these only say it again,
@@ -229,7 +229,7 @@ def parse_pool(ref: str, raw: Any) -> Optional[PoolRecord]:
     if not isinstance(raw, dict):
         return None
     uuid, master = raw.get('uuid'), raw.get('master')
-    if not (isinstance(uuid, str) and isinstance(master, str) and _UUID.match(uuid.lower())):
+    if not (isinstance(uuid, str) and isinstance(master, str) and UUID.match(uuid.lower())):
         return None
     return PoolRecord(ref, uuid.lower(), master, _find_pool_mirror(raw))
 
@@ -363,7 +363,7 @@ class _Reader:
     def read_uuid(self) -> str:
         """The UUID, in lower case."""
         value = self.read_text('uuid').lower()
-        if not _UUID.match(value):
+        if not UUID.match(value):
             raise self._malformed('uuid', 'is no UUID')
         return value
 

@@ -17,6 +17,7 @@ from registry.errors import InvalidValue
 from registry.values import parse_json_integer
 from watcher.errors import WatcherError
 from watcher.vm.boot import BootFinding
+from watcher.vm.record import UUID
 
 # The file's name in /etc/xapi.d/plugins, by which XAPI calls it.
 PLUGIN = 'vgpu-watcher'
@@ -30,7 +31,6 @@ MAX_FOUND = 16384
 
 _NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]{0,63}\Z')
 _DOMID = re.compile(r'[0-9]{1,7}\Z')
-_UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z')
 _MAX_NAMES = 16
 
 
@@ -109,7 +109,7 @@ def parse_inspection(arguments: Mapping[str, str]) -> InspectionRequest:
     names = arguments.get('names', '').split(' ')
     if not _DOMID.match(domid):
         raise CallInvalid(f'domid: {ascii(domid[:40])} is no domain number')
-    if not _UUID.match(vm_uuid):
+    if not UUID.match(vm_uuid):
         raise CallInvalid(f'vm_uuid: {ascii(vm_uuid[:40])} is no UUID')
     if len(names) > _MAX_NAMES or not all(_NAME.match(name) for name in names):
         raise CallInvalid('names: device names are wanted, with blanks between them')
