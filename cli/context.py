@@ -171,14 +171,13 @@ class Context:
         if not dry_run:
             self._note_done(edit, done)
 
-    @contextlib.contextmanager
-    def applying(self, proposal: 'Proposal', *, done: str, allow_loss: bool = False,
-                 needs_journal: bool = False) -> Iterator[Any]:
+    def carry_out(self, proposal: 'Proposal', *, done: str, allow_loss: bool = False,
+                  needs_journal: bool = False) -> None:
         """Do what was proposed and shown, or nothing; interrupted as `editing` is."""
         with self._committing(self.registry.applying(
                 proposal, who=self.who, command=self.command,
                 allow_loss=allow_loss, needs_journal=needs_journal)) as edit:
-            yield edit
+            pass
         self._note_done(edit, done)
 
     @contextlib.contextmanager

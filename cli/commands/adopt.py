@@ -6,7 +6,7 @@ from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.commands.show import note_faults
 from cli.context import Context
-from cli.effects.proposals import ask, carry_out, document_of, rehearse
+from cli.effects.proposals import ask, document_of, rehearse
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
 from cli.output.edit_messages import say_dry_run
@@ -58,7 +58,7 @@ def adopt(arguments: Arguments, context: Context) -> Result:
         return Result(document, lambda _style: lines or ['No VM brings anything to adopt.'])
     if ask(context, lines, f"Do you want to register {'it' if len(found) == 1 else 'them'}?"):
         lines = []
-    carry_out(context, proposal, done='the VMs are registered')
+    context.carry_out(proposal, done='the VMs are registered')
     lines.append(f'{plural(len(found), "VM")} registered.')
     lines += stage_changed(context, [item.vm_uuid for item in found], proposal, document)
     return Result(document, lambda _style: lines, minimal=tuple(item.vm_uuid for item in found))

@@ -8,7 +8,7 @@ from cli.commandline.options import STREAM
 from cli.commandline.parser import Arguments
 from cli.commands.rebuild import read_past, read_replaceable, replace
 from cli.context import Context
-from cli.effects.proposals import (QUESTION, ask, carry_out, describe, describe_counts, document_of,
+from cli.effects.proposals import (QUESTION, ask, describe, describe_counts, document_of,
                                    list_affected, rehearse)
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind, translate
@@ -118,7 +118,7 @@ def apply_document(arguments: Arguments, context: Context, parsed: Parsed, *,
             if damage:
                 _replace(context, proposal, damage, situation)
             else:
-                carry_out(context, proposal, done=done, allow_loss=is_whole)
+                context.carry_out(proposal, done=done, allow_loss=is_whole)
         else:
             with context.editing(done=done) as edit:
                 build(edit)

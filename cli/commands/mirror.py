@@ -11,7 +11,7 @@ from cli.commandline.parser import Arguments
 from cli.commands.mirror_lines import describe_view, say_work
 from cli.commands.rebuild import copies, propose, read_replaceable, rebuild, replace
 from cli.context import Context
-from cli.effects.proposals import carry_out, document_of, invert, rehearse
+from cli.effects.proposals import document_of, invert, rehearse
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.interrupts import deferred
@@ -198,7 +198,7 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
                'Nothing to do.'])
     shown = rehearse(context, lambda edit: None)
     context.confirm(lines, 'Keep the registry and overwrite the mirror?')
-    carry_out(context, shown, done='')
+    context.carry_out(shown, done='')
     with deferred():
         if not let_registry_count(context, view):
             raise CommandError(Kind.UNAVAILABLE, 'there is no journal yet: start the daemon first')

@@ -5,7 +5,7 @@ from typing import Any, List, Mapping, Sequence
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.context import Context
-from cli.effects.proposals import (ask, carry_out, describe_affected, document_of,
+from cli.effects.proposals import (ask, describe_affected, document_of,
                                    list_affected, rehearse, say_pool_change)
 from cli.effects.staged_sets import stage_each
 from cli.output.edit_messages import say_dry_run, say_many
@@ -57,7 +57,7 @@ def _change(arguments: Arguments, context: Context, **changes: Any) -> Result:
     if is_disabled and not is_dry:
         is_told = ask(context, _describe(proposal) + _list_affected(proposal),
                       'Do you want to apply these settings?')
-        carry_out(context, proposal, done=done)
+        context.carry_out(proposal, done=done)
     elif not is_dry:
         with context.editing(done=done) as edit:
             edit.change_pool(pool_id, **changes)

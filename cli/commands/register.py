@@ -8,7 +8,7 @@ from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.effects.follow_up import (Follow, build_answer, build_rehearsal, follow, needs_restart,
                                    plan_row, say_undone)
-from cli.effects.proposals import carry_out, create, rehearse
+from cli.effects.proposals import create, rehearse
 from cli.errors import CommandError, Kind
 from cli.output.edit_messages import say_assignment
 from cli.output.result import Result
@@ -103,7 +103,7 @@ def remove_vm(arguments: Arguments, context: Context) -> Result:
                         alternatives='--yes (stops the VM) or --no-restart (leaves it running)')
     done = f'VM {escape(before.vm_uuid)} was removed from the registry'
     if context.was_asked:
-        carry_out(context, proposal._replace(scope=frozenset([before.vm_uuid])), done=done)
+        context.carry_out(proposal._replace(scope=frozenset([before.vm_uuid])), done=done)
     else:
         with context.editing(done=done) as edit:
             build(edit)

@@ -7,7 +7,7 @@ from cli.commandline.parser import Arguments
 from cli.commands.held_assignments import HISTORY, Held, find_held, note_carriers, refuse_to_forget
 from cli.commands.plan import describe_plan, plan_document
 from cli.context import Context, probe
-from cli.effects.proposals import carry_out, create, rehearse
+from cli.effects.proposals import create, rehearse
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.output.edit_messages import say_assignment, say_dry_run
 from cli.output.result import Result, build_document, plain
@@ -113,8 +113,8 @@ def accept(arguments: Arguments, context: Context) -> Result:
         return Result(document, plain(block + [say_dry_run()]))
     context.confirm(block, 'Do you want to take this registry over?')
     # That rows were given up stands in the journal, and nowhere else.
-    carry_out(context, proposal, done='the registry was accepted', allow_loss=True,
-              needs_journal=bool(contents.missing))
+    context.carry_out(proposal, done='the registry was accepted', allow_loss=True,
+                      needs_journal=bool(contents.missing))
     who = "; the daemon, or 'vgpu-admin reconcile', carries the changes out" if plans != [] else ''
     return Result(dict(document, result='accepted'),
                   plain([f'The registry {context.registry.path} is accepted{who}.']))

@@ -11,7 +11,7 @@ from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.commands.show import note_faults
 from cli.context import Context
-from cli.effects.proposals import ask, carry_out, describe, describe_counts, document_of, rehearse
+from cli.effects.proposals import ask, describe, describe_counts, document_of, rehearse
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
 from cli.output.edit_messages import say_assignment, say_dry_run
@@ -159,7 +159,7 @@ def _ask_and_answer(arguments: Arguments, context: Context, proposal: Proposal, 
     if proposal.has_any and not is_dry:
         is_told = ask(context, describe(proposal)
                       + [f'{describe_counts(proposal.difference, is_done=False)}.'], question)
-        carry_out(context, proposal, done=f'the rows of VMs that are gone were {what}')
+        context.carry_out(proposal, done=f'the rows of VMs that are gone were {what}')
     return _answer(context, proposal, what, vms, is_dry=is_dry, is_told=is_told)
 
 

@@ -8,7 +8,7 @@ from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.effects.follow_up import (Follow, build_answer, build_rehearsal, follow, needs_restart,
                                    plan_row, say_undone)
-from cli.effects.proposals import carry_out, rehearse
+from cli.effects.proposals import rehearse
 from cli.output.edit_messages import say_change, say_settings
 from cli.output.result import Result
 from cli.output.tables import priority_text, render_change
@@ -44,7 +44,7 @@ def change_vm(arguments: Arguments, context: Context) -> Result:
         return _settle(arguments, context, before, situation)
     is_restarted = _ask(arguments, context, before, after, situation)
     if context.was_asked:
-        carry_out(context, proposal._replace(scope=frozenset([target.vm_uuid])), done=done)
+        context.carry_out(proposal._replace(scope=frozenset([target.vm_uuid])), done=done)
     else:
         with context.editing(done=done) as edit:
             changing.build(edit)

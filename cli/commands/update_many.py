@@ -12,7 +12,7 @@ from cli.commands.register import ways_back
 from cli.commands.update import read_changes, say_same, ways_of
 from cli.context import Context
 from cli.effects.follow_up import Follow, follow_many, needs_restart, say_undone
-from cli.effects.proposals import carry_out, document_of, rehearse
+from cli.effects.proposals import document_of, rehearse
 from cli.errors import CommandError, ExitStatus, translate
 from cli.output.edit_messages import (describe_row, say_assignment, say_dry_run, say_lines,
                                       say_unknown)
@@ -73,7 +73,7 @@ def _edit(arguments: Arguments, context: Context, what: str,
         _ask(arguments, context, plan)
     done = f"{len(proposal.difference.rows)} VMs were {what} in the registry"
     if context.was_asked:
-        carry_out(context, proposal._replace(scope=frozenset(vm_uuids)), done=done)
+        context.carry_out(proposal._replace(scope=frozenset(vm_uuids)), done=done)
     else:
         with context.editing(done=done) as edit:
             build(edit)

@@ -2,7 +2,7 @@
 
 A command makes up what it wants in an Edit that is taken back (`rehearse`). What comes of it is a
 proposal: shown to people, printed for programs, asked about, and then applied as it is, to a
-registry that still says what it said (`carry_out`).
+registry that still says what it said (`Context.carry_out`).
 """
 
 import contextlib
@@ -48,19 +48,11 @@ def ask(context: Context, lines: List[str], question: str) -> bool:
     return not context.is_json
 
 
-def carry_out(context: Context, proposal: Proposal, *, done: str, allow_loss: bool = False,
-              needs_journal: bool = False) -> None:
-    """Do just what was proposed; a conflict where the registry was changed meanwhile."""
-    with context.applying(proposal, done=done, allow_loss=allow_loss,
-                          needs_journal=needs_journal):
-        pass
-
-
 def create(context: Context, proposal: Proposal, *, done: str) -> bool:
     """Create the registry, where that was proposed; False where another program was quicker."""
     if proposal.creates:
         with contextlib.suppress(Conflict):
-            carry_out(context, proposal, done=done)
+            context.carry_out(proposal, done=done)
             return True
     return False
 
