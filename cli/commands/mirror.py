@@ -138,7 +138,8 @@ def _list_next(view: View) -> List[str]:
         return []
     if view.judgement == 'same' and view.difference.has_any:
         return ["'vgpu-admin registry rebuild' makes the registry as the mirror is."]
-    return [_NEXT[view.judgement]] if view.judgement in _NEXT else []
+    said = 'undecided' if view.is_stuck else view.judgement
+    return [_NEXT[said]] if said in _NEXT else []
 
 
 def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:

@@ -108,6 +108,7 @@ def test_people_decide_also_where_all_that_is_left_of_the_mirror_is_what_the_reg
     change(pool, web, 1)
     _old, new = revert_and_die(pool, web, snapshot)
     new.daemon.wait_for('mirror.incomplete')
+    assert f'registry {word}' in Admin(new).run('registry', 'compare').out
     assert Admin(new).run('registry', word, '--yes').status == 0
     new.daemon.wait_for('mirror.written')
     pool.change(web, priority=Priority.LOW)
