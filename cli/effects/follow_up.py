@@ -168,15 +168,19 @@ def _describe_found(item: Follow, plan: Any) -> Follow:
 
 
 def _read_settled(context: Any, vm_uuids: List[str]) -> List[Tuple[str, Any]]:
-    """The VMs for which nothing is left to do, each with its plan."""
+    """The VMs for which nothing is left to do, each with its plan.
+
+    What a VM that lost its row still carries was not made by hand: the journal, which knows, could
+    not be read.
+    """
     from cli.queries.pool_snapshot import read_neighbourhood, read_pool
-    from watcher.vm.plan import Action
+    from watcher.vm.plan import Action, State
     contents = context.registry.read()
     view = read_pool(context, contents) if len(vm_uuids) > 1 else \
         read_neighbourhood(context, contents, vm_uuids[0])
     plans = [(vm_uuid, view.plan_of(vm_uuid)) for vm_uuid in vm_uuids]
     return [(vm_uuid, plan) for vm_uuid, plan in plans
-            if plan is not None and plan.action is Action.NONE]
+            if plan is not None and plan.action is Action.NONE and plan.state is not State.MANUAL]
 
 
 def _correct(context: Any, vm_uuid: str, record: Any, staged: Follow) -> Follow:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 from typing import Any, Iterator
 
@@ -107,6 +108,18 @@ def test_vm_that_waits_itself_is_not_called_staged_when_a_halted_one_passes_its_
     run = watched.run('import', path)
     assert run.status == 0 and said in run.out and 'b: staged: its next start' in run.out, run
     assert [watched.args(ref) for ref in refs] == [span(1), span(3)]
+
+
+def test_a_removal_of_which_the_journal_cannot_know_is_not_called_staged(watched: Place) -> None:
+    ref = watched.create_vm('a')
+    watched.run('register-vm', 'a')
+    wait_until(lambda: watched.args(ref) == span(1), 'staged')
+    other = sqlite3.connect(watched.registry.journal_path, isolation_level=None)
+    other.execute('BEGIN EXCLUSIVE')
+    run = watched.run('remove-vm', 'a', '--yes')
+    assert run.status == 0 and 'Not staged: the daemon has not done it within 3 s' in run.out, run
+    other.close()
+    wait_until(lambda: watched.args(ref) is None, 'removed')
 
 
 def _read_daemon(watched: Place) -> Any:
