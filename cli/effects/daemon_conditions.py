@@ -60,8 +60,7 @@ def _find_for(view: Any, contents: Contents, vm_uuid: str) -> Optional[Blocker]:
     plan = view.plan(vm) if vm_uuid in contents.by_uuid else None
     if plan is None and not contents.accepted:
         return NOT_ACCEPTED
-    holder = view.inventory.find_by_uuid(plan.holder) if plan and plan.holder else None
-    is_passed_on = holder is not None and holder.is_at_rest
+    is_passed_on = plan is not None and plan.holder is not None and _gives_up(view, plan.holder)
     if not vm.is_at_rest and (plan is None or is_passed_on):
         from cli.effects.direct_staging import describe_state
         from watcher.vm.plan import State
@@ -69,6 +68,15 @@ def _find_for(view: Any, contents: Contents, vm_uuid: str) -> Optional[Blocker]:
     if is_passed_on:
         return None  # the daemon takes the number from it, and gives it to this one
     return _find_in_plan(plan)
+
+
+def _gives_up(view: Any, holder: str) -> bool:
+    """Whether the daemon takes the number from who has it; VMs of a circle do so one by one."""
+    from watcher.vm.plan import Action, PlanReason
+    vm = view.inventory.find_by_uuid(holder)
+    plan = view.plan(vm) if vm is not None and vm.is_at_rest else None
+    return plan is not None and (plan.action is not Action.NONE
+                                 or plan.reason is PlanReason.NUMBER_HELD)
 
 
 def _find_in_plan(plan: Any) -> Optional[Blocker]:
