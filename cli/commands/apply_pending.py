@@ -31,8 +31,8 @@ from watcher.errors import XapiError
 
 def apply_pending(arguments: Arguments, context: Context) -> Result:
     """Restart pending VMs; those that do not run are left as they are."""
-    contents = context.registry.read()
     _refuse_elsewhere(context)
+    contents = context.registry.read()
     note_faults(context, contents)
     is_chosen = _build_choice(arguments, context, contents)
     shown = select(read_pending(context, contents), is_chosen, arguments.get(options.COUNT))

@@ -138,6 +138,13 @@ def pool(place: Place) -> Iterator[Pool]:
     pool.daemon.close()
 
 
+def test_a_member_without_a_registry_names_the_master(place: Place) -> None:
+    xapi = place.start_xapi(hosts=2, is_master=False)
+    run = place.run('apply-pending')
+    master = xapi.call('host.get_name_label', xapi.call('pool.get_master', xapi.pool))
+    assert run.status == 1 and master in run.err and 'rebuild' not in run.err
+
+
 def test_pending_vms_are_restarted_one_after_the_other(pool: Pool) -> None:
     pool.add('web', 'db', 'app')
     pool.add('off', is_running=False)
