@@ -205,7 +205,7 @@ class Restart:
 
     def is_still_running(self) -> bool:
         """Whether the VM runs now."""
-        return self.read().is_running
+        return self.read().power_state is PowerState.RUNNING
 
     def _outlast(self, operation: str, seconds: float) -> None:
         """Wait while an operation goes on whose answer was lost; it cannot be cancelled."""
@@ -316,7 +316,7 @@ class Restart:
             is_gone = isinstance(error, XAPI_AWAY)
             if is_gone:
                 self._outlast('start', START_SECONDS)
-            if self.read().is_running:
+            if self.read().power_state is PowerState.RUNNING:
                 return True  # another program was quicker, or only the answer was lost
             if is_gone and not is_last:
                 return False

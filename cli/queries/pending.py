@@ -13,7 +13,7 @@ from typing import (Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Option
 from cli.output.text import name_vm
 from registry.values import Vm
 from watcher.vm.plan import Action, Plan, PlanReason, State
-from watcher.vm.record import VmRecord
+from watcher.vm.record import PowerState, VmRecord
 
 _HALTED = 'it is halted: it is staged as soon as its number is free, and not started'
 _WHY_USELESS = {
@@ -37,7 +37,7 @@ class Waiting(NamedTuple):
     @property
     def is_running(self) -> bool:
         """Whether the VM runs."""
-        return self.vm.is_running
+        return self.vm.power_state is PowerState.RUNNING
 
 
 class Step(NamedTuple):

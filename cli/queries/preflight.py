@@ -7,7 +7,7 @@ from cli.output.text import escape
 from cli.queries.overtaken import refuse_overtaken
 from registry.values import Contents
 from watcher.errors import MalformedRecord, XapiError
-from watcher.vm.record import VmKind, VmRecord
+from watcher.vm.record import PowerState, VmKind, VmRecord
 
 if TYPE_CHECKING:
     from registry.edit import Edit
@@ -33,7 +33,7 @@ class Situation(NamedTuple):
     @property
     def is_running(self) -> bool:
         """Whether the VM runs, as far as we know."""
-        return self.record is not None and self.record.is_running
+        return self.record is not None and self.record.power_state is PowerState.RUNNING
 
     @property
     def kind_problem(self) -> str:

@@ -96,11 +96,6 @@ class VmRecord(NamedTuple):
         return frozenset(name for _task, name in self.operations)
 
     @property
-    def is_running(self) -> bool:
-        """It runs; a paused VM does not."""
-        return self.power_state is PowerState.RUNNING
-
-    @property
     def is_live(self) -> bool:
         """It runs or is paused: a domain of it is there."""
         return self.power_state in (PowerState.RUNNING, PowerState.PAUSED)

@@ -172,6 +172,7 @@ def test_first_registrations_at_once_are_all_made(place: Place) -> None:
     said = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0] * 8, said
     assert [row[0] for row in place.rows()] == list(range(1, 9))
+    place.run('reconcile')  # what took longer than a command waits
     assert sorted(str(place.args(ref)) for ref in refs) == sorted(map(span, range(1, 9))), said
 
 
