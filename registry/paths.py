@@ -58,7 +58,10 @@ def list_own_files(path: str) -> Tuple[OwnFile, ...]:
 
 def locate(path: str) -> Optional[Place]:
     """Tell where a path leads, links followed; None where its directory is missing."""
-    path = resolve_path(path)
+    try:
+        path = resolve_path(path)
+    except OSError:  # a relative one, and the working directory is gone
+        return None
     directory, name = os.path.split(path)
     parent = identify(directory)
     return Place(parent, name, identify(path)) if parent is not None else None

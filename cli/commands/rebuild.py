@@ -4,6 +4,7 @@ They work without XAPI and without a mirror; what is shown, asked and applied is
 difference as everywhere.
 """
 
+import contextlib
 import os
 from typing import Any, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -173,8 +174,9 @@ def _find_copy(context: Context, name: str) -> str:
     """The path of a copy: as it was given, or by its name or time beside the registry."""
     beside = os.path.join(os.path.dirname(context.registry.path), name)
     for path in (name, beside, context.registry.path + KEPT_MARK + name):
-        if os.path.isfile(path):
-            return os.path.abspath(path)
+        with contextlib.suppress(OSError):  # the working directory is gone
+            if os.path.isfile(path):
+                return os.path.abspath(path)
     raise CommandError(Kind.NOT_FOUND, f'there is no copy {escape(name)}; allowed: mirror, '
                        "history, or a file that 'vgpu-admin registry copies' lists")
 

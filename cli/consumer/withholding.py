@@ -89,7 +89,9 @@ def find_paused(context: Any, root: Optional[str]) -> str:
     from cli.commandline.options import CONFIG
     named = context.arguments.get(CONFIG)
     if root is None and named and not os.path.exists(STOCK):
-        return os.path.join(os.path.dirname(os.path.abspath(named)), PAUSED)
+        with contextlib.suppress(OSError):  # the working directory is gone
+            named = os.path.abspath(named)
+        return os.path.join(os.path.dirname(named), PAUSED)
     return os.path.join(root or '/', os.path.dirname(DEFAULT_PATH).lstrip('/'), PAUSED)
 
 

@@ -87,16 +87,24 @@ def test_a_closed_standard_input_is_told(filled: Place, words: Any) -> None:
     assert b'Traceback' not in done.stderr and len(filled.rows()) == 1
 
 
+# The configuration, from a directory beside it.
+BESIDE = '--config=../watcher.conf'
+
+
 def test_a_working_directory_that_is_gone_is_told(filled: Place) -> None:
     gone = os.path.join(filled.directory, 'gone')
     script = 'import os; os.chdir(%r); os.rmdir(%r); from cli.__main__ import main; ' \
         'raise SystemExit(main(%%r))' % (gone, gone)
     for words, status in ((['list-vms', '--db=other.db'], 2), (['backup', 'backup.json'], 1),
                           (['import', 'vms'], 2), (['list-vms'], 0),
+                          (['list-vms', BESIDE], 0), (['backup', 'backup.json', BESIDE], 1),
+                          (['consumer', 'pause', BESIDE], 0),
+                          (['registry', 'rebuild', '--source=../watcher.conf', BESIDE], 3),
                           (['help'], 0), (['complete', '--db=other.db'], 0)):
         os.mkdir(gone)
         done = subprocess.run(
-            [sys.executable, '-c', script % (['--config', filled.config] + words)],
+            [sys.executable, '-c', script % (
+                words if BESIDE in words else ['--config', filled.config] + words)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
             **filled.surroundings({'VGPU_ADMIN_LINE': 'vgpu-admin show-vm --vm-uuid='}))
         assert done.returncode == status and b'Traceback' not in done.stderr, done
