@@ -1,4 +1,7 @@
-"""The mirror of 1,000 registered VMs: calls, time and sizes of the first fill and of one edit."""
+"""The mirror of 1,000 registered VMs: calls, time and sizes of the first fill and of one edit.
+
+Without codes, whatever key this machine has: an entry that is signed takes twice the calls.
+"""
 
 import time
 from typing import Dict, List
@@ -17,6 +20,8 @@ def run() -> List[Figure]:
     seconds: List[float] = []
     with Stand() as stand:
         stand.fill(VMS)
+        with open(stand.config, 'a', encoding='utf-8') as stream:
+            stream.write('[mirror]\nkey_file =\n')
         with Contender(stand, 'ours') as contender:
             ready = time.monotonic()
             stand.wait(lambda: contender.count_logged('mirror.written') == 1, 'the first fill')
@@ -33,7 +38,7 @@ def run() -> List[Figure]:
         edit_calls = _count_calls(stand) / EDITS
         of_vm = max(_measure(stand.xapi.vm(ref)['other_config']) for ref in stand.refs)
         of_pool = _measure(stand.xapi.call('pool.get_other_config', stand.xapi.pool))
-    title = f'The mirror of {VMS} registered and staged VMs, 0 ms per call'
+    title = f'The unsigned mirror of {VMS} registered and staged VMs, 0 ms per call'
     return [
         observe(title, 'first fill: READY to whole', first_seconds, 's'),
         compare(title, 'first fill: calls', first_calls, f'at most {VMS + 1}',
