@@ -10,7 +10,7 @@ from cli.effects.proposals import ask, document_of, rehearse
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
 from cli.output.edit_messages import say_dry_run
-from cli.output.result import Result, build_document
+from cli.output.result import Result, build_document, plain
 from cli.output.text import escape, name_vm, plural, say_unavailable, spell_vm
 from cli.queries.preflight import refuse_unless_editable
 from registry.edit import Edit
@@ -55,13 +55,13 @@ def adopt(arguments: Arguments, context: Context) -> Result:
     if not found or is_dry:
         lines += [f'{plural(len(found), "VM")} would be registered.', say_dry_run()] \
             if found else []
-        return Result(document, lambda _style: lines or ['No VM brings anything to adopt.'])
+        return Result(document, plain(lines or ['No VM brings anything to adopt.']))
     if ask(context, lines, f"Do you want to register {'it' if len(found) == 1 else 'them'}?"):
         lines = []
     context.carry_out(proposal, done='the VMs are registered')
     lines.append(f'{plural(len(found), "VM")} registered.')
     lines += stage_changed(context, [item.vm_uuid for item in found], proposal, document)
-    return Result(document, lambda _style: lines, minimal=tuple(item.vm_uuid for item in found))
+    return Result(document, plain(lines), minimal=tuple(item.vm_uuid for item in found))
 
 
 def _find(context: Context, contents: Any) -> Tuple[List[Adoption], List[Adoption], Any]:

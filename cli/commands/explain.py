@@ -10,7 +10,7 @@ from cli.commandline.parser import Arguments
 from cli.commands.history import describe_entry, find_past_target
 from cli.context import Context
 from cli.errors import CommandError, Kind
-from cli.output.result import Result, build_document
+from cli.output.result import Result, build_document, plain
 from cli.output.tables import describe_boot, describe_outcome, is_open, is_unasked
 from cli.output.text import escape, name_vm, plural, say_unasked, spell_vm, utc
 from cli.output.vm_view import boot_document, entry_document
@@ -134,7 +134,7 @@ def _build(vm_uuid: str, name: Optional[str], boot: Any, host_name: Optional[str
     document = build_document(vm_uuid=vm_uuid, boot=boot_document(boot, host_name),
                               history=[entry_document(entry, name) for entry in entries],
                               now=now.document if now is not None else None, **more)
-    return Result(document, lambda _style: lines)
+    return Result(document, plain(lines))
 
 
 # The story of one boot.

@@ -9,7 +9,7 @@ from cli.commandline.options import VM
 from cli.commandline.parser import Arguments
 from cli.context import Context
 from cli.errors import CommandError, Kind
-from cli.output.result import Result, VmView, build_document
+from cli.output.result import Result, VmView, build_document, plain
 from cli.output.text import escape, name_vm, utc
 from cli.output.vm_view import entry_document, view_row
 from cli.queries.vm_lookup import find_target
@@ -39,7 +39,7 @@ def history(arguments: Arguments, context: Context) -> Result:
     told = [(entry, names.get(entry.vm_uuid or '')) for entry in entries]
     lines = [describe_entry(entry, name) for entry, name in told] or [_say_none(arguments)]
     return Result(build_document(history=[entry_document(entry, name) for entry, name in told]),
-                  lambda _style: lines)
+                  plain(lines))
 
 
 def _say_none(arguments: Arguments) -> str:

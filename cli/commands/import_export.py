@@ -232,7 +232,7 @@ def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool,
     work = list_affected(proposal)
     if not is_dry:
         lines += stage_changed(context, work, proposal, document)
-    return Result(document, lambda _style: lines, minimal=tuple(difference.vm_uuids))
+    return Result(document, plain(lines), minimal=tuple(difference.vm_uuids))
 
 
 def _read_past(arguments: Arguments, context: Context, at: str) -> Parsed:

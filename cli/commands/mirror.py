@@ -9,14 +9,15 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.commands.mirror_lines import describe_view, say_work
-from cli.commands.rebuild import copies, propose, read_replaceable, rebuild, replace
+from cli.commands.rebuild import (copies, propose, read_replaceable, rebuild, replace,
+                                  say_rebuilt)
 from cli.context import Context
 from cli.effects.proposals import document_of, invert, rehearse
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, ExitStatus, Kind
 from cli.interrupts import deferred
-from cli.output.result import Result, build_document
-from cli.output.text import escape, plural, say_unasked, say_unavailable
+from cli.output.result import Result, build_document, plain
+from cli.output.text import escape, say_unasked, say_unavailable
 from cli.output.vm_view import fault_documents
 from cli.queries.daemon_status import find_daemon
 from registry.difference import MENDED, Difference, find_difference
@@ -125,7 +126,7 @@ def _compare(arguments: Arguments, context: Context, view: View) -> Result:
     status = (ExitStatus.UNAVAILABLE if view.trouble else
               ExitStatus.DRIFT if differs and arguments.get(options.EXIT_CODE) else ExitStatus.DONE)
     lines = describe_view(context.registry.path, view) + _list_next(view)
-    return Result(_document(context, view, view.judgement), lambda _style: lines, status,
+    return Result(_document(context, view, view.judgement), plain(lines), status,
                   minimal=tuple(view.difference.vm_uuids))
 
 
@@ -155,8 +156,8 @@ def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
     shown = describe_view(context.registry.path, view)
     if not is_needed or arguments.get(options.DRY_RUN):
         result = 'would_be_rebuilt' if is_needed else 'unchanged'
-        return Result(_document(context, view, result), lambda _style: shown
-                      + ['Nothing to do.' if not is_needed else 'Nothing was changed (dry run).'])
+        return Result(_document(context, view, result), plain(shown + [
+            'Nothing to do.' if not is_needed else 'Nothing was changed (dry run).']))
     context.confirm(shown, 'Do you want to rebuild the registry from the mirror?')
     kept = _replace(context, view)
     document = _document(context, view, 'rebuilt')
@@ -164,12 +165,9 @@ def _rebuild(arguments: Arguments, context: Context, view: View) -> Result:
     work = view.difference.vm_uuids
     staged = stage_changed(context, work, view.proposal, document) \
         if work and view.proposal is not None and context.live().role.is_writer else []
-    count = plural(len(view.collected.image.vms), 'VM')
-    lines = [f'The registry {context.registry.path} was rebuilt from generation '
-             f'{view.mirror.generation.text}: {count}.']
-    if kept:
-        lines.append(f'What was there before is kept as {kept}.')
-    return Result(document, lambda _style: lines + staged, minimal=tuple(work))
+    lines = say_rebuilt(context, f'generation {view.mirror.generation.text}',
+                        view.collected.image, kept)
+    return Result(document, plain(lines + staged), minimal=tuple(work))
 
 
 def _keep(arguments: Arguments, context: Context, view: View) -> Result:
@@ -193,10 +191,10 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
     lines = describe_view(context.registry.path, view, is_kept=True)
     if not is_needed or arguments.get(options.DRY_RUN):
         result = 'would_be_kept' if is_needed else 'unchanged'
-        return Result(_document(context, view, result), lambda _style: lines
-            + ['Nothing was changed (dry run).' if is_needed else
-               'Nothing to do: the registry counts already.' if view.lag.has_any else
-               'Nothing to do.'])
+        return Result(_document(context, view, result), plain(lines + [
+            'Nothing was changed (dry run).' if is_needed else
+            'Nothing to do: the registry counts already.' if view.lag.has_any else
+            'Nothing to do.']))
     shown = rehearse(context, lambda edit: None)
     context.confirm(lines, 'Keep the registry and overwrite the mirror?')
     context.carry_out(shown, done='')
@@ -204,8 +202,8 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
         if not let_registry_count(context, view):
             raise CommandError(Kind.UNAVAILABLE, 'there is no journal yet: start the daemon first')
         context.done.append('the registry counts, and not the mirror')
-    return Result(_document(context, view, 'kept'), lambda _style: [
-        f'The registry {context.registry.path} is kept; {say_work(view, "edited")}.'])
+    return Result(_document(context, view, 'kept'), plain([
+        f'The registry {context.registry.path} is kept; {say_work(view, "edited")}.']))
 
 
 def _replace(context: Context, view: View) -> str:

@@ -8,7 +8,7 @@ from cli.commands.show import note_faults
 from cli.context import Context
 from cli.errors import ExitStatus
 from cli.output.edit_messages import say_dry_run
-from cli.output.result import Result, VmView, build_document
+from cli.output.result import Result, VmView, build_document, plain
 from cli.output.tables import GOOD_STATES, brief_pair, describe_left, describe_resident
 from cli.output.text import Style, brief_name, escape, name_vm, plural, plural_invalid, table
 from cli.output.vm_view import fault_documents, view_record, vm_document
@@ -28,7 +28,7 @@ def plan(arguments: Arguments, context: Context) -> Result:
     lines = _say_plans(context, contents, plans)
     return Result(build_document(plans=[plan_document(item) for item in plans],
                                  faults=fault_documents(contents)),
-                  lambda _style: lines or _NOTHING,
+                  plain(lines or _NOTHING),
                   _drift(arguments, bool(plans or contents.faults)),
                   minimal=tuple(item.vm.uuid for item in plans))
 
@@ -52,8 +52,8 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     if arguments.get(options.DRY_RUN):
         return Result(build_document(result='would_reconcile' if plans else 'nothing_to_do',
                                      plans=[plan_document(item) for item in plans]),
-                      lambda _style: _say_plans(context, contents, plans) + [say_dry_run()]
-                      if plans else _NOTHING)
+                      plain(_say_plans(context, contents, plans) + [say_dry_run()]
+                            if plans else _NOTHING))
     work = {item.vm.uuid: item for item in plans + (waiting if plans else [])}
     staged = _stage(context, list(work))
     lines = [f'{name_vm(item.vm.name, vm_uuid)}: {escape(staged[vm_uuid].message)}'
@@ -61,7 +61,7 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     is_failed = any(item.word in ('failed', 'refused') for item in staged.values())
     vms = [dict(_describe(context, contents, item.plan or work[vm_uuid]), result=item.word,
                 message=item.message) for vm_uuid, item in staged.items()]
-    return Result(build_document(result=_sum_up(staged), vms=vms), lambda _style: lines or _NOTHING,
+    return Result(build_document(result=_sum_up(staged), vms=vms), plain(lines or _NOTHING),
                   ExitStatus.FAILED if is_failed else ExitStatus.DONE, minimal=tuple(staged))
 
 

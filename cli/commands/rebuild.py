@@ -12,7 +12,7 @@ from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.commands.history import note_future
 from cli.context import Context
-from cli.effects.proposals import REPLACEABLE, describe, document_of
+from cli.effects.proposals import REPLACEABLE, describe, document_of, rehearse
 from cli.effects.staged_sets import stage_changed
 from cli.errors import CommandError, Kind
 from cli.interrupts import deferred
@@ -79,12 +79,15 @@ def rebuild(arguments: Arguments, context: Context) -> Result:
     kept = replace(context, image, contents, problem, proposal)
     document.update(result='rebuilt', kept=kept or None)
     staged = _stage(context, proposal, document)
-    said = [f'The registry {context.registry.path} was rebuilt from {escape(origin)}: '
+    said = say_rebuilt(context, escape(origin), image, kept)
+    return Result(document, plain(said + staged), minimal=tuple(proposal.difference.vm_uuids))
+
+
+def say_rebuilt(context: Context, origin: str, image: Image, kept: str) -> List[str]:
+    """Say what the registry is now, and where its former content is."""
+    said = [f'The registry {context.registry.path} was rebuilt from {origin}: '
             f'{plural(len(image.vms), "VM")}.']
-    if kept:
-        said.append(f'What was there before is kept as {kept}.')
-    said += staged
-    return Result(document, plain(said), minimal=tuple(proposal.difference.vm_uuids))
+    return said + ([f'What was there before is kept as {kept}.'] if kept else [])
 
 
 def read_replaceable(context: Context) -> Tuple[Optional[Contents], str]:
@@ -103,9 +106,7 @@ def propose(context: Context, contents: Optional[Contents], image: Image) -> Pro
         draft = context.registry.draft()
         draft.make_like(image)
         return draft.settle()
-    with context.editing(dry_run=True, allow_loss=True) as edit:
-        edit.make_like(image)
-    return edit.proposal
+    return rehearse(context, lambda edit: edit.make_like(image), allow_loss=True)
 
 
 def replace(context: Context, image: Image, contents: Optional[Contents], problem: str,

@@ -176,7 +176,7 @@ def _answer(context: Context, proposal: Proposal, what: str, vms: Mapping[str, V
     work = [vm_uuid for vm_uuid in difference.vm_uuids if vm_uuid in vms]
     if not is_dry:
         lines += stage_changed(context, work, proposal, document)
-    return Result(document, lambda _style: lines, minimal=tuple(difference.vm_uuids))
+    return Result(document, plain(lines), minimal=tuple(difference.vm_uuids))
 
 
 def _check_words(arguments: Arguments) -> None:
