@@ -106,7 +106,7 @@ def find_current(slots: Iterable[Tuple[str, str]],
     not count is read for people only (`is_whole`): it can have two megabytes (P28).
     """
     taken, spare = _group(slots)
-    valid: List[Tuple[Any, ...]] = []
+    valid: List[Tuple[Tuple[Any, ...], _Taken, Any, int]] = []
     untrusted: List[Any] = []
     problem, is_too_new = '', False
     for item in taken:
@@ -123,16 +123,16 @@ def find_current(slots: Iterable[Tuple[str, str]],
         if not is_trusted:
             untrusted.append(entry)
         if committed is None or not (is_by_hand or number > committed):
-            valid.append((is_trusted, number, is_by_hand, -signer if signer else -9, item.slot,
-                          item, entry, signer))
+            order = (is_trusted, number, is_by_hand, -signer if signer else -9, item.slot)
+            valid.append((order, item, entry, signer))
     if not valid:
         return Found(None, None, tuple(key for item in taken for key in item.keys) + spare,
                      problem, is_too_new, untrusted=tuple(untrusted))
-    best = max(valid, key=lambda item: item[:5])
-    rest = tuple(key for item in taken if item is not best[5] for key in item.keys)
-    return Found(best[4], best[6], rest + spare, problem, is_too_new, best[5].keys[1:], best[7],
-                 best[0], best[7] == 1 or not trust.keys, tuple(untrusted),
-                 any(item[7] for item in valid))
+    order, best, entry, signer = max(valid, key=lambda candidate: candidate[0])
+    rest = tuple(key for item in taken if item is not best for key in item.keys)
+    return Found(best.slot, entry, rest + spare, problem, is_too_new, best.keys[1:], signer,
+                 order[0], signer == 1 or not trust.keys, tuple(untrusted),
+                 any(candidate[3] for candidate in valid))
 
 
 def read_pool_entry(slots: Iterable[Tuple[str, str]], trust: Trust = NO_TRUST,
