@@ -8,7 +8,7 @@ import contextlib
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from cli.commandline.options import NO_WAIT
-from cli.effects.follow_up import Follow
+from cli.effects.follow_up import APPLIED_AT_BOOT, Follow
 from cli.interrupts import deferred
 from cli.output.edit_messages import say_not_staged
 from cli.queries.pool_snapshot import PoolView
@@ -32,8 +32,7 @@ _WRITTEN = {Action.ADD: 'args_added', Action.REMOVE: 'args_removed',
             Action.REPLACE: 'args_replaced'}
 _SAID = {
     State.AS_DESIRED: 'staged: it carries what is assigned',
-    State.PENDING: 'saved; applied at its next boot: pending until it is shut down and started (a '
-                   'reboot is not enough)',
+    State.PENDING: APPLIED_AT_BOOT,
     State.CONTESTED: 'not staged: its number is contested: another VM carries it, too; neither is '
                      'changed',
     State.UNREADABLE: 'not staged: its device-model-args cannot be parsed and are left alone',

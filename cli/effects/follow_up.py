@@ -16,6 +16,8 @@ from registry.values import Contents, Vm
 
 # An edit waits so long for the daemon that stages it.
 STAGED_SECONDS = 3.0
+APPLIED_AT_BOOT = ('saved; applied at its next boot: pending until it is shut down and started (a '
+                   'reboot is not enough)')
 _LATE = ("not staged: the daemon has not done it within 3 s; the change is saved; see "
          "'vgpu-admin status'")
 # What a daemon stages when the VM has been shut down, or when XAPI answers again.
@@ -88,8 +90,7 @@ def _find_waiting(vm_uuid: str, situation: Situation, is_removed: bool) -> Optio
         return Follow('unknown', 'XAPI has no such VM; nothing else to do' if is_removed else
                       'saved; staged when XAPI has the VM, which it does not know now')
     if situation.is_running:
-        return Follow('pending', 'saved; applied at its next boot: pending until it is shut down '
-                      'and started (a reboot is not enough)')
+        return Follow('pending', APPLIED_AT_BOOT)
     if record.is_halted_resident:
         from cli.output.tables import describe_resident
         return Follow('pending', f'not staged: pending: {describe_resident(vm_uuid)}')

@@ -188,8 +188,7 @@ class Restart:
             return follow(self._context, self._record.uuid, Situation(self.read()))
         before = self.last_boot_number()
         self.stop()
-        self._context.done.append(f'{self._name} was stopped, and is not started yet: '
-                                  f'xe vm-start uuid={self._record.uuid}')
+        self.note_stopped()
         self._context.advice[:] = self._ways.say_take_back()
         staged = self._stage()
         if not starts:
@@ -202,6 +201,11 @@ class Restart:
             # What carries nothing of ours gets no receipt.
             return Follow('restarted', 'restarted, with none of our arguments', staged.plan)
         return self._verify(before, self._row)
+
+    def note_stopped(self) -> None:
+        """Have it said, whatever comes next, that the VM must be started."""
+        self._context.done.append(f'{self._name} was stopped, and is not started yet: '
+                                  + self._start_command)
 
     def is_still_running(self) -> bool:
         """Whether the VM runs now."""

@@ -180,7 +180,7 @@ class Roll:
             # A stop that was given up may have come through.
             if not problem or self._is_halted(restarts[waiting.vm.uuid]):
                 stopped.append(waiting)
-                self._note_stopped(waiting)
+                restarts[waiting.vm.uuid].note_stopped()
             if problem:
                 return [problem], stopped
         return [], stopped
@@ -190,10 +190,6 @@ class Roll:
             return restart.read().power_state is PowerState.HALTED
         except _FAILURES:
             return False
-
-    def _note_stopped(self, waiting: Waiting) -> None:
-        self._context.done.append(f'{name_of(waiting)} was stopped, and is not started yet: '
-                                  f'xe vm-start uuid={waiting.vm.uuid}')
 
     def _stage(self, step: Step) -> List[str]:
         """Have all staged; what the daemon that runs does is waited for."""
