@@ -51,8 +51,7 @@ def keep_copy(path: str, now: float) -> str:
     return target
 
 
-def keep_before(path: str, version: int,
-                error_class: Type[RegistryUnavailable] = RegistryUnavailable) -> None:
+def keep_before(path: str, version: int, error_class: Type[RegistryUnavailable]) -> None:
     """Copy a file that is to be migrated to a version, inside the transaction that does it.
 
     Nothing is copied where an upgrade has done so already and nothing was changed since.

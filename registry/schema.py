@@ -137,10 +137,8 @@ def read_version(connection: Connection) -> int:
 
 def migrate_registry(connection: Connection) -> None:
     """Bring the shared file to the current version, inside the caller's transaction."""
-    version = read_version(connection)
-    if 0 < version < CURRENT_VERSION:
-        _keep_before(connection.registry_path, CURRENT_VERSION)
-    _migrate(connection, MIGRATIONS, version)
+    _migrate(connection, connection.registry_path, read_version(connection), MIGRATIONS,
+             RegistryUnavailable)
 
 
 def prepare_journal(path: str) -> None:
@@ -163,10 +161,8 @@ def migrate_journal(connection: Connection, path: str) -> None:
     """Bring the journal to the current version, in a transaction of its own."""
     if _journal_version(connection, path) < JOURNAL_VERSION:
         with connection.writing():
-            version = _journal_version(connection, path)
-            if 0 < version < JOURNAL_VERSION:
-                _keep_before(path, JOURNAL_VERSION, JournalUnavailable)
-            _migrate(connection, JOURNAL_MIGRATIONS, version)
+            _migrate(connection, path, _journal_version(connection, path), JOURNAL_MIGRATIONS,
+                     JournalUnavailable)
     _refuse_incomplete(connection, path)
 
 
@@ -188,7 +184,13 @@ def _list_columns(statements: Iterable[str]) -> Set[Tuple[str, str]]:
             for column in _COLUMN.findall(made.string)}
 
 
-def _migrate(connection: Connection, migrations: Sequence[Migration], version: int) -> None:
+def _migrate(connection: Connection, path: str, version: int, migrations: Sequence[Migration],
+             error_class: Type[RegistryUnavailable]) -> None:
+    """Take all steps that a file lacks; without a copy of what it was, none."""
+    newest = migrations[-1][0]
+    if 0 < version < newest:
+        from registry.kept_copies import keep_before  # an old file is met once
+        keep_before(path, newest, error_class)
     for number, statements in migrations:
         if number > version:
             for statement in statements:
@@ -215,13 +217,6 @@ def _make_private(path: str) -> None:
     with contextlib.suppress(OSError):
         if os.stat(path).st_mode & 0o077:
             os.chmod(path, 0o600)
-
-
-def _keep_before(path: str, version: int,
-                 error_class: Type[RegistryUnavailable] = RegistryUnavailable) -> None:
-    """Keep a copy of what is migrated; without one nothing is."""
-    from registry.kept_copies import keep_before  # an old file is met once
-    keep_before(path, version, error_class)
 
 
 def _journal_version(connection: Connection, path: str) -> int:

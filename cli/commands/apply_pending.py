@@ -56,7 +56,7 @@ def apply_pending(arguments: Arguments, context: Context) -> Result:
                      outcome.status)
 
 
-def render_selection(selection: Selection, window: Any = None) -> List[str]:
+def render_selection(selection: Selection, window: Any) -> List[str]:
     """What is to be restarted, in which order, and what is not."""
     lines: List[str] = []
     if selection.steps:

@@ -94,7 +94,7 @@ def _second_after(at: str) -> str:
     return at + '~'
 
 
-def describe_entry(entry: Any, name: Optional[str] = None, *, names_vm: bool = True) -> str:
+def describe_entry(entry: Any, name: Optional[str], *, names_vm: bool = True) -> str:
     """One change on one line, with the VM, or the vGPU pool, that it was about."""
     what = _describe_change(entry.before, entry.after, name)
     if entry.what == CLOCK_STEPPED:

@@ -247,7 +247,7 @@ def _priority(arguments: Arguments) -> Priority:
     return DEFAULT_PRIORITY if priority is None else priority
 
 
-def _say_registered(vm: Vm, what: str, is_dry: bool = False) -> str:
+def _say_registered(vm: Vm, what: str, is_dry: bool) -> str:
     verb = 'would be registered' if is_dry else what.replace('_', ' ')
     return f'{name_vm(vm.vm_name, vm.vm_uuid)}: {verb} with {say_assignment(vm)}'
 

@@ -51,7 +51,7 @@ def follow(context: Any, vm_uuid: str, situation: Situation, *,
 
 
 def follow_many(context: Any, situations: Mapping[str, Situation], *,
-                is_removed: bool = False) -> Dict[str, Follow]:
+                is_removed: bool) -> Dict[str, Follow]:
     """The same for several VMs, which are staged together."""
     followed = {vm_uuid: _find_waiting(vm_uuid, situation, is_removed)
                 for vm_uuid, situation in situations.items()}
@@ -224,7 +224,7 @@ def _find_shown_reason(view: VmView, what: str, followed: Optional[Follow]) -> O
 
 
 def build_rehearsal(context: Any, what: str, head: str, row: Vm, situation: Situation,
-                    also: str = '', **beside: Any) -> Result:
+                    also: str, **beside: Any) -> Result:
     """Build the answer to a dry run; `also` says what would become of a VM that runs."""
     result = build_answer(context, what, head, row, situation, None)
     if not situation.was_asked:

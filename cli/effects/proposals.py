@@ -149,7 +149,7 @@ def say_pool_change(change: PoolChange) -> str:
                      for what, old, new in pairs if old != new)
 
 
-def describe_counts(difference: Difference, unchanged: int = 0, *, is_done: bool = True) -> str:
+def describe_counts(difference: Difference, unchanged: int = 0, *, is_done: bool) -> str:
     """How many changes there are of each kind, done or to be done; '' when there is none."""
     verb = '' if is_done else 'to be '
     parts = [f'{count} {verb}{what}' for what, count in sorted(difference.counts.items())]

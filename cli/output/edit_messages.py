@@ -33,7 +33,7 @@ def say_change(before: Vm, after: Vm) -> str:
     return ', '.join(f'{what} {old} → {new}' for what, old, new in pairs if old != new)
 
 
-def describe_row(row: RowChange, *, is_dry: bool = False) -> str:
+def describe_row(row: RowChange, *, is_dry: bool) -> str:
     """What becomes of one row, or would, with the VM's name."""
     vm = row.after or row.before
     if vm is None:

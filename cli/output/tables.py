@@ -125,7 +125,7 @@ def describe_state(view: VmView) -> str:
     return _with_hint(str(view.state), _find_hint(view))
 
 
-def describe_left(plan: Any, *, lacks_journal: bool = False) -> str:
+def describe_left(plan: Any, *, lacks_journal: bool) -> str:
     """The state of a VM that is left as it is, and why."""
     state, reason = plan.state.value, plan.reason.value
     return _with_hint(state, _say_reason(
@@ -187,7 +187,7 @@ def describe_resident(vm_uuid: str) -> str:
             f'there (list_domains): xe vm-reset-powerstate uuid={vm_uuid} --force')
 
 
-def describe_boot(boot: Any, host_name: Optional[str] = None) -> str:
+def describe_boot(boot: Any, host_name: Optional[str]) -> str:
     """One receipt on one line."""
     return f'{utc(boot.opened_at)} {describe_outcome(boot, host_name)}'
 

@@ -110,7 +110,7 @@ def pool_document(pool: PoolCount) -> Dict[str, Any]:
     return dict(pool._asdict())
 
 
-def entry_document(entry: Any, vm_name: Optional[str] = None) -> Dict[str, Any]:
+def entry_document(entry: Any, vm_name: Optional[str]) -> Dict[str, Any]:
     """One change of the history as JSON; a priority is a word there, as everywhere."""
     document = dict(entry._asdict(), at=iso(entry.at), vm_name=vm_name)
     for when in ('before', 'after'):

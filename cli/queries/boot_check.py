@@ -49,7 +49,7 @@ def _find_receipt(context: Any, vm_uuid: str, before: int) -> Optional[Boot]:
 
 
 def judge_running(context: Any, vm: VmRecord, plan: Plan, staged: FrozenSet[str],
-                  boot: Optional[Boot] = None) -> Tuple[Optional[str], str]:
+                  boot: Optional[Boot]) -> Tuple[Optional[str], str]:
     """Look once at what a VM runs with, and judge it: what was found, and the verdict.
 
     What runs elsewhere is what the receipt of its boot found. A boot that took what was asked for

@@ -175,7 +175,7 @@ def _bound_largest(mirror: PoolEntry, trust: Trust) -> int:
 
 def list_kept_rows(vms: Iterable[VmRecord], resource_pool: str, faulty: Container[str],
                    rows: Mapping[str, MirroredRow],
-                   trust: Trust = NO_TRUST) -> Dict[str, MirroredRow]:
+                   trust: Trust) -> Dict[str, MirroredRow]:
     """What the mirror has of VMs whose row cannot be understood just now: that stays there.
 
     Two rows with one number are both faulty; what is kept must not double a number either.

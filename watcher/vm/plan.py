@@ -186,7 +186,7 @@ def plan_restore(vm: VmRecord, saved: Optional[str], assignment: Optional[Assign
 
 
 def render_desired(reading: Reading, assignment: Assignment, policy: Policy,
-                   removed: Optional[str] = None) -> Optional[str]:
+                   removed: Optional[str]) -> Optional[str]:
     """The span that the assignment asks for; None while its vGPU pool is disabled.
 
     Properties set by hand are those that stand there, or that stood in what was removed.
