@@ -55,7 +55,7 @@ def judge_running(context: Any, vm: VmRecord, plan: Plan, staged: FrozenSet[str]
     What runs elsewhere is what the receipt of its boot found. A boot that took what was asked for
     then is pending when something else is asked for now.
     """
-    if not vm.is_live:
+    if not vm.is_up:
         return None, 'not_running'
     from watcher.vm.boot import BootFinding, BootKind, judge
     finding = _find_running(context, vm)

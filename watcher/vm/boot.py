@@ -170,7 +170,7 @@ def _follow_without_domain(track: Track, vm: VmRecord, is_new: bool) \
         rested = Track(vm.power_state, is_awaited=is_awaited)
         return rested, Sign.GIVEN_UP if was_under_way else Sign.NOTHING, BootKind.UNKNOWN
     # Running is published before the domid: what the VM was before tells how it came up.
-    moved = track if vm.is_live else track._replace(power_state=vm.power_state)
+    moved = track if vm.is_up else track._replace(power_state=vm.power_state)
     return (moved, Sign.UNDER_WAY, track.under_way or BootKind.UNKNOWN) if is_new else \
         (moved, Sign.NOTHING, BootKind.UNKNOWN)
 

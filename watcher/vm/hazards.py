@@ -52,7 +52,7 @@ class Having(NamedTuple):
 
 def build_having(vms: Iterable[VmRecord]) -> Having:
     """Sum up the VMs that have a number: once for all of them."""
-    states = sorted((vm.uuid, vm.is_live) for vm in vms)
+    states = sorted((vm.uuid, vm.is_up) for vm in vms)
     return Having(tuple(uuid for uuid, _runs in states),
                   tuple(uuid for uuid, runs in states if runs))
 
@@ -81,7 +81,7 @@ def _find_doubled(vm: VmRecord, vm_id: int, having: Having, owner: Optional[str]
     What a row's number is doubled by is a copy or contested: the state of the VM says so.
     """
     running = _name_others(vm, having.running)
-    if running and vm.is_live:
+    if running and vm.is_up:
         return [Danger(DangerKind.NUMBER_RUNS_TWICE, vm_id, running, len(having.running) - 1)]
     others = _name_others(vm, having.all)
     if others and owner is None:

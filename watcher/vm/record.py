@@ -96,7 +96,7 @@ class VmRecord(NamedTuple):
         return frozenset(name for _task, name in self.operations)
 
     @property
-    def is_live(self) -> bool:
+    def is_up(self) -> bool:
         """It runs or is paused: a domain of it is there."""
         return self.power_state in (PowerState.RUNNING, PowerState.PAUSED)
 
@@ -126,7 +126,7 @@ class VmRecord(NamedTuple):
     @property
     def domain(self) -> Optional[Tuple[str, int]]:
         """(host, domid) of the running domain; None while XAPI does not name both."""
-        if self.is_live and self.domid >= 0 and self.resident_on:
+        if self.is_up and self.domid >= 0 and self.resident_on:
             return self.resident_on, self.domid
         return None
 
