@@ -150,4 +150,4 @@ def test_a_thousand_staged_vms_start_at_once_without_a_write(
     assert [world.last_boot(ref).args for ref in refs] == [
         span(number + 1) for number in range(1000)]
     wait_until(lambda: len(world.daemon.events('vm.booted', verdict='as_desired')) == 1000,
-               'a receipt for each', 180.0)
+               lambda: 'a line for each, beside %r' % world.daemon.events('log.dropped'), 180.0)

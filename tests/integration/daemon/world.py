@@ -5,6 +5,7 @@ process of its own; the registry is a real SQLite file. Nothing in here looks in
 by what it writes to its log and to XAPI.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -22,6 +23,9 @@ ROOT = programs.ROOT
 KEY = 'device-model-args'
 # How long a test waits for what shall happen; deliberate faults need not be waited for so long.
 PATIENCE_SECONDS = float(os.environ.get('TEST_PATIENCE_SECONDS', '60'))
+# Of Linux; fcntl has its name from Python 3.10 on. As large as the kernel lets everybody have it.
+_F_SETPIPE_SZ = 1031
+PIPE_BYTES = 1024 * 1024
 
 
 def span(vm_id: int, pool: str = 'A', priority: str = 'medium', name: str = 'vgpu-stub') -> str:
@@ -58,6 +62,10 @@ class Daemon:
         self.process = programs.start('watcher', ['run', '--config', self._config],
                                       stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
                                       **self._surroundings)
+        # The daemon drops lines that nobody reads in time; here the reader may have to wait for
+        # the threads of the simulator.
+        assert self.process.stderr is not None
+        fcntl.fcntl(self.process.stderr, _F_SETPIPE_SZ, PIPE_BYTES)
         self._reader = threading.Thread(
             target=self._read, args=(self.process, self.lines, self.raw), daemon=True)
         self._reader.start()
