@@ -112,8 +112,8 @@ list_what_to_place() {
     printf '0644\t%s\n' "$manifest"
 }
 
-# By renaming: what runs meanwhile finds the old file or the new one, and always a whole one. Not by
-# programs of the shell: two for each file take seconds.
+# By renaming: what runs meanwhile finds the old file or the new one, and always a whole one. By one
+# Python: programs of the shell, two for each file, would take seconds.
 place_all() {
     python3 -I -c '
 import os, shutil, signal, sys

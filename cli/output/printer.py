@@ -125,9 +125,7 @@ class Output:
         is_terminal = self._results.isatty()
         has_colours = (is_terminal and 'NO_COLOR' not in self._environment
                        and self._environment.get('TERM') not in (None, '', 'dumb'))
-        # Python 3.7 and later writes UTF-8 there, unless it is told otherwise.
-        is_plain = (self._environment.get('LC_ALL') in ('C', 'POSIX')
-                    and not self._environment.get('PYTHONIOENCODING'))
+        is_plain = _is_c_locale(self._environment) and not self._environment.get('PYTHONIOENCODING')
         has_ticks = not is_plain and _can_show(self._results, '\u2713\u26a0')
         style = Style(has_ticks, has_colours, is_terminal)
         return measured(style) if is_terminal else style
@@ -169,6 +167,14 @@ def measured(style: Style) -> Style:
 def _open_nowhere() -> TextIO:
     """What stands for a stream that was closed before we began."""
     return open(os.devnull, 'w', encoding='utf-8')
+
+
+def _is_c_locale(environment: Mapping[str, str]) -> bool:
+    """Whether somebody asked for the locale C, in which Python 3.7 and later writes UTF-8."""
+    names = [environment.get(name) for name in ('LC_ALL', 'LC_CTYPE', 'LANG')]
+    if names[1] == 'C.UTF-8':
+        del names[1]  # Python itself sets it where LANG says C (PEP 538)
+    return next(filter(None, names), '') in ('C', 'POSIX')
 
 
 def _can_show(stream: TextIO, text: str) -> bool:

@@ -168,8 +168,10 @@ def describe_rows(context: Any, rows: Sequence[Vm], after: Sequence[Vm]) -> List
     views = [view_row(row) for row in rows]
     if context.is_json:  # people are not shown them
         with contextlib.suppress(XapiError, RegistryError):
-            pool = read_pool(context, context.registry.read()._replace(vms=tuple(after)))
-            views = [pool.view_row(row, context.live().odd) for row in rows]
+            contents, live = context.registry.read()._replace(vms=tuple(after)), context.live()
+            with live.hurried():
+                pool = read_pool(context, contents)
+            views = [pool.view_row(row, live.odd) for row in rows]
     return [vm_document(view) for view in views]
 
 

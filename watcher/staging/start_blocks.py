@@ -1,9 +1,9 @@
 """Start blocks that a version before 0.2 left in VM.blocked_operations (P7).
 
 That version blocked a VM's start while it replaced the arguments in two calls; killed in
-between, it left the block, and perhaps a VM without its arguments. An entry is ours
-by its text and by nothing else, as it stands there when it is removed: XAPI removes by key, and
-others use the map too.
+between, it left the block, and perhaps a VM without its arguments. An entry is ours by its text and
+by nothing else, as it stands there when it is removed: XAPI removes by key, and others use the map
+too.
 """
 
 from typing import List, Mapping, Optional, Tuple

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from typing import Dict
 
 import pytest
 
@@ -221,8 +222,19 @@ def test_ticks_are_shown_only_where_the_locale_can(pool: Place) -> None:
     pool.run('register-vm', '--vm-name=caf\u00e9')
     run = pool.run('scan-vms', environment={'LC_ALL': 'C', 'PYTHONIOENCODING': 'ascii'})
     assert run.status == 0 and '| OK Configured |' in run.out and 'caf\\xe9' in run.out
-    run = pool.run('scan-vms', environment={'LC_ALL': 'C', 'PYTHONIOENCODING': ''})
-    assert run.status == 0 and '| OK Configured |' in run.out
+
+
+@pytest.mark.parametrize('locale, is_shown', [
+    ({'LC_ALL': 'C'}, False), ({'LC_ALL': 'POSIX', 'LANG': 'C.UTF-8'}, False),
+    ({'LANG': 'C'}, False), ({'LANG': 'C', 'LC_ALL': 'C.UTF-8'}, True),
+    ({'LANG': 'C.UTF-8'}, True)])
+def test_the_locale_c_shows_no_ticks_though_python_could(
+        pool: Place, locale: Dict[str, str], is_shown: bool) -> None:
+    pool.create_vm('web')
+    pool.run('register-vm', 'web')
+    run = pool.run('scan-vms', environment=dict(
+        {'LC_ALL': '', 'LC_CTYPE': '', 'LANG': '', 'PYTHONIOENCODING': ''}, **locale))
+    assert run.status == 0 and ('\u2713' in run.out) is is_shown
 
 
 def test_a_reader_that_goes_away_is_no_error(later: Place) -> None:
