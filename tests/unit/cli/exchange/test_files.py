@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import itertools
 import os
-import threading
+import sys
+from typing import NamedTuple
 
 import pytest
 
@@ -37,42 +39,71 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, mocker):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='only root can give files away')
-def test_whoever_changes_what_is_there_all_the_time_leads_nothing_astray(tmp_path):
-    everyones, victim = tmp_path / 'tmp', tmp_path / 'victim'
+@pytest.mark.parametrize('first, second', tuple(itertools.permutations(
+    ('nothing', 'victim', 'pipe', 'own pipe'), 2)))
+def test_whoever_changes_what_is_there_between_any_two_calls_leads_nothing_astray(
+        tmp_path, first, second):
+    everyones, victim, pipe = tmp_path / 'tmp', tmp_path / 'victim', tmp_path / 'pipe'
     everyones.mkdir()
     everyones.chmod(0o1777)
     victim.write_text('precious', encoding='utf-8')
-    os.mkfifo(str(tmp_path / 'pipe'))
-    target, stop = str(everyones / 'backup.json'), threading.Event()
+    os.mkfifo(str(pipe))
+    target, made = str(everyones / 'backup.json'), str(everyones / 'made')
+    led_to = {'victim': str(victim), 'pipe': str(pipe)}
+    # With readers, so that a pipe which is opened by mistake takes the text.
+    readers = [os.open(str(pipe), os.O_RDONLY | os.O_NONBLOCK)]
 
-    def attack():
-        """Put a link to a file, a link to a pipe, and a pipe there, in turn."""
-        made = str(everyones / 'made')
-        while not stop.is_set():
-            for kind in ('victim', 'pipe', ''):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(made)
-                if kind:
-                    os.symlink(str(tmp_path / kind), made)
-                else:
-                    os.mkfifo(made)
-                os.chown(made, 65534, 65534, follow_symlinks=False)
-                os.rename(made, target)
+    def put(kind):
+        """As anybody may in /tmp: a link to a file or a pipe, a pipe, or nothing."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(target)
+        if kind == 'nothing':
+            return
+        if kind in led_to:
+            os.symlink(led_to[kind], made)
+        else:
+            os.mkfifo(made)
+            readers.append(os.open(made, os.O_RDONLY | os.O_NONBLOCK))
+        os.chown(made, 65534, 65534, follow_symlinks=False)
+        os.rename(made, target)
 
-    # With a reader, so that a pipe which is opened by mistake takes the text.
-    reader = os.open(str(tmp_path / 'pipe'), os.O_RDONLY | os.O_NONBLOCK)
-    attacker = threading.Thread(target=attack)
-    attacker.start()
-    refused = 0
+    refused = set()
+    for before_call in itertools.count():
+        put(first)
+        attempt = _write_while_attacked(target, before_call, lambda: put(second))
+        assert victim.read_text(encoding='utf-8') == 'precious'
+        refused.add(attempt.is_refused)
+        if before_call >= attempt.call_count:
+            break
+    while readers:
+        reader = readers.pop()
+        assert os.read(reader, 10) == b''
+        os.close(reader)
+    assert before_call > 10 and (True in refused) == ('own pipe' in (first, second))
+
+
+class _Attempt(NamedTuple):
+    call_count: int
+    is_refused: bool
+
+
+def _write_while_attacked(target, before_call, attack):
+    """Write a file; the attack comes before that call of the system, counted from 0."""
+    count = 0
+
+    def watch(_frame, event, function):
+        nonlocal count
+        if event == 'c_call' and function.__module__ == 'posix':
+            if count == before_call:
+                attack()
+            count += 1
+
+    sys.setprofile(watch)
     try:
-        for _time in range(500):
-            try:
-                write_file(target, 'text')
-            except CommandError:
-                refused += 1
+        write_file(target, 'text')
+        is_refused = False
+    except CommandError:
+        is_refused = True
     finally:
-        stop.set()
-        attacker.join()
-    assert victim.read_text(encoding='utf-8') == 'precious' and os.read(reader, 10) == b''
-    assert 0 < refused < 500
-    os.close(reader)
+        sys.setprofile(None)
+    return _Attempt(count, is_refused)
