@@ -243,7 +243,8 @@ def test_blocked_reader_costs_lines_and_not_the_daemon(pipe):
     assert 0 < len(whole) < 300
 
 
-def test_long_line_goes_out_whole_while_somebody_reads(pipe):
+def test_long_line_goes_out_whole_while_somebody_reads(pipe, monkeypatch):
+    monkeypatch.setattr(logs, 'PATIENCE_SECONDS', 60.0)
     read_end, write_end = pipe
     received = []
 
@@ -261,6 +262,7 @@ def test_long_line_goes_out_whole_while_somebody_reads(pipe):
 
 def test_lines_of_several_threads_do_not_mix():
     program = ('import threading\nfrom watcher.runtime import logs\nlogs.configure("json", "info")\n'
+               'logs.PATIENCE_SECONDS = 60.0\n'
                'def say(n):\n    for i in range(50):\n'
                '        logs.get_logger().info("a.b", n=n, i=i, text="z" * 1900)\n'
                'threads = [threading.Thread(target=say, args=(n,)) for n in range(4)]\n'
