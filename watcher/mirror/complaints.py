@@ -151,29 +151,3 @@ class Complaints:
         if held_back is not None:
             get_logger().warning('mirror.write_failed', table=table, ref=ref, error=error,
                                  retry_seconds=retry_seconds, held_back=held_back)
-
-
-class LastComplaint:
-    """What was logged last of the mirror as a whole: a change that comes again and again is logged
-    once a minute, and so is what still holds then (P30)."""
-
-    def __init__(self) -> None:
-        self._limiter = RateLimiter(_REPEAT_SECONDS)
-        self._told: Dict[str, str] = {}
-
-    def must_tell(self, key: str, what: str, now: float) -> bool:
-        """Whether to tell this now: it is another thing than was told last."""
-        if self._told.get(key) == what or self._limiter.admit(key, now) is None:
-            return False
-        self._told[key] = what
-        return True
-
-    def must_tell_written(self, generation: str, now: float) -> bool:
-        """Whether to tell that a generation was written: each one, and again once a minute."""
-        is_new = self._told.get('written') != generation
-        self._told['written'] = generation
-        return is_new or self._limiter.admit('written', now) is not None
-
-    def forget(self, key: str) -> None:
-        """It is over: the same would be told again."""
-        self._told.pop(key, None)

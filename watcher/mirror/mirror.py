@@ -11,35 +11,30 @@ import os
 from typing import Any, Callable, Optional, Tuple, Union
 
 from registry.errors import JournalUnavailable, Reason, RegistryError
-from registry.schema import MIRROR_NOTE
 from watcher.config.settings import MirrorSettings
 from watcher.mirror.comparison import Judgement, judge
-from watcher.mirror.complaints import LastComplaint
 from watcher.mirror.entries import (LINE_LENGTH, MAX_GENERATION, Generation, MirrorContent,
                                     PoolEntry, VmEntry, is_leap, parse_generation)
 from watcher.mirror.manual_edits import take_edit
+from watcher.mirror.notices import MirrorNotices
 from watcher.mirror.push import Push, Submit
 from watcher.mirror.reading import Reader
 from watcher.mirror.rebuild import Local, Rebuilder, RebuildResult
 from watcher.mirror.witnesses import HostsListed, Testimony, Witnesses
 from watcher.mirror.writes import MirrorWritten
-from watcher.runtime.logs import get_logger
 from watcher.state.inventory import Inventory
-from watcher.state.notes import MirrorNote, render_note
+from watcher.state.notes import MirrorNote
 from watcher.state.registry_view import RegistryView
 from watcher.state.write_permit import WritePermit
 from watcher.vm.record import PoolRecord, VmRecord
 from watcher.xapi.role import Role
 
 _RETRY_SECONDS = 2.0
-_NOTE_SECONDS = 2.0
 # Staging goes first for so long; many VMs that wait must not keep edits from being mirrored.
 _DEFER_SECONDS = 3.0
 # An edit on a member is undone, but not in the midst of a change of master: its host may be about
 # to become the master, and then the edit counts.
 _GRACE_SECONDS = 10.0
-# The first answer has the pool's record, unless XAPI does not tell it.
-_POOL_SECONDS = 2.0
 _ASK_SECONDS = 0.25
 _NO_LINEAGE = 'the journal does not tell at which generations the registry has been'
 
@@ -77,11 +72,9 @@ class Mirroring:
         self._is_held_up = False
         self._has_led = False
         self._edited_at: Optional[float] = None
-        self._waiting_since: Optional[float] = None
-        self._last_told = LastComplaint()
+        self._notices = MirrorNotices(view, write)
         self._problem = ''
         """Why registry or journal could not be judged, or made like the mirror."""
-        self._noted: Tuple[float, Tuple[Any, ...]] = (-_NOTE_SECONDS, ())
 
     # What is told.
 
@@ -91,7 +84,8 @@ class Mirroring:
         if self._witnesses is not None:
             self._witnesses.restart()
         self._must_judge, self._judge_at = True, 0.0
-        self._has_led, self._edited_at, self._waiting_since = False, None, None
+        self._has_led, self._edited_at = False, None
+        self._notices.restart()
         self._judged, self._rebuilder.incomplete_since = None, None
         self.state = WAITING
 
@@ -147,7 +141,8 @@ class Mirroring:
         if role is None or not self.settings.enabled or self.push.pool is None:
             self.state = OFF if not self.settings.enabled else WAITING
             self._permit.is_overtaken = False
-            self._tell_waiting(role, now)
+            if self.settings.enabled and role is not None and role.is_writer:
+                self._notices.tell_waiting(now)
             self._leave_note(role, now)
             return
         if self._reader.has_changed(self.settings.key_file, now):
@@ -169,7 +164,7 @@ class Mirroring:
             try:
                 self._decide(role, now)
                 self._problem = ''
-                self._last_told.forget('problem')
+                self._notices.end_problem()
             except RegistryError as error:
                 self._wait(error, now)
 
@@ -186,9 +181,7 @@ class Mirroring:
             self._aim(None, WAITING)
         elif reading.is_too_new:
             self._aim(None, OFF)
-            if self._last_told.must_tell('off', 'format', now):
-                get_logger().warning('mirror.unavailable',
-                                     reason='the mirror was written by a newer version')
+            self._notices.tell_too_new(now)
         elif not view.is_available:
             self._aim(None, NO_REGISTRY)
             if self._reader.is_wiped:
@@ -249,8 +242,8 @@ class Mirroring:
         # What we wrote in this session is on its way, and shows what stood there before.
         is_echo = judgement is Judgement.OLDER and self._has_led
         if judgement is Judgement.OLDER and mirror is not None and not is_echo:
-            get_logger().warning('mirror.older', generation=local.lineage[-1],
-                                 found=mirror.generation.text)
+            self._notices.tell_older(local.lineage[-1], mirror.generation.text, now,
+                                     is_master=True)
         # One that was taken over is made our own once: the former master may have gone on
         # from it, unseen, and must find something newer when it comes back.
         is_same = self._view.journal.has_own_generation() and (
@@ -279,10 +272,7 @@ class Mirroring:
                          reason: str = 'not signed by a key that is known here') -> None:
         self._aim(None, UNDECIDED)
         self._judge_later(now)
-        if self._last_told.must_tell('undecided', entry.generation.text, now):
-            log = get_logger().error if role.is_writer else get_logger().warning
-            log('mirror.undecided', generation=entry.generation.text, vms=vms, found=entry.vms,
-                reason=reason)
+        self._notices.tell_undecided(entry, vms, reason, now, is_master=role.is_writer)
 
     def _advance(self, mirror: Optional[PoolEntry], local: Local) -> None:
         """A new generation, in the journal before anything of it is in XAPI."""
@@ -308,9 +298,8 @@ class Mirroring:
             self._judge_later(now)
         elif judgement is Judgement.OLDER:
             self.state = OLDER
-            if self._last_told.must_tell('older', mirror.generation.text, now):
-                get_logger().warning('mirror.older', generation=local.lineage[-1],
-                                     found=mirror.generation.text)
+            self._notices.tell_older(local.lineage[-1], mirror.generation.text, now,
+                                     is_master=False)
         else:
             self._rebuild(mirror, local, role, now)
 
@@ -354,47 +343,25 @@ class Mirroring:
         self._review((vm.uuid,))
 
     def _tell_pushed(self, now: float) -> None:
-        if self.state == PUSHING and self.push.is_mirrored:
+        target = self.push.target
+        if self.state == PUSHING and self.push.is_mirrored and target is not None:
             self.state = MIRRORED
-            if not self.push.writes or not self._last_told.must_tell_written(self.generation, now):
-                return
-            get_logger().info('mirror.written', generation=self.generation,
-                              vms=len(self.push.target.rows) if self.push.target else 0,
-                              writes=self.push.writes,
-                              elapsed_ms=round((now - self._pushed_at) * 1000))
-            self.push.writes = 0
-
-    def _tell_waiting(self, role: Optional[Role], now: float) -> None:
-        """XAPI answers, and does not tell of its resource pool, or not in a way to go by."""
-        if role is None or not role.is_writer or not self.settings.enabled:
-            return
-        if self._waiting_since is None:
-            self._waiting_since = now
-        elif now - self._waiting_since > _POOL_SECONDS \
-                and self._last_told.must_tell('pool', 'missing', now):
-            get_logger().warning('mirror.unavailable',
-                                 reason='XAPI does not tell of its resource pool')
+            if self.push.writes and self._notices.tell_written(
+                    self.generation, len(target.rows), self.push.writes, now - self._pushed_at,
+                    now):
+                self.push.writes = 0
 
     def _wait(self, error: RegistryError, now: float) -> None:
         """Registry or journal did not let us: what was judged counts for nothing."""
         self._judge_later(now)
         self._problem = str(error)
         self.state = WAITING if self.state == FOLLOWING else self.state
-        if self._last_told.must_tell('problem', str(error), now):
-            get_logger().warning('mirror.waiting', error=str(error))
+        self._notices.tell_problem(self._problem, now)
 
     def _leave_note(self, role: Optional[Role], now: float) -> None:
-        """Leave word for vgpu-admin of how far the mirror is."""
         if self.push.refused:
             self.state = OFF
-        note = MirrorNote(self.state, self.generation, self.push.waiting,
-                          role.master if role else '', bool(role and role.is_writer),
-                          self.push.refused or self._problem, self._reader.keeper.problem)
-        facts = note + (self._view.journal_openings,)
-        noted_at, noted = self._noted
-        if facts == noted or (facts[:2] == noted[:2] and now - noted_at < _NOTE_SECONDS):
-            return
-        self._noted = (now, facts)
-        if self._view.is_journal_open:
-            self._write(lambda journal: journal.write_note(MIRROR_NOTE, render_note(note)))
-
+        self._notices.leave_note(MirrorNote(
+            self.state, self.generation, self.push.waiting, role.master if role else '',
+            bool(role and role.is_writer), self.push.refused or self._problem,
+            self._reader.keeper.problem), now)

@@ -449,7 +449,7 @@ MUTANTS = (
          '            if key not in told and self._lines.admit(vm.ref, now):\n',
          '            if key not in told:\n',
          'tests/unit/watcher/test_quarrels.py endanger'),
-    _one('a new forged entry of the pool is told each time', 'watcher/mirror/complaints.py',
+    _one('a new forged entry of the pool is told each time', 'watcher/mirror/notices.py',
          ' or self._limiter.admit(key, now) is None:\n', ':\n',
          'tests/unit/watcher/test_quarrels.py pools_entry'),
     _one('a rotation stops itself', 'deploy/logrotate.conf', ' --kill-who=main', '',
