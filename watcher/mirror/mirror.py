@@ -7,6 +7,7 @@ staged (`comparison.py`). A generation is in the journal before anything of it i
 Nothing here waits for XAPI, and 250 ms at most for the registry.
 """
 
+import math
 import os
 from typing import Any, Callable, Optional, Tuple, Union
 
@@ -71,6 +72,8 @@ class Mirroring:
         self._pushed_at = 0.0
         self._is_held_up = False
         self._has_led = False
+        self._stood = math.inf
+        """The number of the generation at which the mirror of this master stood last."""
         self._edited_at: Optional[float] = None
         self._notices = MirrorNotices(view, write)
         self._problem = ''
@@ -241,9 +244,12 @@ class Mirroring:
             return
         # What we wrote in this session is on its way, and shows what stood there before.
         is_echo = judgement is Judgement.OLDER and self._has_led
-        if judgement is Judgement.OLDER and mirror is not None and not is_echo:
-            self._notices.tell_older(local.lineage[-1], mirror.generation.text, now,
-                                     is_master=True)
+        if not self._has_led:
+            before, self._stood = self._stood, mirror.generation.number if mirror else math.inf
+            # XAPI went away in the midst of a generation: nobody has put an old one back.
+            if judgement is Judgement.OLDER and mirror is not None and self._stood < before:
+                self._notices.tell_older(local.lineage[-1], mirror.generation.text, now,
+                                         is_master=True)
         # One that was taken over is made our own once: the former master may have gone on
         # from it, unseen, and must find something newer when it comes back.
         is_same = self._view.journal.has_own_generation() and (
@@ -285,6 +291,7 @@ class Mirroring:
                 now: float) -> None:
         """On a member."""
         self._aim(None, FOLLOWING)
+        self._stood = math.inf
         self.generation = local.lineage[-1] if local.lineage else ''
         if judgement is not Judgement.EDITED:
             self._edited_at = None
@@ -345,7 +352,7 @@ class Mirroring:
     def _tell_pushed(self, now: float) -> None:
         target = self.push.target
         if self.state == PUSHING and self.push.is_mirrored and target is not None:
-            self.state = MIRRORED
+            self.state, self._stood = MIRRORED, target.generation.number
             if self.push.writes and self._notices.tell_written(
                     self.generation, len(target.rows), self.push.writes, now - self._pushed_at,
                     now):
