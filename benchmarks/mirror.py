@@ -9,7 +9,8 @@ from typing import Dict, List
 from benchmarks.figures import Figure, compare, observe, summarise
 from benchmarks.stand import Contender, Stand
 from registry.values import Priority
-from watcher.mirror.entries import MAX_VM_BYTES, SLOTS
+from watcher.mirror.entries import MAX_VM_BYTES
+from watcher.vm.mirror_keys import SLOTS
 
 VMS = 1000
 EDITS = 10

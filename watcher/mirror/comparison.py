@@ -14,9 +14,10 @@ from typing import Container, Dict, Iterable, List, Mapping, NamedTuple, Optiona
 from registry.values import Image, Vm
 from watcher.mirror.codes import NO_TRUST, Trust
 from watcher.mirror.completion import prove
-from watcher.mirror.entries import (SLOTS, Generation, MirroredRow, PoolEntry, VmEntry,
-                                    digest_contents, row_of_entry)
+from watcher.mirror.entries import (Generation, MirroredRow, PoolEntry, VmEntry, digest_contents,
+                                    row_of_entry)
 from watcher.mirror.slots import Found, SlotChange, Slots, attach_vm, find_current, plan_entry
+from watcher.vm.mirror_keys import SLOTS
 from watcher.vm.record import VmKind, VmRecord
 
 # A number that only an unsigned entry names, and no row has, counts up to here only: numbers

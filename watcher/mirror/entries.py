@@ -21,8 +21,6 @@ from registry.values import (MAX_VM_ID, POOL_IDS, Pool, Priority, Vm, clean_name
                              parse_vm_id)
 from watcher.errors import WatcherError
 
-# Two, so that an entry is replaced by adding the new one before the old one goes.
-SLOTS = ('vgpu-watcher-1', 'vgpu-watcher-2')
 FORMAT = 1
 MAX_VM_BYTES = 512
 MAX_POOL_BYTES = 8192

@@ -10,11 +10,12 @@ from watcher.mirror.codes import Trust
 from watcher.mirror.comparison import list_kept_rows
 from watcher.mirror.entries import (MirroredRow, MirrorInvalid, digest_contents, parse_generation,
                                     row_of)
-from watcher.mirror.slots import CODE, MirrorReading, read_mirror
+from watcher.mirror.slots import MirrorReading, read_mirror
 from watcher.mirror.trust import Keeper, find_evidence
 from watcher.runtime.logs import get_logger
 from watcher.state.inventory import Inventory
 from watcher.state.registry_view import RegistryView
+from watcher.vm.mirror_keys import CODE
 from watcher.vm.record import PoolRecord
 
 

@@ -1,20 +1,15 @@
-"""The keys of one record's other_config that hold an entry of the mirror.
+"""What the mirror's keys of one record hold: which entry counts, and how one is replaced.
 
-There are two slots, so that an entry is replaced by adding the new one before the old one goes.
-Beside each slot stand its code, and of the pool's entry what did not fit into it, in keys of their
-own: a host with version 0.1 reads the slots and nothing else. Pure: no clock, no I/O, no logging.
+Pure: no clock, no I/O, no logging.
 """
 
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from watcher.mirror.codes import NO_TRUST, Trust
-from watcher.mirror.entries import (SLOTS, MirrorInvalid, MirrorTooNew, PoolEntry, VmEntry,
+from watcher.mirror.entries import (MirrorInvalid, MirrorTooNew, PoolEntry, VmEntry,
                                     parse_pool_entry, parse_vm_entry, render_pool_entry,
                                     render_vm_entry)
-from watcher.vm.record import MAX_PARTS
-
-CODE = '-code'
-MORE = '-more-'
+from watcher.vm.mirror_keys import CODE, MAX_PARTS, MORE, SLOTS
 
 Slots = Tuple[Tuple[str, str], ...]
 # What is written beside an entry: the end of the key, and the text.

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterable, NamedTuple, Optional, Tuple
 
 from watcher.config.settings import read_regular_file
 from watcher.mirror.codes import KEYS, Trust, derive_key
-from watcher.mirror.slots import CODE
+from watcher.vm.mirror_keys import CODE
 
 # In the journal's table notes.
 TRUST_NOTE = 'mirror_trust'

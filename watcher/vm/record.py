@@ -13,15 +13,10 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from watcher.errors import MalformedRecord, XapiNonsense
 from watcher.vm.device_args import MAX_READ
+from watcher.vm.mirror_keys import ENTRY_KEYS, PART_KEYS
 
 ARGS_KEY = 'device-model-args'
 NULL_REF = 'OpaqueRef:NULL'
-# The mirror's keys in other_config (slots.py), and those of the pool's record alone.
-_SLOTS = ('vgpu-watcher-1', 'vgpu-watcher-2')
-MIRROR_KEYS = frozenset(_SLOTS) | frozenset(slot + '-code' for slot in _SLOTS)
-MAX_PARTS = 64
-_PART_KEYS = frozenset(f'{slot}-more-{number}' for slot in _SLOTS
-                       for number in range(1, MAX_PARTS + 1))
 # No entry of the mirror is as long; what is cut does not pass for one.
 _MAX_MIRROR = 9000
 _MAX_MIRROR_PART = 40000
@@ -293,9 +288,9 @@ def _find_mirror(raw: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:
     other_config = raw.get('other_config')
     if not isinstance(other_config, dict):
         return ()
-    if MIRROR_KEYS.isdisjoint(other_config):
+    if ENTRY_KEYS.isdisjoint(other_config):
         return ()
-    return tuple(sorted((key, other_config[key][:_MAX_MIRROR]) for key in MIRROR_KEYS
+    return tuple(sorted((key, other_config[key][:_MAX_MIRROR]) for key in ENTRY_KEYS
                         if isinstance(other_config.get(key), str)))
 
 
@@ -305,7 +300,7 @@ def _find_pool_mirror(raw: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:
     if not found:
         return ()
     other_config = raw['other_config']
-    parts = [(key, other_config[key][:_MAX_MIRROR_PART]) for key in _PART_KEYS
+    parts = [(key, other_config[key][:_MAX_MIRROR_PART]) for key in PART_KEYS
              if isinstance(other_config.get(key), str)]
     return tuple(sorted(found + tuple(parts)))
 

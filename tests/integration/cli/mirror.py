@@ -4,8 +4,9 @@ from typing import Optional
 
 from registry.values import Pool, Vm
 from tests.integration.cli.program import Place
-from watcher.mirror.entries import (SLOTS, Generation, PoolEntry, VmEntry, digest_contents,
+from watcher.mirror.entries import (Generation, PoolEntry, VmEntry, digest_contents,
                                     render_pool_entry, render_vm_entry, row_of)
+from watcher.vm.mirror_keys import SLOTS
 
 POOLS = (Pool('A', 'Pool A'), Pool('B', 'Pool B'))
 

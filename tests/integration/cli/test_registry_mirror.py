@@ -12,7 +12,8 @@ from registry.values import Priority, Vm
 from registry.writer_lock import WriterLock
 from tests.integration.cli.mirror import POOLS, give_entry, mirror
 from tests.integration.cli.program import Place, span
-from watcher.mirror.entries import SLOTS, Generation, digest_contents
+from watcher.mirror.entries import Generation, digest_contents
+from watcher.vm.mirror_keys import SLOTS
 
 ELSEWHERE = 'ffff0000-1111-2222-3333-444455556666'
 

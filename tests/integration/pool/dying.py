@@ -11,8 +11,9 @@ from registry.values import Priority
 from tests.integration.daemon.world import span, wait_until
 from tests.integration.pool.world import Assignments, Host, PoolWorld
 from watcher.mirror.comparison import collect_image
-from watcher.mirror.entries import SLOTS, digest_contents
-from watcher.mirror.slots import CODE, read_pool_entry
+from watcher.mirror.entries import digest_contents
+from watcher.mirror.slots import read_pool_entry
+from watcher.vm.mirror_keys import CODE, SLOTS
 from watcher.vm.record import PowerState, VmKind, VmRecord
 
 FOREIGN = '-foo "a  b"'

@@ -8,8 +8,9 @@ from typing import Any, Callable, List, Optional, Tuple
 
 from tests.verification.model_checker.pool_daemon import run_call, take_turn
 from tests.verification.model_checker.pool_world import Pool, Rows, ref_of, slots_of, with_slots
-from watcher.mirror.entries import SLOTS, render_vm_entry
+from watcher.mirror.entries import render_vm_entry
 from watcher.mirror.slots import find_current
+from watcher.vm.mirror_keys import SLOTS
 
 Step = Tuple[str, Callable[[Pool], Pool]]
 _COPY = 9

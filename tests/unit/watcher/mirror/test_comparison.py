@@ -8,9 +8,10 @@ from registry.values import Pool, Priority
 from tests.unit.watcher.builders import UUID, build_vm, uuid_of
 from watcher.mirror.comparison import (Judgement, EntryKind, collect_image, find_entry_kind,
                                        is_entry_right, judge, plan_row)
-from watcher.mirror.entries import (SLOTS, Generation, MirroredRow, PoolEntry, VmEntry,
-                                    digest_contents, parse_vm_entry, render_vm_entry)
+from watcher.mirror.entries import (Generation, MirroredRow, PoolEntry, VmEntry, digest_contents,
+                                    parse_vm_entry, render_vm_entry)
 from watcher.mirror.slots import SlotChange, find_current, plan_entry
+from watcher.vm.mirror_keys import SLOTS
 from watcher.vm.record import VmKind
 
 HERE, ELSEWHERE = uuid_of(900), uuid_of(901)

@@ -7,10 +7,11 @@ import pytest
 from registry.values import Pool, Priority, Vm
 from tests.unit.watcher.builders import UUID, uuid_of
 from watcher.mirror.entries import (MAX_GENERATION, MAX_PART_BYTES, MAX_POOL_BYTES, MAX_VM_BYTES,
-                                    SLOTS, Generation, MirroredRow, MirrorInvalid, PoolEntry,
-                                    VmEntry, digest_contents, parse_generation, parse_pool_entry,
+                                    Generation, MirroredRow, MirrorInvalid, PoolEntry, VmEntry,
+                                    digest_contents, parse_generation, parse_pool_entry,
                                     parse_vm_entry, render_pool_entry, render_vm_entry)
 from watcher.mirror.slots import Found, find_current
+from watcher.vm.mirror_keys import SLOTS
 
 RESOURCE_POOL = uuid_of(900)
 GENERATION = Generation(12, '1a2b3c4d')

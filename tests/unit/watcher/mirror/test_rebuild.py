@@ -14,9 +14,10 @@ from watcher.config.settings import MirrorSettings
 from watcher.mirror import mirror
 from watcher.mirror.codes import NO_TRUST
 from watcher.mirror.entries import Generation, MirroredRow, PoolEntry, digest_contents
-from watcher.mirror.slots import SLOTS, attach_pool
+from watcher.mirror.slots import attach_pool
 from watcher.state.inventory import Inventory
 from watcher.state.registry_view import RegistryView
+from watcher.vm.mirror_keys import SLOTS
 from watcher.vm.record import PoolRecord
 from watcher.xapi.role import Role
 

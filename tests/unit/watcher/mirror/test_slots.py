@@ -12,11 +12,12 @@ from tests.unit.watcher.mirror.test_comparison import carry_out, row_of
 from watcher.mirror import entries
 from watcher.mirror.codes import NO_TRUST, Trust, derive_key
 from watcher.mirror.comparison import EntryKind, find_entry_kind, plan_row
-from watcher.mirror.entries import (SLOTS, Generation, MirroredRow, PoolEntry, VmEntry,
-                                    digest_contents, parse_pool_entry, parse_vm_entry,
-                                    render_pool_entry, render_vm_entry)
-from watcher.mirror.slots import (CODE, MORE, Found, apply_change, attach_pool, attach_vm,
-                                  find_current, plan_entry, read_mirror, read_pool_entry)
+from watcher.mirror.entries import (Generation, MirroredRow, PoolEntry, VmEntry, digest_contents,
+                                    parse_pool_entry, parse_vm_entry, render_pool_entry,
+                                    render_vm_entry)
+from watcher.mirror.slots import (Found, apply_change, attach_pool, attach_vm, find_current,
+                                  plan_entry, read_mirror, read_pool_entry)
+from watcher.vm.mirror_keys import CODE, MORE, SLOTS
 
 HERE, VM, OTHER = uuid_of(900), uuid_of(10), uuid_of(11)
 NEW, OLD = derive_key(b'the secret of now'), derive_key(b'the one before')
