@@ -7,8 +7,7 @@ from typing import Any, Callable, Dict, Iterable, List
 from benchmarks.figures import Figure, compare, summarise
 from benchmarks.stand import Contender, Stand
 from watcher.loop.steps import Steps, run as run_steps
-from watcher.vm import record as records
-from watcher.xapi import json_stream
+from watcher.xapi import json_stream, record_parser as records
 
 VMS = 50
 EVENTS = 150

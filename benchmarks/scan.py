@@ -26,8 +26,8 @@ from watcher.state.inventory import Inventory
 from watcher.state.number_claims import NumberClaims
 from watcher.state.registry_view import RegistryView
 from watcher.state.write_permit import WritePermit
-from watcher.vm.record import parse_records, reduce_record
 from watcher.xapi import json_stream
+from watcher.xapi.record_parser import parse_records, reduce_record
 from watcher.xapi.role import Role
 
 REGISTERED = 1000

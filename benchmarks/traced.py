@@ -19,7 +19,7 @@ from typing import Any, Callable, List
 PARTS = (
     ('watcher.xapi.http1', 'Line.read_status', 'head'),
     ('watcher.xapi.json_stream', 'decode', 'decode'),
-    ('watcher.vm.record', 'parse_vm', 'record'),
+    ('watcher.xapi.record_parser', 'parse_vm', 'record'),
     ('watcher.xapi.event_stream', 'parse_batch', 'batch'),
     ('watcher.loop.loop', 'Loop.turn', 'turn'),
     ('watcher.daemon', 'Watcher.handle', 'handle'),

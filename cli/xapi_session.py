@@ -10,10 +10,11 @@ from typing import Any, Dict, Iterator, Optional, Tuple
 from watcher.config.settings import Settings
 from watcher.errors import (NoAnswer, NotTheMaster, VmVanished, XapiError, XapiFailure,
                             XapiUnreachable)
-from watcher.vm.record import PoolRecord, VmRecord, parse_pool, parse_records
+from watcher.vm.record import PoolRecord, VmRecord
 from watcher.xapi.blocking_client import BlockingClient
 from watcher.xapi.client import LOGOUT_TIMEOUT_SECONDS
 from watcher.xapi.identity import Identity
+from watcher.xapi.record_parser import parse_pool, parse_records
 from watcher.xapi.role import Role, decide_role
 
 # Time in all to log in and to learn who answers.

@@ -41,7 +41,7 @@ ONLY_IN = {
 }
 PURE = ('watcher/vm/record.py', 'watcher/vm/device_args.py', 'watcher/vm/plan.py', 'watcher/runtime/backoff.py',
         'watcher/vm/numbers.py', 'watcher/vm/hazards.py', 'watcher/vm/boot.py', 'watcher/vm/mirror_keys.py',
-        'watcher/runtime/line_limit.py',
+        'watcher/runtime/line_limit.py', 'watcher/xapi/record_parser.py',
         'watcher/runtime/log_format.py', 'watcher/mirror/entries.py',
         'watcher/mirror/comparison.py', 'watcher/mirror/absentees.py', 'watcher/runtime/timers.py',
         'watcher/consumer/numbers_file.py',

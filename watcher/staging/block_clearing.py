@@ -10,8 +10,9 @@ from watcher.config.settings import Settings
 from watcher.errors import MalformedRecord, VmVanished, WatcherError
 from watcher.loop.steps import run
 from watcher.staging.start_blocks import lift, list_blocks
-from watcher.vm.record import VmKind, parse_records
+from watcher.vm.record import VmKind
 from watcher.xapi.blocking_client import BlockingClient
+from watcher.xapi.record_parser import parse_records
 from watcher.xapi.role import decide_role
 
 

@@ -8,8 +8,9 @@ from typing import Callable, NamedTuple, Optional, Tuple
 from watcher.errors import MalformedRecord, SessionLost, VmVanished, XapiError
 from watcher.loop.steps import Steps
 from watcher.staging import start_blocks
-from watcher.vm.record import VmRecord, parse_records
+from watcher.vm.record import VmRecord
 from watcher.xapi.client import Client
+from watcher.xapi.record_parser import parse_records
 
 
 class VmRead(NamedTuple):

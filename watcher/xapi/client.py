@@ -20,13 +20,14 @@ from watcher.errors import (NoAnswer, NotTheMaster, SessionLost, StreamLost, VmV
                             XapiFailure, XapiNonsense, XapiUnreachable)
 from watcher.loop.steps import FOREVER, Steps
 from watcher.version import VERSION
-from watcher.vm.record import (ARGS_KEY, NULL_REF, PoolRecord, VmRecord, list_records, parse_pool,
-                               parse_vm, reduce_event, reduce_record)
+from watcher.vm.record import ARGS_KEY, PoolRecord, VmRecord
 from watcher.xapi import json_stream
 from watcher.xapi.connection import Refused, Transport
 from watcher.xapi.http1 import Disconnected, NotHttp
 from watcher.xapi.identity import Identity, read_identity
 from watcher.xapi.password import describe_oddity, read_password
+from watcher.xapi.record_parser import (NULL_REF, list_records, parse_pool, parse_vm, reduce_event,
+                                        reduce_record)
 
 ORIGINATOR = 'vgpu-watcher'
 # The server's part of the long poll, and ours on top: a connection that neither answers nor
@@ -64,7 +65,6 @@ _FAILURES = {
     'EVENT_FROM_TOKEN_PARSE_FAILURE': StreamLost,
     'HOST_IS_SLAVE': NotTheMaster,
 }
-
 
 # Told of each call: the method, and the class of the error or nothing.
 NoteCall = Callable[[str, str], None]

@@ -16,9 +16,10 @@ from watcher.errors import (MalformedRecord, NoAnswer, NotTheMaster, SessionLost
 from watcher.loop.loop import Loop, Task
 from watcher.loop.steps import TURN, Steps, pause
 from watcher.runtime.logs import get_logger
-from watcher.vm.record import Batch, PoolRecord, parse_batch, parse_vm
+from watcher.vm.record import Batch, PoolRecord
 from watcher.xapi.callers import URGENT_SECONDS
 from watcher.xapi.client import CLASSES, Client
+from watcher.xapi.record_parser import parse_batch, parse_vm
 
 # Two answers in a row that count other VMs than we know mean that a deletion was forgotten
 # (xapi keeps 512 of them); more often than this we do not start afresh for it, since a VM that

@@ -17,7 +17,7 @@ from registry.errors import InvalidValue
 from registry.values import parse_json_integer
 from watcher.errors import WatcherError
 from watcher.vm.boot import BootFinding
-from watcher.vm.record import UUID
+from watcher.xapi.record_parser import UUID
 
 # The file's name in /etc/xapi.d/plugins, by which XAPI calls it.
 PLUGIN = 'vgpu-watcher'

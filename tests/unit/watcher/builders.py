@@ -6,7 +6,8 @@ from watcher.errors import AnswerTooOld, VmVanished, XapiFailure, XapiUnreachabl
 from watcher.state.write_permit import WritePermit
 from watcher.vm.device_args import parse_template
 from watcher.vm.plan import Assignment, Policy
-from watcher.vm.record import ARGS_KEY, PowerState, VmKind, VmRecord, parse_vm
+from watcher.vm.record import ARGS_KEY, PowerState, VmKind, VmRecord
+from watcher.xapi.record_parser import parse_vm
 from watcher.xapi.role import Role
 
 TEMPLATE = parse_template(

@@ -25,8 +25,8 @@ from watcher.mirror import entries, slots, trust as mirror_trust
 from watcher.mirror.codes import derive_key
 from watcher.mirror.entries import MirrorInvalid
 from watcher.mirror.trust import TrustMemory
-from watcher.vm import device_args, record as records
-from watcher.xapi import json_stream, plugin_protocol, role
+from watcher.vm import device_args, mirror_keys
+from watcher.xapi import json_stream, plugin_protocol, record_parser as records, role
 from watcher.xapi.plugin_protocol import AnswerInvalid, CallInvalid
 
 from .builders import NAMES, TEMPLATE, build_raw
@@ -54,7 +54,7 @@ def read_args(text):
 
 
 def read_slots(text):
-    for key in sorted(records.MIRROR_KEYS):
+    for key in sorted(mirror_keys.ENTRY_KEYS):
         slots.find_current(((key, text),), trust=TRUST, record='vm')
         slots.read_mirror(((key, text),), TRUST, 'pool')
 

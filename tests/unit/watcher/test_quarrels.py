@@ -22,7 +22,8 @@ from watcher.assembly import build_watcher
 from watcher.errors import MalformedRecord
 from watcher.loop.steps import run
 from watcher.state.registry_view import RegistryView
-from watcher.vm.record import Batch, parse_pool, parse_vm
+from watcher.vm.record import Batch
+from watcher.xapi.record_parser import parse_pool, parse_vm
 from watcher.xapi.role import Role
 
 REF, PEER_REF, POOL = 'OpaqueRef:vm-10', 'OpaqueRef:vm-11', 'OpaqueRef:pool'

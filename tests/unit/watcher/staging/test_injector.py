@@ -11,7 +11,8 @@ from watcher.errors import MalformedRecord, SessionLost, XapiFailure, XapiNonsen
 from watcher.loop.steps import run
 from watcher.staging.injector import READS_AT_MOST, OutcomeKind, carry_out, is_current
 from watcher.vm.plan import Action, Standing, plan_vm
-from watcher.vm.record import ARGS_KEY, parse_vm
+from watcher.vm.record import ARGS_KEY
+from watcher.xapi.record_parser import parse_vm
 
 DISABLED = ASSIGNMENT._replace(is_pool_enabled=False)
 STARTING = {'current_operations': {'OpaqueRef:task-1': 'start'}}

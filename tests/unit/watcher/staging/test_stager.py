@@ -20,7 +20,8 @@ from watcher.state.inventory import Inventory
 from watcher.state.number_claims import NumberClaims
 from watcher.state.registry_view import RegistryView
 from watcher.vm.plan import SETTLE_SECONDS, Action, PlanReason, State
-from watcher.vm.record import PowerState, parse_vm
+from watcher.vm.record import PowerState
+from watcher.xapi.record_parser import parse_vm
 
 REF = 'OpaqueRef:vm-10'
 RESTED = 100.0 + SETTLE_SECONDS

@@ -8,7 +8,8 @@ from tests.unit.watcher.steps import AtOnce
 from watcher.errors import XapiFailure, XapiUnreachable
 from watcher.loop.steps import run
 from watcher.staging.start_blocks import lift, list_blocks, read_value
-from watcher.vm.record import BLOCK_MARK, parse_vm
+from watcher.vm.record import BLOCK_MARK
+from watcher.xapi.record_parser import parse_vm
 
 OURS, THEIRS = BLOCK_MARK + ' replacing device-model-args; owner dom0 pid 1', 'ask Anna'
 TELLING = OURS + ' value: -a ' + SPAN

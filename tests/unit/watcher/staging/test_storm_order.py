@@ -11,8 +11,8 @@ from watcher.assembly import build_watcher
 from watcher.loop.loop import Inbox, Loop, Urgency
 from watcher.loop.steps import TURN, Steps
 from watcher.state.registry_view import RegistryView
-from watcher.vm.record import parse_batch
 from watcher.xapi.callers import Callers
+from watcher.xapi.record_parser import parse_batch
 from watcher.xapi.role import Role
 
 VMS = 24

@@ -18,9 +18,10 @@ from watcher.errors import (AnswerTooOld, NotTheMaster, SessionLost, StreamLost,
                             XapiError, XapiFailure, XapiNonsense, XapiUnreachable)
 from watcher.loop.loop import Loop
 from watcher.loop.steps import FOREVER, run
-from watcher.vm.record import PowerState, parse_batch, parse_records
+from watcher.vm.record import PowerState
 from watcher.xapi.blocking_client import BlockingClient
 from watcher.xapi.client import MAP_FRESH_SECONDS
+from watcher.xapi.record_parser import parse_batch, parse_records
 
 NO_VM = 'OpaqueRef:99999999-0000-0000-0000-000000000000'
 
