@@ -34,7 +34,7 @@ LAYERS = {
 }
 # A foreign package, and the one place that knows it.
 ONLY_IN = {
-    'XenAPI': ('watcher/xapi/client.py',),
+    'XenAPI': ('watcher/xapi/rpc.py',),
     'apscheduler': ('watcher/staging/scan_schedule.py',),
     'structlog': ('watcher/runtime/logs.py',),
     'sqlite3': ('registry/',),

@@ -12,9 +12,10 @@ from watcher.loop.loop import Loop
 from watcher.loop.steps import Steps
 from watcher.vm.boot import BootFinding
 from watcher.xapi.callers import Callers
-from watcher.xapi.client import Client, NoteCall
+from watcher.xapi.client import Client
 from watcher.xapi.plugin_protocol import (PLUGIN, AnswerInvalid, InspectionRequest, parse_finding,
                                           render_inspection)
+from watcher.xapi.rpc import NoteCall
 
 # Their own connections: a host that hangs must not hold up calls for others.
 INSPECTORS = 4

@@ -9,7 +9,8 @@ from typing import Any, Callable, List, Optional
 from watcher.config.settings import XapiSettings
 from watcher.loop.loop import JobQueue, Loop, Urgency
 from watcher.loop.steps import Steps
-from watcher.xapi.client import Client, NoteCall
+from watcher.xapi.client import Client
+from watcher.xapi.rpc import NoteCall
 
 # Eight that stage and four that mirror may all hang at once: four are left for VMs that start.
 # XAPI serves each connection with a thread of its own.

@@ -1,33 +1,22 @@
-"""XAPI as the watcher uses it; the only module that knows `XenAPI`.
+"""XAPI as the watcher uses it: one session over one connection.
 
-A `Client` is one session over one connection; each of its calls is steps (`loop/steps.py`).
-Nothing else of XAPI's errors leaves this module than the classes of `errors.py`: who answered comes
-first (nobody, XAPI, or something that is not the protocol). `XenAPI.Session` only writes requests
-here, since it would wait for the answer; and by their wire names, since by its own way it logs in
-again silently and repeats the call, so that a restarted XAPI would be asked with an old token
-(tried, docs/reference/wire.md).
-
-Reads go by JSON-RPC where XAPI offers it, which costs a twentieth of XML-RPC to decode; and all
-else too, once it is known to be offered: a write is never the first to try, a login may be. Where
-all goes by JSON, `XenAPI` and XML-RPC are never imported.
+Each call of a `Client` is steps (`loop/steps.py`), and `rpc.py` carries it out. Nothing else of
+XAPI's errors leaves here than the classes of `errors.py`.
 """
 
 import contextlib
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 from watcher.config.settings import XapiSettings
-from watcher.errors import (NoAnswer, NotTheMaster, SessionLost, StreamLost, VmVanished, XapiError,
-                            XapiFailure, XapiNonsense, XapiUnreachable)
+from watcher.errors import NoAnswer, SessionLost, XapiFailure, XapiNonsense, XapiUnreachable
 from watcher.loop.steps import FOREVER, Steps
 from watcher.version import VERSION
 from watcher.vm.record import ARGS_KEY, PoolRecord, VmRecord
-from watcher.xapi import json_stream
-from watcher.xapi.connection import Refused, Transport
-from watcher.xapi.http1 import Disconnected, NotHttp
+from watcher.xapi.connection import Transport
 from watcher.xapi.identity import Identity, read_identity
 from watcher.xapi.password import describe_oddity, read_password
-from watcher.xapi.record_parser import (NULL_REF, list_records, parse_pool, parse_vm, reduce_event,
-                                        reduce_record)
+from watcher.xapi.record_parser import NULL_REF, list_records, parse_pool, parse_vm
+from watcher.xapi.rpc import LOGIN, NoteCall, Rpc
 
 ORIGINATOR = 'vgpu-watcher'
 # The server's part of the long poll, and ours on top: a connection that neither answers nor
@@ -45,30 +34,6 @@ MAP_FRESH_SECONDS = 0.02
 # Beside the VMs the resource pool: its record names the master, and holds the mirror.
 CLASSES = ('vm', 'pool')
 
-_JSON_PATH, _XML_PATH = '/jsonrpc', '/'
-_LOGIN = 'session.login_with_password'
-# With these JSON-RPC may be tried first: reads, and the login, since a session that nobody knows of
-# does no harm. What is large is decoded part by part, and reduced at once to what the watcher
-# needs.
-_JSON_FIRST = {
-    _LOGIN: None,
-    'session.get_this_host': None,
-    'event.from': json_stream.list_parts('events', reduce_event),
-    'VM.get_all_records': json_stream.map_parts(reduce_record),
-    'VM.get_record': None,
-}
-# What an XAPI without JSON-RPC does; a time-out is not among them: it would be waited for twice.
-_NO_JSON_HERE = (Refused, XapiNonsense, ConnectionResetError, BrokenPipeError)
-_FAILURES = {
-    'SESSION_INVALID': SessionLost,
-    'EVENTS_LOST': StreamLost,
-    'EVENT_FROM_TOKEN_PARSE_FAILURE': StreamLost,
-    'HOST_IS_SLAVE': NotTheMaster,
-}
-
-# Told of each call: the method, and the class of the error or nothing.
-NoteCall = Callable[[str, str], None]
-
 
 class Client:
     """One session with XAPI over one connection, for one call at a time."""
@@ -77,15 +42,16 @@ class Client:
                  handle: Optional[str] = None, ends_at: float = FOREVER,
                  note_call: Optional[NoteCall] = None, speaks_json: bool = False) -> None:
         self.settings = settings
-        self._note_call = note_call
         self._timeout_seconds = timeout_seconds
         self._transport = Transport(settings.address, timeout_seconds=timeout_seconds,
                                     verify_tls=settings.verify_tls, ends_at=ends_at)
-        self._envelope: Optional[_Envelope] = None
-        self.speaks_json = speaks_json
-        """Whether XAPI is known to offer JSON-RPC."""
-        self._is_json_refused = False
+        self.rpc = Rpc(self._transport, note_call=note_call, speaks_json=speaks_json)
         self.handle = handle
+
+    @property
+    def speaks_json(self) -> bool:
+        """Whether XAPI is known to offer JSON-RPC."""
+        return self.rpc.speaks_json
 
     def login(self) -> Steps[None]:
         """Open a session. Any failure here can be the start-up of XAPI: all are transient.
@@ -104,9 +70,9 @@ class Client:
 
     def _log_in(self, *params: str) -> Steps[str]:
         """The session; while XAPI ends or starts, a login may be answered without one."""
-        handle = yield from self._call(_LOGIN, *params)
+        handle = yield from self.rpc.call(LOGIN, *params)
         if not isinstance(handle, str) or not handle or handle == NULL_REF:
-            raise XapiNonsense(f'{_LOGIN} did not answer with a session')
+            raise XapiNonsense(f'{LOGIN} did not answer with a session')
         return handle
 
     def _explain(self, error: XapiFailure, password: str) -> None:
@@ -139,7 +105,7 @@ class Client:
         """Call a method with the session in front; raise what `errors.py` names."""
         if not self.handle:
             raise SessionLost('SESSION_INVALID', ('no session',))
-        return (yield from self._call(method, self.handle, *params))
+        return (yield from self.rpc.call(method, self.handle, *params))
 
     @contextlib.contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
@@ -154,7 +120,7 @@ class Client:
     def end_session(self, handle: str) -> Steps[None]:
         """Give back another session than this client's own; it may be gone already."""
         with contextlib.suppress(XapiFailure):
-            yield from self._call('session.logout', handle)
+            yield from self.rpc.call('session.logout', handle)
 
     def event_from(self, token: str, timeout_seconds: Optional[float] = None,
                    classes: Tuple[str, ...] = CLASSES) -> Steps[Any]:
@@ -254,147 +220,7 @@ class Client:
             raise XapiNonsense(f'{method} did not answer with refs')
         return tuple(refs)
 
-    def _call(self, method: str, *params: Any) -> Steps[Any]:
-        if self._note_call is None:
-            return (yield from self._call_unnoted(method, *params))
-        kind = ''
-        try:
-            return (yield from self._call_unnoted(method, *params))
-        except XapiError as error:
-            kind = type(error).__name__
-            raise
-        finally:
-            self._note_call(method, kind)
-
-    def _call_unnoted(self, method: str, *params: Any) -> Steps[Any]:
-        with _without_secrets(method, params), _translated(method):
-            if self.speaks_json or (method in _JSON_FIRST and not self._is_json_refused):
-                answer = yield from self._call_json(method, params)
-                if answer is not None:
-                    return _parse_json(method, answer)
-            return _parse_envelope(method, (yield from self._call_xml(method, params)))
-
-    def _call_xml(self, method: str, params: Tuple[Any, ...]) -> Steps[Any]:
-        """The answer by XML-RPC, which is imported when it is spoken."""
-        import xml.parsers.expat
-        import xmlrpc.client
-        if self._envelope is None:
-            self._envelope = _Envelope()
-        try:
-            return (yield from self._transport.post_xml(
-                _XML_PATH, self._envelope.write(method, params)))
-        except (xml.parsers.expat.ExpatError, xmlrpc.client.Fault,
-                xmlrpc.client.ResponseError) as error:
-            raise XapiNonsense(f'{method}: {error}') from error
-
-    def _call_json(self, method: str, params: Tuple[Any, ...]) -> Steps[Any]:
-        """The JSON-RPC answer; None when XAPI does not seem to speak it.
-
-        From then on it is not tried again, unless all that failed was a login: while XAPI starts
-        that may have other reasons. HTTP 500 can be its answer to what is no XML.
-        """
-        answer, is_certain = None, method != _LOGIN
-        try:
-            parts = _JSON_FIRST.get(method)
-            answer = yield from self._transport.post_json(
-                _JSON_PATH, method, params,
-                lambda read: json_stream.decode(read, parts) if parts
-                else json_stream.decode_whole(read))
-        except _NO_JSON_HERE as error:
-            if self.speaks_json:
-                raise
-            is_certain = is_certain or (isinstance(error, Refused) and not error.is_passing)
-        if isinstance(answer, dict) and ('result' in answer or 'error' in answer):
-            self.speaks_json = True
-            return answer
-        if self.speaks_json:
-            raise XapiNonsense(f'{method}: not a JSON-RPC answer')
-        self._is_json_refused = is_certain
-        return None
-
-
-class _Envelope:
-    """XAPI's calls as XenAPI writes them: the transport of its session, which sends nothing."""
-
-    def __init__(self) -> None:
-        import XenAPI
-        self._body = b''
-        self._session = XenAPI.Session('http://localhost/', transport=self)
-
-    def write(self, method: str, params: Tuple[Any, ...]) -> bytes:
-        """The request for a call."""
-        # By its wire name: XenAPI's own way would log in again and repeat the call.
-        getattr(self._session, method)(*params)
-        return self._body
-
-    def request(self, _host: Any, _handler: str, body: bytes, verbose: bool = False) -> Any:
-        """Keep what is to be sent; as XenAPI calls it."""
-        self._body = body
-        return ({},)
-
-
-@contextlib.contextmanager
-def _without_secrets(method: str, params: Sequence[Any]) -> Iterator[None]:
-    """Keep a call's session, or its password, out of the text of its error (P31)."""
-    try:
-        yield
-    except XapiError as error:
-        found = params[1:2] if method == _LOGIN else (
-            params[:2] if method.startswith('session.') else params[:1])
-        error.hide([item for item in found if isinstance(item, str)])
-        raise
-
-
-@contextlib.contextmanager
-def _translated(method: str) -> Iterator[None]:
-    try:
-        yield
-    except (XapiUnreachable, XapiNonsense, XapiFailure):
-        raise
-    except UnicodeError as error:
-        raise XapiNonsense(f'{method}: {error}') from error
-    except Disconnected as error:
-        raise NoAnswer(f'{method}: {error}') from error
-    except (OSError, NotHttp) as error:
-        raise XapiUnreachable(f'{method}: {_describe(error)}') from error
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError,
-            RecursionError, EOFError, AttributeError, AssertionError) as error:
-        # The decoders raise these on answers that only look like the protocol.
-        raise XapiNonsense(f'{method}: {error!r}') from error
-
 
 def _is_about_parameters(error: XapiFailure) -> bool:
     """XAPI's own code for it, or what another server says in words."""
     return error.code == 'MESSAGE_PARAMETER_COUNT_MISMATCH' or not error.code.isupper()
-
-
-def _describe(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def _parse_envelope(method: str, answer: Any) -> Any:
-    if not isinstance(answer, dict) or 'Status' not in answer:
-        raise XapiNonsense(f'{method}: an answer without a status')
-    if answer['Status'] == 'Success' and 'Value' in answer:
-        return answer['Value']
-    raise _build_failure(method, answer.get('ErrorDescription'))
-
-
-def _parse_json(method: str, answer: Mapping[str, Any]) -> Any:
-    error = answer.get('error')
-    if error is None:
-        return answer.get('result')
-    if isinstance(error, dict):
-        data = error.get('data')
-        error = [error.get('message')] + (data if isinstance(data, list) else [])
-    # A bare array comes from a member that forwards, and in emergency mode.
-    raise _build_failure(method, error)
-
-
-def _build_failure(method: str, details: Any) -> Exception:
-    if not isinstance(details, list) or not details or not isinstance(details[0], str):
-        return XapiNonsense(f'{method}: a failure without a code')
-    code, params = details[0], tuple(str(item) for item in details[1:])
-    if code == 'HANDLE_INVALID' and params[:1] == ('VM',):
-        return VmVanished(code, params)
-    return _FAILURES.get(code, XapiFailure)(code, params)

@@ -1,6 +1,6 @@
 """One HTTP connection to XAPI: over the Unix socket, plain TCP or TLS.
 
-Stands under `client.py`. It differs from the standard library's XML-RPC transport in three ways,
+Stands under `rpc.py`. It differs from the standard library's XML-RPC transport in three ways,
 each the answer to a trap of docs/reference/wire.md: it waits in steps, and every wait has an end;
 a request is sent exactly once (the standard one repeats a call when a kept connection drops, so
 that a start was executed twice); and whoever runs the steps may end them at any wait.

@@ -10,9 +10,10 @@ from typing import Callable, List, NamedTuple, Optional
 from watcher.config.settings import XapiSettings
 from watcher.errors import SessionLost, XapiError, XapiUnreachable
 from watcher.loop.steps import Steps, run
-from watcher.xapi.client import LOGOUT_TIMEOUT_SECONDS, POLL_TIMEOUT_SECONDS, Client, NoteCall
+from watcher.xapi.client import LOGOUT_TIMEOUT_SECONDS, POLL_TIMEOUT_SECONDS, Client
 from watcher.xapi.identity import Identity
 from watcher.xapi.role import Role, decide_role
+from watcher.xapi.rpc import NoteCall
 
 # Logins after which XAPI did not say who it is, in a row.
 _PATIENCE = 3

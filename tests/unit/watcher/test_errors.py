@@ -4,7 +4,7 @@ import pytest
 
 from registry.errors import Conflict
 from watcher.errors import SessionLost, XapiFailure, XapiNonsense, XapiUnreachable
-from watcher.xapi.client import _without_secrets
+from watcher.xapi.rpc import without_secrets
 
 SESSION = 'OpaqueRef:4f1d2c3b-0000-4000-8000-123456789abc'
 VM = 'OpaqueRef:11111111-0000-4000-8000-123456789abc'
@@ -30,14 +30,14 @@ def test_what_a_call_was_made_with_is_in_no_text(method, params, secret):
     for error in (XapiFailure('INTERNAL_ERROR', ['in %s' % secret, VM, 'root']),
                   XapiNonsense('no answer: %r' % secret)):
         with pytest.raises(type(error)) as caught:
-            with _without_secrets(method, params):
+            with without_secrets(method, params):
                 raise error
         assert secret not in str(caught.value) + ' '.join(getattr(caught.value, 'params', ()))
 
 
 def test_other_references_stay_they_say_what_an_error_is_about():
     error = XapiFailure('HANDLE_INVALID', ['VM', VM])
-    with pytest.raises(XapiFailure), _without_secrets('VM.start', (SESSION, VM)):
+    with pytest.raises(XapiFailure), without_secrets('VM.start', (SESSION, VM)):
         raise error
     assert error.params == ('VM', VM) and str(error) == 'HANDLE_INVALID: VM, %s' % VM
 

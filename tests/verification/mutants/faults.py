@@ -365,7 +365,7 @@ MUTANTS = (
     _one('a session that was refused is shown', 'watcher/errors.py',
          "return _SESSION.sub(r'\\g<1>' + HIDDEN, text)", 'return text',
          'tests/unit/watcher/test_errors.py refused'),
-    _one('a session of a call is shown', 'watcher/xapi/client.py',
+    _one('a session of a call is shown', 'watcher/xapi/rpc.py',
          '        error.hide([item for item in found if isinstance(item, str)])\n', '',
          'tests/unit/watcher/test_errors.py was_made_with'),
     _one('the session stays in the plugin\'s arguments', 'cli/commandline/argv.py',

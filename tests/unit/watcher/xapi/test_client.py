@@ -1,95 +1,22 @@
-"""The client and its transport, on real sockets, against the simulated XAPI and its faults."""
+"""The client, on real sockets, against the simulated XAPI and its faults."""
 
 import contextlib
-import http.server
 import select
 import time
 
 import pytest
 
-from simulator.server import Simulator
-from simulator.settings import Settings
-from tests.support.serving import serving
 from tests.support.waiting import LOADED
 from tests.unit.watcher.builders import SPAN
 from tests.unit.watcher.steps import answer as answer_at_once
-from watcher.config.settings import XapiSettings
-from watcher.errors import (AnswerTooOld, NotTheMaster, SessionLost, StreamLost, VmVanished,
+from watcher.errors import (AnswerTooOld, NotTheMaster, SessionLost, VmVanished,
                             XapiError, XapiFailure, XapiNonsense, XapiUnreachable)
 from watcher.loop.loop import Loop
-from watcher.loop.steps import FOREVER, run
 from watcher.vm.record import PowerState
-from watcher.xapi.blocking_client import BlockingClient
 from watcher.xapi.client import MAP_FRESH_SECONDS
 from watcher.xapi.record_parser import parse_batch, parse_records
 
 NO_VM = 'OpaqueRef:99999999-0000-0000-0000-000000000000'
-
-
-class Blocking(BlockingClient):
-    """Waits for each of the client's calls, those of the daemon alone too."""
-
-    def __getattr__(self, name):
-        steps = getattr(self.steps, name)
-        return lambda *params, **options: run(steps(*params, **options))
-
-
-@pytest.fixture
-def build_simulator(tmp_path):
-    """Start a simulated XAPI on a Unix socket whose path has an underscore in it."""
-    simulators = []
-
-    def build(**fields):
-        fields.setdefault('socket_path', str(tmp_path / 'xapi_socket'))
-        simulators.append(Simulator(Settings(**fields)))
-        simulators[-1].start()
-        return simulators[-1]
-    yield build
-    for simulator in simulators:
-        simulator.stop()
-
-
-@pytest.fixture
-def simulator(build_simulator):
-    return build_simulator()
-
-
-@pytest.fixture
-def build_client():
-    """Build a client; all of them are closed at the end."""
-    clients = []
-
-    def build(url, handle=None, timeout_seconds=5.0, ends_at=FOREVER, **fields):
-        clients.append(Blocking(XapiSettings(url=url, **fields), handle=handle,
-                                timeout_seconds=timeout_seconds, ends_at=ends_at))
-        return clients[-1]
-    yield build
-    for client in clients:
-        client.close()
-
-
-@pytest.fixture
-def url(simulator):
-    return 'unix:' + simulator.settings.socket_path
-
-
-@pytest.fixture
-def client(build_client, url):
-    client = build_client(url)
-    client.login()
-    return client
-
-
-@pytest.fixture
-def ref(simulator):
-    return simulator.create_vm('web', platform={'timeoffset': '5'})
-
-
-def build_speaker(client, wire):
-    """Have a client speak one of the two."""
-    client.steps.speaks_json = wire == 'json'
-    client.steps._is_json_refused = wire == 'xml'
-    return client
 
 
 def count(simulator, method):
@@ -187,20 +114,6 @@ def test_call_without_a_session_asks_nobody(simulator, build_client, url, ref):
     assert simulator.calls == []
 
 
-@pytest.mark.parametrize('code, kind', [
-    ('SESSION_INVALID', SessionLost), ('EVENTS_LOST', StreamLost),
-    ('EVENT_FROM_TOKEN_PARSE_FAILURE', StreamLost), ('HOST_IS_SLAVE', NotTheMaster),
-    ('INTERNAL_ERROR', XapiFailure), ('HOST_STILL_BOOTING', XapiFailure)])
-@pytest.mark.parametrize('wire', ['json', 'xml'])
-def test_failure_becomes_the_error_of_its_code(simulator, client, ref, code, kind, wire):
-    simulator.add_fault('failure', method='VM.get_record',
-                        parameters={'code': code, 'params': ['x']})
-    with pytest.raises(XapiFailure) as caught:
-        build_speaker(client, wire).read_vm(ref)
-    assert (type(caught.value), caught.value.code) == (kind, code)
-    assert caught.value.params == ('x',)
-
-
 @pytest.mark.parametrize('answer', [None, {}, 7, 'OpaqueRef:x', [7], ['OpaqueRef:x', None]])
 def test_what_is_no_list_of_refs_is_nonsense(build_client, url, monkeypatch, answer):
     client = build_client(url)
@@ -215,33 +128,6 @@ def test_xapi_without_a_pool_is_nonsense(build_client, url, monkeypatch):
     monkeypatch.setattr(client.steps, 'call', lambda _method: answer_at_once([]))
     with pytest.raises(XapiNonsense):
         client.read_pool_ref()
-
-
-@pytest.mark.parametrize('code', ['HOST_STILL_BOOTING', 'UUID_INVALID', 'INTERNAL_ERROR'])
-def test_emergency_is_a_failure_in_either_protocol(simulator, client, ref, code):
-    simulator.set_emergency(code)
-    for wire in ('json', 'xml'):
-        with pytest.raises(XapiFailure) as caught:
-            build_speaker(client, wire).read_vm(ref)
-        assert caught.value.code == code
-
-
-@pytest.mark.parametrize('kind, parameters, error', [
-    ('http_500', {}, XapiUnreachable), ('http_500_before', {}, XapiUnreachable),
-    ('drop_before', {}, XapiUnreachable), ('drop_after', {}, XapiUnreachable),
-    ('reset_before', {}, XapiUnreachable), ('reset_after', {}, XapiUnreachable),
-    ('truncate', {}, XapiError), ('garbage', {}, XapiNonsense)])
-@pytest.mark.parametrize('wire', ['json', 'xml'])
-@pytest.mark.parametrize('method', ['VM.get_record', 'VM.add_to_platform'])
-def test_trouble_is_told_and_no_request_is_sent_twice(simulator, client, ref, kind, parameters,
-                                                      error, method, wire):
-    build_speaker(client, wire).read_vm(ref)
-    simulator.clear_calls()
-    simulator.add_fault(kind, method=method, count=1, parameters=parameters)
-    with pytest.raises(error):
-        client.read_vm(ref) if method == 'VM.get_record' else client.add_args(ref, SPAN)
-    assert count(simulator, method) == 1
-    assert client.read_vm(ref).ref == ref
 
 
 def test_xapi_that_is_not_there_is_unreachable(build_client, tmp_path):
@@ -357,48 +243,6 @@ def test_member_names_its_master_over_tcp(build_simulator, build_client):
     assert caught.value.params
 
 
-# An XAPI without JSON-RPC.
-
-class XmlOnly(http.server.BaseHTTPRequestHandler):
-    """Answers a login, and any other XML-RPC call with one record; of JSON it has never heard."""
-
-    protocol_version = 'HTTP/1.1'
-
-    def do_POST(self):
-        is_login = b'session.login' in self.rfile.read(int(self.headers['Content-Length']))
-        value = b'<string>OpaqueRef:s</string>' if is_login else b'<struct></struct>'
-        self.server.paths.append(self.path)
-        self.send_response(404 if self.path == '/jsonrpc' else 200)
-        body = b'' if self.path == '/jsonrpc' else (
-            b"<?xml version='1.0'?><methodResponse><params><param><value><struct><member>"
-            b'<name>Status</name><value>Success</value></member><member><name>Value</name>'
-            b'<value>' + value + b'</value></member></struct></value></param></params>'
-            b'</methodResponse>')
-        self.send_header('Content-Length', str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_arguments):
-        """Say nothing."""
-
-
-@pytest.fixture
-def xml_only():
-    """An XAPI that knows no JSON-RPC."""
-    server = http.server.HTTPServer(('127.0.0.1', 0), XmlOnly)
-    server.paths = []
-    server.url = 'http://127.0.0.1:%d' % server.server_address[1]
-    with serving(server):
-        yield server
-
-
-def test_xapi_without_json_is_asked_by_xml_from_then_on(xml_only, build_client):
-    client = build_client(xml_only.url, handle='x')
-    assert client.read_vms() == {} == client.read_vms()
-    client.close()
-    assert [path == '/jsonrpc' for path in xml_only.paths] == [True, False, False]
-
-
 @pytest.mark.parametrize('answer', ['""', 'null', '{}', '"OpaqueRef:NULL"', '7'])
 def test_login_that_is_answered_without_a_session_is_none(simulator, build_client, url, answer):
     simulator.add_fault('replace_body', method='session.login_with_password', parameters={
@@ -434,30 +278,3 @@ def test_answer_counts_from_when_it_may_have_come_and_not_from_when_it_was_read(
             heard_at = time.monotonic() - MAP_FRESH_SECONDS - 0.001
     with pytest.raises(AnswerTooOld):
         client.set_platform(ref, {'device-model-args': 'late'})
-
-
-def test_login_finds_out_that_xapi_speaks_no_json(xml_only, build_client):
-    client = build_client(xml_only.url)
-    client.login()
-    assert client.read_vms() == {}
-    client.close()
-    assert [path == '/jsonrpc' for path in xml_only.paths] == [True, False, False]
-
-
-@pytest.mark.parametrize('kind, error, logins', [
-    pytest.param('http_500', None, 2, id='starts-up'),
-    pytest.param('hang', XapiUnreachable, 1, id='does-not-answer'),
-    pytest.param('drop_before', None, 2, id='closes'),
-    pytest.param('garbage', None, 2, id='answers-nonsense')])
-def test_login_that_fails_does_not_condemn_the_session_to_xml(simulator, build_client, url, kind,
-                                                              error, logins):
-    client = build_client(url, timeout_seconds=0.5)
-    simulator.add_fault(kind, method='session.login_with_password', count=1)
-    if error is not None:
-        with pytest.raises(error):
-            client.login()
-        assert count(simulator, 'session.login_with_password') == logins
-    client.login()
-    client.read_vms()
-    assert client.speaks_json
-    assert count(simulator, 'session.login_with_password') == 2
