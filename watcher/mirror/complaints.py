@@ -9,7 +9,6 @@ from watcher.mirror.slots import Found, find_current
 from watcher.runtime.logs import RateLimiter, get_logger
 from watcher.vm.record import VmRecord
 
-_REPEAT_SECONDS = 60.0
 # Why an entry was corrected: no known key has signed it.
 FORGED = 'forged'
 # What such an entry said, when that cannot be told.
@@ -46,7 +45,7 @@ class Complaints:
     """Logs what was corrected, what has arrived, and what XAPI refused."""
 
     def __init__(self) -> None:
-        self._limiter = RateLimiter(_REPEAT_SECONDS)
+        self._limiter = RateLimiter()
         self._arrived: Set[str] = set()
         self._leftovers: Dict[str, Tuple[VmEntry, ...]] = {}
         self._written: Dict[str, Tuple[int, float]] = {}

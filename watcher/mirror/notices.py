@@ -11,7 +11,6 @@ from watcher.runtime.logs import RateLimiter, get_logger
 from watcher.state.notes import MirrorNote, render_note
 from watcher.state.registry_view import RegistryView
 
-_REPEAT_SECONDS = 60.0
 _NOTE_SECONDS = 2.0
 # The first answer has the pool's record, unless XAPI does not tell it.
 _POOL_SECONDS = 2.0
@@ -23,7 +22,7 @@ class MirrorNotices:
     def __init__(self, view: RegistryView, write: Callable[[Callable[..., None]], None]) -> None:
         self._view = view
         self._write = write
-        self._limiter = RateLimiter(_REPEAT_SECONDS)
+        self._limiter = RateLimiter()
         self._told: Dict[str, str] = {}
         self._waiting_since: Optional[float] = None
         self._noted: Tuple[float, Tuple[Any, ...]] = (-_NOTE_SECONDS, ())

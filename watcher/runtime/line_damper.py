@@ -3,16 +3,13 @@
 from watcher.runtime.fights import WINDOW_SECONDS, Fights
 from watcher.runtime.logs import RateLimiter
 
-# One line passes in this time.
-_REPEAT_SECONDS = 60.0
-
 
 class Damper:
     """Lets one line a minute pass of what has caused more than five in a short time (P30)."""
 
     def __init__(self, window_seconds: float = WINDOW_SECONDS) -> None:
         self._fights = Fights(window_seconds)
-        self._limiter = RateLimiter(_REPEAT_SECONDS)
+        self._limiter = RateLimiter()
 
     def admit(self, key: str, now: float) -> bool:
         """Whether a line may be said now."""

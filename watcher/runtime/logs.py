@@ -24,6 +24,8 @@ from watcher.runtime.log_format import render_console, render_json
 PIECE_BYTES = 4096
 # How long a line waits for a reader that is behind; after that lines are dropped, and counted.
 PATIENCE_SECONDS = 0.2
+# A line that comes again and again is said once in this time (P30).
+_REPEAT_SECONDS = 60.0
 # How many keys a rate limiter remembers before it forgets those that are over.
 MAX_KEYS = 1000
 
@@ -63,16 +65,15 @@ def get_logger() -> Any:
 
 
 class RateLimiter:
-    """Lets one line per key and interval pass, and counts those it held back."""
+    """Lets one line per key and minute pass, and counts those it held back."""
 
-    def __init__(self, interval_seconds: float) -> None:
-        self._interval_seconds = interval_seconds
+    def __init__(self) -> None:
         self._passed: Dict[Hashable, List[Any]] = {}
 
     def admit(self, key: Hashable, now: float) -> Optional[int]:
         """How many were held back since the last one that passed; None to hold this one back."""
         state = self._passed.get(key)
-        if state is not None and now - state[0] < self._interval_seconds:
+        if state is not None and now - state[0] < _REPEAT_SECONDS:
             state[1] += 1
             return None
         if len(self._passed) >= MAX_KEYS:
@@ -82,7 +83,7 @@ class RateLimiter:
 
     def _forget(self, now: float) -> None:
         self._passed = {key: state for key, state in self._passed.items()
-                        if now - state[0] < self._interval_seconds}
+                        if now - state[0] < _REPEAT_SECONDS}
 
 
 class _LibraryHandler(logging.Handler):

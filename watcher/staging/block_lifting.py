@@ -14,9 +14,6 @@ from watcher.staging.jobs import BlocksLifted
 from watcher.staging.start_blocks import list_blocks
 from watcher.vm.record import VmKind, VmRecord
 
-# The same VM is told of once in this time.
-_REPEAT_SECONDS = 60.0
-
 
 class Lifting:
     """The VMs that have a block of ours, as far as records have shown."""
@@ -27,7 +24,7 @@ class Lifting:
         """Of each VM whose blocks are being lifted, or are to be: how often that failed."""
         self._due = DueTimes()
         self._fights = Fights()
-        self._limiter = RateLimiter(_REPEAT_SECONDS)
+        self._limiter = RateLimiter()
 
     @property
     def next_due(self) -> Optional[float]:

@@ -25,8 +25,6 @@ _RESIDENT_HINT = ('see on that host that no domain of it runs (list_domains), th
 
 _COPY_HINT = ("'vgpu-admin register-vm --vm-uuid=%s' gives it a number of its own, 'vgpu-admin "
               "transfer-vm --from=%s --to=%s' the row")
-# The same thing of the same VM is told once in this time.
-_REPEAT_SECONDS = 60.0
 
 
 class DaemonNotices:
@@ -191,7 +189,7 @@ class WriteNotices:
 
     def __init__(self, write: Callable[[Callable[..., Any]], None]) -> None:
         self._write = write
-        self._limiter = RateLimiter(_REPEAT_SECONDS)
+        self._limiter = RateLimiter()
 
     def tell(self, plan: Plan, outcome: Outcome, now: float, *, is_rare: bool) -> None:
         """A plan was carried out; with `is_rare` this is said once a minute at most."""

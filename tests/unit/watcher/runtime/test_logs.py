@@ -275,18 +275,18 @@ def test_lines_of_several_threads_do_not_mix():
 
 
 def test_rate_limiter_lets_one_pass_per_interval_and_counts_the_rest():
-    limiter = RateLimiter(60)
+    limiter = RateLimiter()
     times = [0, 1, 59.9, 60, 61, 119, 300]
     assert [limiter.admit('a', now) for now in times] == [0, None, None, 2, None, None, 2]
 
 
 def test_rate_limiter_keeps_keys_apart():
-    limiter = RateLimiter(60)
+    limiter = RateLimiter()
     assert [limiter.admit(key, 0) for key in ('a', 'b', 'a')] == [0, 0, None]
 
 
 def test_rate_limiter_forgets_what_is_over():
-    limiter = RateLimiter(60)
+    limiter = RateLimiter()
     for number in range(5000):
         limiter.admit(number, number)
     assert len(limiter._passed) <= logs.MAX_KEYS
