@@ -213,4 +213,14 @@ def _find_topic(command: Command, rest: Sequence[str]) -> Optional[str]:
     if rest and rest[0] not in known:
         raise usage(then_see(f"no help for '{escape(rest[0])}'{nearest(rest[0], known)}",
                              'vgpu-admin help --all'))
+    if rest[1:] and not _belong(BY_NAME.get(rest[0]), rest[1:]):
+        raise usage(f"help is for one command or group at a time; '{escape(rest[1])}' is one too "
+                    'many')
     return rest[0] if rest else None
+
+
+def _belong(command: Optional[Command], rest: Sequence[str]) -> bool:
+    """Whether words stand behind a command when it is called, as those of `consumer enable`."""
+    actions = command.operand.choices if command and command.operand else ()
+    return command is not None and (tuple(rest) == command.words
+                                    or len(rest) == 1 and rest[0] in actions)

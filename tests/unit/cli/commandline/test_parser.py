@@ -86,11 +86,20 @@ def test_what_is_not_understood_is_a_usage_error(words: list) -> None:
     (['list-vms', '--pool=--'], "--pool: '--' is not a vGPU pool; allowed: A, B"),
     (['export', '--format=--'], "--format: '--' is not understood; allowed: json, csv"),
     (['list-vms', '--pool=A', '--pool=A'], '--pool is given twice'),
+    (['help', 'show-vm', 'set-pool'], "help is for one command or group at a time; 'set-pool' is "
+                                      'one too many'),
+    (['help', 'consumer', 'status', 'x'], "help is for one command or group at a time; 'status' is "
+                                          'one too many'),
 ])
 def test_what_argparse_finds_is_said_in_our_words(words: list, said: str) -> None:
     with pytest.raises(CommandError) as caught:
         parse(words)
     assert str(caught.value) == said
+
+
+def test_help_is_for_a_command_with_the_words_behind_it() -> None:
+    for words in (['consumer', 'enable'], ['registry', 'keep'], ['fence', 'clear'], ['see']):
+        assert parse(['help'] + words).topic == words[0]
 
 
 def test_values_that_look_like_something_else_are_values() -> None:
