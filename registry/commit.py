@@ -28,7 +28,8 @@ class Commit:
 
     def __init__(self, connection: Connection, *, now: float, who: str, command: str,
                  journal_problem: str = '', contents: Optional[Contents] = None,
-                 rows: Sequence[RawVm] = (), path: str = '') -> None:
+                 rows: Sequence[RawVm] = (), path: str = '',
+                 disproven: FrozenSet[bearers.Bearer] = frozenset()) -> None:
         self._connection = connection
         self._path = path or connection.registry_path
         self._seconds = now
@@ -37,6 +38,7 @@ class Commit:
         self._command = command
         self._contents = contents or Contents(1, (), ())
         self._rows = rows
+        self._disproven = disproven
         self.journal_problem = journal_problem
         """Why the journal takes nothing of this; '' when it does."""
 
@@ -47,7 +49,8 @@ class Commit:
             self._rows, contents.pools, now=lambda: self._now, version=contents.version,
             source=contents.source,
             largest=bearers.read_counter(connection, 'largest_number'),
-            bearers=bearers.read_bearers(connection))
+            bearers={vm_uuid: bearer for vm_uuid, bearer
+                     in bearers.read_bearers(connection).items() if bearer not in self._disproven})
         edit.journal_problem = self.journal_problem
         return edit
 

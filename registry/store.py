@@ -8,10 +8,11 @@ What only writes is imported when something is written: most commands read.
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, Callable, Container, Iterator, Optional, Sequence, Tuple
+from typing import (TYPE_CHECKING, Callable, Container, FrozenSet, Iterator, Optional, Sequence,
+                    Tuple)
 
 from registry.errors import Conflict, JournalUnavailable, Reason, RegistryUnavailable
-from registry.journal.numbers import check_numbers, read_counter
+from registry.journal.numbers import Bearer, check_numbers, read_counter
 from registry.journal.outside_edits import (LOCKED_MEMORY, NO_MEMORY, Memory, compare_missing,
                                             recall, refuse_loss)
 from registry.paths import NEW_SUFFIX, find_journal, resolve_path
@@ -53,6 +54,8 @@ class Registry:
         self._tell = on_wait
         self._waited_seconds = 0.0
         self._has_told_journal = False
+        self.disproven: FrozenSet[Bearer] = frozenset()
+        """Notes of the journal about who bears a number that XAPI does not bear out."""
 
     def read(self) -> Contents:
         """Read all of the registry in one transaction; refuse one that is doubtful (P17)."""
@@ -224,7 +227,8 @@ class Registry:
                 allow_loss=allow_loss or self._trusts_losses,
                 **({'who': who, 'command': command} if is_loss else {}))
             yield Commit(connection, now=self._clock(), who=who, command=command,
-                         journal_problem=problem, contents=contents, rows=rows)
+                         journal_problem=problem, contents=contents, rows=rows,
+                         disproven=self.disproven)
 
     def set_aside(self) -> str:
         """Rename a file that cannot be used, so that another can be made; give its new name."""

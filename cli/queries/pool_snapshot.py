@@ -14,7 +14,7 @@ from cli.output.vm_view import view_record, view_row, view_vanished, vm_document
 from cli.queries.daemon_status import find_daemon, read_fought_over
 from registry.errors import RegistryError
 from registry.journal.journal import Boot, Journal
-from registry.journal.numbers import LARGEST_COUNTED
+from registry.journal.numbers import LARGEST_COUNTED, Bearer
 from registry.values import Contents, Vm
 from watcher.config.policy import build_policy
 from watcher.config.settings import Settings
@@ -127,6 +127,12 @@ class PoolView:
                 if number <= LARGEST_COUNTED]
         return NumbersInXapi(taken, max(seen or [0]))
 
+    def bears(self, bearer: Bearer) -> bool:
+        """Whether a VM still has the number that the journal knows it by."""
+        vm = self.inventory.find_by_uuid(bearer.vm_uuid)
+        return vm is not None and (bearer.vm_id == self.inventory.number_of(vm.ref)
+                                   or bearer.vm_id in self.number_claims.find_numbers(vm))
+
     def view_row(self, row: Vm, odd: Mapping[str, str]) -> VmView:
         """A row with its VM, of which `odd` says why its record cannot be understood."""
         vm = self.inventory.find_by_uuid(row.vm_uuid)
@@ -153,14 +159,27 @@ def find_numbers(context: Any, contents: Contents, vms: Iterable[VmRecord],
                  own: FrozenSet[str]) -> NumbersInXapi:
     """Find which numbers these VMs, all there are, have; those of `own` are not taken."""
     with context.journal() as journal:
-        return PoolView(context.settings, contents, journal, vms).find_numbers(own)
+        return _view_whole(context, contents, journal, vms).find_numbers(own)
 
 
 def read_pool(context: Any, contents: Contents) -> PoolView:
     """Read all VMs and hold them against the registry; raises XapiError."""
     vms = context.live().read_vms()
     with context.journal() as journal:
-        return PoolView(context.settings, contents, journal, vms).note_all()
+        return _view_whole(context, contents, journal, vms).note_all()
+
+
+def _view_whole(context: Any, contents: Contents, journal: Optional[Journal],
+                vms: Iterable[VmRecord]) -> PoolView:
+    """A view of all VMs there are; edits of this run go by it, and not by what was noted earlier.
+
+    A daemon may have noted more than was read here, and goes on to.
+    """
+    pool = PoolView(context.settings, contents, journal, vms)
+    bearers = tuple(journal.bearers().values()) if journal is not None else ()
+    if bearers and not context.live().odd and find_daemon(context.registry.path) is None:
+        context.registry.disproven = frozenset(item for item in bearers if not pool.bears(item))
+    return pool
 
 
 def describe_rows(context: Any, rows: Sequence[Vm], after: Sequence[Vm]) -> List[Dict[str, Any]]:

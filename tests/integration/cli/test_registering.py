@@ -6,6 +6,7 @@ import sqlite3
 
 import pytest
 
+from registry.journal.journal import Journal
 from registry.writer_lock import WriterLock
 from tests.integration.cli.program import Place, span, wait_until
 
@@ -105,6 +106,34 @@ def test_a_number_that_an_unregistered_vm_bears_is_taken(place: Place, number: s
     run = place.run('register-vm', '--vm-uuid=' + place.uuid(ref), '--vm-id=7')
     assert run.status == 4 and place.uuid(bearer) in run.err
     assert not os.path.exists(place.db) and place.args(ref) is None
+
+
+@pytest.mark.parametrize('is_destroyed', [False, True])
+def test_a_number_that_was_taken_off_an_unregistered_vm_by_hand_is_free_without_a_daemon(
+        pool: Place, is_destroyed: bool) -> None:
+    bearer, ref = pool.create_vm('bearer', args=span(7)), pool.create_vm('web')
+    assert pool.run('reconcile').status == 0
+    with Journal(pool.registry.journal_path, timeout_seconds=10.0) as journal:
+        assert [item.vm_id for item in journal.bearers().values()] == [7]
+    if is_destroyed:
+        pool.xapi.call('VM.destroy', bearer)
+    else:
+        pool.xapi.call('VM.remove_from_platform', bearer, 'device-model-args')
+    run = pool.run('register-vm', '--vm-name=web', '--vm-id=7')
+    assert run.status == 0, run.err
+    assert pool.args(ref) == span(7)
+
+
+def test_without_xapi_and_with_a_daemon_a_number_is_taken_as_the_journal_says(pool: Place) -> None:
+    bearer, ref = pool.create_vm('bearer', args=span(7)), pool.create_vm('web')
+    assert pool.run('reconcile').status == 0
+    pool.xapi.call('VM.remove_from_platform', bearer, 'device-model-args')
+    words = ['register-vm', '--vm-uuid=' + pool.uuid(ref), '--vm-id=7', '--no-wait']
+    with WriterLock(pool.db) as lock:
+        assert lock.acquire()
+        assert pool.run(*words).status == 4
+    pool.xapi.stop()
+    assert pool.run(*words).status == 4
 
 
 def test_an_automatic_number_is_above_any_on_vms_templates_and_snapshots(pool: Place) -> None:
