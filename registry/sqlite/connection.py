@@ -55,6 +55,9 @@ _ODD_FILES = (
     ('unsupported file format', 'is in a format that this SQLite does not know'),
     ('malformed database schema', 'has a schema that this SQLite does not understand'),
 )
+# And of a file of ours alone whose tables are not those that we made.
+_OTHER_TABLES = ('already exists', 'duplicate column', 'no such table', 'no such column',
+                 'has no column')
 _JOURNAL_STEPS = {
     Reason.MISSING: 'does not exist, and neither does its directory, perhaps; check the path',
     Reason.CORRUPT: 'is damaged; move it away and a new one is created; its history is lost',
@@ -269,7 +272,10 @@ class Connection:
                 # Before Python 3.11 it is not said whether a lock is behind an error.
                 return unavailable(path, Reason.LOCKED, error_class, detail='' if 'locked' in
                                    str(error) else str(error), holders=describe_holders(path))
-            return unavailable(path, Reason.FAILED, error_class, detail=str(error))
+            is_damaged = path != self._registry_path and any(
+                words in str(error) for words in _OTHER_TABLES)
+            return unavailable(path, Reason.CORRUPT if is_damaged else Reason.FAILED, error_class,
+                               detail=str(error))
         if type(error) is sqlite3.DatabaseError:
             return unavailable(path, Reason.CORRUPT, error_class, detail=str(error))
         return RegistryError(f'{path}: {error}')

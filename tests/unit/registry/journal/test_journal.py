@@ -97,6 +97,24 @@ def test_journal_that_lacks_something_is_damaged_as_soon_as_it_is_opened(journal
     assert refused.value.reason == 'corrupt'
 
 
+@pytest.mark.parametrize('version, change', [
+    (2, 'CREATE TABLE claims (vm_id INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, at TEXT)'),
+    (2, 'CREATE TABLE written (vm_uuid TEXT)'), (2, 'DROP TABLE receipts'),
+    (3, "ALTER TABLE history ADD COLUMN source TEXT NOT NULL DEFAULT ''"),
+    (0, 'CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT)')])
+def test_journal_of_an_earlier_version_with_other_tables_is_damaged(tmp_path, version, change):
+    path = str(tmp_path / 'vgpu_journal.db')
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    with other_program(path) as connection:
+        for _number, statements in schema.JOURNAL_MIGRATIONS[:version]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(change)
+    with pytest.raises(JournalUnavailable, match='is damaged; move it away') as refused:
+        Journal(path, timeout_seconds=0.25).open()
+    assert refused.value.reason == 'corrupt'
+
+
 def test_creation_that_died_after_making_the_file_is_completed(tmp_path):
     path = str(tmp_path / 'vgpu_journal.db')
     open(path, 'wb').close()
