@@ -102,6 +102,8 @@ class Stranger:
             self.process.kill()
             self.process.wait()
         self.served.stop()
+        self._notify.shutdown(socket.SHUT_RDWR)  # closing it alone would leave who reads waiting
+        self._taking.join()
         self._notify.close()
 
     # What can be seen.
@@ -178,7 +180,8 @@ class Stranger:
         self._notify_path = os.path.join(self.directory, 'notify')
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(self._notify_path)
-        threading.Thread(target=self._take_notes, daemon=True).start()
+        self._taking = threading.Thread(target=self._take_notes, daemon=True)
+        self._taking.start()
 
     def _take_notes(self) -> None:
         while True:

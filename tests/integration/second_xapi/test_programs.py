@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from typing import Any, Callable
 
@@ -28,6 +29,12 @@ UUID = '0a1b2c3d-0000-4000-8000-00000000000f'
 def alone(make: Callable[..., Stranger]) -> Stranger:
     """A registry, and no XAPI."""
     return make(serves=False)
+
+
+def test_a_stranger_that_is_closed_leaves_no_thread_behind(tmp_path: Any) -> None:
+    before = set(threading.enumerate())
+    Stranger(str(tmp_path)).close()
+    assert set(threading.enumerate()) <= before
 
 
 def test_check_config_shows_what_is_in_force(make: Callable[..., Stranger], tmp_path: Any) -> None:
