@@ -15,9 +15,19 @@ if TYPE_CHECKING:
 
     from cli.output.printer import Output
 
+INTERRUPTED = 130
+"""The status after Ctrl-C, before the module that has it is imported."""
+
 
 def main(argv: 'Optional[List[str]]' = None) -> int:
     """Run one command; the exit status."""
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:  # while modules are imported, or the output is settled
+        return INTERRUPTED
+
+
+def _main(argv: 'Optional[List[str]]') -> int:
     words = [_repaired(word) for word in (sys.argv[1:] if argv is None else argv)]
     if sys.version_info < (3, 7):
         from cli import quick_named_tuples
@@ -36,7 +46,7 @@ def _run(words: 'List[str]', output: 'Output') -> int:
     from cli.commandline.options import JSON
     from cli.commandline.parser import parse
     from cli.context import build_context
-    from cli.errors import CommandError, ExitStatus
+    from cli.errors import CommandError
 
     # Until the command line has been read, this is all there is to go by.
     is_json = JSON.flag in (words[:words.index('--')] if '--' in words else words)
@@ -47,7 +57,7 @@ def _run(words: 'List[str]', output: 'Output') -> int:
         output.print_error(error, (), is_json=is_json)
         return int(error.status)
     except KeyboardInterrupt:
-        return int(ExitStatus.INTERRUPTED)
+        return INTERRUPTED
 
 
 def _repaired(word: str) -> str:

@@ -22,5 +22,14 @@ sys.path[:1] = [os.path.join(home, 'lib'), os.path.join(home, 'vendor', VENDORED
 # Last: dom0's own XenAPI is the one that fits its XAPI.
 sys.path.append(os.path.join(home, 'vendor', 'xenapi'))
 
-program = importlib.import_module(PACKAGES[os.path.basename(own_path)] + '.__main__')
-sys.exit(program.main())
+package = PACKAGES[os.path.basename(own_path)]
+if package == 'watcher' and sys.argv[1:2] == ['run']:
+    import signal
+    # Until the daemon has its own handlers nothing is begun that had to be ended.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
+try:
+    status = importlib.import_module(package + '.__main__').main()
+except KeyboardInterrupt:  # while the program was being imported: it has done nothing
+    status = 130
+sys.exit(status)
