@@ -228,6 +228,7 @@ def let_registry_count(context: Context, view: View) -> bool:
         if journal is None:
             return False
         if view.is_trusted:
+            journal.note_resource_pool(mirror.resource_pool, mirror.generation.text, mirror.digest)
             journal.note_generation(mirror.generation.text, mirror.digest, is_own=False,
                                     line=mirror.line)
     if not view.is_trusted:
@@ -249,6 +250,7 @@ def read_mirror_view(context: Context) -> View:
         lineage = journal.lineage() if journal is not None else ()
         noted = journal.generation() if journal is not None else None
         memory = read_memory(journal)
+        has_moved = journal is not None and journal.has_moved(pool.uuid)
     trouble = _find_trouble(context, contents)
     key = read_key(context.settings.mirror.key_file)[0]
     reading = read_mirror(pool.mirror, build_trust(memory, key, pool.uuid), pool.uuid,
@@ -267,7 +269,8 @@ def read_mirror_view(context: Context) -> View:
         known.update(list_kept_rows(vms, pool.uuid, {fault.key for fault in contents.faults},
                                     known, trust))
         digest = digest_contents(known.values(), contents.pools)
-        judgement = judge(mirror, lineage, noted[1] if noted else None, digest).value
+        judgement = 'newer' if has_moved and mirror and mirror.digest != digest else \
+            judge(mirror, lineage, noted[1] if noted else None, digest).value
         if not is_trusted:
             judgement = 'undecided' if is_ahead else 'forged'
     collected = collect_image(vms, mirror, known, trust) if mirror is not None else None

@@ -35,17 +35,19 @@ def find_overtaken(context: Any, *, is_lost: bool = False) -> str:
         with context.journal() as journal:
             lineage: Tuple[str, ...] = journal.lineage() if journal is not None else ()
             mirror = _read_mirror(context, journal, pool) if lineage else None
+            has_moved = journal is not None and journal.has_moved(pool.uuid)
     except (XapiError, JournalUnavailable):
         return ''
     if mirror is None:
         return ''
     from watcher.mirror.comparison import Judgement, judge
     # Where both say the same, only the line is another.
-    if judge(mirror, lineage, None, None) is not Judgement.NEWER \
+    if not (has_moved or judge(mirror, lineage, None, None) is Judgement.NEWER) \
             or _digest_contents(context) == mirror.digest:
         return ''
-    return ('another host has gone on from the registry here '
-            f'(generation {lineage[-1]}): the mirror is newer (generation '
+    what = 'the registry here is that of another resource pool' if has_moved else \
+        'another host has gone on from the registry here'
+    return (f'{what} (generation {lineage[-1]}): the mirror is newer (generation '
             f'{mirror.generation.text}, {plural(mirror.vms, "VM")}), and would replace what is '
             "changed here: 'vgpu-admin registry rebuild', or a daemon ('systemctl start "
             "vgpu-watcher'), brings the registry up to date; 'vgpu-admin registry keep' has it "

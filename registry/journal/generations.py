@@ -48,6 +48,11 @@ def note_generation(connection: Connection, at: str, generation: str, digest: st
     connection.execute('DELETE FROM lineage WHERE id <= ?', (number - LINEAGE_ROWS,))
 
 
+def forget_all(connection: Connection) -> None:
+    """Forget every generation: they were those of another resource pool."""
+    connection.execute('DELETE FROM lineage')
+
+
 def count_waiting(connection: Connection) -> int:
     """Count the edits of assignments and vGPU pools that are newer than the newest generation.
 

@@ -19,7 +19,7 @@ from registry.journal.history import HistoryEntry
 from registry.journal.numbers import Bearer, Orphan, Staged, Written
 from registry.journal.past import Past, read_past
 from registry.journal.receipts import Boot
-from registry.schema import migrate_journal, prepare_journal
+from registry.schema import LINEAGE_NOTE, migrate_journal, prepare_journal
 from registry.sqlite.connection import Connection, check_file
 from registry.sqlite.lock_wait import Patience
 from registry.sqlite.timestamps import render_timestamp
@@ -298,6 +298,20 @@ class Journal:
         with self.batch():
             generations.note_generation(self._connection, self._now(), generation, digest,
                                         is_own=is_own, line=line)
+
+    def has_moved(self, resource_pool: str) -> bool:
+        """Tell whether the lineage is that of another resource pool: it says nothing here."""
+        return self.read_note(LINEAGE_NOTE) not in (None, resource_pool)
+
+    def note_resource_pool(self, resource_pool: str, generation: str, digest: str) -> None:
+        """Record whose the lineage is; where it was another's, it begins with this generation."""
+        if self.read_note(LINEAGE_NOTE) == resource_pool:
+            return
+        with self.batch():
+            if self.has_moved(resource_pool):
+                generations.forget_all(self._connection)
+                self.note_generation(generation, digest)
+            self.write_note(LINEAGE_NOTE, resource_pool)
 
     # Small texts.
 

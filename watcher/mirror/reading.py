@@ -8,8 +8,8 @@ from registry.sqlite.connection import unavailable
 from registry.values import Pool
 from watcher.mirror.codes import Trust
 from watcher.mirror.comparison import list_kept_rows
-from watcher.mirror.entries import (MirroredRow, MirrorInvalid, digest_contents, parse_generation,
-                                    row_of)
+from watcher.mirror.entries import (Generation, MirroredRow, MirrorInvalid, digest_contents,
+                                    parse_generation, row_of)
 from watcher.mirror.slots import MirrorReading, read_mirror
 from watcher.mirror.trust import Keeper, find_evidence
 from watcher.runtime.logs import get_logger
@@ -104,9 +104,13 @@ class Reader:
             rows.update(list_kept_rows(self._inventory.vms, resource_pool, self._view.faulty,
                                        rows, trust))
         pools = tuple(Pool(*pool[:4]) for pool in contents.pools)
+        digest = digest_contents(rows.values(), pools)
+        # What this host was at in another resource pool (`pool.eject`, `pool.join`) says nothing
+        # of the mirror here, which is newer, whatever it says.
+        journal.note_resource_pool(resource_pool, Generation(1, os.urandom(4).hex()).text, digest)
         noted = journal.generation()
         return Local(_check(journal.lineage(), journal.path), noted[1] if noted else None, rows,
-                     digest_contents(rows.values(), pools), pools)
+                     digest, pools)
 
     def _tell_unsigned(self) -> None:
         """Once: there is no key, so that everyone who may write there is believed."""

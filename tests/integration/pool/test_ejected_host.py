@@ -1,0 +1,94 @@
+"""A host that leaves the resource pool, as `pool.eject` has it, and joins it again.
+
+Its dom0 stays as it is, /etc/vgpu with it; XAPI forgets the pool's secret, and comes up as the
+master of a resource pool of its own that knows none of the VMs.
+"""
+
+import os
+import signal
+from typing import Any, Iterator
+
+import pytest
+
+from simulator.server import Simulator
+from simulator.settings import Settings as SimulatorSettings
+from tests.integration.daemon.world import span
+from tests.integration.pool.test_forwarding import Admin
+from tests.integration.pool.world import Host, PoolWorld
+
+
+@pytest.fixture
+def own_pool(tmp_path: Any) -> Iterator[Simulator]:
+    """The resource pool that the host makes up when it has left."""
+    simulator = Simulator(SimulatorSettings(socket_path=os.path.join(tmp_path, 'own'), seed=77))
+    simulator.start()
+    yield simulator
+    simulator.stop()
+
+
+def leave(pool: PoolWorld, host: Host, own_pool: Simulator) -> None:
+    """Eject the host; its daemon then talks to a XAPI that has another secret."""
+    pool.lose(host)
+    with open(host.config_path, encoding='utf-8') as stream:
+        text = stream.read()
+    with open(host.config_path, 'w', encoding='utf-8') as stream:
+        stream.write(text.replace(host.node.socket_path, own_pool.settings.socket_path))
+    with open(os.path.join(host.node.root, 'ptoken'), 'w', encoding='ascii') as stream:
+        stream.write('the secret of its own')
+    host.start_daemon()
+    host.daemon.wait_for('mirror.written')
+
+
+def join(pool: PoolWorld, host: Host, with_daemon: bool = True) -> None:
+    """Have the host join the resource pool again, whose secret it gets."""
+    host.daemon.stop(signal.SIGTERM)
+    host.install()
+    pool.bring_back(host, with_daemon)
+
+
+@pytest.mark.parametrize('runs_as_member', [True, False])
+def test_what_was_tidied_up_on_an_ejected_host_is_not_brought_back(
+        pool: PoolWorld, own_pool: Simulator, runs_as_member: bool) -> None:
+    _old, ejected, _third = pool.hosts
+    refs = [pool.create_vm('vm-%d' % number) for number in range(1, 4)]
+    for number, ref in enumerate(refs, 1):
+        pool.register(ref, vm_id=number)
+        pool.wait_args(ref, span(number))
+    wanted = pool.wait_agreed()
+    leave(pool, ejected, own_pool)
+    for ref in refs:
+        pool.remove(ref, ejected)
+    join(pool, ejected, runs_as_member)
+    if runs_as_member:
+        pool.wait_agreed(wanted)
+    pool.xapi.designate_new_master(ejected.ref)
+    if not runs_as_member:
+        ejected.start_daemon()
+    pool.wait_agreed(wanted)
+    for number, ref in enumerate(refs, 1):
+        pool.start_vm(ref)
+        assert pool.took(ref, span(number))
+
+
+def test_what_a_person_keeps_on_a_host_that_has_joined_counts(pool: PoolWorld,
+                                                              own_pool: Simulator) -> None:
+    """Until its daemon has looked, nothing is changed by the registry of another pool."""
+    _old, ejected, _third = pool.hosts
+    refs = [pool.create_vm('vm-%d' % number) for number in range(1, 3)]
+    for number, ref in enumerate(refs, 1):
+        pool.register(ref, vm_id=number)
+        pool.wait_args(ref, span(number))
+    pool.wait_agreed()
+    leave(pool, ejected, own_pool)
+    pool.remove(refs[1], ejected)
+    kept = ejected.assignments()
+    join(pool, ejected, with_daemon=False)
+    pool.xapi.designate_new_master(ejected.ref)
+    admin = Admin(ejected)
+    refused = admin.run('set-pool', 'vm-1', '--pool=B')
+    assert refused.status == 4 and 'that of another resource pool' in refused.err
+    assert '"newer"' in admin.run('--json', 'registry', 'compare').out
+    assert admin.run('registry', 'keep', '--yes').status == 0
+    ejected.start_daemon()
+    pool.wait_agreed(kept)
+    pool.wait_args(refs[1], None)
