@@ -121,12 +121,13 @@ def halt(running: Operation) -> None:
         clock = find_clock(running, domain)
         state.hypervisor.destroy(domain)
     running.write('power_state', 'Halted')
-    note_clock(running, clock)
     for table, device in list_devices(state, running.ref):
         running.write('currently_attached', False, table, device)
     running.write('resident_on', NULL)
     running.write('scheduled_to_be_resident_on', NULL)
     running.write('domid', -1)
+    # Behind all that (xapi_xenops.ml, update_vm): who halts of itself seems at rest by then.
+    note_clock(running, clock)
     write_metrics(running, has_domain=False, domain_type='unspecified')
     destroy_consoles(state, running.ref)
 

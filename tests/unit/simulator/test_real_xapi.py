@@ -459,7 +459,7 @@ def test_a_vm_whose_domain_runs_is_not_started_twice(xapi: Simulator) -> None:
 
 
 @pytest.mark.parametrize('seen', [True, False])
-def test_a_hard_shutdown_pauses_first_and_the_clock_is_written_after_the_power_state(
+def test_a_hard_shutdown_pauses_first_and_the_clock_is_written_last(
         build: Build, release: str, seen: bool) -> None:
     xapi = build(xapi_version=RELEASES[release], pause_seen=seen, guests_set_clock=True)
     ref = _running(xapi)
@@ -467,5 +467,5 @@ def test_a_hard_shutdown_pauses_first_and_the_clock_is_written_after_the_power_s
     xapi.call('VM.hard_shutdown', ref)
     interesting = ('power_state', 'platform', 'resident_on', 'domid')
     assert [field for field in writes.summary(ref)['vm_row_in_order'] if field in interesting] == (
-        ['power_state'] * seen + ['power_state', 'platform', 'platform', 'resident_on', 'domid'])
+        ['power_state'] * seen + ['power_state', 'resident_on', 'domid', 'platform', 'platform'])
     assert xapi.vm(ref)['platform']['timeoffset'] == '1'
