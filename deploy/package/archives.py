@@ -41,23 +41,24 @@ def build_tarball(root: str, tree: str, version: str, output: str, timestamp: in
 
 
 def build_rpm(tree: str, tarball: str, version: str, output: str, timestamp: int) -> str:
-    """Build the RPM from the tarball; its path."""
-    top = os.path.join(output, 'rpmbuild')
-    shutil.rmtree(top, ignore_errors=True)
+    """Build the RPM from the tarball, beside that; its path.
+
+    All that rpm reads is copied there, since it can name no path with a blank.
+    """
+    top = os.path.join(os.path.dirname(tarball), 'rpmbuild')
     os.makedirs(top + '/SOURCES')
     shutil.copy(tarball, top + '/SOURCES')
+    shutil.copy(os.path.join(PACKAGE, 'removed.sh'), top)
     with open(top + '/files', 'w', encoding='utf-8') as stream:
         stream.writelines(line + '\n' for line in list_rpm_files(tree))
-    place = os.path.abspath(top)
     _run_rpmbuild([
-        '-bb', '--quiet', '--define', f'_topdir {place}',
-        '--define', f'our_version {version}', '--define', f'our_files {place}/files',
-        '--define', f'our_removed {PACKAGE}/removed.sh',
+        '-bb', '--quiet', '--define', f'_topdir {top}',
+        '--define', f'our_version {version}', '--define', f'our_files {top}/files',
+        '--define', f'our_removed {top}/removed.sh',
         os.path.join(PACKAGE, NAME + '.spec')], timestamp)
     built, = glob.glob(top + '/RPMS/noarch/*.rpm')
     path = os.path.join(output, os.path.basename(built))
     shutil.move(built, path)
-    shutil.rmtree(top)
     return path
 
 

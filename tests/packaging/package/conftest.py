@@ -38,8 +38,11 @@ def rpm_file(tmp_path_factory: Any) -> str:
 
 @pytest.fixture(scope='session')
 def next_rpm_file(tmp_path_factory: Any) -> str:
-    """The RPM of a later version, which migrates registries and has one file less."""
-    source = tmp_path_factory.mktemp('next')
+    """The RPM of a later version, which migrates registries and has one file less.
+
+    Built in a directory with a blank in its name, which rpm's own words cannot hold.
+    """
+    source = tmp_path_factory.mktemp('next version')
     for name in ('watcher', 'registry', 'cli', 'deploy', 'docs'):
         shutil.copytree(os.path.join(ROOT, name), str(source / name),
                         ignore=shutil.ignore_patterns('__pycache__'))
