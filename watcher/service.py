@@ -76,7 +76,8 @@ class Service:
         self._other_hosts = OtherHosts(self._loop, self._inbox.put, time.monotonic,
                                         self._reporter.count_call)
         self._sessions = Sessions(lambda: self._settings.xapi, self._events.put,
-                                  self._reporter.count_call)
+                                  beside=lambda steps: self._loop.start('logout', steps),
+                                  note_call=self._reporter.count_call)
         self._stream = Stream(self._sessions.open, self._events.put,
                               build_delays=self._build_delays,
                               has_starts=lambda: self._callers.is_urgent_waiting)

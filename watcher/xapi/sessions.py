@@ -1,11 +1,11 @@
 """The two sessions with XAPI: one for the long poll, one for everything else.
 
-Opened together by the stream, and given back together. XAPI keeps a session that nobody
-gives back for a day, and 500 of them for one originator.
+Opened together by the stream, and given back together, to the XAPI that opened them. XAPI keeps
+a session that nobody gives back for a day, and 500 of them for one originator.
 """
 
 import contextlib
-from typing import Callable, List, NamedTuple, Optional
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional
 
 from watcher.config.settings import XapiSettings
 from watcher.errors import SessionLost, XapiError, XapiUnreachable
@@ -27,19 +27,27 @@ class SessionOpened(NamedTuple):
     speaks_json: bool = False
 
 
+class _Open(NamedTuple):
+    """A session that is to be given back, and where it was opened."""
+    settings: XapiSettings
+    handle: str
+    speaks_json: bool
+
+
 class Sessions:
-    """Opens both sessions, and ends those of before."""
+    """Opens both sessions, and has those of before ended `beside` whatever is done next."""
 
     def __init__(self, read_settings: Callable[[], XapiSettings],
-                 put: Callable[[SessionOpened], None],
+                 put: Callable[[SessionOpened], None], *,
+                 beside: Callable[[Steps[None]], Any],
                  note_call: Optional[NoteCall] = None) -> None:
         self._read_settings = read_settings
         self._put = put
+        self._beside = beside
         self._note_call = note_call
-        self._handles: List[str] = []
-        self._opening: List[str] = []
-        """Those of sessions that are open and not yet told."""
-        self._speaks_json = False
+        self._told: List[_Open] = []
+        self._opening: List[_Open] = []
+        """Those that are open and not yet told."""
         self._failures = 0
 
     def open(self) -> Steps[Client]:
@@ -48,21 +56,18 @@ class Sessions:
         stream = Client(settings, timeout_seconds=POLL_TIMEOUT_SECONDS, note_call=self._note_call)
         calls = Client(settings, note_call=self._note_call)
         try:
-            yield from calls.login()
-            self._opening.append(str(calls.handle))
+            yield from self._log_in(calls, settings)
             identity = yield from self._read_identity(calls)
-            yield from stream.login()
-            self._opening.append(str(stream.handle))
-            yield from self._end_former(calls)
+            yield from self._log_in(stream, settings)
             if settings is not self._read_settings():
                 raise XapiUnreachable('the configuration changed meanwhile')
         except XapiError:
             yield from _give_back(calls, stream)
             del self._opening[:]
             raise
-        self._handles, self._opening = self._opening, []
-        self._speaks_json = calls.speaks_json
+        former, self._told, self._opening = self._told, self._opening, []
         calls.close()
+        self._beside(_end(former))
         is_local = settings.address.scheme == 'unix'
         self._put(SessionOpened(decide_role(identity, is_local=is_local), str(calls.handle),
                                 calls.speaks_json))
@@ -83,19 +88,20 @@ class Sessions:
 
     def log_out(self) -> None:
         """Give both back, unless XAPI does not answer; waits for it."""
-        for handle in self._handles + self._opening:
-            client = Client(self._read_settings(), handle=handle,
-                            timeout_seconds=LOGOUT_TIMEOUT_SECONDS,
-                            speaks_json=self._speaks_json)
-            if not run(client.logout()):
-                return
+        run(_end(self._told + self._opening))
 
-    def _end_former(self, client: Client) -> Steps[None]:
-        for handle in self._handles:
-            try:
-                yield from client.end_session(handle)
-            except XapiError:
-                return
+    def _log_in(self, client: Client, settings: XapiSettings) -> Steps[None]:
+        yield from client.login()
+        self._opening.append(_Open(settings, str(client.handle), client.speaks_json))
+
+
+def _end(sessions: Iterable[_Open]) -> Steps[None]:
+    """Give them back where they were opened, as long as XAPI answers there."""
+    for session in sessions:
+        client = Client(session.settings, handle=session.handle,
+                        timeout_seconds=LOGOUT_TIMEOUT_SECONDS, speaks_json=session.speaks_json)
+        if not (yield from client.logout()):
+            return
 
 
 def _give_back(calls: Client, stream: Client) -> Steps[None]:
