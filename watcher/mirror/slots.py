@@ -27,7 +27,7 @@ class Found(NamedTuple):
     problem: str = ''
     """Why a taken slot holds no valid entry."""
     is_too_new: bool = False
-    """A slot holds what a later version has written."""
+    """A slot holds what a later version has written: signed, or nothing here needs to be."""
     attached: Tuple[str, ...] = ()
     """The keys that belong to the slot that counts."""
     signer: int = 0
@@ -111,7 +111,7 @@ def find_current(slots: Iterable[Tuple[str, str]],
             entry = parse(item.text, item.parts if counts or is_whole else ())
         except MirrorInvalid as error:
             problem = f'{item.slot}: {error}'
-            is_too_new = is_too_new or isinstance(error, MirrorTooNew)
+            is_too_new = is_too_new or (counts and isinstance(error, MirrorTooNew))
             continue
         number, is_by_hand = entry.generation.number, not getattr(entry, 'is_ours', True)
         is_trusted = is_by_hand or counts

@@ -20,7 +20,7 @@ from tests.integration.cli.program import Place
 from tests.integration.daemon.conftest import build_world as build_world  # noqa: F401
 from tests.integration.daemon.world import World, span, wait_until
 from tests.integration.security.forging import (KEYS, SLOTS, begin, forge_pool, forge_vm, judge,
-                                                keys_of, put, read_slots, write_secret)
+                                                keys_of, put, read_slots, with_sum, write_secret)
 
 
 class Mirrored:
@@ -159,6 +159,23 @@ def test_forged_pool_entry_of_a_generation_that_was_is_put_right(mirrored: Mirro
     assert mirrored.wait_mirrored()['vms'] == 3
     judge(mirrored.assignments(), wanted)
     assert not mirrored.world.daemon.events('mirror.undecided')
+
+
+@pytest.mark.parametrize('is_beside', [True, False], ids=['beside', 'instead'])
+def test_forged_pool_entry_of_a_later_version_does_not_end_the_mirror(
+        mirrored: Mirrored, is_beside: bool) -> None:
+    world, (slot,) = mirrored.world, set(keys_of(mirrored.pool_record)) & set(SLOTS)
+    texts = {slot: None if not is_beside else keys_of(mirrored.pool_record)[slot]}
+    texts[[item for item in SLOTS if item != slot][0]] = with_sum({'format': 2})
+    put(world.xapi, 'pool', mirrored.pool, texts)
+    world.change(mirrored.refs[0], priority=Priority.HIGH)
+    wanted = mirrored.assignments()
+    wait_until(lambda: [entry['format'] for entry in read_slots(mirrored.pool_record)] == [1],
+               lambda: '%r\n%s' % (mirrored.pool_record, '\n'.join(world.daemon.raw[-20:])))
+    mirrored.wait_mirrored()
+    judge(mirrored.assignments(), wanted)
+    assert not world.daemon.events('mirror.unavailable')
+    assert is_beside or world.daemon.wait_for('mirror.forged')['table'] == 'pool'
 
 
 @pytest.mark.parametrize('generation', ['999999999-0badf00d', '1-0badf00d'])

@@ -28,6 +28,7 @@ POOLS = (Pool('A', 'Pool A'), Pool('B', 'Büro', 'für später', False))
 ROWS = (MirroredRow(VM, 10, 'A', Priority.HIGH), MirroredRow(OTHER, 11, 'B', Priority.LOW))
 WHOLE = PoolEntry(HERE, AT, 2, digest_contents(ROWS, POOLS), 17, POOLS, ROWS[1:], (uuid_of(12),),
                   ('10-00000001', '11-00000002'))
+OF_A_LATER_VERSION = '{"format":2,"sum":"%08x"}' % zlib.crc32(b'{"format":2}')
 # Made by version 0.1: what it reads and writes.
 VM_OF_0_1 = (
     '{"format":1,"vm":"0000000a-1111-2222-3333-44444444abcd","in":"00000384-1111-2222-3333-'
@@ -113,6 +114,17 @@ def test_signed_entry_counts_before_a_later_one_that_is_not():
     assert found.entry == ENTRY and found.untrusted == (later,)
     assert find(slots, Trust((NEW, OLD))).entry == later
     assert find(slots, committed=12).entry == ENTRY
+
+
+@pytest.mark.parametrize('code, trust, is_too_new', [
+    pytest.param('', TRUST, False, id='without-a-code'),
+    pytest.param(Trust((derive_key(b'x'),)).sign(HERE, (OF_A_LATER_VERSION,)), TRUST, False,
+                 id='with-an-unknown-key'),
+    pytest.param(Trust((OLD,)).sign(HERE, (OF_A_LATER_VERSION,)), TRUST, True, id='signed'),
+    pytest.param('', Trust((NEW, OLD)), True, id='where-nothing-was-signed')])
+def test_what_a_later_version_has_written_counts_when_it_is_signed(code, trust, is_too_new):
+    slots = {SLOTS[0]: OF_A_LATER_VERSION, SLOTS[0] + CODE: code}
+    assert read_mirror(slots.items(), trust, HERE).is_too_new is is_too_new
 
 
 def test_code_covers_all_parts_of_the_pools_entry():
