@@ -57,8 +57,8 @@ Generated from `watcher/vm/plan.py` by `python -m tests.meta.test_decision_table
   its vGPU pool is enabled. **Number**: *held* when another VM still has the number of the row: what
   is written then has the old number, and is not *right*; *contested* when an unregistered VM bore
   the number before (it, and the registered VM); *copied* when the unregistered VM began to carry the
-  number of a row after that was committed, *blocked* when somebody else keeps that VM from starting;
-  *row deleted* when our span outlived the row.
+  number of a row after that was committed, *blocked* when others keep that VM from starting; *row
+  deleted* when our span outlived the row.
 * **Value** of `platform:device-model-args`: *right* is exactly the desired span; *foreign* is text
   that is not ours; *no room* means that the value would become too long.
 * **VM**: *at rest* is Halted without operations and on no host, *starting* is Halted in `start` or

@@ -302,7 +302,7 @@ KEYS = (
     Key('xapi', 'password_file', parse_path_or_nothing, 'path',
         'empty is no password, which is right for the local socket'),
     Key('xapi', 'verify_tls', parse_flag, 'yes or no',
-        'a password must not go to whoever answers; matters for https only'),
+        'keeps the password from an impostor; matters for https only'),
     Key('registry', 'path', parse_path, 'path', 'where the earlier tool keeps it'),
     Key('registry', 'trust_mass_removals', parse_flag, 'yes or no',
         'many rows that vanish at once are an accident more often than not'),

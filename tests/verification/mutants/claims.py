@@ -54,7 +54,7 @@ CLAIMS: Dict[str, Tuple[str, ...]] = {
     'a trigger that swallows a change': ('what the file swallowed is believed',),
     'a view in the place of a table': ('a view passes for a table',),
     'nothing, or rubbish': ('an empty file is opened',),
-    "the rows of somebody else's tool": ('a registry of others is treated as accepted',),
+    'the rows of another tool': ('a registry of others is treated as accepted',),
     # A bad answer of XAPI
     'never there, half of it': ('a call has more time than its limit',),
     'about another VM than the one': ('a record of another VM is written by the plan',),
