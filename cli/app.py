@@ -49,7 +49,7 @@ def run(arguments: Arguments, context: Context, output: Output) -> int:
 
 
 def _is_forbidden(texts: Sequence[str]) -> bool:
-    """Whether something is only for root, and whoever asks is somebody else."""
+    """Whether something is only for root, and another user asks."""
     return os.geteuid() != 0 and any(words in text for text in texts for words in _FORBIDDEN)
 
 

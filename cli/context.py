@@ -328,7 +328,7 @@ class Context:
         if not self.can_ask:
             raise CommandError(Kind.USAGE, f'not a terminal: add {alternatives}; nothing was '
                                'changed')
-        # Whoever is asked sees what it is about, also when a program reads the answer.
+        # The person who is asked sees what it is about, also when a program reads the answer.
         self._say(self._fitted(block) + f'{question} (yes/no): ')
         if self._errors is None or self._answers is None:
             raise CommandError(Kind.FAILED, 'the question cannot be shown; nothing was changed')

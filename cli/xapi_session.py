@@ -33,7 +33,7 @@ class Live:
                  refused_by: Optional[str] = None) -> None:
         self.client = client
         self.noted_host = ''
-        """The ref of this host, where somebody knows it: then it is not asked for on the master."""
+        """The ref of this host, where it is known: then it is not asked for on the master."""
         self.odd: Dict[str, str] = {}
         """UUID -> what is wrong with its record, of those that were left out."""
         self._settings = settings

@@ -66,8 +66,9 @@ def check_contents(connection: Connection) -> FileCheck:
 def describe_leftover(path: str) -> str:
     """Tell of a rollback journal beside the file that will be used; '' where there is none.
 
-    Whoever opens the file next undoes with it what it takes for an interrupted change: a file
-    that was put back by copying is then undone as well. While a program writes, it belongs there.
+    The next program that opens the file undoes with it what it takes for an interrupted change: a
+    file that was put back by copying is then undone as well. While a program writes, it belongs
+    there.
     """
     try:
         leftover, file = os.stat(path + '-journal'), os.stat(path)
@@ -79,7 +80,7 @@ def describe_leftover(path: str) -> str:
     if not is_used or _is_locked(file):
         return ''
     made = render_timestamp(leftover.st_mtime)
-    text = f'{path}-journal has {leftover.st_size} bytes, of {made}Z, and nobody writes'
+    text = f'{path}-journal has {leftover.st_size} bytes, of {made}Z, and no program writes'
     if file.st_mtime > leftover.st_mtime + _COMMIT_SECONDS:
         return (f'{text}; the registry was put there later, and the next program that opens it '
                 'would undo that: move the -journal away first')

@@ -94,7 +94,7 @@ class FileWatch:
         return True
 
     def _look_as_told(self, status: Optional[FileStatus], now: float) -> bool:
-        # Whoever asks before then may hold what was seen later: a commit is not left waiting.
+        # A caller that asks before then may hold what was seen later: a commit is not left waiting.
         if self.next_look is None or (now < self.next_look and status == self._status):
             return False
         passed = now - self._told_at

@@ -72,7 +72,7 @@ class Proposal(NamedTuple):
             if changed:
                 what = 'vGPU pool ' + ', '.join(sorted({item[0] for item in changed}))
         if what:
-            raise Conflict(f'{what} was changed meanwhile: somebody else changed it, and nothing '
+            raise Conflict(f'{what} was changed meanwhile by another command or program; nothing '
                            'was changed here; look at it again and repeat')
 
     def _list_assignments(self, rows: Sequence[RawVm]) -> Any:

@@ -61,7 +61,7 @@ def describe_triggers(connection: Connection) -> str:
     # Its name is anybody's text, and this is pasted into a shell of root's.
     first = found[0][0].replace('"', '""')
     command = f'DROP TRIGGER "{first}"'
-    return (f'the file has the {word} {named}; if nobody needs it: '
+    return (f'the file has the {word} {named}; if no program needs it: '
             f'sqlite3 {shlex.quote(connection.registry_path)} {shlex.quote(command)}')
 
 

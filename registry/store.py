@@ -313,8 +313,8 @@ class Registry:
     def _recall(self) -> Memory:
         """Read what the journal remembers of the file, before the file is read.
 
-        The journal is a helper: whatever its state, the registry is read. Somebody who may not
-        read the journal may still read the registry.
+        The journal is a helper: whatever its state, the registry is read. A user who may not read
+        the journal may still read the registry.
         """
         path = self.journal_path
         if not os.access(path, os.R_OK):

@@ -38,7 +38,7 @@ class WriterLock:
 
     @property
     def is_lost(self) -> bool:
-        """Tell whether somebody has deleted or replaced the file that this object has locked."""
+        """Tell whether the file that this object has locked was deleted or replaced."""
         if self._descriptor is None:
             return False
         try:

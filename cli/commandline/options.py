@@ -155,8 +155,8 @@ AT = Option('at', 'TIME', 'the registration at a time: a date (its beginning), o
 SINCE = Option('since', 'TIME', 'what was done from then on: a date (its beginning), or '
                'YYYY-MM-DDTHH:MM:SSZ, in UTC where no zone is given', parse_time)
 UNTIL = Option('until', 'TIME', 'what was done before then', parse_time)
-WHO = Option('who', 'NAME', "what somebody did: a login name, vgpu-watcher, or 'another program'",
-             parse_text)
+WHO = Option('who', 'NAME', "what this user or program did: a login name, vgpu-watcher, or "
+             "'another program'", parse_text)
 STATES = ('as_desired', 'pending', 'drift', 'unregistered', 'manual', 'doubled', 'contested',
           'orphaned', 'unreadable', 'waits_for_xapi', 'no_qemu', 'fought_over')
 STATE = Option('state', 'STATE', 'only VMs in this state', choices=STATES)

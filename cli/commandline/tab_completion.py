@@ -1,8 +1,8 @@
 """What TAB offers where a VM is named, by an option or a bare word: the registry's UUIDs and names,
 and, where the VM need not have a row, the names of all VMs, which the daemon keeps in /run.
 
-Somebody waits for it with a finger on the key, so it imports next to nothing: not even the table
-of commands, nor `typing`, which takes as long as the rest. All other words come from
+A person waits for it with a finger on the key, so it imports next to nothing: not even the table of
+commands, nor `typing`, which takes as long as the rest. All other words come from
 `completion_words.py`.
 """
 

@@ -224,7 +224,7 @@ def _answer(context: Context, proposal: Proposal, row_count: int, is_dry: bool,
     document = build_document(
         result='unchanged' if not is_needed else 'would_be_changed' if is_dry else 'changed',
         **document_of(difference, unchanged))
-    # Whoever was asked, or told with --yes, has seen the difference.
+    # The person who was asked, or said --yes, has seen the difference.
     lines = [] if is_told else describe(proposal)
     counted = describe_counts(difference, unchanged, is_done=not is_dry)
     lines.append(f"{counted or 'Nothing to do'}.")

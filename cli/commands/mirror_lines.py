@@ -57,8 +57,8 @@ def _describe_judgement(view: Any) -> str:
 def say_work(view: Any, judgement: str) -> str:
     """Who does what is to be done about it."""
     if not view.is_enabled:
-        return ("the mirror is switched off here ('[mirror] enabled = no'): nobody will "
-                f'{_WORK[judgement]}')
+        return ("the mirror is switched off here ('[mirror] enabled = no'): this host will "
+                f'not {_WORK[judgement]}')
     if view.has_daemon:
         return f'the daemon on the master will {_WORK[judgement]}'
     return f"no daemon is running to {_WORK[judgement]}: 'systemctl start vgpu-watcher'"

@@ -47,7 +47,7 @@ def reconcile(arguments: Arguments, context: Context) -> Result:
     note_faults(context, contents)
     found = _read_plans(context, contents)
     plans = [item for item in found if _is_work(item)]
-    # Whoever waits for another VM's number may get it now.
+    # A VM that waits for another one's number may get it now.
     waiting = [item for item in found if item.holder is not None and not _is_work(item)]
     if arguments.get(options.DRY_RUN):
         return Result(build_document(result='would_reconcile' if plans else 'nothing_to_do',

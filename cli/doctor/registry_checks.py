@@ -60,9 +60,9 @@ def check_registry_mode(examination: Any) -> Iterator[Finding]:
     faults += _find_faults(os.path.dirname(path), stat.S_IWOTH | stat.S_IWGRP)
     if faults:
         yield bad('registry.mode', '; '.join(faults), f'chown root and chmod go-w {path} and its '
-                  'directory: whoever may write there decides what VMs get')
+                  'directory: a user who may write there decides what VMs get')
     else:
-        yield good('registry.mode', 'file and directory belong to root; nobody else may write')
+        yield good('registry.mode', 'file and directory belong to root; no other user may write')
 
 
 def check_space(examination: Any) -> Iterator[Finding]:

@@ -131,7 +131,7 @@ def _is_alone(context: Any) -> bool:
 
 def _wait_until_staged(context: Any, staged: Dict[str, Follow],
                        seconds: float) -> Dict[str, Follow]:
-    """Wait until all are staged, or nobody is there any more who would do it."""
+    """Wait until all are staged, or no program is left that would do it."""
     from cli.queries.xapi_tasks import wait_until
     from watcher.errors import XapiError
     found: Dict[str, Any] = {}

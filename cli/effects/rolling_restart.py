@@ -27,7 +27,7 @@ from watcher.errors import MalformedRecord, XapiError
 from watcher.vm.plan import Action, State
 from watcher.vm.record import PowerState
 
-# Nobody waits at the terminal: a receipt may take as long as a busy host needs.
+# No person waits at the terminal: a receipt may take as long as a busy host needs.
 _RECEIPT_SECONDS = 60
 _PAUSE_SECONDS = 0.25
 _LOOK_AT_CLOCK_SECONDS = 1.0

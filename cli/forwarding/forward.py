@@ -93,7 +93,7 @@ class _Forwarding:
             request = request._replace(answer=answer.question.digest)
 
     def fetch(self) -> Answer:
-        """Send it once, by one call: whoever may end tasks of others may write their results."""
+        """Send it once, by one call: a user who may end tasks of others may write their results."""
         try:
             return parse_answer(self._client.call('host.call_plugin', self._master.ref, PLUGIN,
                                                   'admin', render_request(self._request)))

@@ -1,7 +1,7 @@
 """What a member sends the master of a command, and what comes back: texts, checked on both ends.
 
-Everything is input to whoever reads it: the request to root on the master, the answer to root's
-terminal on the member. Pure: no clock, no I/O, no logging.
+The reader of each takes it as input: root on the master the request, root's terminal on the member
+the answer. Pure: no clock, no I/O, no logging.
 """
 
 import base64

@@ -170,7 +170,7 @@ def _open_nowhere() -> TextIO:
 
 
 def _is_c_locale(environment: Mapping[str, str]) -> bool:
-    """Whether somebody asked for the locale C, in which Python 3.7 and later writes UTF-8."""
+    """Whether the user asked for the locale C, in which Python 3.7 and later writes UTF-8."""
     names = [environment.get(name) for name in ('LC_ALL', 'LC_CTYPE', 'LANG')]
     if names[1] == 'C.UTF-8':
         del names[1]  # Python itself sets it where LANG says C (PEP 538)

@@ -210,7 +210,7 @@ def describe_verdict(boot: Any) -> str:
 
 
 def is_open(boot: Any) -> bool:
-    """Whether nobody has looked at a boot yet: what vgpu-admin has seen, a daemon closes later."""
+    """Whether a boot has no verdict yet; a daemon closes later what vgpu-admin has seen."""
     return boot.verdict is None and not boot.closed_at
 
 

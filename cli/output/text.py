@@ -22,7 +22,7 @@ _LEAST_COLUMN = 8
 _LONGEST_WORD = 46
 NO_PERMISSION = 'no permission for '
 """What is said of a socket that only root may use: XAPI itself may be well."""
-# What no shell takes apart, and nobody takes for an option.
+# What no shell takes apart, and no program takes for an option.
 _TYPED = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]*\Z')
 _VM = re.compile(r'\bVM ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?: \(([^()]+)\))?')
 

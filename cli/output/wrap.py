@@ -5,7 +5,7 @@ from typing import List
 
 from cli.output.text import Style, display_width
 
-# Somebody marks a command with the mouse: it must stay one line.
+# Users mark a command with the mouse: it must stay one line.
 _PROGRAMS = '(?:xe|vgpu-admin|vgpu-watcher|systemctl|journalctl) '
 _COMMAND = re.compile(rf'(?:^|: )(?={_PROGRAMS})')
 _USAGE = 'usage: '

@@ -109,8 +109,8 @@ def _version(_call: Call, _config_path: Optional[str]) -> str:
 def _mirror(call: Call, config_path: Optional[str]) -> str:
     """What this host remembers of the mirror of a resource pool; the journal is asked.
 
-    How far its copy has been, and not where it is: it may have followed an older mirror that
-    somebody put back.
+    How far its copy has been, and not where it is: it may have followed an older mirror that was
+    put back.
     """
     from registry.journal.journal import Journal
     from registry.store import Registry

@@ -1,7 +1,7 @@
 """Does a daemon watch, since when, and how late is it?
 
-Whoever watches holds the writer's lock beside the registry, for life, and keeps a note in the
-journal about when XAPI answered it last.
+A daemon that watches holds the writer's lock beside the registry, for life, and notes in the
+journal when XAPI answered it last.
 """
 
 import os

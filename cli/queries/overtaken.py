@@ -23,7 +23,7 @@ def refuse_overtaken(context: Any, *, is_lost: bool = False) -> None:
 
 
 def find_overtaken(context: Any, *, is_lost: bool = False) -> str:
-    """Say that the mirror has overtaken the registry; '' when it has not, or nobody can tell.
+    """Say that the mirror has overtaken the registry; '' when it has not, or that is unknown.
 
     A daemon that runs follows the mirror, except from a registry that is of no use (`is_lost`).
     """

@@ -119,7 +119,8 @@ def _find_obstacle(item: Waiting, is_chosen: bool) -> str:
 
 
 def _spread(ordered: Sequence[Waiting], whys: Dict[str, str]) -> None:
-    """Whoever waits for a VM that is not helped, or is not pending at all, is not helped either."""
+    """A VM that waits for one that is not helped, or is not pending at all, is not helped
+    either."""
     known = {item.vm.uuid: item for item in ordered}
     while True:
         found = {item.vm.uuid: _describe_holder(holder, known.get(holder.uuid))

@@ -32,8 +32,8 @@ def note_generation(connection: Connection, at: str, generation: str, digest: st
                     is_own: bool = True, line: Sequence[str] = ()) -> None:
     """Make a generation the newest, also one that the registry was at before.
 
-    `line` has those that it came from, the oldest first. Whoever takes over a generation has
-    often not been at all of them, and must still know each of them as older.
+    `line` has those that it came from, the oldest first. A registry that takes over a generation
+    has often not been at all of them, and must still know each of them as older.
     """
     known = {station.generation for station in list_stations(connection)}
     for text in line:

@@ -85,7 +85,7 @@ def _pool(connection: Connection, entry: HistoryEntry) -> Pool:
 
 def _understand(connection: Connection, entry: HistoryEntry, names: Sequence[str],
                 kinds: Sequence[Any]) -> Tuple[Any, ...]:
-    """What stood before an entry; one that somebody wrote to must not pass for a row that was not
+    """What stood before an entry; one that was overwritten must not pass for a row that was not
     there: a restore would remove it."""
     fields = entry.before if isinstance(entry.before, dict) else {}
     found = tuple(fields.get(name) for name in names)

@@ -93,7 +93,7 @@ def _send(connection: socket.socket, data: bytes, until: float) -> Steps[None]:
     """All of it within the time that is left, however the other side reads."""
     while data:
         if not (yield Wait(until, connection.fileno(), WRITE)):
-            raise socket.timeout('an answer that nobody reads')
+            raise socket.timeout('an answer that the client does not read')
         data = data[connection.send(data):]
 
 

@@ -4,7 +4,7 @@ Everybody else says `get_logger().info('vm.args_injected', vm_uuid=..., ...)`, a
 function: a logger that was bound earlier escapes the log capture of tests on structlog 21.5.
 Lines go to standard error. What the libraries log comes the same way, as `library.logged`.
 
-Rule: logging never raises and never waits long. Whoever reads our lines may have gone.
+Rule: logging never raises and never waits long. The reader of our lines may have gone.
 """
 
 import logging
@@ -113,7 +113,7 @@ class LineWriter:
     def write(self, line: str) -> None:
         """Write the line, or drop it and count."""
         if self._dropped:
-            mark = f'({self._dropped} log lines were dropped: nobody read them)'
+            mark = f'({self._dropped} log lines were dropped: they were not read in time)'
             line = render_json({'event': 'log.dropped', 'level': 'warning', 'message': mark,
                                 'count': self._dropped}) + '\n' + line
         data = ('\n' if self._is_torn else '') + line + '\n'

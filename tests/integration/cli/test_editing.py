@@ -233,7 +233,7 @@ def test_a_change_by_somebody_else_while_the_question_is_open_is_a_conflict(pool
         assert pool.run('set-priority', '--vm-name=web', '--priority=low', '--no-restart'
                         ).status == 0
         os.write(ours, b'yes\n')
-        assert b'somebody else changed it' in stream.read()
+        assert b'was changed meanwhile by another' in stream.read()
     process.stdout.close()
     assert process.wait(30) == 4
     os.close(ours)

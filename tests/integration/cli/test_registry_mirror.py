@@ -324,11 +324,11 @@ def test_no_mirror_is_promised_where_it_is_switched_off(two: Any) -> None:
     off = "the mirror is switched off here ('[mirror] enabled = no')"
     with WriterLock(place.db) as lock:
         assert lock.acquire()
-        assert f'{off}: nobody will make one' in place.run('registry', 'compare').out
+        assert f'{off}: this host will not make one' in place.run('registry', 'compare').out
         assert off in place.run('registry', 'keep', '--yes').err
         mirror(place, vm_of(one, 1, 'B'))
         run = place.run('registry', 'keep', '--yes')
-        assert run.status == 0 and f'{off}: nobody will mirror it.' in run.out, run
+        assert run.status == 0 and f'{off}: this host will not mirror it.' in run.out, run
         assert off in place.run('registry', 'compare').out
 
 

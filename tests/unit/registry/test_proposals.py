@@ -242,7 +242,7 @@ def test_command_against_a_trigger_is_harmless_whatever_its_name(four, tmp_path)
     with pytest.raises(Conflict) as caught:
         with four.edit(who='me', command='test') as edit:
             edit.remove_vm(uuid_of(1))
-    words = shlex.split(str(caught.value).rsplit('if nobody needs it: ', 1)[1])
+    words = shlex.split(str(caught.value).rsplit('if no program needs it: ', 1)[1])
     assert words[:2] == ['sqlite3', four.path] and len(words) == 3
     with other_program(four.path) as other:
         other.execute(words[2])
