@@ -98,7 +98,7 @@ install_all() {
     printf '%s\n' "vgpu-watcher is $step below ${root:-/}; 'vgpu-admin doctor' says what is left to do"
 }
 
-# Whether somebody's own configuration is there: a link, or none that we have placed.
+# Whether a configuration of the administrator's own is there: a link, or none that we have placed.
 is_edited() {
     [ -L "$root$1" ] ||
         { [ -e "$root$1" ] && ! grep -Fq "$tab$(checksum "$1")$tab$1" "$root$manifest.old"; }
@@ -173,7 +173,7 @@ uninstall_all() {
     remove_listed "$root$manifest" /dev/null
     rm -f "$root$manifest.old" "$root$manifest" "$root$mark"
     rmdir "$root$home" 2>/dev/null || complain "kept, since files of others are in it: $root$home"
-    # Folders that nobody else may need; one that is in use stays.
+    # Folders that no other package needs; one that is in use stays.
     rmdir "$root/etc/xensource/bugtool/vgpu-watcher" "$root/etc/xapi.d/pool-pre-ha-vm-restart" \
         "$root/usr/share/doc/vgpu-watcher/monitoring" "$root/usr/share/doc/vgpu-watcher" \
         2>/dev/null || :

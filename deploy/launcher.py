@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -EsB
 """Starts the program of ours that this file is named after, with the packages that we brought.
 
--E and -s: nobody's environment or home directory decides what root runs. -B: the byte-code is what
+-E and -s: no environment and no home directory decides what root runs. -B: the byte-code is what
 the installation has compiled, and removing the package leaves none behind.
 """
 

@@ -20,7 +20,7 @@ def build_tarball(root: str, tree: str, version: str, output: str, timestamp: in
     path = os.path.join(output, top + '.tar.gz')
 
     def settle(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        # The same content gives the same tarball, whoever builds it, with whatever umask.
+        # The same content gives the same tarball, whatever user and umask builds it.
         member.uid = member.gid = 0
         member.uname = member.gname = 'root'
         member.mtime = timestamp
@@ -81,7 +81,7 @@ def _with_parents(directories: Set[str]) -> Set[str]:
 
 def _is_own(directory: str) -> bool:
     # /etc/vgpu is shared with the programs that share the registry: it keeps its mode and owner.
-    # XAPI has no folder for an occasion unless somebody made it: rpm removes an empty one.
+    # XAPI has a folder for an occasion only when a package made it: rpm removes an empty one.
     return directory.startswith('/etc/xapi.d/') and directory != '/etc/xapi.d/plugins' or \
         (directory + '/').startswith((contents.HOME + '/', contents.GUIDES + '/',
                                       '/etc/xensource/bugtool/vgpu-'))

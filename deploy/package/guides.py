@@ -1,4 +1,4 @@
-"""The guides that the package brings, for whoever stands before the host without the repository.
+"""The guides that the package brings, for administrators at a host without the repository.
 
 Links among them stay; a link to what is not brought along becomes its text.
 """

@@ -15,7 +15,7 @@ fi
 # Those with a date are of rotations before 0.2 on a host with `dateext`.
 rm -f "$root"/var/log/vgpu-watcher.log "$root"/var/log/vgpu-watcher.log.[0-9]* \
     "$root"/var/log/vgpu-watcher.log-[0-9]*
-# Nobody confirms the numbers any more, and nobody looks for the pause.
+# No daemon confirms the numbers any more, and no consumer looks for the pause.
 rm -rf "$root/run/vgpu-watcher"
 rm -f "$root/etc/vgpu/consumer.paused"
 # Only where nothing is left in it.

@@ -37,7 +37,7 @@ def fetch(vendor_set: VendorSet, directory: str) -> List[str]:
     hashes = set(read_lock(vendor_set.name).values())
     if len(_find(hashes, directory)) < len(hashes):
         os.makedirs(directory, exist_ok=True)
-        # By way of a directory of its own: somebody else may be reading this one.
+        # By way of a directory of its own: another build may be reading this one.
         with tempfile.TemporaryDirectory(prefix='new', dir=directory) as new:
             _download(vendor_set, new)
             for name in os.listdir(new):
