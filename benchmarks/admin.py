@@ -57,7 +57,7 @@ def _measure_looking(stand: Stand) -> List[Figure]:
 
 
 def _measure_show(stand: Stand) -> List[Figure]:
-    """Time show-vm beside the daemon; a Python that does nothing is what nobody can do without."""
+    """Time show-vm beside the daemon; a Python that does nothing is the least it can take."""
     title = f'vgpu-admin beside a daemon, {REGISTERED + OTHERS} VMs'
     words = ('show-vm', '--vm-uuid=' + stand.xapi.vm(stand.refs[7])['uuid'])
     shown, bare, offline = [], [], []

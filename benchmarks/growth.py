@@ -1,4 +1,4 @@
-"""How cost grows: per registered VM, per event, and with VMs that nobody registered."""
+"""How cost grows: per registered VM, per event, and with VMs that are not registered."""
 
 import statistics
 from typing import Dict, List, NamedTuple, Tuple

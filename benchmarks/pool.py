@@ -1,8 +1,8 @@
-"""How long nobody stages: the master's host is lost, or another host is made the master.
+"""How long no host stages: the master's host is lost, or another host is made the master.
 
 Measured is from the moment in which the new master's XAPI answers; what XAPI takes to get there
 is its own affair. A lost master leaves a copy of the database from before the last edit of all
-VMs, so that there is something to stage as soon as somebody may.
+VMs, so that there is something to stage as soon as a host may.
 """
 
 import time

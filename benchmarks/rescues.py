@@ -107,7 +107,7 @@ def _list_adds(stand: Stand, count: int) -> List[object]:
 
 
 def _measure_script(stand: Stand) -> List[float]:
-    """Measure from the moment somebody calls the script: it hears no events."""
+    """Measure from the moment the script is called: it hears no events."""
     connection = Connection(stand.socket)
     session = call(connection, 'session.login_with_password', 'root', '', '1.0', 'script')
     taken = []

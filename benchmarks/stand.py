@@ -241,5 +241,5 @@ class Contender:
             if message == b'READY=1':
                 self.ready_seconds = time.monotonic() - self._began
                 self._ready.set()
-        # Nobody may be held up by a full queue.
+        # A full queue may hold no daemon up.
         self._hearing.shutdown(socket.SHUT_RD)

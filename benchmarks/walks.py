@@ -53,7 +53,7 @@ class Walk:
 
     @contextlib.contextmanager
     def following(self) -> Iterator[None]:
-        """Follow whoever has been given `follow` for the time of the block."""
+        """Follow the threads that were given `follow` for the time of the block."""
         self.is_on = True
         try:
             yield

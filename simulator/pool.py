@@ -167,7 +167,7 @@ class PoolSimulator(Simulator):
         self.designate_new_master(host)
 
     def lose_host(self, host: str, unflushed_generations: int = 0) -> None:
-        """Take a host's power away: its domains are gone, and nobody is told."""
+        """Take a host's power away: its domains are gone, and no other host learns of it."""
         pool_environment.lose_host(self, self.nodes[host], unflushed_generations)
 
     def declare_dead(self, host: str) -> List[Failure]:
@@ -180,8 +180,8 @@ class PoolSimulator(Simulator):
 
     def upgrade_host(self, host: str, root: Optional[str] = None, version: str = '26.2.0',
                      consumer: Optional[str] = None) -> None:
-        """Install a host anew from the ISO: what lies below its root is gone, XAPI's database is
-        not; its consumer of device-model-args is then the one that is named."""
+        """Reinstall a host from the ISO: what lies below its root is gone, XAPI's database is not;
+        its consumer of device-model-args is then the one that is named."""
         pool_environment.upgrade_host(self, self.nodes[host], root, version, consumer)
 
     def take_over(self, host: str) -> None:

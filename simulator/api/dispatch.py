@@ -86,7 +86,7 @@ class Dispatcher:
         except Failure as failure:
             return self.fail(incoming, failure.description)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-            # As in XAPI: a parameter of the wrong type is found out by whoever stumbles over it.
+            # As in XAPI: the code that stumbles over a parameter of the wrong type finds it out.
             return self.fail(incoming, ['INTERNAL_ERROR', repr(error)])
         if incoming.method == 'system.listMethods' and incoming.json is None:
             return rpc.render_xml_bare(value)

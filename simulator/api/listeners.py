@@ -24,7 +24,7 @@ class Dropped(Exception):
 
 
 class Unanswered(Exception):
-    """Nobody answered whom the call was handed on to: HTTP 500."""
+    """The host to which the call was handed on did not answer: HTTP 500."""
 
 
 class Strike:

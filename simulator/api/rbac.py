@@ -1,4 +1,4 @@
-"""Who may call what: XAPI's roles, coarsely. root, and whoever uses a local socket, may all."""
+"""Who may call what: XAPI's roles, coarsely. root, and every user of a local socket, may all."""
 
 from typing import Any
 

@@ -11,7 +11,7 @@ from simulator.wire.failures import handle_invalid, internal_error
 
 
 def block(state: State, task: str, ref: str, key: str, value: str) -> None:
-    """Block an operation, with a text that whoever tries it is told."""
+    """Block an operation, with a text for the client that tries it."""
     _check_operations(state, ref, key)
     with state.database.lock:
         state.database.add_to_map('VM', ref, 'blocked_operations', key, value)
@@ -27,7 +27,7 @@ def unblock(state: State, task: str, ref: str, key: str) -> None:
 
 
 def set_blocked(state: State, task: str, ref: str, options: Dict[str, str]) -> None:
-    """Write all blocked operations anew."""
+    """Replace all blocked operations."""
     _check_operations(state, ref, *options)
     with state.database.lock:
         state.database.write('VM', ref, 'blocked_operations', dict(options))

@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 
 
 class Subscription:
-    """The classes and objects somebody wants to hear of."""
+    """The classes and objects that a client wants to hear of."""
 
     def __init__(self, words: Sequence[str]) -> None:
         pairs = [word.split('/', 1) for word in words]

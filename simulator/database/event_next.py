@@ -79,7 +79,7 @@ class LegacyEvents:
             return events
 
     def notice(self, table: str, ref: str) -> None:
-        """Queue a write for whoever registered its class; called under the lock."""
+        """Queue a write for the sessions that registered its class; called under the lock."""
         if not self._registrations:
             return
         if table == 'session' and ref in self._registrations:

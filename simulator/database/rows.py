@@ -1,7 +1,7 @@
 """XAPI's database: rows that know the generation of their birth and of their last change.  Pure.
 
 One lock guards everything, as in XAPI. Field values are never changed in place: a write replaces
-the row's dictionary, so whoever holds the old one holds a consistent snapshot.
+the row's dictionary, so a holder of the old one has a consistent snapshot.
 """
 
 import re
@@ -196,7 +196,7 @@ class Database:
 
     def reload(self) -> None:
         """Do what loading the file does: deletions are forgotten, and the rows that relations
-        point to are indexed again, which makes them new to whoever asks with an old token."""
+        point to are indexed again, which makes them new to a client with an old token."""
         with self.lock:
             self.generation += 1
             for table in self.tables.values():

@@ -59,7 +59,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     place = tempfile.mkdtemp(prefix='vgpu-demo-')
     programs = Programs(place)
     is_right = False
-    # What was started is ended also when somebody ends us.
+    # What was started is ended also when we are ended.
     signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
     try:
         is_right = play(arguments, programs)

@@ -38,7 +38,7 @@ class Stage:
     # The pool.
 
     def create_vm(self, name: str, host: str, foreign: Optional[str]) -> Vm:
-        """Add a halted VM whose arguments may hold somebody else's text."""
+        """Add a halted VM whose arguments may hold foreign text."""
         fields: Dict[str, Any] = {'affinity': host}
         if foreign is not None:
             fields['platform'] = {'device-model-args': foreign}

@@ -22,7 +22,7 @@ class Refused(Exception):
 
 
 class Unreachable(Exception):
-    """Nobody answered: the toolstack is down, or went away during the call."""
+    """No answer: the toolstack is down, or went away during the call."""
 
 
 class Connection(http.client.HTTPConnection):
@@ -40,7 +40,7 @@ class Connection(http.client.HTTPConnection):
 
 
 class Errand(threading.Thread):
-    """One VM's operations, one after the other, as somebody at a console would call them."""
+    """One VM's operations, one after the other, as a user at a console would call them."""
 
     def __init__(self, xapi: 'Xapi', calls: List[Any]) -> None:
         super().__init__(daemon=True)

@@ -36,8 +36,8 @@ class Reign:
         return self.methods.call(Caller(), method, params)
 
     def end(self) -> None:
-        """Cut off everything that is under way: nobody writes into this database any more, and
-        as it is it lies on the disk of the host that was master."""
+        """Cut off everything that is under way: no call writes into this database any more, and as
+        it is it lies on the disk of the host that was master."""
         with self.state.database.lock:
             self.is_over = True
             self.state.end_waits()

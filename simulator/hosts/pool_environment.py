@@ -62,7 +62,7 @@ def return_host(pool: Any, node: Node) -> None:
 
 def upgrade_host(pool: Any, node: Node, root: Optional[str], version: str,
                  consumer: Optional[str]) -> None:
-    """Shut a host down, make its file system anew, and start it with a newer xapi."""
+    """Shut a host down, reinstall its file system, and start it with a newer xapi."""
     lose_host(pool, node)
     reinstall.wipe(root or node.root)
     for path in (node.plugins_directory, node.master_scripts_directory):
@@ -119,7 +119,7 @@ def restore_database(pool: Any, copy: Copy) -> None:
 
 
 def guest_reboot(pool: Any, ref: str) -> None:
-    """Restart a VM from inside; without a master nobody is told, until there is one again."""
+    """Restart a VM from inside; without a master no xapi learns of it, until there is one again."""
     domain = _find_domain(pool, ref)
     ruler = pool.state.host_access.find_ruler(domain.host)
     if ruler is not None:
@@ -137,7 +137,7 @@ def guest_reboot(pool: Any, ref: str) -> None:
 
 
 def guest_shutdown(pool: Any, ref: str) -> None:
-    """Stop a VM from inside; without a master nobody is told, until there is one again."""
+    """Stop a VM from inside; without a master no xapi learns of it, until there is one again."""
     domain = _find_domain(pool, ref)
     ruler = pool.state.host_access.find_ruler(domain.host)
     if ruler is not None:
@@ -156,7 +156,7 @@ def _find_domain(pool: Any, ref: str) -> Domain:
 
 
 def split(pool: Any, sides: List[List[str]]) -> None:
-    """Cut the network; whoever has lost its master loses patience after a while."""
+    """Cut the network; a host that has lost its master loses patience after a while."""
     pool.sides = sides
     pool.state.tell()
     _lose_patience(pool)

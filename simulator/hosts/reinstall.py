@@ -1,4 +1,4 @@
-"""An upgrade from the ISO: the host's file system is made anew, the database stays."""
+"""An upgrade from the ISO: the host's file system is reinstalled, the database stays."""
 
 import os
 import shutil

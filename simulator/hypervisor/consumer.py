@@ -1,9 +1,9 @@
 """Who reads device-model-args on a host: the shipped wrapper, run as a program, or others.
 
 `working` is the shipped wrapper around an imitation of the stock one, `paused` the same with its
-pause, `patched` a stock wrapper that somebody patched by hand, `beside` ours in front of that one,
-`off` the stock wrapper alone. `reading` and `shell` run nothing: they split the value in here, for
-tens of thousands of boots; so does `working` without a host directory or a wrapper to run.
+pause, `patched` a stock wrapper patched by hand, `beside` ours in front of that one, `off` the
+stock wrapper alone. `reading` and `shell` run nothing: they split the value in here, for tens of
+thousands of boots; so does `working` without a host directory or a wrapper to run.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ qemu_args += ['-device', 'VGA,vgamem_mb=8,addr=2,romfile=', '-S', '-priv']
 {patch}
 sys.exit(subprocess.Popen(qemu_args, executable={qemu!r}).wait())
 '''
-# What somebody wrote into it by hand.
+# What an administrator wrote into it by hand.
 PATCH = '''
 extra = subprocess.Popen([{reader!r}, '/local/domain/' + argv[0] + '/platform/device-model-args'],
                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).communicate()[0]

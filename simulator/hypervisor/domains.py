@@ -138,7 +138,7 @@ class Hypervisor:
         return domain
 
     def abandon(self, launched: Launched) -> None:
-        """End a domain that nobody wants any more before it was heard of."""
+        """End a domain that is not wanted any more before it was heard of."""
         self._hide(launched.domain)
 
     def set_paused(self, ref: str, *, is_paused: bool) -> None:

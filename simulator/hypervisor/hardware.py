@@ -1,4 +1,4 @@
-"""What is so whoever is master: the machines' domains, memory images, names, the one lock.
+"""What does not depend on the master: the machines' domains, memory images, names, the one lock.
 
 A pool that is split has two databases for a while; there is only one world beneath them.
 """

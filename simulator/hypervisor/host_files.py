@@ -89,5 +89,5 @@ class HostFiles:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path + '.new', 'wb') as opened:
             opened.write(text.encode('utf-8', 'surrogateescape'))
-        # Never half a file for whoever looks at this moment.
+        # Never half a file for a reader at this moment.
         os.rename(path + '.new', path)

@@ -70,7 +70,7 @@ class Runner:
                 done = self._waiting.pop(answer['number'], None)
                 if done is not None:
                     done.set()
-        # Whoever still waits runs the wrapper by a Python of its own.
+        # A caller that still waits runs the wrapper by a Python of its own.
         while self._waiting:
             self._waiting.popitem()[1].set()
 

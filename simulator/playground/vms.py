@@ -8,7 +8,7 @@ KEY = 'device-model-args'
 
 
 class Vm(NamedTuple):
-    """One VM: its home, whether it runs, and what somebody wrote into its arguments before."""
+    """One VM: its home, whether it runs, and what others wrote into its arguments before."""
     name: str
     host: int
     is_running: bool = False

@@ -25,7 +25,8 @@ def build_regardless(running: Operation, host: str, platform: Dict[str, str],
                      kind: str) -> Domain:
     """Build a domain as xenopsd does, whether xapi is still there or not.
 
-    When it is not, whoever rules the host by now learns of the domain. Wants no lock held."""
+    When it is not, the master that rules the host by now learns of the domain. Wants no lock
+    held."""
     state = running.state
     if running.epoch == state.epoch:
         state.host_access.assert_reachable(host)

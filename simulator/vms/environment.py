@@ -249,7 +249,7 @@ def _follow_hypervisor(state: State, ref: str, fields: Dict[str, Any]) -> None:
         domain_writes.follow_domain(state, ref)
     elif fields['power_state'] in ('Running', 'Paused') and (
             host not in state.hosts or state.host_access.rules(host)):
-        # Of a host that does not answer nobody knows what runs there.
+        # What runs on a host that does not answer is unknown.
         reset_power_state(state, ref)
     elif fields['power_state'] == 'Halted':
         # The writes of a halt may have been cut off half-way.

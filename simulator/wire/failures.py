@@ -18,7 +18,7 @@ class Failure(Exception):
 
 
 class XapiGone(Exception):
-    """The xapi process that was serving this call has ended: nobody answers any more."""
+    """The xapi process that was serving this call has ended: no answer will come."""
 
 
 def session_invalid(session: str) -> Failure:
@@ -32,7 +32,7 @@ def handle_invalid(table: str, ref: str) -> Failure:
 
 
 def uuid_invalid(table: str, uuid: str) -> Failure:
-    """Build the answer to a UUID that nobody bears."""
+    """Build the answer to a UUID that no row bears."""
     return Failure('UUID_INVALID', [table, uuid])
 
 
