@@ -199,7 +199,7 @@ class Watcher:
         moved = [self._take(vm, now) for vm in batch.vms]
         if batch.is_first:
             self.permit.is_synced = True
-            # Whoever bears a number now bore it before anything is staged from here on.
+            # A VM that bears a number now bore it before anything is staged from here on.
             self._number_claims.note_all(is_complete=not batch.malformed)
             self._forget_vanished(batch)
             # Before anything is staged: the mirror may be newer than the registry here.

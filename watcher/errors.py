@@ -1,6 +1,6 @@
 """The exception tree of the watcher.
 
-Of XAPI's errors ask first who answered: nobody, XAPI, or something that is not the protocol.
+Of XAPI's errors ask first who answered: no program, XAPI, or one that does not speak the protocol.
 `client.py` raises them, `event_stream.py`, `injector.py` and `daemon.py` do something about them.
 """
 
@@ -38,7 +38,8 @@ def hide_sessions(text: str) -> str:
 class XapiError(WatcherError):
     """A call to XAPI came to nothing. Its text holds no session: it is logged, and shown.
 
-    It is one line, whatever is in it: whoever blocks an operation of a VM chooses what XAPI says.
+    It is one line, whatever is in it: a user who blocks an operation of a VM chooses what XAPI
+    says.
     """
 
     def __init__(self, *texts: Any) -> None:
@@ -61,7 +62,7 @@ class XapiUnreachable(XapiError):
 
 
 class NoAnswer(XapiUnreachable):
-    """Somebody is there: an HTTP status that says no, or a connection closed without an answer."""
+    """A program is there: an HTTP status that says no, or a connection closed without an answer."""
 
 
 class XapiNonsense(XapiError):

@@ -2,8 +2,8 @@
 
 `Service.run` is the main loop. It goes on with whatever waits for XAPI and is ready, and has the
 Watcher take note of what came of it. It wakes for the next VM that is due too, when the kernel
-tells that the registry file was written, and once or twice a second to look at what tells nobody
-when it changes: the wall clock, flags set by signal handlers, a file that nothing was told of.
+tells that the registry file was written, and once or twice a second to look at what changes without
+a sign: the wall clock, flags set by signal handlers, a file that nothing was told of.
 """
 
 import random

@@ -24,7 +24,7 @@ class WriterGuard:
         return self._lock.is_held
 
     def give_up_lost(self) -> None:
-        """Hold no lock whose file somebody has deleted or replaced: it excludes no one."""
+        """Hold no lock whose file was deleted or replaced: it excludes no other writer."""
         if self._lock.is_lost:
             self._tell('its file was deleted or replaced')
             self._lock.release()
@@ -43,7 +43,7 @@ class WriterGuard:
     def try_late(self) -> bool:
         """Try again, once the directory is there; whether we are the one writer now.
 
-        Whoever has created it may still hold the lock.
+        The program that created it may still hold the lock.
         """
         if not self._take(0.0, is_patient=True):
             self._tell('held by ' + (self._lock.holder() or 'another program'))

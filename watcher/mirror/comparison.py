@@ -2,8 +2,8 @@
 
 The daemon and vgpu-admin decide with the same functions. Newer is not a matter of clocks: the
 journal keeps the generations that its registry has been at (the lineage). A mirror whose
-generation is in the lineage is older than the file, or the same; one that is not comes from
-somebody who went on after us, or beside us.
+generation is in the lineage is older than the file, or the same; one that is not comes from a
+master that went on after us, or beside us.
 
 Pure: no clock, no I/O, no logging.
 """
@@ -34,8 +34,8 @@ class Judgement(enum.Enum):
     EDITED = 'edited'
     """The same generation, and the registry was edited since."""
     OLDER = 'older'
-    """The registry was at this generation and went on: the mirror came from an older copy, or
-    somebody put an old one back."""
+    """The registry was at this generation and went on: the mirror came from an older copy, or an
+    old one was put back."""
     NEWER = 'newer'
     """A generation that the registry has never been at: the mirror counts."""
     UNDECIDED = 'undecided'
@@ -73,9 +73,8 @@ def judge(mirror: Optional[PoolEntry], lineage: Sequence[str], noted_digest: Opt
     """Decide how the mirror stands to the registry.
 
     `lineage` has the newest generation last; `noted_digest` is what the contents were then, and
-    `digest` what they are now (None: there is no registry). `led` is how far this host has led
-    the mirror in this session: nobody else wrote there, so that what is unknown up to there was
-    put back.
+    `digest` what they are now (None: there is no registry). `led` is how far this host has led the
+    mirror in this session: no other host wrote there, so what is unknown up to there was put back.
     """
     if mirror is None:
         return Judgement.NO_MIRROR

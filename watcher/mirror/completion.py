@@ -1,7 +1,7 @@
 """A mirror that is not whole, completed from the registry here, when the digest proves the result.
 
-Somebody reverted a VM, or took an entry away, and in that moment the master died. The next one has
-a registry that is older than the mirror, and yet right about most VMs. The pool's entry holds a
+A VM was reverted, or an entry taken away, and in that moment the master died. The next one has a
+registry that is older than the mirror, and yet right about most VMs. The pool's entry holds a
 digest of all assignments: a guess that has it is no guess. Pure: no clock, no I/O, no logging.
 """
 

@@ -1,7 +1,7 @@
 """The entries of the mirror, as text in other_config, and the values they stand for.
 
 A registered VM has one entry in VM.other_config, the vGPU pools and the whole have one in
-pool.other_config. Whoever may edit a VM may write there, so everything that is read is input: it
+pool.other_config. A user who may edit a VM may write there, so everything that is read is input: it
 is bounded, and validated by the functions that validate the registry's rows. The checksum tells a
 torn or hand-made entry from ours; what makes one authentic is its code (`codes.py`).
 
@@ -122,7 +122,7 @@ def parse_generation(text: Any) -> Generation:
 
 
 def is_leap(generation: Generation, number: int, is_signed: bool) -> bool:
-    """Ask whether an unsigned entry is further ahead of a registry than edits lead: nobody goes on
+    """Ask whether an unsigned entry is further ahead of a registry than edits lead: no host goes on
     from it, since its number would leave none to go on with."""
     return not is_signed and generation.number > number + _MAX_JUMP
 

@@ -122,7 +122,7 @@ class Reader:
 
 
 def _check(lineage: Tuple[str, ...], path: str) -> Tuple[str, ...]:
-    """The generations; where somebody has written one that is none, it is not known what the
+    """The generations; where one was overwritten with what is none, it is not known what the
     registry here has been at."""
     for text in lineage:
         try:

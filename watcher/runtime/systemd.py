@@ -53,7 +53,7 @@ class Notifier:
             self._send('WATCHDOG=1')
 
     def _send(self, message: str) -> bool:
-        """Send it, if somebody listens; False when it was not taken."""
+        """Send it, if systemd listens; False when it was not taken."""
         if self._address is None:
             return True
         try:

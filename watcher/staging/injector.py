@@ -2,8 +2,8 @@
 
 An absent key is added; a key of which nothing shall be left is removed; any other value is
 replaced by writing back the whole platform map of a record read immediately before, with our
-value changed (P5). At no moment is the key absent, nothing blocks a start, and whoever is killed
-leaves the old value or the new one.
+value changed (P5). At no moment is the key absent, nothing blocks a start, and a program that is
+killed leaves the old value or the new one.
 
 Knows neither registry nor journal.
 """

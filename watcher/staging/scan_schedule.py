@@ -83,7 +83,7 @@ class Trigger(BaseTrigger):
 
 
 class _Scheduler(BaseScheduler):
-    """APScheduler, worked by whoever calls `run_due`, which runs the job as well."""
+    """APScheduler, worked by the caller of `run_due`, which runs the job as well."""
 
     def __init__(self, trigger: Trigger) -> None:
         # In UTC: local time needs what dom0 may lack.
@@ -107,4 +107,4 @@ class _Scheduler(BaseScheduler):
         super().shutdown(wait)
 
     def wakeup(self, *_nothing: Any) -> None:
-        """Required of a scheduler: here whoever changes something is who waits."""
+        """Required of a scheduler: here the thread that changes something is the one that waits."""

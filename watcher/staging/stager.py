@@ -307,8 +307,8 @@ class Staging:
     def _claim_written(self, plan: Plan, now: float) -> None:
         """Take what we wrote as the VM's args, until a record says otherwise.
 
-        A record that came during the job may be older than the write, or newer, and somebody
-        else's doing: when nothing comes that decides it, the record is read.
+        A record that came during the job may be older than the write, or newer, and the work of
+        others: when nothing comes that decides it, the record is read.
         """
         current = self._inventory.find(plan.vm.ref)
         if current is not None and current.args in (plan.vm.args, None) \

@@ -26,7 +26,7 @@ def list_blocks(vm: VmRecord) -> Tuple[str, ...]:
 def read_value(vm: VmRecord) -> Optional[str]:
     """The whole value that a block of ours says was being written; None when none says so.
 
-    Whoever may edit the VM can write here, and could write the args as well.
+    A user who may edit the VM can write here, and could write the args as well.
     """
     for _operation, text in vm.start_blocks:
         value = text.partition(_VALUE)[2] if text.startswith(BLOCK_MARK) else ''

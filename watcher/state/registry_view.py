@@ -338,7 +338,7 @@ class RegistryView:
         return len(edits)
 
     def _notice_moved_journal(self) -> None:
-        """Somebody moved or deleted the journal: what is written to it now is lost."""
+        """Notice that the journal was moved or deleted: what is written to it now is lost."""
         if self.is_journal_readable and self._journal_file != identify(self.journal.path):
             self.close_journal()
             self.reread()

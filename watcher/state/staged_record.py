@@ -50,7 +50,7 @@ class StagedRecord:
     def note_writing(self, plan: Plan, policy: Policy) -> None:
         """Before XAPI is called: what stands there, and what shall.
 
-        Whoever comes after us, when we are killed, knows by it what a start may have taken.
+        When we are killed, the next daemon knows by it what a start may have taken.
         """
         vm = plan.vm
         written = Written(vm.uuid, policy.read(vm).managed or '',

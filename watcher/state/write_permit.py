@@ -29,8 +29,8 @@ class WritePermit:
         self._has_missed = self._has_missed or is_overtaken
 
     def take_regained(self) -> bool:
-        """Tell, once, that the mirror no longer forbids what it did forbid: whoever was looked at
-        meanwhile deserves another look."""
+        """Tell, once, that the mirror no longer forbids what it did forbid: VMs that were looked at
+        meanwhile deserve another look."""
         is_regained = self._has_missed and not self._is_overtaken
         self._has_missed = self._is_overtaken
         return is_regained
@@ -42,7 +42,7 @@ class WritePermit:
 
     @property
     def is_in_charge(self) -> bool:
-        """Whether nobody else writes: what versions before 0.2 left may be lifted."""
+        """Whether no other program writes: what versions before 0.2 left may be lifted."""
         return self.is_locked and self.is_writer
 
     @property

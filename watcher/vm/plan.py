@@ -122,7 +122,7 @@ class Beside(NamedTuple):
     owner: Optional[str] = None
     """Of an unregistered VM: the UUID of the row that has the number it carries."""
     is_blocked_by_others: bool = False
-    """Somebody else keeps the VM from starting, as XO does with its replicas."""
+    """Others keep the VM from starting, as XO does with its replicas."""
 
 
 class Plan(NamedTuple):
@@ -167,8 +167,8 @@ def plan_restore(vm: VmRecord, saved: Optional[str], assignment: Optional[Assign
     """Bring back a value that a version before 0.2 removed and did not add again (P16).
 
     `saved` is the whole value from the journal, foreign text included. The key is absent now:
-    one call adds what `saved` would be if it stood there and were made right. While nobody knows
-    what the row says (`is_known` false) it comes back whole, as it was.
+    one call adds what `saved` would be if it stood there and were made right. While the row is not
+    known (`is_known` false) it comes back whole, as it was.
     """
     if not is_known:
         assignment, policy = None, policy._replace(is_accepted=False)

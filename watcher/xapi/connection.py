@@ -3,7 +3,7 @@
 Stands under `rpc.py`. It differs from the standard library's XML-RPC transport in three ways,
 each the answer to a trap of docs/reference/wire.md: it waits in steps, and every wait has an end;
 a request is sent exactly once (the standard one repeats a call when a kept connection drops, so
-that a start was executed twice); and whoever runs the steps may end them at any wait.
+that a start was executed twice); and the one who runs the steps may end them at any wait.
 """
 
 import codecs
@@ -26,7 +26,7 @@ _encode_json = json.JSONEncoder(separators=(',', ':')).encode
 
 
 class Refused(NoAnswer):
-    """Somebody answered, with another status than 200."""
+    """The other side answered, with another status than 200."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f'XAPI answered HTTP {status}')

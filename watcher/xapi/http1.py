@@ -178,7 +178,7 @@ class Line:
         return bool(data)
 
     def _receive_bytes(self, most: int) -> Steps[bytes]:
-        """What has come; waited for each time, so that nobody's answer keeps others waiting."""
+        """What has come; waited for each time, so that no answer keeps others waiting."""
         while True:
             yield from self._wait(self.sock, READ)
             try:

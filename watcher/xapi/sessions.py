@@ -1,7 +1,7 @@
 """The two sessions with XAPI: one for the long poll, one for everything else.
 
 Opened together by the stream, and given back together, to the XAPI that opened them. XAPI keeps
-a session that nobody gives back for a day, and 500 of them for one originator.
+a session that is not given back for a day, and 500 of them for one originator.
 """
 
 import contextlib
