@@ -159,7 +159,7 @@ class Context:
     @contextlib.contextmanager
     def editing(self, *, done: str = '', dry_run: bool = False,
                 allow_loss: bool = False) -> Iterator[Any]:
-        """Edit the registry: all of the block or nothing; `done` is told on Ctrl-C.
+        """Edit the registry: all of the block or nothing; Ctrl-C prints `done`.
 
         Waiting for the lock can be interrupted. What follows cannot: whether the commit came
         about must be known when we say what was done.
@@ -277,7 +277,7 @@ class Context:
         self._problem = problem
 
     def reconnect(self) -> None:
-        """Log in again, where XAPI was restarted; while it is away, the next caller is told."""
+        """Log in again, where XAPI was restarted; while it is away, the next call says so."""
         from watcher.errors import XapiError
         self.close()
         self._problem = None

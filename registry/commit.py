@@ -56,7 +56,7 @@ class Commit:
 
     def carry_out(self, edit: Edit, *, keep_copy: bool = False,
                   image: Optional[Image] = None) -> Replaced:
-        """Write what the edit comes to; with an image it is told as a rebuild."""
+        """Write what the edit comes to; with an image the history calls it a rebuild."""
         proposal = edit.settle()
         if not proposal.has_any:
             return Replaced()

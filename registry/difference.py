@@ -87,7 +87,7 @@ class Replaced(NamedTuple):
     difference: Difference = Difference()
     kept: str = ''
     journal_problem: str = ''
-    """Why the history does not tell of it."""
+    """Why the history does not have it."""
 
 
 def find_difference(vms: Sequence[Vm], pools: Sequence[Pool], image: Image) -> Difference:

@@ -47,7 +47,7 @@ class FileWatch:
 
     @property
     def is_told(self) -> bool:
-        """Whether a change is told by the kernel, by all that is known."""
+        """Whether the kernel reports a change, by all that is known."""
         return self._notices is not None and self._notices.is_armed and self._tells
 
     @property
@@ -75,8 +75,8 @@ class FileWatch:
     def has_changed(self) -> bool:
         """Tell whether the file may have changed since the last look; the first look says yes.
 
-        A change that was told is said when its transaction has ended. After one that was not, a
-        later look says yes once more: a second commit within the same tick of the file system's
+        A change that the kernel reported is said when its transaction has ended. After another one,
+        a later look says yes once more: a second commit within the same tick of the file system's
         clock would not move the time of modification.
         """
         self.hear()
@@ -101,7 +101,8 @@ class FileWatch:
         if passed < LONGEST_SETTLE_SECONDS and self._is_being_written():
             self.next_look = now + max(SETTLE_SECONDS, passed)
             return False
-        # What is told from here on has another look follow, so this one need not be repeated.
+        # What the kernel reports from here on has another look follow: this one need not be
+        # repeated.
         self.next_look = self._second_look_at = None
         self._status = status
         return True

@@ -23,7 +23,7 @@ _BYTES = 65536
 
 
 class FileNotices:
-    """What the kernel has told of one file since the last call of `take`."""
+    """What the kernel has reported of one file since the last call of `take`."""
 
     def __init__(self, path: str) -> None:
         """Begin; OSError where there is no inotify, or no more of it."""
@@ -65,7 +65,7 @@ class FileNotices:
         self._file_watch = self._watch(self._path, _FILE, self._file_watch)
 
     def take(self) -> bool:
-        """Whether anything was told that concerns the file; never waits."""
+        """Whether the kernel reported anything that concerns the file; never waits."""
         concerns = False
         while True:
             try:
@@ -94,7 +94,7 @@ class FileNotices:
         return False
 
     def _watch(self, path: str, kinds: int, before: Optional[int]) -> Optional[int]:
-        """Watch a path; the number by which the kernel tells of it."""
+        """Watch a path; the number with which the kernel reports it."""
         # The same file has the same number again.
         found: int = self._add_watch(self.descriptor, os.fsencode(path), kinds)
         if before is not None and found != before:

@@ -58,7 +58,7 @@ def describe_triggers(connection: Connection) -> str:
         return ''
     named = ', '.join(f'{name} (on {table})' for name, table in found)
     word = 'trigger' if len(found) == 1 else 'triggers'
-    # Its name is anybody's text, and this is pasted into a shell of root's.
+    # Any program may have chosen its name, and this is pasted into a shell of root's.
     first = found[0][0].replace('"', '""')
     command = f'DROP TRIGGER "{first}"'
     return (f'the file has the {word} {named}; if no program needs it: '

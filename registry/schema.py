@@ -215,7 +215,7 @@ def probe_journal(connection: Connection) -> None:
 
 def _make_private(path: str) -> None:
     """Tighten the mode of a journal that came back from a copy; whose it is not may not."""
-    # What else is wrong with it is told when it is next opened.
+    # The next opening reports what else is wrong with it.
     with contextlib.suppress(OSError):
         if os.stat(path).st_mode & 0o077:
             os.chmod(path, 0o600)

@@ -243,7 +243,7 @@ class Registry:
     def check(self) -> 'FileCheck':
         """Read the whole file, and tell what is wrong with it, or odd; nothing is written.
 
-        A rollback journal beside it is told before the file is opened, which would use it up.
+        A rollback journal beside it is reported before the file is opened, which would use it up.
         """
         from registry.file_check import FileCheck, check_contents, describe_leftover
         check_file(self.path)

@@ -275,8 +275,8 @@ def read_mirror_view(context: Context) -> View:
             judgement = 'undecided' if is_ahead else 'forged'
     collected = collect_image(vms, mirror, known, trust) if mirror is not None else None
     if mirror is not None and collected is not None and not collected.is_complete:
-        # People may go by what is whole by its digest, and are told what did not verify. Of what is
-        # not whole they get what a known key has signed, where one has signed the pool's entry.
+        # People may go by what is whole by its digest, and see what did not verify. Of what is not
+        # whole they get what a known key has signed, where one has signed the pool's entry.
         unverified = collect_image(vms, mirror, known)
         if unverified.is_complete or not (reading.is_signed and is_trusted):
             collected = unverified

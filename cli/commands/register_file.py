@@ -275,7 +275,7 @@ def _at(unit: str, number: int) -> str:
 
 
 def _refuse(problems: List[_Problem]) -> None:
-    """One line that cannot be done undoes the others; all of them are told."""
+    """One line that cannot be done undoes the others; all such lines are reported."""
     if problems:
         problems.sort(key=_line_of)
         raise CommandError(problems[0].kind, '\n'.join(

@@ -82,7 +82,7 @@ def _edit(arguments: Arguments, context: Context, what: str,
 
 def _change_all(edit: Edit, vm_uuids: Sequence[str], situation: Situation,
                 change: Callable[[Edit, str, Any], Vm]) -> List[Vm]:
-    """Make up every change; all that cannot be done is told."""
+    """Make up every change; all that cannot be done is reported."""
     vms: List[Vm] = []
     problems: List[Exception] = []
     for vm_uuid in vm_uuids:

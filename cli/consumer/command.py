@@ -83,7 +83,7 @@ def _enable(place: ConsumerPlace, context: Context) -> Result:
 def _check(host: ConsumerHost) -> None:
     """Refuse what would leave xenopsd unable to start, or QEMU."""
     if not host.is_installed():
-        # xenopsd ends at once when the wrapper that it is told of cannot be run.
+        # xenopsd ends at once when the wrapper that its configuration names cannot be run.
         raise CommandError(Kind.FAILED, f'{OURS} is not there or cannot be run; install the '
                            'package again; nothing was changed')
     if host.find_form() is Form.MISSING:

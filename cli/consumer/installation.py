@@ -2,9 +2,9 @@
 
 xenopsd reads its fragments when it starts, from a directory that its unit names, or from one named
 after the program: packages of XCP-ng 8.3 differ, and an update goes from one to the other. So our
-fragment lies in both. Which xenopsd has read it is told without clocks: the fragment names the
-process that ran when it was written, and had not read it; what was removed leaves the name of the
-process that still goes by it, in a file that ends with the boot.
+fragment lies in both. No clock tells which xenopsd has read it: the fragment names the process that
+ran when it was written, and had not read it; what was removed leaves the name of the process that
+still goes by it, in a file that ends with the boot.
 
 All paths are below a root, so that tests and images have one of their own.
 """
@@ -160,7 +160,7 @@ class ConsumerHost:
             return None
 
     def _write(self, path: str, text: str) -> None:
-        """Put a file there as a whole or not at all, readable for everybody."""
+        """Put a file there as a whole or not at all, readable for all users."""
         target = self.locate(path)
         directory = os.path.dirname(target)
         os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)

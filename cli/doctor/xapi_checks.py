@@ -55,7 +55,7 @@ def check_platform_filter(examination: Any) -> Iterator[Finding]:
 
 
 def check_clock(examination: Any) -> Iterator[Finding]:
-    """Do XAPI's clock and ours agree? History and receipts are told in ours."""
+    """Do XAPI's clock and ours agree? History and receipts go by ours."""
     if _is_silent(examination):
         yield skipped('clock', 'XAPI cannot be asked here')
         return

@@ -1,1 +1,1 @@
-"""What follows an edit: staging, restarts, and the answer that tells of them."""
+"""What follows an edit: staging, restarts, and the answer that reports them."""

@@ -1,4 +1,4 @@
-"""What keeps the daemon that runs from staging a VM: asked before anybody is told that it does."""
+"""What keeps the daemon that runs from staging a VM: asked before a message says that it does."""
 
 import time
 from typing import Any, Dict, Optional, Tuple
@@ -25,8 +25,8 @@ def find_blocker(context: Any, contents: Contents, plan: Any) -> Optional[Blocke
 def tell_each(context: Any, staged: Dict[str, Any]) -> Dict[str, Any]:
     """Say of each VM that was left to the daemon what keeps it from being staged, if anything.
 
-    One reading of XAPI and one of the daemon's status tell of all; where they cannot be read, that
-    is said of each.
+    One reading of XAPI and one of the daemon's status are enough for all; where they cannot be
+    read, each VM says so.
     """
     left = [vm_uuid for vm_uuid, item in staged.items() if item.word == 'by_daemon']
     if not left:

@@ -95,7 +95,7 @@ def _stage_locked(context: Any, vm_uuids: Sequence[str],
 
 
 def find_refusal(live: Any) -> Optional[Follow]:
-    """Why nothing is written to this XAPI, by whomever; None where it may be."""
+    """Why no program of this host writes to this XAPI; None where one may."""
     if live.role.is_writer:
         return None
     return Follow('refused', f'not staged: nothing is written to XAPI: {live.role.refusal}')

@@ -1,4 +1,4 @@
-"""What follows an edit: staging, or the reason why it waits, and the answer that tells of it."""
+"""What follows an edit: staging, or the reason why it waits, and the answer that reports it."""
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -213,7 +213,7 @@ def build_answer(context: Any, what: str, head: str, row: Vm, situation: Situati
 
 
 def _find_shown_reason(view: VmView, what: str, followed: Optional[Follow]) -> Optional[str]:
-    """Why people are told that a VM is not as it should be: not for long, or not really."""
+    """Why a VM is shown that is not as it should be: not for long, or not really."""
     if view.state not in ('drift', 'orphaned'):
         return view.reason
     if followed is not None and followed.word == 'by_daemon':

@@ -55,7 +55,7 @@ def restart(context: Any, record: Optional[VmRecord], ways: Ways, *, starts: boo
             row: Optional[Vm] = None) -> Follow:
     """Restart a running VM whose edit is committed; with `starts` false, stop it only.
 
-    `row` is what was committed: what became of it meanwhile is told.
+    `row` is what was committed: a note says what became of it meanwhile.
     """
     assert record is not None, 'who restarts a VM has seen it run'
     context.advice[:] = ['the change is pending', f'go on with: {ways.go_on}'] \
@@ -176,7 +176,7 @@ class Restart:
         self._row = row
         self._name = name_vm(record.name, record.uuid)
         self._brief = brief_name(record.name, record.uuid)
-        """For what is told on the way: the UUID stands in what was asked about."""
+        """For messages on the way: the UUID stands in what was asked about."""
 
     def run(self, starts: bool) -> Follow:
         """Take step after step."""

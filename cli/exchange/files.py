@@ -159,7 +159,7 @@ def _refuse_database(path: str, target: OpenedPath) -> None:
 
 
 def _keep_owner(descriptor: int, target: OpenedPath) -> None:
-    """Give a new file mode and owner of the one that was there, unless anybody may have put it."""
+    """Give a new file mode and owner of the one that was there, unless any user may have put it."""
     if target.status is None or not stat.S_ISREG(target.status.st_mode):
         return
     is_open_to_all = os.fstat(target.directory or 0).st_mode & stat.S_IWOTH

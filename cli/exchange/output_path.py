@@ -1,6 +1,6 @@
 """Where a path for output leads: found step by step; links of other users are not followed.
 
-In a directory like /tmp anybody may put a link, or another one a moment later. So each step opens
+In a directory like /tmp any user may put a link, or another one a moment later. So each step opens
 what is there without following it, and judges the descriptor. A link of root's, or of the user who
 runs this, is followed.
 """

@@ -24,7 +24,7 @@ def read_recorded(arguments: Arguments, context: Context) -> Contents:
 
 
 def read_here(context: Context) -> Contents:
-    """The contents of the registry of this host; what cannot be written elsewhere is told."""
+    """The contents of the registry of this host; what cannot be written elsewhere is reported."""
     contents = context.registry.read()
     if contents.faults:
         context.note(f'{plural_invalid(len(contents.faults))}, which cannot be written; '

@@ -69,7 +69,7 @@ def _answer(words: Sequence[str], config_path: Optional[str]) -> str:
 def _inspect(call: Call, config_path: Optional[str]) -> str:
     """What the QEMU of one domain of this host runs with.
 
-    Of its devices those with a name of this host's own configuration are told: a caller that could
+    The answer has only devices with a name of this host's own configuration: a caller that could
     choose the names would read any device of any VM.
     """
     from watcher.boots.host import Host

@@ -49,7 +49,7 @@ def find_daemon(registry_path: str) -> Optional[str]:
             lock.release()
             return None
     except RegistryError:
-        # Without the right to try, what the kernel shows to everybody is all there is.
+        # Without the right to try, what the kernel shows to every user is all there is.
         return lock.holder() or _find_in_kernel(lock.path)
     return lock.holder() or 'a program that does not say who it is'
 

@@ -28,7 +28,8 @@ def find_target(context: Any, contents: Optional[Contents], *, everywhere: bool 
 
 
 def find_targets(context: Any, contents: Contents) -> Tuple[NamedVm, ...]:
-    """Find the VMs that several bare words name, each once; all that cannot be found are told."""
+    """Find the VMs that several bare words name, each once; all that cannot be found are
+    reported."""
     found: Dict[str, NamedVm] = {}
     problems: List[CommandError] = []
     for word in context.arguments.get(VMS):

@@ -9,7 +9,7 @@ Result = TypeVar('Result')
 # A busy time-out blocks Python's signal handlers for its whole length, so SQLite itself waits
 # only this long, and the rest of the patience is spent between attempts.
 BUSY_SLICE_SECONDS = 0.02
-# After so long, a user at a terminal is told so.
+# After so long, a message at a terminal says so.
 TELL_SECONDS = 1.0
 PAUSE_SECONDS = 0.005
 _BUSY_CODES = (5, 6)
