@@ -27,7 +27,7 @@ class Sessions:
             ref = self._names.ref()
             fields = build_session(self._names.uuid(), host, now, superuser, user, originator)
             if not superuser:
-                # Of all permissions of a role, those that anybody here asks about.
+                # Of all permissions of a role, those that programs here ask about.
                 fields['rbac_permissions'] = ['session.logout'] + (
                     ['host.call_plugin'] if role == 'pool-admin' else [])
             self._database.create('session', ref, fields)

@@ -31,7 +31,7 @@ class PlainDisplay:
         self._began = time.monotonic()
 
     def add_vm(self, vm: Vm, assignment: Optional[Assignment]) -> None:
-        """Take note of a VM: its boots will tell of it."""
+        """Take note of a VM: its boots will name it."""
 
     def begin_scene(self, number: int, count: int, title: str) -> None:
         """Say what comes."""

@@ -157,7 +157,7 @@ class Wrapper:
 
 
 def write_program(path: str, text: str) -> None:
-    """Write a program for everybody to run."""
+    """Write a program that every user may run."""
     with open(path + '.new', 'w', encoding='utf-8') as stream:
         stream.write(text)
     os.chmod(path + '.new', 0o755)

@@ -1,4 +1,4 @@
-"""What happens to a pool without anybody calling XAPI: guests, hosts, clocks, imports, restarts."""
+"""What happens to a pool without a call to XAPI: guests, hosts, clocks, imports, restarts."""
 
 from typing import Any, Dict, List, Optional
 
