@@ -71,7 +71,7 @@ class NumberKeeper:
                       and now - answered_at < SILENT_SECONDS and self._knows_rows(role))
         record, last = self._mirroring.push.pool, self._last or Numbers()
         pool, generation = record.uuid if record is not None else '', self._mirroring.generation
-        # On a member the VMs show what an edit led to before the mirror tells of the edit.
+        # On a member the VMs show what an edit led to before the mirror shows the edit.
         moves = self._inventory.moves if role is not None and role.is_member else None
         if self._view.assignments is not self._seen or moves != self._moves:
             self._seen, self._moves = self._view.assignments, moves
@@ -129,7 +129,7 @@ class NumberKeeper:
         self._tell('')
 
     def _tell(self, problem: str) -> None:
-        """Say once that the consumer cannot be told, and when it can."""
+        """Say once that the consumer's file cannot be written, and when it can."""
         path = self._directory.path if self._directory is not None else ''
         if problem and problem != self._told:
             get_logger().warning('numbers.unwritable', path=path, error=problem)

@@ -1,9 +1,10 @@
 """The service around the Watcher: the loop, signals, schedule, systemd, reload and stop.
 
 `Service.run` is the main loop. It goes on with whatever waits for XAPI and is ready, and has the
-Watcher take note of what came of it. It wakes for the next VM that is due too, when the kernel
-tells that the registry file was written, and once or twice a second to look at what changes without
-a sign: the wall clock, flags set by signal handlers, a file that nothing was told of.
+Watcher take note of what came of it. It also wakes for the next VM that is due, when the kernel
+reports that the registry file was written, and once or twice a second to look at what changes
+without a sign: the wall clock, flags set by signal handlers, a file whose change the kernel did not
+report.
 """
 
 import random
@@ -46,7 +47,7 @@ STATUS_SECONDS = 30.0
 # Reading what a host runs costs a process per boot, and patience where a domain is gone.
 INSPECTORS = 4
 _ASK_AGAIN_SECONDS = 60.0
-# So many errors are told in one outage: what XAPI answers may be another text each time.
+# So many errors are logged in one outage: what XAPI answers may be another text each time.
 _ERRORS_AT_MOST = 20
 
 
@@ -236,7 +237,8 @@ class Service:
         settings = self._settings
         host = Host(settings.host.xenstore_read, settings.host.proc,
                     settings.run_directory) if role.is_local else None
-        # Every host verifies its own VMs; the master, whom everybody asks, those of all hosts.
+        # Every host verifies its own VMs; the master, which answers for the pool, those of all
+        # hosts.
         other_hosts = self._other_hosts if role.is_local and role.is_writer else None
         self.watcher.numbers.use(settings.run_directory if role.is_local else None)
         self.watcher.receipts.attend(host, role.host, settings.device.known_names, other_hosts,
@@ -338,7 +340,7 @@ class Service:
                                    or time.monotonic() - self._started_at > READY_SECONDS):
             self._is_ready = True
             self._notifier.ready()
-            # The status follows at once, also one that was told before.
+            # The status follows at once, also one that was sent before.
             self._next_tick, self._told_status = time.monotonic(), (-STATUS_SECONDS, '')
 
     def _notify(self, now: float) -> None:

@@ -16,7 +16,7 @@ class NewestBoots:
         self._boots: Dict[str, Boot] = {}
         self._rested: Set[str] = set()
         self.on_change: Callable[[str], None] = lambda _vm_uuid: None
-        """Who is told that the newest boot of a VM (UUID) has changed."""
+        """Called with the UUID of a VM when its newest boot has changed."""
 
     def find(self, vm_uuid: str) -> Optional[Boot]:
         """The newest boot of a VM since it last rested, verified or not yet."""

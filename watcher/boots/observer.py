@@ -37,7 +37,7 @@ class BootObserver:
         self._receipts.go_on()
 
     def wait_for_past(self) -> None:
-        """The journal is not open: wait while it is locked, so that no boot is told twice."""
+        """The journal is not open: wait while it is locked, so that no boot is logged twice."""
         now = self._clock()
         if self._waits_since is None:
             self._waits_since = now
@@ -46,7 +46,7 @@ class BootObserver:
             self._receipts.go_on()
 
     def note(self, vms: Iterable[VmRecord]) -> None:
-        """Take records. Not before it is known who is registered: a boot is told once."""
+        """Take records. Not before it is known which VMs are registered: a boot is logged once."""
         for vm in vms if self._view.was_read else ():
             if vm.kind is VmKind.VM:
                 self._receipts.note_record(

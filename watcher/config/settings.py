@@ -81,7 +81,7 @@ RUN_DIRECTORY = 'run/vgpu-watcher'
 
 
 class ConsumerSettings(NamedTuple):
-    """What the consumer of this host is told."""
+    """What the daemon tells the consumer of this host."""
     run_directory: str = ''
 
 

@@ -53,7 +53,7 @@ def parse_url(text: str) -> XapiAddress:
                          'https://host')
     scheme, address, name, port = match.groups()
     if address:
-        import ipaddress  # costs 2 ms, and hardly anybody writes one
+        import ipaddress  # costs 2 ms, and few configurations have one
         ipaddress.IPv6Address(address)
     number = int(port) if port else _PORTS[scheme]
     if not 1 <= number <= 65535:

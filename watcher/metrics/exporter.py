@@ -43,7 +43,7 @@ class Reporter:
 
     @property
     def is_on(self) -> bool:
-        """Whether anybody wants to know."""
+        """Whether the settings ask for metrics."""
         return bool(self._settings.textfile or self._settings.listen)
 
     @property

@@ -11,7 +11,7 @@ import hmac
 import json
 from typing import NamedTuple, Sequence, Tuple
 
-# The secret is XAPI's: what we make of it is of no use to anybody else, and tells nothing of it.
+# The secret is XAPI's: what we make of it is of no use elsewhere, and reveals nothing of it.
 LABEL = b'vgpu-watcher: codes of the mirror, 1'
 # The key that the pool has now, and the one before: a rotation reaches one host after another.
 KEYS = 2

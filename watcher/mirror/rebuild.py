@@ -21,9 +21,9 @@ from watcher.state.registry_view import WHO, RegistryView
 COMMAND = 'rebuild'
 # A member sees the entries of a push one by one: longer than that is worth a word.
 _PATIENCE_SECONDS = 10.0
-# On the master nothing is staged meanwhile: this is told again, for operators who come later.
+# On the master nothing is staged meanwhile: this is logged again, for operators who come later.
 _REPEAT_SECONDS = 600.0
-# Generations that come one after the other are told once a minute (P30).
+# Generations that come one after the other are logged once a minute (P30).
 _LEAST_SECONDS = 60.0
 _REMEDY = ("vgpu-admin registry compare, then 'vgpu-admin registry rebuild' (the mirror counts, "
            "as far as it is there) or 'vgpu-admin registry keep' (the file counts)")

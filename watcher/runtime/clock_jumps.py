@@ -27,7 +27,7 @@ class ClockJumps:
     def notice(self) -> Optional[ClockStep]:
         """Look, and say so when the clock was set; the step, when it is worth a note.
 
-        What is held back is part of the next one that is told.
+        What is held back is part of the next one that is logged.
         """
         now = self._clock()
         offset = self._wall() - now

@@ -27,7 +27,7 @@ class Notifier:
         self._clock = clock
         self._next_watchdog: Optional[float] = None
         self._is_ready_lost = False
-        """Whether the service manager had no room when it was told: it waits to hear it."""
+        """Whether the service manager had no room for READY=1, for which it still waits."""
         self.watchdog_interval_seconds = _parse_watchdog(environ)
 
     def ready(self) -> None:

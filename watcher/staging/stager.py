@@ -31,7 +31,7 @@ _ECHO_SECONDS = 1.0
 _PROOF_SECONDS = 0.5
 # A VM that starts does not wait: the first failure of its rescue holds it up no longer than this.
 _RESCUE_HOLD_SECONDS = 0.05
-# A shutdown passes through Halted with resident_on for a moment; what lasts longer is told.
+# A shutdown passes through Halted with resident_on for a moment; what lasts longer is logged.
 _RESIDENT_SECONDS = 10.0
 
 
@@ -217,7 +217,7 @@ class Staging:
         return self._progress.setdefault(ref, Progress())
 
     def _is_passing(self, plan: Plan, now: float) -> bool:
-        """Whether the VM is in a state that is told, and decided on, only when it lasts (P6)."""
+        """Whether the VM is in a state that is logged, and decided on, only when it lasts (P6)."""
         ref, progress = plan.vm.ref, self._progress.get(plan.vm.ref)
         if plan.reason is not PlanReason.HALTED_RESIDENT:
             if progress is not None:

@@ -1,8 +1,8 @@
 """What the daemon knows of XAPI's VMs: the record read last, since when at rest, whose number.
 
-Stands between the event stream and the decision. It is told every record that arrives and
-answers questions about all of them; it decides nothing and writes nothing. Times are seconds on
-the monotonic clock, handed in by the caller.
+Stands between the event stream and the decision. It takes every record that arrives and answers
+questions about all of them; it decides nothing and writes nothing. Times are seconds on the
+monotonic clock, handed in by the caller.
 """
 
 from typing import Any, Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Set, Tuple

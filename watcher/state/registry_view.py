@@ -156,7 +156,7 @@ class RegistryView:
     def order_claims(self) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
         """Give the numbers that rows have got their places; those, and the numbers without a row.
 
-        Only after everybody was noted who bears a number now: they were first. The number of a row
+        Only after every VM was noted that bears a number now: they were first. The number of a row
         that cannot be understood stays claimed.
         """
         self.must_order_claims = False
@@ -294,7 +294,7 @@ class RegistryView:
         self._must_read, self._retry_at = True, 0.0
 
     def look_for_lock(self) -> None:
-        """Have the next poll meet a lock that keeps everybody from reading.
+        """Have the next poll meet a lock that keeps all programs from reading.
 
         The file's status does not show such a lock. It must stand at two looks: a transaction that
         comes to its end is no trouble.

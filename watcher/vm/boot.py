@@ -165,7 +165,7 @@ def _follow_without_domain(track: Track, vm: VmRecord, is_new: bool) \
                                                           PowerState.SUSPENDED)
     if is_resting:
         was_under_way = track.under_way is not None
-        # The host that has it now is told before the power state.
+        # XAPI shows the host that has it now before the power state.
         is_awaited = vm.is_awaited or (track.is_awaited and vm.resident_on is not None)
         rested = Track(vm.power_state, is_awaited=is_awaited)
         return rested, Sign.GIVEN_UP if was_under_way else Sign.NOTHING, BootKind.UNKNOWN

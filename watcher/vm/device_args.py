@@ -19,7 +19,7 @@ MAX_SPAN = 255
 # XAPI accepts more, but xenstore and the consumers do not promise it (docs/reference/boot-path.md).
 MAX_VALUE = 1023
 # What stands behind this is not read: it could not be written back, and one who may write a VM's
-# platform map could hold up everybody else with it.
+# platform map could hold up all others with it.
 MAX_READ = 4096
 
 DEVICE_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]*\Z')

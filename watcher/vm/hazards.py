@@ -1,7 +1,7 @@
 """What cannot be prevented and must be seen: numbers that run twice, or will; moves of our device.
 
-XAPI holds nothing up for our sake, and we hold up nothing ourselves. So these are told, in the log
-by the daemon and by `vgpu-admin scan-vms`, each with its remedy in docs/troubleshooting.md.
+XAPI holds nothing up for our sake, and we hold up nothing ourselves. So the daemon reports these in
+its log, and `vgpu-admin scan-vms` shows them; docs/troubleshooting.md has the remedy of each.
 
 Pure: no clock, no I/O, no logging.
 """

@@ -1,10 +1,10 @@
 """Which numbers a VM has, and how a number comes to the VM whose row has it (P6, P10).
 
 A number is staged only when no other VM has it. What a halted VM has is what its record carries;
-what a running VM has is what its last verified receipt found, whatever anybody writes into its
-record. When VMs wait for one another in a circle (swapped or rotated numbers) and all of them
-rest, one steps aside: it takes a parked number, which no row has, so that at no moment two VMs
-carry one number and none is without arguments (docs/decisions/0014-numbers-that-are-swapped.md).
+what a running VM has is what its last verified receipt found, whatever is written into its record.
+When VMs wait for one another in a circle (swapped or rotated numbers) and all of them rest, one
+steps aside: it takes a parked number, which no row has, so that at no moment two VMs carry one
+number and none is without arguments (docs/decisions/0014-numbers-that-are-swapped.md).
 
 Pure: no clock, no I/O, no logging.
 """

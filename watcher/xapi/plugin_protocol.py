@@ -24,7 +24,7 @@ PLUGIN = 'vgpu-watcher'
 FORMAT = 1
 # The kernel takes 128 KiB as one argument of a program, and the request is one (MAX_ARG_STRLEN).
 MAX_CALL_BYTES = 120000
-# What XAPI keeps as the result of a task goes to everybody who watches tasks.
+# What XAPI keeps as the result of a task goes to every client that watches tasks.
 MAX_ANSWER_BYTES = 1 << 20
 # More than a QEMU has of our devices, less than what would burden a journal.
 MAX_FOUND = 16384
