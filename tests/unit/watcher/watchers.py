@@ -25,7 +25,7 @@ def build_watcher(path: str, **options: Any) -> Any:
     """A Watcher of the registry at a path; its time stands still at 100."""
     options.setdefault('clock', lambda: 100.0)
     return assembly.build_watcher(
-        RegistryView(path), POLICY, callers=Callers(), inspectors=Callers(),  # type: ignore
+        RegistryView(path, clock=options['clock']), POLICY, callers=Callers(), inspectors=Callers(),  # type: ignore
         restart_stream=lambda: None, **options)
 
 
