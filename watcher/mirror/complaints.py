@@ -6,6 +6,7 @@ from watcher.mirror.codes import Trust
 from watcher.mirror.comparison import EntryKind
 from watcher.mirror.entries import MirroredRow, PoolEntry, VmEntry, row_of_entry
 from watcher.mirror.slots import Found, find_current
+from watcher.runtime.fights import Fights
 from watcher.runtime.logs import RateLimiter, get_logger
 from watcher.vm.record import VmRecord
 
@@ -13,10 +14,6 @@ from watcher.vm.record import VmRecord
 FORGED = 'forged'
 # What such an entry said, when that cannot be told.
 _UNREADABLE = 'nothing that can be read'
-# So often within so many seconds an entry is put right at once; then with pauses that grow.
-_AT_ONCE = 5
-_WITHIN_SECONDS = 10.0
-_LONGEST_PAUSE_SECONDS = 30.0
 _CHANGED = {EntryKind.COPY: 'copy', EntryKind.OWN: 'reverted', EntryKind.NONE: 'taken_away'}
 
 
@@ -48,7 +45,7 @@ class Complaints:
         self._limiter = RateLimiter()
         self._arrived: Set[str] = set()
         self._leftovers: Dict[str, Tuple[VmEntry, ...]] = {}
-        self._written: Dict[str, Tuple[int, float]] = {}
+        self._fights = Fights()
 
     def restart(self) -> None:
         """A new session: every VM counts as newly arrived."""
@@ -62,17 +59,12 @@ class Complaints:
 
     def forget_writes(self, ref: str) -> None:
         """An edit of the VM's row: what was written before it does not count."""
-        self._written.pop(ref, None)
+        self._fights.forget(ref)
 
     def find_pause(self, vm: VmRecord, now: float) -> float:
         """How long a VM's entry, which was just written, is to be left alone."""
-        count, since = self._written.get(vm.ref, (0, now))
-        count = count + 1 if now - since <= _WITHIN_SECONDS else 1
-        pause_seconds = min(2.0 ** min(count - _AT_ONCE - 1, 5), _LONGEST_PAUSE_SECONDS) \
-            if count > _AT_ONCE else 0.0
-        # After a pause the time is counted from its end.
-        self._written[vm.ref] = (count, now + pause_seconds if count == 1 or pause_seconds
-                                 else since)
+        self._fights.note_write(vm.ref, now)
+        pause_seconds = self._fights.pause_seconds(vm.ref)
         if pause_seconds:
             held_back = self._limiter.admit((vm.uuid, 'contended'), now)
             if held_back is not None:
@@ -133,8 +125,8 @@ class Complaints:
 
     def _is_contended(self, ref: str, now: float) -> bool:
         """Whether that is what is told of a VM now."""
-        count, since = self._written.get(ref, (0, now))
-        return count > _AT_ONCE and now - since <= _WITHIN_SECONDS
+        self._fights.expire(ref, now)
+        return ref in self._fights.keys
 
     def arrived(self, vm: VmRecord, entry: VmEntry) -> None:
         """A VM came from another resource pool."""

@@ -1,8 +1,8 @@
-"""Fights: a VM in which we undo, again and again, what another program writes (P30).
+"""Fights: a VM, or its mirror's entry, in which we undo again and again what others write (P30).
 
 Whoever writes faster than we do cannot be beaten, only fed: calls, log and history would grow
-without end and untold. So such a VM is written with growing pauses until the
-other side has been quiet for a while, or until its assignment is edited.
+without end and untold. So there we write with growing pauses until the other side has been quiet
+for a while, or until the VM's assignment is edited.
 
 The same counts lines of a VM that changes its mind, or boots, again and again.
 
@@ -28,8 +28,8 @@ class _Fight:
         self.wrote_at = now
 
     @property
-    def paused_until(self) -> float:
-        return self.wrote_at + PAUSE_SECONDS[min(self.rounds, len(PAUSE_SECONDS) - 1)]
+    def pause_seconds(self) -> float:
+        return PAUSE_SECONDS[min(self.rounds, len(PAUSE_SECONDS) - 1)]
 
 
 class Fights:
@@ -67,7 +67,12 @@ class Fights:
     def paused_until(self, key: str, now: float) -> float:
         """When it may be written next; now when that is past."""
         fight = self._fights.get(key)
-        return now if fight is None else max(now, fight.paused_until)
+        return now if fight is None else max(now, fight.wrote_at + fight.pause_seconds)
+
+    def pause_seconds(self, key: str) -> float:
+        """How long the pause after the last write is."""
+        fight = self._fights.get(key)
+        return fight.pause_seconds if fight is not None else 0.0
 
     def forget(self, key: str) -> None:
         """An edit of ours, or the end of the VM: what was written before does not count."""
