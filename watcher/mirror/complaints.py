@@ -1,9 +1,9 @@
-"""What the log says of entries that are not as they should be; of each once a minute at most."""
+"""Why entries are put right, and what the log says of it; of each once a minute at most."""
 
 from typing import Any, Dict, Iterable, Optional, Set, Tuple
 
 from watcher.mirror.codes import Trust
-from watcher.mirror.comparison import EntryKind
+from watcher.mirror.comparison import EntryKind, find_entry_kind, is_entry_right
 from watcher.mirror.entries import MirroredRow, PoolEntry, VmEntry, row_of_entry
 from watcher.mirror.slots import Found, find_current
 from watcher.runtime.fights import Fights
@@ -14,34 +14,18 @@ from watcher.vm.record import VmRecord
 FORGED = 'forged'
 # What such an entry said, when that cannot be told.
 _UNREADABLE = 'nothing that can be read'
+# Why an entry was corrected, by what it was; and when it was right before.
+_REASONS = {EntryKind.COPY: 'copy', EntryKind.INVALID: 'damaged'}
 _CHANGED = {EntryKind.COPY: 'copy', EntryKind.OWN: 'reverted', EntryKind.NONE: 'taken_away'}
 
 
-def judge_changed(kind: EntryKind, found: Found, trust: Trust) -> Tuple[str, Any]:
-    """Why the entry of a VM is put right that was right before, and what it says when forged."""
-    if kind is EntryKind.FORGED:
-        return FORGED, found.entry
-    if kind is EntryKind.INVALID:
-        return FORGED if trust.is_required else 'damaged', None
-    return _CHANGED.get(kind, ''), None
-
-
-def judge_pool(found: Found, wanted: PoolEntry, trust: Trust) -> Tuple[str, Any]:
-    """The same of the pool's entry; '' where nobody needs to hear of it."""
-    # Beside the signed one, what says the same was written before codes were demanded. Of what
-    # stands beside it nothing was read; the digest tells.
-    forged = [entry for entry in found.untrusted if not found.is_trusted
-              or entry._replace(absent=wanted.absent, gone=wanted.gone) != wanted]
-    if forged:
-        return FORGED, forged[0]
-    is_damaged = found.entry is None and bool(found.problem) and trust.is_required
-    return FORGED if is_damaged else '', None
-
-
 class Complaints:
-    """Logs what was corrected, what has arrived, and what XAPI refused."""
+    """Judges what is to be corrected; logs what was, what has arrived, and what XAPI refused."""
 
     def __init__(self) -> None:
+        self.right: Dict[str, MirroredRow] = {}
+        """What the entries of VMs were right for when they were looked at last."""
+        self._reasons: Dict[str, Tuple[str, Any]] = {}
         self._limiter = RateLimiter()
         self._arrived: Set[str] = set()
         self._leftovers: Dict[str, Tuple[VmEntry, ...]] = {}
@@ -49,17 +33,46 @@ class Complaints:
 
     def restart(self) -> None:
         """A new session: every VM counts as newly arrived."""
-        self._arrived.clear()
+        for memory in (self._arrived, self.right, self._reasons):
+            memory.clear()  # type: ignore
 
     def drop(self, ref: str) -> None:
         """A VM is gone."""
         self._arrived.discard(ref)
-        self.forget_writes(ref)
-        self._leftovers.pop(ref, None)
-
-    def forget_writes(self, ref: str) -> None:
-        """An edit of the VM's row: what was written before it does not count."""
         self._fights.forget(ref)
+        for memory in (self._leftovers, self._reasons):
+            memory.pop(ref, None)  # type: ignore
+
+    def forget_writes(self, vm: VmRecord) -> None:
+        """An edit of the VM's row: what was written before it does not count."""
+        self.right.pop(vm.uuid, None)
+        self._fights.forget(vm.ref)
+
+    def forget_reason(self, ref: str) -> None:
+        """The entry is looked at again."""
+        self._reasons.pop(ref, None)
+
+    def judge(self, vm: VmRecord, found: Found, row: Optional[MirroredRow], resource_pool: str,
+              number: int, trust: Trust) -> None:
+        """Why the entry of a VM is to be put right, as far as that is worth a word."""
+        kind = find_entry_kind(found, vm.uuid, resource_pool)
+        is_stray = row is None and kind is EntryKind.BY_HAND
+        self._reasons[vm.ref] = ('not_registered' if is_stray else _REASONS.get(kind, ''), None)
+        if row is not None and self.right.get(vm.uuid) == row and not is_entry_right(
+                found._replace(is_fresh=True), row, resource_pool, number):
+            # The row is as it was when the entry was right: it is the entry that changed.
+            self._reasons[vm.ref] = _judge_changed(kind, found, trust)
+        forged = self._find_forged(vm, found, row, resource_pool, number)
+        if forged is not None:
+            self._reasons[vm.ref] = (FORGED, forged)
+
+    def judge_pool(self, ref: str, found: Found, wanted: PoolEntry, trust: Trust) -> None:
+        """The same of the pool's entry."""
+        self._reasons[ref] = _judge_pool(found, wanted, trust)
+
+    def refuse(self, ref: str, problem: str, entry: VmEntry) -> None:
+        """An entry was written by hand, and is not taken."""
+        self._reasons[ref] = (problem, entry)
 
     def find_pause(self, vm: VmRecord, now: float) -> float:
         """How long a VM's entry, which was just written, is to be left alone."""
@@ -78,8 +91,8 @@ class Complaints:
             vm.ref: find_current(vm.mirror, trust=trust, record=vm.uuid).untrusted
             for vm in vms if vm.mirror}
 
-    def find_forged(self, vm: VmRecord, found: Found, row: Optional[MirroredRow],
-                    resource_pool: str, number: int) -> Optional[VmEntry]:
+    def _find_forged(self, vm: VmRecord, found: Found, row: Optional[MirroredRow],
+                     resource_pool: str, number: int) -> Optional[VmEntry]:
         """What no known key has signed, when it says something else than the row."""
         for entry in found.untrusted:
             if (entry.vm_uuid, entry.resource_pool) == (vm.uuid, resource_pool) \
@@ -88,13 +101,14 @@ class Complaints:
                 return entry
         return None
 
-    def put_right(self, vm: Optional[VmRecord], reason: str, entry: Any, now: float) -> None:
-        """A VM's entry, or the pool's (None), was corrected, with a reason that is worth a word:
-        `entry` is what stood there, where that is."""
+    def put_right(self, ref: str, vm: Optional[VmRecord], now: float) -> None:
+        """A VM's entry, or the pool's (None), was corrected; with the reason goes what stood there,
+        where that is worth a word."""
+        reason, entry = self._reasons.pop(ref, ('', None))
         if not reason:
             return
         if vm is None:
-            self.pool_forged(entry, now)
+            self._pool_forged(entry, now)
             return
         held_back = self._limiter.admit((vm.uuid, reason), now)
         if held_back is None or self._is_contended(vm.ref, now):
@@ -114,7 +128,7 @@ class Complaints:
                                  priority=entry.priority.word, reason=reason,
                                  held_back=held_back)
 
-    def pool_forged(self, entry: Optional[PoolEntry], now: float) -> None:
+    def _pool_forged(self, entry: Optional[PoolEntry], now: float) -> None:
         """An entry of the pool that no known key has signed was taken away."""
         held_back = self._limiter.admit(('pool', FORGED), now)
         if held_back is not None:
@@ -142,3 +156,24 @@ class Complaints:
         if held_back is not None:
             get_logger().warning('mirror.write_failed', table=table, ref=ref, error=error,
                                  retry_seconds=retry_seconds, held_back=held_back)
+
+
+def _judge_changed(kind: EntryKind, found: Found, trust: Trust) -> Tuple[str, Any]:
+    """Why the entry of a VM is put right that was right before, and what it says when forged."""
+    if kind is EntryKind.FORGED:
+        return FORGED, found.entry
+    if kind is EntryKind.INVALID:
+        return FORGED if trust.is_required else 'damaged', None
+    return _CHANGED.get(kind, ''), None
+
+
+def _judge_pool(found: Found, wanted: PoolEntry, trust: Trust) -> Tuple[str, Any]:
+    """The same of the pool's entry; '' where nobody needs to hear of it."""
+    # Beside the signed one, what says the same was written before codes were demanded. Of what
+    # stands beside it nothing was read; the digest tells.
+    forged = [entry for entry in found.untrusted if not found.is_trusted
+              or entry._replace(absent=wanted.absent, gone=wanted.gone) != wanted]
+    if forged:
+        return FORGED, forged[0]
+    is_damaged = found.entry is None and bool(found.problem) and trust.is_required
+    return FORGED if is_damaged else '', None

@@ -9,13 +9,13 @@ Writes go last: after staging, four at once at most.
 
 import collections
 import itertools
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, Optional, Tuple
 
 from watcher.mirror.absentees import Absentees
 from watcher.mirror.codes import NO_TRUST, Trust
 from watcher.mirror.comparison import EntryKind, find_entry_kind, is_entry_right, plan_row
-from watcher.mirror.complaints import FORGED, Complaints, judge_changed, judge_pool
-from watcher.mirror.entries import MirrorContent, MirroredRow, VmEntry, row_of_entry
+from watcher.mirror.complaints import Complaints
+from watcher.mirror.entries import MirrorContent, VmEntry, row_of_entry
 from watcher.mirror.slots import (Found, SlotChange, Slots, apply_change, attach_pool, find_current,
                                   plan_entry, read_pool_entry)
 from watcher.mirror.writes import POOL, VM, MirrorWritten
@@ -40,9 +40,6 @@ Submit = Callable[[str, str, SlotChange], None]
 NoteOrphan = Callable[[VmRecord, int], None]
 # The error for an edit that is refused, '' for one that was taken, None for later.
 TakeEdit = Callable[[VmRecord, VmEntry], Optional[str]]
-
-# Why an entry was corrected, by what it was; and when it was right before.
-_REASONS = {EntryKind.COPY: 'copy', EntryKind.INVALID: 'damaged'}
 
 
 class Push:
@@ -72,8 +69,6 @@ class Push:
         self._echo = DueTimes()
         self._held = DueTimes()
         self._failures: Dict[str, int] = {}
-        self._right: Dict[str, MirroredRow] = {}
-        self._reasons: Dict[str, Tuple[str, Any]] = {}
         self._read: Dict[str, Tuple[Slots, Found]] = {}
         self._absentees = Absentees()
         self._pool_change: Optional[SlotChange] = None
@@ -87,8 +82,7 @@ class Push:
         self.aim(None)
         self.pool, self.refused = None, ''
         self._told.restart()
-        for memory in (self._claims, self._echo, self._held, self._failures, self._right,
-                       self._reasons):
+        for memory in (self._claims, self._echo, self._held, self._failures):
             memory.clear()  # type: ignore
 
     def aim(self, target: Optional[MirrorContent]) -> None:
@@ -98,7 +92,7 @@ class Push:
                 memory.clear()
         elif target != self.target:
             self._absentees.begin(target.rows)
-            before = self._right if self.target is None else self.target.rows
+            before = self._told.right if self.target is None else self.target.rows
             for vm in self._inventory.vms:
                 self._dirty[vm.ref] = None
                 if before.get(vm.uuid) != target.rows.get(vm.uuid):
@@ -108,10 +102,9 @@ class Push:
 
     def _forget_writes(self, vm: VmRecord) -> None:
         """An edit: what was written for the row before it undid nothing, and no pause goes on."""
-        self._right.pop(vm.uuid, None)
         self._failures.pop(vm.ref, None)
         self._held.pop(vm.ref)
-        self._told.forget_writes(vm.ref)
+        self._told.forget_writes(vm)
 
     def judge_by(self, trust: Trust) -> None:
         """Judge and sign by these keys from now on."""
@@ -137,7 +130,7 @@ class Push:
     def drop(self, ref: str) -> None:
         """A VM is gone."""
         for memory in (self._dirty, self._writes, self._removals, self._claims, self._failures,
-                       self._read, self._reasons):
+                       self._read):
             memory.pop(ref, None)  # type: ignore
         for times in (self._echo, self._held):
             times.pop(ref)
@@ -215,7 +208,7 @@ class Push:
             self.writes += change.calls
             self.all_writes += change.calls
             vm = self._inventory.find(written.ref)
-            self._told.put_right(vm, *self._reasons.pop(written.ref, ('', None)), now)
+            self._told.put_right(written.ref, vm, now)
             if vm is not None and change.slot is not None:
                 self._damp(vm, now)
 
@@ -272,7 +265,7 @@ class Push:
             self._enrol(ref)  # it need not stand in the pool's entry any more
             self._is_pool_stale = True
         if self.target is not None and vm.uuid in self.target.rows:
-            self._right[vm.uuid] = self.target.rows[vm.uuid]
+            self._told.right[vm.uuid] = self.target.rows[vm.uuid]
 
     def _is_judged(self, vm: VmRecord) -> bool:
         """Whether an entry may be written there at all, and we know whether one belongs there."""
@@ -317,7 +310,7 @@ class Push:
         is_right = (found.entry is not None and found.is_trusted and found.is_fresh
                     and found.entry._replace(gone=gone) == wanted)
         if self.pool.ref not in self._busy:
-            self._reasons[self.pool.ref] = judge_pool(found, wanted, self.trust)
+            self._told.judge_pool(self.pool.ref, found, wanted, self.trust)
         text, attached = ('', ()) if is_right else attach_pool(wanted, self.trust)
         return plan_entry(found, text, is_right, attached=attached)
 
@@ -350,7 +343,7 @@ class Push:
             return False
         found, row = self._find(vm.ref), self.target.rows.get(vm.uuid)
         kind = find_entry_kind(found, vm.uuid, self.pool.uuid)
-        self._reasons.pop(vm.ref, None)
+        self._told.forget_reason(vm.ref)
         if row is None and kind is EntryKind.ARRIVED:
             self._told.arrived(vm, found.entry)
         elif kind is EntryKind.BY_HAND and row is not None \
@@ -359,18 +352,8 @@ class Push:
         else:
             if row is None and kind is EntryKind.OWN:
                 self._judge_leftover(vm, found.entry)
-            is_stray = row is None and kind is EntryKind.BY_HAND
-            self._reasons[vm.ref] = (
-                'not_registered' if is_stray else _REASONS.get(kind, ''), None)
-            if row is not None and self._right.get(vm.uuid) == row and not is_entry_right(
-                    found._replace(is_fresh=True), row, self.pool.uuid,
-                    self.target.generation.number):
-                # The row is as it was when the entry was right: it is the entry that changed.
-                self._reasons[vm.ref] = judge_changed(kind, found, self.trust)
-            forged = self._told.find_forged(vm, found, row, self.pool.uuid,
-                                            self.target.generation.number)
-            if forged is not None:
-                self._reasons[vm.ref] = (FORGED, forged)
+            self._told.judge(vm, found, row, self.pool.uuid, self.target.generation.number,
+                             self.trust)
         return True
 
     def _judge_leftover(self, vm: VmRecord, entry: VmEntry) -> None:
@@ -385,7 +368,7 @@ class Push:
         if problem is None:
             self._held.set(vm.ref, now + _HOLD_SECONDS[0])
         elif problem:
-            self._reasons[vm.ref] = (problem, entry)
+            self._told.refuse(vm.ref, problem, entry)
         return bool(problem)
 
     def _take_failure(self, written: MirrorWritten, now: float) -> None:
