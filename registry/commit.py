@@ -5,7 +5,7 @@ who lost a row, and the rows as last seen. All of it is there afterwards, or not
 """
 
 import os
-from typing import Any, FrozenSet, Optional, Sequence, Tuple
+from typing import Any, FrozenSet, Optional, Sequence
 
 from registry import kept_copies
 from registry.difference import MOVED, REMOVED, Difference, Replaced, find_difference
@@ -19,8 +19,6 @@ from registry.schema import migrate_registry
 from registry.sqlite.connection import Connection
 from registry.sqlite.timestamps import render_timestamp
 from registry.values import Contents, Image, strip_uuid
-
-Generation = Optional[Tuple[str, str]]
 
 
 class Commit:
@@ -74,12 +72,13 @@ class Commit:
         outside_edits.refresh(self._connection, edit.contents())
         return Replaced(proposal.difference, name)
 
-    def note_generation(self, largest: int, generation: Generation, line: Sequence[str]) -> None:
+    def note_origin(self, image: Image) -> None:
         """Note what was given out elsewhere, and at which generation the registry is now."""
-        bearers.note_number(self._connection, largest)
-        if generation is not None:
-            generations.note_generation(self._connection, self._now, *generation, is_own=False,
-                                        line=line)
+        bearers.note_number(self._connection, image.largest)
+        if image.origin is not None:
+            generation, digest, line = image.origin
+            generations.note_generation(self._connection, self._now, generation, digest,
+                                        is_own=False, line=line)
 
     def _add_rebuilt(self, image: Image, kept_as: str, *, is_new: bool = False) -> None:
         self._add('registry_rebuilt', None, None, {

@@ -143,26 +143,22 @@ class Registry:
                     largest=self._read_largest())
 
     def replace_contents(self, image: Image, *, who: str, command: str, keep_copy: bool,
-                         may_create: bool = False,
-                         generation: Optional[Tuple[str, str]] = None,
-                         line: Sequence[str] = (), needs_journal: bool = False,
+                         may_create: bool = False, needs_journal: bool = False,
                          shown: 'Optional[Proposal]' = None,
                          borne: Optional[Container[int]] = None,
                          moved_to: str = '') -> 'Replaced':
         """Make the registry what an image says, in place; the history tells each difference.
 
-        `generation` (and the digest of the contents at it) is noted in the same transaction, as
-        the newest of `line`, from which it came. With `shown` it must still be as it was shown.
-        Without `may_create` a file that is missing stays missing. For a caller who knows which
-        numbers others bear (`borne`), the rows hold the rest from the commit on (P10). `moved_to`
-        is where the caller has put the file that could not be used.
+        The image's origin is noted in the same transaction. With `shown` it must still be as it
+        was shown. Without `may_create` a file that is missing stays missing. For a caller who
+        knows which numbers others bear (`borne`), the rows hold the rest from the commit on (P10).
+        `moved_to` is where the caller has put the file that could not be used.
         """
         if may_create and not self._is_there():
             claims = () if borne is None else tuple(
                 vm.vm_id for vm in image.vms if vm.vm_id not in borne)
-            return self._create(image, who, command, is_rebuilt=True, generation=generation,
-                                line=line, needs_journal=needs_journal, claims=claims,
-                                moved_to=moved_to)
+            return self._create(image, who, command, is_rebuilt=True, claims=claims,
+                                needs_journal=needs_journal, moved_to=moved_to)
         with self._changing(who, command, allow_loss=True,
                             needs_journal=needs_journal) as commit:
             edit = commit.begin()
@@ -176,11 +172,10 @@ class Registry:
             else:
                 edit.make_like(image)
             replaced = commit.carry_out(edit, keep_copy=keep_copy, image=image)
-            commit.note_generation(image.largest, generation, line)
+            commit.note_origin(image)
         return replaced._replace(journal_problem=commit.journal_problem)
 
     def _create(self, image: Image, who: str, command: str, *, is_rebuilt: bool,
-                generation: Optional[Tuple[str, str]] = None, line: Sequence[str] = (),
                 needs_journal: bool = False, claims: Sequence[int] = (),
                 moved_to: str = '') -> 'Replaced':
         """Create the registry, whole, and known to the journal before it is there."""
@@ -193,7 +188,7 @@ class Registry:
                                 journal_problem=problem, path=self.path)
                 replaced = commit.create(image, is_rebuilt=is_rebuilt, claims=claims,
                                          moved_to=moved_to)
-                commit.note_generation(image.largest, generation, line)
+                commit.note_origin(image)
         return replaced._replace(journal_problem=problem)
 
     def _find_file(self) -> None:

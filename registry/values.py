@@ -62,12 +62,22 @@ class Vm(NamedTuple):
     updated_at: str = ''
 
 
+class Origin(NamedTuple):
+    """The generation of the mirror that an image is of, its digest, and those that led there."""
+
+    generation: str
+    digest: str
+    line: Tuple[str, ...] = ()
+
+
 class Image(NamedTuple):
     """All that a registry shall say; `largest` is the largest vm_id ever given out."""
 
     vms: Tuple[Vm, ...]
     pools: Tuple[Pool, ...]
     largest: int
+    origin: Optional[Origin] = None
+    """None: it does not come from the mirror."""
 
 
 class RowFault(NamedTuple):

@@ -209,14 +209,12 @@ def _keep(arguments: Arguments, context: Context, view: View) -> Result:
 def _replace(context: Context, view: View) -> str:
     """Rebuild the registry; where its former content is kept ('' when there was none)."""
     from watcher.mirror.entries import is_leap
-    mirror = view.mirror
-    generation: Optional[Tuple[str, str]] = (mirror.generation.text, mirror.digest)
-    if is_leap(mirror.generation, _read_number(view.generation), view.is_signed):
-        generation = None
-    kept = replace(context, view.collected.image, view.contents, view.problem, view.proposal,
-                   generation=generation, line=mirror.line)
-    if generation is None:
-        _refuse(context, mirror.generation.text)
+    generation, image = view.mirror.generation, view.collected.image
+    if is_leap(generation, _read_number(view.generation), view.is_signed):
+        image = image._replace(origin=None)
+    kept = replace(context, image, view.contents, view.problem, view.proposal)
+    if image.origin is None:
+        _refuse(context, generation.text)
     return kept
 
 

@@ -6,7 +6,7 @@ difference as everywhere.
 
 import contextlib
 import os
-from typing import Any, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Container, Dict, List, NamedTuple, Optional, Tuple
 
 from cli.commandline import options
 from cli.commandline.parser import Arguments
@@ -110,8 +110,7 @@ def propose(context: Context, contents: Optional[Contents], image: Image) -> Pro
 
 
 def replace(context: Context, image: Image, contents: Optional[Contents], problem: str,
-            proposal: Optional[Proposal], *, generation: Optional[Tuple[str, str]] = None,
-            line: Sequence[str] = (), command: str = 'registry rebuild',
+            proposal: Optional[Proposal], *, command: str = 'registry rebuild',
             borne: Optional[Container[int]] = None) -> str:
     """Rebuild the registry; where its former content is kept ('' when there was none)."""
     aside = ''
@@ -121,8 +120,8 @@ def replace(context: Context, image: Image, contents: Optional[Contents], proble
         try:
             replaced = context.registry.replace_contents(
                 image, who=context.who, command=command, keep_copy=True,
-                may_create=contents is None, generation=generation, line=line,
-                shown=proposal if contents is not None else None, borne=borne, moved_to=aside)
+                may_create=contents is None, moved_to=aside, borne=borne,
+                shown=proposal if contents is not None else None)
         except RegistryError:
             if aside:
                 context.registry.put_back(aside)

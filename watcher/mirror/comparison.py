@@ -11,7 +11,7 @@ Pure: no clock, no I/O, no logging.
 import enum
 from typing import Container, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from registry.values import Image, Vm
+from registry.values import Image, Origin, Vm
 from watcher.mirror.codes import NO_TRUST, Trust
 from watcher.mirror.completion import prove
 from watcher.mirror.entries import (Generation, MirroredRow, PoolEntry, VmEntry, digest_contents,
@@ -165,7 +165,8 @@ def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry, known: Mapping[str
         problems.append(f'{len(rows)} of {mirror.vms} assignments are there, or some are not '
                         f'those of generation {mirror.generation.text}')
     largest = max([_bound_largest(mirror, trust)] + [row.vm_id for row in rows])
-    image = Image(tuple(_build_vm(row, names) for row in rows), mirror.pools, largest)
+    image = Image(tuple(_build_vm(row, names) for row in rows), mirror.pools, largest,
+                  Origin(mirror.generation.text, mirror.digest, mirror.line))
     return Collected(image, is_complete, tuple(problems))
 
 

@@ -66,7 +66,6 @@ class Rebuilder:
         replaced = self._view.registry.replace_contents(
             collected.image, who=WHO, command=COMMAND, may_create=local is None,
             keep_copy=local is not None and (is_master or is_lost),
-            generation=(mirror.generation.text, mirror.digest), line=mirror.line,
             needs_journal=True, borne=self._list_borne(collected.image.vms))
         self._view.reread()
         self._poll()

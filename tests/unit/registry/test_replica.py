@@ -14,7 +14,7 @@ from registry.journal.journal import Journal
 from registry.paths import KEPT_MARK, NEW_SUFFIX, find_journal
 from registry.sqlite.lock_wait import Patience
 from registry.store import Registry
-from registry.values import Image, Pool, Priority, Vm
+from registry.values import Image, Origin, Pool, Priority, Vm
 from tests.unit.registry.helpers import other_program, run_child, uuid_of
 from tests.unit.registry.shapes import SHAPES
 
@@ -273,8 +273,8 @@ def test_wiped_host_gets_file_directory_and_journal(path):
     registry = Registry(path, timeout_seconds=0.25)
     old_umask = os.umask(0o077)
     try:
-        done = replace(registry, image_of(ONE, TWO, largest=12), may_create=True,
-                       generation=('4-0123abcd', 'd' * 32))
+        done = replace(registry, image_of(ONE, TWO, largest=12)._replace(
+            origin=Origin('4-0123abcd', 'd' * 32)), may_create=True)
     finally:
         os.umask(old_umask)
     assert done.kept == ''
@@ -336,7 +336,7 @@ KILLED = '''
 import os, signal, sys
 from registry import commit, row_writer
 from registry.journal import generations, outside_edits
-from registry.values import Image
+from registry.values import Image, Origin
 from registry.store import Registry
 from registry.values import Pool, Priority, Vm
 
@@ -347,9 +347,9 @@ owner, name = place.rsplit('.', 1)
 setattr({'commit': commit, 'row_writer': row_writer, 'outside_edits': outside_edits, 'os': os,
          'generations': generations}[owner], name, die)
 image = Image((Vm(3, '00000003-1111-2222-3333-44444444abcd', 'three', 'A', Priority.LOW),),
-              (Pool('A', 'Pool A'), Pool('B', 'Pool B')), 3)
+              (Pool('A', 'Pool A'), Pool('B', 'Pool B')), 3, Origin('3-0', 'd'))
 Registry(path, timeout_seconds=1).replace_contents(
-    image, who='w', command='rebuild', keep_copy=True, may_create=True, generation=('3-0', 'd'))
+    image, who='w', command='rebuild', keep_copy=True, may_create=True)
 '''
 
 
@@ -390,17 +390,17 @@ def test_creation_killed_half_way_is_finished_or_was_never_begun(path, place, is
 
 def test_registry_whose_journal_is_locked_is_not_created_where_it_is_needed(path):
     """An edit that came then would find a journal that does not know where the file came from."""
-    registry = Registry(path, timeout_seconds=0.1)
+    registry, image = Registry(path, timeout_seconds=0.1), image_of(ONE)._replace(
+        origin=Origin('3-0', 'd'))
     with Journal(other_journal(path), timeout_seconds=0.1):
         pass
     with other_program(registry.journal_path) as other:
         other.execute('BEGIN EXCLUSIVE')
         with pytest.raises(JournalUnavailable):
-            replace(registry, image_of(ONE), may_create=True, needs_journal=True,
-                    generation=('3-0', 'd'))
+            replace(registry, image, may_create=True, needs_journal=True)
         assert not os.path.exists(path) and not os.path.exists(path + NEW_SUFFIX)
         other.execute('ROLLBACK')
-    replace(registry, image_of(ONE), may_create=True, needs_journal=True, generation=('3-0', 'd'))
+    replace(registry, image, may_create=True, needs_journal=True)
     with registry.edit(who='me', command='set-pool') as edit:
         edit.change_vm(ONE.vm_uuid, pool_id='B')
     with Journal(registry.journal_path, timeout_seconds=0.1) as journal:

@@ -119,8 +119,7 @@ class _Disk:
 
     def replace_contents(self, image: Image, *, who: str, command: str, keep_copy: bool,
                          may_create: bool = False, allow_loss: bool = False,
-                         generation: Optional[Tuple[str, str]] = None,
-                         line: Tuple[str, ...] = (), needs_journal: bool = True,
+                         needs_journal: bool = True,
                          borne: Container[int] = ()) -> Replaced:
         """As the real one, in one commit; and the invariants of rebuilding."""
         rows = tuple(sorted((_NUMBERS[vm.vm_uuid], vm.vm_id, int(vm.priority))
@@ -130,9 +129,10 @@ class _Disk:
         fields: Any = dict(rows=rows)
         if keep_copy and host.rows is not None and rows != host.rows:
             fields['kept'] = host.kept | {host.rows}
-        if generation is not None:
-            self.note_ghost(generation[0])
-            fields['lineage'] = self._with(*generation, False, line)
+        if image.origin is not None:
+            self.note_ghost(image.origin.generation)
+            generation, digest, line = image.origin
+            fields['lineage'] = self._with(generation, digest, False, line)
         self.commit(**fields)
         return Replaced()
 
