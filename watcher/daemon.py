@@ -352,7 +352,7 @@ class Watcher:
             self._dispatch.reread(lifted.vm)
 
     def _on_mirror_written(self, written: MirrorWritten, now: float) -> None:
-        self.mirroring.take(written, now)
+        self.mirroring.push.take(written, now)
         self.note_lost(written.lost_session)
 
     def _on_broken(self, _broken: StreamBroken, _now: float) -> None:

@@ -16,7 +16,8 @@ FORGED = 'forged'
 _UNREADABLE = 'nothing that can be read'
 # Why an entry was corrected, by what it was; and when it was right before.
 _REASONS = {EntryKind.COPY: 'copy', EntryKind.INVALID: 'damaged'}
-_CHANGED = {EntryKind.COPY: 'copy', EntryKind.OWN: 'reverted', EntryKind.NONE: 'taken_away'}
+_CHANGED = {EntryKind.COPY: 'copy', EntryKind.INVALID: 'damaged', EntryKind.OWN: 'reverted',
+            EntryKind.NONE: 'taken_away'}
 
 
 class Complaints:
@@ -61,14 +62,23 @@ class Complaints:
         if row is not None and self.right.get(vm.uuid) == row and not is_entry_right(
                 found._replace(is_fresh=True), row, resource_pool, number):
             # The row is as it was when the entry was right: it is the entry that changed.
-            self._reasons[vm.ref] = _judge_changed(kind, found, trust)
+            is_forged = kind is EntryKind.FORGED
+            self._reasons[vm.ref] = (
+                FORGED if is_forged or (kind is EntryKind.INVALID and trust.is_required)
+                else _CHANGED.get(kind, ''), found.entry if is_forged else None)
         forged = self._find_forged(vm, found, row, resource_pool, number)
         if forged is not None:
             self._reasons[vm.ref] = (FORGED, forged)
 
     def judge_pool(self, ref: str, found: Found, wanted: PoolEntry, trust: Trust) -> None:
         """The same of the pool's entry."""
-        self._reasons[ref] = _judge_pool(found, wanted, trust)
+        # Beside the signed one, what says the same was written before codes were demanded. Of what
+        # stands beside it nothing was read; the digest tells.
+        forged = [entry for entry in found.untrusted if not found.is_trusted
+                  or entry._replace(absent=wanted.absent, gone=wanted.gone) != wanted]
+        is_damaged = found.entry is None and bool(found.problem) and trust.is_required
+        self._reasons[ref] = (FORGED if forged or is_damaged else '',
+                              forged[0] if forged else None)
 
     def refuse(self, ref: str, problem: str, entry: VmEntry) -> None:
         """An entry was written by hand, and is not taken."""
@@ -156,24 +166,3 @@ class Complaints:
         if held_back is not None:
             get_logger().warning('mirror.write_failed', table=table, ref=ref, error=error,
                                  retry_seconds=retry_seconds, held_back=held_back)
-
-
-def _judge_changed(kind: EntryKind, found: Found, trust: Trust) -> Tuple[str, Any]:
-    """Why the entry of a VM is put right that was right before, and what it says when forged."""
-    if kind is EntryKind.FORGED:
-        return FORGED, found.entry
-    if kind is EntryKind.INVALID:
-        return FORGED if trust.is_required else 'damaged', None
-    return _CHANGED.get(kind, ''), None
-
-
-def _judge_pool(found: Found, wanted: PoolEntry, trust: Trust) -> Tuple[str, Any]:
-    """The same of the pool's entry; '' where nobody needs to hear of it."""
-    # Beside the signed one, what says the same was written before codes were demanded. Of what
-    # stands beside it nothing was read; the digest tells.
-    forged = [entry for entry in found.untrusted if not found.is_trusted
-              or entry._replace(absent=wanted.absent, gone=wanted.gone) != wanted]
-    if forged:
-        return FORGED, forged[0]
-    is_damaged = found.entry is None and bool(found.problem) and trust.is_required
-    return FORGED if is_damaged else '', None

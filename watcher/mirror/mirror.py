@@ -22,7 +22,6 @@ from watcher.mirror.push import Push, Submit
 from watcher.mirror.reading import Reader
 from watcher.mirror.rebuild import Local, Rebuilder, RebuildResult
 from watcher.mirror.witnesses import HostsListed, Testimony, Witnesses
-from watcher.mirror.writes import MirrorWritten
 from watcher.state.inventory import Inventory
 from watcher.state.notes import MirrorNote
 from watcher.state.registry_view import RegistryView
@@ -117,10 +116,6 @@ class Mirroring:
             if self._rebuilder.incomplete_since is not None:
                 self._must_judge = True
 
-    def take(self, written: MirrorWritten, now: float) -> None:
-        """Take what became of a write."""
-        self.push.take(written, now)
-
     def hear(self, message: Union[HostsListed, Testimony]) -> None:
         """Take what other hosts remember of the mirror."""
         if self._witnesses is not None:
@@ -184,7 +179,7 @@ class Mirroring:
             self._aim(None, WAITING)
         elif reading.is_too_new:
             self._aim(None, OFF)
-            self._notices.tell_too_new(now)
+            self._notices.tell_unavailable('the mirror was written by a newer version', now)
         elif not view.is_available:
             self._aim(None, NO_REGISTRY)
             if self._reader.is_wiped:

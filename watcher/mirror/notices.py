@@ -35,15 +35,13 @@ class MirrorNotices:
         """XAPI answers, and does not tell of its resource pool, or not in a way to go by."""
         if self._waiting_since is None:
             self._waiting_since = now
-        elif now - self._waiting_since > _POOL_SECONDS and self._must_tell('pool', 'missing', now):
-            get_logger().warning('mirror.unavailable',
-                                 reason='XAPI does not tell of its resource pool')
+        elif now - self._waiting_since > _POOL_SECONDS:
+            self.tell_unavailable('XAPI does not tell of its resource pool', now)
 
-    def tell_too_new(self, now: float) -> None:
-        """A later version has written the mirror."""
-        if self._must_tell('off', 'format', now):
-            get_logger().warning('mirror.unavailable',
-                                 reason='the mirror was written by a newer version')
+    def tell_unavailable(self, reason: str, now: float) -> None:
+        """Nothing can be done about the mirror."""
+        if self._must_tell(reason, reason, now):
+            get_logger().warning('mirror.unavailable', reason=reason)
 
     def tell_problem(self, problem: str, now: float) -> None:
         """Registry or journal could not be judged, or made like the mirror."""

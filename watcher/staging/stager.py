@@ -170,7 +170,7 @@ class Staging:
             self._reread(vm)
         elif plan.is_rescue:
             self._rescue(plan, is_fresh)
-        elif self._is_full():
+        elif self._count_staging() >= STAGING_AT_ONCE:
             self._ready[ref] = None
         else:
             self._begin(plan)
@@ -237,9 +237,6 @@ class Staging:
         wrote = self._of(vm.ref).wrote
         return (wrote is not None and now - wrote.at < _ECHO_SECONDS
                 and vm.args == wrote.before)
-
-    def _is_full(self) -> bool:
-        return self._count_staging() >= STAGING_AT_ONCE
 
     def _count_staging(self) -> int:
         return sum(1 for plan in self.busy.values() if not plan.is_rescue)

@@ -162,15 +162,11 @@ def _translated(method: str) -> Iterator[None]:
     except Disconnected as error:
         raise NoAnswer(f'{method}: {error}') from error
     except (OSError, NotHttp) as error:
-        raise XapiUnreachable(f'{method}: {_describe(error)}') from error
+        raise XapiUnreachable(f'{method}: {str(error) or type(error).__name__}') from error
     except (ValueError, TypeError, KeyError, IndexError, OverflowError,
             RecursionError, EOFError, AttributeError, AssertionError) as error:
         # The decoders raise these on answers that only look like the protocol.
         raise XapiNonsense(f'{method}: {error!r}') from error
-
-
-def _describe(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _parse_envelope(method: str, answer: Any) -> Any:
