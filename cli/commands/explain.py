@@ -11,9 +11,10 @@ from cli.commands.history import describe_entry, find_past_target
 from cli.context import Context
 from cli.errors import CommandError, Kind
 from cli.output.result import Result, build_document, plain
-from cli.output.tables import describe_boot, describe_outcome, is_open, is_unasked
+from cli.output.tables import (GOOD_STATES, describe_boot, describe_outcome, describe_state,
+                               is_open, is_unasked)
 from cli.output.text import escape, name_vm, plural, say_unasked, spell_vm, utc
-from cli.output.vm_view import boot_document, entry_document
+from cli.output.vm_view import boot_document, entry_document, view_record
 from cli.queries.vm_names import find_names
 from registry.errors import RegistryUnavailable
 from registry.journal.clock_steps import correct
@@ -55,6 +56,13 @@ class Now(NamedTuple):
     """As a sentence."""
     document: Optional[Dict[str, Any]] = None
     """None where that is not known."""
+    state: str = ''
+    """What is odd about the VM, as `show-vm` says it; '' where nothing is."""
+
+    @property
+    def lines(self) -> List[str]:
+        """The lines of it."""
+        return ['Now:'] + _indent(list(filter(None, (self.said, self.state))))
 
 
 def explain(arguments: Arguments, context: Context) -> Result:
@@ -78,7 +86,7 @@ def explain(arguments: Arguments, context: Context) -> Result:
     lines += _indent(_describe_cause(life, boot, entries))
     lines += ['Then:'] + _indent(_describe_then(boot))
     if now is not None:
-        lines += ['Now:', f'  {now.said}']
+        lines += now.lines
     lines += _count_rest(life, boot, entries, whole)
     return _build(vm_uuid, life.name, boot, host_name, entries, now, lines)
 
@@ -206,7 +214,7 @@ def _tell_life(context: Context, life: Life, vm_uuid: str) -> Result:
              f"{plural(len(life.entries), 'change')}, the oldest first"]
     lines += _indent([line for _at, _number, line in sorted(told, key=lambda item: item[:2])])
     if now is not None:
-        lines += ['Now:', f'  {now.said}']
+        lines += now.lines
     host_name = context.find_host_name(newest.host) if newest is not None else None
     return _build(vm_uuid, life.name, newest, host_name, life.entries, now, lines,
                   boots=[boot_document(boot) for boot in reversed(life.boots)])
@@ -239,7 +247,12 @@ def _find_now(context: Context, boot: Any) -> Now:
                 'state': plan.state.value if plan else None,
                 'carried': plan.carried if plan else None,
                 'desired': plan.desired if plan else None}
-    return Now(_say_now(boot, vm, plan), document)
+    view = view_record(contents.by_uuid.get(vm.uuid), vm, plan, pool.policy.names, '',
+                       contents.by_uuid)
+    # That a change waits for a shutdown is said of a VM that runs.
+    is_well = view.state in GOOD_STATES or view.state == 'pending' and vm.is_up
+    return Now(_say_now(boot, vm, plan), document,
+               '' if is_well else f'State: {describe_state(view)}')
 
 
 def _say_now(boot: Any, vm: Any, plan: Any) -> str:

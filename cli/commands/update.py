@@ -6,8 +6,8 @@ from typing import Any, Dict, Mapping
 from cli.commandline import options
 from cli.commandline.parser import Arguments
 from cli.context import Context
-from cli.effects.follow_up import (Follow, build_answer, build_rehearsal, follow, needs_restart,
-                                   plan_row, say_undone)
+from cli.effects.follow_up import (Follow, build_answer, build_rehearsal, follow, may_help,
+                                   needs_restart, plan_row, say_undone)
 from cli.effects.proposals import rehearse
 from cli.output.edit_messages import say_change, say_settings
 from cli.output.result import Result
@@ -73,7 +73,7 @@ def _changed(context: Context, changing: '_Changing', situation: Situation,
 def _settle(arguments: Arguments, context: Context, row: Vm, situation: Situation) -> Result:
     """What is so already: only a VM that runs on without the change may need a restart."""
     head = say_same(row, arguments)
-    may_restart = not arguments.get(options.NO_RESTART) and needs_restart(context, row, situation)
+    may_restart = not arguments.get(options.NO_RESTART) and may_help(context, row, situation)
     if not may_restart or not (arguments.get(options.YES) or context.can_ask):
         also = '; --yes restarts it' if may_restart else ''
         return build_answer(context, 'unchanged',

@@ -11,6 +11,7 @@ from cli.commandline.options import NO_WAIT
 from cli.effects.follow_up import APPLIED_AT_BOOT, Follow
 from cli.interrupts import deferred
 from cli.output.edit_messages import say_not_staged
+from cli.output.text import spell_vm
 from cli.queries.pool_snapshot import PoolView
 from registry.errors import RegistryError
 from registry.journal.journal import Journal
@@ -30,12 +31,15 @@ _JOURNAL_SECONDS = 10.0
 _ATTEMPTS = 3
 _WRITTEN = {Action.ADD: 'args_added', Action.REMOVE: 'args_removed',
             Action.REPLACE: 'args_replaced'}
+LEFT_ALONE = (State.UNREADABLE, State.CONTESTED, State.NO_QEMU)
+"""States in which nothing is staged, whether the VM runs or not, until somebody mends it."""
 _SAID = {
     State.AS_DESIRED: 'staged: it carries what is assigned',
     State.PENDING: APPLIED_AT_BOOT,
     State.CONTESTED: 'not staged: its number is contested: another VM carries it, too; neither is '
                      'changed',
-    State.UNREADABLE: 'not staged: its device-model-args cannot be parsed and are left alone',
+    State.UNREADABLE: "not staged: its device-model-args cannot be parsed and are left alone; "
+                      "'vgpu-admin show-vm {vm}' shows what mends them",
     State.UNREGISTERED: 'staged: it carries none of our arguments',
     State.MANUAL: 'not staged: it carries arguments made by hand, which are left alone',
     State.WAITS_FOR_XAPI: 'not staged: XAPI completes its platform map at its next start; staged '
@@ -247,7 +251,9 @@ def describe_plan(plan: Plan) -> Follow:
         return Follow(plan.state.value, f'staged: {say_next_start(plan)}', plan)
     if plan.state is State.AS_DESIRED and plan.desired is None:
         return Follow(plan.state.value, _SAID[State.UNREGISTERED], plan)
-    return Follow(plan.state.value, _SAID.get(plan.state, plan.reason.value), plan)
+    said = _SAID.get(plan.state, plan.reason.value)
+    return Follow(plan.state.value, said.replace('{vm}', spell_vm(plan.vm.name, plan.vm.uuid)),
+                  plan)
 
 
 def say_next_start(plan: Plan) -> str:

@@ -39,6 +39,7 @@ def follow(context: Any, vm_uuid: str, situation: Situation, *,
     """Stage a VM at rest, or say why its change waits."""
     waiting = _find_waiting(vm_uuid, situation, is_removed)
     if waiting is not None:
+        waiting = _find_left_alone(context, {vm_uuid: situation}).get(vm_uuid, waiting)
         _note_no_daemon(context, [waiting])
         return waiting
     from cli.effects.direct_staging import stage
@@ -55,11 +56,27 @@ def follow_many(context: Any, situations: Mapping[str, Situation], *,
     """The same for several VMs, which are staged together."""
     followed = {vm_uuid: _find_waiting(vm_uuid, situation, is_removed)
                 for vm_uuid, situation in situations.items()}
+    followed.update(_find_left_alone(context, situations))
     resting = [vm_uuid for vm_uuid, found in followed.items() if found is None]
     if resting:
         followed.update(stage_all(context, resting, is_hurried=True))
     _note_no_daemon(context, [found for found in followed.values() if found is not None])
     return {vm_uuid: found for vm_uuid, found in followed.items() if found is not None}
+
+
+def _find_left_alone(context: Any, situations: Mapping[str, Situation]) -> Dict[str, Follow]:
+    """Of VMs that run, those which nothing would be staged at when they are shut down, and why."""
+    records = [situation.record.as_halted() for situation in situations.values()
+               if situation.record is not None and situation.is_running]
+    if not records:
+        return {}
+    from cli.effects.direct_staging import LEFT_ALONE, describe_plan
+    from cli.queries.pool_snapshot import PoolView
+    with context.journal() as journal:
+        view = PoolView(context.settings, context.registry.read(), journal, records)
+    plans = [view.plan_of(record.uuid) for record in records]
+    return {plan.vm.uuid: describe_plan(plan)._replace(plan=None) for plan in plans
+            if plan is not None and plan.state in LEFT_ALONE}
 
 
 def stage_all(context: Any, vm_uuids: List[str], *, is_hurried: bool = False) -> Dict[str, Follow]:
@@ -264,13 +281,14 @@ def say_undone(context: Any, row: Vm, situation: Situation) -> str:
         which = 'older settings' if plan.runs and any(plan.runs) else 'none of our arguments'
         return (f"it runs with {which} until it is shut down and started: 'vgpu-admin "
                 f"apply-pending {spell_vm(row.vm_name, row.vm_uuid)}'")
-    from cli.effects.direct_staging import describe_plan, find_refusal
+    from cli.effects.direct_staging import LEFT_ALONE, describe_plan, find_refusal
     from watcher.vm.plan import Action
     if plan.action is not Action.NONE:
         refusal = find_refusal(context.live())
         return refusal.message if refusal is not None else \
             "not staged yet: the daemon stages it; without one: 'vgpu-admin reconcile'"
-    return waiting.message if waiting is not None else describe_plan(plan).message
+    is_waiting = waiting is not None and plan.state not in LEFT_ALONE
+    return waiting.message if waiting and is_waiting else describe_plan(plan).message
 
 
 def plan_row(context: Any, row: Optional[Vm], record: Any,
@@ -298,3 +316,13 @@ def needs_restart(context: Any, row: Vm, situation: Situation) -> bool:
     from watcher.vm.plan import State
     plan = plan_row(context, row, situation.record)
     return plan is None or plan.state is not State.AS_DESIRED
+
+
+def may_help(context: Any, row: Vm, situation: Situation) -> bool:
+    """Whether a restart may give a VM that runs what the row asks for, and it has not got."""
+    if not situation.is_running:
+        return False
+    from cli.effects.direct_staging import LEFT_ALONE
+    from watcher.vm.plan import State
+    plan = plan_row(context, row, situation.record)
+    return plan is None or plan.state not in (State.AS_DESIRED,) + LEFT_ALONE

@@ -13,6 +13,7 @@ from cli.effects.direct_staging import say_next_start, stage
 from cli.effects.follow_up import Follow, plan_row
 from cli.errors import CommandError, ExitStatus, Kind, translate
 from cli.output.edit_messages import say_change
+from cli.output.tables import describe_left
 from cli.output.text import brief_name, name_vm, spell_vm
 from cli.queries.boot_check import verify_boot
 from cli.queries.daemon_status import find_daemon
@@ -138,7 +139,8 @@ def refuse_useless_restart(context: Any, row: Vm, record: Optional[VmRecord]) ->
         reason = role.refusal
     elif plan is not None and plan.action is Action.NONE and plan.state is not State.AS_DESIRED:
         reason = 'the registry is not accepted: run \'vgpu-admin accept\' first' \
-            if plan.reason is PlanReason.NOT_ACCEPTED else plan.reason.value.replace('_', ' ')
+            if plan.reason is PlanReason.NOT_ACCEPTED else \
+            describe_left(plan, lacks_journal=bool(context.journal_problem))
     else:
         reason = _find_obstacle(context)
     _refuse_for(reason, record)

@@ -378,6 +378,21 @@ def test_withheld_boot_of_an_unregistered_vm_needs_attention_and_is_explained(po
     assert pool.run('status', '--json').document['boots'] == []
 
 
+def test_explain_shows_what_is_odd_about_the_vm_now(pool: Place) -> None:
+    ref = pool.create_vm('odd', args='-foo "')
+    assert pool.run('register-vm', 'odd').status == 0
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        boot = Boot(0, pool.uuid(ref), 'odd', 'start', None, 1, None, None, '2026-01-01 00:00:00',
+                    closed_at='2026-01-01 00:00:01', verdict='missing')
+        journal.write_boot(journal.open_boot(boot), boot)
+    said = ("\n  State: unreadable (its device-model-args cannot be parsed; see 'vgpu-admin show-vm "
+            "odd')\n")
+    assert said in pool.run('explain', 'odd').out and said in pool.run('explain', 'odd', '--all').out
+    pool.xapi.call('VM.remove_from_platform', ref, 'device-model-args')
+    pool.run('reconcile')
+    assert 'State:' not in pool.run('explain', 'odd').out
+
+
 def test_status_shows_what_the_consumer_of_this_host_does(pool: Place) -> None:
     document = pool.run('status', '--json').document
     # There is no dom0 around these tests.

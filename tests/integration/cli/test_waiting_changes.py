@@ -48,6 +48,28 @@ def test_what_waits_is_applied_when_it_is_asked_for_again(running: Place, words:
     assert running.run(*words, '--yes').status == 0 and len(running.xapi.boots) == boots + 1
 
 
+def test_what_no_shutdown_applies_is_not_said_to_wait_for_one(running: Place) -> None:
+    running.xapi.call('VM.remove_from_platform', running.ref, 'device-model-args')
+    running.xapi.call('VM.add_to_platform', running.ref, 'device-model-args', '-foo "')
+    said = ("ot staged: its device-model-args cannot be parsed and are left alone; 'vgpu-admin "
+            "show-vm web' shows what mends them")
+    for more in ((), ('--no-restart',), ('--yes',)):
+        run = running.run('set-pool', 'web', '--pool=A', *more)
+        assert run.status == 0 and f'already has pool A; n{said}\n' in run.out
+    run = running.run('set-pool', 'web', '--pool=B', '--yes')
+    assert run.status == 1 and "see 'vgpu-admin show-vm web')" in run.err
+    other = running.create_vm('other')
+    assert running.run('register-vm', 'other', '--pool=B').status == 0
+    running.start_vm(other)
+    for names, pool_id in ((('web',), 'B'), (('web', 'other'), 'A')):
+        run = running.run('set-pool', *names, '--pool=' + pool_id, '--no-restart')
+        assert run.status == 0 and f'  N{said}' in run.out
+    assert '  Saved; applied at its next boot' in run.out  # of the other one
+    run = running.run('set-pool', 'web', '--pool=B', '--no-restart', '--json')
+    assert (run.document['staging']['result'], run.document['vm']['power_state']) == (
+        'unreadable', 'Running')
+
+
 def test_the_advice_after_a_stop_that_failed_can_be_followed(running: Place) -> None:
     running.xapi.add_fault('operation_hang', method='VM.clean_shutdown')
     run = running.run('set-pool', '--vm-name=web', '--pool=B', '--yes', '--timeout=1')
