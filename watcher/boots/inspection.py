@@ -9,7 +9,7 @@ from watcher.boots.host import Host
 from watcher.errors import HostUnreadable
 from watcher.loop.steps import Steps, pause
 from watcher.vm.boot import BootFinding
-from watcher.vm.device_args import parse_args
+from watcher.vm.device_args import mentions, parse_args
 
 LOOKS = 4
 PAUSE_SECONDS = 0.5
@@ -37,9 +37,14 @@ def read_finding(host: Host, names: FrozenSet[str], domid: int) -> Steps[BootFin
     if found is not None:
         return BootFinding(found)
     delivered = yield from host.read_delivered(domid)
-    reading = parse_args(delivered, names)
-    return BootFinding(None, reading.managed or (delivered if reading.problem else None),
+    return BootFinding(None, _find_ours(delivered, names),
                        is_withheld=(yield from host.is_withheld(domid)))
+
+
+def _find_ours(value: Optional[str], names: FrozenSet[str]) -> Optional[str]:
+    """Our spans in a value; all of one that cannot be read and in which they may stand."""
+    reading = parse_args(value, names)
+    return reading.managed or (value if reading.problem and mentions(value, names) else None)
 
 
 def find_in_arguments(arguments: Tuple[str, ...], names: FrozenSet[str]) -> Optional[str]:

@@ -143,6 +143,7 @@ def test_boot_ends_in_one_line_that_tells_the_whole_story(desk, machine, lines):
     pytest.param('', None, SPAN, 'missing', 'warning', id='missing'),
     pytest.param('', SPAN, SPAN, 'not_consumed', 'warning', id='not-consumed'),
     pytest.param('', '"' + SPAN, SPAN, 'not_consumed', 'warning', id='delivered-unreadable'),
+    pytest.param('', '-foo "', SPAN, 'missing', 'warning', id='delivered-unreadable-not-ours'),
     pytest.param('-device vgpu-stub2,vm_id=10', None, SPAN, 'missing', 'warning',
                  id='a-device-that-begins-like-ours')])
 def test_line_says_what_the_qemu_of_the_domain_runs(desk, machine, lines, runs, delivered, staged,
