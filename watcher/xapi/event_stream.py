@@ -18,7 +18,7 @@ from watcher.loop.steps import TURN, Steps, pause
 from watcher.runtime.logs import get_logger
 from watcher.vm.record import Batch, PoolRecord
 from watcher.xapi.callers import URGENT_SECONDS
-from watcher.xapi.client import CLASSES, Client
+from watcher.xapi.client import CLASSES, FIRST_POLL_SECONDS, Client
 from watcher.xapi.record_parser import parse_batch, parse_vm
 
 # Two answers in a row that count other VMs than we know mean that a deletion was forgotten
@@ -66,6 +66,8 @@ class Stream:
         self._has_delivered = False
         self._has_failed_at_once = False
         self._pool_again_at = clock()
+        self._is_pool_missed = False
+        """Whether answers have left the resource pool's record out since it was last told."""
 
     def start(self, loop: Loop) -> None:
         """Follow the stream in a task of this loop."""
@@ -132,9 +134,9 @@ class Stream:
         if self._clock() < self._pool_again_at:
             return (yield from self._ask(client, token, _WITHOUT_POOL))
         try:
-            batch = yield from self._ask(client, token, CLASSES)
+            batch = yield from self._ask(client, token, CLASSES,
+                                         FIRST_POLL_SECONDS if self._is_pool_missed else None)
             self._has_failed_at_once = False
-            return batch
         except (SessionLost, StreamLost, NotTheMaster):
             raise
         except (XapiFailure, XapiNonsense, NoAnswer) as error:
@@ -143,11 +145,25 @@ class Stream:
             if not (isinstance(error, XapiFailure) or (not token and has_failed)):
                 raise
             batch = yield from self._ask(client, token, _WITHOUT_POOL)
-        self._pool_again_at = self._clock() + _POOL_AGAIN_SECONDS
-        return batch
+            self._miss_pool()
+            return batch
+        return (yield from self._catch_up(client, batch)) if self._is_pool_missed else batch
 
-    def _ask(self, client: Client, token: str, classes: Tuple[str, ...]) -> Steps[Batch]:
-        answer = yield from client.event_from(token, classes=classes)
+    def _catch_up(self, client: Client, batch: Batch) -> Steps[Batch]:
+        """A token tells what has changed since: what became of the resource pool is read."""
+        self._is_pool_missed = False
+        pools = batch.pools or (yield from _read_pools(client))
+        if not pools:
+            self._miss_pool()
+        return batch._replace(pools=pools)
+
+    def _miss_pool(self) -> None:
+        self._is_pool_missed = True
+        self._pool_again_at = self._clock() + _POOL_AGAIN_SECONDS
+
+    def _ask(self, client: Client, token: str, classes: Tuple[str, ...],
+             seconds: Optional[float] = None) -> Steps[Batch]:
+        answer = yield from client.event_from(token, seconds, classes)
         return parse_batch(answer, is_first=not token)
 
     def _follow_until_lost(self) -> Steps[str]:

@@ -15,7 +15,7 @@ from watcher.loop.loop import JobDied
 from watcher.loop.steps import TURN, run
 from watcher.vm.record import Batch, PoolRecord
 from watcher.xapi import event_stream
-from watcher.xapi.client import Client
+from watcher.xapi.client import CLASSES, FIRST_POLL_SECONDS, Client
 from watcher.xapi.event_stream import Stream, StreamBroken, read_one_by_one
 
 
@@ -28,10 +28,12 @@ class Script:
         self.records = records or {}
         self.tokens = []
         self.classes = []
+        self.seconds = []
         self.is_closed = False
 
-    def event_from(self, token, classes):
+    def event_from(self, token, seconds, classes):
         self.tokens.append(token)
+        self.seconds.append(seconds)
         self.classes.append(classes)
         return end(self.answers.pop(0))
 
@@ -72,6 +74,7 @@ def answer(token, *refs, gone=(), count=None):
 
 
 END = SessionLost('SESSION_INVALID', ('x',))
+POOL = PoolRecord('pool', uuid_of(9), 'host')
 
 
 @pytest.fixture
@@ -206,9 +209,24 @@ def test_refused_pool_is_left_out_at_once_and_asked_for_again_later(build_stream
     assert client.tokens == ['', '', '1', '2']
     assert client.classes == [('vm', 'pool')] + [('vm',)] * 3
     clock.now += 61.0
-    again = Script(answer('3', 'a'), END)
+    again = Script(answer('3', 'a'), END, pool=POOL)
     follow(stream, inbox, again)
     assert again.classes == [('vm', 'pool')] * 2
+
+
+@pytest.mark.parametrize('pool, pools', [
+    pytest.param(POOL, [(POOL,), ()], id='read'),
+    pytest.param(XapiFailure('INTERNAL_ERROR'), [(), ()], id='refused-again')])
+def test_pool_that_was_left_out_is_read_as_soon_as_xapi_tells_of_it(
+        build_stream, inbox, clock, pool, pools):
+    """A token tells what has changed since: what did not change any more would never be told."""
+    stream = build_stream(None)
+    follow(stream, inbox, Script(answer('1', 'a'), XapiFailure('INTERNAL_ERROR'), answer('2'), END))
+    clock.now += 61.0
+    client = Script(answer('3', 'a'), answer('4'), END, pool=pool)
+    assert [batch.pools for batch in follow(stream, inbox, client)] == pools
+    assert client.seconds == [FIRST_POLL_SECONDS, None, None]
+    assert client.classes == [CLASSES] + [CLASSES if pools[0] else ('vm',)] * 2
 
 
 @pytest.mark.parametrize('error', [END, StreamLost('EVENTS_LOST')], ids=str)
@@ -270,7 +288,7 @@ def test_what_cannot_be_read_alone_is_set_aside(log_output):
 
 
 @pytest.mark.parametrize('pool, pools', [
-    (PoolRecord('pool', uuid_of(9), 'host'), (PoolRecord('pool', uuid_of(9), 'host'),)),
+    (POOL, (POOL,)),
     (None, ()), (XapiFailure('INTERNAL_ERROR'), ()), (XapiNonsense('odd'), ())])
 def test_pool_that_cannot_be_read_costs_the_mirror_only(log_output, pool, pools):
     batch = run(read_one_by_one(Script(records={'a': build_raw()}, pool=pool)))
