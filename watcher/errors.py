@@ -35,6 +35,14 @@ def hide_sessions(text: str) -> str:
     return _SESSION.sub(r'\g<1>' + HIDDEN, text)
 
 
+def find_kind(text: str) -> str:
+    """What the text of an error begins with: XAPI's code, or the call that came to nothing.
+
+    What follows may be another text each time, with the reference of a task, or a time.
+    """
+    return text.partition(':')[0]
+
+
 class XapiError(WatcherError):
     """A call to XAPI came to nothing. Its text holds no session: it is logged, and shown.
 

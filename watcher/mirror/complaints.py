@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, Iterable, Optional, Set, Tuple
 
+from watcher.errors import find_kind
 from watcher.mirror.codes import Trust
 from watcher.mirror.comparison import EntryKind, find_entry_kind, is_entry_right
 from watcher.mirror.entries import MirroredRow, PoolEntry, VmEntry, row_of_entry
@@ -162,7 +163,7 @@ class Complaints:
 
     def failed(self, table: str, ref: str, error: str, retry_seconds: float, now: float) -> None:
         """A write came to nothing."""
-        held_back = self._limiter.admit((table, error), now)
+        held_back = self._limiter.admit((table, find_kind(error)), now)
         if held_back is not None:
             get_logger().warning('mirror.write_failed', table=table, ref=ref, error=error,
                                  retry_seconds=retry_seconds, held_back=held_back)

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
 
 from registry.errors import Reason
 from registry.sqlite.timestamps import render_timestamp
-from watcher.errors import MalformedRecord
+from watcher.errors import MalformedRecord, find_kind
 from watcher.runtime.line_damper import Damper
 from watcher.runtime.logs import RateLimiter, get_logger
 from watcher.staging.injector import Outcome
@@ -220,9 +220,9 @@ class WriteNotices:
                           before=vm.args, after=plan.value)
 
     def tell_failed(self, outcome: Outcome, now: float, hold_seconds: float) -> None:
-        """A plan was not carried out; the same error of the same VM is said once a minute."""
+        """A plan was not carried out; of one VM each kind of error is said once a minute."""
         plan = outcome.plan
-        held_back = self._limiter.admit((plan.vm.uuid, outcome.error), now)
+        held_back = self._limiter.admit((plan.vm.uuid, find_kind(outcome.error)), now)
         if held_back is not None:
             get_logger().warning('vm.injection_failed', vm_uuid=plan.vm.uuid,
                                  vm_name=plan.vm.name, action=plan.action.value,

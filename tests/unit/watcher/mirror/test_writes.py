@@ -4,6 +4,7 @@ import pytest
 
 from tests.unit.watcher.builders import build_vm, uuid_of
 from tests.unit.watcher.steps import AtOnce
+from watcher.mirror.complaints import Complaints
 from watcher.errors import VmVanished, XapiFailure, XapiUnreachable
 from watcher.loop.steps import run
 from watcher.mirror.slots import SlotChange
@@ -52,3 +53,11 @@ def test_record_that_cannot_be_read_again_is_told():
     gone = write(Client(VmVanished('HANDLE_INVALID')), VM)
     lost = write(Client(XapiUnreachable('cut')), VM)
     assert gone.is_gone and not lost.is_gone and lost.error == 'cut'
+
+
+def test_failures_are_told_once_a_minute_for_each_kind_whatever_xapi_says_of_them(log_output):
+    complaints = Complaints()
+    for second in range(61):
+        complaints.failed('VM', 'ref', f'INTERNAL_ERROR: Unix_error({second})', 1.0, 100.0 + second)
+        complaints.failed('VM', 'ref', 'VM.add_to_other_config: timed out', 1.0, 100.0 + second)
+    assert [line['held_back'] for line in log_output] == [0, 0, 59, 59]

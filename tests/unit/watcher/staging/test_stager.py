@@ -280,12 +280,15 @@ def test_start_after_another_counts_its_adds_afresh_though_its_task_has_the_same
 
 # Failures.
 
-def test_refused_vm_is_held_off_for_longer_each_time_and_said_so(stage, log_output):
+@pytest.mark.parametrize('params', [
+    pytest.param('', id='the-same'),
+    pytest.param('Unix_error(%d)', id='another-each-time')])
+def test_refused_vm_is_held_off_for_longer_each_time_and_said_so(stage, log_output, params):
     stage.show(build_vm(), 100.0)
     pauses, now = [], 100.0
-    for _attempt in range(8):
+    for attempt in range(8):
         xapi = FakeXapi()
-        xapi.fail_at, xapi.error = 1, XapiFailure('INTERNAL_ERROR')
+        xapi.fail_at, xapi.error = 1, XapiFailure('INTERNAL_ERROR', [params and params % attempt])
         stage.finish(xapi, now)
         stage.look(now)
         pauses.append(round(stage.staging.next_due - now, 3))
@@ -293,7 +296,7 @@ def test_refused_vm_is_held_off_for_longer_each_time_and_said_so(stage, log_outp
         stage.staging.take_due(now)
         stage.look(now)
     assert pauses == [0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0, 30.0]
-    # The same error of the same VM is told once a minute.
+    # The same error of the same VM is told once a minute, whatever XAPI says of it each time.
     assert [line['held_back'] for line in log_output
             if line['event'] == 'vm.injection_failed'] == [0]
 
