@@ -9,7 +9,8 @@ from typing import Any, List, Set
 from tests.packaging.package.host import Done, Host, run
 
 # What scriptlets, lifecycle and backup-registry run.
-PROGRAMS = ('sh', 'cat', 'cp', 'dirname', 'find', 'grep', 'ln', 'mkdir', 'rm', 'rmdir', 'sed', 'timeout')
+PROGRAMS = ('sh', 'cat', 'cp', 'cut', 'dirname', 'find', 'grep', 'ln', 'mkdir', 'rm', 'rmdir', 'sed',
+            'timeout')
 # Nothing of these is needed, and the packages of this machine must not be found.
 LEFT_OUT = ('test', 'site-packages', 'dist-packages', '__pycache__', 'idlelib', 'ensurepip',
             'config-*')

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.packaging.package.conftest import LOST_MANUAL
-from tests.packaging.package.host import CONFIGURATION, REGISTRY, run
+from tests.packaging.package.host import CONFIGURATION, LIFECYCLE, REGISTRY, run
 from tests.packaging.package.jail import Jail
 
 JOURNAL = '/etc/vgpu/vgpu_journal.db'
@@ -48,3 +48,15 @@ def test_installed_run_upgraded_and_removed(tmp_path, bare_python, rpm_file, nex
     kept = {REGISTRY, JOURNAL}
     assert {path for path in list_ours(jail) - before if not path.endswith('-journal')} == {
         CONFIGURATION + '.rpmsave'} | kept | {path + '.before-99.0.0' for path in kept}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason='only root may chroot')
+def test_with_a_manifest_that_is_lost_no_module_of_others_is_compiled(tmp_path, bare_python,
+                                                                      rpm_file):
+    jail = Jail(tmp_path / 'jail', bare_python)
+    assert jail.rpm('-i', rpm_file).status == 0
+    compiled = [path for path in jail.files() if path.endswith('.pyc')]
+    assert compiled and all(path.startswith('/opt/vgpu-watcher/lib/') for path in compiled)
+    jail.write('/opt/vgpu-watcher/MANIFEST', '')
+    assert run(['chroot', jail.path, LIFECYCLE, 'upgraded']).status == 0
+    assert [path for path in jail.files() if path.endswith('.pyc')] == []
