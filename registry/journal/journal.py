@@ -185,6 +185,12 @@ class Journal:
         with self.batch():
             numbers.note_orphan(self._connection, self._now(), vm_uuid.lower(), vm_id)
 
+    def forget_orphans(self) -> None:
+        """Forget all orphans: they lost their rows in another resource pool."""
+        with self.batch():
+            for vm_uuid in self.orphans():
+                numbers.forget_orphan(self._connection, vm_uuid)
+
     def forget_orphan(self, vm_uuid: str) -> None:
         """Forget an orphan: its span is gone."""
         with self.batch():
@@ -304,13 +310,14 @@ class Journal:
         return self.read_note(LINEAGE_NOTE) not in (None, resource_pool)
 
     def note_resource_pool(self, resource_pool: str, generation: str, digest: str) -> None:
-        """Record whose the lineage is; where it was another's, it begins with this generation."""
+        """Record whose the lineage is; where it was another's, it begins with this generation,
+        at which no registry ever was."""
         if self.read_note(LINEAGE_NOTE) == resource_pool:
             return
         with self.batch():
             if self.has_moved(resource_pool):
                 generations.forget_all(self._connection)
-                self.note_generation(generation, digest)
+                self.note_generation(generation, digest, is_own=False)
             self.write_note(LINEAGE_NOTE, resource_pool)
 
     # Small texts.

@@ -18,6 +18,9 @@ from watcher.state.registry_view import RegistryView
 from watcher.vm.mirror_keys import CODE
 from watcher.vm.record import PoolRecord
 
+# At which no mirror ever is: what a registry begins with that was made in another resource pool.
+ELSEWHERE = Generation(1, '00000000')
+
 
 class Local(NamedTuple):
     """The registry here, as far as the mirror is about it."""
@@ -32,6 +35,11 @@ class Local(NamedTuple):
     def number(self) -> int:
         """How far the registry here has been."""
         return parse_generation(self.lineage[-1]).number if self.lineage else 0
+
+    @property
+    def is_from_elsewhere(self) -> bool:
+        """Whether its rows were made in another resource pool, and in this one nothing yet."""
+        return self.lineage[-1:] == (ELSEWHERE.text,)
 
 
 class Reader:
@@ -107,7 +115,7 @@ class Reader:
         digest = digest_contents(rows.values(), pools)
         # What this host was at in another resource pool (`pool.eject`, `pool.join`) says nothing
         # of the mirror here, which is newer, whatever it says.
-        journal.note_resource_pool(resource_pool, Generation(1, os.urandom(4).hex()).text, digest)
+        journal.note_resource_pool(resource_pool, ELSEWHERE.text, digest)
         noted = journal.generation()
         return Local(_check(journal.lineage(), journal.path), noted[1] if noted else None, rows,
                      digest, pools)

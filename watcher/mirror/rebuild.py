@@ -67,6 +67,9 @@ class Rebuilder:
             collected.image, who=WHO, command=COMMAND, may_create=local is None,
             keep_copy=local is not None and (is_master or is_lost),
             needs_journal=True, borne=self._list_borne(collected.image.vms))
+        if local is not None and local.is_from_elsewhere:
+            # No registry of this resource pool has given its VMs up: they keep what they carry.
+            self._view.journal.forget_orphans()
         self._view.reread()
         self._poll()
         done = replaced.difference

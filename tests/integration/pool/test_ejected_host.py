@@ -4,6 +4,7 @@ Its dom0 stays as it is, /etc/vgpu with it; XAPI forgets the pool's secret, and 
 master of a resource pool of its own that knows none of the VMs.
 """
 
+import json
 import os
 import signal
 from typing import Any, Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
-from tests.integration.daemon.world import span
+from tests.integration.daemon.world import KEY, span, wait_until
 from tests.integration.pool.test_forwarding import Admin
 from tests.integration.pool.world import Host, PoolWorld
 
@@ -92,3 +93,33 @@ def test_what_a_person_keeps_on_a_host_that_has_joined_counts(pool: PoolWorld,
     ejected.start_daemon()
     pool.wait_agreed(kept)
     pool.wait_args(refs[1], None)
+
+
+def test_vms_that_a_host_brings_along_are_nobodys_and_keep_what_they_carry(
+        pool: PoolWorld, own_pool: Simulator) -> None:
+    """As `pool.join` has it: under their own UUIDs, with all that stands in their records."""
+    _old, joining, _third = pool.hosts
+    ref = pool.create_vm('web')
+    pool.register(ref, vm_id=1)
+    pool.wait_args(ref, span(1))
+    wanted = pool.wait_agreed()
+    leave(pool, joining, own_pool)
+    own = own_pool.create_vm('own')
+    with joining.registry.edit(who='test', command='register-vm') as edit:
+        edit.add_vm(own_pool.vm(own)['uuid'], vm_name='own', vm_id=9)
+    wait_until(lambda: own_pool.vm(own)['platform'].get(KEY) == span(9), 'its arguments')
+    wait_until(lambda: any(line['vms'] == 2 for line in joining.daemon.events('mirror.written')),
+               'both in its own mirror')
+    record = own_pool.vm(own)
+    brought = pool.xapi.create_vm('own', record['uuid'], record['platform'],
+                                  other_config=record['other_config'])
+    join(pool, joining)
+    pool.wait_agreed(wanted)
+    pool.xapi.designate_new_master(joining.ref)
+    wait_until(lambda: joining.daemon.events('session.opened', writes=True), 'the new master')
+    joining.daemon.wait_for('vm.arrived', vm_uuid=record['uuid'])
+    # Not orphaned, which would cost it its arguments as soon as it has rested.
+    shown = json.loads(Admin(joining).run('--json', 'show-vm', 'own').out)['vm']
+    assert (shown['state'], shown['carried']) == ('manual', span(9))
+    pool.start_vm(brought)
+    assert pool.took(brought, span(9))
