@@ -115,7 +115,7 @@ ROW = (ROW_UUID, VM_NAME)
 FROM = Option('from', 'UUID', 'the VM that the row is of now', parse_uuid)
 TO = Option('to', 'VM', 'the VM that gets the row, by its UUID or its name', parse_text)
 MISSING_OK = Option('missing-ok', None, 'register a UUID that XAPI does not know yet')
-GONE = Option('gone', None, 'the rows of all VMs that XAPI has no more')
+GONE = Option('gone', None, 'the rows of all VMs that are gone from XAPI')
 
 POOL = Option('pool', 'A|B', 'the vGPU pool', parse_pool_id, (), ('A', 'B'))
 POOL_ID = Option('pool-id', 'A|B', 'the vGPU pool', parse_pool_id, (), ('A', 'B'))
@@ -177,7 +177,7 @@ COUNT = Option('limit', 'N', 'restart this many VMs at most', parse_count)
 WINDOW = Option('window', 'HH:MM-HH:MM', 'begin restarts in these hours only, in UTC: wait until '
                 'they begin, end when they do', parse_window)
 ACCEPT_UNVERIFIED = Option('accept-unverified', None, 'go on also after a boot that cannot be '
-                           'looked at')
+                           'inspected')
 CONSUMER_ACTIONS = ('enable', 'disable', 'pause', 'resume', 'status')
 CONSUMER_ACTION = Option('action', '|'.join(CONSUMER_ACTIONS), 'what to do',
                          choices=CONSUMER_ACTIONS)

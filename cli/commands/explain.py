@@ -93,7 +93,7 @@ def explain(arguments: Arguments, context: Context) -> Result:
 
 def _describe_meaning(boot: Any) -> str:
     if is_open(boot):
-        return 'what QEMU runs with has not been looked at yet; ask again.'
+        return 'what QEMU runs with has not been inspected yet; ask again.'
     if is_unasked(boot):
         return 'it had no row when it came up, so nothing was assigned.'
     return _MEANINGS.get(boot.verdict or '', 'the boot has no verdict.')
@@ -239,7 +239,7 @@ def _find_now(context: Context, boot: Any) -> Now:
         return Now(f'not known: {escape(str(error))}')
     vm = pool.inventory.find_by_uuid(boot.vm_uuid)
     if vm is None:
-        return Now('the VM was destroyed; XAPI has it no more.', {'kind': None})
+        return Now('the VM was destroyed; it is no longer in XAPI.', {'kind': None})
     if vm.kind.value != 'vm':
         return Now(f"it was made a {vm.kind.value.replace('_', ' ')}.", {'kind': vm.kind.value})
     plan = pool.plan(vm)
@@ -275,5 +275,5 @@ _MEANINGS = {
                 "move the row to it ('vgpu-admin transfer-vm'), and start it again.",
     'not_consumed': 'XAPI delivered the arguments and QEMU did not run with them: see to the '
                     'consumer (qemu-wrapper) on that host.',
-    'unverified': 'what it ran with could not be looked at; that is not success.',
+    'unverified': 'what it ran with could not be inspected; that is not success.',
 }

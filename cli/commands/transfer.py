@@ -2,7 +2,7 @@
 
 A VM that was restored from a backup, or imported again, is a new VM with another UUID; the row of
 the old one keeps the number. `transfer-vm` gives such a row to the new VM, with all that other
-programs keep in it. `--gone` finds the rows whose VM XAPI has no more.
+programs keep in it. `--gone` finds the rows whose VM is gone from XAPI.
 """
 
 from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -106,7 +106,7 @@ def _unchanged() -> Dict[str, Any]:
 
 
 def remove_gone(arguments: Arguments, context: Context) -> Result:
-    """Remove the rows of VMs that XAPI has no more, after showing them."""
+    """Remove the rows of VMs that are gone from XAPI, after showing them."""
     contents = context.registry.read()
     refuse_unless_editable(context)
     note_faults(context, contents)

@@ -204,4 +204,4 @@ def _advise(form: Form) -> str:
     if form.is_patched:
         return ('the patch goes on appending, so our wrapper leaves those arguments alone; it '
                 'also lets through what our grammar refuses, so put the packaged file back')
-    return 'our wrapper looks at how it runs QEMU; see to it that the next boot is as_desired'
+    return 'our wrapper looks at how it runs QEMU; check that the next boot is as_desired'

@@ -79,7 +79,7 @@ def check_consumer(examination: Any) -> Iterator[Finding]:
     elif host.goes_on and host.is_installed():
         yield doubtful('consumer', 'is disabled, and the xenopsd that runs goes on with it until '
                        'it is started again', "'vgpu-admin consumer enable', or "
-                       "'xe-toolstack-restart' to have it in force no more")
+                       "'xe-toolstack-restart' to end that")
     elif not host.is_enabled():
         yield bad('consumer', f'nothing hands our arguments to QEMU: {STOCK} is {form.value} and '
                   'our wrapper is not enabled', "'vgpu-admin consumer enable'")
@@ -92,7 +92,7 @@ def check_consumer(examination: Any) -> Iterator[Finding]:
                        "'xe-toolstack-restart' (running VMs run on)")
     elif form is Form.UNKNOWN:
         yield doubtful('consumer', f'is enabled, but {STOCK} is not one that is known',
-                       'see to it that the next boot is as_desired')
+                       'check that the next boot is as_desired')
     else:
         yield _check_withholding(examination, host)
 

@@ -75,7 +75,7 @@ def check_space(examination: Any) -> Iterator[Finding]:
     free = found.f_bavail * found.f_frsize
     saw = f'{free >> 20} MiB are free below {directory}'
     if free < EMPTY_BYTES:
-        yield bad('space', saw, 'free some: the journal cannot be written soon')
+        yield bad('space', saw, 'free some space, or soon the journal cannot be written')
     elif free < LOW_BYTES:
         yield doubtful('space', saw, 'free some')
     else:

@@ -51,7 +51,7 @@ def check_platform_filter(examination: Any) -> Iterator[Finding]:
                   'the licence of the pool switches it on; talk to its vendor')
     else:
         yield doubtful('platform-filter', f'is not told by XAPI ({escape(str(value))})',
-                       'see to it that the next boot is as_desired')
+                       'check that the next boot is as_desired')
 
 
 def check_clock(examination: Any) -> Iterator[Finding]:

@@ -129,7 +129,7 @@ def _build_object(pairs: Sequence[Tuple[str, Any]]) -> Dict[str, Any]:
 def _find_document_problem(document: Any) -> str:
     """Why a document is neither an export nor a backup; '' when it is."""
     if not isinstance(document, dict):
-        return f'{_NO_EXPORT}: an object with the fields format and vms is wanted'
+        return f'{_NO_EXPORT}: an object with the fields format and vms is expected'
     unknown = sorted(set(document) - _DOCUMENT_FIELDS)
     if 'error' in unknown:
         return f'{_NO_EXPORT}: it is the error that a command ended with'

@@ -80,12 +80,12 @@ def parse_request(arguments: Mapping[str, str]) -> Request:
     words = _load(arguments.get('words', ''), 'words')
     if (not isinstance(words, list) or not 1 <= len(words) <= MAX_WORDS
             or not all(isinstance(word, str) and '\0' not in word for word in words)):
-        raise CallInvalid('words: a JSON list of texts is wanted, such as ["list-vms", "--json"]')
+        raise CallInvalid('words: a JSON list of texts is expected, such as ["list-vms", "--json"]')
     answer, identifier = arguments.get('answer', ''), arguments.get('request', '')
     if not _DIGEST.match(answer):
-        raise CallInvalid('answer: the digest of a question is wanted')
+        raise CallInvalid('answer: the digest of a question is expected')
     if identifier and not _IDENTIFIER.match(identifier):
-        raise CallInvalid('request: 32 hexadecimal digits are wanted')
+        raise CallInvalid('request: 32 hexadecimal digits are expected')
     packed = arguments.get('input')
     return Request(tuple(words), answer, arguments.get('can_ask') == 'yes',
                    _parse_style(arguments.get('style', '[]')),

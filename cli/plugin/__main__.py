@@ -50,7 +50,7 @@ def _answer(words: Sequence[str], config_path: Optional[str]) -> str:
     name = 'vgpu-watcher'
     try:
         if len(words) != 1:
-            raise CallInvalid('one argument is wanted, the call')
+            raise CallInvalid('one argument is expected, the call')
         # XAPI gives a plugin no locale, and Python 3.6 then takes words apart byte by byte.
         call = parse_call(os.fsencode(words[0]).decode('utf-8'))
         name = call.function

@@ -97,7 +97,7 @@ def _parse(request: Request, config_path: Optional[str]) -> Arguments:
              if arguments.get(option) is not None]
     is_export = arguments.command is not None and arguments.command.name == 'export'
     if files and not is_export and request.text is None:
-        raise CallInvalid('input: the content of the file is wanted; no file of this host is read')
+        raise CallInvalid('input: the content of a file is expected; none of this host is read')
     # The configuration is this host's own, whatever the caller has.
     values = dict(arguments.values, **({options.CONFIG.name: config_path} if config_path else {}))
     return arguments._replace(values=values, file_text=request.text)

@@ -45,7 +45,7 @@ _NEXT_STEPS = {
                     'beside it',
     Reason.FOREIGN: f'does not have the tables pools and vms with their columns; {_CURE}, if the '
                     'path is right',
-    Reason.WAL: 'is in WAL mode, which other readers of the file do not bear; stop its users and '
+    Reason.WAL: 'is in WAL mode, which other readers of the file cannot use; stop its users and '
                 "run: sqlite3 FILE 'PRAGMA journal_mode=DELETE'",
     Reason.FAILED: 'could not be used; check the disk and the space on it',
 }
@@ -265,8 +265,8 @@ class Connection:
                 return unavailable(path, Reason.FOREIGN, step=f'{odd}; {_CURE}, and keeps this '
                                    'file beside it', detail=str(error))
         if self._is_writing and path == self._registry_path and _is_of_the_file(error):
-            return Conflict(f'{path}: what is in the file (a trigger, a rule) keeps this change '
-                            f'from being made: {error}')
+            return Conflict(f'{path}: something in the file (a trigger, a rule) prevents this '
+                            f'change: {error}')
         if isinstance(error, sqlite3.OperationalError):
             if waited and is_busy(error):
                 # Before Python 3.11 it is not said whether a lock is behind an error.

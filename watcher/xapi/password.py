@@ -46,5 +46,5 @@ def _parse(content: bytes) -> str:
     if not password:
         raise ValueError('it is empty')
     if '\n' in password or '\r' in password:
-        raise ValueError('it holds more than one line: only the password is wanted')
+        raise ValueError('it holds more than one line: only the password is expected')
     return password

@@ -112,7 +112,7 @@ def parse_inspection(arguments: Mapping[str, str]) -> InspectionRequest:
     if not UUID.match(vm_uuid):
         raise CallInvalid(f'vm_uuid: {ascii(vm_uuid[:40])} is no UUID')
     if len(names) > _MAX_NAMES or not all(_NAME.match(name) for name in names):
-        raise CallInvalid('names: device names are wanted, with blanks between them')
+        raise CallInvalid('names: device names are expected, with blanks between them')
     return InspectionRequest(int(domid), vm_uuid, frozenset(names))
 
 

@@ -213,7 +213,7 @@ def test_explain_waits_for_the_verdict_on_a_boot_that_has_just_begun(pool: Place
         number = journal.open_boot(boot)
         run = pool.run('explain', 'web')
         assert run.status == 0 and 'found running: under way' in run.out
-        assert 'Meaning: what QEMU runs with has not been looked at yet; ask again.' in run.out
+        assert 'Meaning: what QEMU runs with has not been inspected yet; ask again.' in run.out
         assert '(not yet)  verdict: desired ' + span(1) + '\n' in run.out
         before = len(pool.xapi.calls)
         process = pool.start('explain', 'web')
