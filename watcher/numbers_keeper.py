@@ -69,7 +69,7 @@ class NumberKeeper:
             return
         is_current = (is_synced and answered_at is not None and role is not None
                       and now - answered_at < SILENT_SECONDS and self._knows_rows(role))
-        record, last = self._mirroring.push.pool, self._last or Numbers()
+        record, last = self._mirroring.push.seen.pool, self._last or Numbers()
         pool, generation = record.uuid if record is not None else '', self._mirroring.generation
         # On a member the VMs show what an edit led to before the mirror shows the edit.
         moves = self._inventory.moves if role is not None and role.is_member else None

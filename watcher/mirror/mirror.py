@@ -125,7 +125,7 @@ class Mirroring:
     def find_due(self) -> Optional[float]:
         """When `attend` has something to do."""
         times = []
-        if self.settings.enabled and self.push.pool is not None:
+        if self.settings.enabled and self.push.seen.pool is not None:
             if self._must_judge:
                 times.append(self._judge_at)
             if self._permit.may_write and self.push.next_due is not None:
@@ -136,7 +136,7 @@ class Mirroring:
     def attend(self, now: float, *, jobs: int, is_staging: bool) -> None:
         """Judge when something has changed; write what is to be written, after staging."""
         role, may_write = self._permit.role, self._permit.may_write
-        if role is None or not self.settings.enabled or self.push.pool is None:
+        if role is None or not self.settings.enabled or self.push.seen.pool is None:
             self.state = OFF if not self.settings.enabled else WAITING
             self._permit.is_overtaken = False
             if self.settings.enabled and role is not None and role.is_writer:
@@ -170,7 +170,7 @@ class Mirroring:
         self._must_judge, self._judge_at = True, now + _RETRY_SECONDS
 
     def _decide(self, role: Role, now: float) -> None:
-        pool, view = self.push.pool, self._view
+        pool, view = self.push.seen.pool, self._view
         assert pool is not None, 'attend has looked'
         reading = self._reader.read_mirror(pool, self.settings.key_file)
         mirror, self._rival = reading.mirror, reading.rival
@@ -260,7 +260,7 @@ class Mirroring:
         if self.push.target is None or self.push.target.generation != generation:
             self._pushed_at = now
         self._aim(MirrorContent(generation, local.rows, PoolEntry(
-            self.push.pool.uuid if self.push.pool else '', generation, len(local.rows),
+            self.push.seen.pool.uuid if self.push.seen.pool else '', generation, len(local.rows),
             local.digest, largest, local.pools, line=local.lineage[-LINE_LENGTH - 1:-1])),
             PUSHING)
 
@@ -310,7 +310,7 @@ class Mirroring:
         """Rebuild the registry from the mirror; False when that cannot be done now."""
         result = self._rebuilder.rebuild(mirror, local, is_master=role.is_writer,
                                          is_locked=self._permit.is_locked, now=now,
-                                         trust=self.push.trust)
+                                         trust=self.push.seen.trust)
         if result is RebuildResult.DONE:
             self.generation = mirror.generation.text
             self._must_judge = True
@@ -320,8 +320,8 @@ class Mirroring:
         return False
 
     def _read_local(self) -> Local:
-        pool = self.push.pool
-        return self._reader.read_local(pool.uuid if pool is not None else '', self.push.trust)
+        pool = self.push.seen.pool
+        return self._reader.read_local(pool.uuid if pool is not None else '', self.push.seen.trust)
 
     def _aim(self, target: Optional[MirrorContent], state: str) -> None:
         self.state = state

@@ -9,15 +9,15 @@ Writes go last: after staging, four at once at most.
 
 import collections
 import itertools
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, Optional
 
 from watcher.mirror.absentees import Absentees
-from watcher.mirror.codes import NO_TRUST, Trust
+from watcher.mirror.codes import Trust
 from watcher.mirror.comparison import EntryKind, find_entry_kind, is_entry_right, plan_row
 from watcher.mirror.complaints import Complaints
 from watcher.mirror.entries import MirrorContent, VmEntry, row_of_entry
-from watcher.mirror.slots import (Found, SlotChange, Slots, apply_change, attach_pool, find_current,
-                                  plan_entry, read_pool_entry)
+from watcher.mirror.seen import SeenEntries
+from watcher.mirror.slots import SlotChange, apply_change, attach_pool, plan_entry
 from watcher.mirror.writes import POOL, VM, MirrorWritten
 from watcher.runtime.logs import get_logger
 from watcher.runtime.timers import DueTimes
@@ -30,8 +30,6 @@ WRITES_AT_ONCE = 4
 # With staging together: the rest of the callers stay free for VMs that start.
 _JOBS_AT_ONCE = 8
 _LOOKS_PER_TURN = 200
-# Longer than an event is on its way: before that it may show a moment of our own writing.
-_ECHO_SECONDS = 1.0
 _HOLD_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 # A VM whose entry XAPI refuses so often is kept in the pool's entry, so that others do not wait.
 _GIVEN_UP = 3
@@ -52,24 +50,19 @@ class Push:
         self._submit = submit
         self._take_edit = take_edit
         self._note_orphan = note_orphan
-        self.pool: Optional[PoolRecord] = None
+        self.seen = SeenEntries(inventory)
         self.refused = ''
         """Why XAPI lets nothing be written in this session."""
         self.writes = 0
         self.all_writes = 0
         """Calls that were carried out since the daemon began."""
         self.target: Optional[MirrorContent] = None
-        self.trust = NO_TRUST
-        """By which keys entries are judged and signed."""
         self._dirty: Dict[str, None] = collections.OrderedDict()
         self._writes: Dict[str, None] = collections.OrderedDict()
         self._removals: Dict[str, None] = collections.OrderedDict()
         self._busy: Dict[str, str] = {}
-        self._claims: Dict[str, Slots] = {}
-        self._echo = DueTimes()
         self._held = DueTimes()
         self._failures: Dict[str, int] = {}
-        self._read: Dict[str, Tuple[Slots, Found]] = {}
         self._absentees = Absentees()
         self._pool_change: Optional[SlotChange] = None
         self._is_pool_stale = True
@@ -80,10 +73,11 @@ class Push:
     def restart(self) -> None:
         """A new session: nothing is known of what stands where."""
         self.aim(None)
-        self.pool, self.refused = None, ''
+        self.refused = ''
+        self.seen.restart()
         self._told.restart()
-        for memory in (self._claims, self._echo, self._held, self._failures):
-            memory.clear()  # type: ignore
+        self._held.clear()
+        self._failures.clear()
 
     def aim(self, target: Optional[MirrorContent]) -> None:
         """From now on this is what the mirror shall say (None: not ours to say)."""
@@ -108,11 +102,10 @@ class Push:
 
     def judge_by(self, trust: Trust) -> None:
         """Judge and sign by these keys from now on."""
-        if trust != self.trust:
-            if self.trust.keys and not self.trust.is_required:
+        if trust != self.seen.trust:
+            if self.seen.trust.keys and not self.seen.trust.is_required:
                 self._told.note_leftovers(self._inventory.vms, trust)
-            self.trust = trust
-            self._read.clear()
+            self.seen.judge_by(trust)
             self._dirty.update((vm.ref, None) for vm in self._inventory.vms if self.target)
             self._is_pool_stale = True
 
@@ -124,16 +117,15 @@ class Push:
 
     def note_pool(self, pool: PoolRecord) -> None:
         """The resource pool's record, as an event shows it."""
-        self.pool = pool
+        self.seen.pool = pool
         self._is_pool_stale = True
 
     def drop(self, ref: str) -> None:
         """A VM is gone."""
-        for memory in (self._dirty, self._writes, self._removals, self._claims, self._failures,
-                       self._read):
+        for memory in (self._dirty, self._writes, self._removals, self._failures):
             memory.pop(ref, None)  # type: ignore
-        for times in (self._echo, self._held):
-            times.pop(ref)
+        self._held.pop(ref)
+        self.seen.drop(ref)
         self._absentees.note(ref, None)
         self._told.drop(ref)
         self._is_pool_stale = True
@@ -150,16 +142,16 @@ class Push:
     @property
     def is_mirrored(self) -> bool:
         """Whether the mirror is whole, and what the registry says."""
-        return bool(self.target and self.pool and not self._is_pool_stale and not self.waiting)
+        return bool(self.target and self.seen.pool and not self._is_pool_stale and not self.waiting)
 
     @property
     def next_due(self) -> Optional[float]:
         """When there is something to do that no event announces; 0.0 is at once."""
-        if self.target is None or self.pool is None or self.refused:
+        if self.target is None or self.seen.pool is None or self.refused:
             return None
         if self._dirty or self._may_plan_pool:
             return 0.0
-        return min([at for at in (self._echo.first, self._held.first) if at is not None],
+        return min([at for at in (self.seen.echo.first, self._held.first) if at is not None],
                    default=None)
 
     @property
@@ -169,7 +161,7 @@ class Push:
 
     def pump(self, now: float, jobs: int) -> None:
         """Look at records, and hand out as many writes as may be under way beside `jobs`."""
-        if self.target is None or self.pool is None or self.refused:
+        if self.target is None or self.seen.pool is None or self.refused:
             return
         self._end_waits(now)
         for ref in list(itertools.islice(self._dirty, _LOOKS_PER_TURN)):
@@ -198,12 +190,10 @@ class Push:
         self._is_pool_stale = True
 
     def _claim(self, written: MirrorWritten, now: float) -> None:
-        """Go by what we wrote, or read, until events that are on their way have come."""
+        """Go by what we wrote, or read."""
         change, record = written.change, written.record
-        self._claims[written.ref] = (
-            record.mirror if record is not None
-            else apply_change(self._slots_of(written.ref), change))
-        self._echo.set(written.ref, now + _ECHO_SECONDS)
+        self.seen.claim(written.ref, record.mirror if record is not None else apply_change(
+            self.seen.slots_of(written.ref), change), now)
         if written.is_done:
             self.writes += change.calls
             self.all_writes += change.calls
@@ -221,20 +211,17 @@ class Push:
             self._held.set(vm.ref, now + pause_seconds)
 
     def _end_waits(self, now: float) -> None:
-        for waits in (self._echo, self._held):
-            for ref in waits.take(now):
-                if waits is self._echo:
-                    self._claims.pop(ref, None)
-                self._dirty[ref] = None
-                self._is_pool_stale = True
+        for ref in self.seen.end_claims(now) + self._held.take(now):
+            self._dirty[ref] = None
+            self._is_pool_stale = True
 
     def _hand_out(self, free: int) -> None:
         is_whole = not (self._writes or self._dirty or self._busy) and not any(
             count < _GIVEN_UP for count in self._failures.values())
-        if is_whole and self._pool_change is not None and self.pool is not None \
-                and self.pool.ref not in self._held:
-            self._busy[self.pool.ref] = POOL
-            self._submit(POOL, self.pool.ref, self._pool_change)
+        if is_whole and self._pool_change is not None and self.seen.pool is not None \
+                and self.seen.pool.ref not in self._held:
+            self._busy[self.seen.pool.ref] = POOL
+            self._submit(POOL, self.seen.pool.ref, self._pool_change)
         # Only what the pool's entry no longer goes by is taken away.
         may_remove = self._pool_change is None and not self._is_pool_stale
         for waiting in (self._writes, self._removals) if may_remove else (self._writes,):
@@ -273,17 +260,17 @@ class Push:
                 and vm.uuid not in self._view.faulty)
 
     def _plan_vm(self, vm: Optional[VmRecord]) -> Optional[SlotChange]:
-        if vm is None or self.target is None or self.pool is None:
+        if vm is None or self.target is None or self.seen.pool is None:
             return None
-        found, row = self._find(vm.ref), self.target.rows.get(vm.uuid)
+        found, row = self.seen.find(vm.ref), self.target.rows.get(vm.uuid)
         if row is not None:
             generation = self.target.generation
-            if is_entry_right(found, row, self.pool.uuid, generation.number):
+            if is_entry_right(found, row, self.seen.pool.uuid, generation.number):
                 return plan_entry(found, '', is_right=True)
-            committed = self._find(self.pool.ref)
-            return plan_row(self._slots_of(vm.ref), row, self.pool.uuid, generation,
-                            committed.entry if committed.is_trusted else None, self.trust)
-        kind = find_entry_kind(found, vm.uuid, self.pool.uuid)
+            committed = self.seen.find(self.seen.pool.ref)
+            return plan_row(self.seen.slots_of(vm.ref), row, self.seen.pool.uuid, generation,
+                            committed.entry if committed.is_trusted else None, self.seen.trust)
+        kind = find_entry_kind(found, vm.uuid, self.seen.pool.uuid)
         # Of what is not there a code may be left.
         if kind not in (EntryKind.ARRIVED, EntryKind.INVALID):
             return plan_entry(found, None, False)
@@ -294,55 +281,32 @@ class Push:
         vm = self._inventory.find(ref)
         if vm is None or vm.kind is not VmKind.VM or self._failures.get(ref, 0) >= _GIVEN_UP:
             self._absentees.note(ref, None)
-        elif self.target is not None and self.pool is not None:
+        elif self.target is not None and self.seen.pool is not None:
             is_gone = bool(vm.uuid not in self.target.rows and vm.mirror and find_entry_kind(
-                self._find(vm.ref), vm.uuid, self.pool.uuid) is EntryKind.OWN)
+                self.seen.find(vm.ref), vm.uuid, self.seen.pool.uuid) is EntryKind.OWN)
             self._absentees.note(ref, vm.uuid, is_gone=is_gone)
 
     def _plan_pool(self) -> Optional[SlotChange]:
-        if self.target is None or self.pool is None:
+        if self.target is None or self.seen.pool is None:
             return None
         absent = tuple(self.target.rows[uuid] for uuid in sorted(self._absentees.absent))
         gone = tuple(sorted(self._absentees.gone))
         wanted = self.target.entry._replace(absent=absent, gone=gone)
-        found = self._find(self.pool.ref)
+        found = self.seen.find(self.seen.pool.ref)
         # Who was gone stays named until the next generation.
         is_right = (found.entry is not None and found.is_trusted and found.is_fresh
                     and found.entry._replace(gone=gone) == wanted)
-        if self.pool.ref not in self._busy:
-            self._told.judge_pool(self.pool.ref, found, wanted, self.trust)
-        text, attached = ('', ()) if is_right else attach_pool(wanted, self.trust)
+        if self.seen.pool.ref not in self._busy:
+            self._told.judge_pool(self.seen.pool.ref, found, wanted, self.seen.trust)
+        text, attached = ('', ()) if is_right else attach_pool(wanted, self.seen.trust)
         return plan_entry(found, text, is_right, attached=attached)
-
-    def _slots_of(self, ref: str) -> Slots:
-        if ref in self._claims:
-            return self._claims[ref]
-        if self.pool is not None and ref == self.pool.ref:
-            return self.pool.mirror
-        vm = self._inventory.find(ref)
-        return vm.mirror if vm is not None else ()
-
-    def _find(self, ref: str) -> Found:
-        slots = self._slots_of(ref)
-        if not slots:
-            return Found()
-        known = self._read.get(ref)
-        if known is None or known[0] != slots:
-            is_pool = self.pool is not None and ref == self.pool.ref
-            if self.pool is not None and is_pool:
-                found = read_pool_entry(slots, self.trust, self.pool.uuid)
-            else:
-                vm = self._inventory.find(ref)
-                found = find_current(slots, trust=self.trust, record=vm.uuid if vm else '')
-            known = self._read[ref] = (slots, found)
-        return known[1]
 
     def _note_standing(self, vm: VmRecord, now: float) -> bool:
         """Remember why an entry is not as it should be; False when it is not to be written now."""
-        if self.target is None or self.pool is None:
+        if self.target is None or self.seen.pool is None:
             return False
-        found, row = self._find(vm.ref), self.target.rows.get(vm.uuid)
-        kind = find_entry_kind(found, vm.uuid, self.pool.uuid)
+        found, row = self.seen.find(vm.ref), self.target.rows.get(vm.uuid)
+        kind = find_entry_kind(found, vm.uuid, self.seen.pool.uuid)
         self._told.forget_reason(vm.ref)
         if row is None and kind is EntryKind.ARRIVED:
             self._told.arrived(vm, found.entry)
@@ -352,8 +316,8 @@ class Push:
         else:
             if row is None and kind is EntryKind.OWN:
                 self._judge_leftover(vm, found.entry)
-            self._told.judge(vm, found, row, self.pool.uuid, self.target.generation.number,
-                             self.trust)
+            self._told.judge(vm, found, row, self.seen.pool.uuid, self.target.generation.number,
+                             self.seen.trust)
         return True
 
     def _judge_leftover(self, vm: VmRecord, entry: VmEntry) -> None:

@@ -138,8 +138,8 @@ class Mirror:
     def spoil(self, now: float) -> List[str]:
         """Somebody takes the entry of one VM away: what is written for it."""
         for vm in self.vms:
-            self.inventory.update(vm._replace(mirror=self.push._slots_of(vm.ref)), POLICY, now)
-        self.push.note_pool(self.push.pool._replace(mirror=self.push._slots_of('OpaqueRef:pool')))
+            self.inventory.update(vm._replace(mirror=self.push.seen.slots_of(vm.ref)), POLICY, now)
+        self.push.note_pool(self.push.seen.pool._replace(mirror=self.push.seen.slots_of('OpaqueRef:pool')))
         assert self.pump_until_whole(now) == []  # what was written is no echo any more
         counting = self.inventory._vms = _Counting(self.inventory._vms)
         self.rows = _Counting(self.push.target.rows)

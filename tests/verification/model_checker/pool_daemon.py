@@ -20,7 +20,8 @@ from tests.verification.model_checker.pool_world import (POOL_REF, VGPU_POOLS, D
 from watcher.config.settings import MirrorSettings
 from watcher.errors import VmVanished, XapiFailure
 from watcher.loop.steps import Steps, run
-from watcher.mirror import comparison, mirror as mirroring, push, reading, slots as mirror_slots
+from watcher.mirror import (comparison, mirror as mirroring, push, reading, seen,
+                            slots as mirror_slots)
 from watcher.mirror.entries import MirrorInvalid, parse_pool_entry, parse_vm_entry
 from watcher.mirror.writes import write_entry
 from watcher.state.write_permit import WritePermit
@@ -266,9 +267,9 @@ def in_model() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch('watcher.mirror.mirror.os.urandom',
                                        lambda _count: _CHANCE[0]))
-        for module, name in ((comparison, 'find_current'), (push, 'find_current'),
+        for module, name in ((comparison, 'find_current'), (seen, 'find_current'),
                              (comparison, 'attach_vm'), (push, 'attach_pool'),
-                             (push, 'read_pool_entry'), (reading, 'read_mirror'),
+                             (seen, 'read_pool_entry'), (reading, 'read_mirror'),
                              (mirroring, 'parse_generation')):
             stack.enter_context(mock.patch.object(module, name,
                                                   remember(getattr(module, name))))

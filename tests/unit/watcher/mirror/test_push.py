@@ -24,9 +24,9 @@ def edit(mirror: Mirror, pool_id: str) -> None:
 def echo(mirror: Mirror, now: float) -> None:
     """Events show what was written."""
     for vm in mirror.vms:
-        mirror.inventory.update(vm._replace(mirror=mirror.push._slots_of(vm.ref)), POLICY, now)
-    mirror.push.note_pool(mirror.push.pool._replace(
-        mirror=mirror.push._slots_of(mirror.push.pool.ref)))
+        mirror.inventory.update(vm._replace(mirror=mirror.push.seen.slots_of(vm.ref)), POLICY, now)
+    mirror.push.note_pool(mirror.push.seen.pool._replace(
+        mirror=mirror.push.seen.slots_of(mirror.push.seen.pool.ref)))
 
 
 def test_many_edits_of_a_vm_are_no_fight(log_output: List[Dict[str, Any]]) -> None:
@@ -45,7 +45,7 @@ def test_an_edit_ends_the_pause_of_an_entry_that_is_fought_over(
     for step in range(ROUNDS):
         echo(mirror, 2.0 + step)
         mirror.inventory.update(mirror.vms[0], POLICY, 2.0 + step)  # the entry is taken away
-        mirror.push._claims.clear()
+        mirror.push.seen._claims.clear()
         mirror.push.note(mirror.vms[0])
         mirror.pump_until_whole(2.0 + step)
     assert 'mirror.contended' in {line['event'] for line in log_output}
