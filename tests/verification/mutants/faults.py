@@ -45,8 +45,9 @@ def _one(name: str, path: str, text: str, replacement: str, *tests: str,
 
 MUTANTS = (
     _one('staging is switched off', 'watcher/staging/stager.py',
-         '        elif self._is_full():\n', '        elif True:\n            return\n'
-         '        elif self._is_full():\n',
+         '        elif self._count_staging() >= STAGING_AT_ONCE:\n',
+         '        elif True:\n            return\n'
+         '        elif self._count_staging() >= STAGING_AT_ONCE:\n',
          _STAGING + '::test_a_registered_vm_is_staged_and_boots_with_its_span',
          _STAGING + '::test_a_changed_assignment_is_staged_by_one_call_that_writes',
          _STAGING + '::test_an_edit_of_another_program_is_staged_within_two_seconds',
