@@ -19,7 +19,7 @@ from watcher.vm.mirror_keys import CODE
 from watcher.vm.record import PoolRecord
 
 # At which no mirror ever is: what a registry begins with that was made in another resource pool.
-ELSEWHERE = Generation(1, '00000000')
+ELSEWHERE = Generation(1, 'ffffffff')
 
 
 class Local(NamedTuple):

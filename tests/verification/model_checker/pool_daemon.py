@@ -79,6 +79,9 @@ class _Disk:
     def read_note(self, _key: str) -> None:
         """No keys: what codes change is the reader's matter, and has tests of its own."""
 
+    def note_resource_pool(self, _resource_pool: str, _generation: str, _digest: str) -> None:
+        """No host leaves the pool; tests/integration/pool/test_ejected_host.py has that."""
+
     def has_own_generation(self) -> bool:
         """As the real one."""
         return bool(self.host.lineage) and self.host.lineage[-1][2]
