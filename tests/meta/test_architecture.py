@@ -43,7 +43,8 @@ PURE = ('watcher/vm/record.py', 'watcher/vm/device_args.py', 'watcher/vm/plan.py
         'watcher/vm/numbers.py', 'watcher/vm/hazards.py', 'watcher/vm/boot.py', 'watcher/vm/mirror_keys.py',
         'watcher/runtime/line_limit.py', 'watcher/xapi/record_parser.py',
         'watcher/runtime/log_format.py', 'watcher/mirror/entries.py',
-        'watcher/mirror/comparison.py', 'watcher/mirror/absentees.py', 'watcher/runtime/timers.py',
+        'watcher/mirror/comparison.py', 'watcher/mirror/absentees.py', 'watcher/mirror/settling.py',
+        'watcher/runtime/timers.py',
         'watcher/consumer/numbers_file.py',
         'registry/values.py', 'simulator/database/rows.py',
         'cli/output/tables.py')

@@ -1,10 +1,10 @@
 """Brings the mirror in XAPI to what the registry says; on the master.
 
 Entries of VMs first, the pool's entry when they all stand; then what those of VMs have replaced
-goes, and the entries of VMs that have no row any more, which the pool's entry has named as gone.
-So a reader finds the mirror whole at any moment: as it was before, or as it is. All of it
-is a matter of state: killed anywhere, the next daemon sees what is missing.
-Writes go last: after staging, four at once at most.
+goes, and the entries of VMs that have no row any more, which the pool's entry has named as gone. So
+a reader finds the mirror whole at any moment: as it was before, or as it is. All of it is a matter
+of state: killed anywhere, the next daemon sees what is missing. Writes go last: after staging, four
+at once at most.
 """
 
 import collections
@@ -17,6 +17,7 @@ from watcher.mirror.comparison import EntryKind, find_entry_kind, is_entry_right
 from watcher.mirror.complaints import Complaints
 from watcher.mirror.entries import MirrorContent, VmEntry, row_of_entry
 from watcher.mirror.seen import SeenEntries
+from watcher.mirror.settling import Settling
 from watcher.mirror.slots import SlotChange, apply_change, attach_pool, plan_entry
 from watcher.mirror.writes import POOL, VM, MirrorWritten
 from watcher.runtime.logs import get_logger
@@ -63,6 +64,7 @@ class Push:
         self._busy: Dict[str, str] = {}
         self._held = DueTimes()
         self._failures: Dict[str, int] = {}
+        self._settling = Settling(self._held)
         self._absentees = Absentees()
         self._pool_change: Optional[SlotChange] = None
         self._is_pool_stale = True
@@ -112,6 +114,7 @@ class Push:
     def note(self, vm: VmRecord) -> None:
         """A VM's record is new, or other slots of it are taken."""
         if self.target is not None:
+            self._settling.note(vm)
             self._dirty[vm.ref] = None
             self._is_pool_stale = True
 
@@ -124,7 +127,7 @@ class Push:
         """A VM is gone."""
         for memory in (self._dirty, self._writes, self._removals, self._failures):
             memory.pop(ref, None)  # type: ignore
-        self._held.pop(ref)
+        self._settling.drop(ref)
         self.seen.drop(ref)
         self._absentees.note(ref, None)
         self._told.drop(ref)
@@ -246,7 +249,10 @@ class Push:
         for waiting in (self._writes, self._removals):
             waiting.pop(ref, None)
         if change is not None:
-            (self._removals if change.slot is None else self._writes)[ref] = None
+            if change.slot is not None:
+                self._writes[ref] = None
+            elif self._settling.is_over(vm, self.seen.find(ref).entry, now):
+                self._removals[ref] = None
             return
         if self._failures.pop(ref, None) is not None:
             self._enrol(ref)  # it need not stand in the pool's entry any more

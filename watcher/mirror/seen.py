@@ -23,7 +23,8 @@ class SeenEntries:
         self.echo = DueTimes()
         """Until when what we wrote, or read, counts for more than what is shown."""
         self._claims: Dict[str, Slots] = {}
-        self._read: Dict[str, Tuple[Slots, Found]] = {}
+        self._read: Dict[str, Tuple[Tuple[Slots, str], Found]] = {}
+        """By the slots, and by the UUID that the record had (that of an import changes)."""
 
     def restart(self) -> None:
         """A new session: nothing is known of what stands where."""
@@ -65,15 +66,14 @@ class SeenEntries:
 
     def find(self, ref: str) -> Found:
         """What counts of them."""
-        slots = self.slots_of(ref)
+        slots, vm = self.slots_of(ref), self._inventory.find(ref)
         if not slots:
             return Found()
-        known = self._read.get(ref)
-        if known is None or known[0] != slots:
+        uuid, known = vm.uuid if vm is not None else '', self._read.get(ref)
+        if known is None or known[0] != (slots, uuid):
             if self.pool is not None and ref == self.pool.ref:
                 found = read_pool_entry(slots, self.trust, self.pool.uuid)
             else:
-                vm = self._inventory.find(ref)
-                found = find_current(slots, trust=self.trust, record=vm.uuid if vm else '')
-            known = self._read[ref] = (slots, found)
+                found = find_current(slots, trust=self.trust, record=uuid)
+            known = self._read[ref] = ((slots, uuid), found)
         return known[1]

@@ -278,6 +278,8 @@ def in_model() -> Iterator[None]:
                                                   remember(getattr(module, name))))
         # A member's edit is undone at once here: what happens before is another order of steps.
         stack.enter_context(mock.patch.object(mirroring, '_GRACE_SECONDS', 0.0))
+        # And so is the entry of a copy taken away: nobody imports anything here.
+        stack.enter_context(mock.patch.object(push.Settling, 'is_over', lambda *_given: True))
         _take_turn.cache_clear()
         yield
 

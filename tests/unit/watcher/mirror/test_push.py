@@ -2,10 +2,13 @@
 
 from typing import Any, Dict, List
 
-from tests.unit.watcher.builders import POLICY
+from registry.values import Priority
+from tests.unit.watcher.builders import POLICY, build_vm
 from tests.unit.watcher.test_growth import Mirror
-from watcher.mirror.entries import Generation
+from watcher.mirror.codes import NO_TRUST
+from watcher.mirror.entries import Generation, VmEntry
 from watcher.mirror.push import VM
+from watcher.mirror.slots import attach_vm
 from watcher.mirror.writes import MirrorWritten
 
 ROUNDS = 8
@@ -68,3 +71,37 @@ def test_an_edit_that_is_taken_back_while_it_is_written_accuses_nobody(
     mirror.push.take(MirrorWritten(table, ref, change, is_done=True), 2.0)
     assert ref in mirror.pump_until_whole(2.0)
     assert log_output == []
+
+
+def bring(mirror: Mirror, uuid: str, entry: VmEntry, now: float) -> List[str]:
+    """XAPI shows a VM with an entry; the refs that are written for it."""
+    text = attach_vm(entry, NO_TRUST)[0]
+    vm = build_vm(ref='OpaqueRef:brought', uuid=uuid, mirror=(('vgpu-watcher-1', text),))
+    mirror.inventory.update(vm, POLICY, now)
+    mirror.push.note(vm)
+    return mirror.pump_until_whole(now)
+
+
+FRESH, OWN = ('%08x-1111-4222-8333-444455556666' % number for number in (1, 2))
+ELSEWHERE = VmEntry(OWN, '99999999-8888-4777-8666-555544443333', Generation(3, 'aabbccdd'), 'B',
+                    Priority.HIGH, 9)
+
+
+def test_a_vm_that_is_first_shown_under_a_fresh_uuid_keeps_what_it_brought(
+        log_output: List[Dict[str, Any]]) -> None:
+    mirror = Mirror(2)
+    echo(mirror, 2.0)
+    assert mirror.pump_until_whole(2.0) == []
+    assert bring(mirror, FRESH, ELSEWHERE, 10.0) == []
+    assert bring(mirror, OWN, ELSEWHERE, 10.5) == []
+    assert mirror.pump_until_whole(20.0) == []
+    assert [line['event'] for line in log_output] == ['vm.arrived']
+
+
+def test_the_entry_of_a_copy_goes_when_its_uuid_has_settled() -> None:
+    mirror = Mirror(2)
+    echo(mirror, 2.0)
+    assert mirror.pump_until_whole(2.0) == []
+    assert bring(mirror, FRESH, ELSEWHERE, 10.0) == []
+    assert mirror.push.next_due == 11.0
+    assert mirror.pump_until_whole(11.0) == ['OpaqueRef:brought']
