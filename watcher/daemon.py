@@ -190,13 +190,15 @@ class Watcher:
             # A file that cannot be used is tried twice a second, not once per batch.
             self.poll_registry()
         if batch.is_first:
-            self._begin_sync(batch, now)
+            self.inventory.restart_rest(now)
+            self._recall()
         self._note_pools(batch.pools)
         for error in batch.malformed:
             self._set_aside(error)
-        for ref in batch.gone:
-            self._drop(ref)
         moved = [self._take(vm, now) for vm in batch.vms]
+        # After that: one that was replaced under its own UUID is not gone.
+        for ref in self._list_gone(batch):
+            self._drop(ref)
         if batch.is_first:
             self.permit.is_synced = True
             # A VM that bears a number now bore it before anything is staged from here on.
@@ -221,14 +223,12 @@ class Watcher:
         if self._view.was_read:
             self._change_filter.note_followed(batch.vms)
 
-    def _begin_sync(self, batch: Batch, now: float) -> None:
-        """The batch names every VM there is: forget the others, and what time has told."""
-        self.inventory.restart_rest(now)
+    def _list_gone(self, batch: Batch) -> Tuple[str, ...]:
+        """The refs of deleted VMs: the first batch names every VM there is."""
+        if not batch.is_first:
+            return batch.gone
         shown = {vm.ref for vm in batch.vms} | {error.ref for error in batch.malformed}
-        for vm in tuple(self.inventory.vms):
-            if vm.ref not in shown:
-                self._drop(vm.ref)
-        self._recall()
+        return tuple(vm.ref for vm in self.inventory.vms if vm.ref not in shown)
 
     def _note_pools(self, pools: Iterable[PoolRecord]) -> None:
         """Another master than the role rests on: nothing is written until it is asked again."""

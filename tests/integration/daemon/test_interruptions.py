@@ -7,7 +7,8 @@ from typing import Callable
 
 import pytest
 
-from tests.integration.daemon.world import World, span, wait_until
+from simulator.server import Simulator
+from tests.integration.daemon.world import KEY, World, span, wait_until
 
 
 @pytest.mark.parametrize('mode', ['clean', 'crash'])
@@ -20,6 +21,26 @@ def test_a_restarted_xapi_is_followed_afresh(world: World, mode: str) -> None:
     world.register(other, 6)
     world.wait_args(other, span(6), timeout_seconds=8.0)
     assert world.start_vm(other).args == span(6)
+
+
+def test_a_vm_that_has_another_ref_is_not_gone(world: World) -> None:
+    """A host that joins a resource pool: its VMs are imported there, under their own UUIDs."""
+    kept, lost = world.create_vm('kept'), world.create_vm('lost')
+    for number, ref in enumerate((kept, lost), 5):
+        world.register(ref, number)
+        world.wait_args(ref, span(number))
+    uuids = [world.uuid(ref) for ref in (kept, lost)]
+    world.xapi.stop()
+    joined = Simulator(world.xapi.settings._replace(seed=77))
+    joined.create_vm('kept', uuids[0])
+    joined.start()
+    try:
+        world.daemon.wait_for('vm.vanished', vm_uuid=uuids[1])
+        wait_until(lambda: joined.vm(joined.find(uuids[0]))['platform'].get(KEY) == span(5),
+                   'its arguments')
+    finally:
+        joined.stop()
+    assert world.daemon.events('vm.vanished', vm_uuid=uuids[0]) == []
 
 
 @pytest.mark.parametrize('spoil', [
