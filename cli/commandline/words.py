@@ -46,6 +46,8 @@ class Words(NamedTuple):
 _ALL_OPTIONS = {option.name: option
                 for command in COMMANDS for option in command.options + EVERYWHERE}
 _END_OF_OPTIONS = '--'
+# What people call it elsewhere; the nearest names would be register-vm and update-vm.
+_REMOVING = ('unregister', 'deregister', 'delete', 'destroy')
 _SHORT = {'-h': HELP, '-V': VERSION}
 _UUID_CHARACTERS = frozenset('0123456789abcdefABCDEF-')
 _XE_NAMES = {name: option for option in VM for name in option.xe_names}
@@ -131,7 +133,8 @@ def find_command(name: str) -> Command:
     """The command of a name; a slip is met with the nearest one."""
     if name in BY_NAME:
         return BY_NAME[name]
-    raise usage(then_see(f"unknown command '{escape(name)}'{nearest(name, list(BY_NAME))}",
+    meant = 'remove-vm' if name.startswith(_REMOVING) else name
+    raise usage(then_see(f"unknown command '{escape(name)}'{nearest(meant, list(BY_NAME))}",
                          'vgpu-admin help'))
 
 

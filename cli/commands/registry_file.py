@@ -125,7 +125,8 @@ def _list_missing(contents: Contents) -> List[str]:
     if not contents.missing:
         return []
     return [f'{plural(len(contents.missing), "VM")} that had rows have none now; to keep them, '
-            "answer no and run 'vgpu-admin registry rebuild' or 'vgpu-admin restore':"] + [
+            "answer no and run 'vgpu-admin registry rebuild' or 'vgpu-admin restore "
+            "--at=TIME':"] + [
         f'  {name_vm(vm.vm_name, vm.vm_uuid)}: {say_assignment(vm)}' for vm in contents.missing]
 
 

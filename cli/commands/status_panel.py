@@ -182,7 +182,8 @@ def _list_vms(panel: Panel) -> List[str]:
                 kinds.setdefault(DANGERS[danger], []).append((view, DANGERS[danger]))
     for boot in panel.odd_boots:
         kinds.setdefault("last boot not as desired: 'vgpu-admin explain VM'", []).append(
-            (boot, f'last boot {describe_boot(boot, panel.host_names.get(boot.host))}'))
+            (boot, f'last boot {describe_boot(boot, panel.host_names.get(boot.host))}: '
+             f"'vgpu-admin explain {spell_vm(boot.vm_name, boot.vm_uuid)}'"))
     is_brief = sum(len(items) for items in kinds.values()) > _MOST_VMS
     lines: List[str] = []
     for said, items in kinds.items():

@@ -98,7 +98,8 @@ def describe_loss(contents: Contents) -> str:
     return (f'the registry is doubtful: {len(contents.missing)} VMs lost their rows at once, and '
             f"no command of ours removed them ({', '.join(names)}"
             f"{f' and {more} more' if more else ''}); bring them back with 'vgpu-admin registry "
-            "rebuild' or 'vgpu-admin restore', or take the file as it is with 'vgpu-admin accept'")
+            "rebuild' or 'vgpu-admin restore --at=TIME', or take the file as it is with "
+            "'vgpu-admin accept'")
 
 
 def note_contents(connection: Connection, at: str, contents: Contents, *,

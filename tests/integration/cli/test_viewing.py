@@ -371,6 +371,7 @@ def test_withheld_boot_of_an_unregistered_vm_needs_attention_and_is_explained(po
         journal.write_boot(journal.open_boot(boot), boot)
     assert [item['verdict'] for item in pool.run('status', '--json').document['boots']] == [
         'withheld']
+    assert "start: withheld: 'vgpu-admin explain copy'\n" in pool.run('status').out
     run = pool.run('explain', '--vm-uuid', pool.uuid(ref))
     assert run.status == 0 and 'verdict withheld' in run.out
     assert "belongs to the row of another VM" in run.out

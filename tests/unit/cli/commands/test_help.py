@@ -63,6 +63,12 @@ def test_what_only_looks_like_one_is_an_unknown_word(words: List[str]) -> None:
 
 
 
+@pytest.mark.parametrize('name', ['unregister-vm', 'deregister-vm', 'delete-vm', 'destroy-vm'])
+def test_whoever_wants_a_vm_gone_is_not_told_to_register_it(name: str) -> None:
+    with pytest.raises(CommandError, match="did you mean 'remove-vm'"):
+        parse([name, 'web01'])
+
+
 @pytest.mark.parametrize('command', COMMANDS, ids=[command.name for command in COMMANDS])
 def test_the_help_of_a_command(command: object) -> None:
     """Real usage, a meaning of two or three sentences, and examples that are understood."""
