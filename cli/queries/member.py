@@ -40,12 +40,22 @@ def find_master(arguments: Arguments, context: Any) -> Optional[Master]:
         return None
 
 
+def is_noted_member(context: Any) -> bool:
+    """Whether the daemon that runs here has noted that its host is a member."""
+    return _read_own_note(context).is_member
+
+
 def _find_noted_host(context: Any) -> str:
     """The ref of this host, as the daemon that runs here has noted it; '' when none does."""
+    return _read_own_note(context).host
+
+
+def _read_own_note(context: Any) -> WatchNote:
+    """The note of the daemon that runs here; an empty one when none does."""
     from cli.queries.daemon_status import find_daemon
     holder = find_daemon(context.settings.registry.path)
     note = _read_note(context) if holder is not None else WatchNote()
-    return note.host if note.is_of(holder) else ''
+    return note if note.is_of(holder) else WatchNote()
 
 
 def _may_be_member(context: Any) -> bool:

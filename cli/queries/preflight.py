@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, FrozenSet, Mapping, NamedTuple, Optional
 
 from cli.errors import CommandError, Kind
-from cli.output.text import escape
+from cli.output.text import escape, say_unasked
 from cli.queries.overtaken import refuse_overtaken
 from registry.values import Contents
 from watcher.errors import MalformedRecord, XapiError
@@ -76,13 +76,19 @@ def claim_numbers(edit: 'Edit', situation: Situation) -> None:
 def refuse_unless_editable(context: Any, *, is_cure: bool = False) -> None:
     """Refuse an edit where this registry is not edited, and name where or what comes first.
 
-    That is on a pool member that is not the master, and, unless the edit is a cure for that, on a
-    master without a daemon when the mirror has overtaken the registry.
+    That is on a pool member that is not the master, also while XAPI is away, and, unless the edit
+    is a cure for that, on a master without a daemon when the mirror has overtaken the registry.
     """
     try:
         master = context.live().master
     except XapiError as error:
         context.lose_live(error)
+        from cli.queries.member import is_noted_member
+        if is_noted_member(context):
+            raise CommandError(Kind.FAILED, 'this host is a member of its pool, and the registry '
+                               'is edited on the master, to which XAPI leads; '
+                               f'{say_unasked(error)}: edit there, or repeat it when XAPI answers; '
+                               'nothing was changed') from error
         return
     if master is not None:
         raise CommandError(Kind.FAILED, 'this host is a member of its pool, and the registry is '

@@ -191,3 +191,25 @@ def test_halted_vm_waits_for_the_operation_that_hangs(pool: Place, web: str) -> 
     staging = change(pool, web)
     assert staging['result'] == 'pending' and waits in staging['message']
     assert waits in pool.run('show-vm', '--vm-uuid=' + web).out
+
+
+@pytest.mark.parametrize('words', [
+    ['set-priority', 'web', '--priority=high'], ['remove-vm', 'web'],
+    ['register-vm', '--vm-uuid=0a0b0c0d-1111-2222-3333-444455556666'],
+    ['disable-pool', '--pool-id=A', '--yes'], ['set-pool', 'web', 'db', '--pool=B', '--yes']])
+def test_a_member_whose_xapi_is_away_edits_no_copy_that_the_mirror_replaces(
+        pool: Place, web: str, holder: Any, words: Any) -> None:
+    other = pool.create_vm('db')
+    pool.registry_row(other, 2)
+    uuids = {'web': web, 'db': pool.uuid(other)}
+    words = [uuids.get(word, word) for word in words]
+    holder(9e9, 9e9)
+    pool.xapi.stop()
+    before = pool.rows()
+    assert pool.run(*words, '--dry-run').status == 0  # a master's edits need no XAPI
+    with Journal(pool.registry.journal_path, timeout_seconds=5.0) as journal:
+        journal.write_note(WATCH_NOTE, json.dumps({'pid': os.getpid(), 'is_member': True}))
+    run = pool.run(*words, '--json')
+    assert run.status == 1 and 'this host is a member' in run.error['message'], run
+    assert 'nothing was changed' in run.error['message'] and pool.rows() == before
+    assert pool.run('show-vm', web).status == 0
