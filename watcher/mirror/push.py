@@ -219,9 +219,9 @@ class Push:
             self._is_pool_stale = True
 
     def _hand_out(self, free: int) -> None:
-        is_whole = not (self._writes or self._dirty or self._busy) and not any(
-            count < _GIVEN_UP for count in self._failures.values())
-        if is_whole and self._pool_change is not None and self.seen.pool is not None \
+        are_vms_written = not (self._writes or self._dirty or self._busy) and not any(
+            count < _GIVEN_UP for ref, count in self._failures.items() if self._inventory.find(ref))
+        if are_vms_written and self._pool_change is not None and self.seen.pool is not None \
                 and self.seen.pool.ref not in self._held:
             self._busy[self.seen.pool.ref] = POOL
             self._submit(POOL, self.seen.pool.ref, self._pool_change)

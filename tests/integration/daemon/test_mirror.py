@@ -244,6 +244,30 @@ def test_an_older_database_is_brought_up_to_date(mirrored) -> None:
     wait_until(lambda: pool_entry(world).generation.number > newest.number, 'a new generation')
 
 
+@pytest.mark.parametrize('kind', ['http_500_before', 'http_500', 'drop_before', 'drop_after'])
+def test_a_write_of_the_pools_entry_that_failed_is_made_again(mirrored, kind: str) -> None:
+    world, ref, _other = mirrored
+    before = wait_mirrored(world)
+    world.xapi.add_fault(kind, method='pool.add_to_other_config', count=1)
+    world.change(ref, pool_id='B')
+    wait_says(world, ref, pool_id='B')
+    wait_until(lambda: wait_mirrored(world).generation.number > before.generation.number,
+               'the mirror')
+    assert len(world.daemon.events('stream.resynced')) == 1
+
+
+def test_an_edit_whose_session_is_lost_before_the_pools_entry_is_no_older_database(
+        mirrored) -> None:
+    world, ref, _other = mirrored
+    before = wait_mirrored(world)
+    world.xapi.add_fault('evict_session', method='pool.add_to_other_config', count=1)
+    world.change(ref, pool_id='B')
+    wait_says(world, ref, pool_id='B')
+    wait_until(lambda: len(world.daemon.events('stream.resynced')) > 1
+               and wait_mirrored(world).generation.number > before.generation.number, 'the mirror')
+    assert not world.daemon.events('mirror.older')
+
+
 def test_a_generation_that_was_taken_over_is_made_the_masters_own_once(mirrored) -> None:
     """Whoever was master before may have gone on from it, and must find something newer."""
     world, _ref, _other = mirrored

@@ -1,4 +1,4 @@
-"""What the mirror takes for meddling, and what for an edit."""
+"""What the mirror takes for meddling, what for an edit, and what it writes again."""
 
 from typing import Any, Dict, List
 
@@ -9,7 +9,7 @@ from watcher.mirror.codes import NO_TRUST
 from watcher.mirror.entries import Generation, VmEntry
 from watcher.mirror.push import VM
 from watcher.mirror.slots import attach_vm
-from watcher.mirror.writes import MirrorWritten
+from watcher.mirror.writes import POOL, MirrorWritten
 
 ROUNDS = 8
 
@@ -105,3 +105,21 @@ def test_the_entry_of_a_copy_goes_when_its_uuid_has_settled() -> None:
     assert bring(mirror, FRESH, ELSEWHERE, 10.0) == []
     assert mirror.push.next_due == 11.0
     assert mirror.pump_until_whole(11.0) == ['OpaqueRef:brought']
+
+
+def test_a_write_of_the_pools_entry_that_failed_is_tried_again() -> None:
+    mirror = Mirror(2)
+    echo(mirror, 2.0)
+    edit(mirror, 'B')
+    mirror.push.pump(2.0, 0)
+    (table, ref, change), = mirror.writes
+    del mirror.writes[:]
+    mirror.push.take(MirrorWritten(table, ref, change, is_done=True), 2.0)
+    echo(mirror, 2.5)
+    for now in (3.0, 10.0, 60.0, 120.0):
+        mirror.push.pump(now, 0)
+        (table, ref, change), = mirror.writes
+        assert table == POOL
+        del mirror.writes[:]
+        mirror.push.take(MirrorWritten(table, ref, change, error='XAPI answered HTTP 500'), now)
+    assert ref in mirror.pump_until_whole(180.0)
