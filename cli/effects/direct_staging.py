@@ -32,7 +32,7 @@ _ATTEMPTS = 3
 _WRITTEN = {Action.ADD: 'args_added', Action.REMOVE: 'args_removed',
             Action.REPLACE: 'args_replaced'}
 LEFT_ALONE = (State.UNREADABLE, State.CONTESTED, State.NO_QEMU)
-"""States in which nothing is staged, whether the VM runs or not, until somebody mends it."""
+"""States in which nothing is staged, whether the VM runs or not, until a person mends it."""
 _SAID = {
     State.AS_DESIRED: 'staged: it carries what is assigned',
     State.PENDING: APPLIED_AT_BOOT,

@@ -241,7 +241,7 @@ class Mirroring:
         is_echo = judgement is Judgement.OLDER and self._has_led
         if not self._has_led:
             before, self._stood = self._stood, mirror.generation.number if mirror else math.inf
-            # XAPI went away in the midst of a generation: nobody has put an old one back.
+            # Where it stands as before, XAPI went away in the midst of a generation.
             if judgement is Judgement.OLDER and mirror is not None and self._stood < before:
                 self._notices.tell_older(local.lineage[-1], mirror.generation.text, now,
                                          is_master=True)
@@ -333,7 +333,7 @@ class Mirroring:
             self.generation = target.generation.text
 
     def _take_edit(self, vm: VmRecord, entry: VmEntry) -> Optional[str]:
-        """Somebody wrote an assignment into other_config: take it, or say why not."""
+        """Take an assignment that was written into other_config, or say why not."""
         if not self.settings.accept_edits:
             return 'not_accepted'
         return take_edit(self._view, self._inventory, vm, entry)

@@ -1,8 +1,8 @@
 """Fights: a VM, or its mirror's entry, in which we undo again and again what others write (P30).
 
-Whoever writes faster than we do cannot be beaten, only fed: calls, log and history would grow
-without end and untold. So there we write with growing pauses until the other side has been quiet
-for a while, or until the VM's assignment is edited.
+A program that writes faster than we do cannot be beaten, only fed: calls, log and history would
+grow without end. So there we write with growing pauses until the other side has been quiet for a
+while, or until the VM's assignment is edited.
 
 The same counts lines of a VM that changes its mind, or boots, again and again.
 

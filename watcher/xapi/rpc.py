@@ -1,7 +1,7 @@
 """XAPI's methods by JSON-RPC or XML-RPC; the only module that knows `XenAPI`.
 
-Who answered comes first: nobody, XAPI, or something that is not the protocol. Nothing else leaves
-this module than the classes of `errors.py` for these. `XenAPI.Session` only writes requests here,
+An error says first who answered: no one, XAPI, or something that is not the protocol. Nothing
+else leaves this module than the classes of `errors.py` for these. `XenAPI.Session` only writes requests here,
 since it would wait for the answer; and by their wire names, since by its own way it logs in again
 silently and repeats the call, so that a restarted XAPI would be asked with an old token (tried,
 docs/reference/wire.md).
@@ -24,7 +24,7 @@ from watcher.xapi.record_parser import reduce_event, reduce_record
 
 _JSON_PATH, _XML_PATH = '/jsonrpc', '/'
 LOGIN = 'session.login_with_password'
-# With these JSON-RPC may be tried first: reads, and the login, since a session that nobody knows of
+# With these JSON-RPC may be tried first: reads, and the login, since a session that is not known
 # does no harm. What is large is decoded part by part, and reduced at once to what the watcher
 # needs.
 _JSON_FIRST = {
