@@ -1,10 +1,10 @@
 """XAPI's methods by JSON-RPC or XML-RPC; the only module that knows `XenAPI`.
 
-An error says first who answered: no one, XAPI, or something that is not the protocol. Nothing
-else leaves this module than the classes of `errors.py` for these. `XenAPI.Session` only writes requests here,
-since it would wait for the answer; and by their wire names, since by its own way it logs in again
-silently and repeats the call, so that a restarted XAPI would be asked with an old token (tried,
-docs/reference/wire.md).
+An error says first who answered: no one, XAPI, or something that is not the protocol. Nothing else
+leaves this module than the classes of `errors.py` for these. `XenAPI.Session` only writes requests
+here, since it would wait for the answer; and by their wire names, since by its own way it logs in
+again silently and repeats the call, so that a restarted XAPI would be asked with an old token
+(tried, docs/reference/wire.md).
 
 Reads go by JSON-RPC where XAPI offers it, which costs a twentieth of XML-RPC to decode; and all
 else too, once it is known to be offered: a write is never the first to try, a login may be. Where
