@@ -220,7 +220,8 @@ class Push:
 
     def _hand_out(self, free: int) -> None:
         are_vms_written = not (self._writes or self._dirty or self._busy) and not any(
-            count < _GIVEN_UP for ref, count in self._failures.items() if self._inventory.find(ref))
+            count < _GIVEN_UP for ref, count in self._failures.items()
+            if self._inventory.find(ref) and ref not in self._removals)
         if are_vms_written and self._pool_change is not None and self.seen.pool is not None \
                 and self.seen.pool.ref not in self._held:
             self._busy[self.seen.pool.ref] = POOL

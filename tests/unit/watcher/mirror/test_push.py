@@ -123,3 +123,26 @@ def test_a_write_of_the_pools_entry_that_failed_is_tried_again() -> None:
         del mirror.writes[:]
         mirror.push.take(MirrorWritten(table, ref, change, error='XAPI answered HTTP 500'), now)
     assert ref in mirror.pump_until_whole(180.0)
+
+
+def test_an_old_entry_that_could_not_be_taken_away_holds_no_edit_up() -> None:
+    """It is taken away when the pool's entry stands, which must not wait for that."""
+    mirror = Mirror(2)
+    echo(mirror, 2.0)
+    edit(mirror, 'B')
+    for is_done in (True, True, False):
+        mirror.push.pump(2.0, 0)
+        (table, ref, change), = mirror.writes
+        del mirror.writes[:]
+        mirror.push.take(MirrorWritten(table, ref, change, is_done, error='' if is_done else
+                                       'XAPI answered HTTP 500'), 2.0)
+    assert table == VM and change.slot is None
+    target = mirror.push.target
+    generation = Generation(target.generation.number + 1, 'aabbccdd')
+    row = target.rows[mirror.vms[1].uuid]._replace(pool_id='B')
+    mirror.push.aim(target._replace(
+        generation=generation, entry=target.entry._replace(generation=generation),
+        rows=dict(target.rows, **{row.vm_uuid: row})))
+    echo(mirror, 2.0)
+    mirror.push.pump(10.0, 0)
+    assert mirror.push.seen.pool.ref in mirror.pump_until_whole(10.0)
