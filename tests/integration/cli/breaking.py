@@ -103,6 +103,7 @@ class Restart:
         kind, method = {
             'asking_for_the_stop': ('hang', 'Async.VM.clean_shutdown'),
             'stopping': ('operation_hang', 'VM.clean_shutdown'),
+            'staging': ('hang', 'VM.set_platform'),
             'asking_for_the_start': ('hang', 'Async.VM.start'),
             'starting': ('operation_hang', 'VM.start')}.get(self.step, ('', ''))
         return [self.place.xapi.add_fault(kind, method=method)] if kind else []

@@ -158,6 +158,7 @@ def test_an_xapi_that_is_restarted_while_the_vm_is_down_is_waited_for(pool: Plac
         pool.start_vm(pool.ref)
         restart = Restart(pool, pool.ref, 'staging')
         pool.xapi.restart('clean', 2.0, 0)
+        restart.let_go()
         assert restart.finish() == 0, restart.told
         assert pool.power(pool.ref) == 'Running' and pool.xapi.boots[-1].args == AFTER
     finally:
