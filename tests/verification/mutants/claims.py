@@ -37,6 +37,7 @@ CLAIMS: Dict[str, Tuple[str, ...]] = {
     # The mirror
     'a pool-operator writes an entry': ('an unsigned entry counts where codes are demanded',),
     'one of a generation that was': ('an unsigned entry counts where codes are demanded',),
+    'one that claims to be of a later version': ('a later version counts unsigned',),
     'a vm-admin gives his VM any number': ('a forged generation is gone on from',),
     'an entry is moved to another VM': ('a code holds for any record',),
     'entries are forged, cut, mixed': ('a mirror that is not complete is taken by a wiped host',
