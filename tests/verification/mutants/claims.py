@@ -26,7 +26,7 @@ CLAIMS: Dict[str, Tuple[str, ...]] = {
     'a name that a shell would run': ('a shell is started',),
     'to keep the daemon busy': ('a long value is read to its end',
                                 'a value is read again at every look',
-                                'a large part of an answer is decoded anew for each chunk',
+                                'a large part of an answer is decoded again for each chunk',
                                 'a number of any length is read'),
     'to fill the log and the history': ('a fight goes on undamped',
                                         'a danger that comes and goes is told each time',
@@ -44,7 +44,7 @@ CLAIMS: Dict[str, Tuple[str, ...]] = {
                                        'a wiped host does not look for codes'),
     'an older signed mirror is put back while': ('an older mirror is taken for a newer one',),
     "a part of the pool's entry": ('the code leaves the parts out',),
-    'a complete older mirror is put back': ('a wiped master asks nobody',),
+    'a complete older mirror is put back': ('a wiped master asks no other host',),
     # A guest against dom0
     'to move the VM record all the time': ('a record that is as it should be is written to',),
     'to lead the verification elsewhere': ('a domain of another VM is believed',),
