@@ -220,8 +220,7 @@ class Push:
 
     def _hand_out(self, free: int) -> None:
         are_vms_written = not (self._writes or self._dirty or self._busy) and not any(
-            count < _GIVEN_UP for ref, count in self._failures.items()
-            if self._inventory.find(ref) and ref not in self._removals)
+            count < _GIVEN_UP and self._will_write(ref) for ref, count in self._failures.items())
         if are_vms_written and self._pool_change is not None and self.seen.pool is not None \
                 and self.seen.pool.ref not in self._held:
             self._busy[self.seen.pool.ref] = POOL
@@ -233,6 +232,11 @@ class Push:
                 free -= 1
                 del waiting[ref]
                 self._begin(ref)
+
+    def _will_write(self, ref: str) -> bool:
+        """Whether the entry of a VM, whose write failed, is written again: not taken away."""
+        vm = self._inventory.find(ref)
+        return vm is not None and self._is_judged(vm) and ref not in self._removals
 
     def _begin(self, ref: str) -> None:
         change = self._plan_vm(self._inventory.find(ref))

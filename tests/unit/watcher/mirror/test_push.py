@@ -1,6 +1,8 @@
 """What the mirror takes for meddling, what for an edit, and what it writes again."""
 
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
+
+import pytest
 
 from registry.values import Priority
 from tests.unit.watcher.builders import POLICY, build_vm
@@ -10,6 +12,7 @@ from watcher.mirror.entries import Generation, VmEntry
 from watcher.mirror.push import VM
 from watcher.mirror.slots import attach_vm
 from watcher.mirror.writes import POOL, MirrorWritten
+from watcher.vm.record import VmKind, VmRecord
 
 ROUNDS = 8
 
@@ -145,4 +148,22 @@ def test_an_old_entry_that_could_not_be_taken_away_holds_no_edit_up() -> None:
         rows=dict(target.rows, **{row.vm_uuid: row})))
     echo(mirror, 2.0)
     mirror.push.pump(10.0, 0)
+    assert mirror.push.seen.pool.ref in mirror.pump_until_whole(10.0)
+
+
+@pytest.mark.parametrize('become', [
+    pytest.param(lambda mirror, vm: mirror.inventory.update(
+        vm._replace(kind=VmKind.TEMPLATE), POLICY, 2.0), id='template'),
+    pytest.param(lambda mirror, vm: mirror.inventory.aside.add(vm.ref), id='aside')])
+def test_a_vm_that_is_judged_no_more_after_its_write_failed_holds_no_edit_up(
+        become: Callable[[Mirror, VmRecord], Any]) -> None:
+    mirror = Mirror(2)
+    echo(mirror, 2.0)
+    edit(mirror, 'B')
+    mirror.push.pump(2.0, 0)
+    (table, ref, change), = mirror.writes
+    del mirror.writes[:]
+    mirror.push.take(MirrorWritten(table, ref, change, error='XAPI answered HTTP 500'), 2.0)
+    become(mirror, mirror.vms[0])
+    mirror.push.note(mirror.inventory.find(ref))
     assert mirror.push.seen.pool.ref in mirror.pump_until_whole(10.0)
