@@ -23,8 +23,6 @@ JOURNAL_VERSION = 5
 # Keys of the table notes: what the daemon leaves word of, for vgpu-admin.
 WATCH_NOTE = 'daemon'
 MIRROR_NOTE = 'mirror'
-# The UUID of the resource pool that the lineage is of.
-LINEAGE_NOTE = 'lineage_pool'
 
 MIGRATIONS: Tuple[Migration, ...] = (
     (1, (

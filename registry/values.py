@@ -68,6 +68,8 @@ class Origin(NamedTuple):
     generation: str
     digest: str
     line: Tuple[str, ...] = ()
+    resource_pool: str = ''
+    """The UUID of the one whose mirror it is."""
 
 
 class Image(NamedTuple):

@@ -14,6 +14,8 @@ from registry.sqlite.connection import Connection
 
 # One line per edit that was mirrored. A mirror older than this many edits counts as foreign.
 LINEAGE_ROWS = 2000
+# In the table notes.
+LINEAGE_NOTE = 'lineage_pool'
 UNKNOWN = ''
 """The digest of a generation at which the registry here never was."""
 
@@ -48,9 +50,20 @@ def note_generation(connection: Connection, at: str, generation: str, digest: st
     connection.execute('DELETE FROM lineage WHERE id <= ?', (number - LINEAGE_ROWS,))
 
 
-def forget_all(connection: Connection) -> None:
-    """Forget every generation: they were those of another resource pool."""
-    connection.execute('DELETE FROM lineage')
+def read_resource_pool(connection: Connection) -> Optional[str]:
+    """The UUID of the resource pool that the generations are of; None when none was noted."""
+    rows = connection.execute('SELECT value FROM notes WHERE key = ?', (LINEAGE_NOTE,))
+    return rows[0][0] if rows else None
+
+
+def take_resource_pool(connection: Connection, resource_pool: str) -> bool:
+    """Note whose generations follow; whether those of before were another's, and are forgotten."""
+    has_moved = read_resource_pool(connection) not in (None, resource_pool)
+    if has_moved:
+        connection.execute('DELETE FROM lineage')
+    connection.execute('INSERT OR REPLACE INTO notes (key, value) VALUES (?, ?)',
+                       (LINEAGE_NOTE, resource_pool))
+    return has_moved
 
 
 def count_waiting(connection: Connection) -> int:

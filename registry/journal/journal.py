@@ -19,7 +19,7 @@ from registry.journal.history import HistoryEntry
 from registry.journal.numbers import Bearer, Orphan, Staged, Written
 from registry.journal.past import Past, read_past
 from registry.journal.receipts import Boot
-from registry.schema import LINEAGE_NOTE, migrate_journal, prepare_journal
+from registry.schema import migrate_journal, prepare_journal
 from registry.sqlite.connection import Connection, check_file
 from registry.sqlite.lock_wait import Patience
 from registry.sqlite.timestamps import render_timestamp
@@ -307,18 +307,16 @@ class Journal:
 
     def has_moved(self, resource_pool: str) -> bool:
         """Tell whether the lineage is that of another resource pool: it says nothing here."""
-        return self.read_note(LINEAGE_NOTE) not in (None, resource_pool)
+        return generations.read_resource_pool(self._reader()) not in (None, resource_pool)
 
     def note_resource_pool(self, resource_pool: str, generation: str, digest: str) -> None:
         """Record whose the lineage is; where it was another's, it begins with this generation,
         at which no registry ever was."""
-        if self.read_note(LINEAGE_NOTE) == resource_pool:
+        if generations.read_resource_pool(self._reader()) == resource_pool:
             return
         with self.batch():
-            if self.has_moved(resource_pool):
-                generations.forget_all(self._connection)
+            if generations.take_resource_pool(self._connection, resource_pool):
                 self.note_generation(generation, digest, is_own=False)
-            self.write_note(LINEAGE_NOTE, resource_pool)
 
     # Small texts.
 

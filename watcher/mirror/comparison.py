@@ -166,7 +166,8 @@ def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry, known: Mapping[str
                         f'those of generation {mirror.generation.text}')
     largest = max([_bound_largest(mirror, trust)] + [row.vm_id for row in rows])
     image = Image(tuple(_build_vm(row, names) for row in rows), mirror.pools, largest,
-                  Origin(mirror.generation.text, mirror.digest, mirror.line))
+                  Origin(mirror.generation.text, mirror.digest, mirror.line,
+                         mirror.resource_pool))
     return Collected(image, is_complete, tuple(problems))
 
 

@@ -123,3 +123,26 @@ def test_vms_that_a_host_brings_along_are_nobodys_and_keep_what_they_carry(
     assert (shown['state'], shown['carried']) == ('manual', span(9))
     pool.start_vm(brought)
     assert pool.took(brought, span(9))
+
+
+def test_an_edit_after_a_rebuild_by_hand_counts_on_a_host_that_has_joined(
+        pool: PoolWorld, own_pool: Simulator) -> None:
+    """From then on the registry is that of the resource pool that it was rebuilt in."""
+    _old, ejected, _third = pool.hosts
+    refs = [pool.create_vm('vm-%d' % number) for number in range(1, 3)]
+    for number, ref in enumerate(refs, 1):
+        pool.register(ref, vm_id=number)
+        pool.wait_args(ref, span(number))
+    pool.wait_agreed()
+    leave(pool, ejected, own_pool)
+    pool.remove(refs[1], ejected)
+    join(pool, ejected, with_daemon=False)
+    pool.xapi.designate_new_master(ejected.ref)
+    admin = Admin(ejected)
+    assert admin.run('registry', 'rebuild', '--yes').status == 0
+    for name in ('vm-1', 'vm-2'):
+        done = admin.run('set-pool', name, '--pool=B')
+        assert done.status == 0, done.err
+    edited = ejected.assignments()
+    ejected.start_daemon()
+    pool.wait_agreed(edited)
