@@ -72,8 +72,12 @@ def _find_left_alone(context: Any, situations: Mapping[str, Situation]) -> Dict[
         return {}
     from cli.effects.direct_staging import LEFT_ALONE, describe_plan
     from cli.queries.pool_snapshot import PoolView
+    try:
+        contents = context.registry.read()
+    except RegistryUnavailable:
+        return {}  # the edit is done, whatever has become of the registry since
     with context.journal() as journal:
-        view = PoolView(context.settings, context.registry.read(), journal, records)
+        view = PoolView(context.settings, contents, journal, records)
     plans = [view.plan_of(record.uuid) for record in records]
     return {plan.vm.uuid: describe_plan(plan)._replace(plan=None) for plan in plans
             if plan is not None and plan.state in LEFT_ALONE}

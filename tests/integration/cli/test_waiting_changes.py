@@ -3,12 +3,26 @@
 import re
 import shlex
 import signal
+import subprocess
+import sys
 from typing import Iterator, List
 
 import pytest
 
 from tests.integration.cli.breaking import AFTER, BEFORE, Daemon, Restart
 from tests.integration.cli.program import Place, Run, span, wait_until
+
+# The registry goes away in the moment after the commit.
+_LOSING = """import os, sys
+from cli.effects import follow_up
+def find_waiting(*given, _before=follow_up._find_waiting):
+    if os.path.exists(%(path)r):
+        os.rename(%(path)r, %(path)r + '.away')
+    return _before(*given)
+follow_up._find_waiting = find_waiting
+from cli.__main__ import main
+sys.exit(main(%(words)r))
+"""
 
 
 @pytest.fixture
@@ -68,6 +82,22 @@ def test_what_no_shutdown_applies_is_not_said_to_wait_for_one(running: Place) ->
     run = running.run('set-pool', 'web', '--pool=B', '--no-restart', '--json')
     assert (run.document['staging']['result'], run.document['vm']['power_state']) == (
         'unreadable', 'Running')
+
+
+@pytest.mark.parametrize('words', [['set-pool', 'web'], ['set-pool', 'web', 'other']])
+def test_an_edit_is_done_also_when_the_registry_cannot_be_read_after_it(running: Place,
+                                                                        words: List[str]) -> None:
+    other = running.create_vm('other')
+    assert running.run('register-vm', 'other').status == 0
+    running.start_vm(other)
+    done = subprocess.run(
+        [sys.executable, '-c', _LOSING % {'path': running.registry.path, 'words':
+                                          ['--config', running.config, '--pool=B',
+                                           '--no-restart'] + words}],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        **running.surroundings({}))
+    assert done.returncode == 0, done.stderr
+    assert b'Saved; applied at its next boot' in done.stdout
 
 
 def test_the_advice_after_a_stop_that_failed_can_be_followed(running: Place) -> None:
