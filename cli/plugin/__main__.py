@@ -118,11 +118,14 @@ def _mirror(call: Call, config_path: Optional[str]) -> str:
     from watcher.mirror.trust import read_memory
     path = Registry(config.load(config_path).registry.path, timeout_seconds=1.0).journal_path
     furthest, memory = '', read_memory(None)
+    resource_pool = call.arguments.get('resource_pool', '')
     if os.path.exists(path):
         with Journal(path, timeout_seconds=1.0) as journal:
-            furthest, memory = find_furthest(journal.lineage()), read_memory(journal)
+            memory = read_memory(journal)
+            if not journal.has_moved(resource_pool):
+                furthest = find_furthest(journal.lineage())
     return json.dumps({'format': FORMAT, 'generation': furthest,
-                       'is_signed': call.arguments.get('resource_pool') in memory.pools})
+                       'is_signed': resource_pool in memory.pools})
 
 
 @contextlib.contextmanager

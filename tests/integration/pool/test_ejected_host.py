@@ -14,6 +14,7 @@ import pytest
 from simulator.server import Simulator
 from simulator.settings import Settings as SimulatorSettings
 from tests.integration.daemon.world import KEY, span, wait_until
+from tests.integration.pool.plugin import install_plugin
 from tests.integration.pool.test_forwarding import Admin
 from tests.integration.pool.world import Host, PoolWorld
 
@@ -146,3 +147,27 @@ def test_an_edit_after_a_rebuild_by_hand_counts_on_a_host_that_has_joined(
     edited = ejected.assignments()
     ejected.start_daemon()
     pool.wait_agreed(edited)
+
+
+def test_a_host_that_has_joined_tells_a_wiped_master_nothing_of_its_former_pool(
+        pool: PoolWorld, own_pool: Simulator) -> None:
+    """Its daemon has not looked yet; there it was further on than this pool ever was."""
+    master, joining, _third = pool.hosts
+    ref = pool.create_vm('web')
+    pool.register(ref, vm_id=1)
+    pool.wait_args(ref, span(1))
+    wanted = pool.wait_agreed()
+    leave(pool, joining, own_pool)
+    for number in range(2, 8):
+        with joining.registry.edit(who='test', command='register-vm') as edit:
+            edit.add_vm('%08x-1111-4222-8333-444455556666' % number, vm_name='own', vm_id=number)
+        wait_until(lambda: joining.daemon.events('mirror.written')[-1]['vms'] == number,
+                   'one more generation')
+    join(pool, joining, with_daemon=False)
+    for host in pool.hosts:
+        install_plugin(host.node.plugins_directory, host.config_path)
+    master.wipe()
+    master.start_daemon()
+    wait_until(lambda: master.assignments() == wanted or master.daemon.events('mirror.undecided'),
+               'a decision')
+    assert not master.daemon.events('mirror.undecided')
