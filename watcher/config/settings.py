@@ -325,7 +325,7 @@ KEYS = (
     Key('mirror', 'enabled', parse_flag, 'yes or no',
         'a registry that exists once is lost with its host'),
     Key('mirror', 'accept_edits', parse_flag, 'yes or no',
-        'users who may edit a VM may write there, and need not assign vGPUs'),
+        'users who may edit a VM may write there, and are not all meant to assign vGPUs'),
     Key('mirror', 'key_file', parse_path_or_nothing, 'path',
         "the pool's secret: root only, and the same on all hosts; empty signs nothing"),
     Key('consumer', 'run_directory', parse_path_or_nothing, 'path',
