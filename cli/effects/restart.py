@@ -118,7 +118,7 @@ def _list_names(jobs: Sequence[Job]) -> str:
 
 
 def _tell_of_others(context: Any, row: Vm) -> None:
-    """Say how another user changed the row while the VM was restarted."""
+    """Say how the row was changed while the VM was restarted."""
     found = context.registry.read().by_uuid.get(row.vm_uuid)
     if found is None:
         raise CommandError(Kind.CONFLICT, '\n'.join(
@@ -126,8 +126,8 @@ def _tell_of_others(context: Any, row: Vm) -> None:
              'meanwhile']
             + context.done + [f'see who: vgpu-admin history --vm-uuid={row.vm_uuid}']))
     if assignment_of(found) != assignment_of(row):
-        context.note(f'{name_vm(row.vm_name, row.vm_uuid)} was changed meanwhile, by another user: '
-                     f'{say_change(row, found)}')
+        context.note(f'{name_vm(row.vm_name, row.vm_uuid)} was changed meanwhile by another '
+                     f'command or program: {say_change(row, found)}')
 
 
 def refuse_useless_restart(context: Any, row: Vm, record: Optional[VmRecord]) -> None:
