@@ -85,6 +85,23 @@ def test_those_of_before_are_given_back_there_when_the_configuration_has_changed
     assert count_open(simulator) == 0 and not elsewhere.calls
 
 
+def test_those_that_are_being_opened_are_given_back_also_when_the_xapi_before_is_away(
+        simulator, elsewhere, settings):
+    """The daemon is stopped in the midst of a reconnect to another XAPI."""
+    current = [XapiSettings(url='unix:' + elsewhere.settings.socket_path)]
+
+    def read_settings():
+        if count_open(simulator) == 2:  # both are open, and not told yet
+            sessions.log_out()
+        return current[0]
+    sessions = build(read_settings)
+    run(sessions.open()).close()
+    elsewhere.stop()
+    current[0] = settings
+    run(sessions.open()).close()
+    assert count_open(simulator) == 0
+
+
 def test_none_is_left_when_the_configuration_changes_meanwhile(simulator, settings):
     told = []
     sessions = build(lambda: settings._replace(), told.append)
