@@ -4,6 +4,7 @@ A master whose daemon did not run has a registry that is older than the mirror. 
 makes it what the mirror says; until then nothing may be changed or staged by it (P18, P27).
 """
 
+import contextlib
 import os
 from typing import Any, Optional, Tuple
 
@@ -17,12 +18,12 @@ from watcher.errors import XapiError
 
 def refuse_overtaken(context: Any, *, is_lost: bool = False) -> None:
     """Refuse what the next daemon would undo, and name the cure."""
-    problem = find_overtaken(context, is_lost=is_lost)
+    problem = find_overtaken(context, is_lost=is_lost, is_edit=True)
     if problem:
         raise CommandError(Kind.CONFLICT, f'{problem}; nothing was changed')
 
 
-def find_overtaken(context: Any, *, is_lost: bool = False) -> str:
+def find_overtaken(context: Any, *, is_lost: bool = False, is_edit: bool = False) -> str:
     """Say that the mirror has overtaken the registry; '' when it has not, or that is unknown.
 
     A daemon that runs follows the mirror, except from a registry that is of no use (`is_lost`).
@@ -42,8 +43,11 @@ def find_overtaken(context: Any, *, is_lost: bool = False) -> str:
         return ''
     from watcher.mirror.comparison import Judgement, judge
     # Where both say the same, only the line is another.
-    if not (has_moved or judge(mirror, lineage, None, None) is Judgement.NEWER) \
-            or _digest_contents(context) == mirror.digest:
+    if not (has_moved or judge(mirror, lineage, None, None) is Judgement.NEWER):
+        return ''
+    if _digest_contents(context) == mirror.digest:
+        if is_edit:
+            _note_same(context, mirror)
         return ''
     what = 'the registry here is that of another resource pool' if has_moved else \
         'another host has gone on from the registry here'
@@ -52,6 +56,16 @@ def find_overtaken(context: Any, *, is_lost: bool = False) -> str:
             "changed here: 'vgpu-admin registry rebuild', or a daemon ('systemctl start "
             "vgpu-watcher'), brings the registry up to date; 'vgpu-admin registry keep' has it "
             'count as it is')
+
+
+def _note_same(context: Any, mirror: Any) -> None:
+    """Note, as the daemon does, that the registry is at the mirror's generation: an edit of it
+    comes after that."""
+    with contextlib.suppress(JournalUnavailable), context.journal() as journal:
+        if journal is not None:
+            journal.note_resource_pool(mirror.resource_pool, mirror.generation.text, mirror.digest)
+            journal.note_generation(mirror.generation.text, mirror.digest, is_own=False,
+                                    line=mirror.line)
 
 
 def is_configured(context: Any) -> bool:

@@ -171,3 +171,21 @@ def test_a_host_that_has_joined_tells_a_wiped_master_nothing_of_its_former_pool(
     wait_until(lambda: master.assignments() == wanted or master.daemon.events('mirror.undecided'),
                'a decision')
     assert not master.daemon.events('mirror.undecided')
+
+
+def test_an_edit_counts_on_a_host_that_has_joined_with_the_registry_that_the_pool_has(
+        pool: PoolWorld, own_pool: Simulator) -> None:
+    """It was ejected and taken in again, and nothing was tidied up in between."""
+    _old, ejected, _third = pool.hosts
+    ref = pool.create_vm('web')
+    pool.register(ref, vm_id=1)
+    pool.wait_args(ref, span(1))
+    pool.wait_agreed()
+    leave(pool, ejected, own_pool)
+    join(pool, ejected, with_daemon=False)
+    pool.xapi.designate_new_master(ejected.ref)
+    done = Admin(ejected).run('set-pool', 'web', '--pool=B')
+    assert done.status == 0, done.err
+    edited = ejected.assignments()
+    ejected.start_daemon()
+    pool.wait_agreed(edited)
