@@ -166,9 +166,9 @@ class PoolSimulator(Simulator):
         """Change the master in an orderly way."""
         self.designate_new_master(host)
 
-    def lose_host(self, host: str, unflushed_generations: int = 0) -> None:
+    def lose_host(self, host: str, flushed_generation: Optional[int] = None) -> None:
         """Take a host's power away: its domains are gone, and no other host learns of it."""
-        pool_environment.lose_host(self, self.nodes[host], unflushed_generations)
+        pool_environment.lose_host(self, self.nodes[host], flushed_generation)
 
     def declare_dead(self, host: str) -> List[Failure]:
         """Have the master write a host off; HA starts what it protects. Refusals come back."""

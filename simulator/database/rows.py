@@ -224,13 +224,12 @@ class Database:
                     (ref, Row(ref, created, modified, fields))
                     for ref, created, modified, fields in copy.tables.get(name, ()))
 
-    def roll_back(self, generations: int) -> None:
-        """Take back the last writes, as a crash before the flush does."""
+    def roll_back(self, generation: int) -> None:
+        """Take back all writes after a generation, as a crash before the flush does."""
         with self.lock:
-            target = max(self.generation - generations, 0)
-            while self._undo and self._undo[-1].generation > target:
+            while self._undo and self._undo[-1].generation > generation:
                 self._revert(self._undo.pop())
-            self.generation = target
+            self.generation = generation
             for table in self.tables.values():
                 ordered = sorted(table.rows.values(), key=lambda row: row.modified)
                 table.rows = OrderedDict((row.ref, row) for row in ordered)

@@ -19,8 +19,8 @@ BOOTING = ['HOST_STILL_BOOTING']
 UNREACHABLE = ['INTERNAL_ERROR', 'Xmlrpc_client.Stunnel_connection_failed']
 
 
-def lose_host(pool: Any, node: Node, unflushed_generations: int = 0) -> None:
-    """Take a host's power away; a master's last writes may not have reached its disk."""
+def lose_host(pool: Any, node: Node, flushed_generation: Optional[int] = None) -> None:
+    """Take a host's power away; a master's disk may have an earlier generation of the database."""
     node.is_up = False
     node.close()
     with pool.hardware.lock:
@@ -30,7 +30,8 @@ def lose_host(pool: Any, node: Node, unflushed_generations: int = 0) -> None:
                     node.reign.state.hypervisor.destroy(domain)
         if node.is_master and node.reign is not None:
             node.reign.end()
-            node.reign.state.database.roll_back(unflushed_generations)
+            if flushed_generation is not None:
+                node.reign.state.database.roll_back(flushed_generation)
             node.copy = node.reign.state.database.copy()
     pool.state.tell()
     _lose_patience(pool)

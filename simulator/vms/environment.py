@@ -169,7 +169,7 @@ def restart_database(state: State, mode: str, rollback_generations: int) -> None
         state.sessions.end_all()
         state.database.empty('task')
         if mode == 'crash':
-            state.database.roll_back(rollback_generations)
+            state.database.roll_back(max(state.database.generation - rollback_generations, 0))
             state.sessions.end_all()
             state.database.empty('task')
         state.database.reload()

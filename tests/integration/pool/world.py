@@ -131,10 +131,10 @@ class PoolWorld:
         """A host by its reference."""
         return [host for host in self.hosts if host.ref == ref][0]
 
-    def lose(self, host: Host, unflushed_generations: int = 0) -> None:
+    def lose(self, host: Host, flushed_generation: Optional[int] = None) -> None:
         """Take a host's power away, its daemon with it."""
         host.daemon.kill()
-        self.xapi.lose_host(host.ref, unflushed_generations)
+        self.xapi.lose_host(host.ref, flushed_generation)
 
     def bring_back(self, host: Host, with_daemon: bool = True) -> None:
         """Switch a lost host on again; its disk is as it was."""

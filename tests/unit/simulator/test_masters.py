@@ -98,8 +98,9 @@ def test_sessions_and_tokens_do_not_outlive_a_failover(pool, clients):
 def test_a_masters_last_writes_may_be_lost_with_it(pool):
     vm = pool.create_vm('web')
     add(pool, vm, 'flushed')
+    flushed = pool.state.database.generation
     add(pool, vm, 'unflushed')
-    pool.lose_host(pool.hosts[0], unflushed_generations=1)
+    pool.lose_host(pool.hosts[0], flushed_generation=flushed)
     pool.return_host(pool.hosts[0])
     assert pool.master == pool.hosts[0]
     assert keys(pool, vm) == ['flushed']
