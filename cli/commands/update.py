@@ -129,12 +129,14 @@ class _Changing:
 def _rehearsed(arguments: Arguments, context: Context, before: Vm, after: Vm,
                situation: Situation) -> Result:
     """What would become of the row, and whether the VM would be restarted for it."""
-    is_outdated = needs_restart(context, after, situation)
-    restarts = is_outdated and not arguments.get(options.NO_RESTART)
-    said = 'the VM would be stopped and started' if restarts else (
-        'the VM would keep its old arguments until it is shut down and started' if is_outdated
-        else 'no VM would be restarted')
-    is_same = _is_same(before, after)
+    is_same, helps = _is_same(before, after), may_help(context, after, situation)
+    restarts = helps and not arguments.get(options.NO_RESTART)
+    said = 'no VM would be restarted'
+    if helps:
+        said = 'the VM would be stopped and started' if restarts else \
+            'the VM would keep its old arguments until it is shut down and started'
+    elif not is_same and needs_restart(context, after, situation):
+        said = f'a restart would not apply it: {say_undone(context, after, situation)}'
     head = f'{say_same(after, arguments)}; {say_undone(context, after, situation)}' if is_same \
         else _say(before, after)
     return build_rehearsal(context, 'unchanged' if is_same else 'would_be_changed', head, after,

@@ -72,6 +72,10 @@ def test_what_no_shutdown_applies_is_not_said_to_wait_for_one(running: Place) ->
         assert run.status == 0 and f'already has pool A; n{said}\n' in run.out
     run = running.run('set-pool', 'web', '--pool=B', '--yes')
     assert run.status == 1 and "see 'vgpu-admin show-vm web')" in run.err
+    run = running.run('set-pool', 'web', '--pool=B', '--dry-run')
+    assert run.status == 0 and f'; a restart would not apply it: n{said}.' in run.out
+    assert running.run('set-pool', 'web', '--pool=B', '--dry-run', '--json').document[
+        'restart'] is False
     other = running.create_vm('other')
     assert running.run('register-vm', 'other', '--pool=B').status == 0
     running.start_vm(other)
