@@ -19,11 +19,16 @@ def test_ctrl_c_among_the_rows_is_no_other_error() -> None:
                         patience=Patience(1.0)) as connection:
             for _ in range(20):
                 with pytest.raises(KeyboardInterrupt):
-                    while True:
-                        # Again: one that comes while Python runs a finalizer is swallowed there.
-                        signal.setitimer(signal.ITIMER_REAL, 0.002)
-                        for _ in range(100):
-                            connection.execute(_ROWS)
+                    _read_rows(connection)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _read_rows(connection: Connection) -> None:
+    """Read rows until the alarm interrupts that."""
+    while True:
+        # Again: one that comes while Python runs a finalizer is swallowed there.
+        signal.setitimer(signal.ITIMER_REAL, 0.002)
+        for _ in range(100):
+            connection.execute(_ROWS)
