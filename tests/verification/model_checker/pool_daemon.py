@@ -135,7 +135,7 @@ class _Disk:
             fields['kept'] = host.kept | {host.rows}
         if image.origin is not None:
             self.note_ghost(image.origin.generation)
-            generation, digest, line = image.origin
+            generation, digest, line, _pool = image.origin
             fields['lineage'] = self._with(generation, digest, False, line)
         self.commit(**fields)
         return Replaced()
