@@ -76,11 +76,7 @@ class Commit:
         """Note what was given out elsewhere, and at which generation the registry is now."""
         bearers.note_number(self._connection, image.largest)
         if image.origin is not None:
-            generation, digest, line, resource_pool = image.origin
-            if resource_pool:
-                generations.take_resource_pool(self._connection, resource_pool)
-            generations.note_generation(self._connection, self._now, generation, digest,
-                                        is_own=False, line=line)
+            generations.note_origin(self._connection, self._now, image.origin)
 
     def _add_rebuilt(self, image: Image, kept_as: str, *, is_new: bool = False) -> None:
         self._add('registry_rebuilt', None, None, {

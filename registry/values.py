@@ -67,8 +67,8 @@ class Origin(NamedTuple):
 
     generation: str
     digest: str
-    line: Tuple[str, ...] = ()
-    resource_pool: str = ''
+    line: Tuple[str, ...]
+    resource_pool: str
     """The UUID of the one whose mirror it is."""
 
 

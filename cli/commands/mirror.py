@@ -226,9 +226,7 @@ def let_registry_count(context: Context, view: View) -> bool:
         if journal is None:
             return False
         if view.is_trusted:
-            journal.note_resource_pool(mirror.resource_pool, mirror.generation.text, mirror.digest)
-            journal.note_generation(mirror.generation.text, mirror.digest, is_own=False,
-                                    line=mirror.line)
+            journal.note_origin(mirror.origin)
     if not view.is_trusted:
         # Its number stands for nothing: it must not be gone on from.
         _refuse(context, mirror.generation.text)

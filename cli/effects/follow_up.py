@@ -65,7 +65,7 @@ def follow_many(context: Any, situations: Mapping[str, Situation], *,
 
 
 def _find_left_alone(context: Any, situations: Mapping[str, Situation]) -> Dict[str, Follow]:
-    """Of VMs that run, those which nothing would be staged at when they are shut down, and why."""
+    """The VMs that run and would not be staged after a shutdown either, and why."""
     records = [situation.record.as_halted() for situation in situations.values()
                if situation.record is not None and situation.is_running]
     if not records:

@@ -63,9 +63,7 @@ def _note_same(context: Any, mirror: Any) -> None:
     comes after that."""
     with contextlib.suppress(JournalUnavailable), context.journal() as journal:
         if journal is not None:
-            journal.note_resource_pool(mirror.resource_pool, mirror.generation.text, mirror.digest)
-            journal.note_generation(mirror.generation.text, mirror.digest, is_own=False,
-                                    line=mirror.line)
+            journal.note_origin(mirror.origin)
 
 
 def is_configured(context: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 from registry.journal.cell_types import understand
 from registry.journal.history import newest_edit
 from registry.sqlite.connection import Connection
+from registry.values import Origin
 
 # One line per edit that was mirrored. A mirror older than this many edits counts as foreign.
 LINEAGE_ROWS = 2000
@@ -64,6 +65,13 @@ def take_resource_pool(connection: Connection, resource_pool: str) -> bool:
     connection.execute('INSERT OR REPLACE INTO notes (key, value) VALUES (?, ?)',
                        (LINEAGE_NOTE, resource_pool))
     return has_moved
+
+
+def note_origin(connection: Connection, at: str, origin: Origin) -> None:
+    """Note that the registry is at a generation of the mirror of its resource pool."""
+    take_resource_pool(connection, origin.resource_pool)
+    note_generation(connection, at, origin.generation, origin.digest, is_own=False,
+                    line=origin.line)
 
 
 def count_waiting(connection: Connection) -> int:

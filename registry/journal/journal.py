@@ -23,7 +23,7 @@ from registry.schema import migrate_journal, prepare_journal
 from registry.sqlite.connection import Connection, check_file
 from registry.sqlite.lock_wait import Patience
 from registry.sqlite.timestamps import render_timestamp
-from registry.values import Contents
+from registry.values import Contents, Origin
 
 
 class Replacement(NamedTuple):
@@ -304,6 +304,11 @@ class Journal:
         with self.batch():
             generations.note_generation(self._connection, self._now(), generation, digest,
                                         is_own=is_own, line=line)
+
+    def note_origin(self, origin: Origin) -> None:
+        """Record that the registry is at a generation of the mirror of its resource pool."""
+        with self.batch():
+            generations.note_origin(self._connection, self._now(), origin)
 
     def has_moved(self, resource_pool: str) -> bool:
         """Tell whether the lineage is that of another resource pool: it says nothing here."""

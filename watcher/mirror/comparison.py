@@ -11,7 +11,7 @@ Pure: no clock, no I/O, no logging.
 import enum
 from typing import Container, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from registry.values import Image, Origin, Vm
+from registry.values import Image, Vm
 from watcher.mirror.codes import NO_TRUST, Trust
 from watcher.mirror.completion import prove
 from watcher.mirror.entries import (Generation, MirroredRow, PoolEntry, VmEntry, digest_contents,
@@ -166,8 +166,7 @@ def collect_image(vms: Iterable[VmRecord], mirror: PoolEntry, known: Mapping[str
                         f'those of generation {mirror.generation.text}')
     largest = max([_bound_largest(mirror, trust)] + [row.vm_id for row in rows])
     image = Image(tuple(_build_vm(row, names) for row in rows), mirror.pools, largest,
-                  Origin(mirror.generation.text, mirror.digest, mirror.line,
-                         mirror.resource_pool))
+                  mirror.origin)
     return Collected(image, is_complete, tuple(problems))
 
 

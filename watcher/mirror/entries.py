@@ -16,7 +16,7 @@ import zlib
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
 from registry.errors import InvalidValue
-from registry.values import (MAX_VM_ID, POOL_IDS, Pool, Priority, Vm, clean_name,
+from registry.values import (MAX_VM_ID, POOL_IDS, Origin, Pool, Priority, Vm, clean_name,
                              parse_json_integer, parse_pool_id, parse_priority, parse_uuid,
                              parse_vm_id)
 from watcher.errors import WatcherError
@@ -103,6 +103,11 @@ class PoolEntry(NamedTuple):
     """VMs whose row was removed with this generation: their entries do not count."""
     line: Tuple[str, ...] = ()
     """The generations that led here, the newest last: what is among them is not lost."""
+
+    @property
+    def origin(self) -> Origin:
+        """Where a registry comes from that is made like this."""
+        return Origin(self.generation.text, self.digest, self.line, self.resource_pool)
 
 
 class MirrorContent(NamedTuple):

@@ -7,7 +7,7 @@ master of a resource pool of its own that knows none of the VMs.
 import json
 import os
 import signal
-from typing import Any, Iterator
+from typing import Any, Iterator, List
 
 import pytest
 
@@ -26,6 +26,16 @@ def own_pool(tmp_path: Any) -> Iterator[Simulator]:
     simulator.start()
     yield simulator
     simulator.stop()
+
+
+def register(pool: PoolWorld, count: int) -> List[str]:
+    """Registered VMs, which all hosts know of; their refs."""
+    refs = [pool.create_vm('vm-%d' % number) for number in range(1, count + 1)]
+    for number, ref in enumerate(refs, 1):
+        pool.register(ref, vm_id=number)
+        pool.wait_args(ref, span(number))
+    pool.wait_agreed()
+    return refs
 
 
 def leave(pool: PoolWorld, host: Host, own_pool: Simulator) -> None:
@@ -52,10 +62,7 @@ def join(pool: PoolWorld, host: Host, with_daemon: bool = True) -> None:
 def test_what_was_tidied_up_on_an_ejected_host_is_not_brought_back(
         pool: PoolWorld, own_pool: Simulator, runs_as_member: bool) -> None:
     _old, ejected, _third = pool.hosts
-    refs = [pool.create_vm('vm-%d' % number) for number in range(1, 4)]
-    for number, ref in enumerate(refs, 1):
-        pool.register(ref, vm_id=number)
-        pool.wait_args(ref, span(number))
+    refs = register(pool, 3)
     wanted = pool.wait_agreed()
     leave(pool, ejected, own_pool)
     for ref in refs:
@@ -76,11 +83,7 @@ def test_what_a_person_keeps_on_a_host_that_has_joined_counts(pool: PoolWorld,
                                                               own_pool: Simulator) -> None:
     """Until its daemon has looked, nothing is changed by the registry of another pool."""
     _old, ejected, _third = pool.hosts
-    refs = [pool.create_vm('vm-%d' % number) for number in range(1, 3)]
-    for number, ref in enumerate(refs, 1):
-        pool.register(ref, vm_id=number)
-        pool.wait_args(ref, span(number))
-    pool.wait_agreed()
+    refs = register(pool, 2)
     leave(pool, ejected, own_pool)
     pool.remove(refs[1], ejected)
     kept = ejected.assignments()
@@ -100,9 +103,7 @@ def test_vms_that_a_host_brings_along_are_nobodys_and_keep_what_they_carry(
         pool: PoolWorld, own_pool: Simulator) -> None:
     """As `pool.join` has it: under their own UUIDs, with all that stands in their records."""
     _old, joining, _third = pool.hosts
-    ref = pool.create_vm('web')
-    pool.register(ref, vm_id=1)
-    pool.wait_args(ref, span(1))
+    register(pool, 1)
     wanted = pool.wait_agreed()
     leave(pool, joining, own_pool)
     own = own_pool.create_vm('own')
@@ -130,11 +131,7 @@ def test_an_edit_after_a_rebuild_by_hand_counts_on_a_host_that_has_joined(
         pool: PoolWorld, own_pool: Simulator) -> None:
     """From then on the registry is that of the resource pool that it was rebuilt in."""
     _old, ejected, _third = pool.hosts
-    refs = [pool.create_vm('vm-%d' % number) for number in range(1, 3)]
-    for number, ref in enumerate(refs, 1):
-        pool.register(ref, vm_id=number)
-        pool.wait_args(ref, span(number))
-    pool.wait_agreed()
+    refs = register(pool, 2)
     leave(pool, ejected, own_pool)
     pool.remove(refs[1], ejected)
     join(pool, ejected, with_daemon=False)
@@ -153,9 +150,7 @@ def test_a_host_that_has_joined_tells_a_wiped_master_nothing_of_its_former_pool(
         pool: PoolWorld, own_pool: Simulator) -> None:
     """Its daemon has not looked yet; there it was further on than this pool ever was."""
     master, joining, _third = pool.hosts
-    ref = pool.create_vm('web')
-    pool.register(ref, vm_id=1)
-    pool.wait_args(ref, span(1))
+    register(pool, 1)
     wanted = pool.wait_agreed()
     leave(pool, joining, own_pool)
     for number in range(2, 8):
@@ -177,14 +172,11 @@ def test_an_edit_counts_on_a_host_that_has_joined_with_the_registry_that_the_poo
         pool: PoolWorld, own_pool: Simulator) -> None:
     """It was ejected and taken in again, and nothing was tidied up in between."""
     _old, ejected, _third = pool.hosts
-    ref = pool.create_vm('web')
-    pool.register(ref, vm_id=1)
-    pool.wait_args(ref, span(1))
-    pool.wait_agreed()
+    register(pool, 1)
     leave(pool, ejected, own_pool)
     join(pool, ejected, with_daemon=False)
     pool.xapi.designate_new_master(ejected.ref)
-    done = Admin(ejected).run('set-pool', 'web', '--pool=B')
+    done = Admin(ejected).run('set-pool', 'vm-1', '--pool=B')
     assert done.status == 0, done.err
     edited = ejected.assignments()
     ejected.start_daemon()

@@ -274,7 +274,7 @@ def test_wiped_host_gets_file_directory_and_journal(path):
     old_umask = os.umask(0o077)
     try:
         done = replace(registry, image_of(ONE, TWO, largest=12)._replace(
-            origin=Origin('4-0123abcd', 'd' * 32)), may_create=True)
+            origin=Origin('4-0123abcd', 'd' * 32, (), 'a pool')), may_create=True)
     finally:
         os.umask(old_umask)
     assert done.kept == ''
@@ -347,7 +347,7 @@ owner, name = place.rsplit('.', 1)
 setattr({'commit': commit, 'row_writer': row_writer, 'outside_edits': outside_edits, 'os': os,
          'generations': generations}[owner], name, die)
 image = Image((Vm(3, '00000003-1111-2222-3333-44444444abcd', 'three', 'A', Priority.LOW),),
-              (Pool('A', 'Pool A'), Pool('B', 'Pool B')), 3, Origin('3-0', 'd'))
+              (Pool('A', 'Pool A'), Pool('B', 'Pool B')), 3, Origin('3-0', 'd', (), 'a pool'))
 Registry(path, timeout_seconds=1).replace_contents(
     image, who='w', command='rebuild', keep_copy=True, may_create=True)
 '''
@@ -391,7 +391,7 @@ def test_creation_killed_half_way_is_finished_or_was_never_begun(path, place, is
 def test_registry_whose_journal_is_locked_is_not_created_where_it_is_needed(path):
     """An edit that came then would find a journal that does not know where the file came from."""
     registry, image = Registry(path, timeout_seconds=0.1), image_of(ONE)._replace(
-        origin=Origin('3-0', 'd'))
+        origin=Origin('3-0', 'd', (), 'a pool'))
     with Journal(other_journal(path), timeout_seconds=0.1):
         pass
     with other_program(registry.journal_path) as other:

@@ -110,22 +110,27 @@ def test_the_entry_of_a_copy_goes_when_its_uuid_has_settled() -> None:
     assert mirror.pump_until_whole(11.0) == ['OpaqueRef:brought']
 
 
+def write_one(mirror: Mirror, now: float, *, is_done: bool = True) -> MirrorWritten:
+    """One write goes out, and XAPI takes it or fails."""
+    mirror.push.pump(now, 0)
+    (table, ref, change), = mirror.writes
+    del mirror.writes[:]
+    written = MirrorWritten(table, ref, change, is_done,
+                            error='' if is_done else 'XAPI answered HTTP 500')
+    mirror.push.take(written, now)
+    return written
+
+
 def test_a_write_of_the_pools_entry_that_failed_is_tried_again() -> None:
     mirror = Mirror(2)
     echo(mirror, 2.0)
     edit(mirror, 'B')
-    mirror.push.pump(2.0, 0)
-    (table, ref, change), = mirror.writes
-    del mirror.writes[:]
-    mirror.push.take(MirrorWritten(table, ref, change, is_done=True), 2.0)
+    write_one(mirror, 2.0)
     echo(mirror, 2.5)
     for now in (3.0, 10.0, 60.0, 120.0):
-        mirror.push.pump(now, 0)
-        (table, ref, change), = mirror.writes
-        assert table == POOL
-        del mirror.writes[:]
-        mirror.push.take(MirrorWritten(table, ref, change, error='XAPI answered HTTP 500'), now)
-    assert ref in mirror.pump_until_whole(180.0)
+        failed = write_one(mirror, now, is_done=False)
+        assert failed.table == POOL
+    assert failed.ref in mirror.pump_until_whole(180.0)
 
 
 def test_an_old_entry_that_could_not_be_taken_away_holds_no_edit_up() -> None:
@@ -134,12 +139,8 @@ def test_an_old_entry_that_could_not_be_taken_away_holds_no_edit_up() -> None:
     echo(mirror, 2.0)
     edit(mirror, 'B')
     for is_done in (True, True, False):
-        mirror.push.pump(2.0, 0)
-        (table, ref, change), = mirror.writes
-        del mirror.writes[:]
-        mirror.push.take(MirrorWritten(table, ref, change, is_done, error='' if is_done else
-                                       'XAPI answered HTTP 500'), 2.0)
-    assert table == VM and change.slot is None
+        last = write_one(mirror, 2.0, is_done=is_done)
+    assert last.table == VM and last.change.slot is None
     target = mirror.push.target
     generation = Generation(target.generation.number + 1, 'aabbccdd')
     row = target.rows[mirror.vms[1].uuid]._replace(pool_id='B')
@@ -160,10 +161,7 @@ def test_a_vm_that_is_judged_no_more_after_its_write_failed_holds_no_edit_up(
     mirror = Mirror(2)
     echo(mirror, 2.0)
     edit(mirror, 'B')
-    mirror.push.pump(2.0, 0)
-    (table, ref, change), = mirror.writes
-    del mirror.writes[:]
-    mirror.push.take(MirrorWritten(table, ref, change, error='XAPI answered HTTP 500'), 2.0)
+    failed = write_one(mirror, 2.0, is_done=False)
     become(mirror, mirror.vms[0])
-    mirror.push.note(mirror.inventory.find(ref))
+    mirror.push.note(mirror.inventory.find(failed.ref))
     assert mirror.push.seen.pool.ref in mirror.pump_until_whole(10.0)
